@@ -1,0 +1,69 @@
+"""Real local sockets that misbehave on purpose, so that a client's error handling runs in its tests.
+
+Everything here is imported when it is first used: having the package installed costs a test run nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faultline._causes import raises, root_cause
+    from faultline._errors import (
+        ConflictError,
+        FaultlineError,
+        NotStruckError,
+        ParameterError,
+        PortError,
+        ServerError,
+        UnknownModeError,
+        UnsupportedError,
+        WaitError,
+    )
+    from faultline._fault import Fault
+    from faultline._ledger import Attempt, Request, Strike
+    from faultline._server import Server, serve
+    from faultline._version import __version__
+    from faultline.modes import *  # noqa: F403
+
+_HOMES = {
+    "_causes": ("raises", "root_cause"),
+    "_errors": (
+        "ConflictError",
+        "FaultlineError",
+        "NotStruckError",
+        "ParameterError",
+        "PortError",
+        "ServerError",
+        "UnknownModeError",
+        "UnsupportedError",
+        "WaitError",
+    ),
+    "_fault": ("Fault",),
+    "_ledger": ("Attempt", "Request", "Strike"),
+    "_server": ("Server", "serve"),
+    "_version": ("__version__",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f"faultline.{_HOME_OF[name]}"), name)
+    elif name == "__all__":
+        value = sorted({*_HOME_OF, *_modes()})
+    elif not name.startswith("_") and name in _modes():
+        value = getattr(importlib.import_module("faultline.modes"), name)
+    else:
+        raise AttributeError(f"module 'faultline' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def _modes() -> list[str]:
+    return list(importlib.import_module("faultline._catalogue").modes())
+
+
+def __dir__() -> list[str]:
+    return [*__getattr__("__all__"), "__all__"]

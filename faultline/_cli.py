@@ -1,0 +1,217 @@
+"""The command line: the same servers, by hand.
+
+Rules of this room: it is the only one that prints or exits. Modes and their options are read from the catalogue.
+What the user got wrong is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from faultline._catalogue import Mode, Parameter, find, modes
+from faultline._check import plain, rejected
+from faultline._errors import FaultlineError
+from faultline._ledger import Attempt
+from faultline._report import describe
+from faultline._steps import POINTS
+from faultline._version import __version__
+
+EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
+
+
+class UsageError(FaultlineError):
+    """The words of the command are off."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a mistake with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave it to `main` to print."""
+        raise UsageError(f"{message}. See `{self.prog} --help`.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return run(words)
+    except FaultlineError as error:
+        print(f"faultline: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run(words: list[str]) -> int:
+    """Understand the words and do what they say."""
+    top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
+    top.add_argument("--version", action="version", version=f"faultline {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("modes", help="list the modes by the point where they strike")
+    server = commands.add_parser("serve", help="serve one mode until Ctrl-C", epilog=EPILOG)
+    chosen = add_serve_options(server, words)
+    options = top.parse_args(words)
+    if options.command == "modes":
+        list_modes()
+        return 0
+    assert chosen is not None
+    return serve(chosen, options)
+
+
+# --- faultline modes -------------------------------------------------------------------------------------
+
+
+def list_modes() -> None:
+    """Print the catalogue, grouped by point."""
+    width = max(map(len, modes()))
+    for point in (*POINTS, "answer"):
+        group = [entry for entry in modes().values() if entry.point == point]
+        if group:
+            print(point if point != "answer" else "answers (nothing breaks)")
+        for entry in group:
+            print(f"  {option_name(entry.name):{width}}  {entry.summary}")
+            words = [f"--{option_name(p.name)} {metavar(p)}" for p in entry.parameters]
+            if words:
+                print(f"  {'':{width}}  {' '.join(words)}")
+
+
+# --- faultline serve -------------------------------------------------------------------------------------
+
+
+def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode | None:
+    """Add the options of `serve`, with those of the mode that the words name."""
+    parser.add_argument("--mode", required=True, metavar="NAME", help="what to do to clients")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
+    parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
+    parser.add_argument("--tls", action="store_true", help="speak TLS with a certificate of the test CA")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    first = Parser(prog="faultline serve", add_help=False)
+    first.add_argument("--mode")
+    name = first.parse_known_args(words)[0].mode
+    if name is None or "serve" not in words:
+        return None
+    chosen = find(name)
+    group = parser.add_argument_group(f"options of {option_name(chosen.name)}", chosen.summary)
+    for parameter in chosen.parameters:
+        group.add_argument(
+            f"--{option_name(parameter.name)}",
+            dest=f"mode_{parameter.name}",
+            metavar=metavar(parameter),
+            action="append" if parameter.name == "headers" else "store",
+            help=parameter.text,
+        )
+    return chosen
+
+
+def option_name(name: str) -> str:
+    """A Python name as it is written on a command line."""
+    return name.replace("_", "-")
+
+
+def metavar(parameter: Parameter) -> str:
+    """What stands for the value in a help text."""
+    kind, _ = plain(parameter.annotation)
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(get_args(kind)) + "}"
+    for unit in ("bytes", "seconds"):
+        if parameter.name.endswith(f"_{unit}"):
+            return unit.upper()
+    return {"headers": "'NAME: VALUE'", "body": "TEXT"}.get(parameter.name, "VALUE")
+
+
+def value_of(parameter: Parameter, given: Any) -> Any:
+    """The value that the words on the command line mean.
+
+    Raises:
+        ParameterError: they mean none.
+    """
+    kind, _ = plain(parameter.annotation)
+    if parameter.name == "headers":
+        pairs = [field.partition(":") for field in given]
+        return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+    if kind is bytes:
+        return given.encode()
+    return number(parameter.name, given, kind) if kind in (int, float) else given
+
+
+def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
+    """A number from the command line.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    try:
+        return kind(given)
+    except ValueError:
+        word = "a whole number" if kind is int else "a number"
+        raise rejected(name, given, word) from None
+
+
+def serve(chosen: Mode, options: argparse.Namespace) -> int:
+    """Serve until a signal, and print every attempt as it ends."""
+    from faultline._server import Server
+
+    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in chosen.parameters}
+    arguments = {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
+    fault = chosen.function(**arguments)
+    port = int(number("port", options.port))
+    ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+    began = time.monotonic()
+    with (
+        signals(),
+        Server(fault, tls=options.tls, host=options.host, port=port, strict=False, on_end=ended.put) as server,
+    ):
+        trial = f"curl -v {server.url}/"
+        if server.url.startswith("https"):
+            trial = f"curl -v --cacert {server.ca_file} {server.url}/"
+        say(
+            options.json,
+            f"{fault!r} on {server.url} - try: {trial} - Ctrl-C stops",
+            {"event": "listening", "fault": repr(fault), "url": server.url, "try": trial},
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                attempt = ended.get()
+                say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
+    while not ended.empty():
+        attempt = ended.get()
+        say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
+    attempts = server.attempts
+    struck = sum(a.struck is not None for a in attempts)
+    say(
+        options.json,
+        f"stopped after {time.monotonic() - began:.1f} s: {len(attempts)} attempts, {struck} struck",
+        {"event": "stopped", "attempts": len(attempts), "struck": struck},
+    )
+    return 0
+
+
+def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001 - one of two forms
+    """Print one line, at once."""
+    print(json.dumps(data) if as_json else text, flush=True)
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[None]:
+    """Let SIGTERM stop as Ctrl-C does, and Ctrl-C also where a shell started us in the background."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,207 @@
+"""What happens to one attempt, as a value: a break, an answer, a certificate, conditions.
+
+Rules of this room: parts compose by `&`; two parts of one kind, or a part that could never be reached, are an
+error when they are put together. A fault knows how it was said, so that every report can say it back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from faultline._check import rejected
+from faultline._errors import ConflictError, ParameterError
+from faultline._steps import POINTS, Point, Script, Step, is_final
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[tuple[str, str]]
+
+DAY_SECONDS = 86_400.0
+# Points of the opening: a kept connection has passed them, so a fault there needs a new one.
+OPENING: tuple[Point, ...] = ("connect", "accept", "handshake")
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When, within its point, a break strikes: after so many bytes or seconds, or on these bytes."""
+
+    after_bytes: int = 0
+    after_seconds: float = 0.0
+    on: bytes | re.Pattern[bytes] | None = None
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where the conversation breaks, when, and the steps that are played instead."""
+
+    at: Point
+    steps: tuple[Step, ...]
+    trigger: Trigger = Trigger()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the conversation ends with it."""
+        return bool(self.steps) and is_final(self.steps[-1])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an HTTP server says when nothing breaks."""
+
+    status: int = 200
+    headers: Headers = ()
+    body: bytes | None = None
+    echoes: bool = False
+
+    def sized(self, at_least_bytes: int) -> Answer:
+        """The same, with a body made long enough where none was asked for."""
+        if self.body is not None or self.echoes or not at_least_bytes:
+            return self
+        return Answer(self.status, self.headers, filler(at_least_bytes))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the server's certificate says, and who signed it; the default is right in every point."""
+
+    kind: str = "healthy"
+    names: tuple[str, ...] | None = None
+    from_seconds: float = -DAY_SECONDS
+    until_seconds: float = 30 * DAY_SECONDS
+    issuer: str = "trusted"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a part was written: the mode's name and the arguments that differ from its defaults."""
+
+    mode: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    positional: int = 0
+
+    def __str__(self) -> str:
+        written = [
+            abbreviated(value) if i < self.positional else f"{name}={abbreviated(value)}"
+            for i, (name, value) in enumerate(self.arguments)
+        ]
+        return f"{self.mode}({', '.join(written)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Fault:
+    """What one attempt meets. Made by the modes (`reset()`, `ok()`, …), combined by `&`."""
+
+    break_: Break | None = None
+    answer: Answer | Script | None = None
+    certificate: Certificate | None = None
+    said: tuple[Said, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        return " & ".join(str(s) for s in self.said) or "ok()"
+
+    def __and__(self, other: Fault) -> Fault:
+        """Both at once.
+
+        Raises:
+            ConflictError: two parts of one kind, or one that the other makes unreachable.
+        """
+        if not isinstance(other, Fault):
+            return NotImplemented
+        for kind in ("break_", "answer", "certificate"):
+            if getattr(self, kind) is not None and getattr(other, kind) is not None:
+                word = kind.rstrip("_")
+                raise ConflictError(
+                    f"{self!r} & {other!r}: expected one {word}, got two; "
+                    "deal them to different attempts, or leave one out."
+                )
+        both = Fault(
+            self.break_ or other.break_,
+            self.answer or other.answer,
+            self.certificate or other.certificate,
+            self.said + other.said,
+        )
+        both.check_reachable()
+        return both
+
+    def check_reachable(self) -> None:
+        """Refuse a part that comes after a break which ends the conversation.
+
+        Raises:
+            ConflictError: names both parts.
+        """
+        if self.break_ is None or not self.break_.is_final:
+            return
+        ends = POINTS.index(self.break_.at)
+        for part, point in ((self.certificate, "handshake"), (self.answer, "response")):
+            if part is not None and ends < POINTS.index(point):
+                raise ConflictError(
+                    f"{self!r}: the conversation ends at {self.break_.at!r} and never reaches "
+                    f"{point!r}; leave one of the two out."
+                )
+
+    @property
+    def script(self) -> Script | None:
+        """The conversation that replaces the healthy HTTP one, if there is one."""
+        return self.answer if isinstance(self.answer, Script) else None
+
+    @property
+    def door(self) -> Step | None:
+        """What the door does to this attempt before there is a connection."""
+        return self.break_.steps[0] if self.break_ and self.break_.at == "connect" else None
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it can only be met in TLS."""
+        at = self.break_.at if self.break_ else None
+        return self.certificate is not None or at == "handshake"
+
+    @property
+    def needs_new_connection(self) -> bool:
+        """Whether a connection that is kept alive can't meet it any more."""
+        at = self.break_.at if self.break_ else None
+        return self.certificate is not None or self.script is not None or at in OPENING
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is planned to go wrong."""
+        return self.break_ is None and self.certificate is None
+
+
+def breaks(
+    at: Point,
+    *steps: Step,
+    after_bytes: int = 0,
+    after_seconds: float = 0.0,
+    on: bytes | re.Pattern[bytes] | None = None,
+) -> Fault:
+    """A fault that is one break, with its trigger checked against its point.
+
+    Raises:
+        ParameterError: a trigger that means nothing at this point.
+    """
+    if after_bytes and at not in ("handshake", "request", "response"):
+        raise rejected("after_bytes", after_bytes, f"0 at {at!r}, where no byte is counted")
+    if on is not None and at not in ("request", "response"):
+        raise rejected("on", on, f"at='request' or at='response', not at={at!r}, where nothing is said")
+    if on is not None and after_bytes:
+        raise ParameterError(f"after_bytes={after_bytes}, on={on!r}: expected one of the two; a break strikes once.")
+    if on is not None and not (on if isinstance(on, bytes) else on.pattern):
+        raise rejected("on", on, "at least one byte to look for")
+    return Fault(Break(at, steps, Trigger(after_bytes, after_seconds, on)))
+
+
+def filler(count_bytes: int) -> bytes:
+    """A body of so many bytes that is easy to recognise in a capture."""
+    line = b"faultline answers with this line when no body was asked for\n"
+    return (line * (count_bytes // len(line) + 1))[:count_bytes]
+
+
+def abbreviated(value: object, limit: int = 40) -> str:
+    """`repr`, with the middle of long values left out."""
+    text = repr(value)
+    if len(text) <= limit:
+        return text
+    size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."
+    return f"{text[: limit // 2]}{size}{text[-limit // 4 :]}"

@@ -1,0 +1,148 @@
+"""The steps of a conversation, as values: what the server does, one after the other.
+
+Rules of this room: a step is a frozen dataclass without behaviour; the engine plays it in the one `match` of
+`_engine.py`. A new step is a class here, a member of `Step`, and a `case` there - the type checker points to
+the second place. Where a step talks or listens it has a point, so breaks fall on it without knowing it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from faultline._gate import Gate
+
+Point = Literal["connect", "accept", "handshake", "request", "response", "idle"]
+POINTS: tuple[Point, ...] = get_args(Point)
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """Speak TLS from here on, where the server has TLS; else nothing."""
+
+
+@dataclass(frozen=True)
+class ReceiveRequest:
+    """Read one HTTP request, or bytes that can't begin one."""
+
+
+@dataclass(frozen=True)
+class Respond:
+    """Send the answer to the request."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Play the steps again for every further request, for as long as the connection is kept alive."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send these bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Receive:
+    """Read exactly so many bytes."""
+
+    count_bytes: int
+
+
+@dataclass(frozen=True)
+class ReceiveUntil:
+    """Read until these bytes have arrived, and not further."""
+
+    marker: bytes
+
+
+@dataclass(frozen=True)
+class StartTls:
+    """Speak TLS from here on; what the client sent ahead of it is thrown away."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Say and read nothing: so many seconds, until a gate opens, or until the client gives up."""
+
+    for_seconds: float | None = None
+    until: Gate | None = None
+
+
+@dataclass(frozen=True)
+class Flush:
+    """Wait until the client's kernel has acknowledged every byte sent."""
+
+
+@dataclass(frozen=True)
+class HalfClose:
+    """Send FIN and go on reading."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Deliver what was sent, then FIN; the connection is gone."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Deliver what was sent, then RST; the connection is gone."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """At the door: answer a SYN with RST, as a port without a listener does."""
+
+    for_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """At the door: let a SYN go unanswered."""
+
+    for_seconds: float | None = None
+
+
+Step: TypeAlias = (
+    Handshake
+    | ReceiveRequest
+    | Respond
+    | Repeat
+    | Send
+    | Receive
+    | ReceiveUntil
+    | StartTls
+    | Hold
+    | Flush
+    | HalfClose
+    | Close
+    | Reset
+    | Refuse
+    | Vanish
+)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A conversation: its steps in order. After the last one the server closes cleanly."""
+
+    steps: tuple[Step, ...]
+
+
+# The healthy HTTP/1.1 conversation, written once: every fault is this, broken somewhere.
+HTTP = Script((Handshake(), Repeat((ReceiveRequest(), Respond()))))
+
+
+def is_final(step: Step) -> bool:
+    """Whether nothing can follow this step."""
+    match step:
+        case Close() | Reset():
+            return True
+        case Hold() | Refuse() | Vanish():
+            return step.for_seconds is None and getattr(step, "until", None) is None
+        case _:
+            return False

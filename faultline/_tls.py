@@ -1,0 +1,95 @@
+"""TLS as a layer over a wire, so that every break falls on it as it falls on plain TCP.
+
+Rules of this room: no sockets, only `ssl.MemoryBIO`; bytes go in and out through the wire below, and every
+record that is to be sent passes the one `write` the engine hands over, which may break in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+
+from faultline._net import READ_BYTES, Departed, Wire
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Rejected(Exception):  # noqa: N818 - it is news: the client said no
+    """The client ended the TLS session, by an alert or by not speaking TLS."""
+
+
+class Tls:
+    """The server's side of one TLS session."""
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext) -> None:
+        self._wire = wire
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    async def handshake(self, write: Write) -> None:
+        """Agree with the client.
+
+        Raises:
+            Rejected: the client sent an alert, or something that is no TLS.
+            Departed: the client left meanwhile.
+        """
+        await self._drive(self._session.do_handshake, write)
+
+    async def _drive(self, operation: Callable[[], object], write: Write) -> object:
+        while True:
+            try:
+                result = operation()
+            except ssl.SSLWantReadError:
+                await self._pump(write)
+                data = await self._wire.receive(READ_BYTES)
+                if not data:
+                    raise Departed("FIN") from None
+                self._incoming.write(data)
+            except ssl.SSLError as error:
+                await self._pump(write)
+                raise Rejected(reason(error)) from None
+            else:
+                await self._pump(write)
+                return result
+
+    async def _pump(self, write: Write) -> None:
+        if data := self._outgoing.read():
+            await write(data)
+
+    async def receive(self, limit_bytes: int, write: Write) -> bytes:
+        """At most so many application bytes; `b""` after the client's close_notify or FIN.
+
+        Raises:
+            Rejected: the client sent an alert.
+            Departed: the client has reset the connection.
+        """
+        try:
+            data = await self._drive(lambda: self._session.read(limit_bytes), write)
+        except Departed as left:
+            if left.how == "FIN":
+                return b""
+            raise
+        assert isinstance(data, bytes)
+        return data
+
+    def pending_bytes(self) -> int:
+        """Application bytes that are decrypted and not yet read."""
+        return self._session.pending()
+
+    def encrypt(self, data: memoryview) -> bytes:
+        """The records that carry these bytes."""
+        self._session.write(data)
+        return self._outgoing.read()
+
+    def close_notify(self) -> bytes:
+        """The record that ends the session in an orderly way (RFC 8446, 6.1)."""
+        with contextlib.suppress(ssl.SSLError):  # it waits for the client's own, which need not come
+            self._session.unwrap()
+        return self._outgoing.read()
+
+
+def reason(error: ssl.SSLError) -> str:
+    """What OpenSSL calls it, in plain words."""
+    return (error.reason or str(error)).replace("_", " ").lower()

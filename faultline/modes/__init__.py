@@ -1,0 +1,6 @@
+"""The modes, by the point where they break; importing this package fills the catalogue."""
+
+from faultline.modes.answers import *  # noqa: F403 - the modes are the surface
+from faultline.modes.breaks import *  # noqa: F403
+from faultline.modes.certificates import *  # noqa: F403
+from faultline.modes.door import *  # noqa: F403

@@ -1,0 +1,171 @@
+"""The pytest plugin: fixtures, the `faults` marker, a default timeout, and teardown that tells the truth.
+
+Rules of this room: loading it costs next to nothing, so everything of faultline is imported when a test uses it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from faultline._fault import Fault
+    from faultline._plan import Plan
+    from faultline._server import Server
+
+READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
+FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
+FAILED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini option."""
+    parser.addini(
+        "faultline_timeout",
+        "seconds after which a test with a faultline fixture fails as hung, unless it has a timeout of its own",
+        default="30",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers",
+        "faults(*faults, point=None): run the test once per fault, each served by `fault_server`; "
+        "without faults: once per case of the catalogue, at one point if `point` is given.",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per fault of the `faults` marker."""
+    if "fault_server" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("faults")
+    if marker is None:
+        pytest.fail("fault_server needs the marker @pytest.mark.faults(reset(), …).", pytrace=False)
+    faults = chosen(marker)
+    metafunc.parametrize("fault_server", faults, ids=[repr(f) for f in faults], indirect=True)
+
+
+def chosen(marker: pytest.Mark) -> list[Fault]:
+    """The faults that a `faults` marker asks for."""
+    from faultline._catalogue import cases
+    from faultline._check import choice
+    from faultline._plan import checked_plan
+    from faultline._steps import POINTS
+
+    unknown = set(marker.kwargs) - {"point"}
+    if unknown or (marker.args and marker.kwargs):
+        pytest.fail(f"{marker}: expected faults, or point=… alone.", pytrace=False)
+    try:
+        if marker.args:
+            return [checked_plan(fault) for fault in marker.args]
+        point = marker.kwargs.get("point")
+        if point is not None:
+            choice("point", point, POINTS)
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+    return [c.fault for c in cases() if not c.fault.is_healthy and point in (None, c.point)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give tests with our fixtures a timeout, unless they or the run have one."""
+    limit = float(config.getini("faultline_timeout"))
+    if not limit or not config.pluginmanager.hasplugin("timeout") or has_timeout(config):
+        return
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if not FIXTURES.isdisjoint(names) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(limit))
+
+
+def has_timeout(config: pytest.Config) -> bool:
+    """Whether the run sets a timeout of its own for all tests."""
+    given = config.getoption("timeout", None)
+    return given is not None or bool(config.getini("timeout") or os.environ.get("PYTEST_TIMEOUT"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failure: the guard has nothing to add to it."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+class Faultline:
+    """The `faultline` fixture: starts servers that live as long as the test."""
+
+    def __init__(self) -> None:
+        self.servers: list[Server] = []
+
+    def serve(
+        self,
+        plan: Plan,
+        *,
+        tls: bool = False,
+        answer: Fault | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        strict: bool = True,
+    ) -> Server:
+        """Start a server that does to its clients what the plan says; it is stopped after the test.
+
+        Parameters are those of `faultline.serve`. At teardown an error inside the server, or a planned fault that
+        never struck (unless `strict=False`), fails the test.
+        """
+        from faultline._server import Server
+
+        server = Server(plan, tls=tls, answer=answer, host=host, port=port, strict=strict)
+        self.servers.append(server)
+        return server
+
+    def close(self, *, guard: bool) -> None:
+        """Stop all servers, then fail for what went wrong inside them, or for a fault that never struck."""
+        from faultline._errors import NotStruckError, ServerError
+
+        wrong: list[Exception] = []
+        for check in [s.close for s in self.servers] + [s.check_struck for s in self.servers if guard]:
+            try:
+                check()
+            except (NotStruckError, ServerError) as error:
+                wrong.append(error)
+        for broken in wrong:
+            if isinstance(broken, ServerError):
+                raise broken  # with its traceback: it is our bug
+        if wrong:
+            pytest.fail("\n".join(str(error) for error in wrong), pytrace=False)
+
+
+@pytest.fixture
+def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
+    """Start misbehaving servers: `faultline.serve(reset())`; they are stopped after the test."""
+    factory = Faultline()
+    yield factory
+    factory.close(guard=FAILED not in request.node.stash)
+
+
+@pytest.fixture
+def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server:
+    """A server for each fault of the test's `faults` marker in turn."""
+    return faultline.serve(request.param)
+
+
+def ready_made(name: str) -> Callable[[Faultline], Server]:
+    """A fixture that serves one mode with its defaults."""
+
+    def server(faultline: Faultline) -> Server:
+        from faultline._catalogue import find
+
+        return faultline.serve(find(name).function())
+
+    server.__doc__ = f"A server that plays `{name}()` with its defaults."
+    return pytest.fixture(server, name=f"{name}_server")
+
+
+refuse_server, reset_server, close_server, stall_server, bad_cert_server, blackhole_server = map(ready_made, READY_MADE)
