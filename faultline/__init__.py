@@ -22,7 +22,20 @@ if TYPE_CHECKING:
         WaitError,
     )
     from faultline._fault import Fault
-    from faultline._ledger import Attempt, Request, Strike
+    from faultline._gate import Gate
+    from faultline._ledger import Attempt, Ledger, Request, Strike, TlsFacts, Turn
+    from faultline._plan import cycle, sequence, sometimes, when
+    from faultline._script import (
+        hold,
+        receive,
+        receive_request,
+        receive_until,
+        repeat,
+        respond,
+        script,
+        send,
+        starttls,
+    )
     from faultline._server import Server, serve
     from faultline._version import __version__
     from faultline.modes import *  # noqa: F403
@@ -41,7 +54,20 @@ _HOMES = {
         "WaitError",
     ),
     "_fault": ("Fault",),
-    "_ledger": ("Attempt", "Request", "Strike"),
+    "_gate": ("Gate",),
+    "_ledger": ("Attempt", "Ledger", "Request", "Strike", "TlsFacts", "Turn"),
+    "_plan": ("cycle", "sequence", "sometimes", "when"),
+    "_script": (
+        "hold",
+        "receive",
+        "receive_request",
+        "receive_until",
+        "repeat",
+        "respond",
+        "script",
+        "send",
+        "starttls",
+    ),
     "_server": ("Server", "serve"),
     "_version": ("__version__",),
 }

@@ -10,9 +10,14 @@ import atexit
 import contextlib
 import datetime
 import functools
+import ipaddress
 import os
 import ssl
 import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import trustme
 from cryptography import x509
@@ -20,15 +25,34 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from faultline._fault import Certificate
+from faultline._tls import remember_name
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Two threads that need the first certificate at once must not make two CAs.
+_making = threading.RLock()
 
 
-@functools.cache
+def once(function: Callable[P, T]) -> Callable[P, T]:
+    """Remember what a function returned, and call it in one thread only."""
+    cached = functools.cache(function)
+
+    @functools.wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _making:
+            return cached(*args, **kwargs)  # type: ignore[arg-type] # the arguments are hashable values
+
+    return locked
+
+
+@once
 def authority(name: str) -> trustme.CA:
     """The CA that clients are told to trust, or another one."""
     return trustme.CA(key_type=trustme.KeyType.ECDSA, organization_name=f"faultline {name}")
 
 
-@functools.cache
+@once
 def ca_file() -> str:
     """The path of the CA's certificate as PEM, in a private file that is gone at exit."""
     handle, path = tempfile.mkstemp(prefix="faultline-ca-", suffix=".pem")
@@ -39,7 +63,7 @@ def ca_file() -> str:
     def remove() -> None:
         if os.getpid() == owner:  # a forked child leaves its parent's file alone
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                Path(path).unlink()
 
     atexit.register(remove)
     return path
@@ -52,10 +76,12 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-@functools.cache
+@once
 def server_context(certificate: Certificate, host: str) -> ssl.SSLContext:
     """A server context that shows this certificate for a server on this host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    context.sni_callback = remember_name
     names = certificate.names or tuple(dict.fromkeys(("localhost", "127.0.0.1", "::1", host)))
     now = datetime.datetime.now(datetime.timezone.utc)
     begin = now + datetime.timedelta(seconds=certificate.from_seconds)
@@ -92,8 +118,6 @@ def self_signed(names: tuple[str, ...], begin: datetime.datetime, end: datetime.
 
 def alternative_name(name: str) -> x509.GeneralName:
     """An address or a host name, as a certificate lists it."""
-    import ipaddress
-
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

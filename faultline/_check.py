@@ -77,7 +77,7 @@ def parameter(name: str, value: object, annotation: Any) -> None:
         choice(name, value, get_args(kind))
     elif name.endswith("_bytes"):
         whole(name, value, " of bytes")
-    elif name.endswith("_seconds"):
+    elif name == "seconds" or name.endswith("_seconds"):
         seconds(name, value)
     elif isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise rejected(name, value, f"{kind.__name__}, not {type(value).__name__}")

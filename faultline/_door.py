@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from faultline import _net
-from faultline._steps import Step, Vanish
+from faultline._steps import Refuse, Step, Vanish
 
 ACCEPTS_PER_TURN = 64  # so that a flood of connects leaves turns for the conversations
 
@@ -21,12 +21,15 @@ class Door:
 
     def __init__(self, host: str, port: int, step: Step | None) -> None:
         self._sock = _net.claim(host, port)
-        self._step: Step | None = None
+        self._asked: Step | None = None
+        self._is_open = False
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # who is to be turned away when the door opens again
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.port: int = self._sock.getsockname()[1]
         self._turn(step)
+        self._asked = step
 
     def start(
         self,
@@ -36,41 +39,66 @@ class Door:
     ) -> None:
         """Let clients in from now on."""
         self._loop, self._on_client, self._on_error = loop, on_client, on_error
+        self._set_timer()
         self.resume()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a client gets in now."""
+        return self._is_open
+
     def put(self, step: Step | None) -> None:
-        """Do to the next SYN what the step says; `None` opens."""
-        if step == self._step:
+        """Do to the next SYN what the step says; `None` opens. What it does already is not begun again."""
+        if step == self._asked:
             return
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
-        while self._step is None and self._accept():
-            pass  # who is in the queue came before
+        if self._timer is not None:
+            self._timer.cancel()
         self._turn(step)
+        self._asked = step
+        self._set_timer()
         self.resume()
 
     def _turn(self, step: Step | None) -> None:
         fillers, self._fillers = self._fillers, []
-        if step is None:
-            _net.open_door(self._sock)
-        elif isinstance(step, Vanish):
+        self._filler_addresses.update(filler.getsockname() for filler in fillers)
+        self._is_open = False
+        if isinstance(step, Vanish):
             self._fillers = _net.fill_door(self._sock)
-        elif self._step is not None or self._loop is not None:
+        elif isinstance(step, Refuse):
             _net.shut_door(self._sock)
-        self._step = step
-        self._filler_addresses.update(filler.getsockname() for filler in self._fillers)
+        else:  # open; or nowhere, where no SYN comes
+            _net.open_door(self._sock)
+            self._is_open = True
         for filler in fillers:
             filler.close()
 
+    def _set_timer(self) -> None:
+        after = self._asked.for_seconds if isinstance(self._asked, (Refuse, Vanish)) else None
+        if after is not None and self._loop is not None:
+            self._timer = self._loop.call_later(after, self._expire)
+
+    def _expire(self) -> None:
+        self._turn(None)
+        self.resume()
+
     def resume(self) -> None:
         """Accept again, if the door is open."""
-        if self._loop is not None and self._step is None:
-            self._loop.add_reader(self._sock.fileno(), lambda: self._accept() and None)
+        if self._loop is not None and self._is_open:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def drain(self) -> None:
+        """Let in who waits in the queue: they came before whatever is put next."""
+        while self._is_open and self._accept():
+            pass
 
     def _accept(self) -> bool:
-        """Let in who waits; whether there may be more."""
+        """Let in some of those who wait; whether there may be more."""
         assert self._loop is not None
         for _ in range(ACCEPTS_PER_TURN):
+            if not self._is_open:
+                return False
             try:
                 client, address = self._sock.accept()
             except (BlockingIOError, ConnectionError):
@@ -89,7 +117,10 @@ class Door:
 
     def close(self) -> None:
         """Close the port; nobody waits any more."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._sock.fileno())
+        assert self._loop is not None
+        self._loop.remove_reader(self._sock.fileno())
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
         for sock in (*self._fillers, self._sock):
             sock.close()

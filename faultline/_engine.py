@@ -8,40 +8,25 @@ alive after them, it goes on where it was. What a client can see is in the ledge
 from __future__ import annotations
 
 import asyncio
-import re
+import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from faultline import _net
-from faultline._fault import Answer, Break, Certificate, Fault
+from faultline import _steps as do
+from faultline._fault import Answer, Certificate, Fault, Loss
+from faultline._gate import Gate
 from faultline._http import CONTINUE, KEPT_BODY_BYTES, RequestReader, render
 from faultline._ledger import How, Ledger, Party, Request
-from faultline._plan import Dealer
-from faultline._steps import (
-    HTTP,
-    Close,
-    Flush,
-    HalfClose,
-    Handshake,
-    Hold,
-    Point,
-    Receive,
-    ReceiveRequest,
-    ReceiveUntil,
-    Refuse,
-    Repeat,
-    Reset,
-    Respond,
-    Send,
-    StartTls,
-    Step,
-    Vanish,
-)
-from faultline._tls import Rejected, Tls
-
-PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has passed
+from faultline._plan import Dealer, resolved
+from faultline._steps import HTTP, Point
+from faultline._stream import Stream
+from faultline._tls import Rejected
+from faultline._tripwire import Tripwire, end_of, enough
+from faultline._wire import Departed, Wire
 
 
 @dataclass(frozen=True)
@@ -51,153 +36,127 @@ class Stage:
     dealer: Dealer
     ledger: Ledger
     default: Answer
-    context: Callable[[Certificate], ssl.SSLContext] | None  # None: the server has no TLS
+    tls: bool
+    context: Callable[[Certificate], ssl.SSLContext]
+    chance: Callable[[], random.Random]
+    on_dealt: Callable[[], None]
 
 
 class Over(Exception):  # noqa: N818 - it is news: a step has ended the conversation
     """The server has ended the conversation."""
 
 
-class Tripwire:
-    """One break, waiting for the bytes of its point to pass."""
-
-    def __init__(self, brk: Break) -> None:
-        self.brk = brk
-        self.passed_bytes = 0
-        self._window = b""
-
-    def cut(self, data: bytes | memoryview) -> int | None:
-        """How many of these bytes still pass before it strikes; `None` if all do."""
-        trigger = self.brk.trigger
-        if trigger.on is None:
-            left = trigger.after_bytes - self.passed_bytes
-            found = left if left <= len(data) else None
-        else:
-            found = self._search(bytes(data), trigger.on)
-        self.passed_bytes += len(data) if found is None else found
-        return found
-
-    def _search(self, data: bytes, marker: bytes | re.Pattern[bytes]) -> int | None:
-        before = len(self._window)
-        self._window += data
-        if isinstance(marker, bytes):
-            at = self._window.find(marker)
-            end = at + len(marker) if at >= 0 else None
-            keep = len(marker) - 1
-        else:
-            match = marker.search(self._window)
-            end = match.end() if match else None
-            keep = PATTERN_WINDOW_BYTES
-        self._window = self._window[-keep:] if keep else b""
-        return None if end is None else max(0, end - before)
-
-    @property
-    def room_bytes(self) -> int:
-        """How many bytes may be read without reading past the strike."""
-        trigger = self.brk.trigger
-        return _net.READ_BYTES if trigger.on else trigger.after_bytes - self.passed_bytes
-
-
 class Conversation:
     """One client's connection, from accept to its end."""
 
-    def __init__(self, wire: _net.Wire, stage: Stage, number: int) -> None:
+    def __init__(self, wire: Wire, stage: Stage, number: int) -> None:
         self._wire = wire
         self._stage = stage
         self._number = number
-        self._tls: Tls | None = None
+        self._stream = Stream(wire, stage.chance)
         self._buffer = b""  # read, and not yet used
         self._reader = RequestReader()
         self._point: Point = "accept"
-        self._keeps = False
+        self._keeps = True
         self._begin(stage.dealer.deal())
+        stage.on_dealt()
 
-    # --- the conversation as a whole ---------------------------------------------------------------------
+    # --- the conversation as a whole ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Play the script to its end; whatever that end is, it is in the ledger and the socket is closed."""
         try:
             await self._reach("accept")
             script = self._fault.script or HTTP
+            if script is not HTTP and not self._fault.starts_tls:
+                await self._handshake()
             await self._play(script.steps)
-            await self._play((Close(),))
+            await self._play((do.Close(),))
         except Over:
             pass
-        except _net.Departed as left:
+        except Departed as left:
             self._end("client", left.how)
         except Rejected as rejected:
-            self._entry.note = f"the client ended TLS: {rejected}"
+            self._stream.rejected(rejected.why)
             self._end("client", "FIN")
-        except asyncio.CancelledError:
-            self._end("server", "stop")
-            raise
         finally:
-            self._wire.close()
             self._end("server", "stop")
+            self._wire.close()
 
-    def leave_idle(self) -> bool:
-        """Give the connection up if it is idle; the caller then cancels the task."""
-        idle = self._point == "idle"
+    def leave_idle(self, upcoming: Fault) -> bool:
+        """Give the connection up if it is idle and what comes needs a new one; the caller then cancels the task."""
+        idle = self._point == "idle" and not upcoming.can_follow(self._fault)
         if idle:
             self._end("server", "FIN")
         return idle
 
     def _begin(self, fault: Fault) -> None:
-        self._fault = fault
+        entry = self._stage.ledger.begin(self._number, fault, "accept")
+        self._entry = entry
+        self._deal(fault)
+        self._stream.serve(entry, fault)
+        loss = next((c for c in fault.conditions if isinstance(c, Loss)), None)
+        if loss is not None:
+            _net.drop_packets(self._wire.sock, loss.probability)
+
+    def _deal(self, fault: Fault) -> None:
+        self._fault = self._entry.fault = fault
         brk = fault.break_
         self._trip = Tripwire(brk) if brk is not None and brk.at != "connect" else None
-        self._entry = self._stage.ledger.begin(self._number, fault, "accept")
 
     def _end(self, by: Party | None = None, how: How | None = None) -> None:
         self._stage.ledger.end(self._entry, by, how)
 
-    async def _play(self, steps: tuple[Step, ...]) -> None:
-        for step in steps:
+    async def _play(self, steps: tuple[do.Step, ...]) -> None:
+        for step, following in zip(steps, (*steps[1:], None), strict=True):
             match step:
-                case Handshake():
+                case do.Handshake():
                     await self._handshake()
-                case ReceiveRequest():
+                case do.ReceiveRequest():
                     await self._receive_request()
-                case Respond():
-                    await self._respond()
-                case Repeat():
+                case do.Respond():
+                    await self._respond(step.answer)
+                case do.Repeat():
                     await self._play(step.steps)
                     while await self._again():
                         await self._play(step.steps)
-                case Send():
+                case do.Send():
                     await self._enter("response")
-                    await self._send(step.data)
-                case Receive():
-                    await self._receive_until(lambda got: enough(got, step.count_bytes))
-                case ReceiveUntil():
-                    await self._receive_until(lambda got: end_of(got, step.marker))
-                case StartTls():
+                    await self._send(step.data, acknowledged=isinstance(following, do.Reset))
+                case do.Receive():
+                    await self._receive_until(partial(enough, count=step.count_bytes))
+                case do.ReceiveUntil():
+                    await self._receive_until(partial(end_of, marker=step.marker))
+                case do.ReceiveAll():
+                    while await self._stream.read(_net.READ_BYTES):
+                        pass
+                    raise Departed("FIN")
+                case do.StartTls():
                     self._buffer = b""
-                    await self._handshake()
-                case HalfClose():
-                    await self._half_close()
-                case Hold():
-                    await self._hold(step.for_seconds)
-                case Flush():
+                    await self._secure()
+                case do.Hold():
+                    await self._hold(step.for_seconds, step.until)
+                case do.Flush():
                     await self._wire.flush()
-                case Close():
-                    await self._close()
-                case Reset():
-                    await self._wire.flush()
+                case do.HalfClose():
+                    await self._stream.end_tls()
+                    _net.send_fin(self._wire.sock)
+                case do.Close():
+                    await self._close(step.close_notify)
+                case do.Reset():
+                    if step.flush:
+                        await self._wire.flush()
                     self._end("server", "RST")
                     _net.send_rst(self._wire.sock)
                     raise Over
-                case Refuse() | Vanish():
+                case do.Partition():
+                    await self._partition(step.for_seconds)
+                case do.Refuse() | do.Vanish() | do.NoRoute():
                     raise AssertionError(step)  # played by the door, before there is a connection
                 case _:
                     unknown(step)
 
-    async def _enter(self, point: Point) -> None:
-        """Come to a point unless the conversation is there already."""
-        if self._point != point:
-            await self._reach(point)
-
-    # --- breaks ------------------------------------------------------------------------------------------
+    # --- points and breaks -------------------------------------------------------------------------------------------
 
     async def _reach(self, point: Point) -> None:
         """Come to a point; a break there that waits for no byte strikes now."""
@@ -208,6 +167,11 @@ class Conversation:
             return  # at `idle` the seconds are a timer, which the next request stops
         if point in ("accept", "idle") or (point == "response" and trip.cut(b"") is not None):
             await self._strike()
+
+    async def _enter(self, point: Point) -> None:
+        """Come to a point unless the conversation is there already."""
+        if self._point != point:
+            await self._reach(point)
 
     def _armed(self, point: Point) -> Tripwire | None:
         """The tripwire, if it is at this point and has not struck."""
@@ -221,105 +185,79 @@ class Conversation:
         self._stage.ledger.strike(self._entry, trip.brk.at, trip.passed_bytes)
         await self._play(trip.brk.steps)
 
-    # --- bytes out ---------------------------------------------------------------------------------------
+    # --- bytes -------------------------------------------------------------------------------------------------------
 
-    async def _send(self, data: bytes) -> None:
-        """Send application bytes, as far as the tripwire lets them."""
+    async def _send(self, data: bytes, *, acknowledged: bool) -> None:
+        """Send application bytes, as far as the tripwire lets them; `acknowledged` if a break comes next."""
         trip = self._armed("response")
         cut = trip.cut(data) if trip else None
         if cut is None:
-            await (self._write_acknowledged if self._armed("idle") else self._write)(data)
+            await (self._send_acknowledged if acknowledged else self._stream.write)(data)
             return
-        await self._write_acknowledged(data[:cut])
+        await self._send_acknowledged(data[:cut])
         await self._strike()
-        await self._write(data[cut:])
+        await self._stream.write(data[cut:])
 
-    async def _write_acknowledged(self, data: bytes) -> None:
+    async def _send_acknowledged(self, data: bytes) -> None:
         """Send what a break comes right after, so that the client's kernel acknowledges it at once.
 
         Linux acknowledges two pushed segments as soon as the client has read them, but may keep the
         acknowledgement of a single one back for 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
         """
-        await self._write(data[:-1])
-        await self._write(data[-1:])
+        if not self._stream.is_paced:
+            await self._stream.write(data[:-1])
+            data = data[-1:]
+        await self._stream.write(data)
 
-    async def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            if self._tls is None:
-                taken = await self._wire.send_some(view)
-            else:
-                taken = min(len(view), _net.READ_BYTES)
-                await self._write_raw(self._tls.encrypt(view[:taken]))
-            self._entry.sent_bytes += taken
-            view = view[taken:]
-
-    async def _write_raw(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[await self._wire.send_some(view) :]
-
-    async def _write_flight(self, data: bytes) -> None:
+    async def _send_flight(self, data: bytes) -> None:
         """Send TLS records of the handshake, as far as the tripwire lets them."""
         trip = self._armed("handshake")
         cut = trip.cut(data) if trip else None
-        await self._write_raw(data if cut is None else data[:cut])
+        await self._stream.write_raw(data if cut is None else data[:cut])
         if cut is not None:
             await self._strike()
-            await self._write_raw(data[cut:])
+            await self._stream.write_raw(data[cut:])
         if self._fault.certificate is not None and self._entry.struck is None:
             self._stage.ledger.strike(self._entry, "handshake", len(data))
-
-    # --- bytes in ----------------------------------------------------------------------------------------
 
     async def _receive(self) -> bytes:
         """Some application bytes of the request, as far as the tripwire lets them; `b""` at the end."""
         trip = self._armed("request")
-        if trip and trip.room_bytes == 0:
+        if trip and trip.room_bytes(1) == 0:
             await self._await_bytes()
             await self._strike()
             trip = None
-        data, self._buffer = self._buffer, b""
+        room = trip.room_bytes(_net.READ_BYTES) if trip else _net.READ_BYTES
+        data, self._buffer = self._buffer[:room], self._buffer[room:]
         if not data:
-            data = await self._read(trip.room_bytes if trip else _net.READ_BYTES)
-        elif trip:
-            data, self._buffer = data[: trip.room_bytes], data[trip.room_bytes :]
+            data = await self._stream.read(room)
         if data and trip and trip.cut(data) is not None:
             await self._strike()
-        return data
-
-    async def _read(self, limit_bytes: int) -> bytes:
-        limit_bytes = min(limit_bytes, _net.READ_BYTES)
-        if self._tls is None:
-            data = await self._wire.receive(limit_bytes)
-        else:
-            data = await self._tls.receive(limit_bytes, self._write_raw)
-        self._entry.received_bytes += len(data)
         return data
 
     async def _await_bytes(self) -> None:
         """Wait until the client has said something, and leave it unread where that can be."""
         if self._buffer:
             return
-        if self._tls is None:
-            await self._wire.readable()
-            if self._wire.sees_end():
-                raise _net.Departed("FIN")
+        if self._stream.is_secure:
+            self._buffer = await self._stream.read(1)
+            gone = not self._buffer
         else:
-            self._buffer = await self._read(1)
-            if not self._buffer:
-                raise _net.Departed("FIN")
+            await self._wire.readable()
+            gone = self._wire.sees_end()
+        if gone:
+            raise Departed("FIN")
 
-    # --- steps -------------------------------------------------------------------------------------------
+    # --- steps -------------------------------------------------------------------------------------------------------
 
     async def _handshake(self) -> None:
-        if self._stage.context is None:
-            return
+        if self._stage.tls:
+            await self._secure()
+
+    async def _secure(self) -> None:
         await self._reach("handshake")
         context = self._stage.context(self._fault.certificate or Certificate())
-        tls = Tls(self._wire, context)
-        await tls.handshake(self._write_flight)
-        self._tls = tls
+        await self._stream.secure(context, self._send_flight)
 
     async def _receive_request(self) -> None:
         await self._reach("request")
@@ -327,24 +265,25 @@ class Conversation:
         while not reader.complete:
             data = await self._receive()
             if not data:
-                raise _net.Departed("FIN")
+                raise Departed("FIN")
             if reader.feed(data):
-                await self._write(CONTINUE)
-        self._buffer += reader.rest
+                await self._stream.write(CONTINUE)
+        self._buffer = reader.rest + self._buffer
         self._entry.request = reader.request
+        if self._fault.choice is not None:
+            self._deal(resolved(self._fault, reader.request))
 
-    async def _respond(self) -> None:
-        answer = self._fault.answer
-        if not isinstance(answer, Answer) or answer == Answer():
-            answer = self._stage.default
+    async def _respond(self, answer: Answer | None) -> None:
+        answer = answer or self._fault.http_answer or self._stage.default
         if (trip := self._armed("response")) is not None:
             answer = answer.sized(trip.brk.trigger.after_bytes)
         reader, request = self._reader, self._entry.request or Request()
         self._keeps = reader.keep_alive if reader.is_http else answer.echoes
-        if self._keeps and self._stage.dealer.upcoming().needs_new_connection:
+        if self._stage.dealer.ends_connection(self._fault):
             self._keeps = False  # so that the client has to open anew, and meets it
         await self._reach("response")
-        await self._send(render(answer, request, keep_alive=self._keeps))
+        data = render(answer, request, keep_alive=self._keeps)
+        await self._send(data, acknowledged=self._armed("idle") is not None)
 
     async def _again(self) -> bool:
         """Between two turns: whether the client asks once more on this connection."""
@@ -353,23 +292,24 @@ class Conversation:
         await self._reach("idle")
         if not self._buffer:
             self._buffer = await self._next_bytes()
+        news = self._buffer
+        self._entry.take_back(news)
         self._end()
-        received = len(self._buffer)
-        self._entry.received_bytes -= received
-        self._begin(self._stage.dealer.deal_kept())
-        self._entry.received_bytes = received
+        self._begin(self._stage.dealer.deal_kept(self._fault))
+        self._entry.says("client", news)
+        self._stage.on_dealt()
         return True
 
     async def _next_bytes(self) -> bytes:
         trip = self._armed("idle")
         timer = trip.brk.trigger.after_seconds if trip else None
         try:
-            data = await asyncio.wait_for(self._read(_net.READ_BYTES), timer)
+            data = await asyncio.wait_for(self._stream.read(_net.READ_BYTES), timer)
         except asyncio.TimeoutError:
             await self._strike()
-            data = await self._read(_net.READ_BYTES)
+            data = await self._stream.read(_net.READ_BYTES)
         if not data:
-            raise _net.Departed("FIN")
+            raise Departed("FIN")
         return data
 
     async def _receive_until(self, end: Callable[[bytes], int]) -> None:
@@ -379,43 +319,34 @@ class Conversation:
         while (at := end(got)) < 0:
             data = await self._receive()
             if not data:
-                raise _net.Departed("FIN")
+                raise Departed("FIN")
             got += data
         self._buffer = got[at:] + self._buffer
-        read = got[:at]
-        before = self._entry.request
-        body = (before.body if before else b"") + read
-        self._entry.request = Request(body=body[:KEPT_BODY_BYTES], body_bytes=len(body))
+        before = self._entry.request or Request()
+        body = before.body + got[:at]
+        self._entry.request = Request(body=body[:KEPT_BODY_BYTES], body_bytes=before.body_bytes + at)
 
-    async def _hold(self, for_seconds: float | None) -> None:
-        if left := await self._wire.departure(for_seconds):
-            raise _net.Departed(left)
+    async def _hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
+        if left := await self._wire.departure(for_seconds, until):
+            raise Departed(left)
 
-    async def _half_close(self) -> None:
-        if self._tls is not None:
-            await self._write_raw(self._tls.close_notify())
-        _net.send_fin(self._wire.sock)
+    async def _partition(self, for_seconds: float | None) -> None:
+        _net.drop_packets(self._wire.sock)
+        if for_seconds is None:
+            await asyncio.get_running_loop().create_future()  # until the server stops: no news can come
+        else:
+            await asyncio.sleep(for_seconds)
+        _net.keep_packets(self._wire.sock)
 
-    async def _close(self) -> None:
-        if self._tls is not None:
-            await self._write_raw(self._tls.close_notify())
+    async def _close(self, close_notify: bool) -> None:  # noqa: FBT001 - as the step says it
+        if close_notify:
+            await self._stream.end_tls()
         self._end("server", "FIN")
         _net.send_fin(self._wire.sock)
         await self._wire.flush()  # closing with unread input would throw away what is not delivered yet
         _net.discard_input(self._wire.sock)
         self._wire.close()
         raise Over
-
-
-def enough(data: bytes, count: int) -> int:
-    """So many bytes, if there are as many, or -1."""
-    return count if len(data) >= count else -1
-
-
-def end_of(data: bytes, marker: bytes) -> int:
-    """Where the marker ends in the data, or -1."""
-    at = data.find(marker)
-    return at + len(marker) if at >= 0 else -1
 
 
 def unknown(step: NoReturn) -> NoReturn:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Gate:
-    """Closed when made; a `stall(until=gate)` goes on when the test opens it.
+    r"""Closed when made; a `stall(until=gate)` goes on when the test opens it.
 
     `open` may be called from any thread, and from async code: it never waits. An open gate stays open, so a stall
     that comes later doesn't hold.
@@ -18,7 +18,7 @@ class Gate:
         >>> gate.open()
         >>> with faultline.serve(faultline.stall(until=gate)) as server:
         ...     urllib.request.urlopen(server.url).read()
-        b'ok\\n'
+        b'ok\n'
     """
 
     def __init__(self) -> None:

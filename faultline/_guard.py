@@ -10,21 +10,36 @@ from collections.abc import Sequence
 
 from faultline._fault import Fault
 from faultline._ledger import Attempt
+from faultline._plan import Plan, entries_of
 from faultline._report import describe
 
 
-def unmet(fault: Fault, attempts: Sequence[Attempt], where: str) -> str | None:
-    """Why this fault proved nothing, or `None` if it struck or can't be judged."""
-    if fault.is_healthy or fault.door is not None:
-        return None
-    if any(a.fault == fault and a.struck is not None for a in attempts):
-        return None
+def unmet(plan: Plan, attempts: Sequence[Attempt], where: str) -> str | None:
+    """Why a fault of this plan proved nothing, or `None` if all struck or can't be judged."""
+    planned = [fault for entry in entries_of(plan) if isinstance(entry, Fault) for fault in certain(entry)]
+    struck = [a.fault for a in attempts if a.struck is not None]
+    for fault in planned:
+        if fault in struck:
+            struck.remove(fault)  # an entry that is planned twice strikes twice
+        elif not fault.is_healthy and fault.door is None:
+            return explained(fault, attempts, where)
+    return None
+
+
+def certain(fault: Fault) -> list[Fault]:
+    """What has to strike for this entry: a choice by the request, whatever it chooses between."""
+    if fault.choice is None:
+        return [] if fault.break_ is None and fault.certificate is None else [fault]
+    return [f for part in (fault.choice.fault, fault.choice.otherwise) for f in certain(part)]
+
+
+def explained(fault: Fault, attempts: Sequence[Attempt], where: str) -> str:
+    """What happened instead of the fault."""
     if not attempts:
         return f"{fault!r} never struck: no client connected to {where}."
-    last = attempts[-1]
     did = "; ".join(describe(a) for a in attempts[:5])
     more = f"; and {len(attempts) - 5} more" if len(attempts) > 5 else ""  # noqa: PLR2004 - a screenful
-    return f"{fault!r} never struck: {did}{more}.{advice(fault, last)}"
+    return f"{fault!r} never struck: {did}{more}.{advice(fault, attempts[-1])}"
 
 
 def advice(fault: Fault, last: Attempt) -> str:

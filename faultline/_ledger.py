@@ -6,10 +6,11 @@ down before the client can observe it. Times are seconds since the server began.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from faultline._errors import WaitError
@@ -17,7 +18,9 @@ from faultline._fault import Fault, Headers
 from faultline._steps import POINTS, Point
 
 Party = Literal["client", "server"]
-How = Literal["RST", "FIN", "stop"]
+How = Literal["RST", "FIN", "silence", "no route", "stop"]
+TURNS = 200
+TURN_BYTES = 80
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,33 @@ class Request:
     def header(self, name: str, default: str | None = None) -> str | None:
         """The first field of this name, whatever its case."""
         return next((v for n, v in self.headers if n.lower() == name.lower()), default)
+
+
+@dataclass(frozen=True)
+class TlsFacts:
+    """What TLS was agreed: empty where it did not come to that.
+
+    Attributes:
+        version: `TLSv1.3` or the like.
+        sni: the host name that the client asked for.
+        alpn: the protocol agreed on.
+        alert: why the client ended it, by the alert's name in RFC 8446, 6.
+    """
+
+    version: str = ""
+    sni: str = ""
+    alpn: str = ""
+    alert: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side said until the other spoke: when it began, how many bytes, and how they begin."""
+
+    by: Party
+    at_seconds: float
+    count_bytes: int
+    begins: bytes
 
 
 @dataclass(frozen=True)
@@ -60,7 +90,9 @@ class Attempt:
         request: what the client asked, once it was read whole.
         struck: where and when the fault broke the conversation; `None` if it did not.
         ended_by: who ended the connection; `None` if it was kept alive, or goes on.
-        ended_how: `RST`, `FIN`, or `stop` when the server was closed.
+        ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, or `stop` when the server was closed.
+        tls: what TLS was agreed; `None` where there was none.
+        turns: who said how much and when, in order; at most 200 of them.
         note: what else is worth knowing, as a phrase.
     """
 
@@ -76,38 +108,83 @@ class Attempt:
     struck: Strike | None = None
     ended_by: Party | None = None
     ended_how: How | None = None
+    tls: TlsFacts | None = None
+    turns: tuple[Turn, ...] = ()
     note: str = ""
+
+    @property
+    def waited_seconds(self) -> float | None:
+        """How long the client waited after the strike before it gave up; `None` if it did not."""
+        if self.struck is None or self.ended_seconds is None or self.ended_by != "client":
+            return None
+        return self.ended_seconds - self.struck.at_seconds
 
     def to_dict(self) -> dict[str, Any]:
-        r"""The same as plain data for JSON; a body is text, with `\xNN` for what is none."""
-        data = asdict(replace(self, fault=Fault()))
-        data["fault"] = repr(self.fault)
-        if self.request is not None:
-            data["request"]["body"] = self.request.body.decode("utf-8", "backslashreplace")
-        return data
+        r"""The same as plain data for JSON; bytes are text, with `\xNN` for what is none."""
+        data = asdict(replace(self, fault=Fault()), dict_factory=texts)
+        return data | {"fault": repr(self.fault), "waited_seconds": self.waited_seconds}
 
 
-@dataclass
+def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A record as a dictionary, its bytes as text."""
+    return {k: v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v for k, v in items}
+
+
 class Entry:
-    """An attempt that is being written."""
+    """An attempt that is being written; its fields are those of `Attempt`."""
 
-    number: int
-    connection: int | None
-    fault: Fault
-    started_seconds: float
-    point: Point
-    ended_seconds: float | None = None
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    request: Request | None = None
-    struck: Strike | None = None
-    ended_by: Party | None = None
-    ended_how: How | None = None
-    note: str = ""
+    def __init__(
+        self, number: int, connection: int | None, fault: Fault, point: Point, now: Callable[[], float]
+    ) -> None:
+        self.number = number
+        self.connection = connection
+        self.fault = fault
+        self.point = point
+        self.now = now
+        self.started_seconds = now()
+        self.ended_seconds: float | None = None
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.request: Request | None = None
+        self.struck: Strike | None = None
+        self.ended_by: Party | None = None
+        self.ended_how: How | None = None
+        self.tls: TlsFacts | None = None
+        self.note = ""
+        self._turns: list[Turn] = []
+
+    def says(self, by: Party, data: bytes | memoryview) -> None:
+        """One side said this."""
+        if not data:
+            return
+        if by == "client":
+            self.received_bytes += len(data)
+        else:
+            self.sent_bytes += len(data)
+        last = self._turns[-1] if self._turns else None
+        if last is not None and last.by == by:
+            begins = (last.begins + bytes(data[:TURN_BYTES]))[:TURN_BYTES]
+            self._turns[-1] = Turn(by, last.at_seconds, last.count_bytes + len(data), begins)
+        elif len(self._turns) < TURNS:
+            self._turns.append(Turn(by, self.now(), len(data), bytes(data[:TURN_BYTES])))
+
+    def take_back(self, data: bytes) -> None:
+        """The last that the client said belongs to the next attempt."""
+        self.received_bytes -= len(data)
+        last = self._turns[-1] if self._turns else None
+        if last is not None and last.by == "client":
+            left = last.count_bytes - len(data)
+            kept = Turn("client", last.at_seconds, left, last.begins[:left])
+            self._turns[-1:] = [kept] if left > 0 else []
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Who said how much and when."""
+        return tuple(self._turns)
 
     def frozen(self) -> Attempt:
         """A copy for readers."""
-        return Attempt(**vars(self))
+        return Attempt(**{f.name: getattr(self, f.name) for f in fields(Attempt)})
 
 
 @dataclass
@@ -126,7 +203,7 @@ class Ledger:
     def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:
         """A new attempt."""
         with self._changed:
-            entry = Entry(len(self._entries) + 1, connection, fault, self.now(), point)
+            entry = Entry(len(self._entries) + 1, connection, fault, point, self.now)
             self._entries.append(entry)
             self._changed.notify_all()
         return entry
@@ -158,6 +235,10 @@ class Ledger:
         """Frozen copies of all attempts so far, those under way included."""
         with self._changed:
             return tuple(entry.frozen() for entry in self._entries)
+
+    def to_json(self) -> str:
+        """All attempts as JSON, one object each."""
+        return json.dumps([attempt.to_dict() for attempt in self.attempts], indent=2)
 
     def wait(self, count: int, point: Point, timeout_seconds: float) -> None:
         """Wait until so many attempts have reached a point.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from faultline._errors import ServerError
-from faultline._net import Departures
+from faultline._wire import Departures
 
 T = TypeVar("T")
 CALL_SECONDS = 10.0
@@ -32,6 +32,10 @@ class Background:
         self.departures = Departures(self.loop)
         self._thread = threading.Thread(target=self.loop.run_forever, name="faultline", daemon=True)
         self._thread.start()
+
+    def is_current(self) -> bool:
+        """Whether the caller is in the loop's thread."""
+        return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function in the loop's thread and wait for what it returns or raises."""

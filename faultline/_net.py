@@ -7,32 +7,27 @@ Linux is where all of it is proven.
 from __future__ import annotations
 
 import array
-import asyncio
 import contextlib
+import ctypes
 import errno
 import ipaddress
-import select
 import socket
 import struct
 import sys
-from collections.abc import Callable
-from typing import Literal
 
 from faultline._check import rejected, whole
 from faultline._errors import PortError, UnsupportedError
 
-Left = Literal["FIN", "RST"]
 BACKLOG = 4096
 TCP_CLOSE = 7  # include/net/tcp_states.h
 READ_BYTES = 65_536
+NOWHERE = "127.255.255.255"  # broadcast address of the loopback network: connect gives ENETUNREACH
 
-
-class Departed(Exception):  # noqa: N818 - it is news, not an error
-    """The client is gone, by FIN or by RST."""
-
-    def __init__(self, how: Left) -> None:
-        super().__init__(how)
-        self.how: Left = how
+# linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket decides packet by packet.
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+LOAD_RANDOM = (0x20, 0, 0, 0xFFFFF000 + 56)  # BPF_LD|BPF_W|BPF_ABS, SKF_AD_OFF + SKF_AD_RANDOM
+DROP = (0x06, 0, 0, 0)  # BPF_RET: keep no byte
+KEEP = (0x06, 0, 0, 0xFFFFFFFF)
 
 
 # --- addresses -------------------------------------------------------------------------------------------
@@ -125,7 +120,9 @@ def shut_door(sock: socket.socket) -> None:
     """Stop listening and keep the port: Linux takes a listener back to bound on shutdown (`inet_shutdown`)."""
     if sys.platform != "linux":
         raise UnsupportedError("refuse after open needs Linux: elsewhere a listener can't be shut down.")
-    with contextlib.suppress(OSError):  # ENOTCONN: it did not listen
+    # A shutdown of a socket that doesn't listen would mark it as read to its end, and every connection that it
+    # accepts later (`inet_shutdown`, TCP_CLOSE).
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.shutdown(socket.SHUT_RD)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
@@ -205,141 +202,43 @@ def discard_input(sock: socket.socket, limit_bytes: int = 1 << 20) -> None:
             read += len(data)
 
 
-class Departures:
-    """Tells when clients leave, without reading what they send.
+# --- packets ---------------------------------------------------------------------------------------------------------
 
-    One epoll in the loop's own, because asyncio can't watch for EPOLLRDHUP alone: with readability watched,
-    unread input of a stalled connection would wake the loop for ever.
+
+def drop_packets(sock: socket.socket, probability: float = 1.0) -> None:
+    """Let packets to this socket vanish before TCP sees them, with a probability that the kernel draws.
+
+    Raises:
+        UnsupportedError: this user or system may not attach a filter.
     """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        if sys.platform != "linux":
-            raise UnsupportedError("stall needs Linux: elsewhere leaving clients can't be told from talking ones.")
-        self._loop = loop
-        self._epoll = select.epoll()
-        self._waiting: dict[int, asyncio.Future[Left]] = {}
-        loop.add_reader(self._epoll.fileno(), self._on_ready)
-
-    def watch(self, sock: socket.socket, *, half_closed: bool) -> asyncio.Future[Left]:
-        """A future of how the client leaves; a FIN that was already read is not news."""
-        future: asyncio.Future[Left] = self._loop.create_future()
-        number = sock.fileno()
-        self._waiting[number] = future
-        self._epoll.register(number, 0 if half_closed else select.EPOLLRDHUP)
-        return future
-
-    def forget(self, sock: socket.socket) -> None:
-        """No longer watch; before the socket is closed, because its number is used again at once."""
-        del self._waiting[sock.fileno()]
-        self._epoll.unregister(sock.fileno())
-
-    def _on_ready(self) -> None:
-        for number, events in self._epoll.poll(0):
-            future = self._waiting.get(number)
-            if future is not None and not future.done():
-                future.set_result("RST" if events & (select.EPOLLERR | select.EPOLLHUP) else "FIN")
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
+    if probability >= 1:
+        program = [DROP]
+    else:
+        at_least = (0x35, 0, 1, round((1 - probability) * 0xFFFFFFFF))  # BPF_JMP|BPF_JGE: true drops, false keeps
+        program = [LOAD_RANDOM, at_least, DROP, KEEP]
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))
+    except OSError as error:
+        raise UnsupportedError(
+            f"partition() and loss() need a socket filter, which this user may not attach ({error.strerror}); "
+            "run with CAP_NET_ADMIN."
+        ) from error
 
 
-def wake(future: asyncio.Future[None]) -> None:
-    """End a wait; an event may come twice before the waiter has run."""
-    if not future.done():
-        future.set_result(None)
+def keep_packets(sock: socket.socket) -> None:
+    """Let packets through again."""
+    sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
 
-class Wire:
-    """One accepted connection as the engine uses it: bytes in, bytes out, and how it ends."""
+def check_filter() -> None:
+    """See that filters can be attached, before a fault needs one.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
-        self._loop = loop
-        self._departures = departures
-        self.sock = sock
-        self.at_end = False  # the client has sent FIN, and it was read
-
-    async def receive(self, limit_bytes: int) -> bytes:
-        """At most so many bytes; `b""` when the client has finished sending.
-
-        Raises:
-            Departed: the client has reset the connection.
-        """
-        while True:
-            try:
-                data = self.sock.recv(limit_bytes)
-            except BlockingIOError:
-                await self.readable()
-            except OSError:
-                raise Departed("RST") from None
-            else:
-                self.at_end = not data
-                return data
-
-    async def readable(self) -> None:
-        """Wait until there is something to read."""
-        await self._event(self._loop.add_reader, self._loop.remove_reader)
-
-    def sees_end(self) -> bool:
-        """Whether the next thing to read is the client's FIN.
-
-        Raises:
-            Departed: the client has reset the connection.
-        """
-        try:
-            return not self.sock.recv(1, socket.MSG_PEEK)
-        except OSError:
-            raise Departed("RST") from None
-
-    async def send_some(self, data: memoryview) -> int:
-        """Hand bytes to the kernel as soon as it takes some; how many it took.
-
-        Raises:
-            Departed: the client has reset the connection.
-        """
-        while True:
-            try:
-                return self.sock.send(data)
-            except BlockingIOError:
-                await self._event(self._loop.add_writer, self._loop.remove_writer)
-            except OSError:
-                raise Departed("RST") from None
-
-    async def _event(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
-        add(self.sock.fileno(), wake, future)
-        try:
-            await future
-        finally:
-            remove(self.sock.fileno())
-
-    async def flush(self) -> None:
-        """Wait until everything sent is acknowledged: only then a RST takes nothing away.
-
-        The kernel has no event for it, so this looks again after 0.2 ms, then ever later, up to every 10 ms; on
-        loopback it is done at the first look unless the client reads slowly.
-
-        Raises:
-            Departed: the client has reset the connection meanwhile.
-        """
-        pause = 0.0
-        while unacknowledged_bytes(self.sock):
-            if is_dead(self.sock):
-                raise Departed("RST")
-            await asyncio.sleep(pause)
-            pause = min(pause + 0.0002, 0.01)
-
-    async def departure(self, within_seconds: float | None) -> Left | None:
-        """How the client leaves, or `None` if it is still there after so long."""
-        future = self._departures.watch(self.sock, half_closed=self.at_end)
-        try:
-            return await asyncio.wait_for(future, within_seconds)
-        except asyncio.TimeoutError:
-            return None
-        finally:
-            self._departures.forget(self.sock)
-
-    def close(self) -> None:
-        """Close without ceremony; closing twice is closing once."""
-        self.sock.close()
+    Raises:
+        UnsupportedError: they can't.
+    """
+    if sys.platform != "linux":
+        raise UnsupportedError("partition() and loss() need Linux: elsewhere a socket has no packet filter.")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        drop_packets(sock)

@@ -7,27 +7,33 @@ once. Everything else happens in the background loop; public methods may be call
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from faultline import _net
-from faultline._check import rejected, seconds, whole
+from faultline import _arrivals, _chance, _net
+from faultline._check import seconds, whole
 from faultline._door import Door
 from faultline._engine import Conversation, Stage
 from faultline._errors import NotStruckError, ParameterError, ServerError
-from faultline._fault import Answer, Certificate, Fault
+from faultline._fault import Certificate, Fault
+from faultline._feasible import check_faults, checked_answer
 from faultline._guard import unmet
-from faultline._http import render
-from faultline._ledger import Attempt, Ledger, Request
+from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import background
-from faultline._plan import Dealer, Plan, checked_plan
-from faultline._steps import Point
+from faultline._plan import Dealer, Plan, checked_plan, faults_of
+from faultline._steps import NoRoute, Point, Refuse, Vanish
+from faultline._wire import Wire
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
+
+
+# How the door ends an attempt.
+ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 
 
 class Server:
@@ -48,35 +54,45 @@ class Server:
         strict: bool = True,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
-        plan = checked_plan(plan)
         self.host, number = _net.checked_address(host, port)
-        self._tls = tls or plan.needs_tls
         self._default = checked_answer(answer)
         self._strict = strict
-        self._check_plan(plan)
-        self._plan = plan
+        self._plans = [checked_plan(plan)]
+        self._faults = faults_of(plan)
+        self._tls = tls or any(f.needs_tls for f in self._faults)
+        check_faults(self._faults, default=self._default, tls=self._tls, host=self.host)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
         self._connections = 0
         self._closed = False
         self.ledger = Ledger(on_end)
         self._dealer = Dealer(plan)
-        self._stage = Stage(self._dealer, self.ledger, self._default, self._context if self._tls else None)
-        if self._tls:
-            self._context(Certificate())  # made now: what can't be made fails here
+        self._stage = Stage(
+            self._dealer,
+            self.ledger,
+            self._default,
+            self._tls,
+            self._context,
+            _chance.generator,
+            self._set_door,
+        )
+        for certificate in {f.certificate or Certificate() for f in self._faults if self._tls or f.starts_tls}:
+            self._context(certificate)  # made now: it takes a while, and what can't be made fails here
         self._background = background()
         self._door = Door(self.host, number, self._dealer.upcoming().door)
         self.port = self._door.port
         self._background.loop.call_soon_threadsafe(
             self._door.start, self._background.loop, self._welcome, self._errors.append
         )
+        self._watch_arrivals()
 
     # --- where it is -------------------------------------------------------------------------------------
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port for a client on this machine, as `socket.create_connection` takes them."""
-        return _net.reachable(self.host), self.port
+        nowhere = isinstance(self._dealer.upcoming().door, NoRoute)
+        return _net.NOWHERE if nowhere else _net.reachable(self.host), self.port
 
     @property
     def hostport(self) -> str:
@@ -141,21 +157,39 @@ class Server:
             ParameterError: no plan, or one that needs TLS on a server without it.
         """
         plan = checked_plan(plan)
-        if plan.needs_tls and not self._tls:
+        faults = faults_of(plan)
+        if not self._tls and any(f.needs_tls for f in faults):
             raise ParameterError(f"plan={plan!r}: expected a server with TLS; start it with tls=True.")
-        self._check_plan(plan)
-        self._open_or_raise()
+        check_faults(faults, default=self._default, tls=self._tls, host=self.host)
+        if self._closed:
+            raise ServerError(f"{self!r}: expected an open server; it was closed.")
+        self._plans.append(plan)
+        self._faults = faults
         self._background.call(lambda: self._change(plan))
+        self._watch_arrivals()
+
+    @contextlib.contextmanager
+    def becoming(self, plan: Plan) -> Iterator[None]:
+        """Have another plan for a while: `with server.becoming(refuse()): …`; then the one before, from its start.
+
+        Raises:
+            ParameterError: as `become`.
+        """
+        before = self._plans[-1]
+        self.become(plan)
+        try:
+            yield
+        finally:
+            self.become(before)
 
     def _change(self, plan: Plan) -> None:
-        self._plan = plan
+        self._door.drain()
         self._dealer.change(plan)
         upcoming = self._dealer.upcoming()
         self._door.put(upcoming.door)
-        if upcoming.needs_new_connection:
-            for task, conversation in list(self._conversations.items()):
-                if conversation.leave_idle():
-                    task.cancel()
+        for task, conversation in list(self._conversations.items()):
+            if conversation.leave_idle(upcoming):
+                task.cancel()
 
     def close(self) -> None:
         """Stop now: the port is free and every connection closed when this returns. Twice is once.
@@ -165,6 +199,7 @@ class Server:
         """
         if not self._closed:
             self._closed = True
+            _arrivals.forget(self.port)
             self._background.run(self._stop())
         self._raise_errors()
 
@@ -174,8 +209,9 @@ class Server:
         Raises:
             NotStruckError: one did not; says what happened instead.
         """
-        if self._strict and (why := unmet(self._plan, self.attempts, self.hostport)):
-            raise NotStruckError(f"{why} (strict=False allows it.)")
+        whys = [why for plan in self._plans if (why := unmet(plan, self.attempts, self.hostport))]
+        if self._strict and whys:
+            raise NotStruckError(f"{whys[0]} (strict=False allows it.)")
 
     def __enter__(self) -> Server:
         return self
@@ -191,14 +227,14 @@ class Server:
             self.check_struck()
 
     def __repr__(self) -> str:
-        return f"<Server {self.url} {self._plan!r}{' closed' if self._closed else ''}>"
+        return f"<Server {self.url} {self._plans[-1]!r}{' closed' if self._closed else ''}>"
 
     # --- in the loop's thread ----------------------------------------------------------------------------
 
     def _welcome(self, sock: socket.socket) -> None:
         loop = self._background.loop
         self._connections += 1
-        wire = _net.Wire(loop, sock, self._background.departures)
+        wire = Wire(loop, sock, self._background.departures)
         conversation = Conversation(wire, self._stage, self._connections)
         task = loop.create_task(conversation.run())
         self._conversations[task] = conversation
@@ -210,6 +246,31 @@ class Server:
             self._errors.append(error)
         if not self._closed:
             self._door.resume()  # descriptors may have run out
+
+    def _set_door(self) -> None:
+        self._door.put(self._dealer.upcoming().door)
+
+    def _watch_arrivals(self) -> None:
+        """Count connects at the door, if a fault strikes there."""
+        if any(fault.door is not None for fault in self._faults):
+            host, _ = self.address
+            _arrivals.watch(self.port, host, _net.family_of(host), self._on_connect)
+
+    def _on_connect(self) -> None:
+        """Before a connect of this process, in the client's thread: set the door right for it."""
+        if not self._background.is_current():  # which fills the queue of a black hole
+            self._background.call(self._knock)
+
+    def _knock(self) -> None:
+        self._set_door()
+        fault = self._dealer.upcoming()
+        if self._closed or fault.door is None or (self._door.is_open and not isinstance(fault.door, NoRoute)):
+            return  # it is dealt when the connection is accepted
+        entry = self.ledger.begin(None, fault, "connect")
+        self.ledger.strike(entry, "connect", 0)
+        self.ledger.end(entry, "server", ENDS[type(fault.door)])
+        if getattr(fault.door, "for_seconds", None) is None:
+            self._dealer.deal()  # the door stays as it is until the next one knocks
 
     async def _stop(self) -> None:
         self._door.close()
@@ -226,42 +287,11 @@ class Server:
 
         return _certs.server_context(certificate, _net.reachable(self.host))
 
-    def _check_plan(self, plan: Plan) -> None:
-        """A break after more bytes than the answer has could never strike.
-
-        Raises:
-            ParameterError: names the size of the answer.
-        """
-        brk = plan.break_
-        answer = plan.answer or self._default
-        if brk is None or brk.at != "response" or not isinstance(answer, Answer):
-            return
-        size = len(render(answer.sized(brk.trigger.after_bytes), Request(method="GET"), keep_alive=False))
-        if brk.trigger.after_bytes > size and not answer.echoes:
-            raise rejected("after_bytes", brk.trigger.after_bytes, f"at most {size}, the bytes of the response")
-
-    def _open_or_raise(self) -> None:
-        if self._closed:
-            raise ServerError(f"{self!r}: expected an open server; it was closed.")
-
     def _raise_errors(self) -> None:
         errors, self._errors = self._errors, []
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise ServerError(f"the server on {self.hostport} broke: {errors[0]!r}{more}.") from errors[0]
-
-
-def checked_answer(answer: object) -> Answer:
-    """The answer of a server, for attempts whose fault has none of its own.
-
-    Raises:
-        ParameterError: anything but a fault that is an answer and nothing else.
-    """
-    if answer is None:
-        return Answer()
-    if isinstance(answer, Fault) and answer.is_healthy and isinstance(answer.answer, Answer):
-        return answer.answer
-    raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
 def serve(

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faultline._fault import Answer
     from faultline._gate import Gate
 
 Point = Literal["connect", "accept", "handshake", "request", "response", "idle"]
@@ -29,7 +32,9 @@ class ReceiveRequest:
 
 @dataclass(frozen=True)
 class Respond:
-    """Send the answer to the request."""
+    """Send the answer to the request: this one, or the one that the fault or the server has."""
+
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ class ReceiveUntil:
 
 
 @dataclass(frozen=True)
+class ReceiveAll:
+    """Read until the client has finished sending."""
+
+
+@dataclass(frozen=True)
 class StartTls:
     """Speak TLS from here on; what the client sent ahead of it is thrown away."""
 
@@ -85,12 +95,23 @@ class HalfClose:
 
 @dataclass(frozen=True)
 class Close:
-    """Deliver what was sent, then FIN; the connection is gone."""
+    """Deliver what was sent, then FIN; the connection is gone. In TLS, after a close_notify or without one."""
+
+    close_notify: bool = True
 
 
 @dataclass(frozen=True)
 class Reset:
-    """Deliver what was sent, then RST; the connection is gone."""
+    """Deliver what was sent, then RST; the connection is gone. `flush=False` waits for no acknowledgement."""
+
+    flush: bool = True
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Let the client's packets vanish: nothing it sends is acknowledged any more."""
+
+    for_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,11 @@ class Vanish:
     for_seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class NoRoute:
+    """At the door: have an address that no route leads to."""
+
+
 Step: TypeAlias = (
     Handshake
     | ReceiveRequest
@@ -115,14 +141,17 @@ Step: TypeAlias = (
     | Send
     | Receive
     | ReceiveUntil
+    | ReceiveAll
     | StartTls
     | Hold
     | Flush
     | HalfClose
     | Close
     | Reset
+    | Partition
     | Refuse
     | Vanish
+    | NoRoute
 )
 
 
@@ -140,9 +169,19 @@ HTTP = Script((Handshake(), Repeat((ReceiveRequest(), Respond()))))
 def is_final(step: Step) -> bool:
     """Whether nothing can follow this step."""
     match step:
-        case Close() | Reset():
+        case Close() | Reset() | ReceiveAll() | NoRoute():
             return True
-        case Hold() | Refuse() | Vanish():
-            return step.for_seconds is None and getattr(step, "until", None) is None
+        case Hold():
+            return step.for_seconds is None and step.until is None
+        case Partition() | Refuse() | Vanish():
+            return step.for_seconds is None
         case _:
             return False
+
+
+def every(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """All steps, those within a repeat too."""
+    for step in steps:
+        yield step
+        if isinstance(step, Repeat):
+            yield from every(step.steps)

@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 
-from faultline._net import READ_BYTES, Departed, Wire
+from faultline._ledger import TlsFacts
+from faultline._net import READ_BYTES
+from faultline._wire import Departed, Wire
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
 class Rejected(Exception):  # noqa: N818 - it is news: the client said no
     """The client ended the TLS session, by an alert or by not speaking TLS."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+# The names that clients asked for (SNI): OpenSSL tells them to a callback of the context only.
+names: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
+
+
+def remember_name(session: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+    """The `sni_callback` of every server context."""
+    names[session] = name or ""
 
 
 class Tls:
@@ -27,6 +43,12 @@ class Tls:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def facts(self) -> TlsFacts:
+        """What was agreed, or known until it failed."""
+        return TlsFacts(
+            self._session.version() or "", names.get(self._session, ""), self._session.selected_alpn_protocol() or ""
+        )
 
     async def handshake(self, write: Write) -> None:
         """Agree with the client.

@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("fault_server", faults, ids=[repr(f) for f in faults], indirect=True)
 
 
-def chosen(marker: pytest.Mark) -> list[Fault]:
+def chosen(marker: pytest.Mark) -> list[Plan]:
     """The faults that a `faults` marker asks for."""
     from faultline._catalogue import cases
     from faultline._check import choice

@@ -3,4 +3,5 @@
 from faultline.modes.answers import *  # noqa: F403 - the modes are the surface
 from faultline.modes.breaks import *  # noqa: F403
 from faultline.modes.certificates import *  # noqa: F403
+from faultline.modes.conditions import *  # noqa: F403
 from faultline.modes.door import *  # noqa: F403

@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from faultline._catalogue import case, mode
+from faultline._errors import ParameterError
 from faultline._fault import Fault, breaks
-from faultline._steps import Close, Hold, Reset
+from faultline._gate import Gate
+from faultline._steps import Close, Flush, HalfClose, Hold, Partition, ReceiveAll, Reset, Step
 
-__all__ = ["close", "reset", "stall"]
+__all__ = ["close", "half_close", "partition", "reset", "stall"]
 
 At = Annotated[
-    Literal["accept", "handshake", "request", "response", "idle"],
-    "the point of the conversation where it strikes",
+    Literal["accept", "handshake", "request", "response", "idle"] | None,
+    "the point of the conversation where it strikes (default: response, or request with --on)",
 ]
 AfterBytes = Annotated[int, "let so many bytes of that point through first"]
+AfterSeconds = Annotated[float, "wait so long there before it strikes"]
+On = Annotated[bytes | re.Pattern[bytes] | None, "strike when these bytes have passed"]
 
 
 @mode(
     case("ConnectionResetError"),
     case("ConnectionResetError", after_bytes=10),
+    case("ConnectionResetError", after_seconds=0.02),
+    case("ConnectionResetError", at="response", on=b"HTTP/1.1 200"),
     case("ConnectionResetError", at="accept"),
     case("ConnectionResetError", at="handshake"),
+    case("ConnectionResetError", at="handshake", after_bytes=10),
     case("ConnectionResetError", at="request"),
     case("ConnectionResetError", at="request", after_bytes=10),
+    case("ConnectionResetError", on=b"Host:"),
     case("ConnectionResetError", at="idle"),
+    case("end of stream", fin_first=True),
 )
-def reset(*, at: At = "response", after_bytes: AfterBytes = 0) -> Fault:
+def reset(
+    *,
+    at: At = None,
+    after_bytes: AfterBytes = 0,
+    after_seconds: AfterSeconds = 0.0,
+    on: On = None,
+    fin_first: Annotated[bool, "send FIN before the RST: reads see the end, the next send a broken pipe"] = False,
+) -> Fault:
     """Send RST: the connection dies at once, as when a process or a middlebox kills it.
 
-    The client's next operation raises `ConnectionResetError` (ECONNRESET), its later sends `BrokenPipeError`.
+    The client's next operation raises `ConnectionResetError` (ECONNRESET), its later sends `BrokenPipeError`. With
+    `fin_first` its next read is the end of the stream and its next send raises `BrokenPipeError` (EPIPE).
+
     What was sent before is delivered first: exactly `after_bytes` bytes of the response (at `request`: of the
     request are read; at `handshake`: of the server's handshake are sent; with TLS, application bytes). At
     `request` it strikes when the request begins to arrive, at `idle` when a response is complete and the
-    connection is kept alive.
+    connection is kept alive; there `after_seconds` is a timer that the next request stops. `on` is looked for in
+    what the client says at `request`, in what the server says at `response`, also across reads.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the send queue is acknowledged.
 
@@ -44,25 +64,38 @@ def reset(*, at: At = "response", after_bytes: AfterBytes = 0) -> Fault:
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    return breaks(at, Reset(), after_bytes=after_bytes)
+    steps: tuple[Step, ...] = (Flush(), HalfClose(), Reset(flush=False)) if fin_first else (Reset(),)
+    return breaks(at, *steps, after_bytes=after_bytes, after_seconds=after_seconds, on=on)
 
 
 @mode(
     case("end of stream"),
     case("end of stream", after_bytes=10),
+    case("end of stream", after_seconds=0.02),
+    case("end of stream", at="response", on=b"HTTP/1.1 200"),
     case("end of stream", at="accept"),
     case("end of stream", at="handshake"),
     case("end of stream", at="request"),
     case("end of stream", at="request", after_bytes=10),
+    case("end of stream", on=b"Host:"),
     case("end of stream", at="idle"),
 )
-def close(*, at: At = "response", after_bytes: AfterBytes = 0) -> Fault:
+def close(
+    *,
+    at: At = None,
+    after_bytes: AfterBytes = 0,
+    after_seconds: AfterSeconds = 0.0,
+    on: On = None,
+    close_notify: Annotated[bool, "with TLS: end the session before the connection; else it is cut off"] = True,
+) -> Fault:
     """Send FIN: the server hangs up in an orderly way, too early.
 
     The client reads exactly `after_bytes` bytes of the response and then the end of the stream; HTTP clients call
     it "remote end closed connection without response" or "incomplete read". What the client has sent is read
     first, because closing with unread input would send RST (RFC 1122, 4.2.2.13); what it sends later is
-    answered by RST, so that a client which keeps writing gets `BrokenPipeError`.
+    answered by RST, so that a client which keeps writing gets `BrokenPipeError`. The triggers are those of `reset`.
+
+    With `close_notify=False` a TLS session is truncated (RFC 8446, 6.1): `ssl.SSLEOFError` where the client cares.
 
     Example:
         >>> import faultline, urllib.request
@@ -71,7 +104,72 @@ def close(*, at: At = "response", after_bytes: AfterBytes = 0) -> Fault:
         Traceback (most recent call last):
         http.client.RemoteDisconnected: Remote end closed connection without response
     """
-    return breaks(at, Close(), after_bytes=after_bytes)
+    return breaks(at, Close(close_notify), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+
+
+@mode(
+    case("end of stream"),
+    case("end of stream", after_bytes=10),
+    case("end of stream", at="request"),
+    case("end of stream", at="idle"),
+)
+def half_close(
+    *, at: At = None, after_bytes: AfterBytes = 0, after_seconds: AfterSeconds = 0.0, on: On = None
+) -> Fault:
+    """Send FIN and go on reading: the server has said all, and still listens.
+
+    The client reads the end of the stream, and may send as much as it likes; the ledger counts it. With TLS a
+    close_notify goes before the FIN. The triggers are those of `reset`.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.serve(faultline.half_close(at="accept")) as server:
+        ...     with socket.create_connection(server.address) as client:
+        ...         client.recv(100), client.sendall(b"still there?")
+        (b'', None)
+    """
+    return breaks(at, HalfClose(), ReceiveAll(), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+
+
+@mode(
+    case("TimeoutError"),
+    case("TimeoutError", after_bytes=10),
+    case("TimeoutError", at="response", on=b"HTTP/1.1 200"),
+    case("TimeoutError", at="accept"),
+    case("TimeoutError", at="handshake"),
+    case("TimeoutError", at="request"),
+    case("TimeoutError", on=b"Host:"),
+    case("TimeoutError", at="idle"),
+    case("the response", for_seconds=0.05),
+)
+def stall(
+    *,
+    at: At = None,
+    after_bytes: AfterBytes = 0,
+    after_seconds: AfterSeconds = 0.0,
+    on: On = None,
+    for_seconds: Annotated[
+        float | None, "go on with the healthy conversation after so long; else when the client gives up"
+    ] = None,
+    until: Annotated[Gate | None, "go on when the test opens this gate"] = None,
+) -> Fault:
+    """Say nothing more and read nothing more: the connection is open and silent.
+
+    The client waits until its own timeout; at `request` its sends block when the buffers are full. Without
+    `for_seconds` and `until` that lasts until the client gives up, which the ledger keeps; a client that closes
+    only its sending side counts as having given up. With one of them the healthy conversation goes on afterwards:
+    a slow server. The triggers are those of `reset`.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.stall()) as server:
+        ...     urllib.request.urlopen(server.url, timeout=0.1)
+        Traceback (most recent call last):
+        TimeoutError: timed out
+    """
+    if for_seconds is not None and until is not None:
+        raise ParameterError(f"for_seconds={for_seconds}, until={until}: expected one of the two.")
+    return breaks(at, Hold(for_seconds, until), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
 
 
 @mode(
@@ -81,28 +179,27 @@ def close(*, at: At = "response", after_bytes: AfterBytes = 0) -> Fault:
     case("TimeoutError", at="handshake"),
     case("TimeoutError", at="request"),
     case("TimeoutError", at="idle"),
-    case("the response", for_seconds=0.05),
 )
-def stall(
+def partition(
     *,
-    at: At = "response",
+    at: At = None,
     after_bytes: AfterBytes = 0,
-    for_seconds: Annotated[
-        float | None,
-        "go on with the healthy conversation after so long; else when the client gives up",
-    ] = None,
+    after_seconds: AfterSeconds = 0.0,
+    on: On = None,
+    for_seconds: Annotated[float | None, "let packets through again after so long; else never"] = None,
 ) -> Fault:
-    """Say nothing more and read nothing more: the connection is open and silent.
+    """Let all packets vanish: the network between client and server is gone.
 
-    The client waits until its own timeout. Without `for_seconds` that lasts until the client gives up, which the
-    ledger keeps; a client that closes only its sending side counts as having given up. With `for_seconds` the
-    healthy conversation goes on afterwards: a slow server.
+    The client waits until its own timeout, and what it sends is not even acknowledged: with `TCP_USER_TIMEOUT` or
+    keepalive it gets `TimeoutError` (ETIMEDOUT) from the kernel. The server can't see it leave. With `for_seconds`
+    the healthy conversation goes on afterwards. The triggers are those of `reset`; at `connect` it is `blackhole`.
+
+    Needs the socket filter (SO_ATTACH_FILTER, socket(7)), which takes CAP_NET_ADMIN; without it `serve` raises
+    `UnsupportedError`.
 
     Example:
-        >>> import faultline, urllib.request
-        >>> with faultline.serve(faultline.stall()) as server:
-        ...     urllib.request.urlopen(server.url, timeout=0.1)
-        Traceback (most recent call last):
-        TimeoutError: timed out
+        >>> from faultline import partition
+        >>> partition(after_bytes=10)
+        partition(after_bytes=10)
     """
-    return breaks(at, Hold(for_seconds), after_bytes=after_bytes)
+    return breaks(at, Partition(for_seconds), after_bytes=after_bytes, after_seconds=after_seconds, on=on)

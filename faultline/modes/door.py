@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from faultline._catalogue import case, mode
 from faultline._fault import Fault, breaks
-from faultline._steps import Refuse, Vanish
+from faultline._steps import NoRoute, Refuse, Vanish
 
-__all__ = ["blackhole", "refuse"]
+__all__ = ["blackhole", "refuse", "unreachable"]
+
+ForSeconds = Annotated[float | None, "open the door after so long; else never"]
 
 
 @mode(case("ConnectionRefusedError"))
-def refuse() -> Fault:
+def refuse(*, for_seconds: ForSeconds = None) -> Fault:
     """Answer the SYN with RST: nobody listens on this port.
 
     The client's `connect` raises `ConnectionRefusedError` (ECONNREFUSED) at once. The port stays bound to the
-    server meanwhile, so nobody else can get it, and `become(ok())` opens it again.
+    server meanwhile, so nobody else can get it; `for_seconds` or `become(ok())` opens it.
 
-    The server can't see a refused attempt: the kernel answers it (`tcp_v4_rcv`, no listener for the port).
+    The kernel answers a refused attempt, so the server can't see it (`tcp_v4_rcv`, no listener for the port).
+    Attempts of Python clients in this process are counted by the audit event of `socket.connect`.
 
     Example:
         >>> import faultline, socket
@@ -25,17 +30,17 @@ def refuse() -> Fault:
         Traceback (most recent call last):
         ConnectionRefusedError: [Errno 111] Connection refused
     """
-    return breaks("connect", Refuse())
+    return breaks("connect", Refuse(for_seconds))
 
 
 @mode(case("TimeoutError"))
-def blackhole() -> Fault:
+def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
     """Let the SYN go unanswered: a dead host, or a firewall that drops.
 
     The client's `connect` waits until its own timeout, or for the kernel's (over two minutes on Linux,
     `net.ipv4.tcp_syn_retries`). It needs no privileges: the server's accept queue is kept full, and Linux drops a
-    SYN that finds it so (`tcp_conn_request`, `sk_acceptq_is_full`). After `become(ok())` a client that still
-    waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN.
+    SYN that finds it so (`tcp_conn_request`, `sk_acceptq_is_full`). After `for_seconds` or `become(ok())` a client
+    that still waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN.
 
     Example:
         >>> import faultline, socket
@@ -44,4 +49,21 @@ def blackhole() -> Fault:
         Traceback (most recent call last):
         TimeoutError: timed out
     """
-    return breaks("connect", Vanish())
+    return breaks("connect", Vanish(for_seconds))
+
+
+@mode(case("OSError 101"))
+def unreachable() -> Fault:
+    """Have an address that no route leads to.
+
+    The client's `connect` raises `OSError` with errno 101 (ENETUNREACH) at once. The server's address is the
+    broadcast address of the loopback network, which TCP can't connect to (`tcp_v4_connect`); no packet leaves.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.serve(faultline.unreachable()) as server:
+        ...     socket.create_connection(server.address)
+        Traceback (most recent call last):
+        OSError: [Errno 101] Network is unreachable
+    """
+    return breaks("connect", NoRoute())

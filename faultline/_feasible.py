@@ -1,0 +1,65 @@
+"""What could never happen on a server is refused before there is one.
+
+Rules of this room: it looks at faults and at what this system can do, and starts nothing.
+"""
+
+from __future__ import annotations
+
+from faultline import _net
+from faultline._check import rejected
+from faultline._errors import ParameterError
+from faultline._fault import Answer, Fault, Loss
+from faultline._http import render
+from faultline._ledger import Request
+from faultline._steps import NoRoute, Partition, every
+
+
+def checked_answer(answer: object) -> Answer:
+    """The answer of a server, for attempts whose fault has none of its own.
+
+    Raises:
+        ParameterError: anything but a fault that is an answer and nothing else.
+    """
+    if answer is None:
+        return Answer()
+    if isinstance(answer, Fault) and answer.is_healthy and isinstance(answer.answer, Answer):
+        return answer.answer
+    raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
+
+
+def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, host: str) -> None:
+    """See that each of these faults can happen on a server like this.
+
+    Raises:
+        ParameterError: a combination that means nothing, or a break after more bytes than the answer has.
+        UnsupportedError: a fault that this user or system can't produce.
+    """
+    for fault in faults:
+        if needs_filter(fault):
+            _net.check_filter()
+        if tls and fault.starts_tls:
+            raise ParameterError(f"tls=True: expected tls=False, because {fault!r} begins TLS by itself.")
+        if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in host):
+            raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
+        check_size(fault, default)
+
+
+def needs_filter(fault: Fault) -> bool:
+    """Whether packets have to be dropped on an open connection."""
+    script = fault.script.steps if fault.script else ()
+    steps = every((*script, *fault.break_steps))
+    return any(isinstance(s, Partition) for s in steps) or any(isinstance(c, Loss) for c in fault.conditions)
+
+
+def check_size(fault: Fault, default: Answer) -> None:
+    """See that the response has as many bytes as are to pass before the break.
+
+    Raises:
+        ParameterError: it hasn't; says how many it has.
+    """
+    brk, answer = fault.break_, fault.http_answer or default
+    if brk is None or brk.at != "response" or fault.script is not None or answer.echoes:
+        return
+    size = len(render(answer.sized(brk.trigger.after_bytes), Request(method="GET"), keep_alive=False))
+    if brk.trigger.after_bytes > size:
+        raise rejected("after_bytes", brk.trigger.after_bytes, f"at most {size}, the bytes of the response")

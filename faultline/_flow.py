@@ -1,0 +1,80 @@
+"""Conditions: how the bytes of one direction travel while nothing breaks.
+
+Rules of this room: deadlines are absolute, from the beginning of a turn, so that they don't drift; chance comes
+from the generator that is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from faultline._fault import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle
+
+PIECES_PER_SECOND = 50  # of a throttled flow: short enough to look steady, long enough to be cheap
+
+
+class Flow:
+    """The conditions of one direction, and where in its turn it is."""
+
+    def __init__(self, conditions: tuple[Condition, ...], direction: Direction, chance: random.Random) -> None:
+        mine = [c for c in conditions if c.on(direction)]
+        self._latency = next((c for c in mine if isinstance(c, Latency)), None)
+        self._corrupt = next((c for c in mine if isinstance(c, Corrupt)), None)
+        self.pace = next((c for c in mine if isinstance(c, Pace)), None)
+        self._chance = chance
+        self._began: float | None = None
+        self._pieces = 0
+        self._passed_bytes = 0
+        self._offset_bytes = 0
+
+    def turn(self) -> None:
+        """The other side speaks now: the next bytes begin a turn."""
+        self._began = None
+
+    def piece_bytes(self, wanted_bytes: int) -> int:
+        """How many bytes may travel together."""
+        match self.pace:
+            case Drip():
+                return min(wanted_bytes, self.pace.chunk_bytes)
+            case Throttle():
+                return min(wanted_bytes, max(1, self.pace.bytes_per_second // PIECES_PER_SECOND))
+            case _:
+                return wanted_bytes
+
+    async def arrive(self, count_bytes: int) -> None:
+        """Wait until so many more bytes of this turn are due."""
+        loop = asyncio.get_running_loop()
+        if self._began is None:
+            self._began = loop.time() + self._delay_seconds()
+            self._pieces = self._passed_bytes = 0
+        due = self._began
+        self._passed_bytes += count_bytes
+        if isinstance(self.pace, Drip):
+            due += self._pieces * self.pace.every_seconds
+        elif isinstance(self.pace, Throttle):
+            due += self._passed_bytes / self.pace.bytes_per_second
+        self._pieces += 1
+        if (wait := due - loop.time()) > 0:
+            await asyncio.sleep(wait)
+
+    def _delay_seconds(self) -> float:
+        if self._latency is None:
+            return 0.0
+        jitter = self._latency.jitter_seconds
+        return max(0.0, self._latency.delay_seconds + (self._chance.uniform(-jitter, jitter) if jitter else 0.0))
+
+    def altered(self, data: bytes) -> bytes:
+        """The bytes as they arrive."""
+        if self._corrupt is None:
+            return data
+        begin, self._offset_bytes = self._offset_bytes, self._offset_bytes + len(data)
+        if self._corrupt.at_byte is not None:
+            hit = [self._corrupt.at_byte - begin]
+        else:
+            hit = [i for i in range(len(data)) if self._chance.random() < self._corrupt.probability]
+        changed = bytearray(data)
+        for i in hit:
+            if 0 <= i < len(changed):
+                changed[i] ^= 1
+        return bytes(changed)

@@ -1,0 +1,134 @@
+"""A stream: application bytes over a wire, plain or in TLS, under the conditions of the attempt's fault.
+
+Rules of this room: every byte is written down in the ledger as it passes; a break is not its business.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+
+from faultline import _net
+from faultline._fault import Fault
+from faultline._flow import Flow
+from faultline._ledger import Entry, TlsFacts
+from faultline._tls import Tls, Write
+from faultline._wire import Wire
+
+
+class Stream:
+    """What the engine reads from and writes to."""
+
+    def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
+        self.wire = wire
+        self._chance = chance
+        self._tls: Tls | None = None
+
+    def serve(self, entry: Entry, fault: Fault) -> None:
+        """From here on the bytes belong to this attempt."""
+        self._entry = entry
+        self._response: Flow | None = None
+        self._request: Flow | None = None
+        if fault.conditions:
+            chance = self._chance()
+            self._response = Flow(fault.conditions, "response", chance)
+            self._request = Flow(fault.conditions, "request", chance)
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether the sizes of the pieces that are sent are a condition's business."""
+        return self._response is not None and self._response.pace is not None
+
+    async def write(self, data: bytes) -> None:
+        """Send application bytes.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        flow = self._response
+        if flow is not None:
+            data = flow.altered(data)
+            if self._request is not None:
+                self._request.turn()
+        view = memoryview(data)
+        while view:
+            piece = view if flow is None else view[: flow.piece_bytes(len(view))]
+            if flow is not None:
+                await flow.arrive(len(piece))
+            view = view[len(piece) :]
+            while piece:
+                taken = await self._write_piece(piece)
+                self._entry.says("server", piece[:taken])
+                piece = piece[taken:]
+
+    async def _write_piece(self, piece: memoryview) -> int:
+        if self._tls is None:
+            return await self.wire.send_some(piece)
+        taken = min(len(piece), _net.READ_BYTES)
+        await self.write_raw(self._tls.encrypt(piece[:taken]))
+        return taken
+
+    async def write_raw(self, data: bytes) -> None:
+        """Send bytes below TLS.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        view = memoryview(data)
+        while view:
+            view = view[await self.wire.send_some(view) :]
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """At most so many application bytes; `b""` when the client has finished sending.
+
+        Raises:
+            Departed: the client has reset the connection.
+            Rejected: it has ended TLS by an alert.
+        """
+        flow = self._request
+        limit_bytes = min(limit_bytes, _net.READ_BYTES)
+        if flow is not None:
+            limit_bytes = flow.piece_bytes(limit_bytes)
+        if self._tls is None:
+            data = await self.wire.receive(limit_bytes)
+        else:
+            data = await self._tls.receive(limit_bytes, self.write_raw)
+        if flow is not None:
+            await flow.arrive(len(data))
+            data = flow.altered(data)
+            if self._response is not None:
+                self._response.turn()
+        self._entry.says("client", data)
+        return data
+
+    async def secure(self, context: ssl.SSLContext, write: Write) -> None:
+        """Speak TLS from here on; `write` sends the records of the handshake.
+
+        Raises:
+            Departed: the client left meanwhile.
+            Rejected: it sent an alert, or something that is no TLS.
+        """
+        tls = Tls(self.wire, context)
+        try:
+            await tls.handshake(write)
+        finally:
+            self._entry.tls = tls.facts()
+        self._tls = tls
+
+    async def end_tls(self) -> None:
+        """Send close_notify, if there is TLS."""
+        if self._tls is not None:
+            await self.write_raw(self._tls.close_notify())
+
+    def rejected(self, why: str) -> None:
+        """Write down why the client ended TLS: its alert, or what OpenSSL made of its bytes."""
+        facts = self._entry.tls or TlsFacts()
+        self._entry.tls = replace(facts, alert=why.partition("alert ")[2])
+        self._entry.note = f"the client ended TLS: {why}"
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS is spoken."""
+        return self._tls is not None

@@ -1,0 +1,179 @@
+"""One open connection as the engine uses it: bytes in, bytes out, and news of the client's leaving.
+
+Rules of this room: no thread and no task of its own; every wait is a future of the loop, so that it wakes on stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from faultline._errors import UnsupportedError
+from faultline._gate import Gate
+from faultline._net import is_dead, unacknowledged_bytes
+
+Left = Literal["FIN", "RST"]
+
+
+class Departed(Exception):  # noqa: N818 - it is news, not an error
+    """The client is gone, by FIN or by RST."""
+
+    def __init__(self, how: Left) -> None:
+        super().__init__(how)
+        self.how: Left = how
+
+
+class Departures:
+    """Tells when clients leave, without reading what they send.
+
+    One epoll in the loop's own, because asyncio can't watch for EPOLLRDHUP alone: with readability watched,
+    unread input of a stalled connection would wake the loop for ever.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        if sys.platform != "linux":
+            raise UnsupportedError("stall needs Linux: elsewhere leaving clients can't be told from talking ones.")
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._waiting: dict[int, asyncio.Future[Left]] = {}
+        loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+    def watch(self, sock: socket.socket, *, half_closed: bool) -> asyncio.Future[Left]:
+        """A future of how the client leaves; a FIN that was already read is not news."""
+        future: asyncio.Future[Left] = self._loop.create_future()
+        number = sock.fileno()
+        self._waiting[number] = future
+        self._epoll.register(number, 0 if half_closed else select.EPOLLRDHUP)
+        return future
+
+    def forget(self, sock: socket.socket) -> None:
+        """No longer watch; before the socket is closed, because its number is used again at once."""
+        del self._waiting[sock.fileno()]
+        self._epoll.unregister(sock.fileno())
+
+    def _on_ready(self) -> None:
+        for number, events in self._epoll.poll(0):
+            future = self._waiting.get(number)
+            if future is not None and not future.done():
+                future.set_result("RST" if events & (select.EPOLLERR | select.EPOLLHUP) else "FIN")
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+
+def call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call a function in the loop's thread; a gate may be opened when the loop is gone."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function)
+
+
+def wake(future: asyncio.Future[None]) -> None:
+    """End a wait; an event may come twice before the waiter has run."""
+    if not future.done():
+        future.set_result(None)
+
+
+class Wire:
+    """One accepted connection as the engine uses it: bytes in, bytes out, and how it ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
+        self._loop = loop
+        self._departures = departures
+        self.sock = sock
+        self.at_end = False  # the client has sent FIN, and it was read
+
+    async def receive(self, limit_bytes: int) -> bytes:
+        """At most so many bytes; `b""` when the client has finished sending.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        while True:
+            try:
+                data = self.sock.recv(limit_bytes)
+            except BlockingIOError:
+                await self.readable()
+            except OSError:
+                raise Departed("RST") from None
+            else:
+                self.at_end = not data
+                return data
+
+    async def readable(self) -> None:
+        """Wait until there is something to read."""
+        await self._event(self._loop.add_reader, self._loop.remove_reader)
+
+    def sees_end(self) -> bool:
+        """Whether the next thing to read is the client's FIN.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            raise Departed("RST") from None
+
+    async def send_some(self, data: memoryview) -> int:
+        """Hand bytes to the kernel as soon as it takes some; how many it took.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        while True:
+            try:
+                return self.sock.send(data)
+            except BlockingIOError:
+                await self._event(self._loop.add_writer, self._loop.remove_writer)
+            except OSError:
+                raise Departed("RST") from None
+
+    async def _event(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        add(self.sock.fileno(), wake, future)
+        try:
+            await future
+        finally:
+            remove(self.sock.fileno())
+
+    async def flush(self) -> None:
+        """Wait until everything sent is acknowledged: only then a RST takes nothing away.
+
+        The kernel has no event for it, so this looks again after 0.2 ms, then ever later, up to every 10 ms; on
+        loopback it is done at the first look unless the client reads slowly.
+
+        Raises:
+            Departed: the client has reset the connection meanwhile.
+        """
+        pause = 0.0
+        while unacknowledged_bytes(self.sock):
+            if is_dead(self.sock):
+                raise Departed("RST")
+            await asyncio.sleep(pause)
+            pause = min(pause + 0.0002, 0.01)
+
+    async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
+        """How the client leaves, or `None` if it is still there after so long, or when the gate is open."""
+        leaving = self._departures.watch(self.sock, half_closed=self.at_end)
+        opened: asyncio.Future[None] = self._loop.create_future()
+        if until is not None:
+            until.when_open(partial(call_in, self._loop, partial(wake, opened)))
+        try:
+            await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+            return leaving.result() if leaving.done() else None
+        finally:
+            leaving.cancel()
+            opened.cancel()
+            self._departures.forget(self.sock)
+
+    def close(self) -> None:
+        """Close without ceremony; closing twice is closing once."""
+        self.sock.close()

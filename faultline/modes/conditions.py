@@ -1,0 +1,108 @@
+"""Modes that break nothing: how the bytes travel. They compose with everything by `&`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from faultline._catalogue import case, mode
+from faultline._check import rejected, whole
+from faultline._errors import ParameterError
+from faultline._fault import Corrupt, Drip, Fault, Latency, Loss, Throttle
+from faultline._plan import checked_probability
+
+__all__ = ["corrupt", "drip", "latency", "loss", "throttle"]
+
+Whose = Annotated[Literal["request", "response", "both"], "whose bytes"]
+
+
+@mode(case("the response", seconds=0.01))
+def latency(
+    seconds: Annotated[float, "how much later the bytes arrive"],
+    *,
+    jitter_seconds: Annotated[float, "up to so much more or less, by chance"] = 0.0,
+    direction: Whose = "response",
+) -> Fault:
+    """Deliver bytes later: once for each turn of the conversation.
+
+    Example:
+        >>> from faultline import latency, ok
+        >>> latency(0.05, jitter_seconds=0.01) & ok()
+        latency(0.05, jitter_seconds=0.01) & ok()
+    """
+    return Fault(conditions=(Latency(direction, seconds, jitter_seconds),))
+
+
+@mode(case("the response", bytes_per_second=10_000))
+def throttle(
+    bytes_per_second: Annotated[int, "the rate"],
+    *,
+    direction: Whose = "response",
+) -> Fault:
+    """Deliver bytes at a rate, in pieces of about 20 ms, by absolute deadlines that don't drift.
+
+    Example:
+        >>> from faultline import throttle
+        >>> throttle(1000)
+        throttle(1000)
+    """
+    whole("bytes_per_second", bytes_per_second, "", 1)
+    return Fault(conditions=(Throttle(direction, bytes_per_second),))
+
+
+@mode(case("the response", chunk_bytes=20, every_seconds=0.01))
+def drip(
+    chunk_bytes: Annotated[int, "the size of a piece"] = 1,
+    *,
+    every_seconds: Annotated[float, "from piece to piece"] = 0.1,
+    direction: Whose = "response",
+) -> Fault:
+    """Deliver bytes piece by piece, by absolute deadlines that don't drift.
+
+    A client whose timeout is per read never times out, however long the response takes.
+
+    Example:
+        >>> from faultline import drip
+        >>> drip(1, every_seconds=0.2)
+        drip(1, every_seconds=0.2)
+    """
+    whole("chunk_bytes", chunk_bytes, " of bytes", 1)
+    return Fault(conditions=(Drip(direction, chunk_bytes, every_seconds),))
+
+
+@mode(case("the response", at_byte=70))
+def corrupt(
+    *,
+    at_byte: Annotated[int | None, "turn the lowest bit of this byte over, counted from 0"] = None,
+    probability: Annotated[float, "or of each byte, by chance"] = 0.0,
+    direction: Whose = "response",
+) -> Fault:
+    """Change bytes on their way, without changing how many they are; with TLS, the bytes inside it.
+
+    Example:
+        >>> from faultline import corrupt
+        >>> corrupt(at_byte=70)
+        corrupt(at_byte=70)
+    """
+    checked_probability("probability", probability)
+    if at_byte is not None:
+        whole("at_byte", at_byte, "", 0)
+    if (at_byte is None) == (probability == 0):
+        raise ParameterError(f"at_byte={at_byte}, probability={probability}: expected one of the two.")
+    return Fault(conditions=(Corrupt(direction, at_byte, probability),))
+
+
+@mode(case("the response", probability=0.1))
+def loss(probability: Annotated[float, "of each packet"]) -> Fault:
+    """Drop packets that come from the client, data and acknowledgements, so that TCP has to repeat.
+
+    The kernel draws the chance (SKF_AD_RANDOM, linux/filter.h), so no seed reproduces it. Needs the socket filter,
+    which takes CAP_NET_ADMIN; without it `serve` raises `UnsupportedError`.
+
+    Example:
+        >>> from faultline import loss
+        >>> loss(0.1)
+        loss(0.1)
+    """
+    if not 0 < checked_probability("probability", probability) < 1:
+        raise rejected("probability", probability, "a probability between 0 and 1; partition() drops everything")
+    return Fault(conditions=(Loss("request", probability),))
