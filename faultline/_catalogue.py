@@ -33,6 +33,8 @@ Sees = Literal[
     "SSLCertVerificationError",
 ]
 
+Group = Point | Literal["condition", "answer"]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -48,12 +50,14 @@ class Case:
         return find(self.mode).function(**dict(self.arguments))
 
     @property
-    def point(self) -> Point | Literal["answer"]:
-        """Where it breaks, or `answer` for a mode that breaks nothing."""
+    def point(self) -> Group:
+        """Where it breaks, or what it is if it breaks nothing."""
         fault = self.fault
         if fault.break_ is not None:
             return fault.break_.at
-        return "handshake" if fault.certificate is not None else "answer"
+        if fault.certificate is not None:
+            return "handshake"
+        return "condition" if fault.conditions else "answer"
 
     def __str__(self) -> str:
         return repr(self.fault)
@@ -67,6 +71,11 @@ class Parameter:
     annotation: Any
     default: Any
     text: str
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a call has to say it."""
+        return self.default is inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Mode:
         )
 
     @property
-    def point(self) -> Point | Literal["answer"]:
+    def point(self) -> Group:
         """Where the first case breaks: the group it is listed under."""
         return self.cases[0].point
 

@@ -20,11 +20,19 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from faultline._catalogue import Mode, Parameter, find, modes
 from faultline._check import plain, rejected
 from faultline._errors import FaultlineError
+from faultline._fault import Fault
+from faultline._gate import Gate
 from faultline._ledger import Attempt
+from faultline._plan import sequence
 from faultline._report import describe
 from faultline._steps import POINTS
 from faultline._version import __version__
 
+# The groups of modes that break nothing.
+NOWHERE: dict[str, str] = {
+    "condition": "conditions (how bytes travel)",
+    "answer": "answers (what is said when nothing breaks)",
+}
 EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
@@ -75,15 +83,33 @@ def run(words: list[str]) -> int:
 def list_modes() -> None:
     """Print the catalogue, grouped by point."""
     width = max(map(len, modes()))
-    for point in (*POINTS, "answer"):
+    for point in (*POINTS, *NOWHERE):
         group = [entry for entry in modes().values() if entry.point == point]
         if group:
-            print(point if point != "answer" else "answers (nothing breaks)")
+            print(NOWHERE.get(point, point))
         for entry in group:
             print(f"  {option_name(entry.name):{width}}  {entry.summary}")
-            words = [f"--{option_name(p.name)} {metavar(p)}" for p in entry.parameters]
-            if words:
-                print(f"  {'':{width}}  {' '.join(words)}")
+            for words in wrapped([usage(p) for p in options_of(entry)]):
+                print(f"  {'':{width}}  {words}")
+
+
+def usage(parameter: Parameter) -> str:
+    """One option as a synopsis shows it."""
+    word = f"--{option_name(parameter.name)}"
+    if plain(parameter.annotation)[0] is bool:
+        return f"--no-{option_name(parameter.name)}" if parameter.default else word
+    return f"{word} {metavar(parameter)}"
+
+
+def wrapped(words: list[str], width: int = 90) -> list[str]:
+    """Words in lines, without breaking one."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) < width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 # --- faultline serve -------------------------------------------------------------------------------------
@@ -95,6 +121,12 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
     parser.add_argument("--tls", action="store_true", help="speak TLS with a certificate of the test CA")
+    parser.add_argument(
+        "--then",
+        action="append",
+        metavar="NAME",
+        help="the mode of the next attempt, with its defaults; the last repeats",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     first = Parser(prog="faultline serve", add_help=False)
     first.add_argument("--mode")
@@ -103,15 +135,20 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
         return None
     chosen = find(name)
     group = parser.add_argument_group(f"options of {option_name(chosen.name)}", chosen.summary)
-    for parameter in chosen.parameters:
-        group.add_argument(
-            f"--{option_name(parameter.name)}",
-            dest=f"mode_{parameter.name}",
-            metavar=metavar(parameter),
-            action="append" if parameter.name == "headers" else "store",
-            help=parameter.text,
-        )
+    for parameter in options_of(chosen):
+        word, dest = f"--{option_name(parameter.name)}", f"mode_{parameter.name}"
+        if plain(parameter.annotation)[0] is bool:
+            flag = argparse.BooleanOptionalAction
+            group.add_argument(word, dest=dest, help=parameter.text, action=flag, default=None)
+        else:
+            action = "append" if parameter.name == "headers" else "store"
+            group.add_argument(word, dest=dest, help=parameter.text, action=action, metavar=metavar(parameter))
     return chosen
+
+
+def options_of(chosen: Mode) -> list[Parameter]:
+    """The parameters that can be said on a command line: all but a gate, which a test holds."""
+    return [p for p in chosen.parameters if plain(p.annotation)[0] is not Gate]
 
 
 def option_name(name: str) -> str:
@@ -127,7 +164,9 @@ def metavar(parameter: Parameter) -> str:
     for unit in ("bytes", "seconds"):
         if parameter.name.endswith(f"_{unit}"):
             return unit.upper()
-    return {"headers": "'NAME: VALUE'", "body": "TEXT"}.get(parameter.name, "VALUE")
+    if parameter.name == "seconds":
+        return "SECONDS"
+    return {"headers": "'NAME: VALUE'", "body": "TEXT", "on": "TEXT"}.get(parameter.name, "NUMBER")
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
@@ -140,7 +179,7 @@ def value_of(parameter: Parameter, given: Any) -> Any:
     if parameter.name == "headers":
         pairs = [field.partition(":") for field in given]
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
-    if kind is bytes:
+    if bytes in (kind, *get_args(kind)):
         return given.encode()
     return number(parameter.name, given, kind) if kind in (int, float) else given
 
@@ -162,23 +201,24 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
     """Serve until a signal, and print every attempt as it ends."""
     from faultline._server import Server
 
-    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in chosen.parameters}
+    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in options_of(chosen)}
     arguments = {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
-    fault = chosen.function(**arguments)
+    fault = called(chosen, arguments)
+    plan = sequence(fault, *(called(find(name), {}) for name in options.then)) if options.then else fault
     port = int(number("port", options.port))
     ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
     began = time.monotonic()
     with (
         signals(),
-        Server(fault, tls=options.tls, host=options.host, port=port, strict=False, on_end=ended.put) as server,
+        Server(plan, tls=options.tls, host=options.host, port=port, strict=False, on_end=ended.put) as server,
     ):
         trial = f"curl -v {server.url}/"
         if server.url.startswith("https"):
             trial = f"curl -v --cacert {server.ca_file} {server.url}/"
         say(
             options.json,
-            f"{fault!r} on {server.url} - try: {trial} - Ctrl-C stops",
-            {"event": "listening", "fault": repr(fault), "url": server.url, "try": trial},
+            f"{plan!r} on {server.url} - try: {trial} - Ctrl-C stops",
+            {"event": "listening", "plan": repr(plan), "url": server.url, "try": trial},
         )
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -195,6 +235,18 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
         {"event": "stopped", "attempts": len(attempts), "struck": struck},
     )
     return 0
+
+
+def called(chosen: Mode, arguments: dict[str, Any]) -> Fault:
+    """The fault of a mode.
+
+    Raises:
+        UsageError: an option that it needs is missing.
+    """
+    missing = [p for p in chosen.parameters if p.is_required and p.name not in arguments]
+    if missing:
+        raise UsageError(f"mode {option_name(chosen.name)} needs {' '.join(usage(p) for p in missing)}.")
+    return chosen.function(**arguments)
 
 
 def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001 - one of two forms

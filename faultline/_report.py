@@ -1,11 +1,16 @@
 """The ledger in words, for command line, guard and reports.
 
-Rules of this room: pure; an attempt in, text out.
+Rules of this room: pure; attempts in, text out. A drawing has the client on the left and the server on the right,
+time going down, one line for each turn, and the strike as a double line.
 """
 
 from __future__ import annotations
 
-from faultline._ledger import Attempt
+from collections.abc import Sequence
+
+from faultline._fault import Fault
+from faultline._ledger import Attempt, Party
+from faultline._steps import Close, HalfClose, Hold, NoRoute, Partition, Refuse, Reset, Vanish
 
 
 def describe(attempt: Attempt) -> str:
@@ -29,3 +34,89 @@ def ending(attempt: Attempt) -> str:
     if attempt.ended_by is None:
         return f"kept alive {took}"
     return f"ended by the {attempt.ended_by} ({attempt.ended_how}) {took}"
+
+
+# What the steps of a break look like on the wire.
+VERBS: dict[type, str] = {
+    Close: "FIN",
+    HalfClose: "FIN",
+    Hold: "silence",
+    NoRoute: "no route",
+    Partition: "no packet passes",
+    Refuse: "RST",
+    Reset: "RST",
+    Vanish: "silence",
+}
+WIDTH = 66  # between the two ends; with the times it fits 80 columns
+
+
+def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20) -> str:
+    """The conversation as text, at most so many attempts of it."""
+    lines = [title]
+    if not attempts:
+        lines.append("  no client connected")
+    if len(attempts) > most:
+        lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
+    for attempt in attempts[-most:]:
+        where = "" if attempt.connection is None else f", connection {attempt.connection}"
+        lines.append(f"#{attempt.number} {attempt.fault!r}{where}")
+        lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt)]
+        lines += [f"             {remark}" for remark in remarks(attempt)]
+    return "\n".join(lines)
+
+
+def arrows(attempt: Attempt) -> list[tuple[float, str]]:
+    """When what passed between the two, in order."""
+    first = attempt.turns[0] if attempt.turns else None
+    is_kept = first is not None and first.by == "client" and first.at_seconds <= attempt.started_seconds
+    drawn = [] if is_kept else [(attempt.started_seconds, arrow("connect", "client"))]
+    for turn in attempt.turns[:10]:
+        said = turn.begins.partition(b"\n")[0].rstrip(b"\r").decode("ascii", "backslashreplace")
+        drawn.append((turn.at_seconds, arrow(f"{turn.count_bytes} bytes: {said}", turn.by)))
+    if len(attempt.turns) > 10:  # noqa: PLR2004 - the beginning shows what was spoken
+        drawn.append((attempt.turns[10].at_seconds, f"{f'... {len(attempt.turns) - 10} more turns ...':^{WIDTH}}"))
+    if (struck := attempt.struck) is not None:
+        what = f"struck at {struck.point!r}" + (f" after {struck.after_bytes} bytes" if struck.after_bytes else "")
+        drawn.append((struck.at_seconds, arrow(f"{verb_of(attempt.fault)}: {what}", "server", "=")))
+    drawn.sort(key=lambda item: item[0])
+    if attempt.ended_seconds is not None and attempt.ended_by is not None:
+        by_strike = attempt.struck is not None and attempt.ended_by == "server" and attempt.ended_how != "stop"
+        if not by_strike:
+            drawn.append((attempt.ended_seconds, arrow(str(attempt.ended_how), attempt.ended_by)))
+    return drawn
+
+
+def arrow(text: str, by: Party, line: str = "-") -> str:
+    """An arrow from the one who speaks to the other."""
+    room = WIDTH - 8
+    label = f" {text if len(text) <= room else text[: room - 3] + '...'} "
+    drawn = f"{line * 3}{label}".ljust(WIDTH - 1, line)
+    return f"{drawn}>" if by == "client" else f"<{drawn}"
+
+
+def verb_of(fault: Fault) -> str:
+    """What a strike of this fault looks like on the wire."""
+    seen = [VERBS[type(step)] for step in fault.break_steps if type(step) in VERBS]
+    if fault.certificate is not None:
+        seen.append(f"certificate {fault.certificate.kind}")
+    return ", ".join(seen)
+
+
+def remarks(attempt: Attempt) -> list[str]:
+    """What an arrow can't say."""
+    said = [attempt.note] if attempt.note else []
+    if attempt.waited_seconds is not None and attempt.fault.certificate is None:
+        said.append(f"the client gave up {attempt.waited_seconds:.3f} s after the strike")
+    return said
+
+
+def hung(attempts: Sequence[Attempt], now: float) -> str | None:
+    """What a client without a timeout is waiting for, if one is; for the test that it hangs."""
+    for attempt in reversed(attempts):
+        if attempt.ended_by != "server" or attempt.ended_how == "silence":
+            since = attempt.struck.at_seconds if attempt.struck else attempt.started_seconds
+            return (
+                f"the client was still waiting at {attempt.point!r}, {now - since:.1f} s: it has no timeout "
+                f"(attempt {attempt.number}, {attempt.fault!r})"
+            )
+    return None

@@ -24,6 +24,7 @@ from faultline._guard import unmet
 from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import background
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
+from faultline._report import draw
 from faultline._steps import NoRoute, Point, Refuse, Vanish
 from faultline._wire import Wire
 
@@ -144,6 +145,11 @@ class Server:
         whole("count", count, "")
         self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
         return self.attempts
+
+    def drawing(self) -> str:
+        """What happened, as text: client left, server right, times, byte counts, the strike marked."""
+        attempts = self.attempts
+        return draw(attempts, f"{self.url} {self._plans[-1]!r}")
 
     # --- what it does ------------------------------------------------------------------------------------
 

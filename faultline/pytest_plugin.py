@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,10 +19,20 @@ if TYPE_CHECKING:
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
 FAILED = pytest.StashKey[bool]()
+SERVERS = pytest.StashKey["list[Server]"]()
+SCOPE = pytest.StashKey["Scope"]()
+SEED = pytest.StashKey[int]()
+DREW = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini option."""
+    parser.getgroup("faultline").addoption(
+        "--faultline-seed",
+        type=int,
+        metavar="NUMBER",
+        help="the seed of all chance in faults, to repeat a run; printed by a run that drew any",
+    )
     parser.addini(
         "faultline_timeout",
         "seconds after which a test with a faultline fixture fails as hung, unless it has a timeout of its own",
@@ -37,6 +47,60 @@ def pytest_configure(config: pytest.Config) -> None:
         "faults(*faults, point=None): run the test once per fault, each served by `fault_server`; "
         "without faults: once per case of the catalogue, at one point if `point` is given.",
     )
+
+    worker = getattr(config, "workerinput", {})  # of pytest-xdist: one seed for all its processes
+    given = config.getoption("faultline_seed")
+    config.stash[SEED] = worker.get("faultline_seed", int.from_bytes(os.urandom(4), "big") if given is None else given)
+    config.stash[DREW] = False
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say the seed that was asked for."""
+    return seed_option(config) if config.getoption("faultline_seed") is not None else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say the seed of a run that drew chance."""
+    if config.stash[DREW]:
+        terminalreporter.write_line(f"faultline drew chance; this repeats it: {seed_option(config)}")
+
+
+def seed_option(config: pytest.Config) -> str:
+    """The option that repeats this run's chance."""
+    return f"--faultline-seed={config.stash[SEED]}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of pytest-xdist the seed."""
+    node.workerinput["faultline_seed"] = node.config.stash[SEED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a process of pytest-xdist whether it drew chance."""
+    output = getattr(node, "workeroutput", None) or {}
+    node.config.stash[DREW] |= output.get("faultline_drew", False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the main process of pytest-xdist whether this one drew chance."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faultline_drew"] = session.config.stash[DREW]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let chance follow the seed and the test's name, not the order of the tests."""
+    from faultline import _chance
+
+    item.stash[SCOPE] = _chance.enter(f"{item.config.stash[SEED]}/{item.nodeid}")
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Remember that chance was drawn."""
+    if SCOPE in item.stash and item.stash[SCOPE].was_used:
+        item.config.stash[DREW] = True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -90,12 +154,30 @@ def has_timeout(config: pytest.Config) -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember a failure: the guard has nothing to add to it."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Explain a failure by what happened at the test's servers."""
+    servers = item.stash.get(SERVERS, [])
+    if servers and call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
+        name_hung(call.excinfo.value, servers)
     report = yield
     if report.failed:
-        item.stash[FAILED] = True
+        item.stash[FAILED] = True  # the guard has nothing to add to it
+        for server in servers:
+            report.sections.append(("faultline", server.drawing()))
+        if servers and item.stash[SCOPE].was_used:
+            report.sections.append(("faultline chance", f"{seed_option(item.config)} repeats it"))
     return report
+
+
+def name_hung(timeout: BaseException, servers: list[Server]) -> None:
+    """Put into the timeout's message what the client was waiting for."""
+    from faultline._report import hung
+
+    waiting = [why for server in servers if (why := hung(server.attempts, server.ledger.now()))]
+    if waiting and isinstance(timeout, pytest.fail.Exception):
+        timeout.msg = f"{waiting[-1]}. {timeout.msg}"
 
 
 class Faultline:
@@ -146,14 +228,20 @@ class Faultline:
 def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     """Start misbehaving servers: `faultline.serve(reset())`; they are stopped after the test."""
     factory = Faultline()
+    request.node.stash[SERVERS] = factory.servers
     yield factory
     factory.close(guard=FAILED not in request.node.stash)
 
 
 @pytest.fixture
 def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server:
-    """A server for each fault of the test's `faults` marker in turn."""
-    return faultline.serve(request.param)
+    """A server for each fault of the test's `faults` marker in turn; skips what this user may not produce."""
+    from faultline._errors import UnsupportedError
+
+    try:
+        return faultline.serve(request.param)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
 
 
 def ready_made(name: str) -> Callable[[Faultline], Server]:
