@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from faultline._chance import Scope
     from faultline._fault import Fault
     from faultline._plan import Plan
     from faultline._server import Server
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
 FAILED = pytest.StashKey[bool]()
-SERVERS = pytest.StashKey["list[Server]"]()
-SCOPE = pytest.StashKey["Scope"]()
+SERVERS: pytest.StashKey[list[Server]] = pytest.StashKey()
+SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 SEED = pytest.StashKey[int]()
 DREW = pytest.StashKey[bool]()
 
