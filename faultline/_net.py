@@ -30,6 +30,16 @@ DROP = (0x06, 0, 0, 0)  # BPF_RET: keep no byte
 KEEP = (0x06, 0, 0, 0xFFFFFFFF)
 
 
+def require_linux() -> None:
+    """Refuse other systems: their kernels answer differently, and nothing here has been proven on them.
+
+    Raises:
+        UnsupportedError: this is another system.
+    """
+    if not sys.platform.startswith("linux"):
+        raise UnsupportedError(f"sys.platform={sys.platform!r}: expected 'linux'; its kernel makes the faults true.")
+
+
 # --- addresses -------------------------------------------------------------------------------------------
 
 
@@ -118,8 +128,6 @@ def open_door(sock: socket.socket, backlog: int = BACKLOG) -> None:
 
 def shut_door(sock: socket.socket) -> None:
     """Stop listening and keep the port: Linux takes a listener back to bound on shutdown (`inet_shutdown`)."""
-    if sys.platform != "linux":
-        raise UnsupportedError("refuse after open needs Linux: elsewhere a listener can't be shut down.")
     # A shutdown of a socket that doesn't listen would mark it as read to its end, and every connection that it
     # accepts later (`inet_shutdown`, TCP_CLOSE).
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -137,8 +145,6 @@ def fill_door(sock: socket.socket) -> list[socket.socket]:
     Returns:
         The fillers; close them after the door is opened again.
     """
-    if sys.platform != "linux":
-        raise UnsupportedError("blackhole needs Linux: elsewhere a full accept queue doesn't drop SYNs.")
     open_door(sock)
     host, port = sock.getsockname()[:2]
     fillers = []
@@ -165,9 +171,7 @@ def prepare(sock: socket.socket) -> None:
 
 def unacknowledged_bytes(sock: socket.socket) -> int:
     """Bytes in the send queue that the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7))."""
-    if sys.platform != "linux":
-        return 0
-    import fcntl
+    import fcntl  # POSIX: the module is to be importable where it then says that it needs Linux
     import termios
 
     count = array.array("i", [0])
@@ -177,8 +181,6 @@ def unacknowledged_bytes(sock: socket.socket) -> int:
 
 def is_dead(sock: socket.socket) -> bool:
     """Whether the peer has reset the connection: its state is CLOSE (tcp_info, tcp(7))."""
-    if sys.platform != "linux":
-        return False
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
 
 
@@ -238,7 +240,5 @@ def check_filter() -> None:
     Raises:
         UnsupportedError: they can't.
     """
-    if sys.platform != "linux":
-        raise UnsupportedError("partition() and loss() need Linux: elsewhere a socket has no packet filter.")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         drop_packets(sock)

@@ -55,6 +55,7 @@ class Server:
         strict: bool = True,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
+        _net.require_linux()
         self.host, number = _net.checked_address(host, port)
         self._default = checked_answer(answer)
         self._strict = strict

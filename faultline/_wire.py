@@ -9,12 +9,10 @@ import asyncio
 import contextlib
 import select
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from faultline._errors import UnsupportedError
 from faultline._gate import Gate
 from faultline._net import is_dead, unacknowledged_bytes
 
@@ -37,8 +35,6 @@ class Departures:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        if sys.platform != "linux":
-            raise UnsupportedError("stall needs Linux: elsewhere leaving clients can't be told from talking ones.")
         self._loop = loop
         self._epoll = select.epoll()
         self._waiting: dict[int, asyncio.Future[Left]] = {}
