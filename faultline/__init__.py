@@ -76,15 +76,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
-        value = getattr(importlib.import_module(f"faultline.{_HOME_OF[name]}"), name)
-    elif name == "__all__":
-        value = sorted({*_HOME_OF, *_modes()})
-    elif not name.startswith("_") and name in _modes():
-        value = getattr(importlib.import_module("faultline.modes"), name)
-    else:
-        raise AttributeError(f"module 'faultline' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+        return getattr(importlib.import_module(f"faultline.{_HOME_OF[name]}"), name)
+    if name == "__all__":
+        return sorted({*_HOME_OF, *_modes()})
+    if not name.startswith("_") and name in _modes():
+        return getattr(importlib.import_module("faultline.modes"), name)
+    raise AttributeError(f"module 'faultline' has no attribute {name!r}")
 
 
 def _modes() -> list[str]:

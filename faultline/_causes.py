@@ -74,7 +74,7 @@ def root_cause(error: BaseException) -> BaseException:
         ConnectionResetError(104, 'Connection reset by peer')
     """
     path = [error]
-    while (ahead := next((e for e in links(path[-1]) if e not in path), None)) is not None:
+    while (ahead := next((e for e in links(path[-1]) if all(e is not p for p in path)), None)) is not None:
         path.append(ahead)
     for candidates in (reversed(path), chain(error)):
         for candidate in candidates:
@@ -103,7 +103,7 @@ class Raised(Generic[E]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        words = " or ".join(e.__name__ for e in self._expected)
+        words = " or ".join(full_name(e) for e in self._expected)
         if error is None:
             raise AssertionError(f"expected {words}; nothing was raised.")
         for found in chain(error):
@@ -113,8 +113,13 @@ class Raised(Generic[E]):
                 return True
         if not isinstance(error, Exception):
             return False  # the user stops the run, or pytest does
-        told = " <- ".join(repr(e) for e in chain(error))
+        told = " <- ".join(f"{full_name(type(e))}: {e}" for e in chain(error))
         raise AssertionError(f"expected {words} somewhere in what was raised; it was {told}.") from error
+
+
+def full_name(kind: type) -> str:
+    """The name of a class, with its module where names alone are told apart badly."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def widened(expected: tuple[type[E], ...]) -> tuple[type[BaseException], ...]:

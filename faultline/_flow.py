@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 
 from faultline._fault import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle
 
@@ -17,12 +18,16 @@ PIECES_PER_SECOND = 50  # of a throttled flow: short enough to look steady, long
 class Flow:
     """The conditions of one direction, and where in its turn it is."""
 
-    def __init__(self, conditions: tuple[Condition, ...], direction: Direction, chance: random.Random) -> None:
+    def __init__(
+        self, conditions: tuple[Condition, ...], direction: Direction, chance: Callable[[], random.Random]
+    ) -> None:
         mine = [c for c in conditions if c.on(direction)]
         self._latency = next((c for c in mine if isinstance(c, Latency)), None)
         self._corrupt = next((c for c in mine if isinstance(c, Corrupt)), None)
         self.pace = next((c for c in mine if isinstance(c, Pace)), None)
-        self._chance = chance
+        draws = self._latency is not None and self._latency.jitter_seconds > 0
+        draws = draws or (self._corrupt is not None and self._corrupt.probability > 0)
+        self._chance = chance() if draws else random.Random(0)  # noqa: S311 - not drawn from
         self._began: float | None = None
         self._pieces = 0
         self._passed_bytes = 0

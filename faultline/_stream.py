@@ -32,9 +32,8 @@ class Stream:
         self._response: Flow | None = None
         self._request: Flow | None = None
         if fault.conditions:
-            chance = self._chance()
-            self._response = Flow(fault.conditions, "response", chance)
-            self._request = Flow(fault.conditions, "request", chance)
+            self._response = Flow(fault.conditions, "response", self._chance)
+            self._request = Flow(fault.conditions, "request", self._chance)
 
     @property
     def is_paced(self) -> bool:

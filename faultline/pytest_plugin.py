@@ -45,8 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        "faults(*faults, point=None): run the test once per fault, each served by `fault_server`; "
-        "without faults: once per case of the catalogue, at one point if `point` is given.",
+        "faults(*faults, point=None, tls=None): run the test once per fault, each served by `fault_server`; "
+        "without faults: once per case of the catalogue, at one point, with or without those that need TLS.",
     )
 
     worker = getattr(config, "workerinput", {})  # of pytest-xdist: one seed for all its processes
@@ -122,18 +122,18 @@ def chosen(marker: pytest.Mark) -> list[Plan]:
     from faultline._plan import checked_plan
     from faultline._steps import POINTS
 
-    unknown = set(marker.kwargs) - {"point"}
-    if unknown or (marker.args and marker.kwargs):
-        pytest.fail(f"{marker}: expected faults, or point=… alone.", pytrace=False)
+    point, tls = marker.kwargs.get("point"), marker.kwargs.get("tls")
+    if set(marker.kwargs) - {"point", "tls"} or (marker.args and marker.kwargs):
+        pytest.fail(f"{marker}: expected faults, or point=… and tls=… alone.", pytrace=False)
     try:
         if marker.args:
             return [checked_plan(fault) for fault in marker.args]
-        point = marker.kwargs.get("point")
-        if point is not None:
-            choice("point", point, POINTS)
+        choice("point", point, (None, *POINTS))
+        choice("tls", tls, (None, True, False))
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)
-    return [c.fault for c in cases() if not c.fault.is_healthy and point in (None, c.point)]
+    rows = [c for c in cases() if not c.fault.is_healthy]
+    return [c.fault for c in rows if point in (None, c.point) and tls in (None, c.fault.needs_tls)]
 
 
 @pytest.hookimpl(tryfirst=True)

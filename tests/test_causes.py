@@ -1,0 +1,380 @@
+"""`raises` and `root_cause` find an error behind every kind of link that clients use."""
+
+import asyncio
+import socket
+import ssl
+import sys
+import types
+
+import pytest
+
+from faultline import ParameterError, _causes, raises, root_cause
+
+
+class ClientError(Exception):
+    """What a client raises; its attributes are given as keywords."""
+
+    def __init__(self, *args, **attributes):
+        super().__init__(*args)
+        vars(self).update(attributes)
+
+
+class ClientOSError(OSError):
+    """A client's own name for an error of the operating system."""
+
+
+def caused_by(cause):
+    wrapper = ClientError("caused")
+    wrapper.__cause__ = cause
+    return wrapper
+
+
+def in_the_context_of(context):
+    wrapper = ClientError("in context")
+    wrapper.__context__ = context
+    return wrapper
+
+
+def raised_from_none(context):
+    wrapper = in_the_context_of(context)
+    wrapper.__suppress_context__ = True
+    return wrapper
+
+
+LINKS = {
+    "__cause__": caused_by,
+    "__context__": in_the_context_of,
+    "hidden __context__": raised_from_none,
+    "args": lambda error: ClientError("aborted", error),
+    "reason": lambda error: ClientError(reason=error),
+    "os_error": lambda error: ClientError(os_error=error),
+    "exceptions": lambda error: ClientError(exceptions=(ValueError("another"), error)),
+    "a list": lambda error: ClientError(exceptions=[error]),
+}
+needs_groups = pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups came with Python 3.11")
+
+
+@pytest.fixture
+def rst():
+    """A new one for each test: raising an exception changes it."""
+    return ConnectionResetError(104, "Connection reset by peer")
+
+
+@pytest.fixture(params=LINKS.values(), ids=LINKS.keys())
+def wrap(request):
+    return request.param
+
+
+def test_root_cause_of_a_plain_error_is_that_error(rst):
+    assert root_cause(rst) is rst
+
+
+def test_root_cause_is_found_behind_each_link(wrap, rst):
+    assert root_cause(wrap(rst)) is rst
+
+
+def test_root_cause_is_found_behind_two_links(wrap, rst):
+    assert root_cause(wrap(wrap(rst))) is rst
+
+
+def test_raises_finds_an_error_behind_each_link(wrap, rst):
+    outer = wrap(rst)
+
+    with raises(ConnectionResetError) as raised:
+        raise outer
+
+    assert raised.value is outer
+    assert raised.cause is rst
+
+
+def test_raises_finds_what_was_raised_itself(rst):
+    with raises(ConnectionResetError) as raised:
+        raise rst
+
+    assert raised.value is rst
+    assert raised.cause is rst
+
+
+def test_raises_finds_a_subclass(rst):
+    with raises(OSError) as raised:
+        raise ClientError(reason=rst)
+
+    assert raised.cause is rst
+
+
+def test_raises_takes_the_outermost_that_matches(rst):
+    outer = ClientError(reason=ClientError(reason=rst))
+
+    with raises(ClientError) as raised:
+        raise outer
+
+    assert raised.cause is outer
+
+
+def test_raises_takes_a_tuple_of_types(rst):
+    with raises((ConnectionRefusedError, ConnectionResetError)) as raised:
+        raise ClientError(reason=rst)
+
+    assert raised.cause is rst
+
+
+@needs_groups
+def test_error_is_found_in_a_nested_exception_group(rst):
+    inner = ExceptionGroup("inner", [ValueError("another"), ClientError(reason=rst)])  # noqa: F821 - Python 3.11
+    outer = ExceptionGroup("outer", [KeyError("a third"), inner])  # noqa: F821
+
+    with raises(ConnectionResetError) as raised:
+        raise outer
+
+    assert raised.value is outer
+    assert raised.cause is rst
+    assert root_cause(outer) is rst
+
+
+@needs_groups
+def test_root_cause_of_a_group_without_system_errors_is_its_first_member():
+    first = ValueError("first")
+    group = ExceptionGroup("group", [first, KeyError("second")])  # noqa: F821
+
+    assert root_cause(group) is first
+
+
+def test_links_come_in_order_and_context_last():
+    cause, reason, os_error, argument, context = (ValueError(str(i)) for i in range(5))
+    error = ClientError("text", argument, 3, reason=reason, os_error=os_error)
+    error.__cause__, error.__context__ = cause, context
+
+    assert list(_causes.links(error)) == [cause, reason, os_error, argument, context]
+
+
+def test_links_that_are_no_exceptions_are_passed_over():
+    error = ClientError("text", 3, None, reason="certificate has expired", os_error=None, exceptions=["text"])
+
+    assert list(_causes.links(error)) == []
+
+
+def test_class_is_no_link():
+    assert list(_causes.links(ClientError(ValueError, reason=KeyError))) == []
+
+
+def test_circle_is_walked_once():
+    one, two = ClientError("one"), ClientError("two")
+    one.reason, two.reason = two, one
+
+    assert list(_causes.chain(one)) == [one, two]
+    assert root_cause(one) is two
+
+
+def test_error_that_points_to_itself_is_its_own_root():
+    error = ClientError("alone")
+    error.reason = error
+
+    assert list(_causes.chain(error)) == [error]
+    assert root_cause(error) is error
+
+
+def test_chain_goes_depth_first_and_names_each_once():
+    shared = ValueError("shared")
+    left, right = ClientError("left", reason=shared), ClientError("right", reason=shared)
+    top = ClientError(left, right)
+
+    assert list(_causes.chain(top)) == [top, left, shared, right]
+
+
+def test_long_chain_is_no_recursion(rst):
+    error = rst
+    for _ in range(3 * sys.getrecursionlimit()):
+        error = ClientError(reason=error)
+
+    with raises(ConnectionResetError) as raised:
+        raise error
+
+    assert raised.cause is rst
+
+
+def test_root_cause_is_the_system_error_even_where_a_client_put_more_below_it(rst):
+    rst.__context__ = IndexError("pop from an empty deque")
+
+    assert root_cause(ClientError(reason=rst)) is rst
+
+
+def test_root_cause_is_the_innermost_of_two_system_errors(rst):
+    aborted = ConnectionAbortedError("SSL handshake is taking longer than expected")
+    aborted.__cause__ = rst
+
+    assert root_cause(ClientError(reason=aborted)) is rst
+
+
+def test_root_cause_looks_beside_the_first_path(rst):
+    assert root_cause(ClientError(ValueError("first"), rst)) is rst
+
+
+def test_root_cause_prefers_the_first_path(rst):
+    timeout = TimeoutError("timed out")
+
+    assert root_cause(ClientError(ClientError(reason=timeout), rst)) is timeout
+
+
+def test_root_cause_without_a_system_error_is_the_innermost():
+    inner = ValueError("innermost")
+
+    assert root_cause(ClientError(reason=ClientError(reason=inner))) is inner
+
+
+def test_root_cause_is_below_a_client_error_that_derives_from_os_error(rst):
+    wrapper = ClientOSError(104, "reset")
+    wrapper.__cause__ = rst
+
+    assert root_cause(ClientError(reason=wrapper)) is rst
+
+
+def test_client_error_that_derives_from_os_error_can_be_the_innermost():
+    inner = ClientOSError(104, "reset")
+
+    assert root_cause(ClientError(reason=inner)) is inner
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(111, "refused"),
+        OSError(101, "unreachable"),
+        TimeoutError("timed out"),
+        socket.gaierror(-2, "Name or service not known"),
+        ssl.SSLCertVerificationError(1, "expired"),
+        ssl.SSLEOFError(8, "EOF"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_system_and_tls_errors_are_roots_whatever_lies_below(error):
+    error.__context__ = ValueError("below")
+
+    assert root_cause(ClientError(reason=error)) is error
+
+
+def test_cancellation_is_no_root_of_a_timeout():
+    timeout = ClientError("client timeout")
+    timeout.__cause__ = asyncio.CancelledError()
+
+    assert root_cause(timeout) is timeout
+
+
+def test_cancellation_is_a_root_where_there_is_nothing_else():
+    cancelled = asyncio.CancelledError()
+
+    assert root_cause(cancelled) is cancelled
+
+
+def test_root_cause_tells_equal_errors_apart():
+    class EqualError(ClientError):
+        def __eq__(self, other):
+            return isinstance(other, EqualError)
+
+        __hash__ = None
+
+    inner = EqualError("inner")
+    outer = EqualError("outer", reason=inner)
+
+    assert root_cause(outer) is inner
+
+
+def test_message_says_that_nothing_was_raised():
+    with (
+        pytest.raises(AssertionError, match=r"^expected ConnectionResetError; nothing was raised\.$"),
+        raises(ConnectionResetError),
+    ):
+        pass
+
+
+def test_message_names_each_expected_type():
+    with (
+        pytest.raises(AssertionError, match=r"^expected KeyError or TimeoutError; nothing was raised\.$"),
+        raises((KeyError, TimeoutError)),
+    ):
+        pass
+
+
+def test_message_says_what_was_raised_instead_and_keeps_it_as_cause(rst):
+    other = ClientError("fetch failed", rst)
+
+    with pytest.raises(AssertionError) as caught, raises(ConnectionRefusedError):
+        raise other
+
+    assert str(caught.value) == (
+        "expected ConnectionRefusedError somewhere in what was raised; it was "
+        f"{ClientError.__module__}.ClientError: {other} <- ConnectionResetError: {rst}."
+    )
+    assert caught.value.__cause__ is other
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
+def test_what_is_no_exception_passes_through(kind):
+    with pytest.raises(kind), raises(ConnectionResetError):
+        raise kind
+
+
+def test_failure_of_the_test_itself_passes_through():
+    with pytest.raises(pytest.fail.Exception, match="given up"), raises(ConnectionResetError):
+        pytest.fail("given up")
+
+
+def test_what_is_no_exception_can_be_expected():
+    with raises(KeyboardInterrupt) as raised:
+        raise KeyboardInterrupt
+
+    assert type(raised.value) is KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [ConnectionResetError(), "ConnectionResetError", int, None, (), (OSError, int), [OSError]],
+    ids=repr,
+)
+def test_what_is_no_exception_class_is_rejected(bad):
+    with pytest.raises(ParameterError) as caught:
+        raises(bad)
+
+    assert str(caught.value) == f"expected={bad!r}: expected an exception class, or a tuple of some."
+
+
+class AsyncioTimeoutError(Exception):
+    """Stands for asyncio.TimeoutError of Python 3.10, which isn't the builtin one."""
+
+
+@pytest.fixture
+def python_3_10(monkeypatch):
+    modules = {"asyncio.exceptions": types.SimpleNamespace(TimeoutError=AsyncioTimeoutError)}
+    monkeypatch.setattr(_causes, "sys", types.SimpleNamespace(version_info=(3, 10, 13), modules=modules))
+    return modules
+
+
+@pytest.mark.parametrize("expected", [TimeoutError, (OSError, TimeoutError)], ids=repr)
+def test_timeout_error_means_asyncios_too_on_python_3_10(python_3_10, expected):
+    with raises(expected) as raised:
+        raise ClientError(reason=AsyncioTimeoutError())
+
+    assert type(raised.cause) is AsyncioTimeoutError
+
+
+def test_other_types_do_not_mean_asyncios_timeout_on_python_3_10(python_3_10):
+    with pytest.raises(AssertionError), raises(ConnectionError):
+        raise AsyncioTimeoutError
+
+
+def test_asyncio_need_not_be_loaded_on_python_3_10(python_3_10):
+    python_3_10.clear()
+
+    with raises(TimeoutError) as raised:
+        raise ClientError(reason=TimeoutError("timed out"))
+
+    assert type(raised.cause) is TimeoutError
+
+
+def test_timeout_of_asyncio_is_found_on_every_python():
+    async def wait_in_vain():
+        await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+
+    with raises(TimeoutError) as raised:
+        asyncio.run(wait_in_vain())
+
+    assert type(raised.cause) is asyncio.TimeoutError
