@@ -88,6 +88,10 @@ class Door:
         if self._loop is not None and self._is_open:
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
+    def narrow(self) -> None:
+        """Let senders block soon, from the next connection on."""
+        _net.narrow_window(self._sock)
+
     def drain(self) -> None:
         """Let in who waits in the queue: they came before whatever is put next."""
         while self._is_open and self._accept():

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from faultline._check import rejected
 from faultline._errors import ConflictError, ParameterError
-from faultline._steps import POINTS, Point, Script, StartTls, Step, every, is_final
+from faultline._steps import POINTS, Hold, Point, Script, StartTls, Step, every, is_final
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[tuple[str, str]]
@@ -232,6 +232,12 @@ class Fault:
     def door(self) -> Step | None:
         """What the door does to this attempt before there is a connection."""
         return self.break_.steps[0] if self.break_ and self.break_.at == "connect" else None
+
+    @property
+    def never_reads(self) -> bool:
+        """Whether the client's bytes are left lying: its sends have to block soon."""
+        at = self.break_.at if self.break_ else None
+        return at in ("accept", "request") and any(isinstance(step, Hold) for step in self.break_steps)
 
     @property
     def break_steps(self) -> tuple[Step, ...]:

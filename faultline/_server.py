@@ -83,6 +83,8 @@ class Server:
         self._background = background()
         self._door = Door(self.host, number, self._dealer.upcoming().door)
         self.port = self._door.port
+        if any(fault.never_reads for fault in self._faults):
+            self._door.narrow()
         self._background.loop.call_soon_threadsafe(
             self._door.start, self._background.loop, self._welcome, self._errors.append
         )
@@ -191,6 +193,8 @@ class Server:
 
     def _change(self, plan: Plan) -> None:
         self._door.drain()
+        if any(fault.never_reads for fault in self._faults):
+            self._door.narrow()
         self._dealer.change(plan)
         upcoming = self._dealer.upcoming()
         self._door.put(upcoming.door)

@@ -155,7 +155,8 @@ def stall(
 ) -> Fault:
     """Say nothing more and read nothing more: the connection is open and silent.
 
-    The client waits until its own timeout; at `request` its sends block when the buffers are full. Without
+    The client waits until its own timeout; at `accept` and `request` its sends block once the buffers are full, which
+    takes some 2 MB over loopback. Without
     `for_seconds` and `until` that lasts until the client gives up, which the ledger keeps; a client that closes
     only its sending side counts as having given up. With one of them the healthy conversation goes on afterwards:
     a slow server. The triggers are those of `reset`.
