@@ -15,31 +15,35 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Watch:
-    """Who wants to know of connects to which hosts."""
+    """Who wants to know of connects to which address."""
 
+    port: int
     hosts: frozenset[str]
     family: int
     on_connect: Callable[[], None]
 
 
-_watches: dict[int, Watch] = {}
+_watches: list[Watch] = []
 _installed = False
 
 
-def watch(port: int, host: str, family: int, on_connect: Callable[[], None]) -> None:
+def watch(port: int, host: str, family: int, on_connect: Callable[[], None]) -> Watch:
     """Call `on_connect` before every connect of this process to an address."""
     global _installed  # noqa: PLW0603 - a hook can't be removed, so it is installed once
-    _watches[port] = Watch(frozenset({host, "localhost", ""}), family, on_connect)
+    entry = Watch(port, frozenset({host, "localhost", ""}), family, on_connect)
+    _watches.append(entry)
     if not _installed:
         _installed = True
         sys.addaudithook(_hook)
+    return entry
 
 
-def forget(port: int) -> None:
+def forget(entry: Watch) -> None:
     """No longer watch."""
-    _watches.pop(port, None)
+    if entry in _watches:  # a forked child has forgotten them all
+        _watches.remove(entry)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
@@ -48,10 +52,11 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _arrived(sock: Any, address: object) -> None:
-    if isinstance(address, tuple) and len(address) > 1:
-        seen = _watches.get(address[1])
-        if seen is not None and address[0] in seen.hosts and sock.family == seen.family:
-            seen.on_connect()
+    if not isinstance(address, tuple) or len(address) < 2:  # noqa: PLR2004 - a Unix path, or nothing that connects
+        return
+    for entry in tuple(_watches):
+        if address[1] == entry.port and address[0] in entry.hosts and sock.family == entry.family:
+            entry.on_connect()
 
 
 os.register_at_fork(after_in_child=_watches.clear)

@@ -178,6 +178,8 @@ def value_of(parameter: Parameter, given: Any) -> Any:
     kind, _ = plain(parameter.annotation)
     if parameter.name == "headers":
         pairs = [field.partition(":") for field in given]
+        if not all(colon for _, colon, _ in pairs):
+            raise rejected("headers", given, "'NAME: VALUE'")
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
     if bytes in (kind, *get_args(kind)):
         return given.encode()

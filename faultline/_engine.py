@@ -19,8 +19,8 @@ from faultline import _net
 from faultline import _steps as do
 from faultline._fault import Answer, Certificate, Fault, Loss
 from faultline._gate import Gate
-from faultline._http import CONTINUE, KEPT_BODY_BYTES, RequestReader, render
-from faultline._ledger import How, Ledger, Party, Request
+from faultline._http import CONTINUE, RequestReader, render
+from faultline._ledger import KEPT_BODY_BYTES, How, Ledger, Party, Request
 from faultline._plan import Dealer, resolved
 from faultline._steps import HTTP, Point
 from faultline._stream import Stream
@@ -261,7 +261,7 @@ class Conversation:
 
     async def _receive_request(self) -> None:
         await self._reach("request")
-        reader = self._reader = RequestReader()
+        reader = self._reader = RequestReader(self._room_bytes())
         while not reader.complete:
             data = await self._receive()
             if not data:
@@ -269,7 +269,7 @@ class Conversation:
             if reader.feed(data):
                 await self._stream.write(CONTINUE)
         self._buffer = reader.rest + self._buffer
-        self._entry.request = reader.request
+        self._stage.ledger.keep(self._entry, reader.request)
         if self._fault.choice is not None:
             self._deal(resolved(self._fault, reader.request))
 
@@ -324,7 +324,12 @@ class Conversation:
         self._buffer = got[at:] + self._buffer
         before = self._entry.request or Request()
         body = before.body + got[:at]
-        self._entry.request = Request(body=body[:KEPT_BODY_BYTES], body_bytes=before.body_bytes + at)
+        kept = body[: len(before.body) + self._room_bytes()]
+        self._stage.ledger.keep(self._entry, Request(body=kept, body_bytes=before.body_bytes + at))
+
+    def _room_bytes(self) -> int:
+        """How much of a body the ledger keeps."""
+        return max(0, min(KEPT_BODY_BYTES, self._stage.ledger.room_bytes))
 
     async def _hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
         if left := await self._wire.departure(for_seconds, until):

@@ -320,7 +320,7 @@ def filler(count_bytes: int) -> bytes:
 
 def abbreviated(value: object, limit: int = 40) -> str:
     """`repr`, with the middle of long values left out."""
-    text = repr(value)
+    text = str(getattr(value, "__qualname__", None) or repr(value))  # a function by its name, not its address
     if len(text) <= limit:
         return text
     size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."

@@ -12,10 +12,9 @@ import re
 import h11
 
 from faultline._fault import Answer
-from faultline._ledger import Request
+from faultline._ledger import KEPT_BODY_BYTES, Request
 
 HEAD_LIMIT_BYTES = 65_536
-KEPT_BODY_BYTES = 1 << 24
 OK_BODY = b"ok\n"
 FIRST_LOOK_BYTES = 1024  # what doesn't look like HTTP so far down is not looked at again
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -48,7 +47,8 @@ class RequestReader:
     other protocols meet their fault too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_bytes: int = KEPT_BODY_BYTES) -> None:
+        self._keep_bytes = keep_bytes
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         self._raw = b""  # what came before the head was complete
         self._head: h11.Request | None = None
@@ -88,7 +88,7 @@ class RequestReader:
             case h11.Request():
                 self._head, self._raw = event, b""
             case h11.Data():
-                kept = max(0, KEPT_BODY_BYTES - self._body_bytes)
+                kept = max(0, self._keep_bytes - self._body_bytes)
                 self._body.append(bytes(event.data[:kept]))
                 self._body_bytes += len(event.data)
             case _:  # h11.EndOfMessage: nothing else can follow a head
@@ -104,7 +104,7 @@ class RequestReader:
         """What was read; without a method where it was no HTTP."""
         body = b"".join(self._body)
         if self._head is None:
-            return Request(body=self._raw[:KEPT_BODY_BYTES], body_bytes=len(self._raw))
+            return Request(body=self._raw[: self._keep_bytes], body_bytes=len(self._raw))
         return Request(
             self._head.method.decode("ascii"),
             self._head.target.decode("ascii"),

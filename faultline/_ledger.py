@@ -19,6 +19,8 @@ from faultline._steps import POINTS, Point
 
 Party = Literal["client", "server"]
 How = Literal["RST", "FIN", "silence", "no route", "stop"]
+KEPT_BODY_BYTES = 1 << 24
+KEPT_BODIES_BYTES = 1 << 28
 TURNS = 200
 TURN_BYTES = 80
 
@@ -87,7 +89,8 @@ class Attempt:
         ended_seconds: when it ended; `None` while it goes on.
         received_bytes: bytes from the client, as read; with TLS, application bytes.
         sent_bytes: bytes to the client, as handed to the kernel; with TLS, application bytes.
-        request: what the client asked, once it was read whole.
+        request: what the client asked, once it was read whole; the first 16 MiB of its body, and no more than
+            256 MiB of all bodies together.
         struck: where and when the fault broke the conversation; `None` if it did not.
         ended_by: who ended the connection; `None` if it was kept alive, or goes on.
         ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, or `stop` when the server was closed.
@@ -192,6 +195,7 @@ class Ledger:
     """All attempts at one server, written by its engine and read by tests and reports."""
 
     on_end: Callable[[Attempt], None] | None = None
+    room_bytes: int = KEPT_BODIES_BYTES
     _began: float = field(default_factory=time.monotonic)
     _entries: list[Entry] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -199,6 +203,11 @@ class Ledger:
     def now(self) -> float:
         """Seconds since the server began."""
         return time.monotonic() - self._began
+
+    def keep(self, entry: Entry, request: Request) -> None:
+        """Write down what the client asked, with as much of its body as there is room for."""
+        self.room_bytes -= len(request.body) - len(entry.request.body if entry.request else b"")
+        entry.request = request
 
     def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:
         """A new attempt."""

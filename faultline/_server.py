@@ -67,6 +67,7 @@ class Server:
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
         self._connections = 0
         self._closed = False
+        self._watch: _arrivals.Watch | None = None
         self.ledger = Ledger(on_end)
         self._dealer = Dealer(plan)
         self._stage = Stage(
@@ -142,6 +143,9 @@ class Server:
     ) -> tuple[Attempt, ...]:
         """Wait until so many attempts have begun, or have come to the point `at`.
 
+        `at="response"` waits until so many requests have been read. It blocks the thread: in async code call it by
+        `await asyncio.to_thread(server.wait_for_attempts, 1)`.
+
         Raises:
             WaitError: they have not within `timeout_seconds`.
         """
@@ -210,7 +214,8 @@ class Server:
         """
         if not self._closed:
             self._closed = True
-            _arrivals.forget(self.port)
+            if self._watch is not None:
+                _arrivals.forget(self._watch)
             self._background.run(self._stop())
         self._raise_errors()
 
@@ -263,9 +268,9 @@ class Server:
 
     def _watch_arrivals(self) -> None:
         """Count connects at the door, if a fault strikes there."""
-        if any(fault.door is not None for fault in self._faults):
+        if self._watch is None and any(fault.door is not None for fault in self._faults):
             host, _ = self.address
-            _arrivals.watch(self.port, host, _net.family_of(host), self._on_connect)
+            self._watch = _arrivals.watch(self.port, host, _net.family_of(host), self._on_connect)
 
     def _on_connect(self) -> None:
         """Before a connect of this process, in the client's thread: set the door right for it."""
