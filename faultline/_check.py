@@ -40,9 +40,12 @@ def whole(name: str, value: object, unit: str, low: int = 0, high: int | None = 
 def seconds(name: str, value: object) -> float:
     """A finite duration of 0 or more."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not isinstance(value, (int, float)) or not number or not math.isfinite(value) or value < 0:
-        raise rejected(name, value, "a number of seconds, 0 or more")
-    return float(value)
+    try:
+        if isinstance(value, (int, float)) and number and math.isfinite(value) and value >= 0:
+            return float(value)
+    except OverflowError:  # a whole number beyond every float
+        pass
+    raise rejected(name, value, "a number of seconds, 0 or more")
 
 
 def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:

@@ -52,7 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     words = sys.argv[1:] if argv is None else argv
     try:
-        return run(words)
+        try:
+            return run(words)
+        finally:
+            sys.stdout.flush()  # here, and not at exit, where nobody could do anything about it
     except FaultlineError as error:
         print(f"faultline: {error}", file=sys.stderr)
         return 2
@@ -208,10 +211,10 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
     fault = called(chosen, arguments)
     plan = sequence(fault, *(called(find(name), {}) for name in options.then)) if options.then else fault
     port = int(number("port", options.port))
-    ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
     began = time.monotonic()
     with (
-        signals(),
+        signals(ended),
         Server(plan, tls=options.tls, host=options.host, port=port, strict=False, on_end=ended.put) as server,
     ):
         trial = f"curl -v {server.url}/"
@@ -222,12 +225,10 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
             f"{plan!r} on {server.url} - try: {trial} - Ctrl-C stops",
             {"event": "listening", "plan": repr(plan), "url": server.url, "try": trial},
         )
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                attempt = ended.get()
-                say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
-    while not ended.empty():
-        attempt = ended.get()
+        while (attempt := ended.get()) is not None:
+            say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
+    ended.put(None)
+    while (attempt := ended.get()) is not None:  # what ended because we stopped
         say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
     attempts = server.attempts
     struck = sum(a.struck is not None for a in attempts)
@@ -257,13 +258,13 @@ def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """Let SIGTERM stop as Ctrl-C does, and Ctrl-C also where a shell started us in the background."""
+def signals(ended: queue.SimpleQueue[Attempt | None]) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the queue, whenever they come; `put` is safe in a handler."""
 
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
+    def stop(*_: object) -> None:
+        ended.put(None)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -8,10 +8,7 @@ alive after them, it goes on where it was. What a client can see is in the ledge
 from __future__ import annotations
 
 import asyncio
-import random
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
@@ -20,26 +17,14 @@ from faultline import _steps as do
 from faultline._fault import Answer, Certificate, Fault, Loss
 from faultline._gate import Gate
 from faultline._http import CONTINUE, RequestReader, render
-from faultline._ledger import KEPT_BODY_BYTES, How, Ledger, Party, Request
-from faultline._plan import Dealer, resolved
+from faultline._ledger import KEPT_BODY_BYTES, How, Party, Request
+from faultline._plan import resolved
+from faultline._stage import Stage
 from faultline._steps import HTTP, Point
 from faultline._stream import Stream
 from faultline._tls import Rejected
 from faultline._tripwire import Tripwire, end_of, enough
 from faultline._wire import Departed, Wire
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a conversation needs to know of its server."""
-
-    dealer: Dealer
-    ledger: Ledger
-    default: Answer
-    tls: bool
-    context: Callable[[Certificate], ssl.SSLContext]
-    chance: Callable[[], random.Random]
-    on_dealt: Callable[[], None]
 
 
 class Over(Exception):  # noqa: N818 - it is news: a step has ended the conversation

@@ -211,11 +211,13 @@ class Fault:
         if self.break_ is None or not self.break_.is_final:
             return
         ends = POINTS.index(self.break_.at)
-        parts: tuple[tuple[object, Point], ...] = (
+        parts: list[tuple[object, Point]] = [
             (self.certificate, "handshake"),
+            (self.script, "request"),
             (self.http_answer, "response"),
             (self.choice, "response"),
-        )
+        ]
+        parts += [(c, "request" if c.on("request") else "response") for c in self.conditions]
         for part, point in parts:
             if part is not None and ends < POINTS.index(point):
                 raise ConflictError(

@@ -31,6 +31,8 @@ PREFIX = re.compile(
     + rb"{1,32} [^\s\0]+ (?:H|HT|HTT|HTTP|HTTP/|HTTP/1|HTTP/1\.|HTTP/1\.[0-9]\r?)?"
 )
 
+END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+
 
 def can_begin_request(data: bytes) -> bool:
     """Whether these first bytes are, or can still become, an HTTP/1 request."""
@@ -38,6 +40,11 @@ def can_begin_request(data: bytes) -> bool:
     if newline:
         return LINE.fullmatch(line.removesuffix(b"\r")) is not None
     return PREFIX.fullmatch(line) is not None
+
+
+def is_endless(data: bytes) -> bool:
+    """Whether a head has more bytes than anybody needs, however few reads it took to get them."""
+    return len(data) > HEAD_LIMIT_BYTES and END_OF_HEAD.search(data, 0, HEAD_LIMIT_BYTES) is None
 
 
 class RequestReader:
@@ -67,7 +74,7 @@ class RequestReader:
         """
         if self._head is None:
             self._raw += data
-            if not can_begin_request(self._raw):
+            if not can_begin_request(self._raw) or is_endless(self._raw):
                 self._give_up()
                 return False
         try:

@@ -66,6 +66,7 @@ class Background:
 
         def turn(left: int) -> None:
             if left:
+                self.departures.hurry()
                 self.loop.call_soon(turn, left - 1)
             else:
                 settled.set()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from faultline import _arrivals, _chance, _net
 from faultline._check import seconds, whole
 from faultline._door import Door
-from faultline._engine import Conversation, Stage
+from faultline._engine import Conversation
 from faultline._errors import NotStruckError, ParameterError, ServerError
 from faultline._fault import Certificate, Fault
 from faultline._feasible import check_faults, checked_answer
@@ -25,6 +25,7 @@ from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import background
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
 from faultline._report import draw
+from faultline._stage import Stage
 from faultline._steps import NoRoute, Point, Refuse, Vanish
 from faultline._wire import Wire
 

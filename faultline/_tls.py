@@ -43,6 +43,7 @@ class Tls:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._early = b""  # read before anybody asked for it
 
     def facts(self) -> TlsFacts:
         """What was agreed, or known until it failed."""
@@ -87,14 +88,17 @@ class Tls:
             Rejected: the client sent an alert.
             Departed: the client has reset the connection.
         """
+        if self._early:
+            data, self._early = self._early[:limit_bytes], self._early[limit_bytes:]
+            return data
         try:
-            data = await self._drive(lambda: self._session.read(limit_bytes), write)
+            read = await self._drive(lambda: self._session.read(limit_bytes), write)
         except Departed as left:
             if left.how == "FIN":
                 return b""
             raise
-        assert isinstance(data, bytes)
-        return data
+        assert isinstance(read, bytes)
+        return read
 
     def pending_bytes(self) -> int:
         """Application bytes that are decrypted and not yet read."""
@@ -107,7 +111,11 @@ class Tls:
 
     def close_notify(self) -> bytes:
         """The record that ends the session in an orderly way (RFC 8446, 6.1)."""
-        with contextlib.suppress(ssl.SSLError):  # it waits for the client's own, which need not come
+        # OpenSSL looks for the client's own close_notify too, and gives the session up if it finds data instead.
+        with contextlib.suppress(ssl.SSLError):
+            while data := self._session.read(READ_BYTES):
+                self._early += data
+        with contextlib.suppress(ssl.SSLError):  # the client's close_notify need not come
             self._session.unwrap()
         return self._outgoing.read()
 

@@ -28,7 +28,7 @@ class Departed(Exception):  # noqa: N818 - it is news, not an error
 
 
 class Departures:
-    """Tells when clients leave, without reading what they send.
+    """Tells when clients leave, without reading what they send, and lets waits for their acknowledgements look again.
 
     One epoll in the loop's own, because asyncio can't watch for EPOLLRDHUP alone: with readability watched,
     unread input of a stalled connection would wake the loop for ever.
@@ -37,6 +37,7 @@ class Departures:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
+        self._pauses: set[asyncio.Future[None]] = set()
         self._waiting: dict[int, asyncio.Future[Left]] = {}
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
@@ -58,6 +59,22 @@ class Departures:
             future = self._waiting.get(number)
             if future is not None and not future.done():
                 future.set_result("RST" if events & (select.EPOLLERR | select.EPOLLHUP) else "FIN")
+
+    async def pause(self, for_seconds: float) -> None:
+        """Wait so long, or until somebody wants to know."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(for_seconds, wake, future)
+        self._pauses.add(future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            self._pauses.discard(future)
+
+    def hurry(self) -> None:
+        """End all pauses: somebody reads a ledger, and what has been acknowledged belongs into it."""
+        for future in self._pauses:
+            wake(future)
 
     def close(self) -> None:
         """Stop watching."""
@@ -153,7 +170,7 @@ class Wire:
         while unacknowledged_bytes(self.sock):
             if is_dead(self.sock):
                 raise Departed("RST")
-            await asyncio.sleep(pause)
+            await self._departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:

@@ -1,0 +1,28 @@
+"""What the conversations of one server share.
+
+Rules of this room: a value, made by the server and read by the engine, which knows no server.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faultline._fault import Answer, Certificate
+from faultline._ledger import Ledger
+from faultline._plan import Dealer
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a conversation needs to know of its server."""
+
+    dealer: Dealer
+    ledger: Ledger
+    default: Answer
+    tls: bool
+    context: Callable[[Certificate], ssl.SSLContext]
+    chance: Callable[[], random.Random]
+    on_dealt: Callable[[], None]
