@@ -67,6 +67,20 @@ def plain(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+def fits(value: object, kind: type) -> bool:
+    """Whether a value is of a type; a whole number is a float too, and `True` is no number."""
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and not what happens to be like it."""
+    if not isinstance(value, bool):
+        raise rejected(name, value, "True or False")
+    return value
+
+
 def parameter(name: str, value: object, annotation: Any) -> None:
     """Check one argument of a mode by the parameter's name and type.
 
@@ -82,5 +96,5 @@ def parameter(name: str, value: object, annotation: Any) -> None:
         whole(name, value, " of bytes")
     elif name == "seconds" or name.endswith("_seconds"):
         seconds(name, value)
-    elif isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+    elif isinstance(kind, type) and not fits(value, kind):
         raise rejected(name, value, f"{kind.__name__}, not {type(value).__name__}")

@@ -15,6 +15,8 @@ from faultline._steps import Refuse, Step, Vanish
 
 ACCEPTS_PER_TURN = 64  # so that a flood of connects leaves turns for the conversations
 
+RETRY_SECONDS = 0.05
+
 
 class Door:
     """Where clients come in, or don't."""
@@ -107,8 +109,9 @@ class Door:
                 client, address = self._sock.accept()
             except (BlockingIOError, ConnectionError):
                 return False
-            except OSError as error:  # out of descriptors: wait until a conversation ends
+            except OSError as error:  # out of descriptors: others may give theirs back, which is no event
                 self._loop.remove_reader(self._sock.fileno())
+                self._loop.call_later(RETRY_SECONDS, self.resume)
                 self._on_error(error)
                 return False
             if address in self._filler_addresses:

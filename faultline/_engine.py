@@ -65,8 +65,12 @@ class Conversation:
             self._stream.rejected(rejected.why)
             self._end("client", "FIN")
         finally:
-            self._end("server", "stop")
-            self._wire.close()
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Close the socket and the attempt; of what has ended already this changes nothing."""
+        self._end("server", "stop")
+        self._wire.close()
 
     def leave_idle(self, upcoming: Fault) -> bool:
         """Give the connection up if it is idle and what comes needs a new one; the caller then cancels the task."""
@@ -113,7 +117,9 @@ class Conversation:
                 case do.ReceiveUntil():
                     await self._receive_until(partial(end_of, marker=step.marker))
                 case do.ReceiveAll():
-                    while await self._stream.read(_net.READ_BYTES):
+                    is_secret = self._stage.tls and not self._stream.is_secure  # no application bytes, then
+                    read = self._wire.receive if is_secret else self._stream.read
+                    while await read(_net.READ_BYTES):
                         pass
                     raise Departed("FIN")
                 case do.StartTls():

@@ -68,7 +68,7 @@ def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
         >>> sequence(refuse(), refuse(), ok(b"hello"))
         sequence(refuse(), refuse(), ok(b'hello'))
     """
-    return Sequence(checked_entries("sequence", entries), per=checked_per(per))
+    return Sequence(checked_entries("sequence", entries, per), per=per)
 
 
 def cycle(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
@@ -82,7 +82,7 @@ def cycle(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
         >>> cycle(ok(), reset())
         cycle(ok(), reset())
     """
-    return Sequence(checked_entries("cycle", entries), cycles=True, per=checked_per(per))
+    return Sequence(checked_entries("cycle", entries, per), cycles=True, per=per)
 
 
 def sometimes(
@@ -151,18 +151,22 @@ def checked_plan(plan: object) -> Plan:
     raise ParameterError(f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
 
 
-def checked_entries(name: str, entries: tuple[object, ...]) -> tuple[Fault | Sometimes, ...]:
+def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[Fault | Sometimes, ...]:
     """The entries of a plan.
 
     Raises:
         ParameterError: none at all, or one that is no fault.
     """
+    checked_per(per)
     if not entries:
         raise ParameterError(f"{name}(): expected at least one fault, such as {name}(reset(), ok()).")
     good = [entry for entry in entries if isinstance(entry, (Fault, Sometimes))]
     if len(good) < len(entries):
         wrong = next(entry for entry in entries if not isinstance(entry, (Fault, Sometimes)))
         raise rejected(f"{name}(…)", wrong, "faults such as reset() or ok()")
+    for entry in good:
+        if isinstance(entry, Sometimes) and entry.per != per:
+            raise rejected("per", entry.per, f"{per!r} in {entry!r}, as in the {name} around it")
     return tuple(good)
 
 

@@ -47,6 +47,7 @@ VERBS: dict[type, str] = {
     Reset: "RST",
     Vanish: "silence",
 }
+JUST_NOW_SECONDS = 1.0
 WIDTH = 66  # between the two ends; with the times it fits 80 columns
 
 
@@ -57,19 +58,20 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20) -> str:
         lines.append("  no client connected")
     if len(attempts) > most:
         lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
+    seen = {attempt.connection for attempt in attempts[:-most]}
     for attempt in attempts[-most:]:
         where = "" if attempt.connection is None else f", connection {attempt.connection}"
         lines.append(f"#{attempt.number} {attempt.fault!r}{where}")
-        lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt)]
+        opens = attempt.connection is None or attempt.connection not in seen
+        seen.add(attempt.connection)
+        lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt, opens=opens)]
         lines += [f"             {remark}" for remark in remarks(attempt)]
     return "\n".join(lines)
 
 
-def arrows(attempt: Attempt) -> list[tuple[float, str]]:
+def arrows(attempt: Attempt, *, opens: bool) -> list[tuple[float, str]]:
     """When what passed between the two, in order."""
-    first = attempt.turns[0] if attempt.turns else None
-    is_kept = first is not None and first.by == "client" and first.at_seconds <= attempt.started_seconds
-    drawn = [] if is_kept else [(attempt.started_seconds, arrow("connect", "client"))]
+    drawn = [(attempt.started_seconds, arrow("connect", "client"))] if opens else []
     for turn in attempt.turns[:10]:
         said = turn.begins.partition(b"\n")[0].rstrip(b"\r").decode("ascii", "backslashreplace")
         drawn.append((turn.at_seconds, arrow(f"{turn.count_bytes} bytes: {said}", turn.by)))
@@ -113,7 +115,10 @@ def remarks(attempt: Attempt) -> list[str]:
 def hung(attempts: Sequence[Attempt], now: float) -> str | None:
     """What a client without a timeout is waiting for, if one is; for the test that it hangs."""
     for attempt in reversed(attempts):
-        if attempt.ended_by != "server" or attempt.ended_how == "silence":
+        waits = attempt.ended_seconds is None and (attempt.point != "idle" or attempt.struck is not None)
+        # The timeout's exception may have closed the client's socket just before.
+        gone = attempt.ended_by == "client" and now - (attempt.ended_seconds or 0.0) < JUST_NOW_SECONDS
+        if waits or gone or attempt.ended_how == "silence":
             since = attempt.struck.at_seconds if attempt.struck else attempt.started_seconds
             return (
                 f"the client was still waiting at {attempt.point!r}, {now - since:.1f} s: it has no timeout "

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from faultline import _arrivals, _chance, _net
-from faultline._check import seconds, whole
+from faultline._check import choice, flag, seconds, whole
 from faultline._door import Door
 from faultline._engine import Conversation
 from faultline._errors import NotStruckError, ParameterError, ServerError
@@ -22,11 +22,11 @@ from faultline._fault import Certificate, Fault
 from faultline._feasible import check_faults, checked_answer
 from faultline._guard import unmet
 from faultline._ledger import Attempt, How, Ledger
-from faultline._loop import background
+from faultline._loop import SETTLE_TURNS, background
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
 from faultline._report import draw
 from faultline._stage import Stage
-from faultline._steps import NoRoute, Point, Refuse, Vanish
+from faultline._steps import POINTS, NoRoute, Point, Refuse, Vanish
 from faultline._wire import Wire
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ class Server:
         _net.require_linux()
         self.host, number = _net.checked_address(host, port)
         self._default = checked_answer(answer)
-        self._strict = strict
+        self._strict = flag("strict", strict)
         self._plans = [checked_plan(plan)]
         self._faults = faults_of(plan)
-        self._tls = tls or any(f.needs_tls for f in self._faults)
+        self._tls = flag("tls", tls) or any(f.needs_tls for f in self._faults)
         check_faults(self._faults, default=self._default, tls=self._tls, host=self.host)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
@@ -151,6 +151,7 @@ class Server:
             WaitError: they have not within `timeout_seconds`.
         """
         whole("count", count, "")
+        choice("at", at, POINTS)
         self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
         return self.attempts
 
@@ -258,7 +259,7 @@ class Server:
         task.add_done_callback(self._farewell)
 
     def _farewell(self, task: asyncio.Task[None]) -> None:
-        del self._conversations[task]
+        self._conversations.pop(task).give_up()  # a task that is cancelled before its first step does nothing
         if not task.cancelled() and (error := task.exception()) is not None:
             self._errors.append(error)
         if not self._closed:
@@ -290,6 +291,9 @@ class Server:
             self._dealer.deal()  # the door stays as it is until the next one knocks
 
     async def _stop(self) -> None:
+        self._door.drain()  # who came before is in the ledger, and met what was planned
+        for _ in range(SETTLE_TURNS):
+            await asyncio.sleep(0)
         self._door.close()
         tasks = list(self._conversations)
         for task in tasks:
@@ -342,7 +346,7 @@ def serve(
         >>> with faultline.serve(faultline.reset(after_bytes=4)) as server:
         ...     with socket.create_connection(server.address) as client:
         ...         client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        ...         client.recv(100)
+        ...         assert client.recv(100) == b"HTTP"
         ...         client.recv(100)
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer

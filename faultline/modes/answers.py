@@ -58,6 +58,8 @@ def fields(headers: HeadersLike) -> Headers:
     Raises:
         ParameterError: a name or value that HTTP can't carry.
     """
+    if not isinstance(headers, (Mapping, tuple, list)):
+        raise rejected("headers", headers, "a mapping, or pairs of name and value")
     pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
     for pair in pairs:
         if (
