@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         send,
         starttls,
     )
-    from faultline._server import Server, serve
+    from faultline._serve import serve
+    from faultline._server import Server
     from faultline._version import __version__
     from faultline.modes import *  # noqa: F403
 
@@ -68,7 +69,8 @@ _HOMES = {
         "send",
         "starttls",
     ),
-    "_server": ("Server", "serve"),
+    "_serve": ("serve",),
+    "_server": ("Server",),
     "_version": ("__version__",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -132,6 +132,8 @@ def mode(
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
+            if len(args) == 1 and callable(args[0]):  # what pytest makes of a marker with a function in it
+                raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
             call = signature_of(function).bind(*args, **kwargs)
             hints = hints_of(function)
             for parameter_name, value in call.arguments.items():

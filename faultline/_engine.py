@@ -8,6 +8,7 @@ alive after them, it goes on where it was. What a client can see is in the ledge
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
@@ -61,9 +62,13 @@ class Conversation:
             pass
         except Departed as left:
             self._end("client", left.how)
+            with contextlib.suppress(Departed):  # a client may wait for the answer to its close_notify
+                await self._stream.end_tls()
         except Rejected as rejected:
-            self._stream.rejected(rejected.why)
-            self._end("client", "FIN")
+            is_alert = self._stream.rejected(rejected.why)
+            self._end("client" if is_alert else "server", "FIN")
+            _net.send_fin(self._wire.sock)
+            _net.discard_input(self._wire.sock)
         finally:
             self.give_up()
 
@@ -183,22 +188,11 @@ class Conversation:
         trip = self._armed("response")
         cut = trip.cut(data) if trip else None
         if cut is None:
-            await (self._send_acknowledged if acknowledged else self._stream.write)(data)
+            await (self._stream.write_acknowledged if acknowledged else self._stream.write)(data)
             return
-        await self._send_acknowledged(data[:cut])
+        await self._stream.write_acknowledged(data[:cut])
         await self._strike()
         await self._stream.write(data[cut:])
-
-    async def _send_acknowledged(self, data: bytes) -> None:
-        """Send what a break comes right after, so that the client's kernel acknowledges it at once.
-
-        Linux acknowledges two pushed segments as soon as the client has read them, but may keep the
-        acknowledgement of a single one back for 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
-        """
-        if not self._stream.is_paced:
-            await self._stream.write(data[:-1])
-            data = data[-1:]
-        await self._stream.write(data)
 
     async def _send_flight(self, data: bytes) -> None:
         """Send TLS records of the handshake, as far as the tripwire lets them."""

@@ -94,6 +94,7 @@ class Attempt:
         struck: where and when the fault broke the conversation; `None` if it did not.
         ended_by: who ended the connection; `None` if it was kept alive, or goes on.
         ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, or `stop` when the server was closed.
+        waited_seconds: how long the client waited after the strike, in which it got nothing, before it gave up.
         tls: what TLS was agreed; `None` where there was none.
         turns: who said how much and when, in order; at most 200 of them.
         note: what else is worth knowing, as a phrase.
@@ -111,21 +112,15 @@ class Attempt:
     struck: Strike | None = None
     ended_by: Party | None = None
     ended_how: How | None = None
+    waited_seconds: float | None = None
     tls: TlsFacts | None = None
     turns: tuple[Turn, ...] = ()
     note: str = ""
 
-    @property
-    def waited_seconds(self) -> float | None:
-        """How long the client waited after the strike before it gave up; `None` if it did not."""
-        if self.struck is None or self.ended_seconds is None or self.ended_by != "client":
-            return None
-        return self.ended_seconds - self.struck.at_seconds
-
     def to_dict(self) -> dict[str, Any]:
         r"""The same as plain data for JSON; bytes are text, with `\xNN` for what is none."""
         data = asdict(replace(self, fault=Fault()), dict_factory=texts)
-        return data | {"fault": repr(self.fault), "waited_seconds": self.waited_seconds}
+        return data | {"fault": repr(self.fault)}
 
 
 def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -152,8 +147,10 @@ class Entry:
         self.struck: Strike | None = None
         self.ended_by: Party | None = None
         self.ended_how: How | None = None
+        self.waited_seconds: float | None = None
         self.tls: TlsFacts | None = None
         self.note = ""
+        self.sent_before_strike = 0
         self._turns: list[Turn] = []
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
@@ -226,7 +223,7 @@ class Ledger:
     def strike(self, entry: Entry, point: Point, after_bytes: int) -> None:
         """The fault strikes now."""
         with self._changed:
-            entry.struck = Strike(point, after_bytes, self.now())
+            entry.struck, entry.sent_before_strike = Strike(point, after_bytes, self.now()), entry.sent_bytes
             self._changed.notify_all()
 
     def end(self, entry: Entry, by: Party | None = None, how: How | None = None) -> None:
@@ -235,6 +232,8 @@ class Ledger:
             if entry.ended_seconds is not None:
                 return
             entry.ended_seconds, entry.ended_by, entry.ended_how = self.now(), by, how
+            if by == "client" and entry.struck is not None and entry.sent_bytes == entry.sent_before_strike:
+                entry.waited_seconds = entry.ended_seconds - entry.struck.at_seconds
             self._changed.notify_all()
         if self.on_end is not None:
             self.on_end(entry.frozen())

@@ -48,7 +48,7 @@ VERBS: dict[type, str] = {
     Vanish: "silence",
 }
 JUST_NOW_SECONDS = 1.0
-WIDTH = 66  # between the two ends; with the times it fits 80 columns
+WIDTH = 65  # between the two ends; with the times it fits 80 columns
 
 
 def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20) -> str:
@@ -69,7 +69,7 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20) -> str:
     return "\n".join(lines)
 
 
-def arrows(attempt: Attempt, *, opens: bool) -> list[tuple[float, str]]:
+def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
     """When what passed between the two, in order."""
     drawn = [(attempt.started_seconds, arrow("connect", "client"))] if opens else []
     for turn in attempt.turns[:10]:

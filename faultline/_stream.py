@@ -35,11 +35,6 @@ class Stream:
             self._response = Flow(fault.conditions, "response", self._chance)
             self._request = Flow(fault.conditions, "request", self._chance)
 
-    @property
-    def is_paced(self) -> bool:
-        """Whether the sizes of the pieces that are sent are a condition's business."""
-        return self._response is not None and self._response.pace is not None
-
     async def write(self, data: bytes) -> None:
         """Send application bytes.
 
@@ -61,6 +56,20 @@ class Stream:
                 taken = await self._write_piece(piece)
                 self._entry.says("server", piece[:taken])
                 piece = piece[taken:]
+
+    async def write_acknowledged(self, data: bytes) -> None:
+        """Send what a break comes right after, so that the client's kernel acknowledges it at once.
+
+        Linux acknowledges two pushed segments as soon as the client has read them, but may keep the
+        acknowledgement of a single one back for 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        if self._response is None or self._response.pace is None:
+            await self.write(data[:-1])
+            data = data[-1:]
+        await self.write(data)
 
     async def _write_piece(self, piece: memoryview) -> int:
         if self._tls is None:
@@ -121,11 +130,12 @@ class Stream:
         if self._tls is not None:
             await self.write_raw(self._tls.close_notify())
 
-    def rejected(self, why: str) -> None:
-        """Write down why the client ended TLS: its alert, or what OpenSSL made of its bytes."""
-        facts = self._entry.tls or TlsFacts()
-        self._entry.tls = replace(facts, alert=why.partition("alert ")[2])
-        self._entry.note = f"the client ended TLS: {why}"
+    def rejected(self, why: str) -> bool:
+        """Write down why TLS ended: the client's alert, or what OpenSSL made of its bytes; whether it was an alert."""
+        alert = why.partition("alert ")[2].replace(" ", "_")
+        self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
+        self._entry.note = f"the client ended TLS by the alert {alert}" if alert else f"the client spoke no TLS: {why}"
+        return bool(alert)
 
     @property
     def is_secure(self) -> bool:

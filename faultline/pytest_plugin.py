@@ -23,6 +23,7 @@ FAILED = pytest.StashKey[bool]()
 SERVERS: pytest.StashKey[list[Server]] = pytest.StashKey()
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 SEED = pytest.StashKey[int]()
+LIMIT = pytest.StashKey[float]()
 DREW = pytest.StashKey[bool]()
 
 
@@ -49,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
         "without faults: once per case of the catalogue, at one point, with or without those that need TLS.",
     )
 
+    try:
+        config.stash[LIMIT] = limit = float(config.getini("faultline_timeout"))
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        given = config.getini("faultline_timeout")
+        raise pytest.UsageError(f"faultline_timeout={given!r}: expected a number of seconds, or 0 for none.")
     worker = getattr(config, "workerinput", {})  # of pytest-xdist: one seed for all its processes
     given = config.getoption("faultline_seed")
     config.stash[SEED] = worker.get("faultline_seed", int.from_bytes(os.urandom(4), "big") if given is None else given)
@@ -139,7 +147,7 @@ def chosen(marker: pytest.Mark) -> list[Plan]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests with our fixtures a timeout, unless they or the run have one."""
-    limit = float(config.getini("faultline_timeout"))
+    limit = config.stash[LIMIT]
     if not limit or not config.pluginmanager.hasplugin("timeout") or has_timeout(config):
         return
     for item in items:
@@ -154,7 +162,7 @@ def has_timeout(config: pytest.Config) -> bool:
     return given is not None or bool(config.getini("timeout") or os.environ.get("PYTEST_TIMEOUT"))
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -163,8 +171,9 @@ def pytest_runtest_makereport(
     if servers and call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
         name_hung(call.excinfo.value, servers)
     report = yield
+    if not report.passed:
+        item.stash[FAILED] = True  # or skipped: the guard has nothing to add to it
     if report.failed:
-        item.stash[FAILED] = True  # the guard has nothing to add to it
         for server in servers:
             report.sections.append(("faultline", server.drawing()))
         if servers and item.stash[SCOPE].was_used:
