@@ -213,7 +213,7 @@ class Fault:
         ends = POINTS.index(self.break_.at)
         parts: list[tuple[object, Point]] = [
             (self.certificate, "handshake"),
-            (self.script, "request"),
+            (None if self.starts_tls else self.script, "request"),
             (self.http_answer, "response"),
             (self.choice, "response"),
         ]

@@ -6,6 +6,8 @@ connection (`reset()`, `close()`, `stall()`, …) stands for its own steps.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from faultline._check import rejected, seconds, whole
 from faultline._errors import ParameterError
 from faultline._fault import Answer, Fault, Said, Trigger, abbreviated
@@ -24,6 +26,7 @@ from faultline._steps import (
     StartTls,
     Step,
     Vanish,
+    is_final,
 )
 
 __all__ = [
@@ -76,6 +79,9 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
             flat.append(step)
         else:
             raise rejected("step", step, "a step such as send(b'…'), or a mode such as reset()")
+    for step, following in pairwise(flat):
+        if is_final(step):
+            raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
     if any(isinstance(step, (Refuse, Vanish, NoRoute)) for step in flat):
         raise ParameterError(f"script({abbreviated(steps)}): expected steps of an open connection, not of the door.")
     return tuple(flat)

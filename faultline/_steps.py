@@ -7,8 +7,8 @@ the second place. Where a step talks or listens it has a point, so breaks fall o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,47 +20,73 @@ Point = Literal["connect", "accept", "handshake", "request", "response", "idle"]
 POINTS: tuple[Point, ...] = get_args(Point)
 
 
+class Spoken:
+    """A step that users write; it is shown as they write it."""
+
+    says: ClassVar[str]
+
+    def __repr__(self) -> str:
+        values = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type] # a dataclass, below
+        if isinstance(self, Repeat):
+            return f"{self.says}({', '.join(map(repr, self.steps))})"
+        plain = [repr(v) for f, v in values[:1] if v != f.default]
+        named = [f"{f.name}={v!r}" for f, v in values[1:] if v != f.default]
+        return f"{self.says}({', '.join(plain + named)})"
+
+
 @dataclass(frozen=True)
 class Handshake:
     """Speak TLS from here on, where the server has TLS; else nothing."""
 
 
-@dataclass(frozen=True)
-class ReceiveRequest:
+@dataclass(frozen=True, repr=False)
+class ReceiveRequest(Spoken):
     """Read one HTTP request, or bytes that can't begin one."""
 
+    says: ClassVar[str] = "receive_request"
 
-@dataclass(frozen=True)
-class Respond:
+
+@dataclass(frozen=True, repr=False)
+class Respond(Spoken):
     """Send the answer to the request: this one, or the one that the fault or the server has."""
+
+    says: ClassVar[str] = "respond"
 
     answer: Answer | None = None
 
 
-@dataclass(frozen=True)
-class Repeat:
+@dataclass(frozen=True, repr=False)
+class Repeat(Spoken):
     """Play the steps again for every further request, for as long as the connection is kept alive."""
+
+    says: ClassVar[str] = "repeat"
 
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True)
-class Send:
+@dataclass(frozen=True, repr=False)
+class Send(Spoken):
     """Send these bytes."""
+
+    says: ClassVar[str] = "send"
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class Receive:
+@dataclass(frozen=True, repr=False)
+class Receive(Spoken):
     """Read exactly so many bytes."""
+
+    says: ClassVar[str] = "receive"
 
     count_bytes: int
 
 
-@dataclass(frozen=True)
-class ReceiveUntil:
+@dataclass(frozen=True, repr=False)
+class ReceiveUntil(Spoken):
     """Read until these bytes have arrived, and not further."""
+
+    says: ClassVar[str] = "receive_until"
 
     marker: bytes
 
@@ -70,14 +96,18 @@ class ReceiveAll:
     """Read until the client has finished sending."""
 
 
-@dataclass(frozen=True)
-class StartTls:
+@dataclass(frozen=True, repr=False)
+class StartTls(Spoken):
     """Speak TLS from here on; what the client sent ahead of it is thrown away."""
 
+    says: ClassVar[str] = "starttls"
 
-@dataclass(frozen=True)
-class Hold:
+
+@dataclass(frozen=True, repr=False)
+class Hold(Spoken):
     """Say and read nothing: so many seconds, until a gate opens, or until the client gives up."""
+
+    says: ClassVar[str] = "hold"
 
     for_seconds: float | None = None
     until: Gate | None = None
@@ -93,16 +123,20 @@ class HalfClose:
     """Send FIN and go on reading."""
 
 
-@dataclass(frozen=True)
-class Close:
+@dataclass(frozen=True, repr=False)
+class Close(Spoken):
     """Deliver what was sent, then FIN; the connection is gone. In TLS, after a close_notify or without one."""
+
+    says: ClassVar[str] = "close"
 
     close_notify: bool = True
 
 
-@dataclass(frozen=True)
-class Reset:
+@dataclass(frozen=True, repr=False)
+class Reset(Spoken):
     """Deliver what was sent, then RST; the connection is gone. `flush=False` waits for no acknowledgement."""
+
+    says: ClassVar[str] = "reset"
 
     flush: bool = True
 

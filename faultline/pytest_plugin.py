@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         limit = -1.0
     if not 0 <= limit < float("inf"):
         given = config.getini("faultline_timeout")
-        raise pytest.UsageError(f"faultline_timeout={given!r}: expected a number of seconds, or 0 for none.")
+        raise pytest.UsageError(f"faultline_timeout={given!r}: expected a number of seconds, 0 or more.")
     worker = getattr(config, "workerinput", {})  # of pytest-xdist: one seed for all its processes
     given = config.getoption("faultline_seed")
     config.stash[SEED] = worker.get("faultline_seed", int.from_bytes(os.urandom(4), "big") if given is None else given)
