@@ -44,6 +44,7 @@ class Conversation:
         self._reader = RequestReader()
         self._point: Point = "accept"
         self._keeps = True
+        self._is_filtered = False
         self._begin(stage.dealer.deal())
         stage.on_dealt()
 
@@ -75,6 +76,8 @@ class Conversation:
     def give_up(self) -> None:
         """Close the socket and the attempt; of what has ended already this changes nothing."""
         self._end("server", "stop")
+        if self._is_filtered and not self._wire.is_closed:  # its FIN could never be acknowledged
+            _net.send_rst(self._wire.sock)
         self._wire.close()
 
     def leave_idle(self, upcoming: Fault) -> bool:
@@ -89,9 +92,16 @@ class Conversation:
         self._entry = entry
         self._deal(fault)
         self._stream.serve(entry, fault)
-        loss = next((c for c in fault.conditions if isinstance(c, Loss)), None)
+        self._filter()
+
+    def _filter(self) -> None:
+        """Drop as many of the client's packets as the fault says."""
+        loss = next((c for c in self._fault.conditions if isinstance(c, Loss)), None)
         if loss is not None:
             _net.drop_packets(self._wire.sock, loss.probability)
+        elif self._is_filtered:
+            _net.keep_packets(self._wire.sock)
+        self._is_filtered = loss is not None
 
     def _deal(self, fault: Fault) -> None:
         self._fault = self._entry.fault = fault
@@ -209,7 +219,8 @@ class Conversation:
         """Some application bytes of the request, as far as the tripwire lets them; `b""` at the end."""
         trip = self._armed("request")
         if trip and trip.room_bytes(1) == 0:
-            await self._await_bytes()
+            if not self._buffer:
+                await self._stream.await_bytes()
             await self._strike()
             trip = None
         room = trip.room_bytes(_net.READ_BYTES) if trip else _net.READ_BYTES
@@ -219,19 +230,6 @@ class Conversation:
         if data and trip and trip.cut(data) is not None:
             await self._strike()
         return data
-
-    async def _await_bytes(self) -> None:
-        """Wait until the client has said something, and leave it unread where that can be."""
-        if self._buffer:
-            return
-        if self._stream.is_secure:
-            self._buffer = await self._stream.read(1)
-            gone = not self._buffer
-        else:
-            await self._wire.readable()
-            gone = self._wire.sees_end()
-        if gone:
-            raise Departed("FIN")
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -276,7 +274,7 @@ class Conversation:
             return False
         await self._reach("idle")
         if not self._buffer:
-            self._buffer = await self._next_bytes()
+            await self._await_next()
         news = self._buffer
         self._entry.take_back(news)
         self._end()
@@ -285,17 +283,15 @@ class Conversation:
         self._stage.on_dealt()
         return True
 
-    async def _next_bytes(self) -> bytes:
+    async def _await_next(self) -> None:
+        """Wait for the next request, which is left for the attempt that begins with it."""
         trip = self._armed("idle")
         timer = trip.brk.trigger.after_seconds if trip else None
         try:
-            data = await asyncio.wait_for(self._stream.read(_net.READ_BYTES), timer)
+            await asyncio.wait_for(self._stream.await_bytes(), timer)
         except asyncio.TimeoutError:
             await self._strike()
-            data = await self._stream.read(_net.READ_BYTES)
-        if not data:
-            raise Departed("FIN")
-        return data
+            await self._stream.await_bytes()
 
     async def _receive_until(self, end: Callable[[bytes], int]) -> None:
         """Read until `end` finds where it is; what came after it stays for the next step."""
@@ -322,11 +318,12 @@ class Conversation:
 
     async def _partition(self, for_seconds: float | None) -> None:
         _net.drop_packets(self._wire.sock)
+        self._is_filtered = True
         if for_seconds is None:
             await asyncio.get_running_loop().create_future()  # until the server stops: no news can come
         else:
             await asyncio.sleep(for_seconds)
-        _net.keep_packets(self._wire.sock)
+        self._filter()
 
     async def _close(self, close_notify: bool) -> None:  # noqa: FBT001 - as the step says it
         if close_notify:

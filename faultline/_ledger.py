@@ -248,16 +248,20 @@ class Ledger:
         """All attempts as JSON, one object each."""
         return json.dumps([attempt.to_dict() for attempt in self.attempts], indent=2)
 
-    def wait(self, count: int, point: Point, timeout_seconds: float) -> None:
-        """Wait until so many attempts have reached a point.
+    def wait(self, count: int, point: Point | Literal["end"], timeout_seconds: float) -> None:
+        """Wait until so many attempts have reached a point, or their end.
 
         Raises:
             WaitError: they have not, in time; says how many have.
         """
-        least = POINTS.index(point)
+
+        def has_arrived(entry: Entry) -> bool:
+            if point == "end":
+                return entry.ended_seconds is not None
+            return POINTS.index(entry.point) >= POINTS.index(point)
 
         def arrived() -> int:
-            return sum(POINTS.index(entry.point) >= least for entry in self._entries)
+            return sum(map(has_arrived, self._entries))
 
         with self._changed:
             if not self._changed.wait_for(lambda: arrived() >= count, timeout_seconds):

@@ -11,7 +11,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from faultline import _arrivals, _chance, _net
 from faultline._check import choice, flag, seconds, whole
@@ -140,18 +140,18 @@ class Server:
         return tuple(b - a for a, b in pairwise(begins))
 
     def wait_for_attempts(
-        self, count: int, timeout_seconds: float = 10.0, *, at: Point = "accept"
+        self, count: int, timeout_seconds: float = 10.0, *, at: Point | Literal["end"] = "accept"
     ) -> tuple[Attempt, ...]:
         """Wait until so many attempts have begun, or have come to the point `at`.
 
-        `at="response"` waits until so many requests have been read. It blocks the thread: in async code call it by
+        `at="response"` waits until so many requests have been read, `at="end"` until so many attempts are over. It blocks the thread: in async code call it by
         `await asyncio.to_thread(server.wait_for_attempts, 1)`.
 
         Raises:
             WaitError: they have not within `timeout_seconds`.
         """
         whole("count", count, "")
-        choice("at", at, POINTS)
+        choice("at", at, (*POINTS, "end"))
         self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
         return self.attempts
 

@@ -15,7 +15,7 @@ from faultline._fault import Fault
 from faultline._flow import Flow
 from faultline._ledger import Entry, TlsFacts
 from faultline._tls import Tls, Write
-from faultline._wire import Wire
+from faultline._wire import Departed, Wire
 
 
 class Stream:
@@ -25,6 +25,7 @@ class Stream:
         self.wire = wire
         self._chance = chance
         self._tls: Tls | None = None
+        self._held = b""  # out of TLS, and not yet read by an attempt
 
     def serve(self, entry: Entry, fault: Fault) -> None:
         """From here on the bytes belong to this attempt."""
@@ -99,7 +100,9 @@ class Stream:
         limit_bytes = min(limit_bytes, _net.READ_BYTES)
         if flow is not None:
             limit_bytes = flow.piece_bytes(limit_bytes)
-        if self._tls is None:
+        if self._held:
+            data, self._held = self._held[:limit_bytes], self._held[limit_bytes:]
+        elif self._tls is None:
             data = await self.wire.receive(limit_bytes)
         else:
             data = await self._tls.receive(limit_bytes, self.write_raw)
@@ -110,6 +113,22 @@ class Stream:
                 self._response.turn()
         self._entry.says("client", data)
         return data
+
+    async def await_bytes(self) -> None:
+        """Wait until the client has said something, and leave it for the next `read`.
+
+        Raises:
+            Departed: it has finished sending instead, or reset the connection.
+            Rejected: it has ended TLS by an alert.
+        """
+        if self._tls is None:
+            await self.wire.readable()
+            at_end = self.wire.sees_end()
+        else:
+            self._held = self._held or await self._tls.receive(_net.READ_BYTES, self.write_raw)
+            at_end = not self._held
+        if at_end:
+            raise Departed("FIN")
 
     async def secure(self, context: ssl.SSLContext, write: Write) -> None:
         """Speak TLS from here on; `write` sends the records of the handshake.

@@ -187,6 +187,11 @@ class Wire:
             opened.cancel()
             self._departures.forget(self.sock)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the socket is closed."""
+        return self.sock.fileno() < 0
+
     def close(self) -> None:
         """Close without ceremony; closing twice is closing once."""
         self.sock.close()
