@@ -161,7 +161,9 @@ def hints_of(function: Callable[..., Fault]) -> dict[str, Any]:
 
 def text_of(annotation: Any) -> str:
     """The text in an `Annotated`, if there is one."""
-    return str(get_args(annotation)[1]) if get_origin(annotation) is Annotated else ""
+    if get_origin(annotation) is Annotated:
+        return str(get_args(annotation)[1])
+    return next((text for inner in get_args(annotation) if (text := text_of(inner))), "")
 
 
 def said(function: Callable[..., Fault], call: inspect.BoundArguments) -> Said:

@@ -59,11 +59,14 @@ def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
 def plain(annotation: Any) -> tuple[Any, bool]:
     """The type without `Annotated` and `| None`, and whether `None` is allowed."""
     if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
+        return plain(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         members = [a for a in get_args(annotation) if a is not type(None)]
         optional = len(members) < len(get_args(annotation))
-        return (members[0] if len(members) == 1 else annotation), optional
+        if len(members) == 1:  # Python 3.10 puts an Optional around the Annotated of a parameter that defaults to None
+            kind, inside = plain(members[0])
+            return kind, optional or inside
+        return annotation, optional
     return annotation, False
 
 

@@ -41,6 +41,7 @@ class Conversation:
         self._number = number
         self._stream = Stream(wire, stage.chance)
         self._buffer = b""  # read, and not yet used
+        self._counted_bytes = 0  # of these, as having passed the tripwire
         self._reader = RequestReader()
         self._point: Point = "accept"
         self._keeps = True
@@ -132,13 +133,10 @@ class Conversation:
                 case do.ReceiveUntil():
                     await self._receive_until(partial(end_of, marker=step.marker))
                 case do.ReceiveAll():
-                    is_secret = self._stage.tls and not self._stream.is_secure  # no application bytes, then
-                    read = self._wire.receive if is_secret else self._stream.read
-                    while await read(_net.READ_BYTES):
-                        pass
+                    await self._stream.read_to_end(expects_tls=self._stage.tls)
                     raise Departed("FIN")
                 case do.StartTls():
-                    self._buffer = b""
+                    self._buffer, self._counted_bytes = b"", 0
                     await self._secure()
                 case do.Hold():
                     await self._hold(step.for_seconds, step.until)
@@ -217,6 +215,10 @@ class Conversation:
 
     async def _receive(self) -> bytes:
         """Some application bytes of the request, as far as the tripwire lets them; `b""` at the end."""
+        if self._counted_bytes:  # read before, and passed the tripwire then
+            data, self._buffer = self._buffer[: self._counted_bytes], self._buffer[self._counted_bytes :]
+            self._counted_bytes = 0
+            return data
         trip = self._armed("request")
         if trip and trip.room_bytes(1) == 0:
             if not self._buffer:
@@ -251,7 +253,7 @@ class Conversation:
                 raise Departed("FIN")
             if reader.feed(data):
                 await self._stream.write(CONTINUE)
-        self._buffer = reader.rest + self._buffer
+        self._put_back(reader.rest)
         self._stage.ledger.keep(self._entry, reader.request)
         if self._fault.choice is not None:
             self._deal(resolved(self._fault, reader.request))
@@ -278,6 +280,7 @@ class Conversation:
         news = self._buffer
         self._entry.take_back(news)
         self._end()
+        self._counted_bytes = 0
         self._begin(self._stage.dealer.deal_kept(self._fault))
         self._entry.says("client", news)
         self._stage.on_dealt()
@@ -302,11 +305,16 @@ class Conversation:
             if not data:
                 raise Departed("FIN")
             got += data
-        self._buffer = got[at:] + self._buffer
+        self._put_back(got[at:])
         before = self._entry.request or Request()
         body = before.body + got[:at]
         kept = body[: len(before.body) + self._room_bytes()]
         self._stage.ledger.keep(self._entry, Request(body=kept, body_bytes=before.body_bytes + at))
+
+    def _put_back(self, data: bytes) -> None:
+        """Leave for the next step what was read too far."""
+        self._buffer = data + self._buffer
+        self._counted_bytes += len(data)
 
     def _room_bytes(self) -> int:
         """How much of a body the ledger keeps."""

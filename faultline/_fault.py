@@ -18,6 +18,7 @@ from faultline._steps import POINTS, Hold, Point, Script, StartTls, Step, every,
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[tuple[str, str]]
 
+HTTP_OK = 200
 DAY_SECONDS = 86_400.0
 # Points of the opening: a kept connection has passed them, so a fault there needs a new one.
 OPENING: tuple[Point, ...] = ("connect", "accept", "handshake")
@@ -46,7 +47,7 @@ class Break:
         return bool(self.steps) and is_final(self.steps[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What an HTTP server says when nothing breaks."""
 
@@ -54,6 +55,14 @@ class Answer:
     headers: Headers = ()
     body: bytes | None = None
     echoes: bool = False
+
+    def __repr__(self) -> str:
+        if self.echoes:
+            return "echo()"
+        body = [] if self.body is None else [abbreviated(self.body)]
+        status = [] if self.status == HTTP_OK else [f"status={self.status}"]
+        headers = [f"headers={self.headers}"] if self.headers else []
+        return f"ok({', '.join(body + status + headers)})"
 
     def sized(self, at_least_bytes: int) -> Answer:
         """The same, with a body made long enough where none was asked for."""

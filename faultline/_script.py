@@ -56,7 +56,7 @@ def script(*steps: Step | Fault) -> Fault:
         >>> from faultline import receive_until, reset, script, send
         >>> smtp = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250-mx\r\n"), reset())
         >>> with faultline.serve(smtp) as server, socket.create_connection(server.address) as client:
-        ...     client.recv(100), client.sendall(b"EHLO me\r\n"), client.recv(100)
+        ...     client.recv(100), client.sendall(b"EHLO me\r\n"), client.recv(8, socket.MSG_WAITALL)
         (b'220 hi\r\n', None, b'250-mx\r\n')
     """
     if not steps:

@@ -144,8 +144,8 @@ class Server:
     ) -> tuple[Attempt, ...]:
         """Wait until so many attempts have begun, or have come to the point `at`.
 
-        `at="response"` waits until so many requests have been read, `at="end"` until so many attempts are over. It blocks the thread: in async code call it by
-        `await asyncio.to_thread(server.wait_for_attempts, 1)`.
+        `at="response"` waits until so many requests have been read, `at="end"` until so many attempts are over. It
+        blocks the thread: in async code call it by `await asyncio.to_thread(server.wait_for_attempts, 1)`.
 
         Raises:
             WaitError: they have not within `timeout_seconds`.

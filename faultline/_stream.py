@@ -114,6 +114,17 @@ class Stream:
         self._entry.says("client", data)
         return data
 
+    async def read_to_end(self, *, expects_tls: bool) -> None:
+        """Read whatever comes; before the handshake of TLS these are no application bytes.
+
+        Raises:
+            Departed: the client has reset the connection.
+            Rejected: it has ended TLS by an alert.
+        """
+        read = self.wire.receive if expects_tls and self._tls is None else self.read
+        while await read(_net.READ_BYTES):
+            pass
+
     async def await_bytes(self) -> None:
         """Wait until the client has said something, and leave it for the next `read`.
 
@@ -155,8 +166,3 @@ class Stream:
         self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
         self._entry.note = f"the client ended TLS by the alert {alert}" if alert else f"the client spoke no TLS: {why}"
         return bool(alert)
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether TLS is spoken."""
-        return self._tls is not None

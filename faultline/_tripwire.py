@@ -39,9 +39,9 @@ class Tripwire:
             end = at + len(marker) if at >= 0 else None
             keep = len(marker) - 1
         else:
-            match = marker.search(window)
+            match = marker.search(window, max(0, before - PATTERN_WINDOW_BYTES))
             end = match.end() if match else None
-            keep = PATTERN_WINDOW_BYTES
+            keep = PATTERN_WINDOW_BYTES + 1  # the byte before it, so that ^ doesn't match where the window begins
         self._window = window[-keep:] if keep else b""
         return None if end is None else max(0, end - before)
 

@@ -47,7 +47,8 @@ def reset(
     """Send RST: the connection dies at once, as when a process or a middlebox kills it.
 
     The client's next operation raises `ConnectionResetError` (ECONNRESET), its later sends `BrokenPipeError`. With
-    `fin_first` its next read is the end of the stream and its next send raises `BrokenPipeError` (EPIPE).
+    `fin_first` its next read is the end of the stream and its next send raises `BrokenPipeError` (EPIPE; in TLS
+    `ssl.SSLZeroReturnError` once the client has read the end).
 
     What was sent before is delivered first: exactly `after_bytes` bytes of the response (at `request`: of the
     request are read; at `handshake`: of the server's handshake are sent; with TLS, application bytes). At

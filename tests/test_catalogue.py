@@ -1,0 +1,362 @@
+"""The catalogue: one entry per mode, found by its name, described by what it is made of."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from dataclasses import replace
+from typing import Annotated, Literal, get_args
+
+import pytest
+
+import faultline
+from faultline import _catalogue, modes
+from faultline._catalogue import Case, Parameter, Sees, case, cases, find, mode
+from faultline._errors import ParameterError, UnknownModeError
+from faultline._fault import Answer, Fault
+from faultline._steps import POINTS
+
+MODES = list(_catalogue.modes().values())
+ROOMS = [importlib.import_module(m.name) for m in pkgutil.iter_modules(modes.__path__, "faultline.modes.")]
+
+each_mode = pytest.mark.parametrize("entry", MODES, ids=lambda entry: entry.name)
+each_case = pytest.mark.parametrize("row", cases(), ids=str)
+
+
+@pytest.fixture
+def empty(monkeypatch):
+    """A catalogue that may be written to."""
+    monkeypatch.setattr(_catalogue, "_modes", dict(_catalogue.modes()))
+
+
+# --- what every mode has ---------------------------------------------------------------------------------
+
+
+def test_modes_are_in_alphabetical_order():
+    assert [entry.name for entry in MODES] == sorted(entry.name for entry in MODES)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_what_a_room_of_modes_offers_is_in_the_catalogue_and_sorted(room):
+    here = [entry.name for entry in MODES if entry.function.__module__ == room.__name__]
+
+    assert room.__all__ == here
+    assert [getattr(room, name) for name in here] == [find(name).function for name in here]
+
+
+@each_mode
+def test_mode_lives_in_a_room_of_modes(entry):
+    assert entry.function.__module__ in {room.__name__ for room in ROOMS}
+    assert entry.function.__name__ == entry.name
+
+
+@each_mode
+def test_mode_is_said_in_one_line_that_fits_a_list(entry):
+    assert entry.summary == entry.function.__doc__.partition("\n")[0]
+    assert entry.summary.endswith(".")
+    assert entry.summary[0].isupper()
+    assert len(entry.summary) < 100
+
+
+@each_mode
+def test_every_parameter_is_described(entry):
+    assert [p.name for p in entry.parameters if not p.text] == []
+    assert [p.text for p in entry.parameters if p.text.endswith(".")] == []
+
+
+@each_mode
+def test_only_the_first_parameter_goes_by_position_and_the_others_have_defaults(entry):
+    others = list(inspect.signature(entry.function).parameters.values())[1:]
+
+    assert [p.name for p in others if p.kind is not p.KEYWORD_ONLY or p.default is p.empty] == []
+
+
+@each_mode
+def test_parameter_with_a_unit_is_a_number_of_it(entry):
+    for p in entry.parameters:
+        kind = str(p.annotation)
+        assert not p.name.endswith("_bytes") or "int" in kind
+        assert not p.name.endswith("seconds") or "float" in kind
+        assert not re.search(r"_(ms|millis|secs?|kb|timeout)$|^(delay|timeout|size|count)$", p.name)
+
+
+@each_mode
+def test_mode_says_what_it_makes(entry):
+    assert inspect.signature(entry.function).return_annotation == "Fault"
+
+
+@each_mode
+def test_mode_has_a_case_and_stands_where_the_first_one_breaks(entry):
+    assert entry.cases
+    assert entry.point == entry.cases[0].point
+    assert entry.point in (*POINTS, "condition", "answer")
+
+
+@each_case
+def test_case_states_what_a_plain_client_sees(row):
+    assert row.sees in get_args(Sees)
+
+
+@each_case
+def test_case_is_a_fault_that_is_said_as_its_mode(row):
+    said = row.fault.said
+
+    assert [s.mode for s in said] == [row.mode]
+    assert str(row) == repr(row.fault)
+    assert {name for name, _ in row.arguments} <= {p.name for p in find(row.mode).parameters}
+
+
+@each_case
+def test_fault_can_be_read_back_from_how_it_is_said(row):
+    public = {name: getattr(faultline, name) for name in faultline.__all__}
+
+    assert eval(repr(row.fault), public) == row.fault
+
+
+def test_no_case_stands_twice():
+    assert len({row.fault for row in cases()}) == len(cases())
+
+
+def test_cases_meet_every_point():
+    assert {row.point for row in cases()} >= set(POINTS)
+
+
+@pytest.mark.parametrize(
+    ("row", "point"),
+    [
+        (Case("refuse", (), "ConnectionRefusedError"), "connect"),
+        (Case("reset", (("at", "idle"),), "ConnectionResetError"), "idle"),
+        (Case("bad_cert", (), "SSLCertVerificationError"), "handshake"),
+        (Case("drip", (), "the response"), "condition"),
+        (Case("ok", (), "the response"), "answer"),
+    ],
+)
+def test_case_stands_at_the_point_where_it_breaks(row, point):
+    assert row.point == point
+
+
+# --- looking up ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bad_cert", "bad-cert"])
+def test_mode_is_found_by_its_name_in_python_and_on_a_command_line(name):
+    assert find(name).name == "bad_cert"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("rest", " Did you mean 'reset'?"),
+        ("bad-crt", " Did you mean 'bad_cert'?"),
+        ("xyzzy", ""),
+        ("", ""),
+        ("Reset", " Did you mean 'reset'?"),
+    ],
+)
+def test_unknown_mode_is_answered_with_the_nearest_and_all_others(name, hint):
+    with pytest.raises(UnknownModeError) as raised:
+        find(name)
+
+    assert type(raised.value) is UnknownModeError
+    assert str(raised.value) == f"no mode {name!r}.{hint} Modes: {', '.join(entry.name for entry in MODES)}."
+
+
+# --- calling ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("reset", {"after_bytes": -1}, "after_bytes=-1: expected a whole number of bytes, 0 or more."),
+        ("reset", {"at": "respons"}, "at='respons': expected one of 'accept', 'handshake', 'request', "),
+        ("reset", {"at": "accept", "after_bytes": 1}, "after_bytes=1: expected 0 at 'accept', "),
+        ("reset", {"on": "x"}, "on='x': expected bytes, or a pattern compiled from bytes."),
+        ("reset", {"fin_first": 1}, "fin_first=1: expected bool, not int."),
+        ("stall", {"for_seconds": -1}, "for_seconds=-1: expected a number of seconds, 0 or more."),
+        ("stall", {"until": "gate"}, "until='gate': expected Gate, not str."),
+        ("refuse", {"for_seconds": "1"}, "for_seconds='1': expected a number of seconds, 0 or more."),
+        ("bad_cert", {"kind": "expird"}, "kind='expird': expected one of 'expired', 'not_yet_valid', "),
+        ("ok", {"body": "text"}, "body='text': expected bytes, not str."),
+        ("ok", {"status": "200"}, "status='200': expected int, not str."),
+        ("ok", {"status": True}, "status=True: expected int, not bool."),
+        ("ok", {"status": 100}, "status=100: expected a whole number, from 200 to 999."),
+        ("latency", {"seconds": -1}, "seconds=-1: expected a number of seconds, 0 or more."),
+        ("throttle", {"bytes_per_second": 0}, "bytes_per_second=0: expected a whole number, 1 or more."),
+        ("drip", {"chunk_bytes": 0}, "chunk_bytes=0: expected a whole number of bytes, 1 or more."),
+        ("corrupt", {"at_byte": -1}, "at_byte=-1: expected a whole number, 0 or more."),
+        ("corrupt", {}, "at_byte=None, probability=0.0: expected one of the two."),
+        ("corrupt", {"at_byte": 1, "probability": 0.1}, "at_byte=1, probability=0.1: expected one of the two."),
+        ("corrupt", {"probability": 1.5}, "probability=1.5: expected a probability from 0 to 1."),
+        ("loss", {"probability": 0.0}, "probability=0.0: expected a probability between 0 and 1; partition() drops "),
+        ("loss", {"probability": 1.0}, "probability=1.0: expected a probability between 0 and 1; partition() drops "),
+        ("loss", {"probability": 1}, "probability=1: expected a probability between 0 and 1; partition() drops "),
+    ],
+)
+def test_argument_that_means_nothing_is_an_error_that_names_it(name, arguments, expected):
+    with pytest.raises(ParameterError) as raised:
+        find(name).function(**arguments)
+
+    assert type(raised.value) is ParameterError
+    assert str(raised.value).startswith(expected)
+
+
+def test_stall_that_ends_in_two_ways_is_an_error_that_names_both():
+    with pytest.raises(ParameterError) as raised:
+        faultline.stall(for_seconds=1, until=faultline.Gate())
+
+    assert str(raised.value) == "for_seconds=1, until=<Gate closed>: expected one of the two."
+
+
+@pytest.mark.parametrize("name", ["reset", "ok", "latency"])
+def test_mode_that_was_not_called_in_a_marker_is_an_error_that_says_so(name):
+    def test():
+        """What pytest hands to a decorator that was not called."""
+
+    with pytest.raises(ParameterError) as raised:
+        find(name).function(test)
+
+    assert str(raised.value) == f"{name}({test!r}): expected a call; in a marker write faults({name}())."
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        5,
+        None,
+        "X: y",
+        ["X: y"],
+        {"X": 5},
+        {5: "y"},
+        {"X": "a\r\nb"},
+        {"X": "a\0b"},
+        {"X": "\N{SNOWMAN}"},
+        {"": "y"},
+        {"a b": "y"},
+        {"X:": "y"},
+        [("a", "b", "c")],
+        [["a", "b"]],
+    ],
+)
+def test_header_that_http_cannot_carry_is_an_error(headers):
+    with pytest.raises(ParameterError) as raised:
+        faultline.ok(headers=headers)
+
+    assert str(raised.value).startswith(f"headers={headers!r}: expected ")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"A": "1", "B": "caf\xe9"}, [("A", "1"), ("B", "caf\xe9")], (("A", "1"), ("B", "caf\xe9"))]
+)
+def test_headers_are_given_as_a_mapping_or_as_pairs(headers):
+    assert faultline.ok(headers=headers).answer == Answer(headers=(("A", "1"), ("B", "caf\xe9")))
+
+
+@pytest.mark.parametrize("probability", [0.5, 1.0, 1])
+def test_probability_may_be_a_whole_number(probability):
+    assert faultline.corrupt(probability=probability).conditions[0].probability == probability
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "named"),
+    [
+        ("reset", ["accept"], {}),
+        ("reset", [], {"att": "accept"}),
+        ("refuse", [1], {}),
+        ("latency", [], {}),
+        ("ok", [b"x"], {"body": b"y"}),
+    ],
+)
+def test_call_that_does_not_fit_the_signature_is_a_type_error(name, given, named):
+    with pytest.raises(TypeError) as raised:
+        find(name).function(*given, **named)
+
+    assert type(raised.value) is TypeError
+
+
+# --- making a mode ---------------------------------------------------------------------------------------
+
+
+def made():
+    @mode(case("the response"), case("end of stream", size_bytes=3, word="b"))
+    def invented(
+        name: str | None = None,
+        *,
+        size_bytes: Annotated[int, "so many"] = 0,
+        word: Literal["a", "b"] = "a",
+    ) -> Fault:
+        """Do something new.
+
+        And more.
+        """
+        return Fault(answer=Answer(size_bytes + 200, ((word, name or "-"),)))
+
+    return invented
+
+
+def test_function_is_a_mode_by_being_decorated(empty):
+    invented = made()
+    entry = find("invented")
+
+    assert "invented" in _catalogue.modes()
+    assert (entry.function, entry.summary, entry.point) == (invented, "Do something new.", "answer")
+    assert [row.fault.answer.status for row in entry.cases] == [200, 203]
+    assert [row.sees for row in entry.cases] == ["the response", "end of stream"]
+
+
+def test_mode_is_called_as_it_is_written(empty):
+    invented = made()
+
+    assert invented("x", size_bytes=1).answer == Answer(201, (("a", "x"),))
+    assert invented.__doc__.startswith("Do something new.")
+
+
+def test_arguments_of_a_mode_are_checked_by_name_and_type(empty):
+    invented = made()
+
+    for arguments in ({"size_bytes": -1}, {"word": "c"}, {"name": 5}):
+        with pytest.raises(ParameterError, match=f"^{next(iter(arguments))}="):
+            invented(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "invented()"),
+        ({"name": "x"}, "invented('x')"),
+        ({"word": "a", "size_bytes": 0}, "invented()"),
+        ({"word": "b", "size_bytes": 2, "name": "x"}, "invented('x', size_bytes=2, word='b')"),
+    ],
+)
+def test_fault_is_said_with_what_differs_from_the_defaults(empty, arguments, text):
+    assert repr(made()(**arguments)) == text
+
+
+def test_parameters_are_told_with_their_types_defaults_and_texts(empty):
+    made()
+    name, size, word = find("invented").parameters
+
+    assert name == Parameter("name", str | None, None, "")
+    assert size == Parameter("size_bytes", Annotated[int, "so many"], 0, "so many")
+    assert word == Parameter("word", Literal["a", "b"], "a", "")
+    assert not any(p.is_required for p in (name, size, word))
+    assert replace(word, default=inspect.Parameter.empty).is_required
+
+
+def test_second_mode_of_one_name_is_an_error_that_names_both_owners(empty):
+    made()
+    with pytest.raises(ParameterError) as raised:
+        made()
+
+    assert str(raised.value) == (
+        f"mode 'invented' of {__name__}: expected a new name; {__name__} has one of this name."
+    )
+
+
+def test_mode_without_words_has_an_empty_summary(empty):
+    @mode(case("the response"))
+    def mute() -> Fault:
+        return Fault()
+
+    assert (find("mute").summary, mute()) == ("", Fault())

@@ -1,0 +1,157 @@
+"""What holds for every case of the catalogue: the client sees what the case promises, and the ledger says the same."""
+
+from __future__ import annotations
+
+import functools
+import re
+import socket
+import sys
+
+import pytest
+
+from faultline import UnsupportedError, serve
+from faultline._catalogue import cases
+from faultline._fault import OPENING, Loss
+from faultline._steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
+# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
+HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
+
+# Who ends the connection and how, by the last step of a break that ends it.
+ENDINGS = {
+    Close: ("server", "FIN"),
+    Hold: ("client", "FIN"),
+    NoRoute: ("server", "no route"),
+    Partition: ("server", "stop"),
+    ReceiveAll: ("client", "FIN"),
+    Refuse: ("server", "RST"),
+    Reset: ("server", "RST"),
+    Vanish: ("server", "silence"),
+}
+ROWS = [
+    pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}")
+    for case in cases()
+    for tls in (False, True)
+    if tls or not case.fault.needs_tls
+]
+
+
+def serve_or_skip(fault, *, tls=False):
+    """A server for the fault, if this user may produce it."""
+    try:
+        return serve(fault, tls=tls)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+def is_complete(received):
+    """Whether this is a whole HTTP response."""
+    head, blank, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    return bool(blank and length and len(body) == int(length[1]))
+
+
+@functools.cache
+def meeting(case, *, tls):
+    """One client at one server: what it received, how that ended, and the attempt as it was then and is at last."""
+    with serve_or_skip(case.fault, tls=tls) as server:
+        received, end = meet(server, case, tls=tls)
+        (then,) = server.attempts
+    (at_last,) = server.attempts
+    return received, end, then, at_last
+
+
+def meet(server, case, *, tls):
+    """Ask once, and read until the end: what was received, and how it ended."""
+    received = bytearray()
+    client = socket.socket()
+    if tls:  # before it is connected, because wrap_socket() leaks a connected socket that was reset
+        client = server.client_context().wrap_socket(client, server_hostname="localhost")
+    times_out = case.sees == "TimeoutError"
+    client.settimeout(0.1 if times_out and case.point in OPENING else 10)
+    try:
+        with client:
+            client.connect(server.address)
+            client.sendall(GET)
+            if times_out:
+                server.wait_for_attempts(1, at=case.point)
+                client.settimeout(0.1)
+            while data := client.recv(65_536):
+                received += data
+                if case.sees == "the response" and is_complete(received):
+                    return bytes(received), "the response"
+    except OSError as error:
+        name = type(error).__name__
+        return bytes(received), f"OSError {error.errno}" if name == "OSError" else name
+    return bytes(received), "end of stream"
+
+
+def promised_end(case, *, tls):
+    """What the case promises, in the words that Python's ssl has for it."""
+    in_opening = case.point in OPENING
+    if tls and in_opening and case.sees == "end of stream":
+        return "SSLEOFError"
+    if tls and not in_opening and case.sees == "ConnectionResetError" and HIDES_RST:
+        return "end of stream"
+    return case.sees
+
+
+def promised_ending(fault):
+    """Who ends the connection, and how."""
+    if fault.break_ is None or not fault.break_.is_final:
+        return ("client", "FIN")
+    return ENDINGS[type(fault.break_.steps[-1])]
+
+
+def promised_bytes(trigger, said):
+    """How many of these bytes pass before the strike."""
+    return trigger.after_bytes if trigger.on is None else said.index(trigger.on) + len(trigger.on)
+
+
+@pytest.mark.parametrize(("case", "tls"), ROWS)
+def test_client_sees_what_the_case_promises(case, tls):
+    received, end, _, _ = meeting(case, tls=tls)
+
+    assert end == promised_end(case, tls=tls)
+    if case.point == "idle" or case.sees == "the response":
+        assert is_complete(received)
+    else:
+        brk = case.fault.break_
+        assert len(received) == (promised_bytes(brk.trigger, received) if case.point == "response" else 0)
+
+
+@pytest.mark.parametrize(("case", "tls"), ROWS)
+def test_ledger_says_what_the_client_saw(case, tls):
+    fault, brk = case.fault, case.fault.break_
+    received, _, then, attempt = meeting(case, tls=tls)
+
+    assert (attempt.number, attempt.fault) == (1, fault)
+    assert attempt.connection == (None if case.point == "connect" else 1)
+    assert (attempt.received_bytes, attempt.sent_bytes) == (then.received_bytes, len(received))
+    assert attempt.received_bytes in range(len(GET) + 1)
+    if not any(isinstance(condition, Loss) for condition in fault.conditions):  # the client's FIN may be lost
+        assert (attempt.ended_by, attempt.ended_how) == promised_ending(fault)
+    if brk is not None:
+        said = GET if case.point == "request" else received
+        passed = promised_bytes(brk.trigger, said)
+        assert (attempt.struck.point, attempt.struck.after_bytes) == (case.point, passed)
+        assert attempt.struck.at_seconds <= attempt.ended_seconds
+    else:
+        assert (attempt.struck is not None) is (fault.certificate is not None)
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_port_is_free_after_the_case_while_its_client_is_still_there(case):
+    with socket.socket() as client, socket.socket() as rival:
+        client.setblocking(False)
+        server = serve_or_skip(case.fault)
+        client.connect_ex(server.address)
+        if case.point != "connect":
+            server.wait_for_attempts(1)
+        server.close()
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind((server.host, server.port))
+        rival.listen()
+
+        assert rival.getsockname() == (server.host, server.port)

@@ -1,0 +1,54 @@
+"""Every example in a docstring is run as it stands."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import faultline
+from faultline import _catalogue
+
+FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
+MODULES = [
+    "faultline",
+    *(m.name for m in pkgutil.walk_packages(faultline.__path__, "faultline.") if m.name[-2:] != "__"),
+]
+
+
+def found():
+    """All examples by the name of what they explain.
+
+    A module's own finder passes over modes, whose code is the decorator's, and over classes that say they are from
+    `faultline`; so everything public is looked through once more by name.
+    """
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = [test for name in MODULES for test in finder.find(importlib.import_module(name), globs={})]
+    for name in faultline.__all__:
+        tests += finder.find(getattr(faultline, name), f"faultline.{name}", module=False, globs={})
+    return {test.docstring: test for test in tests if test.examples}.values()
+
+
+EXAMPLES = {test.name: test for test in found()}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs_as_it_stands(name):
+    test = EXAMPLES[name]
+    said = []
+    result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+
+    assert "".join(said) == ""
+    assert (result.failed, result.attempted) == (0, len(test.examples))
+
+
+@pytest.mark.parametrize("name", _catalogue.modes())
+def test_every_mode_has_an_example_that_was_found(name):
+    assert f"faultline.{name}" in EXAMPLES
+
+
+@pytest.mark.parametrize("name", ["serve", "raises", "root_cause", "sequence", "cycle", "sometimes", "when", "script"])
+def test_function_that_users_begin_with_has_an_example_that_was_found(name):
+    assert any(example.rpartition(".")[2] == name for example in EXAMPLES)

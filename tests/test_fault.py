@@ -1,0 +1,472 @@
+"""Faults as values: composition, conflicts, triggers, and how they say themselves."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import faultline
+from faultline import (
+    Gate,
+    bad_cert,
+    blackhole,
+    close,
+    corrupt,
+    drip,
+    echo,
+    latency,
+    ok,
+    partition,
+    refuse,
+    reset,
+    script,
+    send,
+    stall,
+    starttls,
+    throttle,
+    when,
+)
+from faultline._catalogue import cases
+from faultline._errors import ConflictError, ParameterError
+from faultline._fault import (
+    Answer,
+    Break,
+    Certificate,
+    Fault,
+    Latency,
+    Said,
+    Trigger,
+    abbreviated,
+    breaks,
+    filler,
+)
+from faultline._steps import HTTP, POINTS, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
+
+ALL = [row.fault for row in cases()]
+
+
+def composed(one, other):
+    try:
+        both = one & other
+    except ConflictError as error:
+        return type(error)
+    return both.break_, both.answer, both.certificate, {*both.conditions}, both.choice
+
+
+def test_parts_of_different_kinds_become_one_fault():
+    both = bad_cert("expired") & reset(after_bytes=3)
+
+    assert both.certificate == bad_cert("expired").certificate
+    assert both.break_ == reset(after_bytes=3).break_
+    assert both.answer is None
+
+
+def test_three_parts_become_one_fault_that_says_all_three():
+    whole = ok(b"x") & bad_cert("self_signed") & close()
+
+    assert repr(whole) == "ok(b'x') & bad_cert('self_signed') & close()"
+
+
+@pytest.mark.parametrize("one", ALL, ids=repr)
+def test_order_of_parts_does_not_matter(one):
+    assert [composed(one, other) for other in ALL] == [composed(other, one) for other in ALL]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (reset(), close(), "break"),
+        (reset(), reset(), "break"),
+        (refuse(), stall(at="idle"), "break"),
+        (ok(b"a"), ok(b"b"), "answer"),
+        (ok(), echo(), "answer"),
+        (ok(), script(send(b"220")), "answer"),
+        (bad_cert("expired"), bad_cert("self_signed"), "certificate"),
+        (when(bool, reset()), when(bool, close()), "choice"),
+        (when(bool, reset()), close(), "break or answer"),
+        (ok(), when(bool, reset()), "break or answer"),
+        (latency(0.1), latency(0.2), "latency"),
+        (throttle(10), throttle(20), "throttle"),
+    ],
+)
+def test_two_parts_of_one_kind_are_an_error_that_names_both(one, other, kind):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert type(raised.value) is ConflictError
+    assert str(raised.value) == (
+        f"{one!r} & {other!r}: expected one {kind}, got two; deal them to different attempts, or leave one out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ends", "never"),
+    [
+        (refuse(), bad_cert("expired"), "connect", "handshake"),
+        (reset(at="accept"), bad_cert("expired"), "accept", "handshake"),
+        (blackhole(), ok(b"x"), "connect", "response"),
+        (stall(at="accept"), echo(), "accept", "response"),
+        (close(at="handshake"), ok(status=503), "handshake", "response"),
+        (partition(at="accept"), ok(b"x"), "accept", "response"),
+        (reset(at="request", after_bytes=9), ok(b"x"), "request", "response"),
+    ],
+)
+def test_part_after_the_end_of_the_conversation_is_an_error_that_names_both(one, other, ends, never):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert str(raised.value) == (
+        f"{one!r} & {other!r}: the conversation ends at {ends!r} and never reaches {never!r}; leave one of the two out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (stall(at="accept", for_seconds=0.1), bad_cert("expired")),
+        (stall(at="request", for_seconds=0.1), ok(b"x")),
+        (close(at="handshake"), bad_cert("expired")),
+        (reset(at="response"), ok(b"x")),
+        (close(at="idle"), echo()),
+        (stall(at="accept", until=Gate()), ok(b"x")),
+        (refuse(for_seconds=0.1), ok(b"x")),
+        (Fault(break_=Break("accept", ())), ok(b"x")),
+    ],
+)
+def test_part_that_is_still_reached_composes(one, other):
+    both = one & other
+
+    assert (both.break_, both.said) == (one.break_, one.said + other.said)
+
+
+@pytest.mark.parametrize("other", [None, "close", 5, reset])
+def test_only_faults_compose(other):
+    with pytest.raises(TypeError) as raised:
+        reset() & other
+
+    assert type(raised.value) is TypeError
+
+
+@pytest.mark.parametrize("end", [refuse(), blackhole(), reset(at="accept")])
+@pytest.mark.parametrize("other", [latency(0.1), script(send(b"220"))])
+def test_bytes_that_never_travel_are_an_error_that_names_both(end, other):
+    with pytest.raises(ConflictError) as raised:
+        end & other
+
+    assert repr(end) in str(raised.value)
+    assert repr(other) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (latency(1, direction="request"), latency(1)),
+        (latency(1, direction="both"), throttle(10, direction="both")),
+        (drip(), corrupt(at_byte=1)),
+        (throttle(10, direction="request"), drip()),
+    ],
+)
+def test_conditions_that_say_different_things_compose(one, other):
+    assert (one & other).conditions == one.conditions + other.conditions
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (latency(1, direction="request"), latency(2, direction="request")),
+        (throttle(10, direction="both"), throttle(10)),
+        (corrupt(at_byte=1, direction="request"), corrupt(probability=0.5, direction="both")),
+        (throttle(10), drip()),
+        (drip(direction="both"), throttle(10, direction="request")),
+    ],
+)
+def test_conditions_that_say_the_same_about_the_same_bytes_do_not_compose(one, other):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert str(raised.value).startswith(f"{one!r} & {other!r}: expected one ")
+
+
+@pytest.mark.parametrize(
+    ("direction", "request_", "response"),
+    [("request", True, False), ("response", False, True), ("both", True, True)],
+)
+def test_condition_knows_whose_bytes_it_is_about(direction, request_, response):
+    condition = Latency(direction)
+
+    assert (condition.on("request"), condition.on("response")) == (request_, response)
+
+
+@pytest.mark.parametrize("at", ["connect", "accept", "idle"])
+def test_bytes_are_refused_where_no_byte_is_counted(at):
+    with pytest.raises(ParameterError) as raised:
+        breaks(at, Reset(), after_bytes=3)
+
+    assert str(raised.value) == f"after_bytes=3: expected 0 at {at!r}, where no byte is counted."
+
+
+@pytest.mark.parametrize("at", ["handshake", "request", "response"])
+def test_bytes_are_counted_where_bytes_pass(at):
+    assert breaks(at, Reset(), after_bytes=3) == Fault(Break(at, (Reset(),), Trigger(3)))
+
+
+@pytest.mark.parametrize("at", ["connect", "accept", "handshake", "idle"])
+def test_words_are_refused_where_nothing_is_said(at):
+    with pytest.raises(ParameterError) as raised:
+        breaks(at, Reset(), on=b"QUIT")
+
+    assert str(raised.value) == (
+        f"on=b'QUIT': expected at='request' or at='response', not at={at!r}, where nothing is said."
+    )
+
+
+@pytest.mark.parametrize("at", ["request", "response"])
+@pytest.mark.parametrize("on", [b"QUIT", re.compile(rb"QUIT|EXIT")])
+def test_words_are_looked_for_where_something_is_said(at, on):
+    assert breaks(at, Close(), on=on).break_ == Break(at, (Close(),), Trigger(on=on))
+
+
+def test_bytes_and_words_together_are_an_error_that_names_both():
+    with pytest.raises(ParameterError) as raised:
+        breaks("request", Reset(), after_bytes=3, on=b"x")
+
+    assert str(raised.value) == "after_bytes=3, on=b'x': expected one of the two; a break strikes once."
+
+
+@pytest.mark.parametrize("on", [b"", re.compile(b"")])
+def test_looking_for_nothing_is_an_error(on):
+    with pytest.raises(ParameterError) as raised:
+        breaks("request", Reset(), on=on)
+
+    assert str(raised.value) == f"on={on!r}: expected at least one byte to look for."
+
+
+@pytest.mark.parametrize("on", ["QUIT", bytearray(b"QUIT"), re.compile("QUIT"), 5])
+def test_words_are_bytes(on):
+    with pytest.raises(ParameterError) as raised:
+        breaks("request", Reset(), on=on)
+
+    assert str(raised.value) == f"on={on!r}: expected bytes, or a pattern compiled from bytes."
+
+
+@pytest.mark.parametrize(("on", "at"), [(None, "response"), (b"QUIT", "request")])
+def test_break_without_a_point_is_at_the_response_or_at_the_request_it_waits_for(on, at):
+    assert breaks(None, Reset(), on=on).break_.at == at
+
+
+@pytest.mark.parametrize("at", POINTS)
+def test_seconds_are_a_trigger_at_every_point(at):
+    assert breaks(at, Hold(), after_seconds=0.5).break_ == Break(at, (Hold(),), Trigger(after_seconds=0.5))
+
+
+@pytest.mark.parametrize("at", ["request", "response"])
+@pytest.mark.parametrize("make", [reset, close, stall])
+def test_fault_says_only_what_differs_from_the_defaults(make, at):
+    assert repr(make(at=at, after_bytes=7)) == f"{make.__name__}(at={at!r}, after_bytes=7)"
+    assert repr(make(after_bytes=7)) == f"{make.__name__}(after_bytes=7)"
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (ok(), "ok()"),
+        (ok(b"hi", status=201), "ok(b'hi', status=201)"),
+        (ok(body=b"hi"), "ok(b'hi')"),
+        (ok(headers={"A": "b"}), "ok(headers={'A': 'b'})"),
+        (stall(for_seconds=2), "stall(for_seconds=2)"),
+        (refuse(), "refuse()"),
+        (bad_cert(), "bad_cert('expired')"),
+        (reset(on=b"QUIT"), "reset(on=b'QUIT')"),
+        (drip(every_seconds=1), "drip(1, every_seconds=1)"),
+        (script(send(b"220"), reset()), "script(send(b'220'), reset())"),
+        (Fault(), "ok()"),
+    ],
+)
+def test_fault_is_written_as_a_reader_would_write_it(fault, text):
+    assert repr(fault) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "send(b'220')",
+        "receive(5)",
+        "receive_until(b'x')",
+        "receive_request()",
+        "respond()",
+        "respond(ok(b'x'))",
+        "repeat(receive_request(), respond())",
+        "hold()",
+        "hold(0.5)",
+        "starttls()",
+    ],
+)
+def test_step_is_written_as_a_reader_would_write_it(text):
+    assert repr(eval(text, {name: getattr(faultline, name) for name in faultline.__all__})) == text
+
+
+def test_faults_that_do_the_same_are_equal_however_they_were_said():
+    assert ok(b"x") == ok(body=b"x", headers={}, status=200)
+    assert hash(ok(b"x", headers={"A": "b"})) == hash(ok(b"x", headers=[("A", "b")]))
+
+
+def test_no_two_rows_of_the_catalogue_are_the_same_fault():
+    assert len(set(ALL)) == len(ALL)
+
+
+def test_fault_with_another_trigger_is_another_fault():
+    assert reset(after_bytes=1) != reset(after_bytes=2)
+
+
+def test_fault_of_the_door_has_its_step():
+    assert refuse().door == Refuse()
+    assert reset().door is None
+    assert ok().door is None
+
+
+@pytest.mark.parametrize("fault", [bad_cert("expired"), reset(at="handshake"), ok() & bad_cert("expired")])
+def test_fault_of_the_handshake_needs_tls(fault):
+    assert fault.needs_tls
+
+
+@pytest.mark.parametrize(
+    "fault", [ok(), reset(), refuse(), close(at="accept"), script(starttls()), script(starttls()) & bad_cert("expired")]
+)
+def test_fault_elsewhere_or_after_a_starttls_of_its_own_needs_none(fault):
+    assert not fault.needs_tls
+
+
+def test_script_says_whether_it_begins_tls():
+    assert script(starttls()).starts_tls
+    assert not script(send(b"220")).starts_tls
+    assert not ok().starts_tls
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [refuse(), stall(at="accept"), close(at="handshake"), bad_cert("expired"), script(send(b"220"))],
+)
+def test_fault_of_the_opening_cannot_follow_on_a_kept_connection(fault):
+    assert not fault.can_follow(ok())
+
+
+@pytest.mark.parametrize("fault", [ok(), echo(), reset(at="request"), close(), stall(at="idle"), latency(0.1)])
+def test_fault_of_a_request_can_follow_on_a_kept_connection(fault):
+    assert fault.can_follow(ok())
+    assert not fault.can_follow(script(send(b"220")))
+
+
+def test_script_can_follow_itself():
+    talk = script(send(b"220"))
+
+    assert talk.can_follow(talk & reset(at="idle"))
+
+
+@pytest.mark.parametrize("fault", [stall(at="accept"), stall(at="request"), stall(at="request", for_seconds=1)])
+def test_stall_before_the_request_is_read_leaves_the_clients_bytes_lying(fault):
+    assert fault.never_reads
+
+
+@pytest.mark.parametrize("fault", [ok(), stall(), stall(at="idle"), reset(at="request"), blackhole()])
+def test_other_faults_do_not_leave_the_clients_bytes_lying(fault):
+    assert not fault.never_reads
+
+
+@pytest.mark.parametrize(("fault", "answer"), [(ok(), None), (ok(b"x"), Answer(body=b"x")), (script(send(b"x")), None)])
+def test_answer_is_the_servers_own_unless_something_else_is_said(fault, answer):
+    assert fault.http_answer == answer
+
+
+@pytest.mark.parametrize("fault", [ok(), echo(), Fault(), Fault(answer=HTTP)])
+def test_answers_are_healthy(fault):
+    assert fault.is_healthy
+
+
+@pytest.mark.parametrize("fault", [reset(), bad_cert("expired"), ok() & close(), latency(0.1), when(bool, ok())])
+def test_everything_else_is_not_healthy(fault):
+    assert not fault.is_healthy
+
+
+def test_script_takes_the_place_of_the_healthy_conversation():
+    assert Fault(answer=HTTP).script is HTTP
+    assert ok().script is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "final"),
+    [
+        ((Reset(),), True),
+        ((Hold(),), True),
+        ((Hold(1.0),), False),
+        ((Hold(until=Gate()),), False),
+        ((Hold(1.0), Close()), True),
+        ((Refuse(),), True),
+        ((Refuse(0.5),), False),
+        ((HalfClose(), ReceiveAll()), True),
+        ((Send(b"x"),), False),
+        ((), False),
+    ],
+)
+def test_break_is_final_if_its_last_step_is(steps, final):
+    assert Break("response", steps).is_final is final
+
+
+def test_steps_within_a_repeat_are_steps_too():
+    assert [type(step).__name__ for step in every(HTTP.steps)] == ["Handshake", "Repeat", "ReceiveRequest", "Respond"]
+
+
+def test_answer_without_a_body_is_made_long_enough():
+    answer = Answer(status=201, headers=(("A", "b"),)).sized(1000)
+
+    assert answer == Answer(201, (("A", "b"),), filler(1000))
+
+
+@pytest.mark.parametrize("answer", [Answer(body=b""), Answer(body=b"x"), Answer(echoes=True)])
+def test_answer_with_a_body_of_its_own_stays(answer):
+    assert answer.sized(1000) is answer
+
+
+def test_answer_stays_where_no_length_is_asked_for():
+    answer = Answer()
+
+    assert answer.sized(0) is answer
+
+
+@pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 1 << 20])
+def test_filler_has_exactly_so_many_bytes(count):
+    assert len(filler(count)) == count
+
+
+def test_filler_is_a_line_over_and_over():
+    line, newline, rest = filler(1000).partition(b"\n")
+
+    assert newline + rest == (b"\n" + line) * ((1000 - len(line)) // (len(line) + 1)) + b"\n" + line[: 1000 % 60]
+
+
+def test_default_certificate_is_right_in_every_point():
+    certificate = Certificate()
+
+    assert (certificate.kind, certificate.issuer, certificate.names) == ("healthy", "trusted", None)
+    assert certificate.from_seconds < 0 < certificate.until_seconds
+
+
+def test_function_is_written_by_its_name():
+    assert abbreviated(test_function_is_written_by_its_name) == "test_function_is_written_by_its_name"
+
+
+@pytest.mark.parametrize("value", ["x" * 38, b"x" * 37, 12345])
+def test_short_value_is_written_out(value):
+    assert abbreviated(value) == repr(value)
+
+
+def test_middle_of_long_bytes_is_left_out_and_counted():
+    assert abbreviated(b"a" * 1_000_000) == "b'aaaaaaaaaaaaaaaaaa...1000000 bytes...aaaaaaaaa'"
+
+
+def test_middle_of_other_long_values_is_left_out():
+    assert abbreviated("a" * 100) == "'aaaaaaaaaaaaaaaaaaa...aaaaaaaaa'"
+
+
+def test_call_is_said_by_position_first_and_then_by_name():
+    assert str(Said("ok", (("body", b"x"), ("status", 201)), 1)) == "ok(b'x', status=201)"

@@ -1,0 +1,145 @@
+"""What clients do when the server ends a kept connection: before their second request, or as it arrives."""
+
+import asyncio
+import http.client
+import os
+from contextlib import closing
+
+import aiohttp
+import httpx
+import pytest
+import requests
+import urllib3
+
+from faultline import close, ok, reset, sequence, serve
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch):
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+# Each client asks for /1, is idle while `meanwhile` runs, and asks for /2: the second body.
+
+
+def by_requests(url, method, meanwhile):
+    with requests.Session() as session:
+        session.request(method, f"{url}/1", timeout=10)
+        meanwhile()
+        return session.request(method, f"{url}/2", timeout=10).content
+
+
+def by_urllib3(url, method, meanwhile):
+    with urllib3.PoolManager(timeout=10) as pool:
+        pool.request(method, f"{url}/1")
+        meanwhile()
+        return pool.request(method, f"{url}/2").data
+
+
+def by_httpx(url, method, meanwhile):
+    with httpx.Client(timeout=10) as session:
+        session.request(method, f"{url}/1")
+        meanwhile()
+        return session.request(method, f"{url}/2").content
+
+
+def by_aiohttp(url, method, meanwhile):
+    async def ask():
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+            async with session.request(method, f"{url}/1") as response:
+                await response.read()
+            await asyncio.to_thread(meanwhile)  # so that the client's loop goes round, as a program's does
+            async with session.request(method, f"{url}/2") as response:
+                return await response.read()
+
+    return asyncio.run(ask())
+
+
+def account(server):
+    """The connection of each attempt, what it asked for, and where the fault struck."""
+    return [(a.connection, a.request and a.request.target, a.struck and a.struck.point) for a in server.attempts]
+
+
+@pytest.mark.parametrize(("verb", "how"), [(close, "FIN"), (reset, "RST")], ids=["close", "reset"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("ask", [by_requests, by_urllib3, by_httpx, by_aiohttp])
+def test_pool_notices_what_ended_while_it_was_idle_and_connects_anew(faultline, ask, method, verb, how):
+    server = faultline.serve(sequence(verb(at="idle"), ok(b"again")))
+    seen = []
+
+    body = ask(server.url, method, lambda: seen.extend((a.ended_by, a.ended_how) for a in server.attempts))
+
+    assert seen == [("server", how)]
+    assert body == b"again"
+    assert account(server) == [(1, "/1", "idle"), (2, "/2", None)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "error"), [(close, http.client.RemoteDisconnected), (reset, ConnectionResetError)], ids=["close", "reset"]
+)
+def test_client_without_a_pool_fails_and_the_server_never_sees_its_request(faultline, verb, error):
+    server = faultline.serve(sequence(verb(at="idle"), ok(b"again")))
+
+    def ask(target):
+        connection.request("GET", target)
+        return connection.getresponse().read()
+
+    with closing(http.client.HTTPConnection(*server.address, timeout=10)) as connection:
+        ask("/1")
+        assert account(server) == [(1, "/1", "idle")]
+        with pytest.raises(error) as caught:
+            ask("/2")
+        connection.close()
+        assert ask("/3") == b"again"
+
+    assert caught.type is error
+    assert account(server) == [(1, "/1", "idle"), (2, "/3", None)]
+
+
+@pytest.mark.parametrize("verb", [close, reset])
+@pytest.mark.parametrize("ask", [by_urllib3, by_aiohttp])
+def test_get_that_meets_the_end_of_its_connection_is_silently_sent_again(faultline, ask, verb):
+    server = faultline.serve(sequence(ok(b"first"), verb(at="request"), ok(b"again")))
+
+    assert ask(server.url, "GET", lambda: None) == b"again"
+    assert account(server) == [(1, "/1", None), (1, None, "request"), (2, "/2", None)]
+
+
+@pytest.mark.parametrize(
+    ("ask", "method", "verb", "error"),
+    [
+        (by_requests, "GET", close, requests.ConnectionError),
+        (by_requests, "GET", reset, requests.ConnectionError),
+        (by_requests, "POST", close, requests.ConnectionError),
+        (by_requests, "POST", reset, requests.ConnectionError),
+        (by_urllib3, "POST", close, urllib3.exceptions.ProtocolError),
+        (by_urllib3, "POST", reset, urllib3.exceptions.ProtocolError),
+        (by_httpx, "GET", close, httpx.RemoteProtocolError),
+        (by_httpx, "GET", reset, httpx.ReadError),
+        (by_httpx, "POST", close, httpx.RemoteProtocolError),
+        (by_httpx, "POST", reset, httpx.ReadError),
+        (by_aiohttp, "POST", close, aiohttp.ServerDisconnectedError),
+        (by_aiohttp, "POST", reset, aiohttp.ClientOSError),
+    ],
+)
+def test_request_that_meets_the_end_of_its_connection_fails_and_is_not_sent_again(faultline, ask, method, verb, error):
+    server = faultline.serve(sequence(ok(b"first"), verb(at="request"), ok(b"again")))
+
+    with pytest.raises(error) as caught:
+        ask(server.url, method, lambda: None)
+
+    assert caught.type is error
+    assert account(server) == [(1, "/1", None), (1, None, "request")]
+
+
+def test_reset_of_a_long_kept_connection_is_over_when_the_ledger_is_read():
+    plan = sequence(*[ok()] * 4, reset(at="idle"))  # the kernel acknowledges at once only while a connection is new
+
+    for _ in range(10):
+        with serve(plan) as server, closing(http.client.HTTPConnection(*server.address, timeout=10)) as connection:
+            for _ in range(5):
+                connection.request("GET", "/")
+                connection.getresponse().read()
+
+            assert [a.ended_how for a in server.attempts] == [None] * 4 + ["RST"]

@@ -1,0 +1,569 @@
+"""The ledger tells the truth: what it says of an attempt is what the client did, sent, received and agreed to."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import socket
+import ssl
+import struct
+import sys
+
+import pytest
+
+from faultline import (
+    Attempt,
+    Gate,
+    Turn,
+    bad_cert,
+    close,
+    echo,
+    half_close,
+    ok,
+    receive_until,
+    refuse,
+    reset,
+    script,
+    send,
+    sequence,
+    stall,
+)
+
+GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
+UPLOAD_BYTES = 5_000_000
+MORE_THAN_FITS_BYTES = 20_000_000  # into both sides' buffers, which Linux lets grow to 10 MB or so
+# Before these, SSLSocket shows neither RST nor EPIPE, but an end of stream without close_notify (gh-115627).
+HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
+
+plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+
+
+@pytest.fixture
+def dial():
+    """A function that connects to a server; the connections are closed after the test."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(server, *, tls=False, context=None, name="localhost"):
+            client = clients.enter_context(socket.create_connection(server.address, timeout=10))
+            if not tls:
+                return client
+            context = context or server.client_context()
+            return clients.enter_context(context.wrap_socket(client, server_hostname=name))
+
+        yield connect
+
+
+def post(body, *fields):
+    """A request that carries a body."""
+    head = [b"POST /form HTTP/1.1", b"Host: localhost", b"Content-Length: %d" % len(body), *fields]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def read(client, count):
+    received = b""
+    while len(received) < count and (data := client.recv(count - len(received))):
+        received += data
+    return received
+
+
+def read_to_the_end(client):
+    received = b""
+    while data := client.recv(65_536):
+        received += data
+    return received
+
+
+def wait_until(server, is_so):
+    """Return when the last attempt is so; `attempts` waits for the server's loop each time."""
+    server.wait_for_attempts(1)
+    while not is_so(server.attempts[-1]):
+        pass
+
+
+def has_struck(attempt):
+    return attempt.struck is not None
+
+
+def leave(client, how):
+    """Close by FIN or by RST."""
+    if how == "RST":
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    else:
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            client.recv(65_536)  # closing with unread input, such as session tickets, would send RST
+    client.close()
+
+
+# --- TLS -------------------------------------------------------------------------------------------------
+
+
+def tls_facts(faultline, dial, *, name="localhost", version=None, alpn=()):
+    """What the client agreed to, and what the ledger says of it."""
+    server = faultline.serve(ok(b"hello"), tls=True)
+    context = server.client_context()
+    context.check_hostname = name != "localhost.test"
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    client = dial(server, tls=True, context=context, name=name)
+    client.sendall(GET)
+    read(client, len(RESPONSE))
+    return client, server.attempts[0].tls
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
+def test_version_of_tls_is_the_one_that_was_agreed(faultline, dial, version):
+    client, facts = tls_facts(faultline, dial, version=version)
+
+    assert facts.version == client.version() == version.name.replace("_", ".")
+
+
+@pytest.mark.parametrize(
+    ("name", "sni"), [("localhost", "localhost"), ("localhost.test", "localhost.test"), ("127.0.0.1", "")]
+)
+def test_name_is_the_one_that_the_client_asked_for(faultline, dial, name, sni):
+    _, facts = tls_facts(faultline, dial, name=name)
+
+    assert facts.sni == sni  # an address is not sent (RFC 6066, 3)
+
+
+@pytest.mark.parametrize(
+    ("offered", "agreed"),
+    [([], ""), (["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (["h2"], "")],
+)
+def test_protocol_is_the_one_that_was_agreed(faultline, dial, offered, agreed):
+    client, facts = tls_facts(faultline, dial, alpn=offered)
+
+    assert facts.alpn == (client.selected_alpn_protocol() or "") == agreed
+
+
+def test_attempt_without_tls_has_no_facts_of_it(faultline, dial):
+    server = faultline.serve(ok(b"hello"))
+    client = dial(server)
+    client.sendall(GET)
+    read(client, len(RESPONSE))
+
+    assert server.attempts[0].tls is None
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
+@pytest.mark.parametrize(
+    ("kind", "alert"),
+    [
+        ("expired", "certificate_expired"),
+        ("not_yet_valid", "bad_certificate"),
+        ("wrong_host", "bad_certificate"),
+        ("self_signed", "unknown_ca"),
+        ("untrusted_root", "unknown_ca"),
+    ],
+)
+def test_alert_is_the_one_by_which_the_client_rejects_the_certificate(faultline, dial, kind, alert, version):
+    server = faultline.serve(bad_cert(kind))
+    context = server.client_context()
+    context.minimum_version = context.maximum_version = version
+    with pytest.raises(ssl.SSLCertVerificationError):
+        dial(server, tls=True, context=context)
+    (attempt,) = server.attempts
+
+    assert attempt.tls.alert == alert  # by its name in RFC 8446, 6
+    assert (attempt.tls.sni, attempt.struck.point) == ("localhost", "handshake")
+    assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
+
+
+def test_client_that_accepts_the_certificate_sends_no_alert(faultline, dial):
+    _, facts = tls_facts(faultline, dial)
+
+    assert facts.alert == ""
+
+
+def test_server_ends_the_connection_of_a_client_that_speaks_no_tls(faultline, dial):
+    server = faultline.serve(ok(), tls=True)
+    client = dial(server)
+    client.sendall(GET)
+    read_to_the_end(client)
+    (attempt,) = server.attempts
+
+    assert (attempt.ended_by, attempt.ended_how) == ("server", "FIN")
+    assert (attempt.tls.alert, attempt.received_bytes) == ("", 0)
+
+
+# --- who ended it, and how ---------------------------------------------------------------------------------
+
+
+@plain_and_tls
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("point", ["accept", "request", "response", "idle"])
+def test_client_that_leaves_a_stalled_connection_is_seen_to(faultline, dial, point, how, tls):
+    server = faultline.serve(stall(at=point), tls=tls, answer=ok(b"hello"))
+    client = dial(server, tls=tls and point != "accept")
+    if point != "accept":
+        client.sendall(GET)
+    if point == "idle":
+        read(client, len(RESPONSE))
+    wait_until(server, has_struck)
+    before = server.attempts[0]
+    leave(client, how)
+    (attempt,) = server.attempts
+
+    assert (before.ended_by, before.ended_how, before.ended_seconds) == (None, None, None)
+    assert (attempt.ended_by, attempt.ended_how) == ("client", how)
+
+
+@plain_and_tls
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("said", [b"", GET[:10], GET], ids=["silent", "in the request", "after the response"])
+def test_client_that_leaves_a_healthy_conversation_is_seen_to(faultline, dial, said, how, tls):
+    server = faultline.serve(ok(b"hello"), tls=tls)
+    client = dial(server, tls=tls)
+    client.sendall(said)
+    if said == GET:
+        read(client, len(RESPONSE))
+    wait_until(server, lambda attempt: attempt.received_bytes == len(said) and attempt.point in ("request", "idle"))
+    leave(client, how)
+    (attempt,) = server.attempts
+
+    assert (attempt.ended_by, attempt.ended_how, attempt.received_bytes) == ("client", how, len(said))
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+def test_client_that_leaves_instead_of_shaking_hands_is_seen_to(faultline, dial, how):
+    server = faultline.serve(ok(), tls=True)
+    client = dial(server)
+    server.wait_for_attempts(1, at="handshake")
+    leave(client, how)
+    (attempt,) = server.attempts
+
+    assert (attempt.point, attempt.ended_by, attempt.ended_how) == ("handshake", "client", how)
+
+
+@plain_and_tls
+def test_client_that_leaves_a_response_unread_resets_the_connection(faultline, dial, tls):
+    server = faultline.serve(ok(bytes(MORE_THAN_FITS_BYTES)), tls=tls)
+    client = dial(server, tls=tls)
+    client.sendall(GET)
+    read(client, 100)
+    client.close()
+    wait_until(server, lambda attempt: attempt.ended_by is not None)
+    (attempt,) = server.attempts
+
+    assert (attempt.ended_by, attempt.ended_how) == ("client", "RST")
+    assert 100 <= attempt.sent_bytes < MORE_THAN_FITS_BYTES
+
+
+def test_tls_client_that_says_goodbye_has_left_by_fin(faultline, dial):
+    server = faultline.serve(ok(b"hello"), tls=True)
+    client = dial(server, tls=True)
+    client.sendall(GET)
+    read(client, len(RESPONSE))
+    client.unwrap().close()
+    (attempt,) = server.attempts
+
+    assert (attempt.ended_by, attempt.ended_how, attempt.tls.alert) == ("client", "FIN", "")
+
+
+@pytest.mark.parametrize(("fault", "how"), [(reset(), "RST"), (close(), "FIN")])
+def test_server_that_ends_the_connection_is_seen_to(faultline, dial, fault, how):
+    server = faultline.serve(fault)
+    client = dial(server)
+    client.sendall(GET)
+    with contextlib.suppress(ConnectionResetError):
+        read_to_the_end(client)
+    (attempt,) = server.attempts
+
+    assert (attempt.ended_by, attempt.ended_how, attempt.waited_seconds) == ("server", how, None)
+
+
+def test_attempt_on_a_connection_that_is_kept_is_ended_by_nobody(faultline, dial):
+    server = faultline.serve(ok(b"hello"))
+    client = dial(server)
+    for _ in range(2):
+        client.sendall(GET)
+        read(client, len(RESPONSE))
+    leave(client, "FIN")
+    first, second = server.attempts
+
+    assert (first.ended_by, first.ended_how) == (None, None)
+    assert first.started_seconds <= first.ended_seconds <= second.started_seconds
+    assert (second.ended_by, second.ended_how) == ("client", "FIN")
+
+
+def test_attempt_that_goes_on_is_ended_by_the_stop_of_the_server(faultline, dial):
+    server = faultline.serve(stall())
+    dial(server).sendall(GET)
+    wait_until(server, has_struck)
+    server.close()
+
+    assert [(a.ended_by, a.ended_how) for a in server.attempts] == [("server", "stop")]
+
+
+# --- how long the client waited ------------------------------------------------------------------------------
+
+
+@plain_and_tls
+def test_client_that_gives_up_on_a_stall_has_waited_so_long(faultline, dial, tls):
+    server = faultline.serve(stall(), tls=tls)
+    client = dial(server, tls=tls)
+    client.sendall(GET)
+    wait_until(server, has_struck)
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    before = server.attempts[0].waited_seconds
+    client.close()
+    (attempt,) = server.attempts
+
+    assert before is None
+    assert attempt.waited_seconds >= 0.2
+    assert attempt.waited_seconds == attempt.ended_seconds - attempt.struck.at_seconds
+
+
+def test_client_that_was_served_after_a_stall_has_not_given_up(faultline, dial):
+    gate = Gate()
+    server = faultline.serve(stall(until=gate), answer=ok(b"hello"))
+    client = dial(server)
+    client.sendall(GET)
+    wait_until(server, has_struck)
+    gate.open()
+    received = read(client, len(RESPONSE))
+    leave(client, "FIN")
+    (attempt,) = server.attempts
+
+    assert received == RESPONSE
+    assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
+    assert attempt.waited_seconds is None
+
+
+def test_client_that_met_no_fault_has_not_given_up(faultline, dial):
+    server = faultline.serve(ok(b"hello"))
+    client = dial(server)
+    client.sendall(GET)
+    read(client, len(RESPONSE))
+    leave(client, "FIN")
+
+    assert server.attempts[0].waited_seconds is None
+
+
+# --- who said what -------------------------------------------------------------------------------------------
+
+
+def said(attempt):
+    """The turns without their times."""
+    return [(turn.by, turn.count_bytes, turn.begins) for turn in attempt.turns]
+
+
+@plain_and_tls
+def test_turns_are_what_the_client_sent_and_received(faultline, dial, tls):
+    server = faultline.serve(ok(b"hello"), tls=tls)
+    client = dial(server, tls=tls)
+    for request in (GET, post(b"x" * 200)):
+        client.sendall(request)
+        read(client, len(RESPONSE))
+    first, second = server.attempts
+
+    assert said(first) == [("client", len(GET), GET), ("server", len(RESPONSE), RESPONSE[:80])]
+    assert said(second) == [
+        ("client", len(post(b"x" * 200)), post(b"x" * 200)[:80]),
+        ("server", len(RESPONSE), RESPONSE[:80]),
+    ]
+    times = [first.started_seconds, *(turn.at_seconds for turn in (*first.turns, *second.turns)), server.ledger.now()]
+    assert times == sorted(times)
+
+
+@plain_and_tls
+def test_pieces_that_follow_each_other_are_one_turn(faultline, dial, tls):
+    server = faultline.serve(ok(b"hello"), tls=tls)
+    client = dial(server, tls=tls)
+    for end in range(1, len(GET) + 1):
+        client.sendall(GET[end - 1 : end])
+        wait_until(server, lambda attempt, end=end: attempt.received_bytes == end)
+    read(client, len(RESPONSE))
+
+    assert said(server.attempts[0])[0] == ("client", len(GET), GET)
+
+
+@plain_and_tls
+def test_turns_of_a_dialog_alternate(faultline, dial, tls):
+    dialog = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250-mx\r\n250 OK\r\n"), receive_until(b"\r\n"))
+    server = faultline.serve(dialog, tls=tls)
+    client = dial(server, tls=tls)
+    read(client, 8)
+    client.sendall(b"EHLO me\r\n")
+    read(client, 16)
+    client.sendall(b"QUIT\r\n")
+    read_to_the_end(client)
+    (attempt,) = server.attempts
+
+    assert [(turn.by, turn.begins) for turn in attempt.turns] == [
+        ("server", b"220 hi\r\n"),
+        ("client", b"EHLO me\r\n"),
+        ("server", b"250-mx\r\n250 OK\r\n"),
+        ("client", b"QUIT\r\n"),
+    ]
+    assert (attempt.sent_bytes, attempt.received_bytes) == (24, 15)
+
+
+def test_interim_response_is_counted_as_sent(faultline, dial):
+    server = faultline.serve(ok(b"hello"))
+    client = dial(server)
+    head, _, body = post(b"late", b"Expect: 100-continue").partition(b"\r\n\r\n")
+    client.sendall(head + b"\r\n\r\n")
+    interim = read(client, 25)
+    client.sendall(body)
+    received = interim + read(client, len(RESPONSE))
+    (attempt,) = server.attempts
+
+    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert attempt.sent_bytes == len(received)
+    assert [by for by, _, _ in said(attempt)] == ["client", "server", "client", "server"]
+
+
+# --- what was asked ------------------------------------------------------------------------------------------
+
+
+@plain_and_tls
+@pytest.mark.parametrize("body", [b"", b"a=1&b=2", bytes(range(256)), b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"])
+def test_request_is_what_the_client_sent(faultline, dial, body, tls):
+    server = faultline.serve(ok(b"hello"), tls=tls)
+    client = dial(server, tls=tls)
+    client.sendall(post(body, b"X-Token: caf\xe9"))
+    read(client, len(RESPONSE))
+    (attempt,) = server.attempts
+    request = attempt.request
+
+    assert (request.method, request.target, request.body, request.body_bytes) == ("POST", "/form", body, len(body))
+    assert request.headers == (("Host", "localhost"), ("Content-Length", str(len(body))), ("X-Token", "caf\xe9"))
+    assert attempt.received_bytes == len(post(body, b"X-Token: caf\xe9"))
+
+
+def test_header_is_found_whatever_its_case(faultline, dial):
+    server = faultline.serve(ok(b"hello"))
+    client = dial(server)
+    client.sendall(b"GET /a HTTP/1.1\r\nHost: localhost\r\nX-Twice: one\r\nx-twice: two\r\nX-Empty:\r\n\r\n")
+    read(client, len(RESPONSE))
+    request = server.attempts[0].request
+
+    assert [request.header(name) for name in ("x-twice", "X-TWICE", "Host", "x-empty")] == [
+        "one",
+        "one",
+        "localhost",
+        "",
+    ]
+    assert request.header("x-none") is None
+    assert request.header("x-none", "else") == "else"
+
+
+def test_chunks_are_counted_as_sent_and_kept_as_meant(faultline, dial):
+    server = faultline.serve(echo())
+    client = dial(server)
+    message = (
+        b"PUT /f HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n"
+    )
+    client.sendall(message)
+    wait_until(server, lambda attempt: attempt.point == "idle")
+    (attempt,) = server.attempts
+
+    assert (attempt.request.body, attempt.request.body_bytes) == (b"hello world", 11)
+    assert attempt.received_bytes == len(message)
+
+
+@plain_and_tls
+def test_bytes_of_a_large_upload_are_all_counted(faultline, dial, tls):
+    server = faultline.serve(ok(b"hello"), tls=tls)
+    client = dial(server, tls=tls)
+    upload = post(bytes(UPLOAD_BYTES))
+    client.sendall(upload)
+    received = read(client, len(RESPONSE))
+    (attempt,) = server.attempts
+
+    assert (attempt.received_bytes, attempt.sent_bytes) == (len(upload), len(received))
+    assert attempt.request.body == bytes(UPLOAD_BYTES)
+    assert [(by, count) for by, count, _ in said(attempt)] == [("client", len(upload)), ("server", len(RESPONSE))]
+
+
+@plain_and_tls
+@pytest.mark.parametrize("count", [1, 65_536, 100_000])
+def test_reset_in_an_upload_comes_after_exactly_so_many_bytes(faultline, dial, count, tls):
+    server = faultline.serve(reset(at="request", after_bytes=count), tls=tls)
+    client = dial(server, tls=tls)
+    with pytest.raises(OSError) as raised:
+        client.sendall(post(bytes(UPLOAD_BYTES)))
+    (attempt,) = server.attempts
+
+    assert type(raised.value) is (ssl.SSLEOFError if tls and HIDES_RST else ConnectionResetError)
+    assert (attempt.received_bytes, attempt.struck.after_bytes) == (count, count)
+    assert attempt.request is None
+    assert (attempt.ended_by, attempt.ended_how) == ("server", "RST")
+
+
+@plain_and_tls
+def test_bytes_after_a_half_close_are_all_counted(faultline, dial, tls):
+    server = faultline.serve(half_close(), tls=tls)
+    client = dial(server, tls=tls)
+    client.sendall(GET)
+    read_to_the_end(client)
+    client.sendall(bytes(UPLOAD_BYTES))
+    client.close()
+    wait_until(server, lambda attempt: attempt.ended_by is not None)
+    (attempt,) = server.attempts
+
+    assert attempt.received_bytes == len(GET) + UPLOAD_BYTES
+    assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
+
+
+# --- as JSON -------------------------------------------------------------------------------------------------
+
+
+def test_json_says_the_same_as_the_attempts(faultline, dial):
+    server = faultline.serve(sequence(refuse(), reset(after_bytes=10), ok(b"hello") & stall()), tls=True)
+    with pytest.raises(ConnectionRefusedError):
+        dial(server)
+    body = b"caf\xc3\xa9 \xff"
+    with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
+        client = dial(server, tls=True)
+        client.sendall(post(body))
+        read_to_the_end(client)
+    client = dial(server, tls=True)
+    client.sendall(GET)
+    wait_until(server, has_struck)
+    leave(client, "FIN")
+    attempts = server.attempts
+    refused, cut, stalled = json.loads(server.ledger.to_json())
+
+    names = {field.name for field in dataclasses.fields(Attempt)}
+    assert set(refused) == set(cut) == set(stalled) == names
+    assert [each["number"] for each in (refused, cut, stalled)] == [1, 2, 3]
+    assert [each["fault"] for each in (refused, cut, stalled)] == [repr(attempt.fault) for attempt in attempts]
+    assert (refused["connection"], refused["point"], refused["request"], refused["tls"]) == (
+        None,
+        "connect",
+        None,
+        None,
+    )
+    assert (refused["ended_by"], refused["ended_how"]) == ("server", "RST")
+    assert cut["struck"] == {"point": "response", "after_bytes": 10, "at_seconds": attempts[1].struck.at_seconds}
+    assert cut["request"] == {
+        "method": "POST",
+        "target": "/form",
+        "headers": [["Host", "localhost"], ["Content-Length", str(len(body))]],
+        "body": "caf\xe9 \\xff",
+        "body_bytes": len(body),
+    }
+    assert (cut["sent_bytes"], cut["received_bytes"]) == (10, len(post(body)))
+    assert [Turn(turn["by"], turn["at_seconds"], turn["count_bytes"], b"") for turn in cut["turns"]] == [
+        dataclasses.replace(turn, begins=b"") for turn in attempts[1].turns
+    ]
+    assert stalled["tls"] == dataclasses.asdict(attempts[2].tls)
+    assert (stalled["ended_by"], stalled["ended_how"]) == ("client", "FIN")
+    assert (stalled["started_seconds"], stalled["ended_seconds"], stalled["waited_seconds"]) == (
+        attempts[2].started_seconds,
+        attempts[2].ended_seconds,
+        attempts[2].waited_seconds,
+    )
+
+
+def test_json_of_a_server_that_met_nobody_is_empty(faultline):
+    assert json.loads(faultline.serve(ok()).ledger.to_json()) == []

@@ -1,0 +1,342 @@
+"""The kernel's facts about a port that the platform room relies on, one test each, and the checks of addresses."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from contextlib import ExitStack, suppress
+from types import SimpleNamespace
+
+import pytest
+
+from faultline import _net
+from faultline._errors import ParameterError, PortError, UnsupportedError
+
+PATIENCE_SECONDS = 10.0
+
+
+def has_ipv6():
+    with suppress(OSError), socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback address")
+
+
+@pytest.fixture
+def cleanup():
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def claimed(cleanup):
+    return cleanup.enter_context(_net.claim("127.0.0.1", 0))
+
+
+@pytest.fixture
+def opened(claimed):
+    _net.open_door(claimed)
+    return claimed
+
+
+def error_of_connecting(address, timeout=PATIENCE_SECONDS):
+    try:
+        socket.create_connection(address, timeout=timeout).close()
+    except OSError as error:
+        return type(error)
+    return None
+
+
+def test_other_systems_are_refused_because_nothing_is_proven_there(monkeypatch):
+    monkeypatch.setattr(_net, "sys", SimpleNamespace(platform="darwin"))
+    with pytest.raises(UnsupportedError) as raised:
+        _net.require_linux()
+
+    assert str(raised.value) == "sys.platform='darwin': expected 'linux'; its kernel makes the faults true."
+
+
+# --- the port --------------------------------------------------------------------------------------------
+
+
+def test_port_that_is_bound_and_not_listening_refuses(claimed):
+    assert error_of_connecting(claimed.getsockname()) is ConnectionRefusedError
+
+
+def test_listening_opens_a_bound_port(opened):
+    assert error_of_connecting(opened.getsockname()) is None
+
+
+def test_shutdown_closes_a_listening_port_again(opened):
+    _net.shut_door(opened)
+
+    assert error_of_connecting(opened.getsockname()) is ConnectionRefusedError
+
+
+def test_number_stays_through_opening_and_shutting(claimed):
+    address = claimed.getsockname()
+    seen = []
+    for _ in range(50):
+        _net.open_door(claimed)
+        seen.append((claimed.getsockname(), error_of_connecting(address)))
+        _net.shut_door(claimed)
+        seen.append((claimed.getsockname(), error_of_connecting(address)))
+
+    assert seen == [(address, None), (address, ConnectionRefusedError)] * 50
+
+
+def test_shutting_a_port_that_is_not_open_changes_nothing(claimed):
+    _net.shut_door(claimed)
+
+    assert error_of_connecting(claimed.getsockname()) is ConnectionRefusedError
+
+
+def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
+    client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
+    _net.shut_door(opened)
+
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+
+
+def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
+    client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
+    server = cleanup.enter_context(opened.accept()[0])
+    _net.shut_door(opened)
+    server.sendall(b"still here")
+
+    assert client.recv(100) == b"still here"
+
+
+def states(sock, cleanup):
+    """The port in every state that a server's can be in."""
+    yield "claimed"
+    _net.open_door(sock)
+    yield "open"
+    _net.shut_door(sock)
+    yield "shut"
+    for filler in _net.fill_door(sock):
+        cleanup.enter_context(filler)
+    yield "full"
+    _net.shut_door(sock)
+    yield "shut after full"
+    _net.open_door(sock)
+    with socket.create_connection(sock.getsockname(), timeout=PATIENCE_SECONDS), sock.accept()[0]:
+        yield "open with a connection"
+        _net.shut_door(sock)
+        yield "shut with a connection"
+    yield "shut with a connection in TIME_WAIT"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "options",
+    [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)],
+    ids=["plain", "SO_REUSEADDR", "SO_REUSEPORT", "both"],
+)
+def test_no_rival_can_bind_the_port_in_any_state(claimed, cleanup, host, options):
+    stolen = []
+    for state in states(claimed, cleanup):
+        with socket.socket() as rival:
+            for option in options:
+                rival.setsockopt(socket.SOL_SOCKET, option, 1)
+            if not bind_fails(rival, host, claimed.getsockname()[1]):
+                stolen.append(state)
+
+    assert stolen == []
+
+
+def bind_fails(sock, host, port):
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
+
+
+def test_port_bound_as_0_is_given_up_on_shutdown_so_that_listening_again_changes_it(cleanup):
+    sock = cleanup.enter_context(socket.socket())
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    before = sock.getsockname()
+    sock.shutdown(socket.SHUT_RD)
+    rival = cleanup.enter_context(socket.socket())
+    rival.bind(before)
+    sock.listen()
+
+    assert sock.getsockname()[1] not in (0, before[1])
+
+
+def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
+    with _net.claim("127.0.0.1", 0) as first:
+        _net.open_door(first)
+        address = first.getsockname()
+        with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
+            first.accept()[0].close()  # who closes first is left in TIME_WAIT
+            client.recv(1)
+    again = cleanup.enter_context(_net.claim(*address))
+    _net.open_door(again)
+
+    assert error_of_connecting(address) is None
+
+
+# --- a full queue ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(claimed, cleanup):
+    fillers = [cleanup.enter_context(filler) for filler in _net.fill_door(claimed)]
+    return claimed, fillers
+
+
+def test_full_queue_leaves_connects_unanswered(full):
+    assert error_of_connecting(full[0].getsockname(), timeout=0.2) is TimeoutError
+
+
+def test_full_queue_stays_full_after_a_client_gave_up(full):
+    door, _ = full
+    errors = [error_of_connecting(door.getsockname(), timeout=0.05) for _ in range(5)]
+
+    assert errors == [TimeoutError] * 5
+
+
+def test_queue_can_be_filled_behind_clients_that_came_before(opened, cleanup):
+    early = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
+    for filler in _net.fill_door(opened):
+        cleanup.enter_context(filler)
+    accepted, address = opened.accept()
+    cleanup.enter_context(accepted)
+
+    assert address == early.getsockname()
+    assert error_of_connecting(opened.getsockname(), timeout=0.1) is TimeoutError
+
+
+def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
+    door, fillers = full
+    client = cleanup.enter_context(socket.socket())
+    client.setblocking(False)
+    code = client.connect_ex(door.getsockname())
+    _net.open_door(door)
+    door.settimeout(PATIENCE_SECONDS)
+    met = [cleanup.enter_context(door.accept()[0]).getpeername() for _ in fillers]
+    accepted, address = door.accept()
+    cleanup.enter_context(accepted)
+
+    assert code == errno.EINPROGRESS
+    assert met == [filler.getsockname() for filler in fillers]
+    assert address == client.getsockname()
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", pytest.param("::1", marks=needs_ipv6), pytest.param("::", marks=needs_ipv6)]
+)
+def test_queue_of_any_address_can_be_filled(host, cleanup):
+    door = cleanup.enter_context(_net.claim(host, 0))
+    for filler in _net.fill_door(door):
+        cleanup.enter_context(filler)
+    address = (_net.reachable(host), door.getsockname()[1])
+
+    assert error_of_connecting(address, timeout=0.1) is TimeoutError
+
+
+# --- addresses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "address"),
+    [
+        ("127.0.0.1", 0, ("127.0.0.1", 0)),
+        ("localhost", 65_535, ("127.0.0.1", 65_535)),
+        ("0:0:0:0:0:0:0:1", 80, ("::1", 80)),
+        (ipaddress.ip_address("127.0.0.2"), 80, ("127.0.0.2", 80)),
+    ],
+)
+def test_address_is_checked_and_made_plain(host, port, address):
+    assert _net.checked_address(host, port) == address
+
+
+@pytest.mark.parametrize("host", ["localhos", "example.org", "127.0.0", "", None, 5, b"127.0.0.1", "127.0.0.1:80"])
+def test_host_that_is_no_address_is_refused(host):
+    with pytest.raises(ParameterError) as raised:
+        _net.checked_address(host, 0)
+
+    assert str(raised.value) == f"host={host!r}: expected an IP address of this machine, or 'localhost'."
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 70_000, "80", 80.0, None, True])
+def test_port_that_is_no_port_is_refused(port):
+    with pytest.raises(ParameterError) as raised:
+        _net.checked_address("127.0.0.1", port)
+
+    assert str(raised.value) == f"port={port!r}: expected a whole number, from 0 to 65535."
+
+
+def test_busy_port_is_an_error_that_says_what_to_do(opened):
+    port = opened.getsockname()[1]
+    with pytest.raises(PortError) as raised:
+        _net.claim("127.0.0.1", port)
+
+    assert str(raised.value) == (
+        f"port={port}: expected a free port, but 127.0.0.1:{port} is in use; choose another or 0."
+    )
+    assert raised.value.__cause__.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize("port", [0, 54_321])
+def test_address_of_another_machine_is_an_error(port):
+    with pytest.raises(PortError) as raised:
+        _net.claim("192.0.2.1", port)
+
+    assert str(raised.value) == (
+        "host='192.0.2.1': expected an address of this machine (Cannot assign requested address)."
+    )
+
+
+def test_port_for_the_administrator_is_an_error_that_says_what_to_do():
+    error = _net.bind_error("127.0.0.1", 80, PermissionError(errno.EACCES, "Permission denied"))
+
+    assert type(error) is PortError
+    assert str(error) == "port=80: expected a port this user may bind; choose 1024 or more, or 0."
+
+
+def test_number_that_somebody_else_got_first_is_given_up_for_another(opened, cleanup, monkeypatch):
+    free = _net.free_port("127.0.0.1")
+    numbers = iter([opened.getsockname()[1], free])
+    monkeypatch.setattr(_net, "free_port", lambda _: next(numbers))
+    sock = cleanup.enter_context(_net.claim("127.0.0.1", 0))
+
+    assert sock.getsockname() == ("127.0.0.1", free)
+
+
+def test_machine_without_a_free_port_is_an_error(opened, monkeypatch):
+    monkeypatch.setattr(_net, "free_port", lambda _: opened.getsockname()[1])
+    with pytest.raises(PortError) as raised:
+        _net.claim("127.0.0.1", 0)
+
+    assert str(raised.value) == (
+        "port=0: expected a free port on 127.0.0.1, found none in 100 tries; end other servers."
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "where"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("127.0.0.1", "127.0.0.1"), ("127.9.9.9", "127.9.9.9")],
+)
+def test_server_on_every_address_is_reached_on_the_loopback_one(host, where):
+    assert _net.reachable(host) == where
+
+
+@needs_ipv6
+def test_port_of_ipv6_refuses_opens_and_keeps_its_number(cleanup):
+    door = cleanup.enter_context(_net.claim("::1", 0))
+    address = door.getsockname()[:2]
+    refused = error_of_connecting(address)
+    _net.open_door(door)
+    opened = error_of_connecting(address)
+    _net.shut_door(door)
+
+    assert (refused, opened, error_of_connecting(address)) == (ConnectionRefusedError, None, ConnectionRefusedError)
+    assert door.getsockname()[:2] == address

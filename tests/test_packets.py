@@ -1,0 +1,416 @@
+"""The wire itself: what a fault promises is captured on the loopback interface, packet by packet."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import socket
+import ssl
+import struct
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from faultline import blackhole, close, half_close, ok, partition, refuse, reset, stall, unreachable
+
+PATIENCE_SECONDS = 10.0
+SILENCE_SECONDS = 0.05
+ALL_PACKETS = 0x0003  # ETH_P_ALL: the outgoing copies too (packet(7)); socket.bind swaps its bytes
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+NOBODY = "127.0.0.2"  # a loopback address where no server of these tests is
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
+MORE = b"is anybody there?"
+
+
+# --- capturing ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One TCP segment as it left its sender."""
+
+    source: tuple[str, int]
+    target: tuple[str, int]
+    sequence: int
+    acknowledges: int
+    flags: frozenset[str]
+    payload: bytes
+
+    def __str__(self):
+        return f"{self.source[1]} > {self.target[1]} {'|'.join(sorted(self.flags))} {len(self.payload)} bytes"
+
+
+FLAGS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "ACK": 0x10}
+
+
+def parsed(frame):
+    """A packet from an Ethernet frame (RFC 791, 3.1; RFC 9293, 3.1)."""
+    internet = frame[14:]
+    head_bytes = (internet[0] & 0x0F) * 4
+    (total_bytes,) = struct.unpack_from("!H", internet, 2)
+    source, target = (socket.inet_ntoa(internet[at : at + 4]) for at in (12, 16))
+    segment = internet[head_bytes:total_bytes]
+    source_port, target_port, sequence, acknowledges, offset, flags = struct.unpack_from("!HHIIBB", segment)
+    return Packet(
+        (source, source_port),
+        (target, target_port),
+        sequence,
+        acknowledges,
+        frozenset(name for name, bit in FLAGS.items() if flags & bit),
+        bytes(segment[(offset >> 4) * 4 :]),
+    )
+
+
+def port_filter(port):
+    """A program that keeps IPv4 TCP packets of one port (linux/filter.h): other traffic would fill the buffer."""
+    load_half, load_byte, load_head, load_half_after_head = 0x28, 0x30, 0xB1, 0x48
+    jump_equal, give = 0x15, 0x06
+    return [
+        (load_half, 0, 0, 12),
+        (jump_equal, 0, 8, 0x0800),
+        (load_byte, 0, 0, 23),
+        (jump_equal, 0, 6, socket.IPPROTO_TCP),
+        (load_head, 0, 0, 14),
+        (load_half_after_head, 0, 0, 14),
+        (jump_equal, 2, 0, port),
+        (load_half_after_head, 0, 0, 16),
+        (jump_equal, 0, 1, port),
+        (give, 0, 0, 0xFFFFFFFF),
+        (give, 0, 0, 0),
+    ]
+
+
+class Capture:
+    """All packets of one server's port on the loopback interface, each once, in the order in which they were sent."""
+
+    def __init__(self, address):
+        self._address = address
+        self._packets = []
+
+    def __enter__(self):
+        code = b"".join(struct.pack("=HBBI", *instruction) for instruction in port_filter(self._address[1]))
+        buffer = ctypes.create_string_buffer(code, len(code))
+        self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        try:
+            program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+            self._sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            self._sock.bind(("lo", ALL_PACKETS))
+        except OSError:
+            self._sock.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self._sock.close()
+
+    def until(self, has_happened):
+        """Wait for what a list of packets shows; they are known then."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not has_happened(self._packets):
+            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                frame, (_, _, kind, *_) = self._sock.recvfrom(1 << 17)
+            except TimeoutError:
+                pytest.fail("the awaited packet never came; there were:\n" + "\n".join(map(str, self._packets)))
+            if kind == socket.PACKET_OUTGOING:  # it comes again when it arrives
+                self._packets.append(parsed(frame))
+
+    def until_server_sends(self, flag):
+        self.until(lambda packets: any(p.source == self._address and flag in p.flags for p in packets))
+
+    def until_acknowledged(self, said):
+        """Wait until the server's kernel has acknowledged what the client has said."""
+        self.until(lambda packets: acknowledged_bytes(self._of_server(packets), said) >= len(stream_of(said)))
+
+    def until_client_repeats_itself(self):
+        """Wait until the client's kernel sends something again."""
+
+        def repeats(packets):
+            sequences = [p.sequence for p in packets if p.target == self._address and p.payload]
+            return len(sequences) > len(set(sequences))
+
+        self.until(repeats)
+
+    def _of_server(self, packets):
+        return [packet for packet in packets if packet.source == self._address]
+
+    def so_far(self):
+        """All packets that were sent before now: those before one that is sent now."""
+        with socket.socket() as marker:
+            marker.settimeout(PATIENCE_SECONDS)
+            marker.bind((NOBODY, 0))
+            marker.connect_ex((NOBODY, self._address[1]))
+            name = marker.getsockname()
+        self.until(lambda packets: any(packet.source == name for packet in packets))
+        return [packet for packet in self._packets if packet.source[0] != NOBODY]
+
+    def from_server(self):
+        return self._of_server(self.so_far())
+
+    def from_client(self):
+        return [packet for packet in self.so_far() if packet.target == self._address]
+
+
+def may_capture():
+    try:
+        with Capture(("127.0.0.1", 1)):
+            return True
+    except (AttributeError, OSError):
+        return False
+
+
+pytestmark = pytest.mark.skipif(
+    not may_capture(), reason="capturing packets takes CAP_NET_RAW, and its filter CAP_NET_ADMIN, here"
+)
+
+
+def endings(packets):
+    """FIN and RST in the order in which they were first sent."""
+    return list(dict.fromkeys(flag for packet in packets for flag in ("FIN", "RST") if flag in packet.flags))
+
+
+def stream_of(packets):
+    """The bytes that one side has sent, each once."""
+    (begin,) = {packet.sequence for packet in packets if "SYN" in packet.flags}
+    stream = bytearray()
+    for packet in packets:
+        at = (packet.sequence - begin - 1) % (1 << 32)
+        if packet.payload and at + len(packet.payload) > len(stream):
+            stream[at:] = packet.payload
+    return bytes(stream)
+
+
+def acknowledged_bytes(by, of):
+    """How many bytes of one side the other one has acknowledged, by its last word."""
+    (begin,) = {packet.sequence for packet in of if "SYN" in packet.flags}
+    return max((packet.acknowledges - begin - 1) % (1 << 32) for packet in by)
+
+
+# --- clients -------------------------------------------------------------------------------------------------
+
+
+def client_hello(server):
+    """The first record of a real client."""
+    outgoing = ssl.MemoryBIO()
+    session = server.client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        session.do_handshake()
+    return outgoing.read()
+
+
+@contextlib.contextmanager
+def client_at(server, point, *, tls):
+    """A client that has said what leads to a point, and read what comes before it."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(socket.socket())
+        client.settimeout(PATIENCE_SECONDS)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent is on the wire at once
+        client.connect(server.address)
+        if point == "handshake":
+            client.sendall(client_hello(server))
+        elif point != "accept":
+            if tls:
+                client = stack.enter_context(server.client_context().wrap_socket(client, server_hostname="localhost"))
+            client.sendall(REQUEST)
+        if point == "idle":
+            received = b""
+            while len(received) < len(RESPONSE):
+                received += client.recv(len(RESPONSE) - len(received))
+        yield client
+
+
+def read_to_the_end(client):
+    while client.recv(65_536):
+        pass
+
+
+def wait_for_strike(server):
+    """Return when the fault has struck; `attempts` waits for the server's loop each time."""
+    server.wait_for_attempts(1)
+    while server.attempts[0].struck is None:
+        pass
+
+
+PLACES = [
+    pytest.param(point, after_bytes, tls, id=f"{point}-{after_bytes}-{'tls' if tls else 'plain'}")
+    for point, after_bytes in [
+        ("accept", 0),
+        ("handshake", 0),
+        ("handshake", 10),
+        ("request", 0),
+        ("request", 10),
+        ("response", 0),
+        ("response", 10),
+        ("idle", 0),
+    ]
+    for tls in (False, True)
+    if tls or point != "handshake"
+]
+at_each_place = pytest.mark.parametrize(("point", "after_bytes", "tls"), PLACES)
+
+
+# --- before there is a connection ------------------------------------------------------------------------------
+
+
+def test_refused_syn_is_answered_by_rst(faultline):
+    server = faultline.serve(refuse())
+
+    with Capture(server.address) as wire, socket.socket() as client:
+        code = client.connect_ex(server.address)
+        packets = wire.so_far()
+
+    assert code == errno.ECONNREFUSED
+    assert [(packet.source == server.address, packet.flags) for packet in packets] == [
+        (False, {"SYN"}),
+        (True, {"RST", "ACK"}),
+    ]
+
+
+def test_black_hole_sends_nothing_to_a_client_that_knocks(faultline):
+    server = faultline.serve(blackhole())
+
+    with Capture(server.address) as wire, socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        client.settimeout(SILENCE_SECONDS)
+        with pytest.raises(TimeoutError):
+            client.connect(server.address)
+        name = client.getsockname()
+        packets = wire.so_far()
+
+    assert {packet.flags for packet in packets if packet.source == name} == {frozenset({"SYN"})}
+    assert [packet for packet in packets if packet.target == name] == []
+
+
+def test_no_packet_leaves_for_an_unreachable_address(faultline):
+    server = faultline.serve(unreachable())
+
+    with Capture(server.address) as wire, socket.socket() as client:
+        code = client.connect_ex(server.address)
+        packets = wire.so_far()
+
+    assert code == errno.ENETUNREACH
+    assert packets == []
+
+
+# --- how a connection ends -------------------------------------------------------------------------------------
+
+
+@at_each_place
+def test_reset_is_rst_without_fin(faultline, point, after_bytes, tls):
+    server = faultline.serve(reset(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
+
+    with Capture(server.address) as wire:
+        with contextlib.suppress(OSError), client_at(server, point, tls=tls) as client:
+            read_to_the_end(client)
+        wire.until_server_sends("RST")
+        seen = endings(wire.from_server())
+
+    assert seen == ["RST"]
+
+
+@at_each_place
+def test_reset_with_fin_first_is_fin_and_then_rst(faultline, point, after_bytes, tls):
+    server = faultline.serve(reset(at=point, after_bytes=after_bytes, fin_first=True), tls=tls, answer=ok(b"hello"))
+
+    with Capture(server.address) as wire:
+        with contextlib.suppress(OSError), client_at(server, point, tls=tls):
+            wire.until_server_sends("RST")
+        seen = endings(wire.from_server())
+
+    assert seen == ["FIN", "RST"]
+
+
+@at_each_place
+def test_close_is_fin_without_rst(faultline, point, after_bytes, tls):
+    server = faultline.serve(close(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
+
+    with Capture(server.address) as wire:
+        with client_at(server, point, tls=tls) as client:
+            read_to_the_end(client)
+        wire.until_server_sends("FIN")
+        seen = endings(wire.from_server())
+
+    assert seen == ["FIN"]
+
+
+@at_each_place
+def test_half_close_is_fin_and_what_the_client_says_then_is_acknowledged(faultline, point, after_bytes, tls):
+    server = faultline.serve(half_close(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
+
+    with Capture(server.address) as wire:
+        with client_at(server, point, tls=tls) as client:
+            read_to_the_end(client)
+            client.sendall(MORE)
+            wire.until_acknowledged(wire.from_client())
+        seen = endings(wire.from_server())
+
+    assert seen == ["FIN"]
+
+
+@pytest.mark.parametrize(("fault", "ending"), [(reset, "RST"), (close, "FIN")])
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_exactly_so_many_bytes_of_the_response_are_on_the_wire(faultline, fault, ending, count):
+    server = faultline.serve(fault(after_bytes=count))
+
+    with Capture(server.address) as wire:
+        with contextlib.suppress(ConnectionResetError), client_at(server, "response", tls=False) as client:
+            read_to_the_end(client)
+        wire.until_server_sends(ending)
+        seen = stream_of(wire.from_server())
+
+    assert len(seen) == count
+    assert b"HTTP/1.1 200 OK\r\n".startswith(seen[:17])
+
+
+@pytest.mark.parametrize(("fault", "ending"), [(reset, "RST"), (close, "FIN")])
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_exactly_so_many_bytes_of_the_servers_flight_are_on_the_wire(faultline, fault, ending, count):
+    server = faultline.serve(fault(at="handshake", after_bytes=count))
+
+    with Capture(server.address) as wire:
+        with contextlib.suppress(ConnectionResetError), client_at(server, "handshake", tls=True) as client:
+            read_to_the_end(client)
+        wire.until_server_sends(ending)
+        seen = stream_of(wire.from_server())
+
+    assert len(seen) == count
+
+
+# --- silence ---------------------------------------------------------------------------------------------------
+
+
+@at_each_place
+def test_after_a_stall_the_server_sends_nothing_but_acknowledgements(faultline, point, after_bytes, tls):
+    server = faultline.serve(stall(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
+
+    with Capture(server.address) as wire, client_at(server, point, tls=tls) as client:
+        wait_for_strike(server)
+        before = wire.from_server()
+        client.sendall(MORE)
+        wire.until_acknowledged(wire.from_client())
+        client.settimeout(SILENCE_SECONDS)
+        with pytest.raises(TimeoutError):
+            read_to_the_end(client)
+        after = wire.from_server()[len(before) :]
+
+    assert {(packet.flags, packet.payload) for packet in after} == {(frozenset({"ACK"}), b"")}
+
+
+@at_each_place
+def test_in_a_partition_nothing_of_the_client_is_acknowledged(faultline, point, after_bytes, tls):
+    server = faultline.serve(partition(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
+
+    with Capture(server.address) as wire, client_at(server, point, tls=tls) as client:
+        wait_for_strike(server)
+        said = len(stream_of(wire.from_client()))
+        client.sendall(MORE)
+        wire.until_client_repeats_itself()
+        by_client, by_server = wire.from_client(), wire.from_server()
+
+    assert len(stream_of(by_client)) > said
+    assert acknowledged_bytes(by_server, by_client) <= said
+    assert endings(by_server) == []

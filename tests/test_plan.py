@@ -1,0 +1,375 @@
+"""Plans: which attempt meets which fault, by order, by chance and by what is asked."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from faultline import (
+    _chance,
+    bad_cert,
+    blackhole,
+    close,
+    cycle,
+    echo,
+    latency,
+    ok,
+    refuse,
+    reset,
+    script,
+    send,
+    sequence,
+    sometimes,
+    stall,
+    when,
+)
+from faultline._errors import ConflictError, ParameterError
+from faultline._ledger import Request
+from faultline._plan import Dealer, checked_plan, dealt, entries_of, faults_of, resolved
+
+steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+FAULTS = st.sampled_from([ok(), reset(), close(at="idle"), refuse(), bad_cert("expired")])
+
+
+def first(count, plan):
+    return list(islice(dealt(plan), count))
+
+
+def message_of(function, *args, **kwargs):
+    with pytest.raises(ParameterError) as raised:
+        function(*args, **kwargs)
+
+    assert type(raised.value) is ParameterError
+    return str(raised.value)
+
+
+@pytest.fixture
+def scope(monkeypatch):
+    """A scope of chance for this test alone."""
+
+    def enter(name):
+        scope = _chance.Scope(name)
+        monkeypatch.setattr(_chance, "_scope", scope)
+        return scope
+
+    return enter
+
+
+# --- order -----------------------------------------------------------------------------------------------
+
+
+def test_fault_alone_is_dealt_for_ever():
+    assert first(3, reset()) == [reset()] * 3
+
+
+@steadily
+@given(st.lists(FAULTS, min_size=1, max_size=5))
+def test_sequence_is_dealt_in_order_and_its_last_entry_for_ever(faults):
+    assert first(len(faults) + 3, sequence(*faults)) == faults + faults[-1:] * 3
+
+
+@steadily
+@given(st.lists(FAULTS, min_size=1, max_size=5))
+def test_cycle_is_dealt_in_order_again_and_again(faults):
+    assert first(3 * len(faults), cycle(*faults)) == faults * 3
+
+
+@pytest.mark.parametrize("make", [sequence, cycle])
+def test_plan_of_nothing_is_an_error_that_shows_one(make):
+    assert message_of(make) == (
+        f"{make.__name__}(): expected at least one fault, such as {make.__name__}(reset(), ok())."
+    )
+
+
+@pytest.mark.parametrize("make", [sequence, cycle])
+@pytest.mark.parametrize("wrong", [None, "reset", reset, sequence(ok())])
+def test_entry_that_is_no_fault_is_an_error_that_names_it(make, wrong):
+    assert message_of(make, ok(), wrong) == (f"{make.__name__}(…)={wrong!r}: expected faults such as reset() or ok().")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda per: sequence(ok(), per=per), lambda per: cycle(ok(), per=per), lambda per: sometimes(1, ok(), per=per)],
+)
+def test_plan_is_dealt_per_attempt_or_per_connection_and_nothing_else(make):
+    assert (make("attempt").per, make("connection").per) == ("attempt", "connection")
+    assert message_of(make, "connexion") == (
+        "per='connexion': expected one of 'attempt', 'connection'. Did you mean 'connection'?"
+    )
+
+
+def test_chance_in_a_sequence_that_counts_otherwise_is_an_error():
+    with pytest.raises(ParameterError, match="per="):
+        sequence(sometimes(0.5, reset(), per="connection"), ok())
+
+
+@pytest.mark.parametrize(
+    ("plan", "text"),
+    [
+        (sequence(refuse(), ok(b"x")), "sequence(refuse(), ok(b'x'))"),
+        (cycle(ok(), reset(), per="connection"), "cycle(ok(), reset(), per='connection')"),
+        (sometimes(0.3, reset(), seed=1), "sometimes(0.3, reset(), otherwise=ok())"),
+        (sequence(sometimes(1, close())), "sequence(sometimes(1, close(), otherwise=ok()))"),
+    ],
+)
+def test_plan_is_written_as_a_reader_would_write_it(plan, text):
+    assert repr(plan) == text
+
+
+def test_plan_of_equal_faults_is_an_equal_plan():
+    assert sequence(ok(b"x"), reset()) == sequence(ok(body=b"x"), reset())
+    assert sequence(ok()) != cycle(ok())
+
+
+@pytest.mark.parametrize("plan", [ok(), sequence(reset(), ok()), cycle(ok()), sometimes(0.5, reset())])
+def test_plan_passes_its_check_as_it_is(plan):
+    assert checked_plan(plan) is plan
+
+
+@pytest.mark.parametrize("plan", [None, "reset", 5, [reset()]])
+def test_what_is_no_plan_is_an_error(plan):
+    assert message_of(checked_plan, plan) == (
+        f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some."
+    )
+
+
+def test_mode_that_was_not_called_is_an_error_that_says_so():
+    assert message_of(checked_plan, reset).endswith("or a plan of some; write reset().")
+
+
+def test_entries_of_a_plan_are_its_own_or_itself():
+    assert entries_of(sequence(ok(), reset())) == (ok(), reset())
+    assert entries_of(reset()) == (reset(),)
+    assert entries_of(sometimes(0.5, reset())) == (sometimes(0.5, reset()),)
+
+
+def test_all_faults_that_a_plan_can_deal_are_known():
+    choosing = when(bool, close(), otherwise=echo())
+    plan = sequence(sometimes(0.5, reset(), otherwise=refuse()), choosing)
+
+    assert faults_of(plan) == (reset(), refuse(), choosing, close(), echo())
+
+
+# --- chance ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("probability", "fault"), [(0, ok()), (0.0, ok()), (1, reset()), (1.0, reset())])
+def test_probability_of_0_is_never_and_of_1_is_always(probability, fault):
+    assert first(50, sometimes(probability, reset())) == [fault] * 50
+
+
+def test_same_seed_deals_the_same_faults_near_the_probability():
+    one, two = (first(1000, sometimes(0.3, reset(), seed=7)) for _ in range(2))
+
+    assert one == two
+    assert 250 <= one.count(reset()) <= 350
+    assert {*one} == {reset(), ok()}
+
+
+def test_other_seed_deals_other_faults():
+    assert first(100, sometimes(0.5, reset(), seed=1)) != first(100, sometimes(0.5, reset(), seed=2))
+
+
+def test_otherwise_is_dealt_else():
+    assert {*first(100, sometimes(0.5, reset(), otherwise=close(), seed=1))} == {reset(), close()}
+
+
+def test_without_a_seed_chance_follows_the_scope(scope):
+    plan = sometimes(0.5, reset())
+    dealt_twice = []
+    for _ in range(2):
+        scope("seed/tests/test_x.py::test_y")
+        dealt_twice.append((first(100, plan), first(100, plan)))
+
+    assert dealt_twice[0] == dealt_twice[1]
+    assert dealt_twice[0][0] != dealt_twice[0][1]
+
+
+def test_scope_knows_whether_chance_was_used(scope):
+    entered = scope("x")
+    next(dealt(sometimes(0.5, reset(), seed=1)))
+    before = entered.was_used
+    next(dealt(sometimes(0.5, reset())))
+
+    assert (before, entered.was_used) == (False, True)
+
+
+def test_scope_is_entered_by_its_name(scope):
+    scope("before")
+    entered = _chance.enter("mine")
+    drawn = _chance.generator().random()
+
+    assert drawn == _chance.Scope("mine").generator().random()
+    assert entered.was_used
+
+
+def test_each_entry_of_a_sequence_has_chance_of_its_own(scope):
+    scope("x")
+    dealt_ = first(200, cycle(sometimes(0.5, reset()), sometimes(0.5, reset())))
+
+    assert dealt_[::2] != dealt_[1::2]
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1, 30, True, "0.3", None, float("nan")])
+def test_what_is_no_probability_is_refused(probability):
+    assert message_of(sometimes, probability, reset()) == (
+        f"probability={probability!r}: expected a probability from 0 to 1."
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", True])
+def test_what_is_no_seed_is_refused(seed):
+    assert message_of(sometimes, 0.5, reset(), seed=seed) == f"seed={seed!r}: expected a whole number, 0 or more."
+
+
+@pytest.mark.parametrize("make", [lambda **faults: sometimes(0.5, **faults), lambda **faults: when(bool, **faults)])
+@pytest.mark.parametrize("wrong", [None, reset, sequence(ok())])
+def test_what_is_no_fault_is_refused_by_name(make, wrong):
+    expected = f"{wrong!r}: expected a fault such as reset() or ok()."
+
+    assert message_of(make, fault=wrong) == f"fault={expected}"
+    assert message_of(make, fault=ok(), otherwise=wrong) == f"otherwise={expected}"
+
+
+# --- what is asked ---------------------------------------------------------------------------------------
+
+
+def pays(request):
+    return request.target == "/pay"
+
+
+PAY, LOOK = Request("POST", "/pay"), Request("GET", "/look")
+
+
+@pytest.mark.parametrize(
+    ("fault", "paying", "looking"),
+    [
+        (reset(), reset(), reset()),
+        (when(pays, reset()), reset(), ok()),
+        (when(pays, reset(), otherwise=close(at="idle")), reset(), close(at="idle")),
+        (when(pays, when(bool, stall()), otherwise=echo()), stall(), echo()),
+        (latency(0.1) & when(pays, reset()), latency(0.1) & reset(), latency(0.1) & ok()),
+        (when(pays, reset()) & bad_cert("expired"), bad_cert("expired") & reset(), bad_cert("expired") & ok()),
+    ],
+)
+def test_fault_is_chosen_by_the_request(fault, paying, looking):
+    assert (resolved(fault, PAY), resolved(fault, LOOK)) == (paying, looking)
+
+
+def test_chosen_fault_says_what_it_is_and_not_how_it_was_chosen():
+    assert repr(resolved(latency(0.1) & when(pays, reset()), PAY)) == "latency(0.1) & reset()"
+    assert repr(resolved(when(pays, reset()), LOOK)) == "ok()"
+
+
+def test_choice_is_written_with_the_name_of_its_function():
+    assert repr(when(pays, reset())) == "when(pays, reset(), otherwise=ok())"
+
+
+@pytest.mark.parametrize("condition", [None, "/pay", True])
+def test_condition_that_is_no_function_is_refused(condition):
+    assert message_of(when, condition, reset()) == (
+        f"condition={condition!r}: expected a function of a request, such as lambda r: r.target == '/pay'."
+    )
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        refuse(),
+        blackhole(),
+        reset(at="accept"),
+        bad_cert("expired"),
+        stall(at="request"),
+        latency(0.1),
+        script(send(b"x")),
+    ],
+)
+def test_fault_that_strikes_before_the_request_is_read_cannot_be_chosen_by_it(early):
+    expected = f"{early!r}: expected a fault at 'response' or 'idle', after the request is read."
+
+    assert message_of(when, pays, early) == f"fault={expected}"
+    assert message_of(when, pays, ok(), otherwise=early) == f"otherwise={expected}"
+
+
+@pytest.mark.parametrize("other", [reset(), refuse(), ok(b"x"), when(bool, ok())])
+def test_choice_composes_with_nothing_that_it_may_choose(other):
+    with pytest.raises(ConflictError):
+        when(pays, reset()) & other
+
+
+# --- dealing ---------------------------------------------------------------------------------------------
+
+
+def test_upcoming_fault_is_the_next_one_dealt_and_stays_until_then():
+    dealer = Dealer(sequence(refuse(), reset(), ok()))
+    seen = [(dealer.upcoming(), dealer.upcoming(), dealer.deal()) for _ in range(4)]
+
+    assert seen == [(fault,) * 3 for fault in (refuse(), reset(), ok(), ok())]
+
+
+def test_change_of_plan_begins_at_its_first_fault():
+    dealer = Dealer(sequence(reset(), close(), ok()))
+    dealer.deal()
+    dealer.change(sequence(refuse(), ok()))
+
+    assert [dealer.deal() for _ in range(3)] == [refuse(), ok(), ok()]
+
+
+def test_further_request_meets_the_next_fault():
+    dealer = Dealer(sequence(ok(b"1"), reset(), close()))
+    current = dealer.deal()
+
+    assert not dealer.ends_connection(current)
+    assert dealer.deal_kept(current) == reset()
+    assert dealer.upcoming() == close()
+
+
+@pytest.mark.parametrize("opening", [refuse(), stall(at="accept"), bad_cert("expired"), script(send(b"220"))])
+def test_fault_of_the_opening_waits_for_a_new_connection(opening):
+    dealer = Dealer(sequence(ok(b"1"), opening, ok()))
+    current = dealer.deal()
+
+    assert dealer.ends_connection(current)
+    assert dealer.deal_kept(current) == ok()
+    assert dealer.upcoming() == opening
+
+
+@pytest.mark.parametrize("make", [sequence, cycle])
+def test_per_connection_all_its_attempts_meet_the_same_fault(make):
+    dealer = Dealer(make(ok(b"1"), refuse(), per="connection"))
+    current = dealer.deal()
+
+    assert not dealer.ends_connection(current)
+    assert dealer.deal_kept(current) is current
+    assert dealer.upcoming() == refuse()
+
+
+def test_chance_can_be_per_connection_too():
+    dealer = Dealer(sometimes(0.5, reset(), seed=1, per="connection"))
+    current = dealer.deal()
+
+    assert [dealer.deal_kept(current) for _ in range(20)] == [current] * 20
+
+
+def test_each_fault_is_dealt_once_however_many_threads_ask():
+    faults = [ok(b"%d" % number) for number in range(800)]
+    dealer = Dealer(sequence(*faults, reset()))
+    got = []
+
+    def ask():
+        for _ in range(100):
+            got.append(dealer.deal())  # noqa: PERF401 - one at a time is the point
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {*got} == {*faults}
+    assert len(got) == 800

@@ -1,0 +1,708 @@
+"""Scripts: each step as a plain client meets it, how steps follow each other, and what is no script."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+
+from faultline import (
+    ConflictError,
+    Gate,
+    ParameterError,
+    UnsupportedError,
+    bad_cert,
+    blackhole,
+    close,
+    echo,
+    half_close,
+    hold,
+    latency,
+    loss,
+    ok,
+    partition,
+    receive,
+    receive_request,
+    receive_until,
+    refuse,
+    repeat,
+    reset,
+    respond,
+    script,
+    send,
+    sequence,
+    sometimes,
+    stall,
+    starttls,
+    unreachable,
+)
+
+LINE = receive_until(b"\r\n")
+GET = b"GET /thing HTTP/1.1\r\nHost: test\r\n\r\n"
+MIB = 1 << 20
+
+
+@pytest.fixture
+def dial():
+    """A function that connects to a server and says something; the connections are closed after the test."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(server, data=b"", timeout=10):
+            client = clients.enter_context(socket.create_connection(server.address, timeout))
+            client.sendall(data)
+            return client
+
+        yield connect
+
+
+@pytest.fixture
+def secure():
+    """A function that speaks TLS on a client's connection from here on."""
+    with contextlib.ExitStack() as clients:
+
+        def wrap(server, client):
+            context = server.client_context()
+            return clients.enter_context(context.wrap_socket(client, server_hostname=server.host))
+
+        yield wrap
+
+
+def read(client, count=None):
+    """So many bytes, or all until the end of the stream."""
+    received = b""
+    while (count is None or len(received) < count) and (data := client.recv(MIB if count is None else count)):
+        received += data
+    return received
+
+
+def heard(server):
+    """What the server has heard in each attempt."""
+    return [attempt.request and attempt.request.body for attempt in server.attempts]
+
+
+def ends(server):
+    return [(attempt.ended_by, attempt.ended_how) for attempt in server.attempts]
+
+
+# --- steps -------------------------------------------------------------------------------------------------
+
+
+def test_server_speaks_first_and_then_closes_cleanly(faultline, dial):
+    server = faultline.serve(script(send(b"220 hi\r\n")))
+
+    assert read(dial(server)) == b"220 hi\r\n"
+
+    [attempt] = server.attempts
+    assert (attempt.point, attempt.sent_bytes, attempt.received_bytes) == ("response", 8, 0)
+    assert (attempt.request, attempt.struck) == (None, None)
+    assert ends(server) == [("server", "FIN")]
+
+
+def test_close_after_the_last_step_is_clean_whatever_the_client_has_sent(faultline, dial):
+    server = faultline.serve(script(receive(1), send(b"bye")))
+
+    assert read(dial(server, b"x" * 1000)) == b"bye"
+
+
+def test_exactly_so_many_bytes_are_received_and_the_rest_is_left(faultline, dial):
+    server = faultline.serve(script(receive(3), send(b"3"), receive(4), send(b"4")))
+
+    assert read(dial(server, b"abcdefghi")) == b"34"
+    assert heard(server) == [b"abcdefg"]
+
+
+def test_bytes_are_received_however_they_come(faultline, dial):
+    server = faultline.serve(script(receive(3), send(b"!")))
+    client = dial(server)
+
+    for count, byte in enumerate((b"a", b"b", b"c"), 1):
+        client.sendall(byte)
+        assert server.attempts[0].received_bytes == count
+
+    assert read(client) == b"!"
+
+
+def test_pipelined_lines_are_left_for_the_next_step(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"1"), LINE, send(b"2"), receive(3), send(b"3")))
+
+    assert read(dial(server, b"one\r\ntwo\r\nabc")) == b"123"
+    assert heard(server) == [b"one\r\ntwo\r\nabc"]
+
+
+def test_marker_is_found_across_reads(faultline, dial):
+    server = faultline.serve(script(receive_until(b"\r\n.\r\n"), send(b"250 ok\r\n")))
+    client = dial(server)
+
+    for piece in (b"body\r", b"\n", b".", b"\r"):
+        client.sendall(piece)
+        assert server.attempts[0].point == "request"
+    client.sendall(b"\nQUIT\r\n")
+
+    assert read(client) == b"250 ok\r\n"
+    assert heard(server) == [b"body\r\n.\r\n"]
+
+
+def test_client_that_leaves_before_the_marker_ends_the_conversation(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"never")))
+    client = dial(server, b"half a li")
+    client.shutdown(socket.SHUT_WR)
+
+    assert read(client) == b""
+    assert (heard(server), ends(server)) == ([None], [("client", "FIN")])
+
+
+def test_request_is_received_and_answered(faultline):
+    server = faultline.serve(script(receive_request(), respond(ok(b"mine", status=201))))
+
+    client = http.client.HTTPConnection(*server.address, timeout=10)
+    with contextlib.closing(client):
+        client.request("POST", "/thing", body=b"hello")
+        response = client.getresponse()
+        assert (response.status, response.read()) == (201, b"mine")
+
+    [attempt] = server.attempts
+    assert (attempt.request.method, attempt.request.target, attempt.request.body) == ("POST", "/thing", b"hello")
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [(respond(), b"default"), (respond(ok(b"mine")), b"mine"), (respond(echo()), b"")]
+)
+def test_answer_is_the_steps_own_or_the_servers(faultline, dial, step, said):
+    server = faultline.serve(script(receive_request(), step), answer=ok(b"default"))
+
+    head, _, body = read(dial(server, GET)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert body == said
+
+
+def test_answer_may_come_before_any_request(faultline, dial):
+    server = faultline.serve(script(respond(ok(status=408))))
+
+    assert read(dial(server)).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert heard(server) == [None]
+
+
+def test_what_is_no_http_is_a_request_too(faultline, dial):
+    server = faultline.serve(script(receive_request(), send(b"?")))
+
+    assert read(dial(server, b"\x00\x01\x02")) == b"?"
+    assert heard(server) == [b"\x00\x01\x02"]
+
+
+def test_pipelined_requests_are_left_for_the_next_step(faultline, dial):
+    server = faultline.serve(script(receive_request(), send(b"1"), receive_request(), send(b"2"), LINE, send(b"3")))
+
+    assert read(dial(server, GET + GET + b"bye\r\n")) == b"123"
+
+
+def test_repeat_makes_each_turn_an_attempt(faultline, dial):
+    server = faultline.serve(script(send(b"220\r\n"), repeat(LINE, send(b"250\r\n"))))
+    client = dial(server)
+
+    assert read(client, 5) == b"220\r\n"
+    for line in (b"EHLO\r\n", b"MAIL\r\n", b"RCPT\r\n"):
+        client.sendall(line)
+        assert read(client, 5) == b"250\r\n"
+
+    assert heard(server) == [b"EHLO\r\n", b"MAIL\r\n", b"RCPT\r\n"]
+    assert [(a.number, a.connection, a.sent_bytes) for a in server.attempts] == [(1, 1, 10), (2, 1, 5), (3, 1, 5)]
+    assert ends(server) == [(None, None)] * 3
+
+
+def test_pipelined_lines_are_attempts_of_their_own(faultline, dial):
+    server = faultline.serve(script(repeat(LINE, send(b"250\r\n"))))
+    client = dial(server, b"one\r\ntwo\r\nthree\r\n")
+
+    assert read(client, 15) == b"250\r\n" * 3
+    assert heard(server) == [b"one\r\n", b"two\r\n", b"three\r\n"]
+    assert [a.received_bytes for a in server.attempts] == [5, 5, 7]
+
+
+def test_client_that_leaves_between_two_turns_ends_the_last_attempt(faultline, dial):
+    server = faultline.serve(script(repeat(LINE, send(b"250\r\n"))))
+    client = dial(server, b"one\r\n")
+    read(client, 5)
+    client.close()
+
+    assert ends(server) == [("client", "FIN")]
+
+
+def test_repeat_ends_when_the_answer_ends_the_connection(faultline, dial):
+    server = faultline.serve(script(repeat(receive_request(), respond(ok(b"1"))), send(b"after")))
+
+    said = read(dial(server, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"))
+
+    assert said.endswith(b"1after")
+    assert len(server.attempts) == 1
+
+
+def test_repeat_may_hold_what_ends_the_conversation(faultline, dial):
+    server = faultline.serve(script(repeat(LINE, send(b"no\r\n"), close())))
+
+    assert read(dial(server, b"one\r\ntwo\r\n")) == b"no\r\n"
+    assert heard(server) == [b"one\r\n"]
+
+
+# --- modes as steps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 1000, MIB])
+def test_everything_is_delivered_before_a_reset(faultline, dial, size):
+    server = faultline.serve(script(LINE, send(b"x" * size), reset()))
+    client = dial(server, b"now\r\n")
+
+    assert len(read(client, size)) == size
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert ends(server) == [("server", "RST")]
+
+
+def test_reset_after_fin_is_a_broken_pipe(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"bye"), reset(fin_first=True)))
+    client = dial(server, b"now\r\n")
+
+    assert read(client) == b"bye"
+    assert ends(server) == [("server", "RST")]
+    with pytest.raises(BrokenPipeError):
+        client.sendall(b"x")
+
+
+def test_close_ends_what_is_said(faultline, dial):
+    server = faultline.serve(script(send(b"bye"), close()))
+
+    assert read(dial(server)) == b"bye"
+    assert ends(server) == [("server", "FIN")]
+
+
+def test_server_listens_on_after_a_half_close(faultline, dial):
+    server = faultline.serve(script(LINE, half_close()))
+    client = dial(server, b"one\r\n")
+
+    assert read(client) == b""
+    client.sendall(b"x" * 1000)
+    client.close()
+
+    [attempt] = server.attempts
+    assert (attempt.received_bytes, attempt.ended_by, attempt.ended_how) == (1005, "client", "FIN")
+
+
+@pytest.mark.parametrize("silence", [stall(), hold()])
+def test_silence_lasts_until_the_client_gives_up(faultline, dial, silence):
+    server = faultline.serve(script(send(b"220 "), silence))
+    client = dial(server)
+
+    assert read(client, 4) == b"220 "
+    client.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    client.close()
+
+    assert ends(server) == [("client", "FIN")]
+
+
+@pytest.mark.parametrize("silence", [stall(for_seconds=0.1), hold(0.1)])
+def test_script_goes_on_after_a_silence_of_so_long(faultline, dial, silence):
+    server = faultline.serve(script(silence, send(b"at last")))
+    began = time.monotonic()
+
+    assert read(dial(server)) == b"at last"
+    assert time.monotonic() - began >= 0.1
+
+
+def test_client_may_leave_during_a_silence_of_so_long(faultline, dial):
+    server = faultline.serve(script(hold(60), send(b"at last")))
+    dial(server).close()
+
+    assert ends(server) == [("client", "FIN")]
+
+
+@pytest.mark.parametrize("make", [lambda gate: hold(until=gate), lambda gate: stall(until=gate)], ids=["hold", "stall"])
+def test_script_goes_on_when_a_gate_is_opened_from_another_thread(faultline, dial, make):
+    gate = Gate()
+    server = faultline.serve(script(LINE, make(gate), send(b"at last")))
+    client = dial(server, b"hello\r\n")
+
+    def open_gate():
+        server.wait_for_attempts(1, at="request")
+        gate.open()
+
+    assert server.attempts[0].sent_bytes == 0
+    opener = threading.Thread(target=open_gate)
+    opener.start()
+
+    assert read(client) == b"at last"
+    opener.join()
+
+
+def test_script_goes_on_when_a_gate_is_opened_from_async_code(faultline):
+    gate = Gate()
+    server = faultline.serve(script(send(b"220\r\n"), hold(until=gate), send(b"at last")))
+
+    async def talk():
+        reader, writer = await asyncio.open_connection(*server.address)
+        with contextlib.closing(writer):
+            assert await reader.readline() == b"220\r\n"
+            gate.open()
+            return await reader.read()
+
+    assert asyncio.run(talk()) == b"at last"
+
+
+def test_one_gate_lets_all_connections_go_on(faultline, dial):
+    gate = Gate()
+    server = faultline.serve(script(hold(until=gate), send(b"at last")))
+    clients = [dial(server) for _ in range(10)]
+    server.wait_for_attempts(10)
+    gate.open()
+
+    assert [read(client) for client in clients] == [b"at last"] * 10
+    assert read(dial(server)) == b"at last"
+
+
+@pytest.mark.parametrize("first", ["seconds", "gate"])
+def test_hold_with_seconds_and_a_gate_ends_at_the_first_of_the_two(faultline, dial, first):
+    gate = Gate()
+    server = faultline.serve(script(hold(0.05 if first == "seconds" else 60, until=gate), send(b"at last")))
+    client = dial(server)
+    if first == "gate":
+        server.wait_for_attempts(1)
+        gate.open()
+
+    assert read(client) == b"at last"
+
+
+def test_partition_may_be_a_step(faultline, dial):
+    try:
+        server = faultline.serve(script(send(b"220\r\n"), partition(for_seconds=0.05), LINE, send(b"at last")))
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    client = dial(server)
+
+    assert read(client, 5) == b"220\r\n"
+    client.sendall(b"one\r\n")  # the kernel sends it again until it comes through
+
+    assert read(client) == b"at last"
+
+
+# --- TLS ---------------------------------------------------------------------------------------------------
+
+
+def test_script_with_tls_begins_with_a_handshake(faultline, dial, secure):
+    server = faultline.serve(script(send(b"220 hi\r\n"), LINE, send(b"250\r\n")), tls=True)
+    client = secure(server, dial(server))
+
+    assert read(client, 8) == b"220 hi\r\n"
+    client.sendall(b"EHLO\r\n")
+
+    assert read(client) == b"250\r\n"
+    assert (server.attempts[0].tls.version, heard(server), ends(server)) == (
+        "TLSv1.3",
+        [b"EHLO\r\n"],
+        [("server", "FIN")],
+    )
+
+
+def test_starttls_throws_injected_plain_text_away(faultline, dial, secure):
+    server = faultline.serve(script(LINE, send(b"220 go on\r\n"), starttls(), LINE, send(b"secret")))
+    plain = dial(server, b"STARTTLS\r\nINJECTED\r\n")
+
+    assert read(plain, 11) == b"220 go on\r\n"
+    client = secure(server, plain)
+    client.sendall(b"EHLO\r\n")
+
+    assert read(client) == b"secret"
+    assert heard(server) == [b"STARTTLS\r\nEHLO\r\n"]
+    assert server.attempts[0].tls.sni == ""
+
+
+def test_starttls_keeps_what_comes_in_tls(faultline, dial, secure):
+    server = faultline.serve(script(LINE, send(b"220\r\n"), starttls(), LINE, send(b"1"), LINE, send(b"2")))
+    plain = dial(server, b"STARTTLS\r\n")
+
+    assert read(plain, 5) == b"220\r\n"
+    client = secure(server, plain)
+    client.sendall(b"one\r\ntwo\r\n")
+
+    assert read(client) == b"12"
+
+
+def test_client_without_tls_ends_what_starttls_began(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"220\r\n"), starttls(), send(b"secret")))
+    client = dial(server, b"STARTTLS\r\n")
+
+    assert read(client, 5) == b"220\r\n"
+    client.sendall(b"EHLO me\r\n")
+
+    assert b"secret" not in read(client)
+    [attempt] = server.attempts
+    assert (attempt.point, attempt.tls.version, attempt.ended_by) == ("handshake", "", "server")
+    assert attempt.note.startswith("the client spoke no TLS: ")
+
+
+def test_bad_certificate_is_shown_at_starttls(faultline, dial, secure):
+    server = faultline.serve(script(LINE, send(b"220\r\n"), starttls()) & bad_cert("expired"))
+    plain = dial(server, b"STARTTLS\r\n")
+    read(plain, 5)
+
+    with pytest.raises(ssl.SSLCertVerificationError) as raised:
+        secure(server, plain)
+    assert raised.value.verify_code == 10
+    assert server.attempts[0].struck.point == "handshake"
+
+
+def test_bad_certificate_without_starttls_is_shown_at_the_beginning(faultline, dial, secure):
+    server = faultline.serve(script(send(b"220\r\n")) & bad_cert("self_signed"))
+
+    with pytest.raises(ssl.SSLCertVerificationError) as raised:
+        secure(server, dial(server))
+    assert raised.value.verify_code == 18
+    assert server.attempts[0].sent_bytes == 0
+
+
+def test_starttls_on_a_server_with_tls_is_an_error(faultline):
+    with pytest.raises(
+        ParameterError, match=r"^tls=True: expected tls=False, because script\(.*\) begins TLS by itself"
+    ):
+        faultline.serve(script(LINE, starttls()), tls=True)
+
+
+# --- breaks, conditions and plans --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [(b"QUIT\r\n",), (b"QU", b"IT\r\n")], ids=["one read", "two reads"])
+def test_break_falls_on_what_the_client_says(faultline, dial, pieces):
+    server = faultline.serve(script(send(b"220\r\n"), repeat(LINE, send(b"250\r\n"))) & reset(on=b"QUIT"))
+    client = dial(server, b"HELO\r\n")
+    assert read(client, 10) == b"220\r\n250\r\n"
+
+    with contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            client.sendall(piece)
+            assert server.attempts[-1].received_bytes > 0
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+
+    greeted, quits = server.attempts
+    assert (greeted.struck, greeted.received_bytes) == (None, 6)
+    assert (quits.struck.point, quits.struck.after_bytes, quits.ended_how) == ("request", 4, "RST")
+
+
+def test_break_counts_pipelined_bytes_once(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"1"), LINE, send(b"2"), LINE) & reset(at="request", after_bytes=12))
+    client = dial(server, b"one\r\ntwo\r\n")
+
+    assert read(client, 2) == b"12"
+    client.sendall(b"th")
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert server.attempts[0].struck.after_bytes == 12
+
+
+def test_break_is_written_down_where_the_client_said_the_word(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"1"), LINE, send(b"2"), LINE) & reset(on=b"end"))
+    client = dial(server, b"one\r\ntwo\r\n")
+
+    assert read(client, 2) == b"12"
+    client.sendall(b"end\r\n")
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert server.attempts[0].struck.after_bytes == 13
+
+
+def test_break_falls_on_what_the_server_says(faultline, dial):
+    server = faultline.serve(script(send(b"220-hi\r\n"), send(b"220 there\r\n")) & close(at="response", after_bytes=12))
+
+    assert read(dial(server)) == b"220-hi\r\n220 "
+    assert server.attempts[0].struck.after_bytes == 12
+
+
+def test_break_falls_between_two_turns(faultline, dial):
+    server = faultline.serve(script(repeat(LINE, send(b"250\r\n"))) & close(at="idle"))
+
+    assert read(dial(server, b"one\r\ntwo\r\n")) == b"250\r\n"
+    assert [(a.struck.point, a.ended_how) for a in server.attempts] == [("idle", "FIN")]
+
+
+@pytest.mark.parametrize("point", ["accept", "handshake"])
+def test_break_that_ends_the_conversation_before_the_script_is_an_error(point):
+    with pytest.raises(ConflictError, match=f"the conversation ends at '{point}' and never reaches"):
+        script(send(b"220\r\n")) & close(at=point)
+
+
+def test_script_begins_after_a_break_that_does_not_end_it(faultline, dial):
+    server = faultline.serve(script(send(b"220\r\n")) & stall(at="accept", for_seconds=0.05))
+
+    assert read(dial(server)) == b"220\r\n"
+    [attempt] = server.attempts
+    assert (attempt.struck.point, attempt.ended_seconds - attempt.started_seconds >= 0.05) == ("accept", True)
+
+
+def test_break_falls_on_the_handshake_of_starttls(faultline, dial, secure):
+    server = faultline.serve(script(LINE, send(b"220\r\n"), starttls(), send(b"secret")) & reset(at="handshake"))
+    plain = dial(server, b"STARTTLS\r\n")
+
+    assert read(plain, 5) == b"220\r\n"
+    with pytest.raises(ConnectionResetError):
+        secure(server, plain)
+    assert (server.attempts[0].struck.point, server.attempts[0].sent_bytes) == ("handshake", 5)
+
+
+def test_break_of_the_handshake_of_starttls_may_let_it_go_on(faultline, dial, secure):
+    slow = stall(at="handshake", for_seconds=0.05)
+    server = faultline.serve(script(LINE, send(b"220\r\n"), starttls(), send(b"secret")) & slow)
+    plain = dial(server, b"STARTTLS\r\n")
+
+    assert read(plain, 5) == b"220\r\n"
+    began = time.monotonic()
+    assert read(secure(server, plain)) == b"secret"
+    assert time.monotonic() - began >= 0.05
+
+
+def test_script_goes_on_after_a_break_that_does_not_end_it(faultline, dial):
+    server = faultline.serve(script(LINE, send(b"at last")) & stall(on=b"one", for_seconds=0.05))
+    began = time.monotonic()
+
+    assert read(dial(server, b"one\r\n")) == b"at last"
+    assert time.monotonic() - began >= 0.05
+
+
+def test_conditions_hold_for_scripts(faultline, dial):
+    server = faultline.serve(script(send(b"220\r\n"), LINE, send(b"250\r\n")) & latency(0.05))
+    client = dial(server)
+    began = time.monotonic()
+
+    assert read(client, 5) == b"220\r\n"
+    client.sendall(b"one\r\n")
+    assert read(client) == b"250\r\n"
+    assert time.monotonic() - began >= 0.05  # the second turn; the first began before the clock
+
+
+def test_script_has_its_turn_in_a_sequence(faultline, dial):
+    lie = script(receive_request(), send(b"HTTP/1000 200 OK\r\n\r\n"))
+    server = faultline.serve(sequence(lie, ok(b"1"), lie))
+
+    said = [read(dial(server, GET)) for _ in range(3)]
+
+    assert [data[:12] for data in said] == [b"HTTP/1000 20", b"HTTP/1.1 200", b"HTTP/1000 20"]
+    assert [a.fault for a in server.attempts] == [lie, ok(b"1"), lie]
+
+
+def test_turns_of_one_script_meet_the_faults_of_a_sequence(faultline, dial):
+    healthy = script(repeat(LINE, send(b"250\r\n")))
+    server = faultline.serve(sequence(healthy, healthy, healthy & close(on=b"three")))
+
+    assert read(dial(server, b"one\r\ntwo\r\nthree\r\nfour\r\n")) == b"250\r\n250\r\n"
+    assert [a.struck is not None for a in server.attempts] == [False, False, True]
+
+
+def test_script_may_come_by_chance(faultline, dial):
+    server = faultline.serve(sometimes(1, script(send(b"lie")), otherwise=ok()))
+
+    assert read(dial(server)) == b"lie"
+
+
+# --- what is no script -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (script, "script(): expected at least one step, such as send(b'…')."),
+        (repeat, "repeat(): expected at least one step, such as receive_until(b'…')."),
+        (lambda: send(b""), "data=b'': expected at least one byte, as bytes."),
+        (lambda: send("220"), "data='220': expected at least one byte, as bytes."),
+        (lambda: send(bytearray(b"x")), "data=bytearray(b'x'): expected at least one byte, as bytes."),
+        (lambda: receive_until(b""), "marker=b'': expected at least one byte, as bytes."),
+        (lambda: receive_until("\r\n"), "marker='\\r\\n': expected at least one byte, as bytes."),
+        (lambda: receive(0), "count_bytes=0: expected a whole number of bytes, 1 or more."),
+        (lambda: receive(-1), "count_bytes=-1: expected a whole number of bytes, 1 or more."),
+        (lambda: receive(1.5), "count_bytes=1.5: expected a whole number of bytes, 1 or more."),
+        (lambda: receive(True), "count_bytes=True: expected a whole number of bytes, 1 or more."),
+        (lambda: respond(b"x"), "answer=b'x': expected an answer such as ok(b'…') or echo()."),
+        (lambda: respond(reset()), "answer=reset(): expected an answer such as ok(b'…') or echo()."),
+        (lambda: respond(latency(1)), "answer=latency(1): expected an answer such as ok(b'…') or echo()."),
+        (lambda: respond(ok() & reset()), "answer=ok() & reset(): expected an answer such as ok(b'…') or echo()."),
+        (lambda: respond(script(LINE)), "such as ok(b'…') or echo()."),
+        (lambda: hold(-1), "for_seconds=-1: expected a number of seconds, 0 or more."),
+        (lambda: hold("1"), "for_seconds='1': expected a number of seconds, 0 or more."),
+        (lambda: hold(float("inf")), "for_seconds=inf: expected a number of seconds, 0 or more."),
+        (lambda: hold(until=True), "until=True: expected a Gate()."),
+        (lambda: hold(until=threading.Event), "expected a Gate()."),
+    ],
+)
+def test_wrong_argument_is_an_error_that_says_what_was_expected(make, said):
+    with pytest.raises(ParameterError) as raised:
+        make()
+
+    assert type(raised.value) is ParameterError
+    assert str(raised.value).endswith(said)
+
+
+@pytest.mark.parametrize("make", [script, repeat])
+@pytest.mark.parametrize("wrong", [b"220 hi\r\n", None, send, reset, 5, Gate()])
+def test_what_is_no_step_is_refused(make, wrong):
+    with pytest.raises(ParameterError) as raised:
+        make(LINE, wrong)
+
+    assert str(raised.value) == f"step={wrong!r}: expected a step such as send(b'…'), or a mode such as reset()."
+
+
+@pytest.mark.parametrize("make", [script, repeat])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ok(),
+        echo(),
+        bad_cert("expired"),
+        latency(1),
+        loss(0.1),
+        script(LINE),
+        reset(at="request"),
+        reset(at="accept"),
+        reset(after_bytes=1),
+        reset(after_seconds=1),
+        close(on=b"x", at="response"),
+        reset() & latency(1),
+    ],
+    ids=repr,
+)
+def test_mode_that_breaks_nothing_or_says_where_is_no_step(make, wrong):
+    with pytest.raises(ParameterError) as raised:
+        make(LINE, wrong)
+
+    assert str(raised.value) == (
+        f"step={wrong!r}: expected a mode that breaks, without at or a trigger: the order says where."
+    )
+
+
+@pytest.mark.parametrize("make", [script, repeat])
+@pytest.mark.parametrize("wrong", [refuse(), blackhole(), unreachable(), refuse(for_seconds=1)], ids=repr)
+def test_mode_of_the_door_is_no_step(make, wrong):
+    with pytest.raises(ParameterError, match=r"expected steps of an open connection, not of the door\.$"):
+        make(LINE, wrong)
+
+
+@pytest.mark.parametrize("make", [script, repeat])
+@pytest.mark.parametrize("last", [reset(), close(), half_close(), stall(), hold(), partition()], ids=repr)
+def test_step_that_could_never_be_reached_is_an_error(make, last):
+    with pytest.raises(ParameterError):
+        make(last, send(b"never"))
+
+
+def test_script_says_how_it_was_written():
+    assert repr(script(send(b"hi"), reset())) == "script(send(b'hi'), reset())"
+    assert (
+        repr(script(LINE, hold(0.5)) & close(on=b"x")) == "script(receive_until(b'\\r\\n'), hold(0.5)) & close(on=b'x')"
+    )
+
+
+def test_scripts_of_the_same_steps_are_equal():
+    assert script(send(b"hi"), reset()) == script(send(b"hi"), reset())
+    assert script(send(b"hi"), reset()) != script(send(b"hi"), close())

@@ -1,0 +1,1034 @@
+"""The server as a user holds it: where it is, what it becomes, how it stops, and whom it survives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import http.client
+import os
+import resource
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from faultline import (
+    ConflictError,
+    NotStruckError,
+    ParameterError,
+    PortError,
+    ServerError,
+    UnsupportedError,
+    WaitError,
+    _engine,
+    _loop,
+    bad_cert,
+    blackhole,
+    close,
+    echo,
+    ok,
+    partition,
+    refuse,
+    reset,
+    serve,
+    stall,
+)
+from faultline._loop import background
+
+pytestmark = pytest.mark.timeout(60)
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"
+TIME_WAIT = "06"  # include/net/tcp_states.h
+
+
+@pytest.fixture
+def dial():
+    """A function that connects to a server; the connections are closed after the test."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(server, data=b"", timeout=10):
+            client = clients.enter_context(socket.create_connection(server.address, timeout))
+            client.sendall(data)
+            return client
+
+        yield connect
+
+
+@pytest.fixture
+def many_descriptors():
+    """Room for the sockets of 1,000 connections, both ends."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2_500:
+        pytest.skip(f"needs 2,500 file descriptors; the hard limit is {hard}")
+    if soft != resource.RLIM_INFINITY and soft < 2_500:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2_500, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def fetch(server):
+    """One request on a connection of its own: status and body."""
+    client = http.client.HTTPConnection(*server.address, timeout=10)
+    with contextlib.closing(client):
+        client.request("GET", "/")
+        response = client.getresponse()
+        return response.status, response.read()
+
+
+def greet(server):
+    """How a server begins to answer a TLS client that verifies it by its address."""
+    with (
+        socket.create_connection(server.address, 10) as raw,
+        server.client_context().wrap_socket(raw, server_hostname=server.host) as client,
+    ):
+        client.sendall(GET)
+        return read(client, 15)
+
+
+def read(client, count):
+    """So many bytes, or what there is before the end."""
+    received = b""
+    while len(received) < count and (data := client.recv(count - len(received))):
+        received += data
+    return received
+
+
+def states(port):
+    """The TCP states of all IPv4 sockets whose local port this is, as the kernel writes them."""
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return [row[3] for row in rows if int(row[1].rpartition(":")[2], 16) == port]
+
+
+def open_descriptors():
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def run_python(program, **options):
+    """Run a program in a Python of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False, **options
+    )
+
+
+# --- where it is -----------------------------------------------------------------------------------------
+
+
+def test_server_says_where_it_is():
+    with serve(ok()) as server:
+        assert server.host == "127.0.0.1"
+        assert 0 < server.port < 65_536
+        assert server.address == ("127.0.0.1", server.port)
+        assert server.hostport == f"127.0.0.1:{server.port}"
+        assert server.url == f"http://127.0.0.1:{server.port}"
+        assert repr(server) == f"<Server {server.url} ok()>"
+    assert repr(server) == f"<Server {server.url} ok() closed>"
+
+
+def test_tls_server_has_an_https_url():
+    with serve(ok(), tls=True) as server:
+        assert server.url == f"https://127.0.0.1:{server.port}"
+
+
+def test_localhost_is_the_ipv4_loopback_address():
+    with serve(ok(), host="localhost") as server:
+        assert server.address == ("127.0.0.1", server.port)
+        assert fetch(server) == (200, b"ok\n")
+
+
+def test_server_on_all_addresses_is_reached_by_loopback():
+    with serve(ok(), host="0.0.0.0") as server:
+        assert server.address == ("127.0.0.1", server.port)
+        assert fetch(server) == (200, b"ok\n")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_server_on_ipv6_is_reached_by_loopback(host):
+    with serve(ok(), host=host) as server:
+        assert server.address == ("::1", server.port)
+        assert server.url == f"http://[::1]:{server.port}"
+        assert fetch(server) == (200, b"ok\n")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_ipv6_server_can_be_a_blackhole_and_refuse():
+    with serve(blackhole(), host="::1") as server:
+        with pytest.raises(TimeoutError):
+            socket.create_connection(server.address, 0.2)
+        server.become(refuse())
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, 10)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7"])
+def test_certificate_is_right_for_the_host_of_the_server(host):
+    with serve(ok(), host=host, tls=True) as server:
+        assert greet(server) == b"HTTP/1.1 200 OK"
+
+
+def test_ca_file_is_what_a_client_has_to_trust():
+    with serve(ok(), tls=True) as server:
+        assert Path(server.ca_file).read_text(encoding="ascii").startswith("-----BEGIN CERTIFICATE-----\n")
+
+
+def test_intervals_are_between_the_beginnings_of_attempts():
+    with serve(ok()) as server:
+        assert server.intervals == ()
+        for _ in range(3):
+            fetch(server)
+
+        begins = [attempt.started_seconds for attempt in server.attempts]
+        assert server.intervals == (begins[1] - begins[0], begins[2] - begins[1])
+        assert min(server.intervals) > 0
+
+
+# --- what happened ---------------------------------------------------------------------------------------
+
+
+def test_wait_for_attempts_returns_them(dial):
+    with serve(stall(), strict=False) as server:
+        dial(server)
+        dial(server)
+
+        assert [attempt.number for attempt in server.wait_for_attempts(2)] == [1, 2]
+
+
+def test_wait_for_attempts_waits_for_a_client_that_comes_later():
+    with serve(ok()) as server, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.wait_for_attempts, 1, at="idle")
+        fetch(server)
+
+        (attempt,) = waiting.result()
+        assert attempt.point == "idle"
+
+
+def test_wait_for_attempts_can_wait_for_a_point(dial):
+    with serve(stall(at="response")) as server:
+        client = dial(server)
+        server.wait_for_attempts(1, at="request")
+        with pytest.raises(WaitError, match=r"^0 of 1 attempts reached 'response' within 0 s; there were 1 in all\.$"):
+            server.wait_for_attempts(1, 0, at="response")
+        client.sendall(GET)
+        (attempt,) = server.wait_for_attempts(1, at="response")
+
+        assert attempt.point == "response"
+
+
+def test_wait_for_attempts_says_how_many_there_were():
+    with serve(ok()) as server:
+        fetch(server)
+        with pytest.raises(WaitError, match=r"^1 of 2 attempts reached 'accept' within 0\.05 s; there were 1 in all"):
+            server.wait_for_attempts(2, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"count": -1}, "count=-1: expected a whole number, 0 or more."),
+        ({"count": 1.5}, "count=1.5: expected a whole number, 0 or more."),
+        ({"count": 1, "timeout_seconds": -1}, "timeout_seconds=-1: expected a number of seconds, 0 or more."),
+        ({"count": 1, "at": "respnse", "timeout_seconds": 0}, "at='respnse': expected one of 'connect', 'accept'"),
+    ],
+)
+def test_wait_for_attempts_says_what_it_expects(arguments, said):
+    with serve(ok()) as server, pytest.raises(ParameterError) as raised:
+        server.wait_for_attempts(**arguments)
+
+    assert str(raised.value).startswith(said)
+
+
+def test_attempts_can_be_read_after_close():
+    with serve(ok()) as server:
+        fetch(server)
+    (attempt,) = server.attempts
+
+    assert (attempt.number, attempt.sent_bytes > 0) == (1, True)
+
+
+def test_client_that_left_before_close_is_in_the_ledger_as_having_left(dial):
+    told = set()
+    for _ in range(100):
+        with serve(stall(), strict=False) as server:
+            client = dial(server, GET)
+            server.wait_for_attempts(1, at="response")
+            client.close()
+        told.add((server.attempts[0].ended_by, server.attempts[0].ended_how))
+
+    assert told == {("client", "FIN")}
+
+
+def test_client_that_came_and_left_before_close_was_struck():
+    for _ in range(100):
+        # The RST may come while connect still returns.
+        with serve(reset(at="accept")) as server, contextlib.suppress(ConnectionResetError):
+            socket.create_connection(server.address, 10).close()
+
+        assert len(server.attempts) == 1
+
+
+def test_attempt_that_began_just_before_close_has_ended(dial):
+    for _ in range(200):
+        server = serve(stall(at="accept"), strict=False)
+        client = dial(server)
+        server.close()
+
+        assert [a.ended_how for a in server.attempts] == ["stop"]
+        assert client.recv(1) == b""
+
+
+def test_two_requests_on_one_connection_are_two_attempts():
+    with serve(ok()) as server:
+        client = http.client.HTTPConnection(*server.address, timeout=10)
+        with contextlib.closing(client):
+            for target in ("/first", "/second"):
+                client.request("GET", target)
+                assert client.getresponse().read() == b"ok\n"
+        told = [(a.number, a.connection, a.request.target, a.ended_by) for a in server.attempts]
+
+    assert told == [(1, 1, "/first", None), (2, 1, "/second", "client")]
+
+
+def test_pipelined_requests_are_attempts_of_their_own(dial):
+    with serve(echo()) as server:
+        client = dial(server, POST + GET)
+        server.wait_for_attempts(2, at="idle")
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as stream:
+            received = stream.read()
+
+        assert received.count(b"HTTP/1.1 200 OK\r\n") == 2
+        assert [a.received_bytes for a in server.attempts] == [len(POST), len(GET)]
+
+
+# --- what it becomes -------------------------------------------------------------------------------------
+
+
+def test_become_holds_at_once_on_the_same_port():
+    with serve(ok(), strict=False) as server:
+        port = server.port
+        for status in (201, 202, 203):
+            server.become(ok(status=status))
+            assert fetch(server)[0] == status
+        server.become(close())
+        with pytest.raises(http.client.RemoteDisconnected):
+            fetch(server)
+
+        assert server.port == port
+
+
+def test_attempt_under_way_keeps_its_fault(dial):
+    with serve(reset(after_bytes=5)) as server:
+        client = dial(server, GET[:10])
+        server.wait_for_attempts(1, at="request")
+        server.become(ok())
+        client.sendall(GET[10:])
+
+        assert read(client, 5) == b"HTTP/"
+        with pytest.raises(ConnectionResetError):
+            client.recv(100)
+
+
+def test_client_in_the_queue_meets_what_was_there_when_it_came(dial):
+    with serve(ok()) as server:
+        for _ in range(50):
+            client = dial(server, GET)
+            server.become(refuse())
+            assert read(client, 15) == b"HTTP/1.1 200 OK"
+            server.become(ok())
+
+
+@pytest.mark.parametrize("fault", [refuse(), blackhole(), reset(at="accept")], ids=repr)
+def test_idle_connection_is_closed_when_the_new_fault_needs_a_new_one(dial, fault):
+    with serve(ok(), strict=False) as server:
+        client = dial(server, GET)
+        server.wait_for_attempts(1, at="idle")
+        received = client.recv(65_536)
+        server.become(fault)
+
+        assert received.startswith(b"HTTP/1.1 200 OK")
+        assert client.recv(100) == b""
+        assert (server.attempts[0].ended_by, server.attempts[0].ended_how) == ("server", "FIN")
+
+
+def test_idle_connection_is_kept_for_a_fault_that_it_can_meet(dial):
+    with serve(ok()) as server:
+        client = dial(server, GET)
+        server.wait_for_attempts(1, at="idle")
+        client.recv(65_536)
+        server.become(reset())
+        client.sendall(GET)
+
+        with pytest.raises(ConnectionResetError):
+            client.recv(100)
+        assert [a.connection for a in server.attempts] == [1, 1]
+
+
+@pytest.mark.parametrize("fault", [refuse(), blackhole(), stall(at="accept")], ids=repr)
+def test_response_before_a_fault_of_the_opening_closes_the_connection(dial, fault):
+    with serve(ok(), strict=False) as server:
+        client = dial(server, GET[:10])
+        server.wait_for_attempts(1, at="request")
+        server.become(fault)
+        client.sendall(GET[10:])
+        with client.makefile("rb") as stream:
+            response = stream.read()
+
+        assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nConnection: close\r\n" in response
+
+
+@pytest.mark.parametrize("fault", [bad_cert(), reset(at="handshake")], ids=repr)
+def test_plain_server_cannot_become_a_fault_of_tls(fault):
+    with serve(ok()) as server:
+        with pytest.raises(ParameterError, match="expected a server with TLS; start it with tls=True") as raised:
+            server.become(fault)
+
+        assert repr(fault) in str(raised.value)
+        assert fetch(server) == (200, b"ok\n")
+
+
+def test_tls_server_can_become_a_bad_certificate_and_good_again():
+    with serve(ok(), tls=True) as server:
+        server.become(bad_cert("wrong_host"))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            greet(server)
+        server.become(ok())
+        assert greet(server) == b"HTTP/1.1 200 OK"
+
+
+def test_closed_server_becomes_nothing():
+    with serve(ok()) as server:
+        pass
+    with pytest.raises(ServerError, match=r"expected an open server; it was closed\.$"):
+        server.become(reset())
+
+
+def test_plan_for_a_while_is_followed_by_the_one_before():
+    with serve(ok(b"before")) as server:
+        with server.becoming(ok(b"meanwhile")):
+            assert fetch(server) == (200, b"meanwhile")
+        assert fetch(server) == (200, b"before")
+
+        with pytest.raises(ZeroDivisionError), server.becoming(refuse()):
+            raise ZeroDivisionError
+        assert fetch(server) == (200, b"before")
+
+
+# --- the door --------------------------------------------------------------------------------------------
+
+
+def test_refusing_server_keeps_its_port():
+    with serve(refuse()) as server:
+        port = server.port
+        for _ in range(200):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(server.address, 10)
+            assert rival_errno(server, reuse=True) == errno.EADDRINUSE
+            assert rival_errno(server, reuse=False) == errno.EADDRINUSE
+            server.become(ok())
+            assert rival_errno(server, reuse=True) == errno.EADDRINUSE
+            assert fetch(server) == (200, b"ok\n")
+            server.become(refuse())
+
+        assert server.port == port
+        assert [a.connection for a in server.attempts] == [c for n in range(1, 201) for c in (None, n)]
+
+
+def rival_errno(server, *, reuse):
+    """Why somebody else can't have the port of a server."""
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
+        try:
+            rival.bind(server.address)
+            rival.listen()
+        except OSError as error:
+            return error.errno
+    return 0
+
+
+def test_healed_blackhole_lets_a_waiting_client_through():
+    with serve(blackhole()) as server, socket.socket() as client:
+        client.setblocking(False)
+        assert client.connect_ex(server.address) == errno.EINPROGRESS
+        server.become(ok())
+        client.settimeout(10)
+        assert select.select([], [client], [], 10)[1] == [client]  # with the second SYN, a second after the first
+        client.sendall(GET)
+
+        assert read(client, 15) == b"HTTP/1.1 200 OK"
+        assert [a.connection for a in server.attempts] == [None, 1]
+
+
+def test_blackhole_then_refuse_then_ok_on_one_port():
+    with serve(blackhole()) as server:
+        port = server.port
+        with pytest.raises(TimeoutError):
+            socket.create_connection(server.address, 0.2)
+        server.become(refuse())
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, 10)
+        server.become(ok())
+        assert fetch(server) == (200, b"ok\n")
+        server.become(blackhole())
+        with pytest.raises(TimeoutError):
+            socket.create_connection(server.address, 0.2)
+
+        assert server.port == port
+        assert [a.connection for a in server.attempts] == [None, None, 1, None]
+
+
+def test_door_that_refuses_for_a_while_opens_by_itself():
+    with serve(refuse(for_seconds=0.2)) as server:
+        refused = 0
+        while True:
+            try:
+                status = fetch(server)[0]
+            except ConnectionRefusedError:
+                refused += 1
+            else:
+                break
+
+        assert (status, refused > 0) == (200, True)
+        assert server.attempts[-1].started_seconds >= 0.2
+
+
+def test_plan_that_is_given_again_changes_nothing():
+    with serve(refuse()) as server:
+        server.become(refuse())
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, 10)
+        server.become(blackhole())
+        server.become(blackhole())
+        with pytest.raises(TimeoutError):
+            socket.create_connection(server.address, 0.1)
+
+
+def test_client_that_waits_at_a_blackhole_is_refused_when_it_becomes_so():
+    with serve(blackhole()) as server, socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex(server.address)
+        server.become(refuse())
+        select.select([], [client], [], 10)
+
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+def test_port_of_another_server_is_an_error():
+    with serve(ok()) as first:
+        with pytest.raises(PortError, match=rf"^port={first.port}: expected a free port, but .* is in use"):
+            serve(ok(), port=first.port)
+        first.become(refuse())
+        with pytest.raises(PortError):
+            serve(ok(), port=first.port)
+
+
+# --- how it stops ----------------------------------------------------------------------------------------
+
+
+def test_close_twice_is_once():
+    server = serve(ok())
+    server.close()
+    server.close()
+
+    assert states(server.port) == []
+
+
+def test_port_is_free_at_once_while_its_connections_are_in_time_wait(dial):
+    with serve(close()) as first:
+        clients = [dial(first, GET) for _ in range(10)]
+        for client in clients:
+            assert client.recv(1) == b""
+            client.close()
+    assert TIME_WAIT in states(first.port)
+
+    for _ in range(2):
+        with serve(ok(), port=first.port) as again:
+            assert fetch(again) == (200, b"ok\n")
+            assert again.port == first.port
+
+
+def test_stop_ends_the_connections(dial):
+    with serve(stall()) as server:
+        client = dial(server, GET)
+        server.wait_for_attempts(1, at="response")
+
+    assert client.recv(1) == b""
+    assert (server.attempts[0].ended_by, server.attempts[0].ended_how) == ("server", "stop")
+
+
+def test_stopped_partition_leaves_no_connection_in_the_kernel(dial):
+    try:
+        server = serve(partition())
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    client = dial(server, GET)
+    server.wait_for_attempts(1, at="response")
+    client.close()
+    server.close()
+
+    assert states(server.port) == []
+
+
+def test_stop_with_1000_stalled_clients_leaves_nothing_behind(dial, many_descriptors):
+    serve(ok()).close()  # the loop and its thread are there from now on
+    loop = background().loop
+    before = open_descriptors(), threading.enumerate(), asyncio.all_tasks(loop)
+    with serve(stall()) as server:
+        clients = [dial(server, GET) for _ in range(1_000)]
+        server.wait_for_attempts(1_000, 60, at="response")
+        assert len(server.attempts) == 1_000
+        assert len(asyncio.all_tasks(loop)) - len(before[2]) in (0, 1_000)  # a stalled one may need no task
+        assert threading.enumerate() == before[1]
+
+    assert open_descriptors() == before[0] + 1_000
+    for client in clients:
+        assert client.recv(1) == b""
+        client.close()
+    assert (open_descriptors(), threading.enumerate(), asyncio.all_tasks(loop)) == before
+
+
+@pytest.mark.parametrize("fault", [refuse(), blackhole(), ok()], ids=repr)
+def test_starting_and_stopping_leaves_no_descriptor(fault):
+    serve(ok()).close()
+    before = open_descriptors()
+    for _ in range(20):
+        serve(fault).close()
+
+    assert open_descriptors() == before
+
+
+# --- where it runs ---------------------------------------------------------------------------------------
+
+
+def test_server_works_inside_a_running_loop():
+    async def conversation():
+        with serve(ok(b"hello")) as server:
+            reader, writer = await asyncio.open_connection(*server.address)
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            response = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            server.become(refuse())
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*server.address)
+            return response
+
+    assert asyncio.run(conversation()).endswith(b"\r\n\r\nhello")
+
+
+def test_servers_of_several_threads_do_not_disturb_each_other():
+    start = threading.Barrier(8)
+
+    def one(number):
+        start.wait()
+        with serve(ok(str(number).encode())) as server:
+            first = fetch(server)
+            server.become(ok(status=200 + number))
+            return first[1], fetch(server)[0], len(server.attempts)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(one, range(8))) == [(str(n).encode(), 200 + n, 2) for n in range(8)]
+
+
+def test_first_servers_of_several_threads_share_one_loop():
+    program = """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        from faultline import ok, serve
+
+        start = threading.Barrier(8)
+
+        def one(_):
+            start.wait()
+            serve(ok()).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(one, range(8)))
+        print(sum(thread.name == "faultline" for thread in threading.enumerate()))
+    """
+    ran = run_python(program)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_forked_child_has_servers_of_its_own_and_leaves_those_of_its_parent():
+    program = """
+        import os, sys, urllib.request, warnings
+        from faultline import ok, serve
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
+        parents = serve(ok(b"parent"))
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with serve(ok(b"child")) as server:
+                os.write(write, urllib.request.urlopen(server.url).read())
+                os.write(write, b" " + urllib.request.urlopen(parents.url).read())
+            sys.exit(7)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(os.read(read, 100), status, urllib.request.urlopen(parents.url).read())
+        parents.close()
+    """
+    ran = run_python(program, env={**os.environ, "no_proxy": "*"})
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "b'child parent' 7 b'parent'\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_child_that_is_forked_before_the_first_server_has_its_own():
+    program = """
+        import os, sys
+        from faultline import ok, serve
+
+        child = os.fork()
+        with serve(ok()) as server:
+            port = server.port
+        sys.exit(7 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    ran = run_python(program)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (7, "", "")
+
+
+def test_process_ends_while_a_server_is_open():
+    ran = run_python("from faultline import serve, stall; server = serve(stall()); print(server.host)")
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "127.0.0.1\n", "")
+
+
+# --- whom it survives ------------------------------------------------------------------------------------
+
+NOT_HTTP = {
+    "zeros": b"\0" * 100_000,
+    "every byte": bytes(range(256)) * 100,
+    "TLS to a plain server": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xaa" * 505,
+    "text": b"HELO there\r\n",
+    "no end of line": b"a" * 100_000,
+    "a bad version": b"GET / HTTP/9.9\r\n\r\n",
+    "a bad header": b"GET / HTTP/1.1\r\nHost: h\r\n: no name\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a negative length": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+    "bad chunks": b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nZZZZ\r\nabc\r\n0\r\n\r\n",
+    "a smuggled request": (
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n"
+        b"1\r\nZ\r\nQ\r\n\r\nGET /admin HTTP/1.1\r\nHost: h\r\n\r\n"
+    ),
+    "a huge chunk size": (
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("data", NOT_HTTP.values(), ids=NOT_HTTP)
+def test_server_serves_the_next_client_after_one_that_speaks_no_http(dial, data):
+    with serve(ok()) as server:
+        client = dial(server)
+        with contextlib.suppress(ConnectionError):
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65_536):
+                pass
+
+        assert fetch(server) == (200, b"ok\n")
+        assert server.attempts[-1].request.target == "/"
+
+
+def test_smuggled_request_is_not_answered_on_its_own(dial):
+    with serve(ok()) as server:
+        client = dial(server, NOT_HTTP["a smuggled request"])
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            while client.recv(65_536):
+                pass
+
+        assert all(a.request is None or a.request.target != "/admin" for a in server.attempts)
+
+
+def test_server_does_not_read_100_megabytes_of_headers(dial):
+    line = b"X-Filler: " + b"a" * 65_524 + b"\r\n"
+    with serve(ok()) as server:
+        client = dial(server, b"GET / HTTP/1.1\r\nHost: h\r\n")
+        with pytest.raises(ConnectionError):
+            client.sendall(line * (100_000_000 // len(line)))
+
+        assert fetch(server) == (200, b"ok\n")
+        assert server.attempts[0].received_bytes < 1_000_000
+
+
+def test_server_serves_the_next_client_beside_silent_and_half_open_ones(dial):
+    with serve(ok()) as server:
+        dial(server)
+        for size in range(1, 301):
+            dial(server, GET[: size % len(GET)])
+        server.wait_for_attempts(301, at="request")
+
+        assert fetch(server) == (200, b"ok\n")
+        assert [a.request is None for a in server.attempts] == [True] * 301 + [False]
+
+
+def test_server_serves_the_next_client_after_ones_that_reset():
+    with serve(ok()) as server:
+        for data in (b"", GET[:10], GET):
+            with socket.create_connection(server.address, 10) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                client.sendall(data)
+                server.wait_for_attempts(1)
+
+        assert fetch(server) == (200, b"ok\n")
+
+
+def test_tls_server_serves_the_next_client_after_one_without_tls(dial):
+    with serve(ok(), tls=True) as server:
+        client = dial(server, GET)
+        with contextlib.suppress(ConnectionError):
+            while client.recv(65_536):
+                pass
+
+        assert greet(server) == b"HTTP/1.1 200 OK"
+        assert server.attempts[0].note == "the client spoke no TLS: http request"
+
+
+# --- what it tells ---------------------------------------------------------------------------------------
+
+
+def test_error_inside_the_server_is_raised_by_close(monkeypatch, dial):
+    bug = RuntimeError("a bug")
+    monkeypatch.setattr(_engine, "render", lambda *_, **__: raise_(bug))
+    server = serve(ok())
+    client = dial(server, GET)
+    assert client.recv(1) == b""
+    with pytest.raises(ServerError, match=rf"the server on {server.hostport} broke: RuntimeError\('a bug'\)") as raised:
+        server.close()
+
+    assert raised.value.__cause__ is bug
+    server.close()
+
+
+def raise_(error):
+    raise error
+
+
+def test_errors_inside_the_server_are_counted(monkeypatch, dial):
+    monkeypatch.setattr(_engine, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
+    server = serve(ok())
+    for _ in range(3):
+        assert dial(server, GET).recv(1) == b""
+    with pytest.raises(ServerError, match=r"\(and 2 more\)\.$"):
+        server.close()
+
+
+def test_error_inside_the_server_is_raised_by_with(monkeypatch, dial):
+    monkeypatch.setattr(_engine, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
+    with pytest.raises(ServerError, match="a bug"), serve(ok()) as server:
+        dial(server, GET).recv(1)
+
+
+def test_fault_that_never_struck_fails_the_with():
+    with pytest.raises(NotStruckError) as raised, serve(reset()) as server:
+        pass
+
+    expected = f"reset() never struck: no client connected to {server.hostport}. (strict=False allows it.)"
+    assert str(raised.value) == expected
+    assert isinstance(raised.value, AssertionError)
+
+
+def test_fault_that_never_struck_says_what_happened_instead(dial):
+    server = serve(stall(at="idle"))
+    assert read(dial(server, b"GET /here HTTP/1.0\r\n\r\n"), 9) == b"HTTP/1.1 "
+    server.close()
+    with pytest.raises(NotStruckError) as raised:
+        server.check_struck()
+
+    assert str(raised.value).startswith("stall(at='idle') never struck: #1 GET /here: stall(at='idle') reached ")
+    assert "The connection was not kept alive" in str(raised.value)
+
+
+def test_lenient_server_allows_a_fault_that_never_struck():
+    with serve(reset(), strict=False) as server:
+        server.check_struck()
+
+    assert server.attempts == ()
+
+
+def test_error_of_the_body_is_not_hidden_by_the_guard():
+    with pytest.raises(ZeroDivisionError), serve(reset()):
+        raise ZeroDivisionError
+
+
+def test_loop_that_does_not_answer_is_an_error(monkeypatch):
+    monkeypatch.setattr(_loop, "CALL_SECONDS", 0.05)
+    held = threading.Event()
+    with serve(ok()) as server:
+        background().loop.call_soon_threadsafe(held.wait)
+        with pytest.raises(ServerError, match=r"^the server's loop did not answer within 0\.05 s\.$"):
+            server.become(echo())
+        held.set()
+
+
+def test_timeout_inside_the_loop_is_not_taken_for_a_loop_that_does_not_answer():
+    serve(ok()).close()
+    with pytest.raises(TimeoutError, match=r"^of its own$"):
+        background().call(lambda: raise_(TimeoutError("of its own")))
+
+
+# --- file descriptors ------------------------------------------------------------------------------------
+
+SCARCE = """
+    import resource, sys
+    from faultline import ServerError, ok, serve
+
+    server = serve(ok())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    print(server.port, flush=True)
+    sys.stdin.readline()
+    try:
+        server.close()
+    except ServerError as error:
+        print(error)
+"""
+
+
+def test_server_without_descriptors_says_so_and_serves_again_when_clients_leave():
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCARCE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        port = int(process.stdout.readline())
+        clients = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(60)]
+        for client in clients:
+            client.sendall(GET)
+        for number, client in enumerate(clients):
+            assert read(client, 15) == b"HTTP/1.1 200 OK", number
+            client.close()
+        told, _ = process.communicate("\n")
+
+    assert (process.returncode, "Too many open files" in told) == (0, True)
+
+
+def test_server_serves_again_when_the_program_around_it_has_freed_descriptors():
+    program = """
+        import os, resource, socket
+        from faultline import ServerError, ok, serve
+
+        server = serve(ok())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        client = socket.socket()
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+        client.settimeout(10)
+        client.connect(server.address)
+        client.sendall(b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n")
+        print(server.attempts)
+        for number in taken:
+            os.close(number)
+        try:
+            print(client.recv(15))
+        except TimeoutError:
+            print("not served")
+        try:
+            server.close()
+        except ServerError as error:
+            print("Too many open files" in str(error))
+    """
+    ran = run_python(program)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "()\nb'HTTP/1.1 200 OK'\nTrue\n", "")
+
+
+# --- bad input -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"port": 70_000}, "port=70000: expected a whole number, from 0 to 65535."),
+        ({"port": -1}, "port=-1: expected a whole number, from 0 to 65535."),
+        ({"port": "x"}, "port='x': expected a whole number, from 0 to 65535."),
+        ({"port": True}, "port=True: expected a whole number, from 0 to 65535."),
+        ({"port": None}, "port=None: expected a whole number, from 0 to 65535."),
+        ({"host": "example.com"}, "host='example.com': expected an IP address of this machine, or 'localhost'."),
+        ({"host": ""}, "host='': expected an IP address of this machine, or 'localhost'."),
+        ({"host": None}, "host=None: expected an IP address of this machine, or 'localhost'."),
+        ({"answer": reset()}, "answer=reset(): expected an answer such as ok(b'…') or echo()."),
+        ({"answer": b"hello"}, "answer=b'hello': expected an answer such as ok(b'…') or echo()."),
+        ({"tls": "no"}, "tls='no': expected True or False"),
+        ({"strict": "no"}, "strict='no': expected True or False"),
+    ],
+    ids=repr,
+)
+def test_bad_parameter_is_named_with_value_and_what_was_expected(arguments, said):
+    with pytest.raises(ParameterError) as raised:
+        serve(ok(), **arguments).close()
+
+    assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize("plan", [None, "reset", 3, [reset()]], ids=repr)
+def test_plan_that_is_none_says_what_one_looks_like(plan):
+    with pytest.raises(ParameterError) as raised:
+        serve(plan)
+
+    assert str(raised.value).startswith(f"plan={plan!r}: expected a fault such as reset() or ok()")
+
+
+def test_mode_without_its_call_says_what_to_write():
+    with pytest.raises(ParameterError, match=r"; write reset\(\)\.$"):
+        serve(reset)
+    with serve(ok()) as server, pytest.raises(ParameterError, match=r"; write refuse\(\)\.$"):
+        server.become(refuse)
+
+
+def test_break_after_more_bytes_than_the_answer_has_is_an_error():
+    with pytest.raises(ParameterError, match=r"^after_bytes=1000: expected at most \d+, the bytes of the response\.$"):
+        serve(reset(after_bytes=1_000), answer=ok(b"short"))
+    with serve(ok(), answer=ok(b"short")) as server, pytest.raises(ParameterError, match=r"^after_bytes=1000: "):
+        server.become(reset(after_bytes=1_000) & ok(b"short"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.0.2.1", pytest.param("2001:db8::1", marks=pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6"))],
+)
+def test_address_of_another_machine_is_an_error_of_the_port(host):
+    with pytest.raises(PortError) as raised:
+        serve(ok(), host=host)
+
+    assert str(raised.value).startswith(f"host={host!r}: expected an address of this machine")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (reset(), close(), "break"),
+        (reset(), reset(at="idle"), "break"),
+        (ok(), echo(), "answer"),
+        (bad_cert(), bad_cert("wrong_host"), "certificate"),
+    ],
+    ids=repr,
+)
+def test_two_faults_of_one_kind_are_an_error_that_names_both(one, other, kind):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert str(raised.value).startswith(f"{one!r} & {other!r}: expected one {kind}, got two")
+
+
+@pytest.mark.parametrize("early", [refuse(), reset(at="accept")], ids=repr)
+@pytest.mark.parametrize("late", [ok(b"x"), bad_cert()], ids=repr)
+def test_part_that_could_never_be_reached_is_an_error(early, late):
+    with pytest.raises(ConflictError, match="the conversation ends at"):
+        early & late

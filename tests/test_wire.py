@@ -1,0 +1,310 @@
+"""The wire: bytes in, bytes out, and how a client is seen to leave; over real sockets, on a loop of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+
+from faultline import Gate, _net
+from faultline._wire import Departed, Departures, Wire, call_in, wake
+
+PATIENCE_SECONDS = 10.0
+MIB = 1 << 20
+
+
+@pytest.fixture
+def pair():
+    """A client and the server's side of its connection."""
+    with _net.claim("127.0.0.1", 0) as door:
+        _net.open_door(door)
+        with (
+            socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
+            door.accept()[0] as server,
+        ):
+            _net.prepare(server)
+            yield client, server
+
+
+@pytest.fixture
+def play(pair):
+    """Run a coroutine function with the wire of the server's side, on a loop of its own."""
+
+    def run(function):
+        async def main():
+            loop = asyncio.get_running_loop()
+            departures = Departures(loop)
+            try:
+                return await function(Wire(loop, pair[1], departures))
+            finally:
+                departures.close()
+
+        return asyncio.run(main())
+
+    return run
+
+
+async def news_of(operation):
+    """How an operation says that the client has left."""
+    with pytest.raises(Departed) as raised:
+        await operation
+    return raised.value.how
+
+
+def soon(function, *args):
+    """Call it when the one who asks has begun to wait."""
+    asyncio.get_running_loop().call_soon(function, *args)
+
+
+def fill(sock):
+    with suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(65_536))
+
+
+# --- bytes -----------------------------------------------------------------------------------------------
+
+
+def test_bytes_that_are_there_are_read_up_to_the_limit(pair, play):
+    pair[0].sendall(b"hello")
+
+    assert play(lambda wire: wire.receive(3)) == b"hel"
+    assert play(lambda wire: wire.receive(100)) == b"lo"
+
+
+def test_bytes_that_come_later_are_waited_for(pair, play):
+    async def receive(wire):
+        soon(pair[0].sendall, b"hello")
+        return await wire.receive(100), wire.at_end
+
+    assert play(receive) == (b"hello", False)
+
+
+def test_end_of_what_the_client_sends_is_read_once_and_known(pair, play):
+    async def receive(wire):
+        soon(pair[0].shutdown, socket.SHUT_WR)
+        return await wire.receive(100), wire.at_end
+
+    assert play(receive) == (b"", True)
+
+
+def test_next_thing_to_read_may_be_the_end(pair, play):
+    async def look(wire):
+        pair[0].sendall(b"x")
+        await wire.readable()
+        before = wire.sees_end()
+        await wire.receive(1)
+        pair[0].close()
+        await wire.readable()
+        return before, wire.sees_end()
+
+    assert play(look) == (False, True)
+
+
+def test_every_look_after_rst_is_news_of_it(pair, play):
+    async def look(wire):
+        _net.send_rst(pair[0])
+        await wire.readable()
+        with pytest.raises(Departed) as raised:
+            wire.sees_end()
+        return raised.value.how, str(raised.value)
+
+    assert play(look) == ("RST", "RST")
+
+
+def test_read_and_write_after_rst_are_news_of_it(pair, play):
+    async def both(wire):
+        _net.send_rst(pair[0])
+        return await news_of(wire.receive(1)), await news_of(wire.send_some(memoryview(b"x")))
+
+    assert play(both) == ("RST", "RST")
+
+
+def test_wait_that_is_cancelled_leaves_nothing_watched(pair, play):
+    async def cancel(wire):
+        waiting = asyncio.ensure_future(wire.receive(1))
+        soon(waiting.cancel)
+        await asyncio.wait((waiting,))
+        return waiting.cancelled(), asyncio.get_running_loop().remove_reader(wire.sock.fileno())
+
+    assert play(cancel) == (True, False)
+
+
+def test_bytes_that_find_no_room_wait_until_the_client_reads(pair, play):
+    client, _ = pair
+    reader = threading.Thread(target=lambda: [0 for _ in iter(lambda: client.recv(1 << 16), b"")])
+
+    async def send(wire):
+        fill(wire.sock)
+        soon(reader.start)
+        sent = await wire.send_some(memoryview(b"x"))
+        _net.send_fin(wire.sock)
+        return sent
+
+    sent = play(send)
+    reader.join()
+
+    assert sent == 1
+
+
+def test_rst_after_all_was_acknowledged_takes_nothing_away(pair, play):
+    client, server = pair
+    heard = []
+
+    def read():
+        count = 0
+        try:
+            while data := client.recv(1 << 16):
+                count += len(data)
+        except OSError as error:
+            heard.append((count, type(error)))
+
+    async def send(wire):
+        view = memoryview(bytes(3 * MIB))
+        while view:
+            view = view[await wire.send_some(view) :]
+        await wire.flush()
+        _net.send_rst(server)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    play(send)
+    reader.join()
+
+    assert heard == [(3 * MIB, ConnectionResetError)]
+
+
+def test_waiting_for_acknowledgements_ends_when_the_client_resets(pair, play):
+    async def flush(wire):
+        fill(wire.sock)
+        soon(_net.send_rst, pair[0])
+        return await news_of(wire.flush())
+
+    assert play(flush) == "RST"
+
+
+def test_pause_ends_when_somebody_wants_to_know(play):
+    async def pause(wire):
+        soon(wire._departures.hurry)
+        soon(wire._departures.hurry)
+        return await wire._departures.pause(1000)
+
+    assert play(pause) is None
+
+
+def test_closing_twice_is_closing_once(pair, play):
+    async def close(wire):
+        wire.close()
+        wire.close()
+
+    play(close)
+
+    assert pair[1].fileno() == -1
+
+
+# --- who leaves, and how ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unread", [b"", b"unread"])
+@pytest.mark.parametrize(("leave", "how"), [(socket.socket.close, "FIN"), (_net.send_rst, "RST")])
+def test_client_is_seen_to_leave_though_nobody_reads(pair, play, leave, how, unread):
+    async def departure(wire):
+        pair[0].sendall(unread)
+        soon(leave, pair[0])
+        return await wire.departure(PATIENCE_SECONDS)
+
+    assert play(departure) == how
+
+
+def test_watching_reads_nothing(pair, play):
+    async def departure(wire):
+        pair[0].sendall(b"unread")
+        soon(pair[0].close)
+        return await wire.departure(PATIENCE_SECONDS), await wire.receive(100)
+
+    assert play(departure) == ("FIN", b"unread")
+
+
+def test_client_that_has_left_already_is_seen_too(pair, play):
+    async def departure(wire):
+        pair[0].close()
+        await wire.readable()
+        return await wire.departure(PATIENCE_SECONDS)
+
+    assert play(departure) == "FIN"
+
+
+def test_fin_that_was_read_is_no_news_but_the_rst_after_it_is(pair, play):
+    async def departure(wire):
+        pair[0].shutdown(socket.SHUT_WR)
+        end = await wire.receive(1)
+        soon(_net.send_rst, pair[0])
+        return end, await wire.departure(PATIENCE_SECONDS)
+
+    assert play(departure) == (b"", "RST")
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+def test_client_that_stays_is_no_news(pair, play, half_closed):
+    async def departure(wire):
+        if half_closed:
+            pair[0].shutdown(socket.SHUT_WR)
+            await wire.receive(1)
+        return await wire.departure(0.01)
+
+    assert play(departure) is None
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_watching_ends_when_a_gate_opens(play, when):
+    gate = Gate()
+
+    async def departure(wire):
+        if when == "before":
+            gate.open()
+        soon(gate.open)
+        return await wire.departure(None, gate)
+
+    assert play(departure) is None
+
+
+def test_gate_that_opens_when_all_is_over_is_no_error(play):
+    gate = Gate()
+    play(lambda wire: wire.departure(0.0, gate))
+    gate.open()
+
+    assert gate.is_open
+
+
+def test_call_in_a_loop_that_is_gone_is_none():
+    loop = asyncio.new_event_loop()
+    loop.close()
+    called = []
+    call_in(loop, lambda: called.append(1))
+
+    assert called == []
+
+
+def test_wait_that_has_ended_can_be_ended_again(play):
+    async def twice(_):
+        future = asyncio.get_running_loop().create_future()
+        wake(future)
+        wake(future)
+        return future.done(), future.result()
+
+    assert play(twice) == (True, None)
+
+
+def test_departure_is_told_once_though_the_kernel_goes_on_telling(pair, play):
+    async def departure(wire):
+        future = wire._departures.watch(wire.sock, half_closed=False)
+        pair[0].close()
+        first = await future
+        await wire._departures.pause(0.001)
+        wire._departures.forget(wire.sock)
+        return first, future.result()
+
+    assert play(departure) == ("FIN", "FIN")

@@ -1,0 +1,217 @@
+"""Typical code of users, checked by `mypy --strict` and never run: the types of the public surface are a promise."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import urllib.request
+
+import pytest
+
+import faultline
+from faultline import (
+    Attempt,
+    Fault,
+    FaultlineError,
+    Gate,
+    Ledger,
+    NotStruckError,
+    ParameterError,
+    PortError,
+    Request,
+    Server,
+    ServerError,
+    Strike,
+    TlsFacts,
+    Turn,
+    UnknownModeError,
+    UnsupportedError,
+    WaitError,
+    bad_cert,
+    blackhole,
+    close,
+    corrupt,
+    cycle,
+    drip,
+    echo,
+    half_close,
+    hold,
+    latency,
+    loss,
+    ok,
+    partition,
+    raises,
+    receive,
+    receive_request,
+    receive_until,
+    refuse,
+    repeat,
+    reset,
+    respond,
+    root_cause,
+    script,
+    send,
+    sequence,
+    serve,
+    sometimes,
+    stall,
+    starttls,
+    throttle,
+    unreachable,
+    when,
+)
+from faultline.pytest_plugin import Faultline
+
+
+def uses(*_: object) -> None:
+    """Whatever a test does with its values."""
+
+
+def every_mode(gate: Gate) -> list[Fault]:
+    return [
+        ok(),
+        ok(b"hello", status=201, headers={"X-Name": "value"}),
+        ok(body=None, headers=(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))),
+        ok(headers=[("Retry-After", "1")]),
+        echo(),
+        refuse(),
+        refuse(for_seconds=0.5),
+        blackhole(for_seconds=1),
+        unreachable(),
+        reset(),
+        reset(at="request", after_bytes=10),
+        reset(at="idle", after_seconds=0.1),
+        reset(on=b"QUIT", fin_first=True),
+        close(at="handshake", close_notify=False),
+        close(at="response", on=re.compile(rb"\r\n\r\n")),
+        half_close(at="accept"),
+        stall(for_seconds=2),
+        stall(at="request", until=gate),
+        partition(after_bytes=10, for_seconds=0.5),
+        bad_cert(),
+        bad_cert("self_signed"),
+        latency(0.05, jitter_seconds=0.01, direction="both"),
+        throttle(1000, direction="request"),
+        drip(1, every_seconds=0.2),
+        corrupt(at_byte=70),
+        corrupt(probability=0.1),
+        loss(0.1),
+        latency(0.05) & bad_cert("expired"),
+    ]
+
+
+def every_script(gate: Gate) -> Fault:
+    smtp = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), starttls(), hold(0.1), hold(until=gate), reset())
+    http = script(repeat(receive_request(), respond(), respond(ok(b"x"))), close())
+    return smtp if receive(5) == receive(5) else http
+
+
+def is_payment(request: Request) -> bool:
+    return request.method == "POST" and request.target == "/pay" and request.header("accept") is not None
+
+
+def every_plan() -> None:
+    with serve(sequence(refuse(), reset(at="idle"), ok())) as server:
+        server.become(cycle(ok(), sometimes(0.3, reset(), otherwise=ok(b"x"), seed=1), per="connection"))
+        with server.becoming(when(is_payment, reset(), otherwise=echo())):
+            server.become(when(lambda request: request.target == "/", close()))
+
+
+def every_attribute_of_a_server() -> None:
+    server: Server = serve(reset(), tls=True, answer=ok(b"x"), host="::1", port=8080, strict=False)
+    host: str = server.host
+    port: int = server.port
+    address: tuple[str, int] = server.address
+    texts: list[str] = [host, server.url, server.hostport, server.ca_file, server.drawing(), repr(server)]
+    context: ssl.SSLContext = server.client_context()
+    intervals: tuple[float, ...] = server.intervals
+    ledger: Ledger = server.ledger
+    attempts: tuple[Attempt, ...] = server.wait_for_attempts(1, 5.0, at="response") + server.attempts
+    with socket.create_connection((address[0], port), timeout=1) as client:
+        context.wrap_socket(client, server_hostname=host).close()
+    server.become(ok())
+    server.close()
+    uses(texts, intervals, ledger.to_json(), attempts)
+
+
+def every_attribute_of_an_attempt(attempt: Attempt) -> None:
+    numbers: tuple[int, int | None, int, int] = (
+        attempt.number,
+        attempt.connection,
+        attempt.received_bytes,
+        attempt.sent_bytes,
+    )
+    times: tuple[float, float | None, float | None] = (
+        attempt.started_seconds,
+        attempt.ended_seconds,
+        attempt.waited_seconds,
+    )
+    fault: Fault = attempt.fault
+    words: tuple[str, str | None, str | None, str] = (attempt.point, attempt.ended_by, attempt.ended_how, attempt.note)
+    request: Request | None = attempt.request
+    struck: Strike | None = attempt.struck
+    tls: TlsFacts | None = attempt.tls
+    turns: tuple[Turn, ...] = attempt.turns
+    if request is not None:
+        asked: tuple[str, str, bytes, int] = (request.method, request.target, request.body, request.body_bytes)
+        uses(asked, request.headers[0][0], request.header("host", "none"))
+    if struck is not None:
+        uses(struck.point, struck.after_bytes + 1, struck.at_seconds + 0.5)
+    if tls is not None:
+        uses(tls.version, tls.sni, tls.alpn, tls.alert)
+    uses(numbers, times, fault == reset(), words, [turn.by for turn in turns], attempt.to_dict()["number"])
+
+
+def what_is_raised_keeps_its_type() -> None:
+    with raises(ConnectionResetError) as reset_:
+        urllib.request.urlopen("http://127.0.0.1:1")
+    number: int | None = reset_.cause.errno
+    with raises((ssl.SSLCertVerificationError,)) as unverified:
+        urllib.request.urlopen("https://127.0.0.1:1")
+    code: int = unverified.cause.verify_code
+    whole: BaseException = unverified.value
+    cause: BaseException = root_cause(whole)
+    uses(number, code, cause)
+
+
+def every_error() -> tuple[type[FaultlineError], ...]:
+    return (
+        faultline.ConflictError,
+        NotStruckError,
+        ParameterError,
+        PortError,
+        ServerError,
+        UnknownModeError,
+        UnsupportedError,
+        WaitError,
+    )
+
+
+def test_with_the_fixture(faultline: Faultline) -> None:
+    server: Server = faultline.serve(reset(after_bytes=10), tls=False, strict=False)
+    assert server.attempts[0].fault == reset(after_bytes=10)
+
+
+def test_with_a_ready_made_fixture(reset_server: Server) -> None:
+    with raises(ConnectionResetError):
+        urllib.request.urlopen(reset_server.url)
+
+
+@pytest.mark.faults(refuse(), stall())
+def test_with_each_fault(fault_server: Server) -> None:
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(fault_server.url, timeout=0.1)
+
+
+async def test_in_async_code(faultline: Faultline, gate: Gate) -> None:
+    server = faultline.serve(stall(until=gate))
+    reader, writer = await asyncio.open_connection(*server.address)
+    gate.open()
+    attempts = await asyncio.to_thread(server.wait_for_attempts, 1)
+    uses(await reader.read(), writer, gate.is_open, attempts[0].number, faultline)
+
+
+def version() -> str:
+    return faultline.__version__
