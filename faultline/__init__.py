@@ -9,36 +9,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from faultline._causes import raises, root_cause
-    from faultline._errors import (
-        ConflictError,
-        FaultlineError,
-        NotStruckError,
-        ParameterError,
-        PortError,
-        ServerError,
-        UnknownModeError,
-        UnsupportedError,
-        WaitError,
-    )
-    from faultline._fault import Fault
-    from faultline._gate import Gate
-    from faultline._ledger import Attempt, Ledger, Request, Strike, TlsFacts, Turn
-    from faultline._plan import cycle, sequence, sometimes, when
-    from faultline._script import (
-        hold,
-        receive,
-        receive_request,
-        receive_until,
-        repeat,
-        respond,
-        script,
-        send,
-        starttls,
-    )
-    from faultline._serve import serve
-    from faultline._server import Server
-    from faultline._version import __version__
+    from faultline._causes import raises as raises
+    from faultline._causes import root_cause as root_cause
+    from faultline._errors import ConflictError as ConflictError
+    from faultline._errors import FaultlineError as FaultlineError
+    from faultline._errors import NotStruckError as NotStruckError
+    from faultline._errors import ParameterError as ParameterError
+    from faultline._errors import PortError as PortError
+    from faultline._errors import ServerError as ServerError
+    from faultline._errors import UnknownModeError as UnknownModeError
+    from faultline._errors import UnsupportedError as UnsupportedError
+    from faultline._errors import WaitError as WaitError
+    from faultline._fault import Fault as Fault
+    from faultline._gate import Gate as Gate
+    from faultline._ledger import Attempt as Attempt
+    from faultline._ledger import Ledger as Ledger
+    from faultline._ledger import Request as Request
+    from faultline._ledger import Strike as Strike
+    from faultline._ledger import TlsFacts as TlsFacts
+    from faultline._ledger import Turn as Turn
+    from faultline._plan import cycle as cycle
+    from faultline._plan import sequence as sequence
+    from faultline._plan import sometimes as sometimes
+    from faultline._plan import when as when
+    from faultline._script import hold as hold
+    from faultline._script import receive as receive
+    from faultline._script import receive_request as receive_request
+    from faultline._script import receive_until as receive_until
+    from faultline._script import repeat as repeat
+    from faultline._script import respond as respond
+    from faultline._script import script as script
+    from faultline._script import send as send
+    from faultline._script import starttls as starttls
+    from faultline._serve import serve as serve
+    from faultline._server import Server as Server
+    from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
 
 _HOMES = {

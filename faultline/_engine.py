@@ -246,7 +246,7 @@ class Conversation:
 
     async def _receive_request(self) -> None:
         await self._reach("request")
-        reader = self._reader = RequestReader(self._room_bytes())
+        reader = self._reader = RequestReader()
         while not reader.complete:
             data = await self._receive()
             if not data:
@@ -264,7 +264,7 @@ class Conversation:
             answer = answer.sized(trip.brk.trigger.after_bytes)
         reader, request = self._reader, self._entry.request or Request()
         self._keeps = reader.keep_alive if reader.is_http else answer.echoes
-        if self._stage.dealer.ends_connection(self._fault):
+        if answer.closes or self._stage.dealer.ends_connection(self._fault):
             self._keeps = False  # so that the client has to open anew, and meets it
         await self._reach("response")
         data = render(answer, request, keep_alive=self._keeps)
@@ -308,17 +308,13 @@ class Conversation:
         self._put_back(got[at:])
         before = self._entry.request or Request()
         body = before.body + got[:at]
-        kept = body[: len(before.body) + self._room_bytes()]
+        kept = body[:KEPT_BODY_BYTES]
         self._stage.ledger.keep(self._entry, Request(body=kept, body_bytes=before.body_bytes + at))
 
     def _put_back(self, data: bytes) -> None:
         """Leave for the next step what was read too far."""
         self._buffer = data + self._buffer
         self._counted_bytes += len(data)
-
-    def _room_bytes(self) -> int:
-        """How much of a body the ledger keeps."""
-        return max(0, min(KEPT_BODY_BYTES, self._stage.ledger.room_bytes))
 
     async def _hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
         if left := await self._wire.departure(for_seconds, until):

@@ -64,6 +64,11 @@ class Answer:
         headers = [f"headers={self.headers}"] if self.headers else []
         return f"ok({', '.join(body + status + headers)})"
 
+    @property
+    def closes(self) -> bool:
+        """Whether it says itself that the connection ends with it."""
+        return any(name.lower() == "connection" and "close" in value.lower() for name, value in self.headers)
+
     def sized(self, at_least_bytes: int) -> Answer:
         """The same, with a body made long enough where none was asked for."""
         if self.body is not None or self.echoes or not at_least_bytes:

@@ -15,6 +15,7 @@ from faultline._fault import Answer
 from faultline._ledger import KEPT_BODY_BYTES, Request
 
 HEAD_LIMIT_BYTES = 65_536
+RESET_CONTENT = 205  # has no content, and says so: RFC 9110, 15.3.6
 OK_BODY = b"ok\n"
 FIRST_LOOK_BYTES = 1024  # what doesn't look like HTTP so far down is not looked at again
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -54,8 +55,7 @@ class RequestReader:
     other protocols meet their fault too.
     """
 
-    def __init__(self, keep_bytes: int = KEPT_BODY_BYTES) -> None:
-        self._keep_bytes = keep_bytes
+    def __init__(self) -> None:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         self._raw = b""  # what came before the head was complete
         self._head: h11.Request | None = None
@@ -95,7 +95,7 @@ class RequestReader:
             case h11.Request():
                 self._head, self._raw = event, b""
             case h11.Data():
-                kept = max(0, self._keep_bytes - self._body_bytes)
+                kept = max(0, KEPT_BODY_BYTES - self._body_bytes)
                 self._body.append(bytes(event.data[:kept]))
                 self._body_bytes += len(event.data)
             case _:  # h11.EndOfMessage: nothing else can follow a head
@@ -111,7 +111,7 @@ class RequestReader:
         """What was read; without a method where it was no HTTP."""
         body = b"".join(self._body)
         if self._head is None:
-            return Request(body=self._raw[: self._keep_bytes], body_bytes=len(self._raw))
+            return Request(body=self._raw[:KEPT_BODY_BYTES], body_bytes=len(self._raw))
         return Request(
             self._head.method.decode("ascii"),
             self._head.target.decode("ascii"),
@@ -131,7 +131,11 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
         body = OK_BODY if answer.body is None else answer.body
     given = {name.lower() for name, _ in answer.headers}
     fields = list(answer.headers)
-    if answer.status not in (204, 304) and not given & {"content-length", "transfer-encoding"}:
+    if answer.status == RESET_CONTENT:
+        body = b""
+    tunnels = request.method == "CONNECT" and answer.status < 300  # noqa: PLR2004 - RFC 9110, 9.3.6
+    bodiless = tunnels or answer.status in (204, 304)
+    if not bodiless and not given & {"content-length", "transfer-encoding"}:
         fields.append(("Content-Length", str(len(body))))
     if body and "content-type" not in given:
         kind = request.header("content-type") if answer.echoes else None
@@ -141,8 +145,7 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}"]
     lines += [f"{name}: {value}" for name, value in fields]
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-    bodiless = request.method == "HEAD" or answer.status in (204, 304)
-    return head if bodiless else head + body
+    return head if bodiless or request.method == "HEAD" else head + body
 
 
 def reason(status: int) -> str:

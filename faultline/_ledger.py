@@ -203,8 +203,10 @@ class Ledger:
 
     def keep(self, entry: Entry, request: Request) -> None:
         """Write down what the client asked, with as much of its body as there is room for."""
-        self.room_bytes -= len(request.body) - len(entry.request.body if entry.request else b"")
-        entry.request = request
+        with self._changed:
+            room = self.room_bytes + len(entry.request.body if entry.request else b"")
+            entry.request = replace(request, body=request.body[:room])
+            self.room_bytes = room - len(entry.request.body)
 
     def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:
         """A new attempt."""
@@ -264,7 +266,7 @@ class Ledger:
             return sum(map(has_arrived, self._entries))
 
         with self._changed:
-            if not self._changed.wait_for(lambda: arrived() >= count, timeout_seconds):
+            if not self._changed.wait_for(lambda: arrived() >= count, min(timeout_seconds, threading.TIMEOUT_MAX)):
                 raise WaitError(
                     f"{arrived()} of {count} attempts reached {point!r} within {timeout_seconds:g} s; "
                     f"there were {len(self._entries)} in all."

@@ -371,9 +371,9 @@ def test_first_piece_has_its_size(faultline, dial):
 
 def test_break_falls_on_dripping_bytes(faultline, dial):
     server = faultline.serve(drip(7, every_seconds=0.01) & reset(after_bytes=20))
-    client = dial(server, GET)
 
     with takes_at_least(0.02):
+        client = dial(server, GET)
         assert read(client, 20) == b"HTTP/1.1 200 OK\r\nCon"
     with pytest.raises(ConnectionResetError):
         client.recv(1)

@@ -265,15 +265,6 @@ def test_body_is_kept_up_to_16_mib_and_counted_to_its_end():
     assert (len(reader.request.body), reader.request.body_bytes) == (KEPT_BODY_BYTES, size)
 
 
-@pytest.mark.parametrize("data", [b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello", b"\0ello"])
-@pytest.mark.parametrize("keep_bytes", [0, 3, 5])
-def test_body_is_kept_as_far_as_there_is_room(data, keep_bytes):
-    reader = RequestReader(keep_bytes)
-    reader.feed(data)
-
-    assert (reader.request.body, reader.request.body_bytes) == (data[-5:][:keep_bytes], 5)
-
-
 def test_names_and_values_of_fields_are_kept_as_they_were_written():
     reader, _, _ = read(b"GET / HTTP/1.1\r\nHOST: t\r\nX-Name:  caf\xe9 \r\nx-name: 2\r\n\r\n")
 
@@ -369,3 +360,17 @@ def test_any_http_client_can_read_the_response(request_, keep_alive):
 @pytest.mark.parametrize(("status", "phrase"), [(200, "OK"), (404, "Not Found"), (299, ""), (999, "")])
 def test_status_has_its_reason_phrase_or_none(status, phrase):
     assert reason(status) == phrase
+
+
+@pytest.mark.parametrize(("method", "status"), [("CONNECT", 200), ("GET", 204), ("GET", 304)])
+def test_response_that_has_no_content_has_no_length(method, status):
+    data = render(Answer(status, (), b"body"), Request(method=method), keep_alive=True)
+
+    assert b"Content-Length" not in data
+    assert data.endswith(b"\r\n\r\n")
+
+
+def test_reset_content_has_a_length_of_none():
+    data = render(Answer(205, (), b"body"), Request(method="GET"), keep_alive=True)
+
+    assert data.endswith(b"Content-Length: 0\r\n\r\n")

@@ -126,6 +126,16 @@ def test_room_for_bodies_gets_smaller_by_what_is_kept():
     assert [len(attempt.request.body) for attempt in ledger.attempts] == [40, 5]
 
 
+@pytest.mark.parametrize("room_bytes", [0, 3, 5])
+def test_body_is_kept_as_far_as_there_is_room(room_bytes):
+    ledger = Ledger(room_bytes=room_bytes)
+    entry = ledger.begin(1, ok(), "accept")
+    ledger.keep(entry, Request(body=b"hello", body_bytes=5))
+
+    assert ledger.attempts[0].request == Request(body=b"hello"[:room_bytes], body_bytes=5)
+    assert ledger.room_bytes == 0
+
+
 # --- turns -----------------------------------------------------------------------------------------------
 
 

@@ -286,6 +286,17 @@ def test_attempt_that_began_just_before_close_has_ended(dial):
         assert client.recv(1) == b""
 
 
+def test_clients_that_wait_in_the_queue_at_close_are_in_the_ledger(dial):
+    held = threading.Event()
+    with serve(stall(at="accept")) as server:
+        background().loop.call_soon_threadsafe(held.wait)
+        for _ in range(300):
+            dial(server)
+        held.set()
+
+    assert [a.struck.point for a in server.attempts] == ["accept"] * 300
+
+
 def test_two_requests_on_one_connection_are_two_attempts():
     with serve(ok()) as server:
         client = http.client.HTTPConnection(*server.address, timeout=10)
@@ -500,6 +511,15 @@ def test_door_that_refuses_for_a_while_opens_by_itself():
 
         assert (status, refused > 0) == (200, True)
         assert server.attempts[-1].started_seconds >= 0.2
+
+
+def test_door_that_refuses_for_a_while_can_be_opened_before():
+    with serve(refuse(for_seconds=60)) as server:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, 10)
+        server.become(ok())
+
+        assert fetch(server) == (200, b"ok\n")
 
 
 def test_plan_that_is_given_again_changes_nothing():
@@ -1032,3 +1052,36 @@ def test_two_faults_of_one_kind_are_an_error_that_names_both(one, other, kind):
 def test_part_that_could_never_be_reached_is_an_error(early, late):
     with pytest.raises(ConflictError, match="the conversation ends at"):
         early & late
+
+
+def test_answer_that_says_close_is_the_last_on_its_connection():
+    with (
+        serve(ok(b"bye", headers={"Connection": "close"})) as server,
+        contextlib.closing(socket.create_connection(server.address, 10)) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        with client.makefile("rb") as stream:
+            assert stream.read().endswith(b"bye")
+
+
+def test_client_that_never_reads_is_blocked_soon_by_a_server_that_never_reads(dial):
+    with serve(stall(at="request")) as server:
+        client = dial(server)
+        client.settimeout(0.2)
+
+        with pytest.raises(TimeoutError):
+            client.sendall(bytes(4_000_000))
+
+
+def test_wait_for_the_end_of_an_attempt(dial):
+    with serve(close()) as server:
+        dial(server, b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+
+        assert server.wait_for_attempts(1, at="end")[0].ended_how == "FIN"
+
+
+def test_wait_may_be_longer_than_any_clock(dial):
+    with serve(close(at="accept")) as server:
+        dial(server)
+
+        assert len(server.wait_for_attempts(1, 1e12)) == 1
