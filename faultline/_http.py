@@ -137,7 +137,7 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     bodiless = tunnels or answer.status in (204, 304)
     if not bodiless and not given & {"content-length", "transfer-encoding"}:
         fields.append(("Content-Length", str(len(body))))
-    if body and "content-type" not in given:
+    if body and not bodiless and "content-type" not in given:
         kind = request.header("content-type") if answer.echoes else None
         fields.append(("Content-Type", kind or "text/plain"))
     if not keep_alive and "connection" not in given:
