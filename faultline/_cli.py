@@ -227,9 +227,9 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
         )
         while (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
-    ended.put(None)
-    while (attempt := ended.get()) is not None:  # what ended because we stopped
-        say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
+    while not ended.empty():  # what ended because we stopped; a second signal is there too
+        if (attempt := ended.get()) is not None:
+            say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
     attempts = server.attempts
     struck = sum(a.struck is not None for a in attempts)
     say(

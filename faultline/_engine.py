@@ -155,9 +155,9 @@ class Conversation:
                     raise Over
                 case do.Partition():
                     await self._partition(step.for_seconds)
-                case do.Refuse() | do.Vanish() | do.NoRoute():
+                case do.Refuse() | do.Vanish() | do.NoRoute():  # pragma: no cover - `script` refuses them
                     raise AssertionError(step)  # played by the door, before there is a connection
-                case _:
+                case _:  # pragma: no cover - the type checker proves that there is no other
                     unknown(step)
 
     # --- points and breaks -------------------------------------------------------------------------------------------
@@ -340,6 +340,6 @@ class Conversation:
         raise Over
 
 
-def unknown(step: NoReturn) -> NoReturn:
+def unknown(step: NoReturn) -> NoReturn:  # pragma: no cover - the same
     """The type checker proves that no step comes here."""
     raise AssertionError(step)

@@ -30,11 +30,10 @@ class Stream:
     def serve(self, entry: Entry, fault: Fault) -> None:
         """From here on the bytes belong to this attempt."""
         self._entry = entry
-        self._response: Flow | None = None
-        self._request: Flow | None = None
+        self._flows: tuple[Flow, Flow] | None = None
         if fault.conditions:
-            self._response = Flow(fault.conditions, "response", self._chance)
-            self._request = Flow(fault.conditions, "request", self._chance)
+            request = Flow(fault.conditions, "request", self._chance)
+            self._flows = request, Flow(fault.conditions, "response", self._chance)
 
     async def write(self, data: bytes) -> None:
         """Send application bytes.
@@ -42,11 +41,11 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
-        flow = self._response
-        if flow is not None:
+        flow: Flow | None = None
+        if self._flows is not None:
+            request, flow = self._flows
+            request.turn()
             data = flow.altered(data)
-            if self._request is not None:
-                self._request.turn()
         view = memoryview(data)
         while view:
             piece = view if flow is None else view[: flow.piece_bytes(len(view))]
@@ -67,7 +66,7 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
-        if self._response is None or self._response.pace is None:
+        if self._flows is None or self._flows[1].pace is None:
             await self.write(data[:-1])
             data = data[-1:]
         await self.write(data)
@@ -96,21 +95,20 @@ class Stream:
             Departed: the client has reset the connection.
             Rejected: it has ended TLS by an alert.
         """
-        flow = self._request
         limit_bytes = min(limit_bytes, _net.READ_BYTES)
-        if flow is not None:
-            limit_bytes = flow.piece_bytes(limit_bytes)
+        if self._flows is not None:
+            limit_bytes = self._flows[0].piece_bytes(limit_bytes)
         if self._held:
             data, self._held = self._held[:limit_bytes], self._held[limit_bytes:]
         elif self._tls is None:
             data = await self.wire.receive(limit_bytes)
         else:
             data = await self._tls.receive(limit_bytes, self.write_raw)
-        if flow is not None:
+        if self._flows is not None:
+            flow, response = self._flows
             await flow.arrive(len(data))
             data = flow.altered(data)
-            if self._response is not None:
-                self._response.turn()
+            response.turn()
         self._entry.says("client", data)
         return data
 

@@ -100,10 +100,6 @@ class Tls:
         assert isinstance(read, bytes)
         return read
 
-    def pending_bytes(self) -> int:
-        """Application bytes that are decrypted and not yet read."""
-        return self._session.pending()
-
     def encrypt(self, data: memoryview) -> bytes:
         """The records that carry these bytes."""
         self._session.write(data)

@@ -148,12 +148,17 @@ def chosen(marker: pytest.Mark) -> list[Plan]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests with our fixtures a timeout, unless they or the run have one."""
     limit = config.stash[LIMIT]
-    if not limit or not config.pluginmanager.hasplugin("timeout") or has_timeout(config):
+    if not limit or not has_pytest_timeout(config) or has_timeout(config):
         return
     for item in items:
         names = getattr(item, "fixturenames", ())
         if not FIXTURES.isdisjoint(names) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(limit))
+
+
+def has_pytest_timeout(config: pytest.Config) -> bool:
+    """Whether pytest-timeout is there, by its entry point's name or by its module's, as `-p` gives it."""
+    return any(config.pluginmanager.hasplugin(name) for name in ("timeout", "pytest_timeout"))
 
 
 def has_timeout(config: pytest.Config) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -291,6 +292,29 @@ def test_signal_right_after_the_first_line_stops_as_later(monkeypatch, number):
     assert code == 0
     assert re.search(r"\nstopped after \d+\.\d s: 0 attempts, 0 struck\n$", sys.stdout.told)
     assert signal.getsignal(number) is before
+
+
+def test_second_signal_takes_no_line_away(monkeypatch):
+    with contextlib.ExitStack() as clients:
+
+        class Interrupting(io.StringIO):
+            """Standard output whose reader has a client stalled, and then stops the server twice."""
+
+            def flush(self):
+                if self.getvalue().count("\n") == 1:
+                    port = int(LISTENING.match(self.getvalue())["port"])
+                    client = clients.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+                    client.sendall(GET)
+                    assert client.recv(1) == b"H"
+                    signal.raise_signal(signal.SIGTERM)
+                    signal.raise_signal(signal.SIGTERM)
+
+        told = Interrupting()
+        monkeypatch.setattr(sys, "stdout", told)
+        assert main(["serve", "--mode", "stall", "--after-bytes", "1"]) == 0
+
+    lines = told.getvalue().splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["stall(after_bytes=1)", "#1", "stopped"]
 
 
 def test_json_is_one_object_per_line(start):

@@ -296,6 +296,7 @@ def test_fault_is_written_as_a_reader_would_write_it(fault, text):
         "receive_request()",
         "respond()",
         "respond(ok(b'x'))",
+        "respond(echo())",
         "repeat(receive_request(), respond())",
         "hold()",
         "hold(0.5)",

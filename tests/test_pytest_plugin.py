@@ -564,6 +564,13 @@ def test_plugin_works_without_pytest_timeout(run):
     run(LIMITS.format(default="None"), "-p", "no:timeout", "-W", "ignore").assert_outcomes(passed=4)
 
 
+def test_timeout_holds_whatever_name_pytest_timeout_is_loaded_by(pytester, write):
+    write(LIMITS.format(default="(30.0,)"))
+    names = ("-p", "pytest_timeout", "-p", "faultline.pytest_plugin")
+
+    pytester.runpytest_inprocess(*names, "-p", "no:cacheprovider").assert_outcomes(passed=4)
+
+
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])
 def test_bad_timeout_is_a_usage_error(run, pytester, value):
     pytester.makeini(f"[pytest]\nfaultline_timeout = {value}")

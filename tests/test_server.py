@@ -29,6 +29,7 @@ from faultline import (
     ServerError,
     UnsupportedError,
     WaitError,
+    _arrivals,
     _engine,
     _loop,
     bad_cert,
@@ -39,8 +40,12 @@ from faultline import (
     partition,
     refuse,
     reset,
+    script,
+    send,
+    sequence,
     serve,
     stall,
+    starttls,
 )
 from faultline._loop import background
 
@@ -1085,3 +1090,45 @@ def test_wait_may_be_longer_than_any_clock(dial):
         dial(server)
 
         assert len(server.wait_for_attempts(1, 1e12)) == 1
+
+
+def test_pipelined_request_meets_its_break_too(dial):
+    with serve(sequence(ok(), reset(at="request"))) as server:
+        client = dial(server, GET + GET)
+        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
+            stream.read()
+
+        assert [(a.struck and a.struck.point, a.connection) for a in server.attempts] == [(None, 1), ("request", 1)]
+
+
+def test_idle_connection_that_was_stalled_for_a_while_is_served_on(dial):
+    with serve(stall(at="idle", after_seconds=0.01, for_seconds=0.01)) as server:
+        client = dial(server, GET)
+        assert client.recv(1000).endswith(b"ok\n")
+        with server.ledger._changed:
+            assert server.ledger._changed.wait_for(lambda: server.ledger._entries[0].struck, 10)
+        client.sendall(GET)
+
+        assert client.recv(1000).endswith(b"ok\n")
+
+
+def test_server_that_begins_tls_by_itself_is_not_to_begin_with_it():
+    with pytest.raises(ParameterError, match="tls=True: expected tls=False"):
+        serve(script(starttls(), send(b"hi")), tls=True)
+
+
+def test_connect_to_something_else_is_no_attempt(tmp_path):
+    with serve(refuse(), strict=False) as server, socket.socket(socket.AF_UNIX) as client:
+        with pytest.raises(FileNotFoundError):
+            client.connect(str(tmp_path / "nobody"))
+
+        assert server.attempts == ()
+
+
+def test_watch_of_connects_is_forgotten_once():
+    watch = _arrivals.watch(1, "127.0.0.1", socket.AF_INET, lambda: None)
+
+    _arrivals.forget(watch)
+    _arrivals.forget(watch)
+
+    assert watch not in _arrivals._watches

@@ -69,7 +69,7 @@ def drip(
     return Fault(conditions=(Drip(direction, chunk_bytes, every_seconds),))
 
 
-@mode(case("the response", at_byte=70))
+@mode(case("the response", at_byte=65))
 def corrupt(
     *,
     at_byte: Annotated[int | None, "turn the lowest bit of this byte over, counted from 0"] = None,
@@ -80,8 +80,8 @@ def corrupt(
 
     Example:
         >>> from faultline import corrupt
-        >>> corrupt(at_byte=70)
-        corrupt(at_byte=70)
+        >>> corrupt(at_byte=65)
+        corrupt(at_byte=65)
     """
     checked_probability("probability", probability)
     if at_byte is not None:
