@@ -23,7 +23,7 @@ from faultline._errors import FaultlineError
 from faultline._fault import Fault
 from faultline._gate import Gate
 from faultline._ledger import Attempt
-from faultline._plan import sequence
+from faultline._plan import Plan, faults_of, sequence
 from faultline._report import describe
 from faultline._steps import POINTS
 from faultline._version import __version__
@@ -206,10 +206,7 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
     """Serve until a signal, and print every attempt as it ends."""
     from faultline._server import Server
 
-    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in options_of(chosen)}
-    arguments = {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
-    fault = called(chosen, arguments)
-    plan = sequence(fault, *(called(find(name), {}) for name in options.then)) if options.then else fault
+    plan = plan_of(chosen, options)
     port = int(number("port", options.port))
     ended: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
     began = time.monotonic()
@@ -222,7 +219,7 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
             trial = f"curl -v --cacert {server.ca_file} {server.url}/"
         say(
             options.json,
-            f"{plan!r} on {server.url} - try: {trial} - Ctrl-C stops",
+            f"{plan!r} on {server.url} - try: {trial} - Ctrl-C stops{unseen(plan)}",
             {"event": "listening", "plan": repr(plan), "url": server.url, "try": trial},
         )
         while (attempt := ended.get()) is not None:
@@ -238,6 +235,33 @@ def serve(chosen: Mode, options: argparse.Namespace) -> int:
         {"event": "stopped", "attempts": len(attempts), "struck": struck},
     )
     return 0
+
+
+def plan_of(chosen: Mode, options: argparse.Namespace) -> Plan:
+    """The plan that the words on the command line make.
+
+    Raises:
+        FaultlineError: they make none.
+    """
+    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in options_of(chosen)}
+    arguments = {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
+    faults = [called(chosen, arguments), *(called(find(name), {}) for name in options.then or ())]
+    if any(is_unseen(fault) for fault in faults[:-1]):
+        raise UsageError(
+            f"{faults!r}: expected --for-seconds for what strikes at 'connect' with something --then: "
+            "attempts of another process can't be counted there."
+        )
+    return sequence(*faults) if len(faults) > 1 else faults[0]
+
+
+def is_unseen(fault: Fault) -> bool:
+    """Whether the door never opens, so that no attempt of another process is ever seen."""
+    return fault.door is not None and getattr(fault.door, "for_seconds", None) is None
+
+
+def unseen(plan: Plan) -> str:
+    """What to expect of the ledger where the kernel answers for us."""
+    return " - the kernel answers, and no attempt is seen from here" if is_unseen(faults_of(plan)[0]) else ""
 
 
 def called(chosen: Mode, arguments: dict[str, Any]) -> Fault:

@@ -444,3 +444,19 @@ def test_stopping_is_no_error_when_nobody_reads(start):
 
     assert process.stderr.read() == ""
     assert process.wait() == 0
+
+
+def test_what_nobody_can_count_is_no_step_of_a_plan(capsys):
+    assert main(["serve", "--mode", "refuse", "--then", "ok"]) == 2
+
+    assert "expected --for-seconds" in capsys.readouterr().err
+
+
+def test_plan_that_begins_with_a_refusal_of_so_long_starts(start):
+    process = start("--mode", "refuse", "--for-seconds", "0.01", "--then", "ok")
+
+    assert process.stdout.readline().startswith("sequence(refuse(for_seconds=0.01), ok()) on http://127.0.0.1:")
+
+
+def test_first_line_says_where_no_attempt_can_be_seen(start):
+    assert "no attempt is seen from here" in start("--mode", "blackhole").stdout.readline()
