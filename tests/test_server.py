@@ -1102,14 +1102,14 @@ def test_pipelined_request_meets_its_break_too(dial):
 
 
 def test_idle_connection_that_was_stalled_for_a_while_is_served_on(dial):
-    with serve(stall(at="idle", after_seconds=0.01, for_seconds=0.01)) as server:
-        client = dial(server, GET)
-        assert client.recv(67, socket.MSG_WAITALL).endswith(b"ok\n")
+    stalled = stall(at="idle", after_seconds=0.01, for_seconds=0.01)
+    with serve(stalled) as server, dial(server, GET) as client, client.makefile("rb") as stream:
+        assert stream.read(67).endswith(b"ok\n")
         with server.ledger._changed:
             assert server.ledger._changed.wait_for(lambda: server.ledger._entries[0].struck, 10)
         client.sendall(GET)
 
-        assert client.recv(67, socket.MSG_WAITALL).endswith(b"ok\n")
+        assert stream.read(67).endswith(b"ok\n")
 
 
 def test_server_that_begins_tls_by_itself_is_not_to_begin_with_it():
