@@ -276,13 +276,19 @@ class Server:
 
     def _on_connect(self) -> None:
         """Before a connect of this process, in the client's thread: set the door right for it."""
-        if not self._background.is_current():  # which fills the queue of a black hole
+        if self._background.is_current():  # which fills the queue of a black hole
+            return
+        try:
             self._background.call(self._knock)
+        except Exception as error:  # noqa: BLE001 - it is ours, and must not become the client's
+            self._errors.append(error)
 
     def _knock(self) -> None:
+        if self._closed:
+            return
         self._set_door()
         fault = self._dealer.upcoming()
-        if self._closed or fault.door is None or (self._door.is_open and not isinstance(fault.door, NoRoute)):
+        if fault.door is None or (self._door.is_open and not isinstance(fault.door, NoRoute)):
             return  # it is dealt when the connection is accepted
         entry = self.ledger.begin(None, fault, "connect")
         self.ledger.strike(entry, "connect", 0)
