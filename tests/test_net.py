@@ -94,6 +94,19 @@ def test_shutting_a_port_that_is_not_open_changes_nothing(claimed):
     assert error_of_connecting(claimed.getsockname()) is ConnectionRefusedError
 
 
+def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(claimed, cleanup):
+    with suppress(OSError):
+        claimed.shutdown(socket.SHUT_RD)
+    claimed.setblocking(True)
+    _net.open_door(claimed)
+    client = cleanup.enter_context(socket.create_connection(claimed.getsockname(), 10))
+    accepted = cleanup.enter_context(claimed.accept()[0])
+    accepted.settimeout(PATIENCE_SECONDS)
+
+    assert accepted.recv(5) == b""  # though the client has not said that it is done
+    client.sendall(b"hello")
+
+
 def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
     _net.shut_door(opened)

@@ -46,6 +46,7 @@ from faultline import (
     serve,
     stall,
     starttls,
+    unreachable,
 )
 from faultline._loop import background
 
@@ -1150,3 +1151,17 @@ def test_connect_that_is_announced_while_the_server_stops_is_not_counted():
     server._on_connect()
 
     assert server.attempts == ()
+
+
+def test_request_that_was_left_lying_for_a_while_is_answered(dial):
+    slow = stall(at="request", for_seconds=0.01)
+    with serve(slow) as server, dial(server, GET) as client, client.makefile("rb") as stream:
+        assert stream.read(67).endswith(b"ok\n")
+
+
+@pytest.mark.parametrize(
+    ("plan", "host"), [(sequence(unreachable(), ok()), "127.0.0.1"), (unreachable(), "::1")], ids=["turns", "IPv6"]
+)
+def test_unreachable_takes_no_turns_and_has_no_ipv6(plan, host):
+    with pytest.raises(ParameterError, match=r"expected unreachable\(\) alone and on an IPv4 host"):
+        serve(plan, host=host)
