@@ -63,9 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[DREW] = False
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say the seed that was asked for."""
-    return seed_option(config) if config.getoption("faultline_seed") is not None else None
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    """Say in the header the seed of a run that can draw chance: one with servers in it."""
+    has_servers = any(not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
+    return f"faultline: {seed_option(config)}" if has_servers else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

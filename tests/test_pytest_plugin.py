@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -605,7 +606,7 @@ def test_hung_client_fails_and_does_not_hang_the_suite(run_apart, pytester):
     result.assert_outcomes(passed=1, failed=3)
     result.stdout.re_match_lines([r"E +Failed: Timeout \(>0\.5s\) from pytest-timeout\."])
     for point, limit in (("response", "1.0"), ("connect", "0.5")):
-        hung = rf"E +Failed: the client was still waiting at '{point}', .*: it has no timeout"
+        hung = rf"E +Failed: the client was still waiting at `{point}`, .*: it has no timeout"
         result.stdout.re_match_lines([rf"{hung} .*Timeout \(>{limit}s\) from pytest-timeout\."])
 
 
@@ -629,7 +630,7 @@ def test_seed_repeats_a_run_and_a_run_that_drew_chance_says_it(run):
     again = run(CHANCE, "-rP", said.rpartition(" ")[2])
 
     assert drawn(first) == drawn(again) != []
-    again.stdout.fnmatch_lines([said.rpartition(" ")[2]])
+    again.stdout.fnmatch_lines([f"faultline: {said.rpartition(' ')[2]}"])
 
 
 def test_run_that_drew_no_chance_says_no_seed(run):
@@ -638,7 +639,17 @@ def test_run_that_drew_no_chance_says_no_seed(run):
             assert fetch(faultline.serve(ok(b"hello"))) == b"hello"
     """)
 
-    assert "faultline-seed" not in result.stdout.str()
+    assert "drew chance" not in result.stdout.str()
+
+
+def test_run_with_servers_says_its_seed_before_the_first_test(run):
+    header, _, _ = run("def test_it(reset_server): 1 / 0").stdout.str().partition("= FAILURES =")
+
+    assert re.search(r"^faultline: --faultline-seed=\d+$", header, re.MULTILINE)
+
+
+def test_run_without_servers_says_no_seed(run):
+    assert "faultline-seed" not in run("def test_it(): pass").stdout.str()
 
 
 def test_failing_test_that_drew_chance_says_the_seed(run):

@@ -226,13 +226,13 @@ def test_nothing_is_remarked_where_nobody_waited(attempt):
 
 def test_client_that_waits_since_the_strike_is_named():
     assert hung([replace(OPEN, fault=stall(), struck=STRUCK)], 31.5) == (
-        "the client was still waiting at 'response', 30.0 s: it has no timeout (attempt 1, stall())"
+        "the client was still waiting at `response`, 30.0 s: it has no timeout (attempt 1, stall())"
     )
 
 
 def test_client_that_waits_without_a_strike_is_named_by_its_beginning():
     assert hung([replace(OPEN, fault=ok(), point="request")], 3.0) == (
-        "the client was still waiting at 'request', 2.0 s: it has no timeout (attempt 1, ok())"
+        "the client was still waiting at `request`, 2.0 s: it has no timeout (attempt 1, ok())"
     )
 
 
@@ -250,7 +250,7 @@ def test_client_that_waits_at_a_black_hole_is_named():
     )
 
     assert hung([lost], 31.0) == (
-        "the client was still waiting at 'connect', 30.0 s: it has no timeout (attempt 1, blackhole())"
+        "the client was still waiting at `connect`, 30.0 s: it has no timeout (attempt 1, blackhole())"
     )
 
 
@@ -276,7 +276,7 @@ def test_client_whose_socket_the_timeout_has_just_closed_did_hang():
 def test_client_that_waits_at_idle_for_what_a_strike_withholds_does_hang():
     waits = replace(OPEN, fault=stall(at="idle"), point="idle", struck=Strike("idle", 0, 1.5))
 
-    assert "still waiting at 'idle', 30.0 s" in hung([waits], 31.5)
+    assert "still waiting at `idle`, 30.0 s" in hung([waits], 31.5)
 
 
 def test_client_that_has_left_does_not_hang():
