@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import sys
 
 import aiohttp
 import anyio
@@ -68,10 +69,12 @@ async def test_s012_nobody_answers_the_handshake(faultline):
 
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.open_connection(*server.address, ssl=server.client_context()), 0.2)
+    await asyncio.to_thread(server.wait_for_attempts, 1, at="end")
 
     assert [(a.struck.point, a.ended_by) for a in server.attempts] == [("accept", "client")]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="http.client leaks the socket of a tunnel that timed out")
 def test_s012_nobody_answers_the_proxy_request(faultline, http_client):
     server = faultline.serve(stall(at="accept"))
     client = http_client(server, timeout=0.2)
