@@ -95,7 +95,7 @@ def test_s127_421_to_rcpt_makes_the_client_close_and_not_reset(faultline):
 
     assert raised.value.recipients == {"to@server.test": (421, b"bye")}
     [attempt] = server.attempts
-    assert attempt.request.body.endswith(b"rcpt TO:<to@server.test>\r\n")
+    assert attempt.request.body.lower().endswith(b"rcpt to:<to@server.test>\r\n")
     assert (attempt.received_bytes, attempt.ended_by) == (attempt.request.body_bytes, "client")
 
 
