@@ -16,6 +16,8 @@ from faultline._steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
 # gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
+# Before Python 3.10.11 and 3.11.3 contexts take an end without close_notify for an orderly one (gh-95494).
+HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
 HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
 # Who ends the connection and how, by the last step of a break that ends it.
@@ -91,7 +93,7 @@ def promised_end(case, *, tls):
     """What the case promises, in the words that Python's ssl has for it."""
     in_opening = case.point in OPENING
     if tls and in_opening and case.sees == "end of stream":
-        return "SSLEOFError"
+        return "SSLZeroReturnError" if HIDES_EOF else "SSLEOFError"
     if tls and not in_opening and case.sees == "ConnectionResetError" and HIDES_RST:
         return "end of stream"
     return case.sees
