@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import socket
+import ssl
 import sys
 
 import pytest
@@ -15,9 +16,9 @@ from faultline._fault import OPENING, Loss
 from faultline._steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
-# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
 # Before Python 3.10.11 and 3.11.3 contexts take an end without close_notify for an orderly one (gh-95494).
 HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
+# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
 HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
 # Who ends the connection and how, by the last step of a break that ends it.
