@@ -173,6 +173,7 @@ class Choice:
     condition: Callable[[Any], bool]
     fault: Fault
     otherwise: Fault
+    label: Said = field(compare=False)
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ from faultline._errors import ParameterError
 from faultline._fault import Answer, Fault, Loss
 from faultline._http import render
 from faultline._ledger import Request
-from faultline._steps import NoRoute, Partition, every
+from faultline._steps import Close, NoRoute, Partition, Step, every
 
 
 def checked_answer(answer: object) -> Answer:
@@ -39,16 +39,22 @@ def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, host:
             _net.check_filter()
         if tls and fault.starts_tls:
             raise ParameterError(f"tls=True: expected tls=False, because {fault!r} begins TLS by itself.")
+        if not tls and not fault.starts_tls and any(s == Close(close_notify=False) for s in steps_of(fault)):
+            raise rejected("close_notify", False, "a server with TLS to leave it out of; start it with tls=True")
         if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in host):
             raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
         check_size(fault, default)
 
 
+def steps_of(fault: Fault) -> tuple[Step, ...]:
+    """All steps that it can come to: of its script, and of its break."""
+    script = fault.script.steps if fault.script else ()
+    return tuple(every((*script, *fault.break_steps)))
+
+
 def needs_filter(fault: Fault) -> bool:
     """Whether packets have to be dropped on an open connection."""
-    script = fault.script.steps if fault.script else ()
-    steps = every((*script, *fault.break_steps))
-    return any(isinstance(s, Partition) for s in steps) or any(isinstance(c, Loss) for c in fault.conditions)
+    return any(isinstance(s, Partition) for s in steps_of(fault)) or any(isinstance(c, Loss) for c in fault.conditions)
 
 
 def check_size(fault: Fault, default: Answer) -> None:

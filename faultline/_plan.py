@@ -136,7 +136,7 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
         if early or value.is_opening or value.script is not None or value.conditions:
             raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
     label = Said("when", (("condition", condition), ("fault", fault), ("otherwise", otherwise)), 2)
-    return Fault(choice=Choice(condition, fault, otherwise), said=(label,))
+    return Fault(choice=Choice(condition, fault, otherwise, label), said=(label,))
 
 
 def checked_plan(plan: object) -> Plan:
@@ -266,6 +266,6 @@ def resolved(fault: Fault, request: Request) -> Fault:
     """What a choice by the request comes to; the rest of the fault stays."""
     while fault.choice is not None:
         chosen = fault.choice.fault if fault.choice.condition(request) else fault.choice.otherwise
-        rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s.mode != "when"))
+        rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))
         fault = rest & chosen if rest.said else chosen
     return fault

@@ -73,7 +73,7 @@ def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
     """When what passed between the two, in order."""
     drawn = [(attempt.started_seconds, arrow("connect", "client"))] if opens else []
     for turn in attempt.turns[:10]:
-        said = turn.begins.partition(b"\n")[0].rstrip(b"\r").decode("ascii", "backslashreplace")
+        said = repr(turn.begins.partition(b"\n")[0].rstrip(b"\r"))[2:-1]  # no control character reaches a terminal
         drawn.append((turn.at_seconds, arrow(f"{turn.count_bytes} bytes: {said}", turn.by)))
     if len(attempt.turns) > 10:  # noqa: PLR2004 - the beginning shows what was spoken
         drawn.append((attempt.turns[10].at_seconds, f"{f'... {len(attempt.turns) - 10} more turns ...':^{WIDTH}}"))

@@ -283,3 +283,10 @@ def test_client_that_has_left_does_not_hang():
     left = replace(OPEN, fault=stall(), struck=STRUCK, ended_seconds=2.0, ended_by="client", ended_how="FIN")
 
     assert hung([left], 30.0) is None
+
+
+def test_drawing_lets_no_control_character_through():
+    wild = Turn("client", 1.1, 9, b"\x1b[2J\x00\xff it\r\n")
+
+    assert draw([replace(OPEN, turns=(wild,))], "title").isascii()
+    assert "\\x1b[2J\\x00\\xff it" in draw([replace(OPEN, turns=(wild,))], "title")

@@ -1165,3 +1165,8 @@ def test_request_that_was_left_lying_for_a_while_is_answered(dial):
 def test_unreachable_takes_no_turns_and_has_no_ipv6(plan, host):
     with pytest.raises(ParameterError, match=r"expected unreachable\(\) alone and on an IPv4 host"):
         serve(plan, host=host)
+
+
+def test_close_without_what_only_tls_has_is_refused():
+    with pytest.raises(ParameterError, match="close_notify=False: expected a server with TLS"):
+        serve(close(close_notify=False))
