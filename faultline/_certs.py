@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from faultline._fault import Certificate
+from faultline._parts import Certificate
 from faultline._tls import remember_name
 
 P = ParamSpec("P")

@@ -15,10 +15,11 @@ from typing import NoReturn
 
 from faultline import _net
 from faultline import _steps as do
-from faultline._fault import Answer, Certificate, Fault, Loss
+from faultline._fault import Fault
 from faultline._gate import Gate
 from faultline._http import CONTINUE, RequestReader, render
 from faultline._ledger import KEPT_BODY_BYTES, How, Party, Request
+from faultline._parts import Answer, Certificate, Loss
 from faultline._plan import resolved
 from faultline._stage import Stage
 from faultline._steps import HTTP, Point

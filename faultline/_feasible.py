@@ -8,9 +8,10 @@ from __future__ import annotations
 from faultline import _net
 from faultline._check import rejected
 from faultline._errors import ParameterError
-from faultline._fault import Answer, Fault, Loss
+from faultline._fault import Fault
 from faultline._http import render
 from faultline._ledger import Request
+from faultline._parts import Answer, Loss
 from faultline._steps import Close, NoRoute, Partition, Step, every
 
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from faultline._fault import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle
+from faultline._parts import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle
 
 PIECES_PER_SECOND = 50  # of a throttled flow: short enough to look steady, long enough to be cheap
 

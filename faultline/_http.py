@@ -11,8 +11,8 @@ import re
 
 import h11
 
-from faultline._fault import Answer
 from faultline._ledger import KEPT_BODY_BYTES, Request
+from faultline._parts import Answer
 
 HEAD_LIMIT_BYTES = 65_536
 RESET_CONTENT = 205  # has no content, and says so: RFC 9110, 15.3.6

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from faultline._errors import WaitError
-from faultline._fault import Fault, Headers
+from faultline._fault import Fault
+from faultline._parts import Headers
 from faultline._steps import POINTS, Point
 
 Party = Literal["client", "server"]

@@ -15,8 +15,9 @@ from typing import Literal, TypeAlias
 from faultline import _chance
 from faultline._check import choice, rejected, whole
 from faultline._errors import ParameterError
-from faultline._fault import Answer, Choice, Fault, Said
+from faultline._fault import Choice, Fault, Said
 from faultline._ledger import Request
+from faultline._parts import Answer
 
 Per = Literal["attempt", "connection"]
 HEALTHY = Fault(answer=Answer(), said=(Said("ok"),))

@@ -10,8 +10,9 @@ from itertools import pairwise
 
 from faultline._check import rejected, seconds, whole
 from faultline._errors import ParameterError
-from faultline._fault import Answer, Fault, Said, Trigger, abbreviated
+from faultline._fault import Fault, Said, Trigger
 from faultline._gate import Gate
+from faultline._parts import Answer, abbreviated
 from faultline._steps import (
     Hold,
     NoRoute,

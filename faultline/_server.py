@@ -18,11 +18,12 @@ from faultline._check import choice, flag, seconds, whole
 from faultline._door import Door
 from faultline._engine import Conversation
 from faultline._errors import NotStruckError, ParameterError, ServerError
-from faultline._fault import Certificate, Fault
+from faultline._fault import Fault
 from faultline._feasible import check_faults, checked_answer
 from faultline._guard import unmet
 from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import SETTLE_TURNS, background
+from faultline._parts import Certificate
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
 from faultline._report import draw
 from faultline._stage import Stage

@@ -10,8 +10,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from faultline._fault import Answer, Certificate
 from faultline._ledger import Ledger
+from faultline._parts import Answer, Certificate
 from faultline._plan import Dealer
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faultline._fault import Answer
     from faultline._gate import Gate
+    from faultline._parts import Answer
 
 Point = Literal["connect", "accept", "handshake", "request", "response", "idle"]
 POINTS: tuple[Point, ...] = get_args(Point)

@@ -15,7 +15,8 @@ import faultline
 from faultline import _catalogue, modes
 from faultline._catalogue import Case, Parameter, Sees, case, cases, find, mode
 from faultline._errors import ParameterError, UnknownModeError
-from faultline._fault import Answer, Fault
+from faultline._fault import Fault
+from faultline._parts import Answer
 from faultline._steps import POINTS
 
 MODES = list(_catalogue.modes().values())

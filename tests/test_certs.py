@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from faultline import _certs
-from faultline._fault import Certificate
+from faultline._parts import Certificate
 from faultline.modes.certificates import DEFECTS
 
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h

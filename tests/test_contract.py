@@ -12,7 +12,8 @@ import pytest
 
 from faultline import UnsupportedError, serve
 from faultline._catalogue import cases
-from faultline._fault import OPENING, Loss
+from faultline._fault import OPENING
+from faultline._parts import Loss
 from faultline._steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"

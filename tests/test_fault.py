@@ -29,18 +29,8 @@ from faultline import (
 )
 from faultline._catalogue import cases
 from faultline._errors import ConflictError, ParameterError
-from faultline._fault import (
-    Answer,
-    Break,
-    Certificate,
-    Fault,
-    Latency,
-    Said,
-    Trigger,
-    abbreviated,
-    breaks,
-    filler,
-)
+from faultline._fault import Break, Fault, Said, Trigger, breaks
+from faultline._parts import Answer, Certificate, Latency, abbreviated, filler
 from faultline._steps import HTTP, POINTS, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
 
 ALL = [row.fault for row in cases()]

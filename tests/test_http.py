@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faultline._fault import Answer
 from faultline._http import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, reason, render
 from faultline._ledger import KEPT_BODY_BYTES, Request
+from faultline._parts import Answer
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

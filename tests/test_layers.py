@@ -15,7 +15,10 @@ HOUSE = Path(faultline.__file__).parent
 FLOORS = (
     (
         "values",
-        "_causes _chance _check _errors _fault _gate _guard _ledger _plan _report _script _steps _tripwire _version",
+        (
+            "_causes _chance _check _errors _fault _gate _guard _ledger _parts _plan _report _script _steps"
+            " _tripwire _version"
+        ),
     ),
     ("catalogue", "_catalogue modes modes.answers modes.breaks modes.certificates modes.conditions modes.door"),
     ("platform", "_arrivals _certs _http _net _tls _wire"),

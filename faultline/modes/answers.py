@@ -8,7 +8,8 @@ from typing import Annotated
 
 from faultline._catalogue import case, mode
 from faultline._check import rejected, whole
-from faultline._fault import Answer, Fault, Headers, HeadersLike
+from faultline._fault import Fault
+from faultline._parts import Answer, Headers, HeadersLike
 
 __all__ = ["echo", "ok"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from faultline._catalogue import case, mode
-from faultline._fault import DAY_SECONDS, Certificate, Fault
+from faultline._fault import Fault
+from faultline._parts import DAY_SECONDS, Certificate
 
 __all__ = ["bad_cert"]
 

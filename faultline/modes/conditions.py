@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from faultline._catalogue import case, mode
 from faultline._check import rejected, whole
 from faultline._errors import ParameterError
-from faultline._fault import Corrupt, Drip, Fault, Latency, Loss, Throttle
+from faultline._fault import Fault
+from faultline._parts import Corrupt, Drip, Latency, Loss, Throttle
 from faultline._plan import checked_probability
 
 __all__ = ["corrupt", "drip", "latency", "loss", "throttle"]
