@@ -31,6 +31,7 @@ Sees = Literal[
     "TimeoutError",
     "OSError 101",
     "SSLCertVerificationError",
+    "SSLError",
 ]
 
 Group = Point | Literal["condition", "answer"]
@@ -43,6 +44,7 @@ class Case:
     mode: str
     arguments: tuple[tuple[str, Any], ...]
     sees: Sees
+    detail: str = ""
 
     @property
     def fault(self) -> Fault:
@@ -55,9 +57,9 @@ class Case:
         fault = self.fault
         if fault.break_ is not None:
             return fault.break_.at
-        if fault.certificate is not None:
+        if fault.is_of_tls:
             return "handshake"
-        return "condition" if fault.conditions else "answer"
+        return "condition" if fault.conditions and fault.answer is None else "answer"
 
     def __str__(self) -> str:
         return repr(self.fault)
@@ -109,13 +111,13 @@ class Mode:
 _modes: dict[str, Mode] = {}
 
 
-def case(sees: Sees, **arguments: Any) -> tuple[Sees, Mapping[str, Any]]:
-    """One row for `@mode`: these arguments, and what a plain socket client then sees."""
-    return sees, arguments
+def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
+    """One row for `@mode`: these arguments, and what a plain socket client then sees, in a word and in detail."""
+    return sees, detail, arguments
 
 
 def mode(
-    *cases: tuple[Sees, Mapping[str, Any]],
+    *cases: tuple[Sees, str, Mapping[str, Any]],
 ) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
     """Put a function into the catalogue under its own name.
 
@@ -140,7 +142,7 @@ def mode(
                 parameter(parameter_name, value, hints[parameter_name])
             return replace(function(*args, **kwargs), said=(said(function, call),))
 
-        rows = tuple(Case(name, tuple(arguments.items()), sees) for sees, arguments in cases)
+        rows = tuple(Case(name, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
         _modes[name] = Mode(name, checked, rows)
         return checked
 

@@ -33,6 +33,7 @@ NOWHERE: dict[str, str] = {
     "condition": "conditions (how bytes travel)",
     "answer": "answers (what is said when nothing breaks)",
 }
+FEW = 8  # choices that an option can show
 EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
@@ -92,7 +93,10 @@ def list_modes() -> None:
             print(NOWHERE.get(point, point))
         for entry in group:
             print(f"  {option_name(entry.name):{width}}  {entry.summary}")
-            for words in wrapped([usage(p) for p in options_of(entry)]):
+            lines = wrapped([usage(p) for p in options_of(entry)])
+            for p in options_of(entry):
+                lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split())]
+            for words in lines:
                 print(f"  {'':{width}}  {words}")
 
 
@@ -140,12 +144,14 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
     group = parser.add_argument_group(f"options of {option_name(chosen.name)}", chosen.summary)
     for parameter in options_of(chosen):
         word, dest = f"--{option_name(parameter.name)}", f"mode_{parameter.name}"
-        if plain(parameter.annotation)[0] is bool:
+        kind, _ = plain(parameter.annotation)
+        text = ": ".join([parameter.text, *legend(parameter)])
+        if kind is bool:
             flag = argparse.BooleanOptionalAction
-            group.add_argument(word, dest=dest, help=parameter.text, action=flag, default=None)
+            group.add_argument(word, dest=dest, help=text, action=flag, default=None)
         else:
-            action = "append" if parameter.name == "headers" else "store"
-            group.add_argument(word, dest=dest, help=parameter.text, action=action, metavar=metavar(parameter))
+            action = "append" if parameter.name == "headers" or get_origin(kind) is tuple else "store"
+            group.add_argument(word, dest=dest, help=text, action=action, metavar=metavar(parameter))
     return chosen
 
 
@@ -156,20 +162,31 @@ def options_of(chosen: Mode) -> list[Parameter]:
 
 def option_name(name: str) -> str:
     """A Python name as it is written on a command line."""
-    return name.replace("_", "-")
+    return name.rstrip("_").replace("_", "-")
 
 
 def metavar(parameter: Parameter) -> str:
     """What stands for the value in a help text."""
     kind, _ = plain(parameter.annotation)
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(get_args(kind)) + "}"
+    if get_origin(kind) is Literal and not legend(parameter):
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
     for unit in ("bytes", "seconds"):
         if parameter.name.endswith(f"_{unit}"):
             return unit.upper()
     if parameter.name == "seconds":
         return "SECONDS"
-    return {"headers": "'NAME: VALUE'", "body": "TEXT", "on": "TEXT"}.get(parameter.name, "NUMBER")
+    if parameter.name == "headers":
+        return "'NAME: VALUE'"
+    if kind in (int, float):
+        return "NUMBER"
+    return parameter.name.upper() if get_origin(kind) is Literal else "TEXT"
+
+
+def legend(parameter: Parameter) -> list[str]:
+    """The choices in a line of their own, where they are too many for an option."""
+    kind, _ = plain(parameter.annotation)
+    words = get_args(kind) if get_origin(kind) is Literal else ()
+    return [", ".join(words)] if len(words) > FEW else []
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
@@ -186,7 +203,12 @@ def value_of(parameter: Parameter, given: Any) -> Any:
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
     if bytes in (kind, *get_args(kind)):
         return given.encode()
-    return number(parameter.name, given, kind) if kind in (int, float) else given
+    if get_origin(kind) is tuple:
+        return tuple(given)
+    if kind in (int, float):
+        return number(parameter.name, given, kind)
+    of_numbers = any(isinstance(word, int) or word is int for word in get_args(kind))
+    return int(given) if of_numbers and given.isdecimal() else given
 
 
 def number(name: str, given: str, kind: type[int | float] = int) -> int | float:

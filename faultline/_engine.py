@@ -1,8 +1,7 @@
 """The engine: plays one script on one connection, and breaks it where its fault says.
 
-Rules of this room: one `match` over steps, and no question which mode is running. A break is a tripwire on the
-bytes that pass its point; when it is reached, the break's own steps are played, and if the conversation is still
-alive after them, it goes on where it was. What a client can see is in the ledger before the client can see it.
+Rules of this room: one `match` over steps, and no question which mode is running. What a client can see is in the
+ledger before the client can see it.
 """
 
 from __future__ import annotations
@@ -16,39 +15,25 @@ from typing import NoReturn
 from faultline import _net
 from faultline import _steps as do
 from faultline._fault import Fault
-from faultline._gate import Gate
 from faultline._http import CONTINUE, RequestReader, render
-from faultline._ledger import KEPT_BODY_BYTES, How, Party, Request
-from faultline._parts import Answer, Certificate, Loss
+from faultline._ledger import KEPT_BODY_BYTES, Request
+from faultline._parts import Answer, Terms
+from faultline._passage import Passage
 from faultline._plan import resolved
-from faultline._stage import Stage
-from faultline._steps import HTTP, Point
-from faultline._stream import Stream
+from faultline._steps import HTTP
 from faultline._tls import Rejected
-from faultline._tripwire import Tripwire, end_of, enough
-from faultline._wire import Departed, Wire
+from faultline._tripwire import end_of, enough
+from faultline._wire import Departed
 
 
 class Over(Exception):  # noqa: N818 - it is news: a step has ended the conversation
     """The server has ended the conversation."""
 
 
-class Conversation:
+class Conversation(Passage):
     """One client's connection, from accept to its end."""
 
-    def __init__(self, wire: Wire, stage: Stage, number: int) -> None:
-        self._wire = wire
-        self._stage = stage
-        self._number = number
-        self._stream = Stream(wire, stage.chance)
-        self._buffer = b""  # read, and not yet used
-        self._counted_bytes = 0  # of these, as having passed the tripwire
-        self._reader = RequestReader()
-        self._point: Point = "accept"
-        self._keeps = True
-        self._is_filtered = False
-        self._begin(stage.dealer.deal())
-        stage.on_dealt()
+    _reader = RequestReader()
 
     # --- the conversation as a whole ---------------------------------------------------------------------------------
 
@@ -69,9 +54,12 @@ class Conversation:
                 await self._stream.end_tls()
         except Rejected as rejected:
             is_alert = self._stream.rejected(rejected.why)
+            if not is_alert and self._terms != Terms() and self._entry.struck is None:
+                self._stage.ledger.strike(self._entry, "handshake", 0)
             self._end("client" if is_alert else "server", "FIN")
             _net.send_fin(self._wire.sock)
-            _net.discard_input(self._wire.sock)
+            with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose our alert
+                await self._wire.drain()
         finally:
             self.give_up()
 
@@ -89,43 +77,21 @@ class Conversation:
             self._end("server", "FIN")
         return idle
 
-    def _begin(self, fault: Fault) -> None:
-        entry = self._stage.ledger.begin(self._number, fault, "accept")
-        self._entry = entry
-        self._deal(fault)
-        self._stream.serve(entry, fault)
-        self._filter()
-
-    def _filter(self) -> None:
-        """Drop as many of the client's packets as the fault says."""
-        loss = next((c for c in self._fault.conditions if isinstance(c, Loss)), None)
-        if loss is not None:
-            _net.drop_packets(self._wire.sock, loss.probability)
-        elif self._is_filtered:
-            _net.keep_packets(self._wire.sock)
-        self._is_filtered = loss is not None
-
-    def _deal(self, fault: Fault) -> None:
-        self._fault = self._entry.fault = fault
-        brk = fault.break_
-        self._trip = Tripwire(brk) if brk is not None and brk.at != "connect" else None
-
-    def _end(self, by: Party | None = None, how: How | None = None) -> None:
-        self._stage.ledger.end(self._entry, by, how)
-
     async def _play(self, steps: tuple[do.Step, ...]) -> None:
         for step, following in zip(steps, (*steps[1:], None), strict=True):
             match step:
                 case do.Handshake():
                     await self._handshake()
                 case do.ReceiveRequest():
-                    await self._receive_request()
+                    await self._receive_request(step)
                 case do.Respond():
                     await self._respond(step.answer)
                 case do.Repeat():
                     await self._play(step.steps)
                     while await self._again():
                         await self._play(step.steps)
+                case do.Send(below_tls=True):
+                    await self._stream.write_raw(step.data)
                 case do.Send():
                     await self._enter("response")
                     await self._send(step.data, acknowledged=isinstance(following, do.Reset))
@@ -161,79 +127,6 @@ class Conversation:
                 case _:  # pragma: no cover - the type checker proves that there is no other
                     unknown(step)
 
-    # --- points and breaks -------------------------------------------------------------------------------------------
-
-    async def _reach(self, point: Point) -> None:
-        """Come to a point; a break there that waits for no byte strikes now."""
-        self._point = point
-        self._stage.ledger.reach(self._entry, point)
-        trip = self._armed(point)
-        if trip is None or (point == "idle" and trip.brk.trigger.after_seconds):
-            return  # at `idle` the seconds are a timer, which the next request stops
-        if point in ("accept", "idle") or (point == "response" and trip.cut(b"") is not None):
-            await self._strike()
-
-    async def _enter(self, point: Point) -> None:
-        """Come to a point unless the conversation is there already."""
-        if self._point != point:
-            await self._reach(point)
-
-    def _armed(self, point: Point) -> Tripwire | None:
-        """The tripwire, if it is at this point and has not struck."""
-        return self._trip if self._trip is not None and self._trip.brk.at == point else None
-
-    async def _strike(self) -> None:
-        trip, self._trip = self._trip, None
-        assert trip is not None
-        if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
-            await self._hold(trip.brk.trigger.after_seconds)
-        self._stage.ledger.strike(self._entry, trip.brk.at, trip.passed_bytes)
-        await self._play(trip.brk.steps)
-
-    # --- bytes -------------------------------------------------------------------------------------------------------
-
-    async def _send(self, data: bytes, *, acknowledged: bool) -> None:
-        """Send application bytes, as far as the tripwire lets them; `acknowledged` if a break comes next."""
-        trip = self._armed("response")
-        cut = trip.cut(data) if trip else None
-        if cut is None:
-            await (self._stream.write_acknowledged if acknowledged else self._stream.write)(data)
-            return
-        await self._stream.write_acknowledged(data[:cut])
-        await self._strike()
-        await self._stream.write(data[cut:])
-
-    async def _send_flight(self, data: bytes) -> None:
-        """Send TLS records of the handshake, as far as the tripwire lets them."""
-        trip = self._armed("handshake")
-        cut = trip.cut(data) if trip else None
-        await self._stream.write_raw(data if cut is None else data[:cut])
-        if cut is not None:
-            await self._strike()
-            await self._stream.write_raw(data[cut:])
-        if self._fault.certificate is not None and self._entry.struck is None:
-            self._stage.ledger.strike(self._entry, "handshake", len(data))
-
-    async def _receive(self) -> bytes:
-        """Some application bytes of the request, as far as the tripwire lets them; `b""` at the end."""
-        if self._counted_bytes:  # read before, and passed the tripwire then
-            data, self._buffer = self._buffer[: self._counted_bytes], self._buffer[self._counted_bytes :]
-            self._counted_bytes = 0
-            return data
-        trip = self._armed("request")
-        if trip and trip.room_bytes(1) == 0:
-            if not self._buffer:
-                await self._stream.await_bytes()
-            await self._strike()
-            trip = None
-        room = trip.room_bytes(_net.READ_BYTES) if trip else _net.READ_BYTES
-        data, self._buffer = self._buffer[:room], self._buffer[room:]
-        if not data:
-            data = await self._stream.read(room)
-        if data and trip and trip.cut(data) is not None:
-            await self._strike()
-        return data
-
     # --- steps -------------------------------------------------------------------------------------------------------
 
     async def _handshake(self) -> None:
@@ -242,34 +135,48 @@ class Conversation:
 
     async def _secure(self) -> None:
         await self._reach("handshake")
-        context = self._stage.context(self._fault.certificate or Certificate())
-        await self._stream.secure(context, self._send_flight)
+        context = self._stage.context(self._certificate, self._terms)
+        await self._stream.secure(context, self._send_flight, refuses_protocols=self._terms.refuses_protocols)
 
-    async def _receive_request(self) -> None:
+    async def _receive_request(self, step: do.ReceiveRequest) -> None:
         await self._reach("request")
         reader = self._reader = RequestReader()
-        while not reader.complete:
+        while not (reader.complete or (step.head_only and reader.has_head)):
             data = await self._receive()
             if not data:
                 raise Departed("FIN")
             if reader.feed(data):
-                await self._stream.write(CONTINUE)
+                await self._invite(step)
         self._put_back(reader.rest)
         self._stage.ledger.keep(self._entry, reader.request)
         if self._fault.choice is not None:
             self._deal(resolved(self._fault, reader.request))
 
+    async def _invite(self, step: do.ReceiveRequest) -> None:
+        """Say `100 Continue`, or let the client wait for it."""
+        if step.continues:
+            await self._stream.write(CONTINUE)
+        else:
+            self._stage.ledger.strike(self._entry, "request", 0)
+
     async def _respond(self, answer: Answer | None) -> None:
-        answer = answer or self._fault.http_answer or self._stage.default
-        if (trip := self._armed("response")) is not None:
+        planned = answer or self._fault.http_answer
+        answer = planned or self._stage.default
+        trip = self._armed("response")
+        if trip is not None:
             answer = answer.sized(trip.brk.trigger.after_bytes)
         reader, request = self._reader, self._entry.request or Request()
         self._keeps = reader.keep_alive if reader.is_http else answer.echoes
         if answer.closes or self._stage.dealer.ends_connection(self._fault):
             self._keeps = False  # so that the client has to open anew, and meets it
         await self._reach("response")
+        if planned is not None and planned.strikes_at(request.method) and self._entry.struck is None:
+            self._stage.ledger.strike(self._entry, "response", 0)
         data = render(answer, request, keep_alive=self._keeps)
-        await self._send(data, acknowledged=self._armed("idle") is not None)
+        strikes_then = trip is not None and trip.brk.trigger.at_end
+        await self._send(data, acknowledged=strikes_then or self._armed("idle") is not None)
+        if strikes_then:
+            await self._strike()
 
     async def _again(self) -> bool:
         """Between two turns: whether the client asks once more on this connection."""
@@ -311,15 +218,6 @@ class Conversation:
         body = before.body + got[:at]
         kept = body[:KEPT_BODY_BYTES]
         self._stage.ledger.keep(self._entry, Request(body=kept, body_bytes=before.body_bytes + at))
-
-    def _put_back(self, data: bytes) -> None:
-        """Leave for the next step what was read too far."""
-        self._buffer = data + self._buffer
-        self._counted_bytes += len(data)
-
-    async def _hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
-        if left := await self._wire.departure(for_seconds, until):
-            raise Departed(left)
 
     async def _partition(self, for_seconds: float | None) -> None:
         _net.drop_packets(self._wire.sock)

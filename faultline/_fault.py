@@ -13,8 +13,21 @@ from typing import Any
 
 from faultline._check import rejected
 from faultline._errors import ConflictError, ParameterError
-from faultline._parts import Answer, Certificate, Condition, abbreviated
-from faultline._steps import POINTS, Hold, Point, Script, StartTls, Step, every, is_final
+from faultline._parts import Answer, Certificate, Condition, Terms, abbreviated
+from faultline._steps import (
+    POINTS,
+    Close,
+    Hold,
+    Point,
+    ReceiveRequest,
+    Respond,
+    Script,
+    Send,
+    StartTls,
+    Step,
+    every,
+    is_final,
+)
 
 # Points of the opening: a kept connection has passed them, so a fault there needs a new one.
 OPENING: tuple[Point, ...] = ("connect", "accept", "handshake")
@@ -22,11 +35,12 @@ OPENING: tuple[Point, ...] = ("connect", "accept", "handshake")
 
 @dataclass(frozen=True)
 class Trigger:
-    """When, within its point, a break strikes: after so many bytes or seconds, or on these bytes."""
+    """When, within its point, a break strikes: after so many bytes or seconds, on these bytes, or at its end."""
 
     after_bytes: int = 0
     after_seconds: float = 0.0
     on: bytes | re.Pattern[bytes] | None = None
+    at_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,7 @@ class Fault:
     break_: Break | None = None
     answer: Answer | Script | None = None
     certificate: Certificate | None = None
+    terms: Terms | None = None
     conditions: tuple[Condition, ...] = ()
     choice: Choice | None = None
     said: tuple[Said, ...] = field(default=(), compare=False)
@@ -91,7 +106,7 @@ class Fault:
         """
         if not isinstance(other, Fault):
             return NotImplemented
-        for kind in ("break_", "answer", "certificate", "choice"):
+        for kind in ("break_", "answer", "certificate", "terms", "choice"):
             if getattr(self, kind) is not None and getattr(other, kind) is not None:
                 raise two_of_a_kind(self, other, kind.rstrip("_"))
         for condition in self.conditions:
@@ -101,6 +116,7 @@ class Fault:
             self.break_ or other.break_,
             self.answer or other.answer,
             self.certificate or other.certificate,
+            self.terms or other.terms,
             self.conditions + other.conditions,
             self.choice or other.choice,
             self.said + other.said,
@@ -121,11 +137,12 @@ class Fault:
         ends = POINTS.index(self.break_.at)
         parts: list[tuple[object, Point]] = [
             (self.certificate, "handshake"),
+            (self.terms, "handshake"),
             (None if self.starts_tls else self.script, "request"),
             (self.http_answer, "response"),
             (self.choice, "response"),
         ]
-        parts += [(c, "request" if c.on("request") else "response") for c in self.conditions]
+        parts += [(c, "request" if c.direction == "both" else c.direction) for c in self.conditions]
         for part, point in parts:
             if part is not None and ends < POINTS.index(point):
                 raise ConflictError(
@@ -160,16 +177,24 @@ class Fault:
         return self.script is not None and any(isinstance(step, StartTls) for step in every(self.script.steps))
 
     @property
+    def is_of_tls(self) -> bool:
+        """Whether it is about the handshake: what is shown and agreed there, or how its bytes travel."""
+        handshake = any(c.direction == "handshake" for c in self.conditions)
+        return self.certificate is not None or self.terms is not None or handshake
+
+    @property
     def needs_tls(self) -> bool:
         """Whether it can only be met on a server that begins with TLS."""
         at = self.break_.at if self.break_ else None
-        return not self.starts_tls and (self.certificate is not None or at == "handshake")
+        script = self.script.steps if self.script else ()
+        below = any(is_of_tls(step) for step in every((*script, *self.break_steps)))
+        return not self.starts_tls and (self.is_of_tls or at == "handshake" or below)
 
     @property
     def is_opening(self) -> bool:
         """Whether it strikes while a connection is opened, so that a kept one can't meet it any more."""
         at = self.break_.at if self.break_ else None
-        return self.certificate is not None or at in OPENING
+        return self.is_of_tls or at in OPENING
 
     def can_follow(self, current: Fault) -> bool:
         """Whether a further request on a connection whose fault is `current` can meet it."""
@@ -181,9 +206,40 @@ class Fault:
         return self.answer if isinstance(self.answer, Answer) and self.answer != Answer() else None
 
     @property
+    def strikes(self) -> bool:
+        """Whether it is to break something, so that a run in which it doesn't proves nothing."""
+        if isinstance(self.answer, Script):
+            lies = any(is_lie(step) for step in every(self.answer.steps))
+        else:
+            lies = self.answer is not None and self.answer.strikes
+        refuses = self.terms is not None and self.terms != Terms()
+        return self.break_ is not None or self.certificate is not None or refuses or lies
+
+    @property
     def is_healthy(self) -> bool:
         """Whether nothing is planned to go wrong."""
-        return self.break_ is None and self.certificate is None and not self.conditions and self.choice is None
+        return not self.strikes and not self.conditions and self.choice is None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is an HTTP answer and nothing else."""
+        return isinstance(self.answer, Answer) and self == Fault(answer=self.answer)
+
+
+def is_of_tls(step: Step) -> bool:
+    """Whether a step means something only where there is TLS."""
+    return step == Close(close_notify=False) or (isinstance(step, Send) and step.below_tls)
+
+
+def is_lie(step: Step) -> bool:
+    """Whether a step of a script is a fault by itself."""
+    match step:
+        case Respond():
+            return step.answer is not None and step.answer.strikes
+        case ReceiveRequest():
+            return not step.continues
+        case _:
+            return False
 
 
 def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:

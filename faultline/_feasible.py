@@ -12,7 +12,7 @@ from faultline._fault import Fault
 from faultline._http import render
 from faultline._ledger import Request
 from faultline._parts import Answer, Loss
-from faultline._steps import Close, NoRoute, Partition, Step, every
+from faultline._steps import NoRoute, Partition, Step, every
 
 
 def checked_answer(answer: object) -> Answer:
@@ -23,7 +23,7 @@ def checked_answer(answer: object) -> Answer:
     """
     if answer is None:
         return Answer()
-    if isinstance(answer, Fault) and answer.is_healthy and isinstance(answer.answer, Answer):
+    if isinstance(answer, Fault) and answer.is_answer and isinstance(answer.answer, Answer):
         return answer.answer
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
@@ -40,8 +40,6 @@ def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, host:
             _net.check_filter()
         if tls and fault.starts_tls:
             raise ParameterError(f"tls=True: expected tls=False, because {fault!r} begins TLS by itself.")
-        if not tls and not fault.starts_tls and any(s == Close(close_notify=False) for s in steps_of(fault)):
-            raise rejected("close_notify", False, "a server with TLS to leave it out of; start it with tls=True")
         if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in host):
             raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
         check_size(fault, default)

@@ -10,8 +10,10 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from faultline._parts import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle
+from faultline._parts import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle, Trickle
 
+NOTHING = memoryview(b"")
+LINE_BYTES = 65_536  # what is longer travels in several pieces
 PIECES_PER_SECOND = 50  # of a throttled flow: short enough to look steady, long enough to be cheap
 
 
@@ -32,14 +34,19 @@ class Flow:
         self._pieces = 0
         self._passed_bytes = 0
         self._offset_bytes = 0
+        self._in_head = True
 
     def turn(self) -> None:
         """The other side speaks now: the next bytes begin a turn."""
         self._began = None
 
-    def piece_bytes(self, wanted_bytes: int) -> int:
-        """How many bytes may travel together."""
+    def piece_bytes(self, wanted_bytes: int, view: memoryview = NOTHING) -> int:
+        """How many bytes may travel together, of these if it is known which."""
         match self.pace:
+            case Trickle() if self._in_head:
+                line = bytes(view[:LINE_BYTES]).partition(b"\n")
+                self._in_head = line[0].strip() != b""
+                return len(line[0]) + len(line[1])
             case Drip():
                 return min(wanted_bytes, self.pace.chunk_bytes)
             case Throttle():
@@ -55,7 +62,7 @@ class Flow:
             self._pieces = self._passed_bytes = 0
         due = self._began
         self._passed_bytes += count_bytes
-        if isinstance(self.pace, Drip):
+        if isinstance(self.pace, (Drip, Trickle)):
             due += self._pieces * self.pace.every_seconds
         elif isinstance(self.pace, Throttle):
             due += self._passed_bytes / self.pace.bytes_per_second

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from faultline._fault import Fault
 from faultline._ledger import Attempt
+from faultline._parts import Answer, Terms
 from faultline._plan import Plan, entries_of
 from faultline._report import describe
 
@@ -29,7 +30,7 @@ def unmet(plan: Plan, attempts: Sequence[Attempt], where: str) -> str | None:
 def certain(fault: Fault) -> list[Fault]:
     """What has to strike for this entry: a choice by the request, whatever it chooses between."""
     if fault.choice is None:
-        return [] if fault.break_ is None and fault.certificate is None else [fault]
+        return [fault] if fault.strikes else []
     return [f for part in (fault.choice.fault, fault.choice.otherwise) for f in certain(part)]
 
 
@@ -44,11 +45,17 @@ def explained(fault: Fault, attempts: Sequence[Attempt], where: str) -> str:
 
 def advice(fault: Fault, last: Attempt) -> str:
     """What to do about it, where that can be told."""
-    at = fault.break_.at if fault.break_ else "handshake"
-    if last.received_bytes == 0 and at in ("request", "response", "idle"):
-        return " The client said nothing: if it waits for the server to speak first, use at='accept' or a script."
-    if at == "idle":
-        return " The connection was not kept alive; use at='response', or a client that pools connections."
-    if at in ("request", "response"):
-        return " Strike after fewer bytes, or serve a longer answer."
-    return ""
+    first = fault.certificate.from_connection if fault.certificate is not None else 1
+    at = fault.break_.at if fault.break_ else "handshake" if fault.is_of_tls else "response"
+    silent = last.received_bytes == 0 and at in ("request", "response", "idle")
+    heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
+    hints = {
+        f" It strikes from connection {first} of the server on.": first > 1,
+        " The client could meet these terms.": fault.terms not in (None, Terms()) and fault.break_ is None,
+        " The client said nothing: if it waits for the server to speak first, use at='accept' or a script.": silent,
+        " The client asked for no HEAD.": heads,
+        " The client did not wait for 100 Continue.": fault.script is not None and fault.break_ is None,
+        " The connection was not kept alive; use at='response', or a client that pools connections.": at == "idle",
+        " Strike after fewer bytes, or serve a longer answer.": fault.break_ is not None and at in ("request", "response"),
+    }
+    return next((hint for hint, fits in hints.items() if fits), "")

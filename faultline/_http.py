@@ -15,6 +15,8 @@ from faultline._ledger import KEPT_BODY_BYTES, Request
 from faultline._parts import Answer
 
 HEAD_LIMIT_BYTES = 65_536
+FOUND = 302
+HOP = "/hop/"  # the paths of a chain of redirects
 RESET_CONTENT = 205  # has no content, and says so: RFC 9110, 15.3.6
 OK_BODY = b"ok\n"
 FIRST_LOOK_BYTES = 1024  # what doesn't look like HTTP so far down is not looked at again
@@ -107,6 +109,11 @@ class RequestReader:
         self.complete, self.is_http, self.keep_alive = True, False, False
 
     @property
+    def has_head(self) -> bool:
+        """Whether all but the body was read."""
+        return self.complete or self._head is not None
+
+    @property
     def request(self) -> Request:
         """What was read; without a method where it was no HTTP."""
         body = b"".join(self._body)
@@ -123,6 +130,10 @@ class RequestReader:
 
 def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     """The bytes of a response, framed as RFC 9112, 6.3 asks: no body to HEAD, nor with 204 and 304."""
+    if answer.raw is not None:
+        return answer.raw
+    if (hop := hop_of(request.target)) < answer.hops:
+        answer = Answer(FOUND, location=f"{HOP}{hop + 1}")
     if answer.echoes:
         if not request.method:
             return request.body
@@ -131,11 +142,13 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
         body = OK_BODY if answer.body is None else answer.body
     given = {name.lower() for name, _ in answer.headers}
     fields = list(answer.headers)
+    if answer.location:
+        fields.append(("Location", answer.location.replace("{host}", request.header("host") or "localhost")))
     if answer.status == RESET_CONTENT:
         body = b""
     tunnels = request.method == "CONNECT" and answer.status < 300  # noqa: PLR2004 - RFC 9110, 9.3.6
     bodiless = tunnels or answer.status in (204, 304)
-    if not bodiless and not given & {"content-length", "transfer-encoding"}:
+    if not bodiless and not answer.ends and not given & {"content-length", "transfer-encoding"}:
         fields.append(("Content-Length", str(len(body))))
     if body and not bodiless and "content-type" not in given:
         kind = request.header("content-type") if answer.echoes else None
@@ -145,7 +158,13 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}"]
     lines += [f"{name}: {value}" for name, value in fields]
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-    return head if bodiless or request.method == "HEAD" else head + body
+    return head if bodiless or (request.method == "HEAD" and not answer.bodies_head) else head + body
+
+
+def hop_of(target: str) -> int:
+    """How many redirects of a chain a request has behind it."""
+    number = target.partition("?")[0].rpartition(HOP)[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def reason(status: int) -> str:

@@ -50,12 +50,16 @@ class TlsFacts:
         sni: the host name that the client asked for.
         alpn: the protocol agreed on.
         alert: why the client ended it, by the alert's name in RFC 8446, 6.
+        offered: the protocols that the client offered (ALPN).
+        client: the common name in the client's certificate.
     """
 
     version: str = ""
     sni: str = ""
     alpn: str = ""
     alert: str = ""
+    offered: tuple[str, ...] = ()
+    client: str = ""
 
 
 @dataclass(frozen=True)

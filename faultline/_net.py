@@ -21,7 +21,6 @@ from faultline._errors import PortError, UnsupportedError
 BACKLOG = 4096
 TCP_CLOSE = 7  # include/net/tcp_states.h
 READ_BYTES = 65_536
-NOWHERE = "127.255.255.255"  # broadcast address of the loopback network: connect gives ENETUNREACH
 
 # linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket decides packet by packet.
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27

@@ -6,7 +6,7 @@ Rules of this room: frozen data. A part is a recipe; what makes it is the platfo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -14,49 +14,117 @@ HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[
 
 HTTP_OK = 200
 DAY_SECONDS = 86_400.0
+# An address that nothing can connect to: the broadcast address of the loopback network (`tcp_v4_connect`).
+NOWHERE = "127.255.255.255"
 
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """What an HTTP server says when nothing breaks."""
+    """What an HTTP server says when nothing breaks.
+
+    Attributes:
+        echoes: the body is that of the request.
+        raw: said as it is, instead of all that.
+        ends: the connection ends with it, so that no length has to be said.
+        location: where it redirects to; `{host}` stands for what the request calls the server.
+        hops: so many redirects come before it, each to the next path.
+        bodies_head: its body is said to HEAD too.
+        strikes: it is a fault by itself.
+    """
 
     status: int = 200
     headers: Headers = ()
     body: bytes | None = None
     echoes: bool = False
+    raw: bytes | None = None
+    ends: bool = False
+    location: str = ""
+    hops: int = 0
+    bodies_head: bool = False
+    strikes: bool = False
 
     def __repr__(self) -> str:
         if self.echoes:
             return "echo()"
+        if self.raw is not None:
+            return f"raw({abbreviated(self.raw)}{'' if self.ends else ', keep_alive=True'})"
         body = [] if self.body is None else [abbreviated(self.body)]
         status = [] if self.status == HTTP_OK else [f"status={self.status}"]
-        headers = [f"headers={self.headers}"] if self.headers else []
+        headers = [f"headers={abbreviated(self.headers)}"] if self.headers else []
         return f"ok({', '.join(body + status + headers)})"
 
     @property
     def closes(self) -> bool:
-        """Whether it says itself that the connection ends with it."""
-        return any(name.lower() == "connection" and "close" in value.lower() for name, value in self.headers)
+        """Whether the connection ends with it."""
+        return self.ends or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
+
+    def strikes_at(self, method: str) -> bool:
+        """Whether it is a fault to such a request."""
+        return self.strikes and (method == "HEAD" or not self.bodies_head)
 
     def sized(self, at_least_bytes: int) -> Answer:
         """The same, with a body made long enough where none was asked for."""
-        if self.body is not None or self.echoes or not at_least_bytes:
+        if self.body is not None or self.raw is not None or self.echoes or not at_least_bytes:
             return self
-        return Answer(self.status, self.headers, filler(at_least_bytes))
+        return replace(self, body=filler(at_least_bytes))
+
+
+Key = Literal["P-256", "RSA-1024", "RSA-8192"]
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the server's certificate says, and who signed it; the default is right in every point."""
+    """What the server's certificate says, and who signed it; the default is right in every point.
+
+    Attributes:
+        names: the subject alternative names; without them, those of the server.
+        issuer: the CA that clients trust, another one, itself, or an intermediate of the trusted one: with
+            name constraints that leave this server out, or without.
+        chain: what is sent: all up to the root, the leaf alone, or the intermediates in the wrong order.
+        subject: the common name; `None` leaves the subject empty.
+        has_names: whether there are alternative names at all.
+        usage: what it may be used for.
+        from_connection: the first connection of a server that sees it; those before see the healthy one.
+    """
 
     kind: str = "healthy"
     names: tuple[str, ...] | None = None
     from_seconds: float = -DAY_SECONDS
     until_seconds: float = 30 * DAY_SECONDS
-    issuer: str = "trusted"
+    issuer: Literal["trusted", "unknown", "itself", "intermediate", "constrained"] = "trusted"
+    chain: Literal["whole", "leaf", "reversed"] = "whole"
+    subject: str | None = "faultline"
+    has_names: bool = True
+    usage: Literal["server", "client", "authority"] = "server"
+    key: Key = "P-256"
+    digest: Literal["SHA-256", "SHA-1"] = "SHA-256"
+    is_revoked: bool = False
+    from_connection: int = 1
 
 
-Direction = Literal["request", "response", "both"]
+Version = Literal["1.0", "1.1", "1.2", "1.3"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What TLS the server agrees to; the default is what any client can meet.
+
+    Attributes:
+        version: the only version.
+        ciphers: the ones that clients have, or only one without encryption, which no client offers.
+        refuses_protocols: a client that offers application protocols (ALPN) is refused.
+        client: what becomes of the client's certificate: not asked for, asked for and verified, or asked for and
+            never accepted.
+    """
+
+    kind: str = "any"
+    version: Version | None = None
+    ciphers: Literal["usual", "null"] = "usual"
+    refuses_protocols: bool = False
+    client: Literal["ignored", "required", "rejected"] = "ignored"
+
+
+Direction = Literal["request", "response", "both", "handshake"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +135,13 @@ class Condition:
 
     def collides(self, other: Condition) -> bool:
         """Whether both say the same thing about the same bytes."""
-        same_bytes = "both" in (self.direction, other.direction) or self.direction == other.direction
+        same_bytes = self.on(other.direction) or other.on(self.direction)
         same_kind = type(self) is type(other) or (isinstance(self, Pace) and isinstance(other, Pace))
         return same_kind and same_bytes
 
     def on(self, direction: Direction) -> bool:
-        """Whether it is about bytes in this direction."""
-        return self.direction in (direction, "both")
+        """Whether it is about bytes in this direction; both is what the two say once there is TLS."""
+        return self.direction == direction or (self.direction == "both" and direction != "handshake")
 
 
 @dataclass(frozen=True)
@@ -101,6 +169,13 @@ class Drip(Pace):
     """Bytes arrive in pieces of this size, so far apart."""
 
     chunk_bytes: int = 1
+    every_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trickle(Pace):
+    """The head of a response arrives line by line, so far apart; then all the rest."""
+
     every_seconds: float = 0.0
 
 

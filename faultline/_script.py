@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from faultline._check import rejected, seconds, whole
+from faultline._check import flag, rejected, seconds, whole
 from faultline._errors import ParameterError
 from faultline._fault import Fault, Said, Trigger
 from faultline._gate import Gate
@@ -100,13 +100,13 @@ def steps_of(fault: Fault) -> tuple[Step, ...]:
     return brk.steps
 
 
-def send(data: bytes) -> Step:
-    """Send these bytes.
+def send(data: bytes, *, below_tls: bool = False) -> Step:
+    """Send these bytes; `below_tls` sends them as they are, between the records of TLS.
 
     Raises:
         ParameterError: not bytes, or none.
     """
-    return Send(some_bytes("data", data))
+    return Send(some_bytes("data", data), flag("below_tls", below_tls))
 
 
 def receive(count_bytes: int) -> Step:
@@ -127,9 +127,16 @@ def receive_until(marker: bytes) -> Step:
     return ReceiveUntil(some_bytes("marker", marker))
 
 
-def receive_request() -> Step:
-    """Read one HTTP request."""
-    return ReceiveRequest()
+def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
+    """Read one HTTP request.
+
+    With `head_only` its body is left unread; with `continues=False` a client that waits for `100 Continue` before
+    it sends the body (RFC 9110, 10.1.1) waits in vain.
+
+    Raises:
+        ParameterError: anything but True or False.
+    """
+    return ReceiveRequest(flag("head_only", head_only), flag("continues", continues))
 
 
 def respond(answer: Fault | None = None) -> Step:
@@ -140,7 +147,7 @@ def respond(answer: Fault | None = None) -> Step:
     """
     if answer is None:
         return Respond()
-    if not isinstance(answer, Fault) or not isinstance(answer.answer, Answer) or not answer.is_healthy:
+    if not isinstance(answer, Fault) or not answer.is_answer or not isinstance(answer.answer, Answer):
         raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
     return Respond(answer.answer)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from faultline._fault import Fault
 from faultline._plan import Plan
-from faultline._server import Server
+from faultline._server import Server, Tls
 
 
 def serve(
     plan: Plan,
     *,
-    tls: bool = False,
+    tls: Tls = False,
     answer: Fault | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -20,7 +20,8 @@ def serve(
 
     Args:
         plan: a fault such as `reset()`, met by every attempt.
-        tls: speak TLS, with a certificate of the test CA; a plan that can only be met in TLS implies it.
+        tls: speak TLS, with a certificate of the test CA; a plan that can only be met in TLS implies it. "mutual"
+            demands a certificate of that CA from the client too, as `server.client_context(certificate=True)` shows.
         answer: what is said when nothing breaks, for faults without an answer of their own.
         host: the address to bind.
         port: the port to bind; 0 takes a free one.

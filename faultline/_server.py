@@ -11,9 +11,10 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from faultline import _arrivals, _chance, _net
+from faultline._authority import AUTHORITY, Environment
 from faultline._check import choice, flag, seconds, whole
 from faultline._door import Door
 from faultline._engine import Conversation
@@ -23,7 +24,7 @@ from faultline._feasible import check_faults, checked_answer
 from faultline._guard import unmet
 from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import SETTLE_TURNS, background
-from faultline._parts import Certificate
+from faultline._parts import NOWHERE, Certificate, Terms
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
 from faultline._report import draw
 from faultline._stage import Stage
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
+
+Tls: TypeAlias = bool | Literal["mutual"]
+MUTUAL = Terms("mutual", client="required")
 
 # How the door ends an attempt.
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
@@ -50,7 +54,7 @@ class Server:
         self,
         plan: Plan,
         *,
-        tls: bool = False,
+        tls: Tls = False,
         answer: Fault | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -63,7 +67,9 @@ class Server:
         self._strict = flag("strict", strict)
         self._plans = [checked_plan(plan)]
         self._faults = faults_of(plan)
-        self._tls = flag("tls", tls) or any(f.needs_tls for f in self._faults)
+        choice("tls", tls, (False, True, "mutual"))
+        self._terms = MUTUAL if tls == "mutual" else Terms()
+        self._tls = bool(tls) or any(f.needs_tls for f in self._faults)
         check_faults(self._faults, default=self._default, tls=self._tls, host=self.host)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
@@ -77,12 +83,14 @@ class Server:
             self.ledger,
             self._default,
             self._tls,
+            self._terms,
             self._context,
             _chance.generator,
             self._set_door,
         )
-        for certificate in {f.certificate or Certificate() for f in self._faults if self._tls or f.starts_tls}:
-            self._context(certificate)  # made now: it takes a while, and what can't be made fails here
+        for fault in self._faults:
+            if self._tls or fault.starts_tls:  # made now: it takes a while, and what can't be made fails here
+                self._context(fault.certificate or Certificate(), fault.terms or self._terms)
         self._background = background()
         self._door = Door(self.host, number, self._dealer.upcoming().door)
         self.port = self._door.port
@@ -99,7 +107,7 @@ class Server:
     def address(self) -> tuple[str, int]:
         """Host and port for a client on this machine, as `socket.create_connection` takes them."""
         nowhere = isinstance(self._dealer.upcoming().door, NoRoute)
-        return _net.NOWHERE if nowhere else _net.reachable(self.host), self.port
+        return NOWHERE if nowhere else _net.reachable(self.host), self.port
 
     @property
     def hostport(self) -> str:
@@ -115,15 +123,28 @@ class Server:
     @property
     def ca_file(self) -> str:
         """The path of the test CA's certificate as PEM: what a client has to trust."""
-        from faultline import _certs
+        return AUTHORITY.ca_file
 
-        return _certs.ca_file()
+    @property
+    def crl_file(self) -> str:
+        """The path of the test CA's revocation list as PEM: it lists the certificate of `bad_cert("revoked")`."""
+        return AUTHORITY.crl_file
 
-    def client_context(self) -> ssl.SSLContext:
-        """A new client context that verifies, and trusts the test CA and nothing else."""
-        from faultline import _certs
+    @property
+    def client_cert_file(self) -> str:
+        """The path of a client's key and certificate as PEM, for a server that asks for one."""
+        return AUTHORITY.client_cert_file
 
-        return _certs.client_context()
+    def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
+        """A new client context that verifies, and trusts the test CA and nothing else.
+
+        With `certificate=True` it shows the certificate in `client_cert_file` to a server that asks for one.
+        """
+        return AUTHORITY.client_context(certificate=certificate)
+
+    def trust(self, monkeypatch: Environment) -> None:
+        """Have clients trust the test CA that take what to trust from the environment; see `Authority.trust`."""
+        AUTHORITY.trust(monkeypatch)
 
     # --- what happened -----------------------------------------------------------------------------------
 
@@ -310,10 +331,10 @@ class Server:
 
     # --- helpers -----------------------------------------------------------------------------------------
 
-    def _context(self, certificate: Certificate) -> ssl.SSLContext:
+    def _context(self, certificate: Certificate, terms: Terms) -> ssl.SSLContext:
         from faultline import _certs
 
-        return _certs.server_context(certificate, _net.reachable(self.host))
+        return _certs.server_context(certificate, terms, _net.reachable(self.host))
 
     def _raise_errors(self) -> None:
         errors, self._errors = self._errors, []

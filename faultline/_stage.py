@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from faultline._ledger import Ledger
-from faultline._parts import Answer, Certificate
+from faultline._parts import Answer, Certificate, Terms
 from faultline._plan import Dealer
 
 
@@ -23,6 +23,7 @@ class Stage:
     ledger: Ledger
     default: Answer
     tls: bool
-    context: Callable[[Certificate], ssl.SSLContext]
+    terms: Terms
+    context: Callable[[Certificate, Terms], ssl.SSLContext]
     chance: Callable[[], random.Random]
     on_dealt: Callable[[], None]

@@ -29,8 +29,8 @@ class Spoken:
         values = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type] # a dataclass, below
         if isinstance(self, Repeat):
             return f"{self.says}({', '.join(map(repr, self.steps))})"
-        plain = [repr(v) for f, v in values[:1] if v != f.default]
-        named = [f"{f.name}={v!r}" for f, v in values[1:] if v != f.default]
+        plain = [repr(v) for f, v in values[:1] if v != f.default and not isinstance(v, bool)]
+        named = [f"{f.name}={v!r}" for f, v in values if v != f.default][len(plain) :]
         return f"{self.says}({', '.join(plain + named)})"
 
 
@@ -41,9 +41,17 @@ class Handshake:
 
 @dataclass(frozen=True, repr=False)
 class ReceiveRequest(Spoken):
-    """Read one HTTP request, or bytes that can't begin one."""
+    """Read one HTTP request, or bytes that can't begin one.
+
+    Attributes:
+        head_only: leave its body for later.
+        continues: say `100 Continue` to a client that waits for it.
+    """
 
     says: ClassVar[str] = "receive_request"
+
+    head_only: bool = False
+    continues: bool = True
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,11 +74,12 @@ class Repeat(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class Send(Spoken):
-    """Send these bytes."""
+    """Send these bytes; `below_tls` sends them as they are where there is TLS."""
 
     says: ClassVar[str] = "send"
 
     data: bytes
+    below_tls: bool = False
 
 
 @dataclass(frozen=True, repr=False)

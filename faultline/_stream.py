@@ -26,14 +26,17 @@ class Stream:
         self._chance = chance
         self._tls: Tls | None = None
         self._held = b""  # out of TLS, and not yet read by an attempt
+        self._speaks_tls = False  # the client began as TLS begins
 
     def serve(self, entry: Entry, fault: Fault) -> None:
         """From here on the bytes belong to this attempt."""
         self._entry = entry
         self._flows: tuple[Flow, Flow] | None = None
+        self._handshake_flow: Flow | None = None
         if fault.conditions:
             request = Flow(fault.conditions, "request", self._chance)
             self._flows = request, Flow(fault.conditions, "response", self._chance)
+            self._handshake_flow = Flow(fault.conditions, "handshake", self._chance)
 
     async def write(self, data: bytes) -> None:
         """Send application bytes.
@@ -48,7 +51,7 @@ class Stream:
             data = flow.altered(data)
         view = memoryview(data)
         while view:
-            piece = view if flow is None else view[: flow.piece_bytes(len(view))]
+            piece = view if flow is None else view[: flow.piece_bytes(len(view), view)]
             if flow is not None:
                 await flow.arrive(len(piece))
             view = view[len(piece) :]
@@ -87,6 +90,24 @@ class Stream:
         view = memoryview(data)
         while view:
             view = view[await self.wire.send_some(view) :]
+
+    async def write_flight(self, data: bytes) -> None:
+        """Send records of the handshake.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        flow = self._handshake_flow
+        if flow is None:
+            await self.write_raw(data)
+            return
+        flow.turn()
+        data = flow.altered(data)
+        while data:
+            size = flow.piece_bytes(len(data))
+            await flow.arrive(size)
+            await self.write_raw(data[:size])
+            data = data[size:]
 
     async def read(self, limit_bytes: int) -> bytes:
         """At most so many application bytes; `b""` when the client has finished sending.
@@ -139,18 +160,19 @@ class Stream:
         if at_end:
             raise Departed("FIN")
 
-    async def secure(self, context: ssl.SSLContext, write: Write) -> None:
+    async def secure(self, context: ssl.SSLContext, write: Write, *, refuses_protocols: bool = False) -> None:
         """Speak TLS from here on; `write` sends the records of the handshake.
 
         Raises:
             Departed: the client left meanwhile.
-            Rejected: it sent an alert, or something that is no TLS.
+            Rejected: it sent an alert, or something that is no TLS; or it was refused.
         """
         tls = Tls(self.wire, context)
         try:
-            await tls.handshake(write)
+            await tls.handshake(write, refuses_protocols=refuses_protocols)
         finally:
             self._entry.tls = tls.facts()
+            self._speaks_tls = tls.hello.is_tls
         self._tls = tls
 
     async def end_tls(self) -> None:
@@ -159,8 +181,13 @@ class Stream:
             await self.write_raw(self._tls.close_notify())
 
     def rejected(self, why: str) -> bool:
-        """Write down why TLS ended: the client's alert, or what OpenSSL made of its bytes; whether it was an alert."""
+        """Write down why TLS ended, by whom, in OpenSSL's words; whether it was the client, by an alert."""
         alert = why.partition("alert ")[2].replace(" ", "_")
         self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
-        self._entry.note = f"the client ended TLS by the alert {alert}" if alert else f"the client spoke no TLS: {why}"
+        if alert:
+            self._entry.note = f"the client ended TLS by the alert {alert}"
+        elif self._speaks_tls:
+            self._entry.note = f"the server ended TLS: {why}"
+        else:
+            self._entry.note = f"the client spoke no TLS: {why}"
         return bool(alert)

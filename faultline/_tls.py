@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import weakref
 from collections.abc import Awaitable, Callable
 
+from faultline._hello import Hello, hello_of
 from faultline._ledger import TlsFacts
 from faultline._net import READ_BYTES
 from faultline._wire import Departed, Wire
@@ -26,13 +26,7 @@ class Rejected(Exception):  # noqa: N818 - it is news: the client said no
         self.why = why
 
 
-# The names that clients asked for (SNI): OpenSSL tells them to a callback of the context only.
-names: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
-
-
-def remember_name(session: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
-    """The `sni_callback` of every server context."""
-    names[session] = name or ""
+NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\0\2\2\x78"  # the alert of RFC 7301, 3.2
 
 
 class Tls:
@@ -44,21 +38,49 @@ class Tls:
         self._outgoing = ssl.MemoryBIO()
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._early = b""  # read before anybody asked for it
+        self.hello = Hello()
 
     def facts(self) -> TlsFacts:
         """What was agreed, or known until it failed."""
         return TlsFacts(
-            self._session.version() or "", names.get(self._session, ""), self._session.selected_alpn_protocol() or ""
+            self._session.version() or "",
+            self.hello.sni,
+            self._session.selected_alpn_protocol() or "",
+            offered=self.hello.protocols,
+            client=self._client_name(),
         )
 
-    async def handshake(self, write: Write) -> None:
+    def _client_name(self) -> str:
+        """The common name in the client's certificate, if it was asked for one and has shown it."""
+        try:
+            subject = (self._session.getpeercert() or {}).get("subject", ())
+        except ValueError:  # no handshake yet
+            return ""
+        names = dict(pair for part in subject for pair in part)  # type: ignore[misc] # as its docs say
+        return str(names.get("commonName", ""))
+
+    async def handshake(self, write: Write, *, refuses_protocols: bool = False) -> None:
         """Agree with the client.
 
         Raises:
-            Rejected: the client sent an alert, or something that is no TLS.
+            Rejected: the client sent an alert, or something that is no TLS; or it was refused.
             Departed: the client left meanwhile.
         """
+        said = b""
+        while (hello := hello_of(said)) is None:
+            said += await self._more()
+        self.hello = hello
+        if refuses_protocols and hello.protocols:
+            await write(NO_APPLICATION_PROTOCOL)
+            raise Rejected("no application protocol")
         await self._drive(self._session.do_handshake, write)
+
+    async def _more(self) -> bytes:
+        data = await self._wire.receive(READ_BYTES)
+        if not data:
+            raise Departed("FIN") from None
+        self._incoming.write(data)
+        return data
 
     async def _drive(self, operation: Callable[[], object], write: Write) -> object:
         while True:
@@ -66,10 +88,7 @@ class Tls:
                 result = operation()
             except ssl.SSLWantReadError:
                 await self._pump(write)
-                data = await self._wire.receive(READ_BYTES)
-                if not data:
-                    raise Departed("FIN") from None
-                self._incoming.write(data)
+                await self._more()
             except ssl.SSLError as error:
                 await self._pump(write)
                 raise Rejected(reason(error)) from None

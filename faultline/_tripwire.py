@@ -23,7 +23,9 @@ class Tripwire:
     def cut(self, data: bytes) -> int | None:
         """How many of these bytes still pass before it strikes; `None` if all do and it waits on."""
         trigger = self.brk.trigger
-        if trigger.on is None:
+        if trigger.at_end:
+            found = None  # who knows the end strikes there
+        elif trigger.on is None:
             left = trigger.after_bytes - self.passed_bytes
             found = left if left <= len(data) else None
         else:

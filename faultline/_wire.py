@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal
 
 from faultline._gate import Gate
-from faultline._net import is_dead, unacknowledged_bytes
+from faultline._net import READ_BYTES, is_dead, unacknowledged_bytes
 
 Left = Literal["FIN", "RST"]
 
@@ -172,6 +172,15 @@ class Wire:
                 raise Departed("RST")
             await self._departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
+
+    async def drain(self) -> None:
+        """Read what comes until the client has finished sending, and throw it away.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        while not self.at_end:
+            await self.receive(READ_BYTES)
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
         """How the client leaves, or `None` if it is still there after so long, or when the gate is open."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from faultline._authority import Authority
     from faultline._chance import Scope
     from faultline._fault import Fault
     from faultline._plan import Plan
-    from faultline._server import Server
+    from faultline._server import Server, Tls
 
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
@@ -121,11 +122,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         pytest.fail("fault_server needs the marker @pytest.mark.faults(reset(), …).", pytrace=False)
     faults = chosen(marker)
-    metafunc.parametrize("fault_server", faults, ids=[repr(f) for f in faults], indirect=True)
+    metafunc.parametrize("fault_server", faults, ids=[repr(f) for f, _ in faults], indirect=True)
 
 
-def chosen(marker: pytest.Mark) -> list[Plan]:
-    """The faults that a `faults` marker asks for."""
+def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
+    """The faults that a `faults` marker asks for, and whether each has to strike.
+
+    Of the whole catalogue these are the ones that every client meets: some are for HEAD or for a client certificate.
+    """
     from faultline._catalogue import cases
     from faultline._check import choice
     from faultline._plan import checked_plan
@@ -136,13 +140,14 @@ def chosen(marker: pytest.Mark) -> list[Plan]:
         pytest.fail(f"{marker}: expected faults, or point=… and tls=… alone.", pytrace=False)
     try:
         if marker.args:
-            return [checked_plan(fault) for fault in marker.args]
+            return [(checked_plan(fault), True) for fault in marker.args]
         choice("point", point, (None, *POINTS))
         choice("tls", tls, (None, True, False))
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)
-    rows = [c for c in cases() if not c.fault.is_healthy]
-    return [c.fault for c in rows if point in (None, c.point) and tls in (None, c.fault.needs_tls)]
+    rows = [(c, c.fault) for c in cases() if not c.fault.is_healthy]
+    asked = [(c, fault) for c, fault in rows if point in (None, c.point) and tls in (None, fault.needs_tls)]
+    return [(fault, c.sees != "the response") for c, fault in asked]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -206,7 +211,7 @@ class Faultline:
         self,
         plan: Plan,
         *,
-        tls: bool = False,
+        tls: Tls = False,
         answer: Fault | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -240,6 +245,14 @@ class Faultline:
             pytest.fail("\n".join(str(error) for error in wrong), pytrace=False)
 
 
+@pytest.fixture(scope="session")
+def faultline_ca() -> Authority:
+    """The test CA: `ca_file`, `client_context()`, `trust(monkeypatch)`; it signs what the servers of a run show."""
+    from faultline._authority import AUTHORITY
+
+    return AUTHORITY
+
+
 @pytest.fixture
 def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     """Start misbehaving servers: `faultline.serve(reset())`; they are stopped after the test."""
@@ -254,8 +267,9 @@ def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server
     """A server for each fault of the test's `faults` marker in turn; skips what this user may not produce."""
     from faultline._errors import UnsupportedError
 
+    fault, strict = request.param
     try:
-        return faultline.serve(request.param)
+        return faultline.serve(fault, strict=strict)
     except UnsupportedError as error:
         pytest.skip(str(error))
 

@@ -275,7 +275,10 @@ def test_bytes_in_the_other_direction_are_left_as_they_are():
         (
             latency,
             {"seconds": 1, "direction": "responses"},
-            "direction='responses': expected one of 'request', 'response', 'both'. Did you mean 'response'?",
+            (
+                "direction='responses': expected one of 'request', 'response', 'both', 'handshake'. "
+                "Did you mean 'response'?"
+            ),
         ),
         (throttle, {"bytes_per_second": True}, "bytes_per_second=True: expected int, not bool."),
         (throttle, {"bytes_per_second": 0.5}, "bytes_per_second=0.5: expected int, not float."),

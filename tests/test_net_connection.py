@@ -11,6 +11,7 @@ import pytest
 
 from faultline import _net
 from faultline._errors import UnsupportedError
+from faultline._parts import NOWHERE
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -225,7 +226,7 @@ def test_prepared_socket_neither_blocks_nor_delays(pair):
 
 def test_broadcast_address_of_the_loopback_network_is_unreachable():
     with socket.socket() as client, pytest.raises(OSError, match="unreachable") as raised:
-        client.connect((_net.NOWHERE, 9))
+        client.connect((NOWHERE, 9))
 
     assert (type(raised.value), raised.value.errno) == (OSError, errno.ENETUNREACH)
 

@@ -5,3 +5,5 @@ from faultline.modes.breaks import *  # noqa: F403
 from faultline.modes.certificates import *  # noqa: F403
 from faultline.modes.conditions import *  # noqa: F403
 from faultline.modes.door import *  # noqa: F403
+from faultline.modes.lies import *  # noqa: F403
+from faultline.modes.tls import *  # noqa: F403

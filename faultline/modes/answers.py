@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import http
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from faultline._catalogue import case, mode
 from faultline._check import rejected, whole
-from faultline._fault import Fault
-from faultline._parts import Answer, Headers, HeadersLike
+from faultline._fault import Break, Fault, Trigger
+from faultline._parts import NOWHERE, Answer, Headers, HeadersLike, Terms, Trickle
+from faultline._steps import Close, Hold, Reset, Step
 
-__all__ = ["echo", "ok"]
+__all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
 
+FAULTY = 400  # status codes from here on are errors: RFC 9110, 15
 # RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -51,6 +54,200 @@ def echo() -> Fault:
         b'who is there?'
     """
     return Fault(answer=Answer(echoes=True))
+
+
+@mode(
+    case("the response", code=503),
+    case("the response", code=429, retry_after=1),
+    case("the response", code=404, body=b"no such thing"),
+)
+def status(
+    code: Annotated[int, "the status code"],
+    *,
+    retry_after: Annotated[
+        int | str | None, "a Retry-After field: seconds, or a date such as 'Fri, 31 Dec 1999 23:59:59 GMT'"
+    ] = None,
+    headers: Annotated[HeadersLike, "further header fields, by name"] = (),
+    body: Annotated[bytes | None, "the body; the code in words if none is given"] = None,
+) -> Fault:
+    """Answer with this status code: from 400 on it is a fault.
+
+    The client's own `raise_for_status()` or the like makes an error of it; a retry policy may try again, after as
+    long as `Retry-After` says (RFC 9110, 10.2.3).
+
+    Raises:
+        ParameterError: a code that is none, or what can't be a header field.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.status(503, retry_after=1)) as server:
+        ...     urllib.request.urlopen(server.url)
+        Traceback (most recent call last):
+        urllib.error.HTTPError: HTTP Error 503: Service Unavailable
+    """
+    whole("code", code, "", 200, 999)
+    given = fields(headers)
+    if retry_after is not None:
+        if not isinstance(retry_after, str):
+            whole("retry_after", retry_after, " of seconds")
+        given += fields((("Retry-After", str(retry_after)),))
+    if body is None:
+        body = f"{code} {phrase_of(code)}".strip().encode() + b"\n"
+    return Fault(answer=Answer(code, given, body, strikes=code >= FAULTY))
+
+
+def phrase_of(code: int) -> str:
+    """What a status code is called, or nothing."""
+    return http.HTTPStatus(code).phrase if code in set(http.HTTPStatus) else ""
+
+
+LEADS = {
+    "loop": "/again",
+    "to_nowhere": f"http://{NOWHERE}/",
+    "invalid_url": "http://localhost:port/",
+    "downgrade": "http://{host}/",
+}
+
+
+@mode(
+    case("the response", kind="loop"),
+    case("the response", kind="chain", hops=2),
+    case("the response", kind="to_nowhere"),
+    case("the response", kind="invalid_url"),
+    case("the response", kind="downgrade"),
+)
+def redirect(
+    kind: Annotated[Literal["loop", "chain", "to_nowhere", "invalid_url", "downgrade"], "where it leads"] = "loop",
+    *,
+    hops: Annotated[int | None, "for kind=chain: how many redirects before the answer (default: 10)"] = None,
+    to: Annotated[str | None, "for the others: the Location field, instead of the one that goes with the kind"] = None,
+    code: Annotated[Literal[301, 302, 303, 307, 308], "the status code"] = 302,
+) -> Fault:
+    """Send the client elsewhere, and not where it should go.
+
+    - `loop`: to `/again`, again and again. `chain`: `hops` redirects, to `/hop/1` and so on, then the answer.
+    - `to_nowhere`: to an address that no route leads to, so that following it raises `OSError` with errno 101.
+    - `invalid_url`: to a URL with a port that is no number.
+    - `downgrade`: from https to http, at the same host and port, where the ledger shows a client that follows: it
+      spoke no TLS. Say `to=other.url` to have it served.
+
+    Raises:
+        ParameterError: a parameter that belongs to another kind.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.redirect("loop")) as server:
+        ...     urllib.request.urlopen(server.url)
+        Traceback (most recent call last):
+        urllib.error.HTTPError: HTTP Error 302: The HTTP server returned a redirect error ...
+    """
+    if kind == "chain":
+        if to is not None:
+            raise rejected("to", to, "another kind than 'chain' with it")
+        hops = whole("hops", 10 if hops is None else hops, "", 1)
+        return Fault(answer=Answer(code, hops=hops, strikes=True))
+    if hops is not None:
+        raise rejected("hops", hops, f"kind='chain' with it, not {kind!r}")
+    location = LEADS[kind] if to is None else to
+    fields((("Location", location),))
+    terms = Terms() if kind == "downgrade" else None
+    return Fault(answer=Answer(code, body=b"", location=location, strikes=True), terms=terms)
+
+
+@mode(case("end of stream", data=b"220 mail.invalid ESMTP"))
+def raw(
+    data: Annotated[bytes, "what the server says to a request"],
+    *,
+    keep_alive: Annotated[bool, "go on to the next request afterwards; else FIN"] = False,
+) -> Fault:
+    r"""Answer with these bytes, whatever they are.
+
+    Once the request is read they are said as they are, and then FIN. With TLS they are said inside it.
+
+    Raises:
+        ParameterError: no bytes.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")) as server:
+        ...     urllib.request.urlopen(server.url).read()
+        Traceback (most recent call last):
+        http.client.IncompleteRead: IncompleteRead(3 bytes read, 2 more expected)
+    """
+    if not data:
+        raise rejected("data", data, "at least one byte; close() says none")
+    return Fault(answer=Answer(raw=data, ends=not keep_alive, strikes=True))
+
+
+SSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+    b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+ENDINGS: dict[str, Step] = {"close": Close(), "reset": Reset(), "stall": Hold()}
+
+
+@mode(
+    case("end of stream"),
+    case("ConnectionResetError", break_="reset"),
+    case("TimeoutError", break_="stall"),
+    case("end of stream", break_="none"),
+)
+def sse(
+    events: Annotated[tuple[str, ...], "the data of each event"] = ("first", "second", "third"),
+    *,
+    break_: Annotated[
+        Literal["close", "reset", "stall", "none"], "what happens in the middle of the last event; none: its end comes"
+    ] = "close",
+) -> Fault:
+    """Answer with server-sent events, and break in the middle of the last one.
+
+    Each event is a chunk of `text/event-stream` (WHATWG HTML, 9.2). The last one stops half-way, inside its chunk, and
+    then comes FIN, RST or silence; with `break_="none"` it is whole, and the stream ends as it should.
+
+    Raises:
+        ParameterError: no events, or some that are no text.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.sse(("first", "second"))) as server:
+        ...     urllib.request.urlopen(server.url).read()
+        Traceback (most recent call last):
+        http.client.IncompleteRead: IncompleteRead(19 bytes read)
+    """
+    if not isinstance(events, (tuple, list)) or not events or not all(isinstance(e, str) for e in events):
+        raise rejected("events", events, "the text of at least one event, as a tuple")
+    chunks = [chunk("".join(f"data: {line}\n" for line in e.split("\n")).encode() + b"\n") for e in events]
+    if break_ == "none":
+        return Fault(answer=Answer(raw=SSE_HEAD + b"".join(chunks) + b"0\r\n\r\n", ends=True))
+    cut = b"".join(chunks)[: -len(chunks[-1]) // 2]
+    end = Break("response", (ENDINGS[break_],), Trigger(at_end=True))
+    return Fault(end, answer=Answer(raw=SSE_HEAD + cut, ends=True))
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of a body (RFC 9112, 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@mode(case("the response", lines=5, every_seconds=0.001))
+def trickle_headers(
+    lines: Annotated[int, "how many header lines there are beside the usual ones"] = 20,
+    *,
+    every_seconds: Annotated[float, "from line to line"] = 0.5,
+) -> Fault:
+    """Send the head of the response line by line, so slowly that it seems to have no end; then the body.
+
+    The lines come by absolute deadlines that don't drift. A client whose timeout is per read never times out: only
+    a limit on the whole request ends it.
+
+    Example:
+        >>> from faultline import trickle_headers
+        >>> trickle_headers(100, every_seconds=0.2)
+        trickle_headers(100, every_seconds=0.2)
+    """
+    whole("lines", lines, "", 1, 10_000)
+    headers = tuple((f"X-Trickle-{number}", "more to come") for number in range(1, lines + 1))
+    return Fault(answer=Answer(headers=headers), conditions=(Trickle("response", every_seconds),))
 
 
 def fields(headers: HeadersLike) -> Headers:

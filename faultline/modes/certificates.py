@@ -10,27 +10,104 @@ from faultline._parts import DAY_SECONDS, Certificate
 
 __all__ = ["bad_cert"]
 
-Defect = Literal["expired", "not_yet_valid", "wrong_host", "self_signed", "untrusted_root"]
+Defect = Literal[
+    "expired",
+    "not_yet_valid",
+    "wrong_host",
+    "ip_mismatch",
+    "wildcard_too_broad",
+    "no_san",
+    "no_subject",
+    "self_signed",
+    "untrusted_root",
+    "missing_intermediate",
+    "reversed_chain",
+    "name_constraints",
+    "ca_as_leaf",
+    "wrong_usage",
+    "weak_key",
+    "sha1_signature",
+    "revoked",
+    "many_sans",
+    "rsa_8192",
+    "pinned_changed",
+]
 
 DEFECTS: dict[str, Certificate] = {
-    "expired": Certificate("expired", from_seconds=-30 * DAY_SECONDS, until_seconds=-DAY_SECONDS),
-    "not_yet_valid": Certificate("not_yet_valid", from_seconds=DAY_SECONDS),
-    "wrong_host": Certificate("wrong_host", names=("wrong-host.invalid",)),
-    "self_signed": Certificate("self_signed", issuer="itself"),
-    "untrusted_root": Certificate("untrusted_root", issuer="unknown"),
+    c.kind: c
+    for c in (
+        Certificate("expired", from_seconds=-30 * DAY_SECONDS, until_seconds=-DAY_SECONDS),
+        Certificate("not_yet_valid", from_seconds=DAY_SECONDS),
+        Certificate("wrong_host", names=("wrong-host.invalid",)),
+        Certificate("ip_mismatch", names=("localhost", "192.0.2.1")),  # an address of documentation, RFC 5737
+        Certificate("wildcard_too_broad", names=("*", "*.localhost", "*.invalid")),
+        Certificate("no_san", subject="localhost", has_names=False),
+        Certificate("no_subject", subject=None),
+        Certificate("self_signed", issuer="itself"),
+        Certificate("untrusted_root", issuer="unknown"),
+        Certificate("missing_intermediate", issuer="intermediate", chain="leaf"),
+        Certificate("reversed_chain", issuer="intermediate", chain="reversed"),
+        Certificate("name_constraints", issuer="constrained"),
+        Certificate("ca_as_leaf", usage="authority"),
+        Certificate("wrong_usage", usage="client"),
+        Certificate("weak_key", key="RSA-1024"),
+        Certificate("sha1_signature", digest="SHA-1"),
+        Certificate("revoked", is_revoked=True),
+        Certificate("many_sans", names=("localhost", "127.0.0.1", *(f"host-{i:05}.invalid" for i in range(9_998)))),
+        Certificate("rsa_8192", key="RSA-8192"),
+        Certificate("pinned_changed", from_connection=2),
+    )
 }
 
 
-@mode(*(case("SSLCertVerificationError", kind=kind) for kind in DEFECTS))
+@mode(
+    case("SSLCertVerificationError", "verify code 10", kind="expired"),
+    case("SSLCertVerificationError", "verify code 9", kind="not_yet_valid"),
+    case("SSLCertVerificationError", "verify code 64; by name 62", kind="wrong_host"),
+    case("SSLCertVerificationError", "verify code 64; by the name localhost it is right", kind="ip_mismatch"),
+    case("SSLCertVerificationError", "verify code 64; by name 62", kind="wildcard_too_broad"),
+    case(
+        "SSLCertVerificationError",
+        "verify code 64; by name accepted, with hostname_checks_common_name=False 62",
+        kind="no_san",
+    ),
+    case("the response", "accepted; with VERIFY_X509_STRICT verify code 88", kind="no_subject"),
+    case("SSLCertVerificationError", "verify code 18", kind="self_signed"),
+    case("SSLCertVerificationError", "verify code 20", kind="untrusted_root"),
+    case("SSLCertVerificationError", "verify code 20", kind="missing_intermediate"),
+    case("the response", "accepted; OpenSSL has no setting that rejects it, GnuTLS has", kind="reversed_chain"),
+    case("SSLCertVerificationError", "verify code 47", kind="name_constraints"),
+    case("SSLCertVerificationError", "verify code 26", kind="ca_as_leaf"),
+    case("SSLCertVerificationError", "verify code 26", kind="wrong_usage"),
+    case("SSLCertVerificationError", "verify code 66", kind="weak_key"),
+    case("SSLCertVerificationError", "verify code 68", kind="sha1_signature"),
+    case("the response", "accepted; with VERIFY_CRL_CHECK_LEAF and server.crl_file verify code 23", kind="revoked"),
+    case("SSLError", "reason EXCESSIVE_MESSAGE_SIZE", kind="many_sans"),
+    case("the response", "accepted; without RSA ciphers alert handshake_failure", kind="rsa_8192"),
+    case("the response", "valid, and from the second connection on another one", kind="pinned_changed"),
+)
 def bad_cert(
     kind: Annotated[Defect, "what is wrong with the certificate; all else is right"] = "expired",
 ) -> Fault:
     """Show a certificate that is wrong in exactly one way.
 
-    A client that verifies fails the handshake with `ssl.SSLCertVerificationError`, whose `verify_code` is 10
-    (expired), 9 (not_yet_valid), 62 or 64 (wrong_host, for a name or an address), 18 (self_signed) or 20
-    (untrusted_root; see X509_STORE_CTX_get_error(3)). The test's CA is in `server.ca_file`, so that nothing else is
-    wrong. The server speaks TLS without being told to.
+    The test's CA is in `server.ca_file`, the names and addresses of the server are in the certificate, and the keys
+    are elliptic (P-256): nothing else is wrong. A client that verifies fails the handshake with
+    `ssl.SSLCertVerificationError`, whose `verify_code` is in the table (X509_STORE_CTX_get_error(3)), as for a
+    client that connects to `server.url` with Python's defaults. The server speaks TLS without being told to.
+
+    - `wildcard_too_broad` is for `*`, `*.localhost` and `*.invalid`: a wildcard has to leave two labels (`valid_star`).
+    - `no_san` has the name `localhost` as its common name, and no alternative name. Python checks common names of
+      hosts, urllib3 doesn't, and addresses have to be alternative names (RFC 9110, 4.3.4).
+    - `no_subject` has an empty subject, and alternative names that are not critical (RFC 5280, 4.2.1.6). Contexts of
+      `ssl.create_default_context()` reject it from Python 3.13 on.
+    - `missing_intermediate`, `reversed_chain`: two intermediates; neither is sent, or both in the wrong order.
+    - `name_constraints`: an intermediate that may sign for another domain only. `wrong_usage`: for clients only.
+    - `many_sans`: 10,000 names, more than the 100 KiB that OpenSSL takes (SSL_CTX_set_max_cert_list(3)).
+    - `rsa_8192` makes the server sign for some 40 ms, in the loop that serves all servers of the process.
+    - `revoked` is revoked in `server.crl_file`. Python's ssl can't staple an OCSP answer.
+    - `pinned_changed` shows the healthy certificate on the first connection of the server, and from the second on
+      another valid one with another key.
 
     Example:
         >>> import faultline, urllib.request

@@ -13,7 +13,7 @@ from faultline._plan import checked_probability
 
 __all__ = ["corrupt", "drip", "latency", "loss", "throttle"]
 
-Whose = Annotated[Literal["request", "response", "both"], "whose bytes"]
+Whose = Annotated[Literal["request", "response", "both", "handshake"], "whose bytes; handshake: the server's, in TLS"]
 
 
 @mode(case("the response", seconds=0.01))

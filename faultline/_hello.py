@@ -1,0 +1,65 @@
+"""The ClientHello: what a client asks for in the first message of TLS, before anything is agreed.
+
+Rules of this room: bytes in, a value out. OpenSSL tells a server the name and no more, and nothing at all to one
+that only passes the bytes on. The format is RFC 8446, 4.1.2, in records of RFC 8446, 5.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RECORD_HEAD, CLIENT_HELLO = b"\x16\x03", 1  # a record of the handshake, of TLS
+LIMIT_BYTES = 131_072  # what OpenSSL takes (SSL3_RT_MAX_PLAIN_LENGTH and more), and nobody sends
+SERVER_NAME, PROTOCOLS = 0, 16  # extensions: RFC 6066, 3 and RFC 7301, 3.1
+RECORD_HEAD_BYTES, MESSAGE_HEAD_BYTES, VERSION_AND_RANDOM_BYTES = 5, 4, 34
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a client asks for; empty where the bytes are no ClientHello."""
+
+    sni: str = ""
+    protocols: tuple[str, ...] = ()
+    is_tls: bool = False
+
+
+def hello_of(data: bytes) -> Hello | None:
+    """What the first bytes of a client say; `None` if there have to be more of them."""
+    message, too_long = b"", len(data) > LIMIT_BYTES
+    while True:
+        if too_long or not RECORD_HEAD.startswith(data[: len(RECORD_HEAD)]):
+            return Hello()
+        head, data = data[:RECORD_HEAD_BYTES], data[RECORD_HEAD_BYTES:]
+        size = int.from_bytes(head[3:], "big")
+        if len(head) < RECORD_HEAD_BYTES or len(data) < size:
+            return None
+        message, data = message + data[:size], data[size:]
+        if message[:1] != bytes([CLIENT_HELLO]):
+            return Hello()
+        if len(message) >= MESSAGE_HEAD_BYTES + int.from_bytes(message[1:MESSAGE_HEAD_BYTES], "big"):
+            return read(message[MESSAGE_HEAD_BYTES:])
+
+
+def read(body: bytes) -> Hello:
+    """The extensions that matter here, of the body of a ClientHello."""
+    rest = body[VERSION_AND_RANDOM_BYTES:]
+    for length_bytes in (1, 2, 1):  # session, cipher suites, compression methods
+        _, rest = vector(rest, length_bytes)
+    extensions, _ = vector(rest, 2)
+    sni, protocols = "", []
+    while extensions:
+        kind, (content, extensions) = int.from_bytes(extensions[:2], "big"), vector(extensions[2:], 2)
+        items, _ = vector(content, 2)
+        if kind == SERVER_NAME:
+            sni = vector(items[1:], 2)[0].decode("ascii", "replace")
+        while kind == PROTOCOLS and items:
+            name, items = vector(items, 1)
+            protocols.append(name.decode("ascii", "replace"))
+    return Hello(sni, tuple(protocols), is_tls=True)
+
+
+def vector(data: bytes, length_bytes: int) -> tuple[bytes, bytes]:
+    """The content that a length goes before, and the rest (RFC 8446, 3.4)."""
+    begin = length_bytes
+    end = begin + int.from_bytes(data[:begin], "big")
+    return data[begin:end], data[end:]

@@ -1,0 +1,132 @@
+"""Modes that strike in TLS: what is agreed in the handshake, and what is said in it and around it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from faultline._alerts import AlertName
+from faultline._alerts import alert as alert_record
+from faultline._catalogue import case, mode
+from faultline._check import rejected
+from faultline._fault import Break, Fault, Trigger
+from faultline._parts import Answer, Drip, Terms, Version
+from faultline._steps import Close, Send
+
+__all__ = ["bad_tls"]
+
+Kind = Literal[
+    "plain_http",
+    "garbage",
+    "alert",
+    "only_version",
+    "no_shared_cipher",
+    "alpn_mismatch",
+    "client_cert_required",
+    "client_cert_rejected",
+    "no_close_notify",
+    "plaintext_midway",
+    "slow_handshake",
+]
+
+# What servers say that get TLS on their port for plain HTTP.
+BODY = b"The plain HTTP port was spoken to in TLS.\n"
+HEAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+PLAIN_HTTP = HEAD % len(BODY) + BODY
+GARBAGE = bytes(range(255, 191, -1))
+
+TERMS: dict[str, Terms] = {
+    t.kind: t
+    for t in (
+        Terms("no_shared_cipher", ciphers="null"),
+        Terms("alpn_mismatch", refuses_protocols=True),
+        Terms("client_cert_required", client="required"),
+        Terms("client_cert_rejected", client="rejected"),
+    )
+}
+# Which kind a parameter is for.
+BELONGS = {
+    "alert": "alert",
+    "version": "only_version",
+    "after_bytes": "plaintext_midway",
+    "every_seconds": "slow_handshake",
+}
+
+
+@mode(
+    case("SSLError", "reason WRONG_VERSION_NUMBER", kind="plain_http"),
+    case("SSLError", "reason WRONG_VERSION_NUMBER", kind="garbage"),
+    case("SSLError", "alert handshake_failure", kind="alert"),
+    case("SSLError", "alert internal_error", kind="alert", alert="internal_error"),
+    case("SSLError", "alert protocol_version", kind="only_version"),
+    case("the response", "spoken in that version", kind="only_version", version="1.2"),
+    case("SSLError", "alert handshake_failure", kind="no_shared_cipher"),
+    case("the response", "a client that offers protocols: alert no_application_protocol", kind="alpn_mismatch"),
+    case("SSLError", "alert certificate_required; in TLS 1.2 handshake_failure", kind="client_cert_required"),
+    case(
+        "SSLError",
+        "alert certificate_required; with a certificate unknown_ca",
+        kind="client_cert_rejected",
+    ),
+    case("end of stream", "with suppress_ragged_eofs=False SSLEOFError", kind="no_close_notify"),
+    case("SSLError", "reason WRONG_VERSION_NUMBER or RECORD_LAYER_FAILURE", kind="plaintext_midway", after_bytes=20),
+    case("the response", kind="slow_handshake", every_seconds=0.0001),
+)
+def bad_tls(
+    kind: Annotated[Kind, "what is wrong with TLS; the certificate is right"] = "alert",
+    *,
+    alert: Annotated[AlertName | None, "for kind=alert: its name in RFC 8446 (default: handshake_failure)"] = None,
+    version: Annotated[Version | None, "for kind=only_version: the only one (default: 1.0)"] = None,
+    after_bytes: Annotated[int, "for kind=plaintext_midway: let so many bytes of the response through first"] = 0,
+    every_seconds: Annotated[float | None, "for kind=slow_handshake: from byte to byte (default: 0.01)"] = None,
+) -> Fault:
+    """Speak TLS wrongly, or on terms that the client can't meet.
+
+    The client's handshake fails with `ssl.SSLError`, whose `reason` names OpenSSL's reason or the alert it got. The
+    server speaks TLS without being told to.
+
+    - `plain_http`, `garbage`, `alert`: said instead of the ServerHello, then FIN.
+    - `only_version`: any client that has the version gets its response. 1.0 and 1.1 are off in OpenSSL's clients
+      unless they lower `minimum_version` and the security level.
+    - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers.
+    - `alpn_mismatch`: refuses a client that offers protocols (RFC 7301, 3.2); who offers none is served.
+    - `client_cert_required` serves a client with a certificate of the test CA (`server.client_cert_file`),
+      `client_cert_rejected` none at all. In TLS 1.3 the client learns it when it reads, not in its handshake.
+    - `no_close_notify`: a body without a length, whose end is a FIN without close_notify, as a truncation
+      attack looks (RFC 8446, 6.1). `plaintext_midway`: bytes that are no TLS between its records, then FIN.
+    - `slow_handshake`: the server's records byte by byte. `drip`, `throttle`, `latency` and `corrupt` with
+      `direction="handshake"` say more.
+
+    Raises:
+        ParameterError: a parameter that belongs to another kind.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.bad_tls("alert", alert="access_denied")) as server:
+        ...     urllib.request.urlopen(server.url, context=server.client_context())
+        Traceback (most recent call last):
+        urllib.error.URLError: <urlopen error [SSL: TLSV1_ALERT_ACCESS_DENIED] tlsv1 alert access denied ...>
+    """
+    given = {"alert": alert, "version": version, "after_bytes": after_bytes or None, "every_seconds": every_seconds}
+    for name, value in given.items():
+        if value is not None and kind != BELONGS[name]:
+            raise rejected(name, value, f"kind={BELONGS[name]!r} with it, not {kind!r}")
+    return fault_of(kind, alert, version, after_bytes, every_seconds)
+
+
+def fault_of(
+    kind: Kind, alert: AlertName | None, version: Version | None, after_bytes: int, every_seconds: float | None
+) -> Fault:
+    """The fault of a kind, with the parameter that belongs to it."""
+    if kind == "no_close_notify":
+        body = b"the end of this body is the end of the connection\n"
+        return Fault(Break("response", (Close(False),), Trigger(at_end=True)), answer=Answer(body=body, ends=True))
+    if kind == "plaintext_midway":
+        return Fault(Break("response", (Send(PLAIN_HTTP, below_tls=True), Close(False)), Trigger(after_bytes)))
+    if kind == "slow_handshake":
+        return Fault(conditions=(Drip("handshake", 1, 0.01 if every_seconds is None else every_seconds),))
+    if kind == "only_version":
+        return Fault(terms=Terms("only_version", version=version or "1.0"))
+    if kind in TERMS:
+        return Fault(terms=TERMS[kind])
+    instead = {"plain_http": PLAIN_HTTP, "garbage": GARBAGE, "alert": alert_record(alert or "handshake_failure")}
+    return Fault(Break("handshake", (Send(instead[kind], below_tls=True), Close())))
