@@ -16,6 +16,7 @@ from pathlib import Path
 
 from faultline._issue import authority, issued, once, revocation_list, revoked_serials
 from faultline._parts import Certificate, Terms
+from faultline._tls import ServerContext
 
 VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -33,8 +34,12 @@ CLIENT = Certificate("client", names=("client.invalid",), subject="faultline cli
 
 
 @once
-def server_context(certificate: Certificate, terms: Terms, host: str) -> ssl.SSLContext:
+def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerContext:
     """A server context that shows this certificate for a server on this host, and agrees to these terms."""
+    if certificate.staples or terms.renegotiates:
+        from faultline._openssl import Context
+
+        return Context(certificate, terms, host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     if certificate.key != "P-256" or certificate.digest != "SHA-256" or terms.version is not None:

@@ -105,6 +105,8 @@ class Conversation(Passage):
                 case do.StartTls():
                     self._buffer, self._counted_bytes = b"", 0
                     await self._secure()
+                case do.Renegotiate():
+                    await self._stream.renegotiate()
                 case do.Hold():
                     await self._hold(step.for_seconds, step.until)
                 case do.Flush():

@@ -5,13 +5,16 @@ Rules of this room: it looks at faults and at what this system can do, and start
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import replace
+
 from faultline import _net
 from faultline._check import rejected
-from faultline._errors import ParameterError
+from faultline._errors import ParameterError, UnsupportedError
 from faultline._fault import Fault
 from faultline._http import render
 from faultline._ledger import Request
-from faultline._parts import Answer, Loss
+from faultline._parts import Answer, Loss, Terms
 from faultline._steps import NoRoute, Partition, Step, every
 
 
@@ -28,7 +31,7 @@ def checked_answer(answer: object) -> Answer:
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
-def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, host: str) -> None:
+def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, terms: Terms, host: str) -> None:
     """See that each of these faults can happen on a server like this.
 
     Raises:
@@ -40,6 +43,7 @@ def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, host:
             _net.check_filter()
         if tls and fault.starts_tls:
             raise ParameterError(f"tls=True: expected tls=False, because {fault!r} begins TLS by itself.")
+        check_openssl(fault, terms)
         if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in host):
             raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
         check_size(fault, default)
@@ -49,6 +53,24 @@ def steps_of(fault: Fault) -> tuple[Step, ...]:
     """All steps that it can come to: of its script, and of its break."""
     script = fault.script.steps if fault.script else ()
     return tuple(every((*script, *fault.break_steps)))
+
+
+def check_openssl(fault: Fault, terms: Terms) -> None:
+    """See that pyOpenSSL is there if only it can do this, and that it needn't do what only Python's ssl does here.
+
+    Raises:
+        UnsupportedError: it isn't there.
+        ParameterError: both are needed at once.
+    """
+    terms = fault.terms or terms
+    if not terms.renegotiates and not (fault.certificate and fault.certificate.staples):
+        return
+    if importlib.util.find_spec("OpenSSL") is None:
+        raise UnsupportedError(
+            f"{fault!r} needs pyOpenSSL, because Python's ssl has no such thing; install pytest-faultline[openssl]."
+        )
+    if replace(terms, kind="any", renegotiates=False) != Terms():
+        raise ParameterError(f"{fault!r} with {terms.kind!r}: expected one of the two; no TLS stack does both here.")
 
 
 def needs_filter(fault: Fault) -> bool:

@@ -47,6 +47,7 @@ def advice(fault: Fault, last: Attempt) -> str:
     """What to do about it, where that can be told."""
     first = fault.certificate.from_connection if fault.certificate is not None else 1
     at = fault.break_.at if fault.break_ else "handshake" if fault.is_of_tls else "response"
+    late = fault.break_ is not None and at in ("request", "response")
     silent = last.received_bytes == 0 and at in ("request", "response", "idle")
     heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
     hints = {
@@ -56,6 +57,6 @@ def advice(fault: Fault, last: Attempt) -> str:
         " The client asked for no HEAD.": heads,
         " The client did not wait for 100 Continue.": fault.script is not None and fault.break_ is None,
         " The connection was not kept alive; use at='response', or a client that pools connections.": at == "idle",
-        " Strike after fewer bytes, or serve a longer answer.": fault.break_ is not None and at in ("request", "response"),
+        " Strike after fewer bytes, or serve a longer answer.": late,
     }
     return next((hint for hint, fits in hints.items() if fits), "")

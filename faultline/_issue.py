@@ -19,6 +19,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from faultline._parts import DAY_SECONDS, Certificate, Key
@@ -68,9 +69,7 @@ def signer(issuer: str) -> Signer:
     """Who signs for an issuer's name; intermediates are signed by the CA that clients trust."""
     if issuer in ("trusted", "unknown"):
         ca = authority(issuer)
-        key = serialization.load_pem_private_key(ca.private_key_pem.bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return Signer(x509.load_pem_x509_certificate(ca.cert_pem.bytes()), key)
+        return Signer(certificate_of(ca.cert_pem.bytes()), key_of(ca.private_key_pem.bytes()))
     above = signer("trusted" if issuer in ("constrained", "upper") else "upper")
     key = make_key("P-256")
     builder = begun(Certificate(subject=f"faultline {issuer}", usage="authority"), key, above)
@@ -174,6 +173,18 @@ def alternative_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+def certificate_of(pem: bytes) -> x509.Certificate:
+    """A certificate from PEM."""
+    return x509.load_pem_x509_certificate(pem)
+
+
+def key_of(pem: bytes) -> PrivateKey:
+    """A private key from PEM."""
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey))
+    return key
+
+
 def pem_of(key: PrivateKey) -> bytes:
     """A private key as PEM."""
     return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -196,6 +207,24 @@ def revocation_list() -> bytes:
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
     builder = builder.add_extension(identifier, critical=False).add_extension(x509.CRLNumber(1), critical=False)
     return builder.sign(by.key, hashes.SHA256()).public_bytes(PEM)
+
+
+def revocation_answer(leaf: bytes) -> bytes:
+    """What an OCSP responder says of a certificate of the trusted CA that is revoked, in DER (RFC 6960)."""
+    now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
+    day = datetime.timedelta(seconds=DAY_SECONDS)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=certificate_of(leaf),
+        issuer=by.certificate,
+        algorithm=hashes.SHA256(),
+        cert_status=ocsp.OCSPCertStatus.REVOKED,
+        this_update=now - day,
+        next_update=now + 30 * day,
+        revocation_time=now - day,
+        revocation_reason=None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, by.certificate)
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 # --- keys and signatures that nobody should have ---------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Certificate:
         subject: the common name; `None` leaves the subject empty.
         has_names: whether there are alternative names at all.
         usage: what it may be used for.
+        staples: an OCSP answer that it is revoked goes with it to a client that asks (RFC 6066, 8).
         from_connection: the first connection of a server that sees it; those before see the healthy one.
     """
 
@@ -99,6 +100,7 @@ class Certificate:
     key: Key = "P-256"
     digest: Literal["SHA-256", "SHA-1"] = "SHA-256"
     is_revoked: bool = False
+    staples: bool = False
     from_connection: int = 1
 
 
@@ -113,6 +115,7 @@ class Terms:
         version: the only version.
         ciphers: the ones that clients have, or only one without encryption, which no client offers.
         refuses_protocols: a client that offers application protocols (ALPN) is refused.
+        renegotiates: TLS 1.2, with a new handshake in the middle.
         client: what becomes of the client's certificate: not asked for, asked for and verified, or asked for and
             never accepted.
     """
@@ -121,6 +124,7 @@ class Terms:
     version: Version | None = None
     ciphers: Literal["usual", "null"] = "usual"
     refuses_protocols: bool = False
+    renegotiates: bool = False
     client: Literal["ignored", "required", "rejected"] = "ignored"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from faultline._fault import Fault
 from faultline._ledger import Attempt, Party
-from faultline._steps import Close, HalfClose, Hold, NoRoute, Partition, Refuse, Reset, Vanish
+from faultline._steps import Close, HalfClose, Hold, NoRoute, Partition, Refuse, Renegotiate, Reset, Vanish
 
 
 def describe(attempt: Attempt) -> str:
@@ -44,6 +44,7 @@ VERBS: dict[type, str] = {
     NoRoute: "no route",
     Partition: "no packet passes",
     Refuse: "RST",
+    Renegotiate: "HelloRequest",
     Reset: "RST",
     Vanish: "silence",
 }
@@ -101,7 +102,7 @@ def verb_of(fault: Fault) -> str:
     seen = [VERBS[type(step)] for step in fault.break_steps if type(step) in VERBS]
     if fault.certificate is not None:
         seen.append(f"certificate {fault.certificate.kind}")
-    return ", ".join(seen)
+    return ", ".join(seen) or repr(fault)
 
 
 def remarks(attempt: Attempt) -> list[str]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
+    from faultline._tls import ServerContext
+
 
 Tls: TypeAlias = bool | Literal["mutual"]
 MUTUAL = Terms("mutual", client="required")
@@ -70,7 +72,7 @@ class Server:
         choice("tls", tls, (False, True, "mutual"))
         self._terms = MUTUAL if tls == "mutual" else Terms()
         self._tls = bool(tls) or any(f.needs_tls for f in self._faults)
-        check_faults(self._faults, default=self._default, tls=self._tls, host=self.host)
+        check_faults(self._faults, default=self._default, tls=self._tls, terms=self._terms, host=self.host)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
         self._connections = 0
@@ -197,7 +199,7 @@ class Server:
         faults = faults_of(plan)
         if not self._tls and any(f.needs_tls for f in faults):
             raise ParameterError(f"plan={plan!r}: expected a server with TLS; start it with tls=True.")
-        check_faults(faults, default=self._default, tls=self._tls, host=self.host)
+        check_faults(faults, default=self._default, tls=self._tls, terms=self._terms, host=self.host)
         if self._closed:
             raise ServerError(f"{self!r}: expected an open server; it was closed.")
         self._plans.append(plan)
@@ -331,7 +333,7 @@ class Server:
 
     # --- helpers -----------------------------------------------------------------------------------------
 
-    def _context(self, certificate: Certificate, terms: Terms) -> ssl.SSLContext:
+    def _context(self, certificate: Certificate, terms: Terms) -> ServerContext:
         from faultline import _certs
 
         return _certs.server_context(certificate, terms, _net.reachable(self.host))

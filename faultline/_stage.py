@@ -6,13 +6,13 @@ Rules of this room: a value, made by the server and read by the engine, which kn
 from __future__ import annotations
 
 import random
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from faultline._ledger import Ledger
 from faultline._parts import Answer, Certificate, Terms
 from faultline._plan import Dealer
+from faultline._tls import ServerContext
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,6 @@ class Stage:
     default: Answer
     tls: bool
     terms: Terms
-    context: Callable[[Certificate, Terms], ssl.SSLContext]
+    context: Callable[[Certificate, Terms], ServerContext]
     chance: Callable[[], random.Random]
     on_dealt: Callable[[], None]

@@ -112,6 +112,11 @@ class StartTls(Spoken):
     says: ClassVar[str] = "starttls"
 
 
+@dataclass(frozen=True)
+class Renegotiate:
+    """Ask the client for a new handshake, and wait for it; TLS 1.2 only."""
+
+
 @dataclass(frozen=True, repr=False)
 class Hold(Spoken):
     """Say and read nothing: so many seconds, until a gate opens, or until the client gives up."""
@@ -186,6 +191,7 @@ Step: TypeAlias = (
     | ReceiveUntil
     | ReceiveAll
     | StartTls
+    | Renegotiate
     | Hold
     | Flush
     | HalfClose

@@ -6,7 +6,7 @@ Rules of this room: every byte is written down in the ledger as it passes; a bre
 from __future__ import annotations
 
 import random
-import ssl
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,8 +14,11 @@ from faultline import _net
 from faultline._fault import Fault
 from faultline._flow import Flow
 from faultline._ledger import Entry, TlsFacts
-from faultline._tls import Tls, Write
+from faultline._tls import ServerContext, Tls, Write
 from faultline._wire import Departed, Wire
+
+# How OpenSSL words that the other side sent an alert: some say that it was one, and some don't.
+ALERT = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls) (?:alert )?(.+)")
 
 
 class Stream:
@@ -160,7 +163,7 @@ class Stream:
         if at_end:
             raise Departed("FIN")
 
-    async def secure(self, context: ssl.SSLContext, write: Write, *, refuses_protocols: bool = False) -> None:
+    async def secure(self, context: ServerContext, write: Write, *, refuses_protocols: bool = False) -> None:
         """Speak TLS from here on; `write` sends the records of the handshake.
 
         Raises:
@@ -175,6 +178,16 @@ class Stream:
             self._speaks_tls = tls.hello.is_tls
         self._tls = tls
 
+    async def renegotiate(self) -> None:
+        """Ask the client for a new handshake, and wait for it.
+
+        Raises:
+            Departed: the client left meanwhile.
+            Rejected: it refuses.
+        """
+        assert self._tls is not None
+        await self._tls.renegotiate(self.write_raw)
+
     async def end_tls(self) -> None:
         """Send close_notify, if there is TLS."""
         if self._tls is not None:
@@ -182,7 +195,8 @@ class Stream:
 
     def rejected(self, why: str) -> bool:
         """Write down why TLS ended, by whom, in OpenSSL's words; whether it was the client, by an alert."""
-        alert = why.partition("alert ")[2].replace(" ", "_")
+        match = ALERT.fullmatch(why)
+        alert = match[1].replace(" ", "_") if match else ""
         self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
         if alert:
             self._entry.note = f"the client ended TLS by the alert {alert}"

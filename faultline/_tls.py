@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from faultline._hello import Hello, hello_of
 from faultline._ledger import TlsFacts
@@ -16,6 +17,25 @@ from faultline._net import READ_BYTES
 from faultline._wire import Departed, Wire
 
 Write = Callable[[bytes], Awaitable[None]]
+
+
+class Session(Protocol):
+    """What is used of `ssl.SSLObject`."""
+
+    def do_handshake(self) -> None: ...
+    def read(self, len: int) -> bytes: ...  # noqa: A002
+    def write(self, data: memoryview, /) -> int: ...
+    def unwrap(self) -> object: ...
+    def version(self) -> str | None: ...
+    def selected_alpn_protocol(self) -> str | None: ...
+    def getpeercert(self) -> Any: ...
+
+
+class ServerContext(Protocol):
+    """What is used of `ssl.SSLContext`."""
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *, server_side: bool) -> Session:
+        """A session whose records go through these two."""
 
 
 class Rejected(Exception):  # noqa: N818 - it is news: the client said no
@@ -32,7 +52,7 @@ NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\0\2\2\x78"  # the alert of RFC 7301, 3.
 class Tls:
     """The server's side of one TLS session."""
 
-    def __init__(self, wire: Wire, context: ssl.SSLContext) -> None:
+    def __init__(self, wire: Wire, context: ServerContext) -> None:
         self._wire = wire
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -56,7 +76,7 @@ class Tls:
             subject = (self._session.getpeercert() or {}).get("subject", ())
         except ValueError:  # no handshake yet
             return ""
-        names = dict(pair for part in subject for pair in part)  # type: ignore[misc] # as its docs say
+        names = dict(pair for part in subject for pair in part)
         return str(names.get("commonName", ""))
 
     async def handshake(self, write: Write, *, refuses_protocols: bool = False) -> None:
@@ -123,6 +143,30 @@ class Tls:
         """The records that carry these bytes."""
         self._session.write(data)
         return self._outgoing.read()
+
+    async def renegotiate(self, write: Write) -> None:
+        """Ask for a new handshake, and wait until it is through; application data that comes first is kept.
+
+        Raises:
+            Rejected: the client refuses.
+            Departed: the client left meanwhile.
+        """
+        session: Any = self._session  # of pyOpenSSL
+
+        def settle() -> None:
+            while session.is_renegotiating():
+                try:
+                    data = session.read(READ_BYTES)
+                except ssl.SSLWantReadError:
+                    if session.is_renegotiating():
+                        raise
+                else:
+                    if not data:
+                        raise Departed("FIN")
+                    self._early += data
+
+        session.renegotiate()
+        await self._drive(settle, write)
 
     def close_notify(self) -> bytes:
         """The record that ends the session in an orderly way (RFC 8446, 6.1)."""

@@ -27,13 +27,13 @@ FLOORS = (
             " modes.tls"
         ),
     ),
-    ("platform", "_arrivals _authority _certs _hello _http _issue _net _tls _wire"),
+    ("platform", "_arrivals _authority _certs _hello _http _issue _net _openssl _tls _wire"),
     ("engine", "_engine _feasible _flow _passage _stage _stream"),
     ("server", "_door _loop _serve _server"),
     ("front doors", "__main__ _cli pytest_plugin"),
 )
 FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
-HEAVY = {"asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}
+HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}
 # The catalogue is filled by importing the modes, when it is first asked.
 FILLS = ("_catalogue", "modes")
 
@@ -134,6 +134,7 @@ def test_front_doors_import_late(room):
         ("h11", ["_http"]),
         ("trustme", ["_issue"]),
         ("cryptography", ["_issue"]),
+        ("OpenSSL", ["_openssl"]),
     ],
 )
 def test_each_dependency_is_known_in_one_room(package, users):

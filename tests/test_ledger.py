@@ -259,7 +259,7 @@ def test_attempt_is_plain_data_for_json():
             "sni": "localhost",
             "alpn": "http/1.1",
             "alert": "",
-            "offered": ("h2",),
+            "offered": ["h2"],
             "client": "",
         },
         "turns": [{"by": "client", "at_seconds": 0.6, "count_bytes": 4, "begins": "\x00\\xff"}],

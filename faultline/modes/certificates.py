@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from faultline._catalogue import case, mode
+from faultline._check import rejected
 from faultline._fault import Fault
 from faultline._parts import DAY_SECONDS, Certificate
 
@@ -82,12 +84,15 @@ DEFECTS: dict[str, Certificate] = {
     case("SSLCertVerificationError", "verify code 66", kind="weak_key"),
     case("SSLCertVerificationError", "verify code 68", kind="sha1_signature"),
     case("the response", "accepted; with VERIFY_CRL_CHECK_LEAF and server.crl_file verify code 23", kind="revoked"),
+    case("the response", "accepted; who asks for an OCSP answer gets one", kind="revoked", staple=True),
     case("SSLError", "reason EXCESSIVE_MESSAGE_SIZE", kind="many_sans"),
     case("the response", "accepted; without RSA ciphers alert handshake_failure", kind="rsa_8192"),
     case("the response", "valid, and from the second connection on another one", kind="pinned_changed"),
 )
 def bad_cert(
     kind: Annotated[Defect, "what is wrong with the certificate; all else is right"] = "expired",
+    *,
+    staple: Annotated[bool, "for kind=revoked: staple an OCSP answer that says so; needs pyOpenSSL"] = False,
 ) -> Fault:
     """Show a certificate that is wrong in exactly one way.
 
@@ -105,9 +110,14 @@ def bad_cert(
     - `name_constraints`: an intermediate that may sign for another domain only. `wrong_usage`: for clients only.
     - `many_sans`: 10,000 names, more than the 100 KiB that OpenSSL takes (SSL_CTX_set_max_cert_list(3)).
     - `rsa_8192` makes the server sign for some 40 ms, in the loop that serves all servers of the process.
-    - `revoked` is revoked in `server.crl_file`. Python's ssl can't staple an OCSP answer.
+    - `revoked` is revoked in `server.crl_file`. With `staple` an OCSP answer says so to a client that asks for it in
+      its handshake (RFC 6066, 8); Python's ssl has no such thing, so the server then speaks TLS by pyOpenSSL, from
+      `pytest-faultline[openssl]`, and it takes a client with pyOpenSSL to ask.
     - `pinned_changed` shows the healthy certificate on the first connection of the server, and from the second on
       another valid one with another key.
+
+    Raises:
+        ParameterError: `staple` with another kind.
 
     Example:
         >>> import faultline, urllib.request
@@ -116,4 +126,6 @@ def bad_cert(
         Traceback (most recent call last):
         urllib.error.URLError: <urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] ...>
     """
-    return Fault(certificate=DEFECTS[kind])
+    if staple and kind != "revoked":
+        raise rejected("staple", staple, f"kind='revoked' with it, not {kind!r}")
+    return Fault(certificate=replace(DEFECTS[kind], staples=staple))

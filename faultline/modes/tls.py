@@ -10,7 +10,7 @@ from faultline._catalogue import case, mode
 from faultline._check import rejected
 from faultline._fault import Break, Fault, Trigger
 from faultline._parts import Answer, Drip, Terms, Version
-from faultline._steps import Close, Send
+from faultline._steps import Close, Renegotiate, Send
 
 __all__ = ["bad_tls"]
 
@@ -25,6 +25,7 @@ Kind = Literal[
     "client_cert_rejected",
     "no_close_notify",
     "plaintext_midway",
+    "renegotiate",
     "slow_handshake",
 ]
 
@@ -34,14 +35,22 @@ HEAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/pla
 PLAIN_HTTP = HEAD % len(BODY) + BODY
 GARBAGE = bytes(range(255, 191, -1))
 
-TERMS: dict[str, Terms] = {
-    t.kind: t
-    for t in (
-        Terms("no_shared_cipher", ciphers="null"),
-        Terms("alpn_mismatch", refuses_protocols=True),
-        Terms("client_cert_required", client="required"),
-        Terms("client_cert_rejected", client="rejected"),
-    )
+
+def said_instead(data: bytes) -> Fault:
+    """A fault that says this instead of the ServerHello, and hangs up."""
+    return Fault(Break("handshake", (Send(data, below_tls=True), Close())))
+
+
+# The kinds without a parameter.
+FIXED: dict[str, Fault] = {
+    "plain_http": said_instead(PLAIN_HTTP),
+    "garbage": said_instead(GARBAGE),
+    "no_shared_cipher": Fault(terms=Terms("no_shared_cipher", ciphers="null")),
+    "alpn_mismatch": Fault(terms=Terms("alpn_mismatch", refuses_protocols=True)),
+    "client_cert_required": Fault(terms=Terms("client_cert_required", client="required")),
+    "client_cert_rejected": Fault(terms=Terms("client_cert_rejected", client="rejected")),
+    "no_close_notify": Fault(Break("response", (Close(False),), Trigger(at_end=True)), answer=Answer(ends=True)),
+    "renegotiate": Fault(Break("response", (Renegotiate(),)), terms=Terms("renegotiate", renegotiates=True)),
 }
 # Which kind a parameter is for.
 BELONGS = {
@@ -69,6 +78,7 @@ BELONGS = {
     ),
     case("end of stream", "with suppress_ragged_eofs=False SSLEOFError", kind="no_close_notify"),
     case("SSLError", "reason WRONG_VERSION_NUMBER or RECORD_LAYER_FAILURE", kind="plaintext_midway", after_bytes=20),
+    case("the response", "after a second handshake", kind="renegotiate"),
     case("the response", kind="slow_handshake", every_seconds=0.0001),
 )
 def bad_tls(
@@ -93,6 +103,8 @@ def bad_tls(
       `client_cert_rejected` none at all. In TLS 1.3 the client learns it when it reads, not in its handshake.
     - `no_close_notify`: a body without a length, whose end is a FIN without close_notify, as a truncation
       attack looks (RFC 8446, 6.1). `plaintext_midway`: bytes that are no TLS between its records, then FIN.
+    - `renegotiate`: TLS 1.2, and a new handshake before the response (RFC 5246, 7.4.1.1), which a client may refuse.
+      Python's ssl has no such thing, so the server then speaks TLS by pyOpenSSL, from `pytest-faultline[openssl]`.
     - `slow_handshake`: the server's records byte by byte. `drip`, `throttle`, `latency` and `corrupt` with
       `direction="handshake"` say more.
 
@@ -110,23 +122,14 @@ def bad_tls(
     for name, value in given.items():
         if value is not None and kind != BELONGS[name]:
             raise rejected(name, value, f"kind={BELONGS[name]!r} with it, not {kind!r}")
-    return fault_of(kind, alert, version, after_bytes, every_seconds)
-
-
-def fault_of(
-    kind: Kind, alert: AlertName | None, version: Version | None, after_bytes: int, every_seconds: float | None
-) -> Fault:
-    """The fault of a kind, with the parameter that belongs to it."""
-    if kind == "no_close_notify":
-        body = b"the end of this body is the end of the connection\n"
-        return Fault(Break("response", (Close(False),), Trigger(at_end=True)), answer=Answer(body=body, ends=True))
-    if kind == "plaintext_midway":
-        return Fault(Break("response", (Send(PLAIN_HTTP, below_tls=True), Close(False)), Trigger(after_bytes)))
-    if kind == "slow_handshake":
-        return Fault(conditions=(Drip("handshake", 1, 0.01 if every_seconds is None else every_seconds),))
-    if kind == "only_version":
-        return Fault(terms=Terms("only_version", version=version or "1.0"))
-    if kind in TERMS:
-        return Fault(terms=TERMS[kind])
-    instead = {"plain_http": PLAIN_HTTP, "garbage": GARBAGE, "alert": alert_record(alert or "handshake_failure")}
-    return Fault(Break("handshake", (Send(instead[kind], below_tls=True), Close())))
+    match kind:
+        case "alert":
+            return said_instead(alert_record(alert or "handshake_failure"))
+        case "only_version":
+            return Fault(terms=Terms("only_version", version=version or "1.0"))
+        case "plaintext_midway":
+            return Fault(Break("response", (Send(PLAIN_HTTP, below_tls=True), Close(False)), Trigger(after_bytes)))
+        case "slow_handshake":
+            return Fault(conditions=(Drip("handshake", 1, 0.01 if every_seconds is None else every_seconds),))
+        case _:
+            return FIXED[kind]
