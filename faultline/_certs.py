@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import os
 import ssl
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -118,4 +119,6 @@ def private_file(name: str, pem: bytes) -> str:
                 Path(path).unlink()
 
     atexit.register(remove)
+    if (util := sys.modules.get("multiprocessing.util")) is not None:  # its children end without `atexit`
+        util.Finalize(None, remove, exitpriority=0)
     return path

@@ -15,7 +15,7 @@ from typing import NoReturn
 from faultline import _net
 from faultline import _steps as do
 from faultline._fault import Fault
-from faultline._http import CONTINUE, RequestReader, render
+from faultline._http import CONTINUE, RequestReader, hopped, render
 from faultline._ledger import KEPT_BODY_BYTES, Request
 from faultline._parts import Answer, Terms
 from faultline._passage import Passage
@@ -163,11 +163,12 @@ class Conversation(Passage):
 
     async def _respond(self, answer: Answer | None) -> None:
         planned = answer or self._fault.http_answer
-        answer = planned or self._stage.default
+        request = self._entry.request or Request()
+        answer = hopped(planned or self._stage.default, request, self._stage.default)
         trip = self._armed("response")
         if trip is not None:
             answer = answer.sized(trip.brk.trigger.after_bytes)
-        reader, request = self._reader, self._entry.request or Request()
+        reader = self._reader
         self._keeps = reader.keep_alive if reader.is_http else answer.echoes
         if answer.closes or self._stage.dealer.ends_connection(self._fault):
             self._keeps = False  # so that the client has to open anew, and meets it

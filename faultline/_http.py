@@ -15,7 +15,6 @@ from faultline._ledger import KEPT_BODY_BYTES, Request
 from faultline._parts import Answer
 
 HEAD_LIMIT_BYTES = 65_536
-FOUND = 302
 HOP = "/hop/"  # the paths of a chain of redirects
 RESET_CONTENT = 205  # has no content, and says so: RFC 9110, 15.3.6
 OK_BODY = b"ok\n"
@@ -132,8 +131,6 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     """The bytes of a response, framed as RFC 9112, 6.3 asks: no body to HEAD, nor with 204 and 304."""
     if answer.raw is not None:
         return answer.raw
-    if (hop := hop_of(request.target)) < answer.hops:
-        answer = Answer(FOUND, location=f"{HOP}{hop + 1}")
     if answer.echoes:
         if not request.method:
             return request.body
@@ -159,6 +156,14 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     lines += [f"{name}: {value}" for name, value in fields]
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     return head if bodiless or (request.method == "HEAD" and not answer.bodies_head) else head + body
+
+
+def hopped(answer: Answer, request: Request, last: Answer) -> Answer:
+    """The next redirect of a chain, or the last answer after all of them."""
+    if not answer.hops:
+        return answer
+    hop = hop_of(request.target)
+    return last if hop >= answer.hops else Answer(answer.status, body=b"", location=f"{HOP}{hop + 1}")
 
 
 def hop_of(target: str) -> int:

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeAlias, TypeVar
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -26,7 +26,7 @@ from faultline._parts import DAY_SECONDS, Certificate, Key
 
 P = ParamSpec("P")
 T = TypeVar("T")
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 PEM = serialization.Encoding.PEM
 PUBLIC_EXPONENT = 65_537
@@ -181,7 +181,7 @@ def certificate_of(pem: bytes) -> x509.Certificate:
 def key_of(pem: bytes) -> PrivateKey:
     """A private key from PEM."""
     key = serialization.load_pem_private_key(pem, None)
-    assert isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey))
+    assert isinstance(key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, rsa.RSAPrivateKey))
     return key
 
 
@@ -205,7 +205,9 @@ def revocation_list() -> bytes:
         revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - day).build()
         builder = builder.add_revoked_certificate(revoked)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
-    builder = builder.add_extension(identifier, critical=False).add_extension(x509.CRLNumber(1), critical=False)
+    builder = builder.add_extension(identifier, critical=False).add_extension(
+        x509.CRLNumber(len(revoked_serials) + 1), critical=False
+    )
     return builder.sign(by.key, hashes.SHA256()).public_bytes(PEM)
 
 
@@ -236,6 +238,8 @@ def make_key(kind: Key) -> PrivateKey:
         return rsa_1024()
     if kind == "RSA-8192":
         return rsa_8192()
+    if kind == "Ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
     return ec.generate_private_key(ec.SECP256R1())
 
 

@@ -69,7 +69,7 @@ class Answer:
         return replace(self, body=filler(at_least_bytes))
 
 
-Key = Literal["P-256", "RSA-1024", "RSA-8192"]
+Key = Literal["P-256", "Ed25519", "RSA-1024", "RSA-8192"]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ DEFECTS: dict[str, Certificate] = {
         Certificate("missing_intermediate", issuer="intermediate", chain="leaf"),
         Certificate("reversed_chain", issuer="intermediate", chain="reversed"),
         Certificate("name_constraints", issuer="constrained"),
-        Certificate("ca_as_leaf", usage="authority"),
+        Certificate("ca_as_leaf", usage="authority", key="Ed25519"),
         Certificate("wrong_usage", usage="client"),
         Certificate("weak_key", key="RSA-1024"),
         Certificate("sha1_signature", digest="SHA-1"),
@@ -107,6 +107,8 @@ def bad_cert(
     - `no_subject` has an empty subject, and alternative names that are not critical (RFC 5280, 4.2.1.6). Contexts of
       `ssl.create_default_context()` reject it from Python 3.13 on.
     - `missing_intermediate`, `reversed_chain`: two intermediates; neither is sent, or both in the wrong order.
+    - `ca_as_leaf` has a key that signs certificates and no handshakes; it is Ed25519, because OpenSSL's server would
+      not use an ECDSA one of that kind in TLS 1.2.
     - `name_constraints`: an intermediate that may sign for another domain only. `wrong_usage`: for clients only.
     - `many_sans`: 10,000 names, more than the 100 KiB that OpenSSL takes (SSL_CTX_set_max_cert_list(3)).
     - `rsa_8192` makes the server sign for some 40 ms, in the loop that serves all servers of the process.

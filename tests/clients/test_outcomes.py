@@ -1,0 +1,123 @@
+"""What five HTTP clients make of each bad answer: `docs/clients.md` says it, and here it is run."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import re
+import sys
+
+import pytest
+
+from faultline._catalogue import cases, modes
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
+
+def loaded(path):
+    """The script that makes the page, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # dataclasses look for it there
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = loaded(DOCS / "make_clients.py")
+PAGE = (DOCS / "clients.md").read_text("utf-8")
+TITLES = ["case", "http.client", "urllib3", "requests", "httpx", "aiohttp"]
+
+
+def read_cells(page):
+    """The cells of the tables that have a column for each client, by case and client."""
+    cells, is_table = {}, False
+    for line in page.splitlines():
+        row = line.strip("| ").split(" | ")
+        is_table = row == TITLES or (is_table and len(row) == len(TITLES))
+        if is_table and row[0].startswith("`"):
+            cells |= {(row[0].strip("`"), client): cell for client, cell in zip(TITLES[1:], row[1:], strict=True)}
+    return cells
+
+
+CELLS = read_cells(PAGE)
+MADE_WITH = re.search(r"^Made with (.*)\.$", PAGE, re.MULTILINE)[1]
+ROWS = SCRIPT.cases()
+
+# Where a run has another outcome than the page, under a condition: that condition, the outcome, and why.
+OLD_TIMEOUT = (sys.version_info < (3, 11), "asyncio.TimeoutError", "3.11 made asyncio's TimeoutError the builtin one")
+OTHERWISE = {
+    ("malformed('continue_never')", "aiohttp"): OLD_TIMEOUT,
+    ("sse(('first', 'second', 'third'), break_='stall')", "aiohttp"): OLD_TIMEOUT,
+}
+
+
+def expected(case, client):
+    """What the page says of this cell, or what is so on this Python."""
+    holds, cell, _ = OTHERWISE.get((str(case), client), (False, "", ""))
+    return cell if holds else CELLS[str(case), client]
+
+
+@pytest.mark.parametrize("client", TITLES[1:])
+@pytest.mark.parametrize("case", ROWS, ids=str)
+def test_client_makes_of_a_bad_answer_what_the_page_says(case, client):
+    outcome = SCRIPT.outcome(case, client)
+
+    assert outcome.cell == expected(case, client), f"the page: {MADE_WITH}; here: {SCRIPT.versions()}"
+    assert_ledger_agrees(case, client, outcome)
+
+
+def assert_ledger_agrees(case, client, outcome):
+    """As many attempts as the cell says or its requests were, each of which the fault struck where it strikes."""
+    said = re.search(r"(\d+) attempts?$", outcome.cell)
+    attempts = outcome.attempts
+    assert len(attempts) == (int(said[1]) if said else SCRIPT.ASKS.get(str(case), SCRIPT.Ask()).times)
+    assert {a.fault for a in attempts} == {case.fault}
+    if str(case) == "redirect('downgrade')":  # those who follow come without TLS, and no further
+        assert [(a.point, a.received_bytes) for a in attempts[1:]] == [("handshake", 0)] * (len(attempts) - 1)
+        attempts = attempts[:1]
+    waits = str(case) == "malformed('continue_never')"
+    point = "request" if waits else "response" if case.fault.strikes else None
+    assert {a.struck and a.struck.point for a in attempts} == {point}
+    if case.mode in ("reset", "close"):
+        assert {a.sent_bytes for a in attempts} == {a.struck.after_bytes for a in attempts} == {let_through(case)}
+    elif waits and client in ("http.client", "aiohttp"):
+        assert [a.sent_bytes for a in attempts] == [0]
+    else:
+        assert all(a.sent_bytes > 0 for a in attempts)
+
+
+def let_through(case):
+    """How many bytes of the response a break lets through."""
+    arguments = dict(case.arguments)
+    return arguments.get("after_bytes", len(arguments.get("on", b"")))
+
+
+def test_page_has_every_case_and_no_other():
+    answers = {"malformed", "redirect", "status", "raw", "sse", "trickle_headers"}
+    breaks = {str(c) for c in cases() if c.mode in {"reset", "close"} and c.point == "response"}
+    expected_rows = {str(c) for name in answers for c in modes()[name].cases} | breaks | {"bad_tls('no_close_notify')"}
+
+    assert {row for row, _ in CELLS} == expected_rows
+    assert set(CELLS) == {(row, client) for row in expected_rows for client in TITLES[1:]}
+
+
+def test_script_prints_the_page(monkeypatch, capsys):
+    monkeypatch.setattr(SCRIPT, "versions", lambda: MADE_WITH)
+    monkeypatch.setattr(SCRIPT, "outcome", lambda case, client: SCRIPT.Outcome(CELLS[str(case), client], ()))
+
+    SCRIPT.main()
+
+    assert capsys.readouterr().out == PAGE
+
+
+def test_page_says_what_it_was_made_with_in_the_words_of_the_script():
+    said, now = ([part.split()[0] for part in text.split(", ")] for text in (MADE_WITH, SCRIPT.versions()))
+
+    assert said == now
+
+
+@pytest.mark.parametrize("case", SCRIPT.LEFT_OVER)
+def test_only_httpx_begins_the_next_response_with_what_is_left_over(case):
+    table = PAGE.partition("## Poisoned")[2].partition("\n## ")[0]
+    row = next(line for line in table.splitlines() if line.startswith(f"| `{case}`"))
+
+    assert row.strip("| ").split(" | ")[2:] == ["httpx", "aiohttp", "http.client, urllib3, requests"]
