@@ -102,7 +102,7 @@ def verb_of(fault: Fault) -> str:
     seen = [VERBS[type(step)] for step in fault.break_steps if type(step) in VERBS]
     if fault.certificate is not None:
         seen.append(f"certificate {fault.certificate.kind}")
-    return ", ".join(seen) or repr(fault)
+    return ", ".join(seen) or (repr(fault) if fault.strikes else "")
 
 
 def remarks(attempt: Attempt) -> list[str]:
