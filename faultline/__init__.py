@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from faultline._script import script as script
     from faultline._script import send as send
     from faultline._script import starttls as starttls
+    from faultline._script import stoptls as stoptls
     from faultline._serve import serve as serve
     from faultline._server import Server as Server
     from faultline._version import __version__ as __version__
@@ -73,6 +74,7 @@ _HOMES = {
         "script",
         "send",
         "starttls",
+        "stoptls",
     ),
     "_serve": ("serve",),
     "_server": ("Server",),

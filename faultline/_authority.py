@@ -22,7 +22,7 @@ class Environment(Protocol):
 
 
 class Authority:
-    """The test CA, one per process: it signs what servers show, and clients are to trust it."""
+    """The test CA, one per process: it signs what servers show, and clients are to trust it. Each server is one too."""
 
     @property
     def ca_file(self) -> str:

@@ -80,7 +80,8 @@ def root_cause(error: BaseException) -> BaseException:
         for candidate in candidates:
             if is_system_error(candidate):
                 return candidate
-    news = [e for e in path if isinstance(e, Exception)]  # a timeout's CancelledError is none
+    # A timeout's CancelledError is none, and StopIteration is how Python's json comes to an end.
+    news = [e for e in path if isinstance(e, Exception) and not isinstance(e, StopIteration)]
     return (news or path)[-1]
 
 

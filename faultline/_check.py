@@ -99,5 +99,5 @@ def parameter(name: str, value: object, annotation: Any) -> None:
         whole(name, value, " of bytes")
     elif name == "seconds" or name.endswith("_seconds"):
         seconds(name, value)
-    elif isinstance(kind, type) and not fits(value, kind):
+    elif isinstance(kind, type) and get_origin(kind) is None and not fits(value, kind):
         raise rejected(name, value, f"{kind.__name__}, not {type(value).__name__}")

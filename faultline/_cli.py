@@ -34,6 +34,7 @@ NOWHERE: dict[str, str] = {
     "answer": "answers (what is said when nothing breaks)",
 }
 FEW = 8  # choices that an option can show
+NOT_THEN = " An option goes with --mode, not with --then."
 EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
@@ -145,7 +146,7 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
     for parameter in options_of(chosen):
         word, dest = f"--{option_name(parameter.name)}", f"mode_{parameter.name}"
         kind, _ = plain(parameter.annotation)
-        text = ": ".join([parameter.text, *legend(parameter)])
+        text = "; one of: ".join([parameter.text, *legend(parameter)])
         if kind is bool:
             flag = argparse.BooleanOptionalAction
             group.add_argument(word, dest=dest, help=text, action=flag, default=None)
@@ -202,7 +203,7 @@ def value_of(parameter: Parameter, given: Any) -> Any:
             raise rejected("headers", given, "'NAME: VALUE'")
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
     if bytes in (kind, *get_args(kind)):
-        return given.encode()
+        return os.fsencode(given)
     if get_origin(kind) is tuple:
         return tuple(given)
     if kind in (int, float):
@@ -267,7 +268,10 @@ def plan_of(chosen: Mode, options: argparse.Namespace) -> Plan:
     """
     given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in options_of(chosen)}
     arguments = {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
-    faults = [called(chosen, arguments), *(called(find(name), {}) for name in options.then or ())]
+    faults = [
+        called(chosen, arguments),
+        *(called(find(name), {}, " An option goes with --mode, not with --then.") for name in options.then or ()),
+    ]
     if any(is_unseen(fault) for fault in faults[:-1]):
         raise UsageError(
             f"{faults!r}: expected --for-seconds for what strikes at 'connect' with something --then: "
@@ -286,7 +290,7 @@ def unseen(plan: Plan) -> str:
     return " - the kernel answers, and no attempt is seen from here" if is_unseen(faults_of(plan)[0]) else ""
 
 
-def called(chosen: Mode, arguments: dict[str, Any]) -> Fault:
+def called(chosen: Mode, arguments: dict[str, Any], hint: str = "") -> Fault:
     """The fault of a mode.
 
     Raises:
@@ -294,7 +298,7 @@ def called(chosen: Mode, arguments: dict[str, Any]) -> Fault:
     """
     missing = [p for p in chosen.parameters if p.is_required and p.name not in arguments]
     if missing:
-        raise UsageError(f"mode {option_name(chosen.name)} needs {' '.join(usage(p) for p in missing)}.")
+        raise UsageError(f"mode {option_name(chosen.name)} needs {' '.join(usage(p) for p in missing)}.{hint}")
     return chosen.function(**arguments)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
@@ -49,19 +50,25 @@ class Conversation(Passage):
         except Over:
             pass
         except Departed as left:
+            self._strike_terms()
             self._end("client", left.how)
             with contextlib.suppress(Departed):  # a client may wait for the answer to its close_notify
                 await self._stream.end_tls()
         except Rejected as rejected:
             is_alert = self._stream.rejected(rejected.why)
-            if not is_alert and self._terms != Terms() and self._entry.struck is None:
-                self._stage.ledger.strike(self._entry, "handshake", 0)
+            self._strike_terms()
             self._end("client" if is_alert else "server", "FIN")
             _net.send_fin(self._wire.sock)
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose our alert
                 await self._wire.drain()
         finally:
             self.give_up()
+
+    def _strike_terms(self) -> None:
+        """The handshake has failed: if its terms were the fault's, that was the fault."""
+        refuses = self._fault.terms not in (None, Terms())
+        if refuses and self._point == "handshake" and self._entry.struck is None and self._stream.speaks_tls:
+            self._stage.ledger.strike(self._entry, "handshake", 0)
 
     def give_up(self) -> None:
         """Close the socket and the attempt; of what has ended already this changes nothing."""
@@ -105,6 +112,8 @@ class Conversation(Passage):
                 case do.StartTls():
                     self._buffer, self._counted_bytes = b"", 0
                     await self._secure()
+                case do.StopTls():
+                    await self._stream.stop_tls()
                 case do.Renegotiate():
                     await self._stream.renegotiate()
                 case do.Hold():
@@ -142,12 +151,12 @@ class Conversation(Passage):
 
     async def _receive_request(self, step: do.ReceiveRequest) -> None:
         await self._reach("request")
-        reader = self._reader = RequestReader()
-        while not (reader.complete or (step.head_only and reader.has_head)):
+        reader = self._reader = RequestReader(head_only=step.head_only)
+        while not reader.complete:
             data = await self._receive()
             if not data:
                 raise Departed("FIN")
-            if reader.feed(data):
+            if reader.feed(data) and not step.head_only:
                 await self._invite(step)
         self._put_back(reader.rest)
         self._stage.ledger.keep(self._entry, reader.request)
@@ -173,7 +182,7 @@ class Conversation(Passage):
         if answer.closes or self._stage.dealer.ends_connection(self._fault):
             self._keeps = False  # so that the client has to open anew, and meets it
         await self._reach("response")
-        if planned is not None and planned.strikes_at(request.method) and self._entry.struck is None:
+        if planned is not None and planned.strikes_at(request.method) and self._fault.break_ is None:
             self._stage.ledger.strike(self._entry, "response", 0)
         data = render(answer, request, keep_alive=self._keeps)
         strikes_then = trip is not None and trip.brk.trigger.at_end
@@ -220,7 +229,7 @@ class Conversation(Passage):
         before = self._entry.request or Request()
         body = before.body + got[:at]
         kept = body[:KEPT_BODY_BYTES]
-        self._stage.ledger.keep(self._entry, Request(body=kept, body_bytes=before.body_bytes + at))
+        self._stage.ledger.keep(self._entry, replace(before, body=kept, body_bytes=before.body_bytes + at))
 
     async def _partition(self, for_seconds: float | None) -> None:
         _net.drop_packets(self._wire.sock)

@@ -20,6 +20,7 @@ from faultline._steps import (
     Hold,
     Point,
     ReceiveRequest,
+    Renegotiate,
     Respond,
     Script,
     Send,
@@ -110,8 +111,9 @@ class Fault:
             if getattr(self, kind) is not None and getattr(other, kind) is not None:
                 raise two_of_a_kind(self, other, kind.rstrip("_"))
         for condition in self.conditions:
-            if any(condition.collides(c) for c in other.conditions):
-                raise two_of_a_kind(self, other, type(condition).__name__.lower())
+            for second in filter(condition.collides, other.conditions):
+                kind = type(condition).__name__.lower() if type(condition) is type(second) else "pace"
+                raise two_of_a_kind(self, other, kind)
         both = Fault(
             self.break_ or other.break_,
             self.answer or other.answer,
@@ -124,6 +126,7 @@ class Fault:
         if both.choice is not None and (both.break_ is not None or both.answer is not None):
             raise two_of_a_kind(self, other, "break or answer")
         both.check_reachable()
+        both.check_kept()
         return both
 
     def check_reachable(self) -> None:
@@ -135,6 +138,7 @@ class Fault:
         if self.break_ is None or not self.break_.is_final:
             return
         ends = POINTS.index(self.break_.at)
+        at_once = self.break_.trigger == Trigger()
         parts: list[tuple[object, Point]] = [
             (self.certificate, "handshake"),
             (self.terms, "handshake"),
@@ -144,11 +148,21 @@ class Fault:
         ]
         parts += [(c, "request" if c.direction == "both" else c.direction) for c in self.conditions]
         for part, point in parts:
-            if part is not None and ends < POINTS.index(point):
+            reached = POINTS.index(point)
+            if part is not None and (ends < reached or (at_once and ends == reached == POINTS.index("handshake"))):
                 raise ConflictError(
                     f"{self!r}: the conversation ends at {self.break_.at!r} and never reaches "
                     f"{point!r}; leave one of the two out."
                 )
+
+    def check_kept(self) -> None:
+        """Refuse a break of a connection that is kept alive, after an answer that ends it.
+
+        Raises:
+            ConflictError: says so.
+        """
+        if self.break_ is not None and self.break_.at == "idle" and self.http_answer and self.http_answer.closes:
+            raise ConflictError(f"{self!r}: the connection ends with this answer and never comes to 'idle'.")
 
     @property
     def script(self) -> Script | None:
@@ -188,6 +202,9 @@ class Fault:
         at = self.break_.at if self.break_ else None
         script = self.script.steps if self.script else ()
         below = any(is_of_tls(step) for step in every((*script, *self.break_steps)))
+        below = below or (self.http_answer is not None and self.http_answer.needs_tls)
+        if self.choice is not None:
+            below = below or self.choice.fault.needs_tls or self.choice.otherwise.needs_tls
         return not self.starts_tls and (self.is_of_tls or at == "handshake" or below)
 
     @property
@@ -198,6 +215,8 @@ class Fault:
 
     def can_follow(self, current: Fault) -> bool:
         """Whether a further request on a connection whose fault is `current` can meet it."""
+        if self == current and self.break_ is not None and self.break_.at == "idle":
+            return True  # what is of the opening, this connection has met
         return not self.is_opening and self.script == current.script
 
     @property
@@ -228,7 +247,15 @@ class Fault:
 
 def is_of_tls(step: Step) -> bool:
     """Whether a step means something only where there is TLS."""
-    return step == Close(close_notify=False) or (isinstance(step, Send) and step.below_tls)
+    match step:
+        case Respond():
+            return step.answer is not None and step.answer.needs_tls
+        case Send():
+            return step.below_tls
+        case Close():
+            return not step.close_notify
+        case _:
+            return isinstance(step, Renegotiate)
 
 
 def is_lie(step: Step) -> bool:

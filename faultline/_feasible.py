@@ -11,7 +11,7 @@ from dataclasses import replace
 from faultline import _net
 from faultline._check import rejected
 from faultline._errors import ParameterError, UnsupportedError
-from faultline._fault import Fault
+from faultline._fault import Fault, is_of_tls
 from faultline._http import render
 from faultline._ledger import Request
 from faultline._parts import Answer, Loss, Terms
@@ -42,7 +42,11 @@ def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, terms
         if needs_filter(fault):
             _net.check_filter()
         if tls and fault.starts_tls:
-            raise ParameterError(f"tls=True: expected tls=False, because {fault!r} begins TLS by itself.")
+            raise ParameterError(f"{fault!r}: expected tls=False, because it begins TLS by itself.")
+        if fault.starts_tls and any(is_of_tls(step) for step in fault.break_steps):
+            raise ParameterError(
+                f"{fault!r}: expected a server that begins with TLS; a script with starttls() has a time before it."
+            )
         check_openssl(fault, terms)
         if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in host):
             raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
@@ -62,7 +66,7 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
         UnsupportedError: it isn't there.
         ParameterError: both are needed at once.
     """
-    terms = fault.terms or terms
+    terms = fault.terms.over(terms) if fault.terms else terms
     if not terms.renegotiates and not (fault.certificate and fault.certificate.staples):
         return
     if importlib.util.find_spec("OpenSSL") is None:

@@ -39,6 +39,7 @@ class Flow:
     def turn(self) -> None:
         """The other side speaks now: the next bytes begin a turn."""
         self._began = None
+        self._in_head = True  # also after an interim response
 
     def piece_bytes(self, wanted_bytes: int, view: memoryview = NOTHING) -> int:
         """How many bytes may travel together, of these if it is known which."""

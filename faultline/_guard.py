@@ -9,22 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faultline._fault import Fault
-from faultline._ledger import Attempt
+from faultline._ledger import Attempt, Strike
 from faultline._parts import Answer, Terms
 from faultline._plan import Plan, entries_of
 from faultline._report import describe
+from faultline._steps import ReceiveRequest, every
 
 
 def unmet(plan: Plan, attempts: Sequence[Attempt], where: str) -> str | None:
     """Why a fault of this plan proved nothing, or `None` if all struck or can't be judged."""
     planned = [fault for entry in entries_of(plan) if isinstance(entry, Fault) for fault in certain(entry)]
-    struck = [a.fault for a in attempts if a.struck is not None]
+    struck = [a.fault for a in attempts if a.struck is not None and is_its_own(a.fault, a.struck)]
     for fault in planned:
         if fault in struck:
             struck.remove(fault)  # an entry that is planned twice strikes twice
         elif not fault.is_healthy and fault.door is None:
             return explained(fault, attempts, where)
     return None
+
+
+def is_its_own(fault: Fault, strike: Strike) -> bool:
+    """Whether a strike was that of the fault's break, and not only of its certificate or answer."""
+    return fault.break_ is None or strike.point == fault.break_.at
 
 
 def certain(fault: Fault) -> list[Fault]:
@@ -47,7 +53,8 @@ def advice(fault: Fault, last: Attempt) -> str:
     """What to do about it, where that can be told."""
     first = fault.certificate.from_connection if fault.certificate is not None else 1
     at = fault.break_.at if fault.break_ else "handshake" if fault.is_of_tls else "response"
-    late = fault.break_ is not None and at in ("request", "response")
+    late = fault.break_ is not None and at in ("request", "response") and not fault.break_.trigger.at_end
+    steps = tuple(every(fault.script.steps)) if fault.script else ()
     silent = last.received_bytes == 0 and at in ("request", "response", "idle")
     heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
     hints = {
@@ -55,7 +62,7 @@ def advice(fault: Fault, last: Attempt) -> str:
         " The client could meet these terms.": fault.terms not in (None, Terms()) and fault.break_ is None,
         " The client said nothing: if it waits for the server to speak first, use at='accept' or a script.": silent,
         " The client asked for no HEAD.": heads,
-        " The client did not wait for 100 Continue.": fault.script is not None and fault.break_ is None,
+        " The client did not wait for 100 Continue.": fault.break_ is None and ReceiveRequest(continues=False) in steps,
         " The connection was not kept alive; use at='response', or a client that pools connections.": at == "idle",
         " Strike after fewer bytes, or serve a longer answer.": late,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RECORD_HEAD, CLIENT_HELLO = b"\x16\x03", 1  # a record of the handshake, of TLS
-LIMIT_BYTES = 131_072  # what OpenSSL takes (SSL3_RT_MAX_PLAIN_LENGTH and more), and nobody sends
+LIMIT_BYTES = 131_396  # OpenSSL's CLIENT_HELLO_MAX_LENGTH
 SERVER_NAME, PROTOCOLS = 0, 16  # extensions: RFC 6066, 3 and RFC 7301, 3.1
 RECORD_HEAD_BYTES, MESSAGE_HEAD_BYTES, VERSION_AND_RANDOM_BYTES = 5, 4, 34
 

@@ -6,13 +6,12 @@ some of them are lies that h11 rightly refuses to write.
 
 from __future__ import annotations
 
-import http
 import re
 
 import h11
 
 from faultline._ledger import KEPT_BODY_BYTES, Request
-from faultline._parts import Answer
+from faultline._parts import Answer, phrase_of
 
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
@@ -56,7 +55,8 @@ class RequestReader:
     other protocols meet their fault too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, head_only: bool = False) -> None:
+        self._head_only = head_only
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         self._raw = b""  # what came before the head was complete
         self._head: h11.Request | None = None
@@ -95,6 +95,8 @@ class RequestReader:
         match event:
             case h11.Request():
                 self._head, self._raw = event, b""
+                if self._head_only:
+                    self.complete, self.rest = True, self._connection.trailing_data[0]
             case h11.Data():
                 kept = max(0, KEPT_BODY_BYTES - self._body_bytes)
                 self._body.append(bytes(event.data[:kept]))
@@ -106,11 +108,6 @@ class RequestReader:
 
     def _give_up(self) -> None:
         self.complete, self.is_http, self.keep_alive = True, False, False
-
-    @property
-    def has_head(self) -> bool:
-        """Whether all but the body was read."""
-        return self.complete or self._head is not None
 
     @property
     def request(self) -> Request:
@@ -152,7 +149,7 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
         fields.append(("Content-Type", kind or "text/plain"))
     if not keep_alive and "connection" not in given:
         fields.append(("Connection", "close"))
-    lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}"]
+    lines = [f"HTTP/1.1 {answer.status} {phrase_of(answer.status)}"]
     lines += [f"{name}: {value}" for name, value in fields]
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     return head if bodiless or (request.method == "HEAD" and not answer.bodies_head) else head + body
@@ -163,18 +160,12 @@ def hopped(answer: Answer, request: Request, last: Answer) -> Answer:
     if not answer.hops:
         return answer
     hop = hop_of(request.target)
-    return last if hop >= answer.hops else Answer(answer.status, body=b"", location=f"{HOP}{hop + 1}")
+    if hop >= answer.hops:
+        return Answer() if last.hops else last
+    return Answer(answer.status, body=b"", location=f"{HOP}{hop + 1}")
 
 
 def hop_of(target: str) -> int:
     """How many redirects of a chain a request has behind it."""
     number = target.partition("?")[0].rpartition(HOP)[2]
-    return int(number) if number.isdecimal() else 0
-
-
-def reason(status: int) -> str:
-    """The reason phrase that goes with a status code, or nothing."""
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return int(number[:9]) if number.isdecimal() else 0

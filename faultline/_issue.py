@@ -10,10 +10,11 @@ import datetime
 import functools
 import hashlib
 import ipaddress
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import trustme
 from cryptography import x509
@@ -31,20 +32,32 @@ PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey |
 PEM = serialization.Encoding.PEM
 PUBLIC_EXPONENT = 65_537
 # What trustme can say too; a recipe that differs elsewhere is for the builder.
-PLAIN = ("kind", "names", "from_seconds", "until_seconds", "from_connection")
+PLAIN = ("kind", "names", "least_names", "from_seconds", "until_seconds", "from_connection")
 
 # Two threads that need the first certificate at once must not make two CAs.
 _making = threading.RLock()
 
 
+def _forget() -> None:
+    """In a forked child: whoever held the lock is not there."""
+    global _making  # noqa: PLW0603 - one per process is the point
+    _making = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def once(function: Callable[P, T]) -> Callable[P, T]:
     """Remember what a function returned, and call it in one thread only."""
-    cached = functools.cache(function)
+    made: dict[Any, T] = {}
 
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _making:
-            return cached(*args, **kwargs)  # type: ignore[arg-type] # the arguments are hashable values
+        if args not in made:
+            with _making:
+                if args not in made:
+                    made[args] = function(*args, **kwargs)
+        return made[args]
 
     return locked
 
@@ -83,6 +96,7 @@ def signer(issuer: str) -> Signer:
 def issued(recipe: Certificate, host: str) -> tuple[bytes, ...]:
     """The key, the server's certificate and what is sent with it, each as PEM."""
     names = recipe.names or tuple(dict.fromkeys(("localhost", "127.0.0.1", "::1", host)))
+    names += tuple(f"host-{number:05}.invalid" for number in range(len(names), recipe.least_names))
     recipe = replace(recipe, names=names)
     plain = Certificate(**{name: getattr(recipe, name) for name in PLAIN})
     if recipe == replace(plain, issuer=recipe.issuer) and recipe.issuer in ("trusted", "unknown") and are_usual(names):

@@ -24,6 +24,7 @@ class Context:
 
     def __init__(self, certificate: Certificate, terms: Terms, host: str) -> None:
         self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self._context.set_cipher_list(b"DEFAULT:@SECLEVEL=0")  # what a client takes is its own business
         key, leaf, *chain = issued(certificate, host)
         self._context.use_certificate(certificate_of(leaf))
         self._context.use_privatekey(key_of(key))
@@ -54,6 +55,7 @@ class Session:
         self._connection = connection
         self._incoming = incoming
         self._outgoing = outgoing
+        self._has_agreed = False
         connection.set_accept_state()
 
     def _through(self, operation: Callable[[], T]) -> T:
@@ -79,6 +81,7 @@ class Session:
     def do_handshake(self) -> None:
         """Go on with the handshake."""
         self._through(self._connection.do_handshake)
+        self._has_agreed = True
 
     def read(self, limit_bytes: int) -> bytes:
         """At most so many application bytes; `b""` after the client's close_notify."""
@@ -106,7 +109,7 @@ class Session:
 
     def version(self) -> str:
         """What version was agreed."""
-        return self._connection.get_protocol_version_name()
+        return self._connection.get_protocol_version_name() if self._has_agreed else ""
 
     def selected_alpn_protocol(self) -> str:
         """What application protocol was agreed."""

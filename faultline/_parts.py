@@ -5,6 +5,7 @@ Rules of this room: frozen data. A part is a recipe; what makes it is the platfo
 
 from __future__ import annotations
 
+import http
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -29,7 +30,9 @@ class Answer:
         location: where it redirects to; `{host}` stands for what the request calls the server.
         hops: so many redirects come before it, each to the next path.
         bodies_head: its body is said to HEAD too.
+        lies_in_body: what is wrong with it is in the body, or between head and body.
         strikes: it is a fault by itself.
+        needs_tls: it means something only where there is TLS.
     """
 
     status: int = 200
@@ -41,7 +44,9 @@ class Answer:
     location: str = ""
     hops: int = 0
     bodies_head: bool = False
+    lies_in_body: bool = False
     strikes: bool = False
+    needs_tls: bool = False
 
     def __repr__(self) -> str:
         if self.echoes:
@@ -59,8 +64,9 @@ class Answer:
         return self.ends or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
 
     def strikes_at(self, method: str) -> bool:
-        """Whether it is a fault to such a request."""
-        return self.strikes and (method == "HEAD" or not self.bodies_head)
+        """Whether it is a fault to such a request; to HEAD there is no body."""
+        seen = self.bodies_head or not self.lies_in_body if method == "HEAD" else not self.bodies_head
+        return self.strikes and seen
 
     def sized(self, at_least_bytes: int) -> Answer:
         """The same, with a body made long enough where none was asked for."""
@@ -78,6 +84,7 @@ class Certificate:
 
     Attributes:
         names: the subject alternative names; without them, those of the server.
+        least_names: so many of them at least, by more of hosts that don't exist.
         issuer: the CA that clients trust, another one, itself, or an intermediate of the trusted one: with
             name constraints that leave this server out, or without.
         chain: what is sent: all up to the root, the leaf alone, or the intermediates in the wrong order.
@@ -90,6 +97,7 @@ class Certificate:
 
     kind: str = "healthy"
     names: tuple[str, ...] | None = None
+    least_names: int = 0
     from_seconds: float = -DAY_SECONDS
     until_seconds: float = 30 * DAY_SECONDS
     issuer: Literal["trusted", "unknown", "itself", "intermediate", "constrained"] = "trusted"
@@ -126,6 +134,10 @@ class Terms:
     refuses_protocols: bool = False
     renegotiates: bool = False
     client: Literal["ignored", "required", "rejected"] = "ignored"
+
+    def over(self, usual: Terms) -> Terms:
+        """These on a server whose usual terms are others: a client certificate that it demands, it still demands."""
+        return replace(self, client=usual.client if self.client == "ignored" else self.client)
 
 
 Direction = Literal["request", "response", "both", "handshake"]
@@ -196,6 +208,16 @@ class Loss(Condition):
     """Packets are dropped with a probability."""
 
     probability: float = 0.0
+
+
+# As RFC 9110, 15.5 has it; Python before 3.13 has older words, and a response should not be longer for that.
+PHRASES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+
+
+def phrase_of(status: int) -> str:
+    """The reason phrase that goes with a status code, or nothing."""
+    known = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""
+    return PHRASES.get(status, known)
 
 
 def filler(count_bytes: int) -> bytes:

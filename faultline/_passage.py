@@ -17,6 +17,7 @@ from faultline._parts import Certificate, Loss, Terms
 from faultline._stage import Stage
 from faultline._steps import Point, Step
 from faultline._stream import Stream
+from faultline._tls import shows_certificate
 from faultline._tripwire import Tripwire
 from faultline._wire import Departed, Wire
 
@@ -70,7 +71,8 @@ class Passage(ABC):
     @property
     def _terms(self) -> Terms:
         """What this connection agrees to."""
-        return self._fault.terms or self._stage.terms
+        usual = self._stage.terms
+        return self._fault.terms.over(usual) if self._fault.terms else usual
 
     @abstractmethod
     async def _play(self, steps: tuple[Step, ...]) -> None:
@@ -126,7 +128,7 @@ class Passage(ABC):
         if cut is not None:
             await self._strike()
             await self._stream.write_flight(data[cut:])
-        if self._certificate != Certificate() and self._entry.struck is None:
+        if self._certificate != Certificate() and self._entry.struck is None and shows_certificate(data):
             self._stage.ledger.strike(self._entry, "handshake", len(data))
 
     async def _receive(self) -> bytes:

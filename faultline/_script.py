@@ -26,6 +26,7 @@ from faultline._steps import (
     Send,
     StartTls,
     Step,
+    StopTls,
     Vanish,
     is_final,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "script",
     "send",
     "starttls",
+    "stoptls",
 ]
 
 
@@ -83,6 +85,8 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
     for step, following in pairwise(flat):
         if is_final(step):
             raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
+    if sum(isinstance(step, StartTls) for step in flat) > sum(isinstance(step, StopTls) for step in flat) + 1:
+        raise ParameterError(f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first.")
     if any(isinstance(step, (Refuse, Vanish, NoRoute)) for step in flat):
         raise ParameterError(f"script({abbreviated(steps)}): expected steps of an open connection, not of the door.")
     return tuple(flat)
@@ -149,7 +153,7 @@ def respond(answer: Fault | None = None) -> Step:
         return Respond()
     if not isinstance(answer, Fault) or not answer.is_answer or not isinstance(answer.answer, Answer):
         raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
-    return Respond(answer.answer)
+    return Respond(answer.answer, repr(answer))
 
 
 def repeat(*steps: Step | Fault) -> Step:
@@ -182,6 +186,11 @@ def starttls() -> Step:
     What the client sent ahead of the handshake is thrown away (RFC 3207, 4.2).
     """
     return StartTls()
+
+
+def stoptls() -> Step:
+    """End TLS and go on in plain text, once both have said close_notify: as after FTP's `CCC` (RFC 4217, 12.3)."""
+    return StopTls()
 
 
 def some_bytes(name: str, value: object) -> bytes:

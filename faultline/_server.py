@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from faultline import _arrivals, _chance, _net
-from faultline._authority import AUTHORITY, Environment
-from faultline._check import choice, flag, seconds, whole
+from faultline._authority import Authority
+from faultline._check import choice, flag, rejected, seconds, whole
 from faultline._door import Door
 from faultline._engine import Conversation
 from faultline._errors import NotStruckError, ParameterError, ServerError
@@ -32,7 +32,6 @@ from faultline._steps import POINTS, NoRoute, Point, Refuse, Vanish
 from faultline._wire import Wire
 
 if TYPE_CHECKING:
-    import ssl
     from types import TracebackType
 
     from faultline._tls import ServerContext
@@ -45,7 +44,7 @@ MUTUAL = Terms("mutual", client="required")
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 
 
-class Server:
+class Server(Authority):
     """A server on this machine that does to its clients what the plan says.
 
     Made by `faultline.serve`; a context manager that stops the server, raises what went wrong inside it, and
@@ -69,9 +68,11 @@ class Server:
         self._strict = flag("strict", strict)
         self._plans = [checked_plan(plan)]
         self._faults = faults_of(plan)
+        if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 is equal to True, and is none
+            raise rejected("tls", tls, "one of False, True, 'mutual'")
         choice("tls", tls, (False, True, "mutual"))
         self._terms = MUTUAL if tls == "mutual" else Terms()
-        self._tls = bool(tls) or any(f.needs_tls for f in self._faults)
+        self._tls = bool(tls) or self._default.needs_tls or any(f.needs_tls for f in self._faults)
         check_faults(self._faults, default=self._default, tls=self._tls, terms=self._terms, host=self.host)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
@@ -90,9 +91,7 @@ class Server:
             _chance.generator,
             self._set_door,
         )
-        for fault in self._faults:
-            if self._tls or fault.starts_tls:  # made now: it takes a while, and what can't be made fails here
-                self._context(fault.certificate or Certificate(), fault.terms or self._terms)
+        self._make_contexts(self._faults)
         self._background = background()
         self._door = Door(self.host, number, self._dealer.upcoming().door)
         self.port = self._door.port
@@ -121,32 +120,6 @@ class Server:
     def url(self) -> str:
         """`http://host:port` or `https://host:port`, without a path."""
         return f"{'https' if self._tls else 'http'}://{self.hostport}"
-
-    @property
-    def ca_file(self) -> str:
-        """The path of the test CA's certificate as PEM: what a client has to trust."""
-        return AUTHORITY.ca_file
-
-    @property
-    def crl_file(self) -> str:
-        """The path of the test CA's revocation list as PEM: it lists the certificate of `bad_cert("revoked")`."""
-        return AUTHORITY.crl_file
-
-    @property
-    def client_cert_file(self) -> str:
-        """The path of a client's key and certificate as PEM, for a server that asks for one."""
-        return AUTHORITY.client_cert_file
-
-    def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
-        """A new client context that verifies, and trusts the test CA and nothing else.
-
-        With `certificate=True` it shows the certificate in `client_cert_file` to a server that asks for one.
-        """
-        return AUTHORITY.client_context(certificate=certificate)
-
-    def trust(self, monkeypatch: Environment) -> None:
-        """Have clients trust the test CA that take what to trust from the environment; see `Authority.trust`."""
-        AUTHORITY.trust(monkeypatch)
 
     # --- what happened -----------------------------------------------------------------------------------
 
@@ -202,6 +175,7 @@ class Server:
         check_faults(faults, default=self._default, tls=self._tls, terms=self._terms, host=self.host)
         if self._closed:
             raise ServerError(f"{self!r}: expected an open server; it was closed.")
+        self._make_contexts(faults)
         self._plans.append(plan)
         self._faults = faults
         self._background.call(lambda: self._change(plan))
@@ -330,6 +304,15 @@ class Server:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _make_contexts(self, faults: tuple[Fault, ...]) -> None:
+        """Made ahead, in the caller's thread: it takes a while, and what can't be made fails there."""
+        for fault in faults:
+            if self._tls or fault.starts_tls:
+                terms = fault.terms.over(self._terms) if fault.terms else self._terms
+                self._context(fault.certificate or Certificate(), terms)
+                if fault.certificate and fault.certificate.from_connection > 1:
+                    self._context(Certificate(), terms)
 
     # --- helpers -----------------------------------------------------------------------------------------
 

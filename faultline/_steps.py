@@ -7,7 +7,7 @@ the second place. Where a step talks or listens it has a point, so breaks fall o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Respond(Spoken):
     says: ClassVar[str] = "respond"
 
     answer: Answer | None = None
+    said: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        return f"respond({self.said})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,6 +114,13 @@ class StartTls(Spoken):
     """Speak TLS from here on; what the client sent ahead of it is thrown away."""
 
     says: ClassVar[str] = "starttls"
+
+
+@dataclass(frozen=True, repr=False)
+class StopTls(Spoken):
+    """End TLS in both directions, and go on in plain text."""
+
+    says: ClassVar[str] = "stoptls"
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,7 @@ Step: TypeAlias = (
     | ReceiveUntil
     | ReceiveAll
     | StartTls
+    | StopTls
     | Renegotiate
     | Hold
     | Flush

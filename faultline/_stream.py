@@ -18,7 +18,7 @@ from faultline._tls import ServerContext, Tls, Write
 from faultline._wire import Departed, Wire
 
 # How OpenSSL words that the other side sent an alert: some say that it was one, and some don't.
-ALERT = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls) (?:alert )?(.+)")
+ALERT = re.compile(r"(?:(?:sslv3|tlsv1|tlsv13) (?:alert )?|(?:ssl/)?tls alert )(.+)")
 
 
 class Stream:
@@ -29,11 +29,12 @@ class Stream:
         self._chance = chance
         self._tls: Tls | None = None
         self._held = b""  # out of TLS, and not yet read by an attempt
-        self._speaks_tls = False  # the client began as TLS begins
+        self.speaks_tls = False  # the client began as TLS begins
 
     def serve(self, entry: Entry, fault: Fault) -> None:
         """From here on the bytes belong to this attempt."""
         self._entry = entry
+        entry.tls = self._tls.facts() if self._tls is not None else None
         self._flows: tuple[Flow, Flow] | None = None
         self._handshake_flow: Flow | None = None
         if fault.conditions:
@@ -175,7 +176,7 @@ class Stream:
             await tls.handshake(write, refuses_protocols=refuses_protocols)
         finally:
             self._entry.tls = tls.facts()
-            self._speaks_tls = tls.hello.is_tls
+            self.speaks_tls = tls.hello.is_tls
         self._tls = tls
 
     async def renegotiate(self) -> None:
@@ -187,6 +188,17 @@ class Stream:
         """
         assert self._tls is not None
         await self._tls.renegotiate(self.write_raw)
+
+    async def stop_tls(self) -> None:
+        """End TLS in both directions, and go on in plain text.
+
+        Raises:
+            Departed: the client left meanwhile.
+            Rejected: it has ended TLS by an alert.
+        """
+        if self._tls is not None:
+            self._held += await self._tls.stop(self.write_raw)
+            self._tls = None
 
     async def end_tls(self) -> None:
         """Send close_notify, if there is TLS."""
@@ -200,7 +212,7 @@ class Stream:
         self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
         if alert:
             self._entry.note = f"the client ended TLS by the alert {alert}"
-        elif self._speaks_tls:
+        elif self.speaks_tls:
             self._entry.note = f"the server ended TLS: {why}"
         else:
             self._entry.note = f"the client spoke no TLS: {why}"

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from faultline._alerts import alert
 from faultline._hello import Hello, hello_of
 from faultline._ledger import TlsFacts
 from faultline._net import READ_BYTES
@@ -46,7 +47,14 @@ class Rejected(Exception):  # noqa: N818 - it is news: the client said no
         self.why = why
 
 
-NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\0\2\2\x78"  # the alert of RFC 7301, 3.2
+# A ServerHello that asks for another ClientHello has this for its random bytes (RFC 8446, 4.1.3).
+RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+RANDOM = slice(11, 43)
+
+
+def shows_certificate(flight: bytes) -> bool:
+    """Whether these records of a server go on with its certificate: no alert, and no request for another hello."""
+    return flight[:1] == b"\x16" and flight[RANDOM] != RETRY
 
 
 class Tls:
@@ -91,7 +99,7 @@ class Tls:
             said += await self._more()
         self.hello = hello
         if refuses_protocols and hello.protocols:
-            await write(NO_APPLICATION_PROTOCOL)
+            await write(alert("no_application_protocol"))  # RFC 7301, 3.2
             raise Rejected("no application protocol")
         await self._drive(self._session.do_handshake, write)
 
@@ -131,13 +139,29 @@ class Tls:
             data, self._early = self._early[:limit_bytes], self._early[limit_bytes:]
             return data
         try:
-            read = await self._drive(lambda: self._session.read(limit_bytes), write)
+            read = await self._drive(lambda: self._read(limit_bytes), write)
         except Departed as left:
             if left.how == "FIN":
                 return b""
             raise
         assert isinstance(read, bytes)
         return read
+
+    def _read(self, limit_bytes: int) -> bytes:
+        try:
+            return self._session.read(limit_bytes)
+        except ssl.SSLZeroReturnError:  # after our own close_notify it is an error
+            return b""
+
+    async def stop(self, write: Write) -> bytes:
+        """End the session in both directions; what was read already.
+
+        Raises:
+            Rejected: the client sent an alert.
+            Departed: it left meanwhile.
+        """
+        await self._drive(self._session.unwrap, write)
+        return self._early + self._incoming.read()
 
     def encrypt(self, data: memoryview) -> bytes:
         """The records that carry these bytes."""

@@ -146,7 +146,8 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)
     rows = [(c, c.fault) for c in cases() if not c.fault.is_healthy]
-    asked = [(c, fault) for c, fault in rows if point in (None, c.point) and tls in (None, fault.needs_tls)]
+    meant = ("response", "answer") if point == "response" else (point,)  # a lie strikes at the response too
+    asked = [(c, f) for c, f in rows if (point is None or c.point in meant) and tls in (None, f.needs_tls)]
     return [(fault, c.sees != "the response") for c, fault in asked]
 
 

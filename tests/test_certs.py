@@ -81,7 +81,7 @@ WRONG = {
     "weak_key": {"key"},
     "sha1_signature": {"digest"},
     "revoked": {"is_revoked"},
-    "many_sans": {"names"},
+    "many_sans": {"least_names"},
     "rsa_8192": {"key"},
     "pinned_changed": {"from_connection"},
 }
@@ -229,7 +229,7 @@ def test_recipe_differs_from_the_healthy_one_in_what_is_wrong_and_in_what_that_t
 @pytest.mark.parametrize("row", ROWS)
 def test_client_sees_the_one_defect_and_nothing_else(faultline, row):
     kind, client, name, version, saw = row
-    server = faultline.serve(bad_cert(kind) & ok(b"hello"), strict=kind != "pinned_changed")
+    server = faultline.serve(bad_cert(kind) & ok(b"hello"), strict=kind not in ("pinned_changed", "rsa_8192"))
     received = b""
     try:
         with connected(server, only(client(server), version), name) as connection:
@@ -402,12 +402,12 @@ def test_default_context_of_python_takes_the_healthy_certificate(issuer):
 
 
 def test_ten_thousand_names_are_more_than_the_100_kib_that_a_client_takes_of_a_chain():
-    names = DEFECTS["many_sans"].names
     _, leaf = _certs.issued(DEFECTS["many_sans"], "127.0.0.1")
-    fewer = replace(DEFECTS["many_sans"], names=names[:4_000])
+    fewer = replace(DEFECTS["many_sans"], least_names=4_000)
     _, smaller = _certs.issued(fewer, "127.0.0.1")
 
-    assert len(set(names)) == 10_000
+    listed = x509.load_pem_x509_certificate(leaf).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert len(set(listed)) == 10_000
     assert len(ssl.PEM_cert_to_DER_cert(leaf.decode("ascii"))) > 100 * 1024
     assert len(ssl.PEM_cert_to_DER_cert(smaller.decode("ascii"))) < 100 * 1024
     assert outcome(defaults(AUTHORITY), fewer) == "TLSv1.3"

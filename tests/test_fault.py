@@ -116,7 +116,7 @@ def test_part_after_the_end_of_the_conversation_is_an_error_that_names_both(one,
     [
         (stall(at="accept", for_seconds=0.1), bad_cert("expired")),
         (stall(at="request", for_seconds=0.1), ok(b"x")),
-        (close(at="handshake"), bad_cert("expired")),
+        (close(at="handshake", after_bytes=10), bad_cert("expired")),
         (reset(at="response"), ok(b"x")),
         (close(at="idle"), echo()),
         (stall(at="accept", until=Gate()), ok(b"x")),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faultline._http import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, reason, render
+from faultline._http import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, render
 from faultline._ledger import KEPT_BODY_BYTES, Request
-from faultline._parts import Answer
+from faultline._parts import Answer, phrase_of
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -359,7 +359,7 @@ def test_any_http_client_can_read_the_response(request_, keep_alive):
 
 @pytest.mark.parametrize(("status", "phrase"), [(200, "OK"), (404, "Not Found"), (299, ""), (999, "")])
 def test_status_has_its_reason_phrase_or_none(status, phrase):
-    assert reason(status) == phrase
+    assert phrase_of(status) == phrase
 
 
 @pytest.mark.parametrize(("method", "status"), [("CONNECT", 200), ("GET", 204), ("GET", 304)])

@@ -1114,7 +1114,7 @@ def test_idle_connection_that_was_stalled_for_a_while_is_served_on(dial):
 
 
 def test_server_that_begins_tls_by_itself_is_not_to_begin_with_it():
-    with pytest.raises(ParameterError, match="tls=True: expected tls=False"):
+    with pytest.raises(ParameterError, match="expected tls=False, because it begins TLS by itself"):
         serve(script(starttls(), send(b"hi")), tls=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -10,11 +9,12 @@ from typing import Annotated, Literal
 from faultline._catalogue import case, mode
 from faultline._check import rejected, whole
 from faultline._fault import Break, Fault, Trigger
-from faultline._parts import NOWHERE, Answer, Headers, HeadersLike, Terms, Trickle
+from faultline._parts import NOWHERE, Answer, Headers, HeadersLike, Trickle, phrase_of
 from faultline._steps import Close, Hold, Reset, Step
 
 __all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
 
+BODILESS = (204, 205, 304)  # RFC 9110, 15.3.5, 15.3.6, 15.4.5
 FAULTY = 400  # status codes from here on are errors: RFC 9110, 15
 # RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -87,18 +87,20 @@ def status(
     """
     whole("code", code, "", 200, 999)
     given = fields(headers)
+    if code in BODILESS and body:
+        raise rejected("body", body, f"none with {code}, which has no content; raw() says anything")
     if retry_after is not None:
-        if not isinstance(retry_after, str):
+        if isinstance(retry_after, str):
+            if not retry_after or not FIELD_VALUE.fullmatch(retry_after):
+                raise rejected("retry_after", retry_after, "seconds, a date of HTTP, or other text of one line")
+        else:
             whole("retry_after", retry_after, " of seconds")
-        given += fields((("Retry-After", str(retry_after)),))
+        if any(name.lower() == "retry-after" for name, _ in given):
+            raise rejected("retry_after", retry_after, "one Retry-After, not another in headers")
+        given += (("Retry-After", str(retry_after)),)
     if body is None:
         body = f"{code} {phrase_of(code)}".strip().encode() + b"\n"
     return Fault(answer=Answer(code, given, body, strikes=code >= FAULTY))
-
-
-def phrase_of(code: int) -> str:
-    """What a status code is called, or nothing."""
-    return http.HTTPStatus(code).phrase if code in set(http.HTTPStatus) else ""
 
 
 LEADS = {
@@ -120,7 +122,7 @@ def redirect(
     kind: Annotated[Literal["loop", "chain", "to_nowhere", "invalid_url", "downgrade"], "where it leads"] = "loop",
     *,
     hops: Annotated[int | None, "for kind=chain: how many redirects before the answer (default: 10)"] = None,
-    to: Annotated[str | None, "for the others: the Location field, instead of the one that goes with the kind"] = None,
+    to: Annotated[str | None, "for the others: the Location field; {host} is what the request says"] = None,
     code: Annotated[Literal[301, 302, 303, 307, 308], "the status code"] = 302,
 ) -> Fault:
     """Send the client elsewhere, and not where it should go.
@@ -149,9 +151,9 @@ def redirect(
     if hops is not None:
         raise rejected("hops", hops, f"kind='chain' with it, not {kind!r}")
     location = LEADS[kind] if to is None else to
-    fields((("Location", location),))
-    terms = Terms() if kind == "downgrade" else None
-    return Fault(answer=Answer(code, body=b"", location=location, strikes=True), terms=terms)
+    if not location or not FIELD_VALUE.fullmatch(location):
+        raise rejected("to", to, "a URL of one line")
+    return Fault(answer=Answer(code, body=b"", location=location, strikes=True, needs_tls=kind == "downgrade"))
 
 
 @mode(case("end of stream", data=b"220 mail.invalid ESMTP"))
@@ -183,6 +185,7 @@ SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+LINE_END = re.compile(r"\r\n|\r|\n")
 ENDINGS: dict[str, Step] = {"close": Close(), "reset": Reset(), "stall": Hold()}
 
 
@@ -193,7 +196,11 @@ ENDINGS: dict[str, Step] = {"close": Close(), "reset": Reset(), "stall": Hold()}
     case("end of stream", break_="none"),
 )
 def sse(
-    events: Annotated[tuple[str, ...], "the data of each event"] = ("first", "second", "third"),
+    events: Annotated[tuple[str, ...], "the data of each event, one by one"] = (
+        "first",
+        "second",
+        "third",
+    ),
     *,
     break_: Annotated[
         Literal["close", "reset", "stall", "none"], "what happens in the middle of the last event; none: its end comes"
@@ -216,7 +223,10 @@ def sse(
     """
     if not isinstance(events, (tuple, list)) or not events or not all(isinstance(e, str) for e in events):
         raise rejected("events", events, "the text of at least one event, as a tuple")
-    chunks = [chunk("".join(f"data: {line}\n" for line in e.split("\n")).encode() + b"\n") for e in events]
+    try:
+        chunks = [chunk("".join(f"data: {line}\n" for line in LINE_END.split(e)).encode() + b"\n") for e in events]
+    except UnicodeEncodeError as error:
+        raise rejected("events", events, f"text that UTF-8 can say ({error.reason})") from None
     if break_ == "none":
         return Fault(answer=Answer(raw=SSE_HEAD + b"".join(chunks) + b"0\r\n\r\n", ends=True))
     cut = b"".join(chunks)[: -len(chunks[-1]) // 2]

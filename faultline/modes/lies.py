@@ -160,7 +160,7 @@ def malformed(
       last one; `chunk_trailer_garbage` has a trailer that is no field. FIN follows.
     - Status line (4): `status_garbage` has words for a code; `other_protocol` is the banner of SSH;
       `wrong_version` is HTTP/9.9. FIN follows.
-    - Header (5): `header_line_long` has a line of 200,000 bytes, `headers_many` 10,000 fields, `header_folded` a
+    - Header (5): `header_line_long` has a line of 200,000 bytes, `headers_many` 10,000 fields more, `header_folded` a
       continuation line (5.2), `header_nul` a NUL; `header_cut` ends inside a field, by FIN.
     - Content (9110, 8.4): `gzip_plain` says gzip and is none, `gzip_cut` ends too early, `gzip_bomb` is 64 MiB of
       zeros in 85 kB.
@@ -178,4 +178,6 @@ def malformed(
         http.client.IncompleteRead: IncompleteRead(5 bytes read)
     """
     said = lies()[kind]
-    return Fault(answer=replace(said, strikes=True) if isinstance(said, Answer) else said)
+    if isinstance(said, Script):
+        return Fault(answer=said)
+    return Fault(answer=replace(said, strikes=True, lies_in_body=kind.startswith(("length", "chunk", "gzip", "body"))))

@@ -91,13 +91,15 @@ def bad_tls(
 ) -> Fault:
     """Speak TLS wrongly, or on terms that the client can't meet.
 
-    The client's handshake fails with `ssl.SSLError`, whose `reason` names OpenSSL's reason or the alert it got. The
-    server speaks TLS without being told to.
+    The client's handshake fails with `ssl.SSLError`, whose `reason`, or where Python has none its text, names OpenSSL's
+    reason or the alert it got; `close_notify` is an end, and `user_canceled` is followed by one. The server speaks TLS
+    without being told to.
 
     - `plain_http`, `garbage`, `alert`: said instead of the ServerHello, then FIN.
     - `only_version`: any client that has the version gets its response. 1.0 and 1.1 are off in OpenSSL's clients
       unless they lower `minimum_version` and the security level.
-    - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers.
+    - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers; to a client that has TLS 1.3
+      alone it is a matter of versions, and the alert is `protocol_version`.
     - `alpn_mismatch`: refuses a client that offers protocols (RFC 7301, 3.2); who offers none is served.
     - `client_cert_required` serves a client with a certificate of the test CA (`server.client_cert_file`),
       `client_cert_rejected` none at all. In TLS 1.3 the client learns it when it reads, not in its handshake.

@@ -1,0 +1,1439 @@
+"""Bad TLS: what real clients make of each kind and each alert, and what the ledger says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import itertools
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+import urllib.error
+import urllib.request
+import warnings
+from typing import get_args
+
+import aiohttp
+import httpx
+import pytest
+import requests
+import trustme
+import urllib3
+
+from faultline import (
+    ConflictError,
+    NotStruckError,
+    ParameterError,
+    bad_cert,
+    bad_tls,
+    close,
+    corrupt,
+    drip,
+    latency,
+    ok,
+    raises,
+    raw,
+    refuse,
+    reset,
+    root_cause,
+    sequence,
+    serve,
+    throttle,
+)
+from faultline._alerts import CODE_OF, AlertName
+from faultline._loop import background
+
+TIMEOUT = 10
+GET = b"GET /thing HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+OK_BYTES = 86  # of the whole response to it, when all is well
+PLAIN = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 42\r\n\r\n"
+PLAIN += b"The plain HTTP port was spoken to in TLS.\n"
+FLIGHT_BYTES = 600  # the least that a server says in its first flight, with its certificate
+TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+# Set by contexts before Python 3.10.11 and 3.11.3 (gh-95494): an end without close_notify is an orderly one.
+IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+
+both_versions = pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch):
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+def by_socket(server, context, *, data=GET, suppress_ragged_eofs=True):
+    """All that comes after a request, or at which call which error came."""
+    received, call = b"", "connect"
+    client = context.wrap_socket(
+        socket.socket(), server_hostname="localhost", suppress_ragged_eofs=suppress_ragged_eofs
+    )
+    with contextlib.closing(client):
+        client.settimeout(TIMEOUT)
+        try:
+            client.connect(server.address)
+            call = "send"
+            client.sendall(data)
+            call = "recv"
+            while more := client.recv(65_536):
+                received += more
+        except OSError as error:
+            error.call, error.received = call, received
+            raise
+    return received
+
+
+def by_strict_socket(server, context):
+    return by_socket(server, context, suppress_ragged_eofs=False)
+
+
+def by_http_client(server, context):
+    client = http.client.HTTPSConnection(*server.address, timeout=TIMEOUT, context=context)
+    with contextlib.closing(client):
+        client.request("GET", "/thing")
+        with client.getresponse() as response:
+            return response.read()
+
+
+def by_urllib(server, context):
+    with urllib.request.urlopen(f"{server.url}/thing", timeout=TIMEOUT, context=context) as response:
+        return response.read()
+
+
+def by_urllib3(server, context):
+    with urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT) as pool:
+        return pool.request("GET", f"{server.url}/thing").data
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """requests with a context of one's own."""
+
+    def __init__(self, context):
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args, **kwargs):
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+
+def by_requests(server, context):
+    with requests.Session() as session:
+        session.mount("https://", Adapter(context))
+        with session.get(f"{server.url}/thing", timeout=TIMEOUT, verify=server.ca_file) as response:
+            return response.content
+
+
+def by_httpx(server, context):
+    with httpx.Client(verify=context, timeout=TIMEOUT) as client:
+        return client.get(f"{server.url}/thing").content
+
+
+class Connector(aiohttp.TCPConnector):
+    """Leaves no transport behind: aiohttp does not wait for the ones that it closes after a response or an error."""
+
+    def __init__(self):
+        self._made = []
+        super().__init__()
+
+    async def _create_connection(self, *args, **kwargs):
+        protocol = await super()._create_connection(*args, **kwargs)
+        self._made.append(protocol.transport)
+        return protocol
+
+    async def close(self, *args, **kwargs):
+        await super().close(*args, **kwargs)
+        for transport in self._made:
+            if transport is not None:
+                transport.abort()
+
+
+def by_aiohttp(server, context):
+    async def ask():
+        timeout, url = aiohttp.ClientTimeout(total=TIMEOUT), f"{server.url}/thing"
+        async with (
+            aiohttp.ClientSession(connector=Connector(), timeout=timeout) as session,
+            session.get(url, ssl=context) as response,
+        ):
+            return await response.read()
+
+    return asyncio.run(ask())
+
+
+def by_streams(server, context):
+    async def ask():
+        reader, writer = await asyncio.open_connection(*server.address, ssl=context)
+        try:
+            writer.write(GET)
+            await writer.drain()
+            return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    return asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
+
+
+CLIENTS = {
+    "socket": by_socket,
+    "http.client": by_http_client,
+    "urllib": by_urllib,
+    "urllib3": by_urllib3,
+    "requests": by_requests,
+    "httpx": by_httpx,
+    "aiohttp": by_aiohttp,
+    "asyncio": by_streams,
+}
+# What wraps the error of TLS, in the handshake and after it.
+IN_HANDSHAKE = {
+    "socket": ssl.SSLError,
+    "http.client": ssl.SSLError,
+    "urllib": urllib.error.URLError,
+    "urllib3": urllib3.exceptions.SSLError,
+    "requests": requests.exceptions.SSLError,
+    "httpx": httpx.ConnectError,
+    "aiohttp": aiohttp.ClientConnectorSSLError,
+    "asyncio": ssl.SSLError,
+}
+AFTER_IT = {
+    **IN_HANDSHAKE,
+    "urllib": ssl.SSLError,
+    "httpx": httpx.ReadError,
+    "aiohttp": aiohttp.ClientOSError,
+}
+each_client = pytest.mark.parametrize("client", CLIENTS)
+
+
+def failure(client, server, context):
+    """The type that a client raises, and OpenSSL's error under it: its type and its reason."""
+    with raises(ssl.SSLError) as raised:
+        CLIENTS[client](server, context)
+    root = root_cause(raised.value)
+    return type(raised.value), type(root), root.reason
+
+
+def socket_failure(server, context, **options):
+    """At which call of a plain client which error of TLS comes: its type, and its reason."""
+    with pytest.raises(ssl.SSLError) as raised:
+        by_socket(server, context, **options)
+    return raised.value.call, type(raised.value), raised.value.reason
+
+
+def of_version(context, version):
+    """The context, for one version of TLS and no other."""
+    with warnings.catch_warnings():  # that 1.0 and 1.1 are old is known
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def stranger(context):
+    """The context, with a certificate that another CA has signed."""
+    trustme.CA(key_type=trustme.KeyType.ECDSA).issue_cert("stranger.invalid").configure_cert(context)
+    return context
+
+
+def client_hello(protocols=()):
+    """The first bytes of a client that asks for localhost."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    to_server = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), to_server, server_hostname="localhost").do_handshake()
+    return to_server.read()
+
+
+@pytest.fixture
+def dial():
+    """A function that connects by plain TCP and says something; the connections are closed after the test."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(server, data=b"", timeout=TIMEOUT):
+            client = clients.enter_context(socket.create_connection(server.address, timeout))
+            client.sendall(data)
+            return client
+
+        yield connect
+
+
+def rest_of(client):
+    """All until the end of the stream."""
+    received = b""
+    while data := client.recv(65_536):
+        received += data
+    return received
+
+
+@contextlib.contextmanager
+def takes_at_least(seconds):
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began >= seconds
+
+
+def told(attempt):
+    """What the ledger says of a fault that struck."""
+    return attempt.struck.point, attempt.struck.after_bytes, attempt.note, attempt.ended_by, attempt.ended_how
+
+
+# --- alerts ----------------------------------------------------------------------------------------------------------
+
+# Code and level by RFC 8446, 6, RFC 5246, 7.2, RFC 6066, 9, RFC 7301, 3.2 and RFC 7507, 3; then OpenSSL's reason.
+ALERTS = {
+    "close_notify": (0, 1, ""),
+    "unexpected_message": (10, 2, "SSLV3_ALERT_UNEXPECTED_MESSAGE"),
+    "bad_record_mac": (20, 2, "SSLV3_ALERT_BAD_RECORD_MAC"),
+    "decryption_failed": (21, 2, "TLSV1_ALERT_DECRYPTION_FAILED"),
+    "record_overflow": (22, 2, "TLSV1_ALERT_RECORD_OVERFLOW"),
+    "decompression_failure": (30, 2, "SSLV3_ALERT_DECOMPRESSION_FAILURE"),
+    "handshake_failure": (40, 2, "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    "no_certificate": (41, 2, "SSLV3_ALERT_NO_CERTIFICATE"),
+    "bad_certificate": (42, 2, "SSLV3_ALERT_BAD_CERTIFICATE"),
+    "unsupported_certificate": (43, 2, "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE"),
+    "certificate_revoked": (44, 2, "SSLV3_ALERT_CERTIFICATE_REVOKED"),
+    "certificate_expired": (45, 2, "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+    "certificate_unknown": (46, 2, "SSLV3_ALERT_CERTIFICATE_UNKNOWN"),
+    "illegal_parameter": (47, 2, "SSLV3_ALERT_ILLEGAL_PARAMETER"),
+    "unknown_ca": (48, 2, "TLSV1_ALERT_UNKNOWN_CA"),
+    "access_denied": (49, 2, "TLSV1_ALERT_ACCESS_DENIED"),
+    "decode_error": (50, 2, "TLSV1_ALERT_DECODE_ERROR"),
+    "decrypt_error": (51, 2, "TLSV1_ALERT_DECRYPT_ERROR"),
+    "export_restriction": (60, 2, "TLSV1_ALERT_EXPORT_RESTRICTION"),
+    "protocol_version": (70, 2, "TLSV1_ALERT_PROTOCOL_VERSION"),
+    "insufficient_security": (71, 2, "TLSV1_ALERT_INSUFFICIENT_SECURITY"),
+    "internal_error": (80, 2, "TLSV1_ALERT_INTERNAL_ERROR"),
+    "inappropriate_fallback": (86, 2, "TLSV1_ALERT_INAPPROPRIATE_FALLBACK"),
+    "user_canceled": (90, 1, ""),
+    "no_renegotiation": (100, 1, ""),
+    "missing_extension": (109, 2, "TLSV13_ALERT_MISSING_EXTENSION"),
+    "unsupported_extension": (110, 2, "TLSV1_UNSUPPORTED_EXTENSION"),
+    "certificate_unobtainable": (111, 2, "TLSV1_CERTIFICATE_UNOBTAINABLE"),
+    "unrecognized_name": (112, 2, "TLSV1_UNRECOGNIZED_NAME"),
+    "bad_certificate_status_response": (113, 2, "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE"),
+    "bad_certificate_hash_value": (114, 2, "TLSV1_BAD_CERTIFICATE_HASH_VALUE"),
+    "unknown_psk_identity": (115, 2, "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY"),
+    "certificate_required": (116, 2, "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+    "no_application_protocol": (120, 2, "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"),
+}
+# CPython's table of reasons (Modules/_ssl_data_300.h) lacks these, so the error has no reason, only OpenSSL's words.
+UNNAMED = {"unknown_psk_identity", "no_application_protocol"}
+# Level 1: OpenSSL makes something else of them than an alert that is the error.
+WARNED = ("close_notify", "user_canceled", "no_renegotiation")
+
+
+def test_every_alert_is_tested_below():
+    assert set(get_args(AlertName)) == set(ALERTS)
+    assert {name for name, (_, level, _) in ALERTS.items() if level == 1} == set(WARNED)
+
+
+def test_codes_are_those_of_the_rfcs():
+    assert {name: code for name, (code, _, _) in ALERTS.items()} == CODE_OF
+
+
+def test_codes_are_those_of_python_where_it_has_them():
+    named = {a.name.removeprefix("ALERT_DESCRIPTION_").lower(): a.value for a in ssl.AlertDescription}
+    named["user_canceled"] = named.pop("user_cancelled")  # the RFCs spell it with one l
+    later = {name for name, code in named.items() if name not in CODE_OF and code > max(CODE_OF.values())}
+
+    assert {name: CODE_OF.get(name) for name in named if name not in later} == {
+        name: code for name, code in named.items() if name not in later
+    }
+    assert set(CODE_OF) - set(named) >= {"decryption_failed", "no_certificate", "export_restriction"}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_is_one_record_in_place_of_the_server_hello(faultline, dial, name):
+    server = faultline.serve(bad_tls("alert", alert=name))
+    code, level, _ = ALERTS[name]
+
+    assert rest_of(dial(server, client_hello())) == bytes([21, 3, 3, 0, 2, level, code])
+
+
+@both_versions
+@pytest.mark.parametrize("name", [name for name in ALERTS if name not in WARNED])
+def test_error_of_the_client_names_the_alert(faultline, name, version):
+    server = faultline.serve(bad_tls("alert", alert=name))
+    reason = ALERTS[name][2]
+
+    with pytest.raises(ssl.SSLError) as raised:
+        by_socket(server, of_version(server.client_context(), version))
+
+    assert (raised.value.call, type(raised.value)) == ("connect", ssl.SSLError)
+    assert raised.value.reason in {reason, None if name in UNNAMED else reason}
+    if name in UNNAMED:
+        assert f"tlsv1 alert {name.replace('_', ' ')}" in str(raised.value)
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, "", "server", "FIN")
+
+
+@both_versions
+def test_close_notify_in_the_handshake_is_an_orderly_end(faultline, version):
+    server = faultline.serve(bad_tls("alert", alert="close_notify"))
+
+    assert socket_failure(server, of_version(server.client_context(), version)) == (
+        "connect",
+        ssl.SSLZeroReturnError,
+        None,
+    )
+
+
+@both_versions
+def test_user_canceled_is_ignored_so_the_fin_after_it_is_the_error(faultline, version):
+    server = faultline.serve(bad_tls("alert", alert="user_canceled"))
+    context = of_version(server.client_context(), version)
+    context.options &= ~IGNORE_EOF
+
+    assert socket_failure(server, context) == ("connect", ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING")
+
+
+@both_versions
+def test_no_renegotiation_is_an_error_of_its_own_to_openssl(faultline, version):
+    server = faultline.serve(bad_tls("alert", alert="no_renegotiation"))
+
+    assert socket_failure(server, of_version(server.client_context(), version)) == (
+        "connect",
+        ssl.SSLError,
+        "NO_RENEGOTIATION",
+    )
+
+
+@each_client
+def test_each_client_wraps_the_alert(faultline, client):
+    server = faultline.serve(bad_tls("alert", alert="access_denied"))
+
+    assert failure(client, server, server.client_context()) == (
+        IN_HANDSHAKE[client],
+        ssl.SSLError,
+        "TLSV1_ALERT_ACCESS_DENIED",
+    )
+    assert [a.fault for a in server.attempts] == [bad_tls("alert", alert="access_denied")]
+
+
+def test_alert_without_a_name_is_handshake_failure(faultline):
+    server = faultline.serve(bad_tls())
+
+    assert socket_failure(server, server.client_context())[2] == "SSLV3_ALERT_HANDSHAKE_FAILURE"
+
+
+def test_client_that_says_more_than_its_hello_gets_the_alert_and_no_rst(faultline, dial):
+    server = faultline.serve(bad_tls("alert"))
+
+    for _ in range(50):
+        assert rest_of(dial(server, client_hello() + bytes(1000))) == b"\x15\x03\x03\0\x02\x02\x28"
+
+
+# --- no TLS at all ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["plain_http", "garbage"])
+@each_client
+def test_what_is_no_tls_is_never_taken_for_an_answer(faultline, client, kind):
+    server = faultline.serve(bad_tls(kind))
+
+    with raises(ssl.SSLError) as raised:
+        CLIENTS[client](server, server.client_context())
+
+    assert type(raised.value) is IN_HANDSHAKE[client]
+    assert root_cause(raised.value).reason == "WRONG_VERSION_NUMBER"
+    assert "400" not in repr(raised.value).replace(str(server.port), "")
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, "", "server", "FIN")
+    assert (attempt.request, attempt.sent_bytes) == (None, 0)
+
+
+@pytest.mark.parametrize(("kind", "said"), [("plain_http", PLAIN), ("garbage", bytes(range(255, 191, -1)))])
+def test_exactly_these_bytes_come_instead_of_tls(faultline, dial, kind, said):
+    server = faultline.serve(bad_tls(kind))
+
+    assert rest_of(dial(server, client_hello())) == said
+
+
+def test_plain_text_would_be_a_whole_answer_to_a_client_that_reads_it(faultline, dial):
+    server = faultline.serve(bad_tls("plain_http"))
+    response = http.client.HTTPResponse(dial(server, client_hello()))
+    response.begin()
+
+    assert (response.status, response.read()) == (400, b"The plain HTTP port was spoken to in TLS.\n")
+    assert response.isclosed()
+
+
+# --- versions --------------------------------------------------------------------------------------------------------
+
+VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+
+
+def speaking(server, version):
+    """A client context for one version, however old."""
+    context = server.client_context()
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    return of_version(context, VERSIONS[version])
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [("1.0", "TLSv1"), ("1.1", "TLSv1.1"), ("1.2", "TLSv1.2"), ("1.3", "TLSv1.3")]
+)
+def test_client_that_has_the_only_version_gets_its_response(faultline, version, name):
+    server = faultline.serve(bad_tls("only_version", version=version), strict=False)
+
+    assert len(by_socket(server, speaking(server, version))) == OK_BYTES
+
+    [attempt] = server.attempts
+    assert (attempt.tls.version, attempt.struck, attempt.note) == (name, None, "")
+
+
+# To a client with a newer version below 1.3 a server offers its own, whatever the client has (RFC 5246, E.1); from 1.3
+# on a client lists what it has (RFC 8446, 4.2.1), and so do those that have nothing new enough for the server.
+OFFERED = {("1.0", "1.1"), ("1.0", "1.2"), ("1.1", "1.2")}
+
+
+@pytest.mark.parametrize(("only", "version"), list(itertools.permutations(VERSIONS, 2)))
+def test_client_that_has_another_version_fails(faultline, only, version):
+    server = faultline.serve(bad_tls("only_version", version=only))
+    reason = "UNSUPPORTED_PROTOCOL" if (only, version) in OFFERED else "TLSV1_ALERT_PROTOCOL_VERSION"
+
+    assert socket_failure(server, speaking(server, version)) == ("connect", ssl.SSLError, reason)
+
+    [attempt] = server.attempts
+    assert (attempt.struck.point, attempt.tls.version, attempt.sent_bytes) == ("handshake", "", 0)
+
+
+@pytest.mark.parametrize("only", ["1.0", "1.1"])
+@each_client
+def test_each_client_gets_the_alert_of_an_old_version(faultline, client, only):
+    server = faultline.serve(bad_tls("only_version", version=only))
+
+    assert failure(client, server, server.client_context()) == (
+        IN_HANDSHAKE[client],
+        ssl.SSLError,
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+    )
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, "the server ended TLS: unsupported protocol", "server", "FIN")
+
+
+def test_only_version_is_1_0_unless_it_is_said():
+    assert bad_tls("only_version") == bad_tls("only_version", version="1.0")
+
+
+# --- ciphers ---------------------------------------------------------------------------------------------------------
+
+
+@both_versions
+def test_client_that_offers_usual_ciphers_shares_none(faultline, version):
+    server = faultline.serve(bad_tls("no_shared_cipher"))
+    # A client that has nothing below 1.3 fails for its version: the cipher is one of 1.2.
+    reason = "SSLV3_ALERT_HANDSHAKE_FAILURE" if version == TLS_1_2 else "TLSV1_ALERT_PROTOCOL_VERSION"
+
+    assert socket_failure(server, of_version(server.client_context(), version)) == ("connect", ssl.SSLError, reason)
+
+
+@each_client
+def test_each_client_gets_the_alert_of_no_shared_cipher(faultline, client):
+    server = faultline.serve(bad_tls("no_shared_cipher"))
+
+    assert failure(client, server, server.client_context()) == (
+        IN_HANDSHAKE[client],
+        ssl.SSLError,
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    )
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, "the server ended TLS: no shared cipher", "server", "FIN")
+
+
+def test_client_that_offers_the_null_cipher_gets_the_response(faultline):
+    server = faultline.serve(bad_tls("no_shared_cipher"), strict=False)
+    context = of_version(server.client_context(), TLS_1_2)
+    context.set_ciphers("ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0")
+
+    assert len(by_socket(server, context)) == OK_BYTES
+    assert [(a.tls.version, a.struck) for a in server.attempts] == [("TLSv1.2", None)]
+
+
+# --- protocols -------------------------------------------------------------------------------------------------------
+
+
+@both_versions
+@pytest.mark.parametrize("protocols", [("h2",), ("h2", "http/1.1"), ("http/1.1",)], ids="+".join)
+def test_client_that_offers_protocols_is_refused(faultline, protocols, version):
+    server = faultline.serve(bad_tls("alpn_mismatch"))
+    context = of_version(server.client_context(), version)
+    context.set_alpn_protocols(protocols)
+
+    with pytest.raises(ssl.SSLError, match="tlsv1 alert no application protocol") as raised:
+        by_socket(server, context)
+
+    assert (raised.value.call, type(raised.value)) == ("connect", ssl.SSLError)
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, "the server ended TLS: no application protocol", "server", "FIN")
+    assert (attempt.tls.offered, attempt.tls.alpn, attempt.tls.sni) == (protocols, "", "localhost")
+
+
+def test_refusal_of_protocols_is_one_record(faultline, dial):
+    server = faultline.serve(bad_tls("alpn_mismatch"))
+    client = dial(server, client_hello(["h2"]))
+    client.shutdown(socket.SHUT_WR)
+
+    assert rest_of(client) == b"\x15\x03\x03\0\x02\x02\x78"
+
+
+def test_client_that_offers_no_protocols_is_served(faultline):
+    server = faultline.serve(bad_tls("alpn_mismatch"), strict=False)
+
+    assert len(by_socket(server, server.client_context())) == OK_BYTES
+    assert [(a.tls.offered, a.tls.alpn, a.struck) for a in server.attempts] == [((), "", None)]
+
+
+# These give the context that they are handed the protocols they speak; the others leave it as it is.
+OFFER = {"urllib3", "requests", "httpx"}
+
+
+@each_client
+def test_each_client_offers_what_it_offers(faultline, client):
+    server = faultline.serve(bad_tls("alpn_mismatch"), strict=False)
+
+    if client in OFFER:
+        with raises(ssl.SSLError) as raised:
+            CLIENTS[client](server, server.client_context())
+        assert type(raised.value) is IN_HANDSHAKE[client]
+        assert "tlsv1 alert no application protocol" in str(root_cause(raised.value))
+    else:
+        assert CLIENTS[client](server, server.client_context()).endswith(b"ok\n")
+    assert [a.tls.offered for a in server.attempts] == [("http/1.1",) if client in OFFER else ()]
+
+
+@pytest.mark.parametrize(
+    ("protocols", "agreed"), [((), ""), (("http/1.1",), "http/1.1"), (("h2", "http/1.1"), "http/1.1"), (("h2",), "")]
+)
+def test_healthy_server_agrees_to_http_1_1_and_refuses_nobody(faultline, protocols, agreed):
+    server = faultline.serve(ok(), tls=True)
+    context = server.client_context()
+    if protocols:
+        context.set_alpn_protocols(protocols)
+
+    assert len(by_socket(server, context)) == OK_BYTES
+    assert [(a.tls.offered, a.tls.alpn) for a in server.attempts] == [(protocols, agreed)]
+
+
+# --- client certificates ---------------------------------------------------------------------------------------------
+
+NO_CERTIFICATE = "the server ended TLS: peer did not return a certificate"
+NOT_VERIFIED = "the server ended TLS: certificate verify failed"
+
+
+@pytest.mark.parametrize("kind", ["client_cert_required", "client_cert_rejected"])
+@pytest.mark.parametrize(
+    ("version", "call", "reason"),
+    [
+        (TLS_1_2, "connect", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+        (TLS_1_3, "recv", "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+    ],
+    ids=["1.2", "1.3"],
+)
+def test_client_without_a_certificate_is_refused(faultline, kind, version, call, reason):
+    server = faultline.serve(bad_tls(kind))
+    context = of_version(server.client_context(), version)
+
+    assert socket_failure(server, context) == (call, ssl.SSLError, reason)
+
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, NO_CERTIFICATE, "server", "FIN")
+    assert (attempt.tls.client, attempt.request, attempt.sent_bytes) == ("", None, 0)
+
+
+@pytest.mark.parametrize("kind", ["client_cert_required", "client_cert_rejected"])
+@pytest.mark.parametrize(("version", "call"), [(TLS_1_2, "connect"), (TLS_1_3, "recv")], ids=["1.2", "1.3"])
+def test_client_with_a_certificate_of_another_ca_is_refused(faultline, kind, version, call):
+    server = faultline.serve(bad_tls(kind))
+    context = stranger(of_version(server.client_context(), version))
+
+    assert socket_failure(server, context) == (call, ssl.SSLError, "TLSV1_ALERT_UNKNOWN_CA")
+
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, NOT_VERIFIED, "server", "FIN")
+
+
+@pytest.mark.parametrize(("version", "call"), [(TLS_1_2, "connect"), (TLS_1_3, "recv")], ids=["1.2", "1.3"])
+def test_client_with_the_right_certificate_is_rejected(faultline, version, call):
+    server = faultline.serve(bad_tls("client_cert_rejected"))
+    context = of_version(server.client_context(certificate=True), version)
+
+    assert socket_failure(server, context) == (call, ssl.SSLError, "TLSV1_ALERT_UNKNOWN_CA")
+
+    [attempt] = server.attempts
+    assert told(attempt) == ("handshake", 0, NOT_VERIFIED, "server", "FIN")
+
+
+@both_versions
+@each_client
+def test_each_client_with_the_required_certificate_is_served(faultline, client, version):
+    server = faultline.serve(bad_tls("client_cert_required"), strict=False)
+    context = of_version(server.client_context(certificate=True), version)
+
+    assert CLIENTS[client](server, context).endswith(b"ok\n")
+    assert [(a.tls.client, a.struck, a.note) for a in server.attempts] == [("faultline client", None, "")]
+
+
+@each_client
+def test_each_client_without_a_certificate_learns_it_in_the_handshake_of_tls_1_2(faultline, client):
+    server = faultline.serve(bad_tls("client_cert_required"))
+
+    assert failure(client, server, of_version(server.client_context(), TLS_1_2)) == (
+        IN_HANDSHAKE[client],
+        ssl.SSLError,
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    )
+    assert [told(a)[2] for a in server.attempts] == [NO_CERTIFICATE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "reason"),
+    [
+        ("client_cert_required", False, "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+        ("client_cert_rejected", False, "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+        ("client_cert_rejected", True, "TLSV1_ALERT_UNKNOWN_CA"),
+    ],
+)
+@each_client
+def test_each_client_learns_it_after_the_handshake_of_tls_1_3(faultline, client, kind, shown, reason):
+    server = faultline.serve(bad_tls(kind))
+
+    assert failure(client, server, of_version(server.client_context(certificate=shown), TLS_1_3)) == (
+        AFTER_IT[client],
+        ssl.SSLError,
+        reason,
+    )
+    # aiohttp asks once more when the connection of an idempotent request breaks before an answer.
+    note = NOT_VERIFIED if shown else NO_CERTIFICATE
+    assert [told(a)[2] for a in server.attempts] == [note] * (2 if client == "aiohttp" else 1)
+
+
+@pytest.mark.parametrize("kind", ["client_cert_required", "client_cert_rejected"])
+def test_request_that_is_sent_at_once_brings_the_alert_and_never_a_rst(faultline, kind):
+    server = faultline.serve(bad_tls(kind))
+    context = of_version(server.client_context(), TLS_1_3)
+
+    met = [socket_failure(server, context) for _ in range(50)]
+
+    assert met == [("recv", ssl.SSLError, "TLSV13_ALERT_CERTIFICATE_REQUIRED")] * 50
+    assert {a.ended_how for a in server.attempts} == {"FIN"}
+
+
+def test_upload_that_nobody_reads_brings_the_alert_and_never_a_rst(faultline):
+    server = faultline.serve(bad_tls("client_cert_required"))
+    upload = b"PUT / HTTP/1.1\r\nHost: test\r\nContent-Length: 1048576\r\n\r\n" + bytes(1 << 20)
+
+    assert socket_failure(server, of_version(server.client_context(), TLS_1_3), data=upload) == (
+        "recv",
+        ssl.SSLError,
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    )
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+@both_versions
+@each_client
+def test_clients_take_a_body_that_was_cut_off_for_a_whole_one(faultline, client, version):
+    server = faultline.serve(bad_tls("no_close_notify"))
+
+    assert CLIENTS[client](server, of_version(server.client_context(), version)).endswith(b"ok\n")
+
+    [attempt] = server.attempts
+    assert told(attempt) == ("response", attempt.sent_bytes, "", "server", "FIN")
+
+
+@both_versions
+def test_socket_that_wants_close_notify_misses_it(faultline, version):
+    server = faultline.serve(bad_tls("no_close_notify"))
+    context = of_version(server.client_context(), version)
+    context.options &= ~IGNORE_EOF
+
+    with pytest.raises(ssl.SSLEOFError) as raised:
+        by_strict_socket(server, context)
+
+    assert (raised.value.call, raised.value.reason) == ("recv", "UNEXPECTED_EOF_WHILE_READING")
+    assert raised.value.received.endswith(b"\r\n\r\nok\n")
+
+
+@pytest.mark.skipif(not IGNORE_EOF, reason="OpenSSL before 3.0 has no such option")
+def test_socket_that_ignores_an_unexpected_end_does_not_miss_it(faultline):
+    server = faultline.serve(bad_tls("no_close_notify"))
+    context = server.client_context()
+    context.options |= IGNORE_EOF
+
+    assert by_strict_socket(server, context).endswith(b"\r\n\r\nok\n")
+
+
+@both_versions
+def test_socket_that_wants_close_notify_gets_it_from_a_healthy_server(faultline, version):
+    server = faultline.serve(raw(b"HTTP/1.1 200 OK\r\n\r\nall of it"), tls=True, strict=False)
+    context = of_version(server.client_context(), version)
+    context.options &= ~IGNORE_EOF
+
+    assert by_strict_socket(server, context) == b"HTTP/1.1 200 OK\r\n\r\nall of it"
+
+
+def test_answer_that_ends_without_close_notify_has_no_length(faultline):
+    server = faultline.serve(bad_tls("no_close_notify"))
+
+    head = by_socket(server, server.client_context()).partition(b"\r\n\r\n")[0]
+
+    assert b"content-length" not in head.lower()
+    assert b"Connection: close" in head
+
+
+# --- plain text between records --------------------------------------------------------------------------------------
+
+
+@both_versions
+@pytest.mark.parametrize("after_bytes", [0, 20, 200])
+def test_plain_text_between_records_is_an_error_after_so_many_bytes(faultline, after_bytes, version):
+    server = faultline.serve(bad_tls("plaintext_midway", after_bytes=after_bytes))
+
+    with pytest.raises(ssl.SSLError) as raised:
+        by_socket(server, of_version(server.client_context(), version))
+
+    error = raised.value
+    assert (error.call, type(error)) == ("recv", ssl.SSLError)
+    assert error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # the second from OpenSSL 3.2 on
+    assert len(error.received) == after_bytes
+    [attempt] = server.attempts
+    assert told(attempt) == ("response", after_bytes, "", "server", "FIN")
+    assert (attempt.sent_bytes, attempt.request.target) == (after_bytes, "/thing")
+
+
+@pytest.mark.parametrize("after_bytes", [0, 20, 200])
+@pytest.mark.parametrize("client", [name for name in CLIENTS if name != "aiohttp"])
+def test_each_client_fails_at_plain_text_between_records(faultline, client, after_bytes):
+    server = faultline.serve(bad_tls("plaintext_midway", after_bytes=after_bytes))
+
+    outer, root, reason = failure(client, server, server.client_context())
+
+    assert (outer, root) == (AFTER_IT[client], ssl.SSLError)
+    assert reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+    assert [a.sent_bytes for a in server.attempts] == [after_bytes]
+
+
+@pytest.mark.parametrize("after_bytes", [0, 20])
+def test_aiohttp_fails_at_plain_text_before_the_body_and_asks_once_more(faultline, after_bytes):
+    server = faultline.serve(bad_tls("plaintext_midway", after_bytes=after_bytes))
+
+    outer, root, reason = failure("aiohttp", server, server.client_context())
+
+    assert (outer, root) == (aiohttp.ClientOSError, ssl.SSLError)
+    assert reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+    assert [a.connection for a in server.attempts] == [1, 2]
+
+
+def test_aiohttp_may_forget_why_a_body_broke_off(faultline):
+    server = faultline.serve(bad_tls("plaintext_midway", after_bytes=200))
+
+    with pytest.raises(aiohttp.ClientError) as raised:
+        by_aiohttp(server, server.client_context())
+
+    # If it has read the head before the plain text came, the body is short; if not, the connection has failed.
+    outcomes = {
+        aiohttp.ClientPayloadError: aiohttp.http_exceptions.ContentLengthError,
+        aiohttp.ClientOSError: ssl.SSLError,
+    }
+    assert type(root_cause(raised.value)) is outcomes[type(raised.value)]
+
+
+def test_plain_text_is_on_the_wire_as_it_is(faultline, dial):
+    server = faultline.serve(bad_tls("plaintext_midway", after_bytes=20))
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = server.client_context().wrap_bio(to_client, to_server, server_hostname="localhost")
+    client, received = dial(server), b""
+    while session.version() is None or not received:
+        try:
+            session.do_handshake()
+        except ssl.SSLWantReadError:
+            client.sendall(to_server.read())
+            received = client.recv(65_536)
+            to_client.write(received)
+        else:
+            break
+    session.write(GET)
+    client.sendall(to_server.read())
+
+    assert rest_of(client).endswith(PLAIN)
+
+
+# --- a handshake that takes its time ---------------------------------------------------------------------------------
+
+
+@both_versions
+@pytest.mark.parametrize(
+    ("fault", "least"),
+    [
+        (bad_tls("slow_handshake", every_seconds=0.0001), 0.0001 * (FLIGHT_BYTES - 1)),
+        (drip(200, every_seconds=0.02, direction="handshake"), 0.02 * ((FLIGHT_BYTES - 1) // 200)),
+        (throttle(20_000, direction="handshake"), FLIGHT_BYTES / 20_000),
+        (latency(0.05, direction="handshake"), 0.05),
+        (latency(0.05, jitter_seconds=0.02, direction="handshake"), 0.03),
+    ],
+    ids=repr,
+)
+def test_slow_handshake_is_a_right_one(faultline, fault, least, version):
+    server = faultline.serve(fault)
+
+    with takes_at_least(least):
+        received = by_socket(server, of_version(server.client_context(), version))
+
+    assert len(received) == OK_BYTES
+    [attempt] = server.attempts
+    assert (attempt.received_bytes, attempt.sent_bytes, attempt.struck) == (len(GET), OK_BYTES, None)
+    assert (attempt.tls.alert, attempt.note) == ("", "")
+    assert attempt.tls.version == {TLS_1_2: "TLSv1.2", TLS_1_3: "TLSv1.3"}[version]
+
+
+@each_client
+def test_each_client_gets_its_response_after_a_slow_handshake(faultline, client):
+    server = faultline.serve(latency(0.03, direction="handshake"))
+
+    with takes_at_least(0.03):
+        assert CLIENTS[client](server, server.client_context()).endswith(b"ok\n")
+
+
+def test_latency_is_once_for_each_flight_of_the_server(faultline):
+    server = faultline.serve(latency(0.05, direction="handshake"))
+
+    with takes_at_least(0.1):  # RFC 5246, 7.3: hello to hello done, then finished
+        by_socket(server, of_version(server.client_context(), TLS_1_2))
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (bad_tls("slow_handshake", every_seconds=60), b"\x16"),
+        (drip(7, every_seconds=60, direction="handshake"), b"\x16\x03\x03\0\x7a\x02\0"),
+    ],
+    ids=repr,
+)
+def test_first_piece_of_the_handshake_has_its_size(faultline, dial, fault, first):
+    server = faultline.serve(fault)
+    client = dial(server, client_hello())
+
+    assert client.recv(1000) == first
+    client.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    assert [(a.point, a.sent_bytes) for a in server.attempts] == [("handshake", 0)]
+
+
+def test_client_with_a_timeout_gives_a_slow_handshake_up(faultline):
+    server = faultline.serve(bad_tls("slow_handshake", every_seconds=60))
+    client = server.client_context().wrap_socket(socket.socket(), server_hostname="localhost")
+    with contextlib.closing(client):
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.connect(server.address)
+
+
+def test_handshake_is_slow_by_a_hundredth_of_a_second_unless_it_is_said():
+    assert bad_tls("slow_handshake") == drip(1, every_seconds=0.01, direction="handshake")
+
+
+def test_handshake_condition_leaves_the_response_alone(faultline, dial):
+    server = faultline.serve(drip(400, every_seconds=0.001, direction="handshake") & corrupt(at_byte=84))
+
+    assert by_socket(server, server.client_context()).endswith(b"\r\n\r\noj\n")
+
+
+# Where in the server's first flight: after the heads of record and message and the version, the random of its hello.
+RANDOM_BYTE = 5 + 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("version", "reason", "alert"),
+    [
+        (TLS_1_2, "BAD_SIGNATURE", "decrypt_error"),
+        (TLS_1_3, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "bad_record_mac"),
+    ],
+    ids=["1.2", "1.3"],
+)
+def test_changed_byte_of_the_handshake_is_found_out_by_the_client(faultline, version, reason, alert):
+    server = faultline.serve(corrupt(at_byte=RANDOM_BYTE, direction="handshake"))
+
+    assert socket_failure(server, of_version(server.client_context(), version)) == ("connect", ssl.SSLError, reason)
+
+    [attempt] = server.attempts
+    assert (attempt.tls.alert, attempt.note) == (alert, f"the client ended TLS by the alert {alert}")
+    assert (attempt.ended_by, attempt.ended_how, attempt.sent_bytes) == ("client", "FIN", 0)
+
+
+def test_byte_beyond_the_handshake_changes_nothing(faultline):
+    server = faultline.serve(corrupt(at_byte=1_000_000, direction="handshake"))
+
+    assert len(by_socket(server, server.client_context())) == OK_BYTES
+
+
+@pytest.mark.parametrize("make", [latency, throttle, drip], ids=lambda make: make.__name__)
+def test_condition_of_the_handshake_makes_a_server_speak_tls(faultline, make):
+    server = faultline.serve(make(1, direction="handshake"))
+
+    assert server.url.startswith("https://")
+
+
+# --- what can't be put together --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (bad_tls("alert"), bad_tls("plain_http"), "expected one break, got two"),
+        (bad_tls("only_version"), bad_tls("client_cert_required"), "expected one terms, got two"),
+        (bad_tls("no_close_notify"), ok(b"x"), "expected one answer, got two"),
+        (bad_tls("no_close_notify"), reset(), "expected one break, got two"),
+        (bad_tls("plaintext_midway"), close(), "expected one break, got two"),
+        (bad_tls("slow_handshake"), drip(direction="handshake"), "expected one drip, got two"),
+        (bad_tls("slow_handshake"), throttle(10, direction="handshake"), "expected one pace, got two"),
+        (latency(1, direction="handshake"), latency(2, direction="handshake"), "expected one latency, got two"),
+    ],
+    ids=repr,
+)
+def test_two_of_a_kind_are_an_error_that_names_both(one, other, said):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert str(raised.value) == (f"{one!r} & {other!r}: {said}; deal them to different attempts, or leave one out.")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ends", "misses"),
+    [
+        (bad_tls("alert"), ok(b"x"), "handshake", "response"),
+        (bad_tls("plain_http"), latency(0.1), "handshake", "response"),
+        (bad_tls("garbage"), drip(direction="both"), "handshake", "request"),
+        (reset(at="accept"), bad_tls("slow_handshake"), "accept", "handshake"),
+        (refuse(), bad_tls("only_version"), "connect", "handshake"),
+    ],
+    ids=repr,
+)
+def test_what_is_never_reached_is_an_error_that_says_where_it_ends(one, other, ends, misses):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert str(raised.value) == (
+        f"{one!r} & {other!r}: the conversation ends at {ends!r} and never reaches {misses!r}; "
+        "leave one of the two out."
+    )
+
+
+@pytest.mark.parametrize("kind", ["alert", "plain_http", "garbage"])
+@pytest.mark.parametrize(
+    "other", [bad_cert("expired"), bad_tls("only_version"), latency(1, direction="handshake")], ids=repr
+)
+def test_what_is_said_instead_of_a_handshake_leaves_no_room_for_another_fault_of_it(kind, other):
+    with pytest.raises(ConflictError) as raised:
+        bad_tls(kind) & other
+
+    assert str(raised.value).startswith(f"{bad_tls(kind)!r} & {other!r}: the conversation ends at 'handshake' ")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [latency(1, direction="both"), drip(direction="response"), corrupt(at_byte=1), drip(direction="request")],
+    ids=repr,
+)
+def test_handshake_and_the_rest_may_have_conditions_of_one_kind(other):
+    fault = latency(2, direction="handshake") & bad_tls("slow_handshake") & other
+
+    assert len(fault.conditions) == 3
+
+
+OWNERS = {
+    "alert": ("alert", "bad_record_mac"),
+    "version": ("only_version", "1.2"),
+    "after_bytes": ("plaintext_midway", 7),
+    "every_seconds": ("slow_handshake", 0.5),
+}
+
+
+@pytest.mark.parametrize("name", OWNERS)
+@pytest.mark.parametrize("kind", ["alert", "only_version", "plaintext_midway", "slow_handshake", "garbage"])
+def test_parameter_belongs_to_one_kind(name, kind):
+    owner, value = OWNERS[name]
+    if kind == owner:
+        assert repr(bad_tls(kind, **{name: value})) in {
+            f"bad_tls({kind!r}, {name}={value!r})",
+            f"bad_tls({name}={value!r})",  # `alert` is the kind unless it is said
+        }
+        return
+
+    with pytest.raises(ParameterError) as raised:
+        bad_tls(kind, **{name: value})
+
+    assert type(raised.value) is ParameterError
+    assert str(raised.value) == f"{name}={value!r}: expected kind={owner!r} with it, not {kind!r}."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"kind": "garbag"}, "kind='garbag': expected one of 'plain_http', "),
+        ({"kind": "garbag"}, "Did you mean 'garbage'?"),
+        ({"alert": "user_cancelled"}, "Did you mean 'user_canceled'?"),
+        ({"kind": "only_version", "version": 1.2}, "version=1.2: expected one of '1.0', '1.1', '1.2', '1.3'."),
+        (
+            {"kind": "plaintext_midway", "after_bytes": -1},
+            "after_bytes=-1: expected a whole number of bytes, 0 or more.",
+        ),
+        (
+            {"kind": "slow_handshake", "every_seconds": -1},
+            "every_seconds=-1: expected a number of seconds, 0 or more.",
+        ),
+    ],
+)
+def test_wrong_argument_is_an_error_that_says_what_was_expected(arguments, said):
+    with pytest.raises(ParameterError) as raised:
+        bad_tls(**arguments)
+
+    assert said in str(raised.value)
+
+
+def test_break_after_more_bytes_than_the_answer_has_is_an_error():
+    with pytest.raises(ParameterError) as raised:
+        serve(bad_tls("plaintext_midway", after_bytes=10_000) & ok(b"x"))
+
+    assert str(raised.value) == "after_bytes=10000: expected at most 84, the bytes of the response."
+
+
+def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):
+    server = faultline.serve(ok())
+
+    with pytest.raises(ParameterError) as raised:
+        server.become(bad_tls("garbage"))
+
+    assert str(raised.value) == "plan=bad_tls('garbage'): expected a server with TLS; start it with tls=True."
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "lines"),
+    [
+        (bad_tls("garbage"), ["struck at 'handshake'"]),
+        (bad_tls("alert", alert="unknown_ca"), ["struck at 'handshake'"]),
+        (
+            bad_tls("no_shared_cipher"),
+            ["bad_tls('no_shared_cipher'): struck at 'handshake'", "the server ended TLS: no shared cipher"],
+        ),
+        (
+            bad_tls("client_cert_required"),
+            ["bad_tls('client_cert_required'): struck at 'handshake'", NO_CERTIFICATE],
+        ),
+        (bad_tls("plaintext_midway", after_bytes=20), ["20 bytes: HTTP/1.1 200 OK", "struck at 'response' after 20 b"]),
+        (bad_tls("no_close_notify"), ["67 bytes: HTTP/1.1 200 OK", "struck at 'response' after 67 bytes"]),
+    ],
+    ids=repr,
+)
+def test_drawing_shows_where_it_struck(faultline, fault, lines):
+    server = faultline.serve(fault)
+    with pytest.raises(ssl.SSLError) if "no_close" not in repr(fault) else contextlib.nullcontext():
+        by_socket(server, server.client_context())
+
+    title, attempt, *drawn = server.drawing().splitlines()
+
+    assert title == f"{server.url} {fault!r}"
+    assert attempt == f"#1 {fault!r}, connection 1"
+    assert "--- connect ---" in drawn[0]
+    for line in lines:
+        assert sum(line in d for d in drawn) == 1
+    assert [d for d in drawn if "===" in d] == [d for d in drawn if "struck" in d]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        bad_tls("only_version", version="1.2"),
+        bad_tls("only_version", version="1.3"),
+        bad_tls("alpn_mismatch"),
+        bad_tls("client_cert_required"),
+    ],
+    ids=repr,
+)
+def test_guard_says_that_the_client_could_meet_the_terms(fault):
+    with pytest.raises(NotStruckError) as raised, serve(fault) as server:
+        by_socket(server, server.client_context(certificate=True))
+
+    said = str(raised.value)
+    assert said.startswith(f"{fault!r} never struck: #1 GET /thing: {fault!r} reached 'response', ")
+    assert said.endswith(" The client could meet these terms. (strict=False allows it.)")
+
+
+@pytest.mark.parametrize("kind", ["alert", "only_version", "plain_http", "no_close_notify"])
+def test_guard_says_that_no_client_connected(kind):
+    with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
+        pass
+
+    assert str(raised.value) == (
+        f"{bad_tls(kind)!r} never struck: no client connected to {server.hostport}. (strict=False allows it.)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["only_version", "no_shared_cipher", "alpn_mismatch", "client_cert_required"])
+def test_guard_is_not_satisfied_by_a_client_that_spoke_no_tls(dial, kind):
+    with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
+        assert rest_of(dial(server, b"hello")) == b""
+
+    assert str(raised.value).startswith(f"{bad_tls(kind)!r} never struck: #1: {bad_tls(kind)!r} reached 'handshake', ")
+
+
+@pytest.mark.parametrize("fault", [bad_tls("slow_handshake"), corrupt(at_byte=1, direction="handshake")], ids=repr)
+def test_guard_does_not_judge_conditions_of_the_handshake(fault):
+    with serve(fault):
+        pass
+
+
+# --- together with other faults --------------------------------------------------------------------------------------
+
+
+def test_terms_and_a_bad_certificate_are_met_in_one_handshake(faultline):
+    server = faultline.serve(bad_tls("only_version", version="1.2") & bad_cert("expired"))
+
+    with pytest.raises(ssl.SSLCertVerificationError) as raised:
+        by_socket(server, of_version(server.client_context(), TLS_1_2))
+    assert raised.value.verify_code == 10
+    assert socket_failure(server, of_version(server.client_context(), TLS_1_3))[2] == "TLSV1_ALERT_PROTOCOL_VERSION"
+
+    assert [a.tls.alert for a in server.attempts] == ["certificate_expired", ""]
+    assert [a.struck.point for a in server.attempts] == ["handshake", "handshake"]
+
+
+def test_latency_of_the_response_goes_with_an_end_without_close_notify(faultline):
+    server = faultline.serve(latency(0.05) & bad_tls("no_close_notify"))
+
+    with takes_at_least(0.05):
+        assert by_socket(server, server.client_context()).endswith(b"ok\n")
+
+
+def test_slow_handshake_comes_before_a_reset(faultline):
+    server = faultline.serve(bad_tls("slow_handshake", every_seconds=0.0001) & close(after_bytes=20))
+
+    with takes_at_least(0.0001 * (FLIGHT_BYTES - 1)):
+        assert by_socket(server, server.client_context()) == b"HTTP/1.1 200 OK\r\nCon"
+
+
+def test_each_attempt_of_a_sequence_meets_its_own(faultline):
+    plan = (
+        bad_tls("alert", alert="internal_error"),
+        ok(b"one"),
+        bad_tls("only_version", version="1.0"),
+        bad_tls("plain_http"),
+        bad_tls("client_cert_rejected"),
+        bad_tls("plaintext_midway"),
+        ok(b"two"),
+    )
+    server = faultline.serve(sequence(*plan))
+    met = []
+    for _ in plan:
+        try:
+            met.append(by_urllib3(server, server.client_context()))
+        except urllib3.exceptions.SSLError as error:
+            met.append(root_cause(error).reason)
+
+    assert met[:5] == [
+        "TLSV1_ALERT_INTERNAL_ERROR",
+        b"one",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "WRONG_VERSION_NUMBER",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    ]
+    assert met[5] in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+    assert met[6] == b"two"
+    assert tuple(a.fault for a in server.attempts) == plan
+
+
+def test_pooled_connection_is_ended_before_a_bad_handshake(faultline):
+    server = faultline.serve(sequence(ok(b"one"), bad_tls("alert"), ok(b"two")))
+    with urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=False) as pool:
+        first = pool.request("GET", server.url)
+        with raises(ssl.SSLError):
+            pool.request("GET", server.url)
+
+        assert (first.data, first.headers["Connection"]) == (b"one", "close")
+        assert pool.request("GET", server.url).data == b"two"
+    assert [a.connection for a in server.attempts] == [1, 2, 3]
+
+
+def test_retry_of_urllib3_gets_over_a_bad_handshake(faultline):
+    server = faultline.serve(sequence(bad_tls("alert"), ok(b"hello")))
+    retries = urllib3.Retry(total=1, backoff_factor=0)
+
+    with urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=retries) as pool:
+        assert pool.request("GET", server.url).data == b"hello"
+
+    assert [a.fault for a in server.attempts] == [bad_tls("alert"), ok(b"hello")]
+
+
+def test_retry_of_urllib3_is_exhausted_by_bad_handshakes(faultline):
+    server = faultline.serve(bad_tls("alert"))
+    retries = urllib3.Retry(total=2, backoff_factor=0)
+
+    with (
+        urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=retries) as pool,
+        raises(ssl.SSLError) as raised,
+    ):
+        pool.request("GET", server.url)
+
+    assert type(raised.value) is urllib3.exceptions.MaxRetryError
+    assert len(server.attempts) == 3
+
+
+def test_server_becomes_bad_and_healthy_again(faultline):
+    server = faultline.serve(ok(b"one"), tls=True)
+    context = server.client_context()
+    assert by_http_client(server, context) == b"one"
+
+    server.become(bad_tls("garbage"))
+    assert socket_failure(server, context)[2] == "WRONG_VERSION_NUMBER"
+    server.become(bad_tls("only_version", version="1.3"))
+    assert socket_failure(server, of_version(server.client_context(), TLS_1_2))[2] == "TLSV1_ALERT_PROTOCOL_VERSION"
+    server.become(ok(b"two"))
+
+    assert by_http_client(server, context) == b"two"
+    assert [a.struck is not None for a in server.attempts] == [False, True, True, False]
+
+
+def test_kept_connection_is_closed_when_the_server_becomes_bad(faultline):
+    server = faultline.serve(ok(b"one"), tls=True)
+    with urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=False) as pool:
+        assert pool.request("GET", server.url).data == b"one"
+        server.wait_for_attempts(1, at="idle")
+        server.become(bad_tls("alert", alert="internal_error"))
+
+        with raises(ssl.SSLError) as raised:
+            pool.request("GET", server.url)
+
+    assert root_cause(raised.value).reason == "TLSV1_ALERT_INTERNAL_ERROR"
+    assert [a.connection for a in server.attempts] == [1, 2]
+
+
+# --- hostile clients -------------------------------------------------------------------------------------------------
+
+RECORD_BYTES = 16_384  # the most in one record: RFC 8446, 5.1
+HUGE = (b"\x16\x03\x01\x40\0" + b"\x01\xff\xff\xff" + bytes(RECORD_BYTES - 4)) + (
+    b"\x16\x03\x01\x40\0" + bytes(RECORD_BYTES)
+) * 1023
+
+HOSTILE = {
+    "nothing": b"",
+    "garbage": bytes(range(128, 192)),
+    "plain HTTP": GET,
+    "half a hello": client_hello()[:200],
+    "a record without a message": b"\x16\x03\x01\0\0",
+    "a record that is too long": b"\x16\x03\x01\xff\xff\x01\0\xff\xff" + bytes(70_000),
+    "a hello of SSL 2": bytes.fromhex("802e0100020015000000"),
+    "a hello and no more": client_hello(),
+    "16 MiB of one message": HUGE,
+}
+
+
+@pytest.fixture
+def leave_nothing():
+    """Asserts that its server has left no thread, no task and no conversation."""
+    serve(ok()).close()  # the loop and its thread are there from now on
+    loop = background().loop
+    before = threading.enumerate(), asyncio.all_tasks(loop)
+    yield
+    assert (threading.enumerate(), asyncio.all_tasks(loop)) == before
+
+
+@pytest.mark.parametrize("leaving", ["FIN", "RST", "silence"])
+@pytest.mark.parametrize("said", HOSTILE)
+def test_server_serves_the_next_client_after_a_hostile_one(leave_nothing, dial, said, leaving):
+    with serve(ok(b"hello"), tls=True) as server:
+        client = dial(server)
+        with contextlib.suppress(ConnectionError):  # of one that says more than anybody wants to hear
+            client.sendall(HOSTILE[said])
+        if leaving == "FIN":
+            client.shutdown(socket.SHUT_WR)
+        elif leaving == "RST":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+
+        assert by_http_client(server, server.client_context()) == b"hello"
+
+        assert [a.request.target for a in server.attempts if a.request] == ["/thing"]
+    assert server.attempts[0].ended_seconds is not None
+
+
+@pytest.mark.parametrize("kind", ["alert", "plain_http", "only_version", "client_cert_required", "alpn_mismatch"])
+@pytest.mark.parametrize("said", [name for name in HOSTILE if name != "16 MiB of one message"])
+def test_bad_server_ends_with_hostile_clients_connected(leave_nothing, dial, kind, said):
+    with serve(bad_tls(kind), strict=False) as server:
+        dial(server, HOSTILE[said])
+        server.wait_for_attempts(1, at="handshake")
+
+    assert [a.request for a in server.attempts] == [None]
+
+
+def test_hello_that_comes_byte_by_byte_is_understood(faultline, dial):
+    server = faultline.serve(ok(), tls=True)
+    client = dial(server)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in client_hello(["http/1.1"]):
+        client.sendall(bytes([byte]))
+
+    assert client.recv(3) == b"\x16\x03\x03"
+    client.close()
+    [attempt] = server.wait_for_attempts(1, at="end")
+    assert (attempt.tls.sni, attempt.tls.offered) == ("localhost", ("http/1.1",))
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "note"),
+    [
+        ("garbage", b"", "the client spoke no TLS: "),
+        ("plain HTTP", b"", "the client spoke no TLS: http request"),
+        ("a record that is too long", b"\x15\x03\x03\0\x02\x02\x16", "the client spoke no TLS: "),
+        ("16 MiB of one message", b"\x15\x03\x03\0\x02\x02\x2f", "the client spoke no TLS: "),
+    ],
+)
+def test_client_that_speaks_no_tls_is_told_of_in_the_ledger(faultline, dial, said, heard, note):
+    server = faultline.serve(ok(), tls=True)
+    client = dial(server, HOSTILE[said])
+    client.shutdown(socket.SHUT_WR)
+
+    assert rest_of(client) == heard
+
+    [attempt] = server.attempts
+    assert attempt.note.startswith(note)
+    assert (attempt.point, attempt.struck, attempt.ended_by) == ("handshake", None, "server")
+
+
+def test_client_that_leaves_within_its_hello_has_ended_the_attempt(faultline, dial):
+    server = faultline.serve(ok(), tls=True)
+    client = dial(server, HOSTILE["half a hello"])
+    client.close()
+
+    [attempt] = server.wait_for_attempts(1, at="end")
+    assert (attempt.ended_by, attempt.ended_how, attempt.note, attempt.tls.sni) == ("client", "FIN", "", "")
+
+
+def test_plain_client_of_a_tls_server_gets_no_answer(faultline):
+    server = faultline.serve(ok(), tls=True)
+    client = http.client.HTTPConnection(*server.address, timeout=TIMEOUT)
+
+    with contextlib.closing(client):
+        client.request("GET", "/")
+        with pytest.raises(http.client.RemoteDisconnected):
+            client.getresponse()
+
+    assert [a.note for a in server.attempts] == ["the client spoke no TLS: http request"]
