@@ -59,7 +59,8 @@ class Authority:
 
         It sets `SSL_CERT_FILE` (OpenSSL, and with it urllib, urllib3, httpx), `REQUESTS_CA_BUNDLE` and
         `CURL_CA_BUNDLE` until the end of the test. A client that has made its context already keeps what it
-        trusts: aiohttp makes its own when it is imported, so give it `ssl=server.client_context()`.
+        trusts: aiohttp makes its own when it is imported, so give it `ssl=server.client_context()`; and from Python
+        3.12 on `urllib.request.urlopen` keeps that of its first request (`install_opener(None)` forgets it).
 
         Example:
             def test_url_is_hard_coded(faultline, monkeypatch):

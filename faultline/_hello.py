@@ -25,19 +25,21 @@ class Hello:
 
 def hello_of(data: bytes) -> Hello | None:
     """What the first bytes of a client say; `None` if there have to be more of them."""
-    message, too_long = b"", len(data) > LIMIT_BYTES
-    while True:
-        if too_long or not RECORD_HEAD.startswith(data[: len(RECORD_HEAD)]):
+    message, at = bytearray(), 0
+    while len(data) <= LIMIT_BYTES:
+        head = data[at : at + RECORD_HEAD_BYTES]
+        if not RECORD_HEAD.startswith(head[: len(RECORD_HEAD)]):
             return Hello()
-        head, data = data[:RECORD_HEAD_BYTES], data[RECORD_HEAD_BYTES:]
-        size = int.from_bytes(head[3:], "big")
-        if len(head) < RECORD_HEAD_BYTES or len(data) < size:
+        end = at + RECORD_HEAD_BYTES + int.from_bytes(head[3:], "big")
+        if len(head) < RECORD_HEAD_BYTES or len(data) < end:
             return None
-        message, data = message + data[:size], data[size:]
+        message += data[at + RECORD_HEAD_BYTES : end]
+        at = end
         if message[:1] != bytes([CLIENT_HELLO]):
             return Hello()
         if len(message) >= MESSAGE_HEAD_BYTES + int.from_bytes(message[1:MESSAGE_HEAD_BYTES], "big"):
-            return read(message[MESSAGE_HEAD_BYTES:])
+            return read(bytes(message[MESSAGE_HEAD_BYTES:]))
+    return Hello()
 
 
 def read(body: bytes) -> Hello:

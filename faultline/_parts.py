@@ -13,13 +13,12 @@ from typing import Literal, TypeAlias
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[tuple[str, str]]
 
-HTTP_OK = 200
 DAY_SECONDS = 86_400.0
 # An address that nothing can connect to: the broadcast address of the loopback network (`tcp_v4_connect`).
 NOWHERE = "127.255.255.255"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Answer:
     """What an HTTP server says when nothing breaks.
 
@@ -47,16 +46,6 @@ class Answer:
     lies_in_body: bool = False
     strikes: bool = False
     needs_tls: bool = False
-
-    def __repr__(self) -> str:
-        if self.echoes:
-            return "echo()"
-        if self.raw is not None:
-            return f"raw({abbreviated(self.raw)}{'' if self.ends else ', keep_alive=True'})"
-        body = [] if self.body is None else [abbreviated(self.body)]
-        status = [] if self.status == HTTP_OK else [f"status={self.status}"]
-        headers = [f"headers={abbreviated(self.headers)}"] if self.headers else []
-        return f"ok({', '.join(body + status + headers)})"
 
     @property
     def closes(self) -> bool:

@@ -49,6 +49,7 @@ from faultline import (
     stall,
     starttls,
     status,
+    stoptls,
     throttle,
     trickle_headers,
     when,
@@ -1152,3 +1153,50 @@ def test_step_with_a_value_that_means_nothing_is_an_error(make, said):
         make()
 
     assert str(raised.value) == said
+
+
+# --- what can't be said ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: status(204, body=b"x"),
+            "body=b'x': expected none with 204, which has no content; raw() says anything.",
+        ),
+        (
+            lambda: status(503, retry_after=""),
+            "retry_after='': expected seconds, a date of HTTP, or other text of one line.",
+        ),
+        (
+            lambda: status(503, retry_after="a\r\nb"),
+            "retry_after='a\\r\\nb': expected seconds, a date of HTTP, or other text of one line.",
+        ),
+        (
+            lambda: status(503, retry_after=1, headers={"retry-after": "2"}),
+            "retry_after=1: expected one Retry-After, not another in headers.",
+        ),
+        (lambda: redirect(to=""), "to='': expected a URL of one line."),
+        (lambda: redirect(to="a\r\nb"), "to='a\\r\\nb': expected a URL of one line."),
+        (lambda: sse(("\ud800",)), "events=('\\ud800',): expected text that UTF-8 can say (surrogates not allowed)."),
+    ],
+)
+def test_what_a_response_can_not_say_is_refused(make, message):
+    with pytest.raises(ParameterError) as raised:
+        make()
+
+    assert str(raised.value) == message
+
+
+def test_tls_is_begun_once_unless_it_is_ended_between():
+    with pytest.raises(ParameterError, match=r"expected starttls\(\) once; TLS is spoken after the first"):
+        script(starttls(), starttls())
+
+    assert script(starttls(), stoptls(), starttls()) is not None
+
+
+def test_ending_tls_where_there_is_none_changes_nothing(faultline):
+    server = faultline.serve(script(stoptls(), send(b"plain")))
+    with socket.create_connection(server.address, 5) as client:
+        assert client.recv(5, socket.MSG_WAITALL) == b"plain"

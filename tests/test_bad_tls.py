@@ -53,6 +53,7 @@ OK_BYTES = 86  # of the whole response to it, when all is well
 PLAIN = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 42\r\n\r\n"
 PLAIN += b"The plain HTTP port was spoken to in TLS.\n"
 FLIGHT_BYTES = 600  # the least that a server says in its first flight, with its certificate
+MIDWAY = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # what the catalogue promises; OpenSSL 3.0 says the first
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 # Set by contexts before Python 3.10.11 and 3.11.3 (gh-95494): an end without close_notify is an orderly one.
 IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
@@ -323,7 +324,7 @@ ALERTS = {
     "certificate_required": (116, 2, "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
     "no_application_protocol": (120, 2, "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"),
 }
-# CPython's table of reasons (Modules/_ssl_data_300.h) lacks these, so the error has no reason, only OpenSSL's words.
+# Python 3.10 to 3.13 have no name for these reasons of OpenSSL 3.0, so the error has OpenSSL's words alone.
 UNNAMED = {"unknown_psk_identity", "no_application_protocol"}
 # Level 1: OpenSSL makes something else of them than an alert that is the error.
 WARNED = ("close_notify", "user_canceled", "no_renegotiation")
@@ -443,7 +444,7 @@ def test_what_is_no_tls_is_never_taken_for_an_answer(faultline, client, kind):
 
     assert type(raised.value) is IN_HANDSHAKE[client]
     assert root_cause(raised.value).reason == "WRONG_VERSION_NUMBER"
-    assert "400" not in repr(raised.value).replace(str(server.port), "")
+    assert "Bad Request" not in repr(raised.value)
     [attempt] = server.attempts
     assert told(attempt) == ("handshake", 0, "", "server", "FIN")
     assert (attempt.request, attempt.sent_bytes) == (None, 0)
@@ -494,8 +495,8 @@ def test_client_that_has_the_only_version_gets_its_response(faultline, version, 
     assert (attempt.tls.version, attempt.struck, attempt.note) == (name, None, "")
 
 
-# To a client with a newer version below 1.3 a server offers its own, whatever the client has (RFC 5246, E.1); from 1.3
-# on a client lists what it has (RFC 8446, 4.2.1), and so do those that have nothing new enough for the server.
+# A client below 1.3 says its newest version alone, so an older server answers in its own, and the client refuses
+# it (RFC 5246, E.1). The server refuses a client that lists its versions (RFC 8446, 4.2.1), or has older ones alone.
 OFFERED = {("1.0", "1.1"), ("1.0", "1.2"), ("1.1", "1.2")}
 
 
@@ -809,7 +810,7 @@ def test_plain_text_between_records_is_an_error_after_so_many_bytes(faultline, a
 
     error = raised.value
     assert (error.call, type(error)) == ("recv", ssl.SSLError)
-    assert error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # the second from OpenSSL 3.2 on
+    assert error.reason in MIDWAY
     assert len(error.received) == after_bytes
     [attempt] = server.attempts
     assert told(attempt) == ("response", after_bytes, "", "server", "FIN")
@@ -824,7 +825,7 @@ def test_each_client_fails_at_plain_text_between_records(faultline, client, afte
     outer, root, reason = failure(client, server, server.client_context())
 
     assert (outer, root) == (AFTER_IT[client], ssl.SSLError)
-    assert reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+    assert reason in MIDWAY
     assert [a.sent_bytes for a in server.attempts] == [after_bytes]
 
 
@@ -835,7 +836,7 @@ def test_aiohttp_fails_at_plain_text_before_the_body_and_asks_once_more(faultlin
     outer, root, reason = failure("aiohttp", server, server.client_context())
 
     assert (outer, root) == (aiohttp.ClientOSError, ssl.SSLError)
-    assert reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+    assert reason in MIDWAY
     assert [a.connection for a in server.attempts] == [1, 2]
 
 
@@ -1255,7 +1256,7 @@ def test_each_attempt_of_a_sequence_meets_its_own(faultline):
         "WRONG_VERSION_NUMBER",
         "TLSV13_ALERT_CERTIFICATE_REQUIRED",
     ]
-    assert met[5] in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+    assert met[5] in MIDWAY
     assert met[6] == b"two"
     assert tuple(a.fault for a in server.attempts) == plan
 

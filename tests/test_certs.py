@@ -19,6 +19,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from itertools import product
+from multiprocessing import util
 from pathlib import Path
 
 import aiohttp
@@ -836,3 +837,30 @@ def test_search_for_keys_and_certificates_would_find_them(file):
 @pytest.mark.parametrize("recipe", [Certificate(), DEFECTS["weak_key"], DEFECTS["rsa_8192"]])
 def test_search_for_certificates_would_find_them_as_der(recipe):
     assert holds_key_or_certificate(leaf_of(recipe))
+
+
+def test_file_is_the_business_of_multiprocessing_where_that_is_loaded():
+    before = set(util._finalizer_registry)
+    path = Path(_certs.private_file("test", b"nothing"))
+    (added,) = set(util._finalizer_registry) - before
+    util._finalizer_registry[added]()
+
+    assert not path.exists()
+
+
+def test_child_of_multiprocessing_takes_its_file_with_it():
+    program = (
+        "import multiprocessing as m\n"
+        "def f(q):\n"
+        "    from faultline import _certs\n"
+        "    q.put(_certs.ca_file())\n"
+        "context = m.get_context('fork')\n"
+        "queue = context.SimpleQueue()\n"
+        "child = context.Process(target=f, args=(queue,))\n"
+        "child.start(); print(queue.get()); child.join()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+
+    path = Path(run.stdout.strip())
+    assert path.name.startswith("faultline-ca-")
+    assert not path.exists()

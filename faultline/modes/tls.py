@@ -98,6 +98,7 @@ def bad_tls(
     - `plain_http`, `garbage`, `alert`: said instead of the ServerHello, then FIN.
     - `only_version`: any client that has the version gets its response. 1.0 and 1.1 are off in OpenSSL's clients
       unless they lower `minimum_version` and the security level.
+      With an old client, of 1.1 or 1.2 alone and of level 0, it is the client that refuses (`UNSUPPORTED_PROTOCOL`).
     - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers; to a client that has TLS 1.3
       alone it is a matter of versions, and the alert is `protocol_version`.
     - `alpn_mismatch`: refuses a client that offers protocols (RFC 7301, 3.2); who offers none is served.

@@ -1,0 +1,241 @@
+"""TLS by pyOpenSSL: a stapled OCSP answer and a renegotiation, which Python's ssl has none of."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import sys
+
+import pytest
+from cryptography.x509 import ocsp
+from OpenSSL import SSL
+
+from faultline import (
+    ParameterError,
+    UnsupportedError,
+    bad_cert,
+    bad_tls,
+    drip,
+    echo,
+    ok,
+    receive_until,
+    script,
+    send,
+    serve,
+    starttls,
+)
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@contextlib.contextmanager
+def asking(server, check=lambda _status: True):
+    """A client with pyOpenSSL that trusts the CA and asks for an OCSP answer; what it got, and its connection."""
+    answers = []
+
+    def on_answer(_connection, answer, _data):
+        answers.append(answer)
+        return check(ocsp.load_der_ocsp_response(answer).certificate_status) if answer else True
+
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.load_verify_locations(server.ca_file)
+    context.set_verify(SSL.VERIFY_PEER)
+    context.set_ocsp_client_callback(on_answer)
+    with socket.create_connection(server.address, 5) as raw:
+        raw.settimeout(None)
+        connection = SSL.Connection(context, raw)
+        connection.request_ocsp()
+        connection.set_connect_state()
+        yield answers, connection
+        connection.close()
+
+
+@contextlib.contextmanager
+def dialled(server, options=0, protocols=()):
+    """A connection with Python's ssl, in TLS 1.2 or better."""
+    context = server.client_context()
+    context.options |= options
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    with socket.create_connection(server.address, 5) as raw, context.wrap_socket(raw, server_hostname="localhost") as c:
+        yield c
+
+
+def ask(client):
+    """A request, and its response as http.client reads it."""
+    client.sendall(GET)
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, response.read()
+
+
+# --- stapling --------------------------------------------------------------------------------------------------------
+
+
+def test_client_that_asks_is_told_that_the_certificate_is_revoked(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True))
+    refusing = asking(server, lambda status: status is not ocsp.OCSPCertStatus.REVOKED)
+    with refusing as (answers, client), pytest.raises(SSL.Error, match="invalid status response"):
+        client.do_handshake()
+
+    (answer,) = answers
+    assert ocsp.load_der_ocsp_response(answer).certificate_status is ocsp.OCSPCertStatus.REVOKED
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert (attempt.ended_by, attempt.tls.alert) == ("client", "bad_certificate_status_response")
+
+
+def test_client_that_does_not_mind_gets_the_response(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True) & ok(b"hello"))
+    with asking(server) as (answers, client):
+        client.do_handshake()
+        client.sendall(GET)
+
+        assert client.recv(1000).endswith(b"\r\n\r\nhello")
+    assert len(answers) == 1
+
+
+def test_client_of_pythons_ssl_does_not_ask_and_can_look_into_the_list(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True))
+    with dialled(server, protocols=["http/1.1"]) as client:
+        assert (client.selected_alpn_protocol(), ask(client)) == ("http/1.1", (200, b"ok\n"))
+
+    context = server.client_context()
+    context.load_verify_locations(server.crl_file)
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    with socket.create_connection(server.address, 5) as raw, pytest.raises(ssl.SSLCertVerificationError) as raised:
+        context.wrap_socket(raw, server_hostname="localhost")
+    assert raised.value.verify_code == 23
+
+
+def test_no_protocol_is_agreed_with_a_client_that_has_another(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True))
+    with dialled(server, protocols=["h2"]) as client:
+        assert (client.selected_alpn_protocol(), ask(client)[0]) == (None, 200)
+    assert (server.attempts[0].tls.offered, server.attempts[0].tls.alpn) == (("h2",), "")
+
+
+def test_intermediates_go_with_a_certificate_whose_keys_are_weak(faultline):
+    server = faultline.serve(bad_cert("weak_key") & bad_tls("renegotiate"), strict=False)
+    with pytest.raises(ssl.SSLCertVerificationError) as raised, dialled(server):
+        pass
+    assert raised.value.verify_code == 66
+
+    server = faultline.serve(bad_cert("reversed_chain") & bad_tls("renegotiate"))
+    with dialled(server) as client:
+        assert ask(client) == (200, b"ok\n")
+
+
+def test_client_that_speaks_no_tls_is_told_so(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True), strict=False)
+    with socket.create_connection(server.address, 5) as client:
+        client.sendall(GET)
+        while client.recv(100):
+            pass
+
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert attempt.note.startswith("the client spoke no TLS: ")
+    assert attempt.tls.version == ""
+
+
+def test_both_ends_end_the_session_in_an_orderly_way(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True) & echo())
+    with dialled(server) as client:
+        assert ask(client)[0] == 200
+        with client.unwrap() as plain:
+            assert plain.recv(1) == b""
+
+
+@pytest.mark.parametrize("fault", [bad_cert("revoked", staple=True), bad_tls("renegotiate")], ids=repr)
+@pytest.mark.parametrize("said", [GET[:10], GET], ids=["half a request", "a request"])
+def test_client_that_ends_the_session_has_left(faultline, fault, said):
+    server = faultline.serve(fault, strict=False)
+    with dialled(server) as client:
+        client.sendall(said)
+        client.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):  # it waits for the server's close_notify
+            client.unwrap()
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert attempt.received_bytes == len(said)
+
+
+def test_reset_inside_the_session_is_a_reset(faultline):
+    server = faultline.serve(bad_cert("revoked", staple=True))
+    with dialled(server) as client:
+        client.sendall(GET[:10])
+        server.wait_for_attempts(1, at="request")
+
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert (attempt.ended_by, attempt.received_bytes) == ("client", 10)
+
+
+# --- renegotiation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_client_that_agrees_to_a_new_handshake_gets_the_response(faultline, slow):
+    fault = bad_tls("renegotiate") & ok(b"hello")
+    server = faultline.serve(fault & drip(100, every_seconds=0, direction="request") if slow else fault)
+    with dialled(server) as client:
+        assert (client.version(), ask(client)) == ("TLSv1.2", (200, b"hello"))
+    (attempt,) = server.attempts
+    assert (attempt.struck.point, attempt.tls.version) == ("response", "TLSv1.2")
+
+
+def test_what_the_client_says_before_its_new_handshake_is_the_next_request(faultline):
+    server = faultline.serve(bad_tls("renegotiate") & ok(b"hello"))
+    with dialled(server) as client:
+        client.sendall(GET)
+        client.sendall(GET)
+        assert client.recv(1000).endswith(b"hello")
+
+
+def test_client_that_refuses_a_new_handshake_ends_it(faultline):
+    server = faultline.serve(bad_tls("renegotiate"))
+    with dialled(server, ssl.OP_NO_RENEGOTIATION) as client, pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+        ask(client)
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert attempt.note == "the server ended TLS: no renegotiation"
+
+
+def test_client_that_hangs_up_instead_of_a_new_handshake_has_left(faultline):
+    server = faultline.serve(bad_tls("renegotiate"))
+    with dialled(server) as client:
+        client.sendall(GET)
+        server.wait_for_attempts(1, at="response")
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert (attempt.ended_by, attempt.struck.point) == ("client", "response")
+
+
+# --- what can't be ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [bad_tls("renegotiate"), bad_cert("revoked", staple=True)], ids=repr)
+def test_without_pyopenssl_it_is_said_what_to_install(monkeypatch, fault):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "OpenSSL" else sys.modules[name])
+    with pytest.raises(UnsupportedError, match=r"needs pyOpenSSL, .*; install pytest-faultline\[openssl\]"):
+        serve(fault)
+
+
+@pytest.mark.parametrize("terms", [bad_tls("only_version"), bad_tls("client_cert_required")], ids=repr)
+def test_one_tls_stack_can_not_do_what_the_other_can(terms):
+    with pytest.raises(ParameterError, match="expected one of the two; no TLS stack does both here"):
+        serve(bad_cert("revoked", staple=True) & terms)
+
+
+def test_mutual_tls_is_not_dropped_for_a_renegotiation():
+    with pytest.raises(ParameterError, match="no TLS stack does both here"):
+        serve(bad_tls("renegotiate"), tls="mutual")
+
+
+@pytest.mark.parametrize("fault", [bad_tls("renegotiate"), bad_tls("plaintext_midway")], ids=repr)
+def test_script_that_begins_tls_has_a_time_before_it(fault):
+    smtp = script(send(b"220\r\n"), receive_until(b"\r\n"), starttls())
+    with pytest.raises(ParameterError, match=r"a script with starttls\(\) has a time before it"):
+        serve(smtp & fault)
+
+
+def test_staple_belongs_to_what_is_revoked():
+    with pytest.raises(ParameterError, match="expected kind='revoked' with it, not 'expired'"):
+        bad_cert("expired", staple=True)
