@@ -397,7 +397,9 @@ def test_after_a_stall_the_server_sends_nothing_but_acknowledgements(faultline, 
             read_to_the_end(client)
         after = wire.from_server()[len(before) :]
 
-    assert {(packet.flags, packet.payload) for packet in after} == {(frozenset({"ACK"}), b"")}
+    said = {packet.sequence for packet in before if packet.payload}  # which a busy kernel may send again
+    news = [packet for packet in after if not (packet.payload and packet.sequence in said)]
+    assert {(packet.flags, packet.payload) for packet in news} == {(frozenset({"ACK"}), b"")}
 
 
 @at_each_place
