@@ -66,9 +66,9 @@ def dialled(server, options=0, protocols=()):
 def ask(client):
     """A request, and its response as http.client reads it."""
     client.sendall(GET)
-    response = http.client.HTTPResponse(client)
-    response.begin()
-    return response.status, response.read()
+    with contextlib.closing(http.client.HTTPResponse(client)) as response:  # its file, too, where `begin` raises
+        response.begin()
+        return response.status, response.read()
 
 
 # --- stapling --------------------------------------------------------------------------------------------------------
