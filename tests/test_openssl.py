@@ -152,7 +152,6 @@ def test_both_ends_end_the_session_in_an_orderly_way(faultline):
     [
         (bad_cert("revoked", staple=True), GET[:10]),
         (bad_tls("renegotiate"), GET[:10]),
-        (bad_tls("renegotiate"), GET),  # which the server answers after the new handshake that never comes
     ],
 )
 def test_client_that_ends_the_session_has_left(faultline, fault, said):
@@ -203,6 +202,27 @@ def test_client_that_refuses_a_new_handshake_ends_it(faultline):
         ask(client)
     (attempt,) = server.wait_for_attempts(1, at="end")
     assert attempt.note == "the server ended TLS: no renegotiation"
+
+
+def test_client_that_ends_the_session_right_after_its_request_has_left(faultline):
+    server = faultline.serve(bad_tls("renegotiate"))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = server.client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(server.address, 5) as client:
+        for _ in range(2):
+            with pytest.raises(ssl.SSLWantReadError):
+                session.do_handshake()
+            client.sendall(outgoing.read())
+            incoming.write(client.recv(65_536))
+        session.do_handshake()
+        session.write(GET)
+        with pytest.raises(ssl.SSLWantReadError):
+            session.unwrap()
+        client.sendall(outgoing.read())  # both records at once
+        while client.recv(65_536):
+            pass
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert (attempt.ended_by, attempt.ended_how, attempt.sent_bytes) == ("client", "FIN", 0)
 
 
 def test_client_that_hangs_up_instead_of_a_new_handshake_has_left(faultline):
