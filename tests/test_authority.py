@@ -52,7 +52,8 @@ def by_http_client(url, context=None):
     client = http.client.HTTPSConnection(url.removeprefix("https://"), timeout=TIMEOUT, context=context)
     with contextlib.closing(client):
         client.request("GET", "/")
-        return client.getresponse().read()
+        with client.getresponse() as response:
+            return response.read()
 
 
 def by_urllib3(url, **options):

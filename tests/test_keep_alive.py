@@ -83,7 +83,8 @@ def test_client_without_a_pool_fails_and_the_server_never_sees_its_request(fault
 
     def ask(target):
         connection.request("GET", target)
-        return connection.getresponse().read()
+        with connection.getresponse() as response:
+            return response.read()
 
     with closing(http.client.HTTPConnection(*server.address, timeout=10)) as connection:
         ask("/1")

@@ -41,7 +41,8 @@ GET = b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n"
 def fetch(server, timeout=10):
     with closing(http.client.HTTPConnection(*server.address, timeout=timeout)) as client:
         client.request("GET", "/")
-        return client.getresponse().read()
+        with client.getresponse() as response:
+            return response.read()
 """
 
 

@@ -18,7 +18,8 @@ def fetch(server, timeout=10.0):
         connection = http.client.HTTPConnection(*server.address, timeout=timeout)
     with closing(connection):
         connection.request("GET", "/thing")
-        return connection.getresponse().read()
+        with connection.getresponse() as response:
+            return response.read()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])

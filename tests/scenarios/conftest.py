@@ -49,7 +49,8 @@ def fetch():
 
     def ask(client):
         client.request("GET", "/")
-        return client.getresponse().read()
+        with client.getresponse() as response:
+            return response.read()
 
     return ask
 

@@ -25,7 +25,8 @@ def ask(server):
     client = http.client.HTTPConnection(*server.address, timeout=10)
     with closing(client):
         client.request("GET", "/")
-        yield client.getresponse()
+        with client.getresponse() as response:
+            yield response
 
 
 def fetch_by_aiohttp(server):

@@ -17,8 +17,8 @@ def fetch(server):
     client = http.client.HTTPConnection(*server.address, timeout=10)
     with closing(client):
         client.request("GET", "/")
-        response = client.getresponse()
-        return response.status, dict(response.getheaders()), response.read()
+        with client.getresponse() as response:
+            return response.status, dict(response.getheaders()), response.read()
 
 
 def test_s038_fin_before_the_blank_line(faultline):

@@ -16,7 +16,8 @@ def ask(server):
     client = http.client.HTTPConnection(*server.address, timeout=10)
     with closing(client):
         client.request("GET", "/thing")
-        yield client.getresponse()
+        with client.getresponse() as response:
+            yield response
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 Omg What Is This?", b"HTTP/1.1 400.100 Nearly"])
