@@ -66,6 +66,7 @@ def speak_only(context: ssl.SSLContext, version: str) -> None:
 def client_context(*, certificate: bool = False) -> ssl.SSLContext:
     """A verifying client context that trusts the test CA and nothing else; with a certificate of its own, or not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # CPython's own default, which a distribution's build leaves out
     authority("trusted").configure_trust(context)
     if certificate:
         context.load_cert_chain(client_cert_file())

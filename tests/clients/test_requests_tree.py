@@ -35,6 +35,9 @@ from faultline import (
 
 PROXIED = "http://origin.invalid/thing"  # the proxy is told the name, and nobody looks it up
 TUNNELLED = "https://origin.invalid/thing"
+# Before 3.10.11 and 3.11.3, this option is on, and takes any FIN for an orderly end (gh-95494).
+HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
+NO_TLS = ssl.SSLZeroReturnError if HIDES_EOF else ssl.SSLEOFError
 
 
 # How requests is called; each takes a server.
@@ -162,7 +165,7 @@ CAUSED = [
     (exceptions.ProxyError, status(407), by_tunnel, OSError, 1),
     (exceptions.ProxyError, status(503), by_tunnel, OSError, 1),
     (exceptions.ConnectionError, reset(), by_tunnel, ConnectionResetError, 1),  # not ProxyError
-    (exceptions.SSLError, raw(b"HTTP/1.1 200 OK\r\n\r\n"), by_tunnel, ssl.SSLEOFError, 1),  # and FIN in the tunnel
+    (exceptions.SSLError, raw(b"HTTP/1.1 200 OK\r\n\r\n"), by_tunnel, NO_TLS, 1),  # and FIN in the tunnel
 ]
 
 # The classes that no network causes, and why.
