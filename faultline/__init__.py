@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from faultline._script import send as send
     from faultline._script import starttls as starttls
     from faultline._script import stoptls as stoptls
+    from faultline._serve import relay as relay
     from faultline._serve import serve as serve
     from faultline._server import Server as Server
     from faultline._version import __version__ as __version__
@@ -76,7 +77,7 @@ _HOMES = {
         "starttls",
         "stoptls",
     ),
-    "_serve": ("serve",),
+    "_serve": ("relay", "serve"),
     "_server": ("Server",),
     "_version": ("__version__",),
 }

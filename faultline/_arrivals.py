@@ -8,9 +8,10 @@ when no server watches.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class Watch:
 
 
 _watches: list[Watch] = []
+_counts = False  # a relay dials, in the loop's own thread
 _installed = False
 
 
@@ -38,6 +40,22 @@ def watch(port: int, host: str, family: int, on_connect: Callable[[], None]) -> 
         _installed = True
         sys.addaudithook(_hook)
     return entry
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[None]:
+    """Have connects of the loop's own thread counted too: those of a relay, and not those that fill a queue."""
+    global _counts  # noqa: PLW0603 - there is one loop's thread
+    _counts = True
+    try:
+        yield
+    finally:
+        _counts = False
+
+
+def is_counted() -> bool:
+    """Whether the loop's own thread dials as a client does."""
+    return _counts
 
 
 def forget(entry: Watch) -> None:

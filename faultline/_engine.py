@@ -19,22 +19,20 @@ from faultline._fault import Fault
 from faultline._http import CONTINUE, RequestReader, hopped, render
 from faultline._ledger import KEPT_BODY_BYTES, Request
 from faultline._parts import Answer, Terms
-from faultline._passage import Passage
+from faultline._passage import Over
 from faultline._plan import resolved
-from faultline._steps import HTTP
+from faultline._through import Through
 from faultline._tls import Rejected
 from faultline._tripwire import end_of, enough
 from faultline._wire import Departed
 
 
-class Over(Exception):  # noqa: N818 - it is news: a step has ended the conversation
-    """The server has ended the conversation."""
-
-
-class Conversation(Passage):
+class Conversation(Through):
     """One client's connection, from accept to its end."""
 
     _reader = RequestReader()
+    _is_cut_off = False  # by the fault
+    _is_paused = _is_apart = False  # by the test
 
     # --- the conversation as a whole ---------------------------------------------------------------------------------
 
@@ -42,8 +40,8 @@ class Conversation(Passage):
         """Play the script to its end; whatever that end is, it is in the ledger and the socket is closed."""
         try:
             await self._reach("accept")
-            script = self._fault.script or HTTP
-            if script is not HTTP and not self._fault.starts_tls:
+            script = self._fault.script or self._stage.script
+            if script is self._fault.script and not self._fault.starts_tls:
                 await self._handshake()
             await self._play(script.steps)
             await self._play((do.Close(),))
@@ -64,6 +62,11 @@ class Conversation(Passage):
         finally:
             self.give_up()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there still is a connection."""
+        return not self._wire.is_closed
+
     def _strike_terms(self) -> None:
         """The handshake has failed: if its terms were the fault's, that was the fault."""
         refuses = self._fault.terms not in (None, Terms())
@@ -74,8 +77,64 @@ class Conversation(Passage):
         """Close the socket and the attempt; of what has ended already this changes nothing."""
         self._end("server", "stop")
         if self._is_filtered and not self._wire.is_closed:  # its FIN could never be acknowledged
-            _net.send_rst(self._wire.sock)
+            self._wire.reset()
         self._wire.close()
+        if self._far is not None:
+            self._far.leave()
+
+    # --- what a test does to an open connection ----------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Send RST as soon as the caller has cancelled the task, which closes the socket."""
+        self._entry.note = "reset by the test"
+        self._end("server", "RST")
+        _net.arm_rst(self._wire.sock)
+
+    def close(self) -> None:
+        """Send FIN, in TLS after a close_notify; the caller then cancels the task."""
+        self._entry.note = "closed by the test"
+        self._end("server", "FIN")
+        with contextlib.suppress(OSError):
+            self._wire.sock.send(self._stream.last_words())
+        _net.send_fin(self._wire.sock)
+        _net.discard_input(self._wire.sock)
+
+    def pause(self) -> None:
+        """Let nothing pass, in either direction."""
+        self._hold_back(paused=True)
+
+    def resume(self) -> None:
+        """Let bytes pass again."""
+        self._hold_back(paused=False)
+
+    def _hold_back(self, *, paused: bool | None = None, cut_off: bool | None = None) -> None:
+        """Let nothing pass while either holds."""
+        self._is_paused = self._is_paused if paused is None else paused
+        self._is_apart = self._is_apart if cut_off is None else cut_off
+        if self._is_paused or self._is_apart:
+            self._stream.flowing.clear()
+            self._look_again()
+        else:
+            self._stream.flowing.set()
+
+    def partition(self) -> None:
+        """Let the client's packets vanish, and send it nothing."""
+        _net.drop_packets(self._wire.sock)
+        self._is_filtered = True
+        self._hold_back(cut_off=True)
+
+    def heal(self) -> None:
+        """Let them through again, unless it is the fault that drops them."""
+        if not self._is_cut_off:
+            self._filter()
+        self._hold_back(cut_off=False)
+
+    def meet(self, fault: Fault) -> None:
+        """Have another fault from here on."""
+        self._deal(fault)
+        self._stream.serve(self._entry, fault)
+        self._filter()
+        self._look_again()
 
     def leave_idle(self, upcoming: Fault) -> bool:
         """Give the connection up if it is idle and what comes needs a new one; the caller then cancels the task."""
@@ -93,6 +152,9 @@ class Conversation(Passage):
                     await self._receive_request(step)
                 case do.Respond():
                     await self._respond(step.answer)
+                case do.PassThrough():
+                    assert self._stage.upstream is not None
+                    await self._pass_through(self._stage.upstream)
                 case do.Repeat():
                     await self._play(step.steps)
                     while await self._again():
@@ -112,6 +174,9 @@ class Conversation(Passage):
                 case do.StartTls():
                     self._buffer, self._counted_bytes = b"", 0
                     await self._secure()
+                case do.Inject():
+                    await self._inject(step.data)
+
                 case do.StopTls():
                     await self._stream.stop_tls()
                 case do.Renegotiate():
@@ -129,7 +194,7 @@ class Conversation(Passage):
                     if step.flush:
                         await self._wire.flush()
                     self._end("server", "RST")
-                    _net.send_rst(self._wire.sock)
+                    self._wire.reset()
                     raise Over
                 case do.Partition():
                     await self._partition(step.for_seconds)
@@ -233,11 +298,12 @@ class Conversation(Passage):
 
     async def _partition(self, for_seconds: float | None) -> None:
         _net.drop_packets(self._wire.sock)
-        self._is_filtered = True
+        self._is_filtered = self._is_cut_off = True
         if for_seconds is None:
             await asyncio.get_running_loop().create_future()  # until the server stops: no news can come
         else:
             await asyncio.sleep(for_seconds)
+        self._is_cut_off = False
         self._filter()
 
     async def _close(self, close_notify: bool) -> None:  # noqa: FBT001 - as the step says it

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from faultline._check import rejected
+from faultline._check import rejected, whole
 from faultline._errors import ConflictError, ParameterError
 from faultline._parts import Answer, Certificate, Condition, Terms, abbreviated
 from faultline._steps import (
@@ -41,6 +41,7 @@ class Trigger:
     after_bytes: int = 0
     after_seconds: float = 0.0
     on: bytes | re.Pattern[bytes] | None = None
+    after_messages: int | None = None
     at_end: bool = False
 
 
@@ -276,13 +277,7 @@ def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:
     )
 
 
-def breaks(
-    at: Point | None,
-    *steps: Step,
-    after_bytes: int = 0,
-    after_seconds: float = 0.0,
-    on: bytes | re.Pattern[bytes] | None = None,
-) -> Fault:
+def breaks(at: Point | None, trigger: Trigger, *steps: Step) -> Fault:
     """A fault that is one break, with its trigger checked against its point.
 
     Without a point it is the response, or the request where it waits for what the client says.
@@ -290,16 +285,22 @@ def breaks(
     Raises:
         ParameterError: a trigger that means nothing at this point.
     """
+    on = trigger.on
     if at is None:
         at = "request" if on is not None else "response"
-    if after_bytes and at not in ("handshake", "request", "response"):
-        raise rejected("after_bytes", after_bytes, f"0 at {at!r}, where no byte is counted")
-    if on is not None and at not in ("request", "response"):
-        raise rejected("on", on, f"at='request' or at='response', not at={at!r}, where nothing is said")
+    if trigger.after_bytes and at not in ("handshake", "request", "response"):
+        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
+    if trigger.after_messages is not None:
+        whole("after_messages", trigger.after_messages, "")
+    for name in ("on", "after_messages"):
+        if (value := getattr(trigger, name)) is not None and at not in ("request", "response"):
+            raise rejected(name, value, f"at='request' or at='response', not at={at!r}, where nothing is said")
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
         raise rejected("on", on, "bytes, or a pattern compiled from bytes")
-    if on is not None and after_bytes:
-        raise ParameterError(f"after_bytes={after_bytes}, on={on!r}: expected one of the two; a break strikes once.")
+    given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}
+    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if len(said) > 1:
+        raise ParameterError(f"{', '.join(said)}: expected one of the two; a break strikes once.")
     if on is not None and not (on if isinstance(on, bytes) else on.pattern):
         raise rejected("on", on, "at least one byte to look for")
-    return Fault(Break(at, steps, Trigger(after_bytes, after_seconds, on)))
+    return Fault(Break(at, steps, trigger))

@@ -6,7 +6,7 @@ Rules of this room: it looks at faults and at what this system can do, and start
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from faultline import _net
 from faultline._check import rejected
@@ -15,7 +15,18 @@ from faultline._fault import Fault, is_of_tls
 from faultline._http import render
 from faultline._ledger import Request
 from faultline._parts import Answer, Loss, Terms
-from faultline._steps import NoRoute, Partition, Step, every
+from faultline._steps import Inject, NoRoute, Partition, Step, every
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a server is like that is to play faults."""
+
+    default: Answer
+    tls: bool
+    terms: Terms
+    host: str
+    relays: bool
 
 
 def checked_answer(answer: object) -> Answer:
@@ -31,7 +42,7 @@ def checked_answer(answer: object) -> Answer:
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
-def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, terms: Terms, host: str) -> None:
+def check_faults(faults: tuple[Fault, ...], site: Site) -> None:
     """See that each of these faults can happen on a server like this.
 
     Raises:
@@ -41,16 +52,18 @@ def check_faults(faults: tuple[Fault, ...], *, default: Answer, tls: bool, terms
     for fault in faults:
         if needs_filter(fault):
             _net.check_filter()
-        if tls and fault.starts_tls:
+        if site.tls and fault.starts_tls:
             raise ParameterError(f"{fault!r}: expected tls=False, because it begins TLS by itself.")
         if fault.starts_tls and any(is_of_tls(step) for step in fault.break_steps):
             raise ParameterError(
                 f"{fault!r}: expected a server that begins with TLS; a script with starttls() has a time before it."
             )
-        check_openssl(fault, terms)
-        if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in host):
+        check_openssl(fault, site.terms)
+        if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in site.host):
             raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
-        check_size(fault, default)
+        check_relay(fault, relays=site.relays)
+        if not site.relays:
+            check_size(fault, site.default)
 
 
 def steps_of(fault: Fault) -> tuple[Step, ...]:
@@ -75,6 +88,32 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
         )
     if replace(terms, kind="any", renegotiates=False) != Terms():
         raise ParameterError(f"{fault!r} with {terms.kind!r}: expected one of the two; no TLS stack does both here.")
+
+
+def check_relay(fault: Fault, *, relays: bool) -> None:
+    """See that a fault means something in front of an upstream, or without one.
+
+    Raises:
+        ParameterError: it doesn't.
+    """
+    if relays and (fault.http_answer is not None or fault.script is not None or fault.choice is not None):
+        raise ParameterError(f"{fault!r}: expected no answer, script or choice in a relay, where the upstream answers.")
+    brk = fault.break_
+    if brk is None:
+        return
+    if not relays and brk.at == "request" and any(isinstance(step, Inject) for step in brk.steps):
+        raise rejected("at", brk.at, "a relay with it; nobody stands behind this server")
+    messages = brk.trigger.after_messages
+    if messages is not None and not relays and fault.script is None:
+        raise rejected(
+            "after_messages", messages, "a relay or a script; in HTTP each message is an attempt: use sequence(…)"
+        )
+    if relays and brk.at == "idle" and not brk.trigger.after_seconds:
+        raise rejected(
+            "after_seconds",
+            brk.trigger.after_seconds,
+            "more than 0 at 'idle': a relay knows its end by silence",
+        )
 
 
 def needs_filter(fault: Fault) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
-from faultline._parts import Condition, Corrupt, Direction, Drip, Latency, Pace, Throttle, Trickle
+from faultline._parts import Condition, Corrupt, Direction, Drip, Drop, Duplicate, Latency, Pace, Throttle, Trickle
 
 NOTHING = memoryview(b"")
 LINE_BYTES = 65_536  # what is longer travels in several pieces
@@ -35,6 +36,8 @@ class Flow:
         self._passed_bytes = 0
         self._offset_bytes = 0
         self._in_head = True
+        self._edits = [c for c in mine if isinstance(c, (Drop, Duplicate))]
+        self._again = b""  # of what is to be duplicated, as far as it has come
 
     def turn(self) -> None:
         """The other side speaks now: the next bytes begin a turn."""
@@ -78,10 +81,29 @@ class Flow:
         return max(0.0, self._latency.delay_seconds + (self._chance.uniform(-jitter, jitter) if jitter else 0.0))
 
     def altered(self, data: bytes) -> bytes:
-        """The bytes as they arrive."""
+        """The bytes as they arrive, which may be none."""
+        begin, self._offset_bytes = self._offset_bytes, self._offset_bytes + len(data)
+        return self._edited(self._corrupted(data, begin), begin)
+
+    def _edited(self, data: bytes, begin: int) -> bytes:
+        """Without what is dropped, and with what is left of what is duplicated behind it."""
+        if not self._edits:
+            return data
+        edges = [edge - begin for e in self._edits for edge in (e.at_byte, e.at_byte + e.count_bytes)]
+        kept = b""
+        for first, last in pairwise(sorted({0, len(data), *(e for e in edges if 0 < e < len(data))})):
+            inside = [e for e in self._edits if e.at_byte <= begin + first < e.at_byte + e.count_bytes]
+            piece = b"" if any(isinstance(e, Drop) for e in inside) else data[first:last]
+            kept += piece
+            for e in inside:
+                if isinstance(e, Duplicate):
+                    self._again += piece
+                    kept += self._again if begin + last == e.at_byte + e.count_bytes else b""
+        return kept
+
+    def _corrupted(self, data: bytes, begin: int) -> bytes:
         if self._corrupt is None:
             return data
-        begin, self._offset_bytes = self._offset_bytes, self._offset_bytes + len(data)
         if self._corrupt.at_byte is not None:
             hit = [self._corrupt.at_byte - begin]
         else:

@@ -2,8 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
+import weakref
 from collections.abc import Callable
+from typing import TypeAlias
+
+Number: TypeAlias = tuple[int, int]  # of the process that made it, and its own
+
+
+class Gates:
+    """All gates of this process by number, so that another process can mean the same one."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakValueDictionary[Number, Gate] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count(1)
+        self._here = threading.local()
+
+    @property
+    def seen(self) -> list[Gate] | None:
+        """By who looks for gates, in this thread; nobody does where it is `None`."""
+        return getattr(self._here, "seen", None)
+
+    @seen.setter
+    def seen(self, found: list[Gate] | None) -> None:
+        self._here.seen = found
+
+    def add(self, gate: Gate, number: Number | None) -> Number:
+        """Know a gate, by this number or by a new one, which is of this process."""
+        number = (os.getpid(), next(self._numbers)) if number is None else number
+        self._known[number] = gate
+        return number
+
+    def find(self, number: Number) -> Gate:
+        """The gate of this number, made if there is none."""
+        return self._known.get(number) or Gate(number)
 
 
 class Gate:
@@ -21,10 +55,16 @@ class Gate:
         b'ok\n'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: Number | None = None) -> None:
         self._lock = threading.Lock()
         self._open = False
         self._waiting: list[Callable[[], None]] = []
+        self.number = gates.add(self, number)
+
+    def __reduce__(self) -> tuple[Callable[[Number, bool], Gate], tuple[Number, bool]]:
+        if gates.seen is not None:
+            gates.seen.append(self)
+        return found, (self.number, self._open)
 
     @property
     def is_open(self) -> bool:
@@ -49,3 +89,14 @@ class Gate:
 
     def __repr__(self) -> str:
         return f"<Gate {'open' if self._open else 'closed'}>"
+
+
+gates = Gates()
+
+
+def found(number: Number, is_open: bool) -> Gate:  # noqa: FBT001 - as it is pickled
+    """What a pickled gate becomes: the one of its number."""
+    gate = gates.find(number)
+    if is_open:
+        gate.open()
+    return gate

@@ -18,7 +18,7 @@ from faultline._fault import Fault
 from faultline._parts import Headers
 from faultline._steps import POINTS, Point
 
-Party = Literal["client", "server"]
+Party = Literal["client", "server", "upstream"]
 How = Literal["RST", "FIN", "silence", "no route", "stop"]
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28

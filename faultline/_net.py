@@ -171,7 +171,13 @@ def prepare(sock: socket.socket) -> None:
     Nagle's delay (RFC 896) would blur what a fault does to the bytes.
     """
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    quicken(sock)
+
+
+def quicken(sock: socket.socket) -> None:
+    """Let small pieces leave when they are sent; a Unix socket does so anyway."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 # --- an open connection ----------------------------------------------------------------------------------
@@ -193,9 +199,14 @@ def is_dead(sock: socket.socket) -> bool:
 
 
 def send_rst(sock: socket.socket) -> None:
-    """Close with RST: `SO_LINGER` with a time of 0 (socket(7); `tcp_disconnect`). Throws unsent data away."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    """Close with RST."""
+    arm_rst(sock)
     sock.close()
+
+
+def arm_rst(sock: socket.socket) -> None:
+    """Have the close send RST and throw unsent data away: `SO_LINGER` of 0 (socket(7); `tcp_disconnect`)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def send_fin(sock: socket.socket) -> None:

@@ -193,6 +193,22 @@ class Corrupt(Condition):
 
 
 @dataclass(frozen=True)
+class Drop(Condition):
+    """So many bytes, from this one on, never arrive."""
+
+    at_byte: int = 0
+    count_bytes: int = 1
+
+
+@dataclass(frozen=True)
+class Duplicate(Condition):
+    """So many bytes, from this one on, arrive twice."""
+
+    at_byte: int = 0
+    count_bytes: int = 1
+
+
+@dataclass(frozen=True)
 class Loss(Condition):
     """Packets are dropped with a probability."""
 

@@ -22,6 +22,10 @@ from faultline._tripwire import Tripwire
 from faultline._wire import Departed, Wire
 
 
+class Over(Exception):  # noqa: N818 - it is news: a step has ended the conversation
+    """The server has ended the conversation."""
+
+
 class Passage(ABC):
     """One client's connection, and how far its conversation has come."""
 
@@ -147,9 +151,14 @@ class Passage(ABC):
         data, self._buffer = self._buffer[:room], self._buffer[room:]
         if not data:
             data = await self._stream.read(room)
+        trip = self._armed("request")  # a test may have changed it meanwhile
         if data and trip and trip.cut(data) is not None:
             await self._strike()
         return data
+
+    async def _inject(self, data: bytes) -> None:
+        """Put bytes among those that pass the point where it has struck."""
+        await self._stream.write(data)
 
     def _put_back(self, data: bytes) -> None:
         """Leave for the next step what was read too far."""

@@ -197,6 +197,13 @@ def entries_of(plan: Plan) -> tuple[Fault | Sometimes, ...]:
     return plan.entries if isinstance(plan, Sequence) else (plan,)
 
 
+def draws_chance(plan: Plan) -> bool:
+    """Whether chance decides anything in a plan."""
+    conditions = [condition for fault in faults_of(plan) for condition in fault.conditions]
+    by_chance = [getattr(c, name, 0) for c in conditions for name in ("probability", "jitter_seconds")]
+    return any(isinstance(entry, Sometimes) for entry in entries_of(plan)) or any(by_chance)
+
+
 def faults_of(plan: Plan) -> tuple[Fault, ...]:
     """Every fault that a plan can deal."""
     faults: list[Fault] = []

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from faultline import _arrivals, _chance, _net
 from faultline._authority import Authority
 from faultline._check import choice, flag, rejected, seconds, whole
+from faultline._controls import Controls
 from faultline._door import Door
 from faultline._engine import Conversation
 from faultline._errors import NotStruckError, ParameterError, ServerError
 from faultline._fault import Fault
-from faultline._feasible import check_faults, checked_answer
+from faultline._feasible import Site, check_faults, checked_answer
 from faultline._guard import unmet
 from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import SETTLE_TURNS, background
@@ -28,7 +29,8 @@ from faultline._parts import NOWHERE, Certificate, Terms
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
 from faultline._report import draw
 from faultline._stage import Stage
-from faultline._steps import POINTS, NoRoute, Point, Refuse, Vanish
+from faultline._steps import HTTP, POINTS, RELAY, NoRoute, Point, Refuse, Vanish
+from faultline._upstream import Upstream
 from faultline._wire import Wire
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ MUTUAL = Terms("mutual", client="required")
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 
 
-class Server(Authority):
+class Server(Controls, Authority):
     """A server on this machine that does to its clients what the plan says.
 
     Made by `faultline.serve`; a context manager that stops the server, raises what went wrong inside it, and
@@ -60,6 +62,7 @@ class Server(Authority):
         host: str = "127.0.0.1",
         port: int = 0,
         strict: bool = True,
+        upstream: Upstream | None = None,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         _net.require_linux()
@@ -73,7 +76,8 @@ class Server(Authority):
         choice("tls", tls, (False, True, "mutual"))
         self._terms = MUTUAL if tls == "mutual" else Terms()
         self._tls = bool(tls) or self._default.needs_tls or any(f.needs_tls for f in self._faults)
-        check_faults(self._faults, default=self._default, tls=self._tls, terms=self._terms, host=self.host)
+        self._site = Site(self._default, self._tls, self._terms, self.host, relays=upstream is not None)
+        check_faults(self._faults, self._site)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
         self._connections = 0
@@ -84,6 +88,8 @@ class Server(Authority):
         self._stage = Stage(
             self._dealer,
             self.ledger,
+            HTTP if upstream is None else RELAY,
+            upstream,
             self._default,
             self._tls,
             self._terms,
@@ -159,11 +165,11 @@ class Server(Authority):
 
     # --- what it does ------------------------------------------------------------------------------------
 
-    def become(self, plan: Plan) -> None:
+    def become(self, plan: Plan, *, open_too: bool = False) -> None:
         """Change the plan, on the same port and at once: what begins after this returns meets the new plan.
 
-        An attempt under way keeps its fault. A connection that is idle is closed if the new plan's first fault
-        needs a new one.
+        An attempt under way keeps its fault, unless `open_too`: then it meets the next fault of the new plan from
+        the next byte on. A connection that is idle is closed if the new plan's first fault needs a new one.
 
         Raises:
             ParameterError: no plan, or one that needs TLS on a server without it.
@@ -172,13 +178,13 @@ class Server(Authority):
         faults = faults_of(plan)
         if not self._tls and any(f.needs_tls for f in faults):
             raise ParameterError(f"plan={plan!r}: expected a server with TLS; start it with tls=True.")
-        check_faults(faults, default=self._default, tls=self._tls, terms=self._terms, host=self.host)
+        check_faults(faults, self._site)
         if self._closed:
             raise ServerError(f"{self!r}: expected an open server; it was closed.")
         self._make_contexts(faults)
         self._plans.append(plan)
         self._faults = faults
-        self._background.call(lambda: self._change(plan))
+        self._background.call(lambda: self._change(plan, open_too=open_too))
         self._watch_arrivals()
 
     @contextlib.contextmanager
@@ -195,7 +201,7 @@ class Server(Authority):
         finally:
             self.become(before)
 
-    def _change(self, plan: Plan) -> None:
+    def _change(self, plan: Plan, *, open_too: bool) -> None:
         self._door.drain()
         if any(fault.never_reads for fault in self._faults):
             self._door.narrow()
@@ -205,6 +211,13 @@ class Server(Authority):
         for task, conversation in list(self._conversations.items()):
             if conversation.leave_idle(upcoming):
                 task.cancel()
+            elif open_too:
+                conversation.meet(self._dealer.deal())
+
+    @property
+    def plan(self) -> Plan:
+        """What it plays now."""
+        return self._plans[-1]
 
     def close(self) -> None:
         """Stop now: the port is free and every connection closed when this returns. Twice is once.
@@ -214,8 +227,7 @@ class Server(Authority):
         """
         if not self._closed:
             self._closed = True
-            if self._watch is not None:
-                _arrivals.forget(self._watch)
+            self._forget_arrivals()
             self._background.run(self._stop())
         self._raise_errors()
 
@@ -254,6 +266,8 @@ class Server(Authority):
         conversation = Conversation(wire, self._stage, self._connections)
         task = loop.create_task(conversation.run())
         self._conversations[task] = conversation
+        if self._is_paused:
+            conversation.pause()
         task.add_done_callback(self._farewell)
 
     def _farewell(self, task: asyncio.Task[None]) -> None:
@@ -264,7 +278,7 @@ class Server(Authority):
             self._door.resume()  # descriptors may have run out
 
     def _set_door(self) -> None:
-        self._door.put(self._dealer.upcoming().door)
+        self._door.put(Vanish() if self._is_partitioned else self._dealer.upcoming().door)
 
     def _watch_arrivals(self) -> None:
         """Count connects at the door, if a fault strikes there."""
@@ -272,9 +286,15 @@ class Server(Authority):
             host, _ = self.address
             self._watch = _arrivals.watch(self.port, host, _net.family_of(host), self._on_connect)
 
+    def _forget_arrivals(self) -> None:
+        if self._watch is not None:
+            _arrivals.forget(self._watch)
+
     def _on_connect(self) -> None:
         """Before a connect of this process, in the client's thread: set the door right for it."""
-        if self._background.is_current():  # which fills the queue of a black hole
+        if self._background.is_current():  # which fills the queue of a black hole, or dials for a relay
+            if _arrivals.is_counted():
+                self._knock()
             return
         try:
             self._background.call(self._knock)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from faultline._ledger import Ledger
 from faultline._parts import Answer, Certificate, Terms
 from faultline._plan import Dealer
+from faultline._steps import Script
 from faultline._tls import ServerContext
+from faultline._upstream import Upstream
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Stage:
 
     dealer: Dealer
     ledger: Ledger
+    script: Script
+    upstream: Upstream | None
     default: Answer
     tls: bool
     terms: Terms

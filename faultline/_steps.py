@@ -67,6 +67,11 @@ class Respond(Spoken):
         return f"respond({self.said})"
 
 
+@dataclass(frozen=True)
+class PassThrough:
+    """Let client and upstream talk to each other until both have finished."""
+
+
 @dataclass(frozen=True, repr=False)
 class Repeat(Spoken):
     """Play the steps again for every further request, for as long as the connection is kept alive."""
@@ -121,6 +126,13 @@ class StopTls(Spoken):
     """End TLS in both directions, and go on in plain text."""
 
     says: ClassVar[str] = "stoptls"
+
+
+@dataclass(frozen=True)
+class Inject:
+    """Put these bytes among those that pass the point of the break: to the client, or to the upstream."""
+
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -196,12 +208,14 @@ Step: TypeAlias = (
     Handshake
     | ReceiveRequest
     | Respond
+    | PassThrough
     | Repeat
     | Send
     | Receive
     | ReceiveUntil
     | ReceiveAll
     | StartTls
+    | Inject
     | StopTls
     | Renegotiate
     | Hold
@@ -223,14 +237,16 @@ class Script:
     steps: tuple[Step, ...]
 
 
-# The healthy HTTP/1.1 conversation, written once: every fault is this, broken somewhere.
+# The healthy conversations, written once: every fault is one of these, broken somewhere. With an upstream it is the
+# upstream's, without one it is HTTP/1.1.
+RELAY = Script((Handshake(), PassThrough()))
 HTTP = Script((Handshake(), Repeat((ReceiveRequest(), Respond()))))
 
 
 def is_final(step: Step) -> bool:
     """Whether nothing can follow this step."""
     match step:
-        case Close() | Reset() | ReceiveAll() | NoRoute():
+        case Close() | Reset() | ReceiveAll() | PassThrough() | NoRoute():
             return True
         case Hold():
             return step.for_seconds is None and step.until is None

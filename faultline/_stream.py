@@ -5,6 +5,7 @@ Rules of this room: every byte is written down in the ledger as it passes; a bre
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class Stream:
         self._chance = chance
         self._tls: Tls | None = None
         self._held = b""  # out of TLS, and not yet read by an attempt
+        self.flowing = asyncio.Event()  # cleared while the test lets nothing pass
+        self.flowing.set()
         self.speaks_tls = False  # the client began as TLS begins
 
     def serve(self, entry: Entry, fault: Fault) -> None:
@@ -41,6 +44,11 @@ class Stream:
             request = Flow(fault.conditions, "request", self._chance)
             self._flows = request, Flow(fault.conditions, "response", self._chance)
             self._handshake_flow = Flow(fault.conditions, "handshake", self._chance)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes pass as they are, and at once."""
+        return self._tls is None and self._flows is None and not self._held
 
     async def write(self, data: bytes) -> None:
         """Send application bytes.
@@ -79,6 +87,8 @@ class Stream:
         await self.write(data)
 
     async def _write_piece(self, piece: memoryview) -> int:
+        if not self.flowing.is_set():
+            await self.flowing.wait()
         if self._tls is None:
             return await self.wire.send_some(piece)
         taken = min(len(piece), _net.READ_BYTES)
@@ -91,6 +101,8 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
+        if not self.flowing.is_set():
+            await self.flowing.wait()
         view = memoryview(data)
         while view:
             view = view[await self.wire.send_some(view) :]
@@ -120,7 +132,21 @@ class Stream:
             Departed: the client has reset the connection.
             Rejected: it has ended TLS by an alert.
         """
+        while True:
+            data = await self._read_some(limit_bytes)
+            self._entry.says("client", data)
+            if self._flows is None or not data:
+                return data
+            flow, response = self._flows
+            await flow.arrive(len(data))
+            response.turn()
+            if data := flow.altered(data):  # all of it may have been dropped
+                return data
+
+    async def _read_some(self, limit_bytes: int) -> bytes:
         limit_bytes = min(limit_bytes, _net.READ_BYTES)
+        if not self.flowing.is_set():
+            await self.flowing.wait()
         if self._flows is not None:
             limit_bytes = self._flows[0].piece_bytes(limit_bytes)
         if self._held:
@@ -129,12 +155,6 @@ class Stream:
             data = await self.wire.receive(limit_bytes)
         else:
             data = await self._tls.receive(limit_bytes, self.write_raw)
-        if self._flows is not None:
-            flow, response = self._flows
-            await flow.arrive(len(data))
-            data = flow.altered(data)
-            response.turn()
-        self._entry.says("client", data)
         return data
 
     async def read_to_end(self, *, expects_tls: bool) -> None:
@@ -189,6 +209,10 @@ class Stream:
         assert self._tls is not None
         await self._tls.renegotiate(self.write_raw)
 
+    def last_words(self) -> bytes:
+        """The record that ends TLS, or nothing where there is none."""
+        return self._tls.close_notify() if self._tls is not None else b""
+
     async def stop_tls(self) -> None:
         """End TLS in both directions, and go on in plain text.
 
@@ -202,8 +226,7 @@ class Stream:
 
     async def end_tls(self) -> None:
         """Send close_notify, if there is TLS."""
-        if self._tls is not None:
-            await self.write_raw(self._tls.close_notify())
+        await self.write_raw(self.last_words())
 
     def rejected(self, why: str) -> bool:
         """Write down why TLS ended, by whom, in OpenSSL's words; whether it was the client, by an alert."""

@@ -58,13 +58,17 @@ def shows_certificate(flight: bytes) -> bool:
 
 
 class Tls:
-    """The server's side of one TLS session."""
+    """One side of a TLS session: the server's, or the client's where a name is given that it asks for."""
 
-    def __init__(self, wire: Wire, context: ServerContext) -> None:
+    def __init__(self, wire: Wire, context: ServerContext | ssl.SSLContext, name: str = "") -> None:
         self._wire = wire
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._session: Session
+        if name and isinstance(context, ssl.SSLContext):
+            self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        else:
+            self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._early = b""  # read before anybody asked for it
         self.hello = Hello()
 
@@ -101,6 +105,15 @@ class Tls:
         if refuses_protocols and hello.protocols:
             await write(alert("no_application_protocol"))  # RFC 7301, 3.2
             raise Rejected("no application protocol")
+        await self.agree(write)
+
+    async def agree(self, write: Write) -> None:
+        """Go through the handshake.
+
+        Raises:
+            Rejected: the other side sent an alert, or something that is no TLS.
+            Departed: it left meanwhile.
+        """
         await self._drive(self._session.do_handshake, write)
 
     async def _more(self) -> bytes:

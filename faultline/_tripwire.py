@@ -19,12 +19,19 @@ class Tripwire:
         self.brk = brk
         self.passed_bytes = 0
         self._window = b""
+        self._messages = 0
+
+    def begin_message(self) -> None:
+        """What passes from here on is a new message."""
+        self._messages += 1
 
     def cut(self, data: bytes) -> int | None:
         """How many of these bytes still pass before it strikes; `None` if all do and it waits on."""
         trigger = self.brk.trigger
         if trigger.at_end:
             found = None  # who knows the end strikes there
+        elif trigger.after_messages is not None:
+            found = None if self._messages <= trigger.after_messages else 0
         elif trigger.on is None:
             left = trigger.after_bytes - self.passed_bytes
             found = left if left <= len(data) else None
@@ -50,7 +57,11 @@ class Tripwire:
     def room_bytes(self, wanted_bytes: int) -> int:
         """How many bytes may be read at once without reading past the strike."""
         trigger = self.brk.trigger
-        return wanted_bytes if trigger.on else min(wanted_bytes, trigger.after_bytes - self.passed_bytes)
+        return (
+            wanted_bytes
+            if trigger.on or trigger.after_messages is not None
+            else min(wanted_bytes, trigger.after_bytes - self.passed_bytes)
+        )
 
 
 def enough(data: bytes, count: int) -> int:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import select
 import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from faultline._arrivals import counted
 from faultline._gate import Gate
-from faultline._net import READ_BYTES, is_dead, unacknowledged_bytes
+from faultline._net import READ_BYTES, is_dead, quicken, send_rst, unacknowledged_bytes
 
 Left = Literal["FIN", "RST"]
 
@@ -58,7 +61,7 @@ class Departures:
         for number, events in self._epoll.poll(0):
             future = self._waiting.get(number)
             if future is not None and not future.done():
-                future.set_result("RST" if events & (select.EPOLLERR | select.EPOLLHUP) else "FIN")
+                future.set_result("RST" if events & select.EPOLLERR else "FIN")  # EPOLLHUP: both have sent FIN
 
     async def pause(self, for_seconds: float) -> None:
         """Wait so long, or until somebody wants to know."""
@@ -94,13 +97,43 @@ def wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+async def open_wire(
+    loop: asyncio.AbstractEventLoop,
+    departures: Departures,
+    family: socket.AddressFamily,
+    address: tuple[str, int] | str,
+) -> Wire:
+    """Connect to a server.
+
+    Raises:
+        OSError: it can't be reached.
+    """
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    wire = Wire(loop, sock, departures)
+    try:
+        with counted():
+            code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            await wire.writable()
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))  # noqa: TRY301 - it is the kernel's
+    except BaseException:
+        wire.close()
+        raise
+    quicken(sock)
+    return wire
+
+
 class Wire:
     """One accepted connection as the engine uses it: bytes in, bytes out, and how it ends."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
         self._loop = loop
-        self._departures = departures
+        self.departures = departures
         self.sock = sock
+        self._number = sock.fileno()
         self.at_end = False  # the client has sent FIN, and it was read
 
     async def receive(self, limit_bytes: int) -> bytes:
@@ -122,7 +155,12 @@ class Wire:
 
     async def readable(self) -> None:
         """Wait until there is something to read."""
-        await self._event(self._loop.add_reader, self._loop.remove_reader)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.on_readable(partial(wake, future))
+        try:
+            await future
+        finally:
+            self.on_readable(None)
 
     def sees_end(self) -> bool:
         """Whether the next thing to read is the client's FIN.
@@ -145,17 +183,32 @@ class Wire:
             try:
                 return self.sock.send(data)
             except BlockingIOError:
-                await self._event(self._loop.add_writer, self._loop.remove_writer)
+                await self.writable()
             except OSError:
                 raise Departed("RST") from None
 
-    async def _event(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
+    async def writable(self) -> None:
+        """Wait until the kernel takes bytes."""
         future: asyncio.Future[None] = self._loop.create_future()
-        add(self.sock.fileno(), wake, future)
+        self.on_writable(partial(wake, future))
         try:
             await future
         finally:
-            remove(self.sock.fileno())
+            self.on_writable(None)
+
+    def on_readable(self, callback: Callable[[], None] | None) -> None:
+        """Call this whenever there is something to read, or no longer anything."""
+        if callback is not None:
+            self._loop.add_reader(self._number, callback)
+        elif not self.is_closed:  # closing has ended it, and the number may be another's by now
+            self._loop.remove_reader(self._number)
+
+    def on_writable(self, callback: Callable[[], None] | None) -> None:
+        """Call this whenever the kernel takes bytes, or no longer anything."""
+        if callback is not None:
+            self._loop.add_writer(self._number, callback)
+        elif not self.is_closed:
+            self._loop.remove_writer(self._number)
 
     async def flush(self) -> None:
         """Wait until everything sent is acknowledged: only then a RST takes nothing away.
@@ -170,7 +223,7 @@ class Wire:
         while unacknowledged_bytes(self.sock):
             if is_dead(self.sock):
                 raise Departed("RST")
-            await self._departures.pause(pause)
+            await self.departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
 
     async def drain(self) -> None:
@@ -184,17 +237,17 @@ class Wire:
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
         """How the client leaves, or `None` if it is still there after so long, or when the gate is open."""
-        leaving = self._departures.watch(self.sock, half_closed=self.at_end)
+        leaving = self.departures.watch(self.sock, half_closed=self.at_end)
         opened: asyncio.Future[None] = self._loop.create_future()
         if until is not None:
             until.when_open(partial(call_in, self._loop, partial(wake, opened)))
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-            return leaving.result() if leaving.done() else None
+            return leaving.result() if leaving.done() and not opened.done() else None
         finally:
             leaving.cancel()
             opened.cancel()
-            self._departures.forget(self.sock)
+            self.departures.forget(self.sock)
 
     @property
     def is_closed(self) -> bool:
@@ -203,4 +256,12 @@ class Wire:
 
     def close(self) -> None:
         """Close without ceremony; closing twice is closing once."""
+        self.on_readable(None)
+        self.on_writable(None)
         self.sock.close()
+
+    def reset(self) -> None:
+        """Close with RST."""
+        self.on_readable(None)
+        self.on_writable(None)
+        send_rst(self.sock)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faultline._fault import Fault
     from faultline._plan import Plan
     from faultline._server import Server, Tls
+    from faultline._upstream import OnFailure
 
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
@@ -187,10 +188,20 @@ def pytest_runtest_makereport(
         item.stash[FAILED] = True  # or skipped: the guard has nothing to add to it
     if report.failed:
         for server in servers:
-            report.sections.append(("faultline", server.drawing()))
+            report.sections.append(("faultline", drawing_of(server)))
         if servers and item.stash[SCOPE].was_used:
             report.sections.append(("faultline chance", f"{seed_option(item.config)} repeats it"))
     return report
+
+
+def drawing_of(server: Server) -> str:
+    """What happened, or why nobody can tell."""
+    from faultline._errors import ServerError
+
+    try:
+        return server.drawing()
+    except ServerError as error:
+        return str(error)
 
 
 def name_hung(timeout: BaseException, servers: list[Server]) -> None:
@@ -217,15 +228,51 @@ class Faultline:
         host: str = "127.0.0.1",
         port: int = 0,
         strict: bool = True,
+        isolated: bool = False,
     ) -> Server:
         """Start a server that does to its clients what the plan says; it is stopped after the test.
 
         Parameters are those of `faultline.serve`. At teardown an error inside the server, or a planned fault that
         never struck (unless `strict=False`), fails the test.
         """
-        from faultline._server import Server
+        from faultline._serve import serve
 
-        server = Server(plan, tls=tls, answer=answer, host=host, port=port, strict=strict)
+        return self._hold(serve(plan, tls=tls, answer=answer, host=host, port=port, strict=strict, isolated=isolated))
+
+    def relay(
+        self,
+        upstream: str | Server,
+        plan: Plan | None = None,
+        *,
+        tls: Literal["through", "terminate"] = "through",
+        on_upstream_failure: OnFailure = "reset",
+        allow_remote: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        strict: bool = True,
+        isolated: bool = False,
+    ) -> Server:
+        """Put a server in front of a real one; it is stopped after the test.
+
+        Parameters are those of `faultline.relay`, and teardown is that of `serve`.
+        """
+        from faultline._serve import relay
+
+        return self._hold(
+            relay(
+                upstream,
+                plan,
+                tls=tls,
+                on_upstream_failure=on_upstream_failure,
+                allow_remote=allow_remote,
+                host=host,
+                port=port,
+                strict=strict,
+                isolated=isolated,
+            )
+        )
+
+    def _hold(self, server: Server) -> Server:
         self.servers.append(server)
         return server
 

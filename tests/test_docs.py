@@ -18,7 +18,7 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_python_of_the_readme_passes(pytester):
     pytester.makepyfile("\n".join(blocks("README.md", "python")))
 
-    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio").assert_outcomes(passed=2)
+    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio").assert_outcomes(passed=3)
 
 
 def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):

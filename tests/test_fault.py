@@ -191,20 +191,20 @@ def test_condition_knows_whose_bytes_it_is_about(direction, request_, response):
 @pytest.mark.parametrize("at", ["connect", "accept", "idle"])
 def test_bytes_are_refused_where_no_byte_is_counted(at):
     with pytest.raises(ParameterError) as raised:
-        breaks(at, Reset(), after_bytes=3)
+        breaks(at, Trigger(after_bytes=3), Reset())
 
     assert str(raised.value) == f"after_bytes=3: expected 0 at {at!r}, where no byte is counted."
 
 
 @pytest.mark.parametrize("at", ["handshake", "request", "response"])
 def test_bytes_are_counted_where_bytes_pass(at):
-    assert breaks(at, Reset(), after_bytes=3) == Fault(Break(at, (Reset(),), Trigger(3)))
+    assert breaks(at, Trigger(after_bytes=3), Reset()) == Fault(Break(at, (Reset(),), Trigger(3)))
 
 
 @pytest.mark.parametrize("at", ["connect", "accept", "handshake", "idle"])
 def test_words_are_refused_where_nothing_is_said(at):
     with pytest.raises(ParameterError) as raised:
-        breaks(at, Reset(), on=b"QUIT")
+        breaks(at, Trigger(on=b"QUIT"), Reset())
 
     assert str(raised.value) == (
         f"on=b'QUIT': expected at='request' or at='response', not at={at!r}, where nothing is said."
@@ -214,12 +214,12 @@ def test_words_are_refused_where_nothing_is_said(at):
 @pytest.mark.parametrize("at", ["request", "response"])
 @pytest.mark.parametrize("on", [b"QUIT", re.compile(rb"QUIT|EXIT")])
 def test_words_are_looked_for_where_something_is_said(at, on):
-    assert breaks(at, Close(), on=on).break_ == Break(at, (Close(),), Trigger(on=on))
+    assert breaks(at, Trigger(on=on), Close()).break_ == Break(at, (Close(),), Trigger(on=on))
 
 
 def test_bytes_and_words_together_are_an_error_that_names_both():
     with pytest.raises(ParameterError) as raised:
-        breaks("request", Reset(), after_bytes=3, on=b"x")
+        breaks("request", Trigger(after_bytes=3, on=b"x"), Reset())
 
     assert str(raised.value) == "after_bytes=3, on=b'x': expected one of the two; a break strikes once."
 
@@ -227,7 +227,7 @@ def test_bytes_and_words_together_are_an_error_that_names_both():
 @pytest.mark.parametrize("on", [b"", re.compile(b"")])
 def test_looking_for_nothing_is_an_error(on):
     with pytest.raises(ParameterError) as raised:
-        breaks("request", Reset(), on=on)
+        breaks("request", Trigger(on=on), Reset())
 
     assert str(raised.value) == f"on={on!r}: expected at least one byte to look for."
 
@@ -235,19 +235,19 @@ def test_looking_for_nothing_is_an_error(on):
 @pytest.mark.parametrize("on", ["QUIT", bytearray(b"QUIT"), re.compile("QUIT"), 5])
 def test_words_are_bytes(on):
     with pytest.raises(ParameterError) as raised:
-        breaks("request", Reset(), on=on)
+        breaks("request", Trigger(on=on), Reset())
 
     assert str(raised.value) == f"on={on!r}: expected bytes, or a pattern compiled from bytes."
 
 
 @pytest.mark.parametrize(("on", "at"), [(None, "response"), (b"QUIT", "request")])
 def test_break_without_a_point_is_at_the_response_or_at_the_request_it_waits_for(on, at):
-    assert breaks(None, Reset(), on=on).break_.at == at
+    assert breaks(None, Trigger(on=on), Reset()).break_.at == at
 
 
 @pytest.mark.parametrize("at", POINTS)
 def test_seconds_are_a_trigger_at_every_point(at):
-    assert breaks(at, Hold(), after_seconds=0.5).break_ == Break(at, (Hold(),), Trigger(after_seconds=0.5))
+    assert breaks(at, Trigger(after_seconds=0.5), Hold()).break_ == Break(at, (Hold(),), Trigger(after_seconds=0.5))
 
 
 @pytest.mark.parametrize("at", ["request", "response"])

@@ -17,7 +17,7 @@ FLOORS = (
         "values",
         (
             "_alerts _causes _chance _check _errors _fault _gate _guard _ledger _parts _plan _report _script _steps"
-            " _tripwire _version"
+            " _tripwire _upstream _version"
         ),
     ),
     (
@@ -28,9 +28,9 @@ FLOORS = (
         ),
     ),
     ("platform", "_arrivals _authority _certs _hello _http _issue _net _openssl _tls _wire"),
-    ("engine", "_engine _feasible _flow _passage _stage _stream"),
-    ("server", "_door _loop _serve _server"),
-    ("front doors", "__main__ _cli pytest_plugin"),
+    ("engine", "_engine _far _feasible _flow _passage _pump _stage _stream _through"),
+    ("server", "_child _controls _door _isolated _loop _serve _server"),
+    ("front doors", "__main__ _cli _options pytest_plugin"),
 )
 FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}

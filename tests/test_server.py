@@ -1170,3 +1170,15 @@ def test_unreachable_takes_no_turns_and_has_no_ipv6(plan, host):
 def test_close_without_what_only_tls_has_means_tls():
     with serve(close(close_notify=False), strict=False) as server:
         assert server.url.startswith("https://")
+
+
+def test_plan_is_what_it_plays_now(faultline):
+    server = faultline.serve(ok(b"first"))
+    server.become(ok(b"second"))
+
+    assert server.plan == ok(b"second")
+
+
+def test_messages_are_counted_where_there_is_a_dialogue_and_not_in_http():
+    with pytest.raises(ParameterError, match=r"^after_messages=2: expected a relay or a script; in HTTP each message"):
+        serve(reset(after_messages=2))

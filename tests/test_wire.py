@@ -188,9 +188,9 @@ def test_waiting_for_acknowledgements_ends_when_the_client_resets(pair, play):
 
 def test_pause_ends_when_somebody_wants_to_know(play):
     async def pause(wire):
-        soon(wire._departures.hurry)
-        soon(wire._departures.hurry)
-        return await wire._departures.pause(1000)
+        soon(wire.departures.hurry)
+        soon(wire.departures.hurry)
+        return await wire.departures.pause(1000)
 
     assert play(pause) is None
 
@@ -300,11 +300,11 @@ def test_wait_that_has_ended_can_be_ended_again(play):
 
 def test_departure_is_told_once_though_the_kernel_goes_on_telling(pair, play):
     async def departure(wire):
-        future = wire._departures.watch(wire.sock, half_closed=False)
+        future = wire.departures.watch(wire.sock, half_closed=False)
         pair[0].close()
         first = await future
-        await wire._departures.pause(0.001)
-        wire._departures.forget(wire.sock)
+        await wire.departures.pause(0.001)
+        wire.departures.forget(wire.sock)
         return first, future.result()
 
     assert play(departure) == ("FIN", "FIN")

@@ -6,12 +6,13 @@ import re
 from typing import Annotated, Literal
 
 from faultline._catalogue import case, mode
+from faultline._check import rejected
 from faultline._errors import ParameterError
-from faultline._fault import Fault, breaks
+from faultline._fault import Fault, Trigger, breaks
 from faultline._gate import Gate
-from faultline._steps import Close, Flush, HalfClose, Hold, Partition, ReceiveAll, Reset, Step
+from faultline._steps import Close, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset, Step
 
-__all__ = ["close", "half_close", "partition", "reset", "stall"]
+__all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
 
 At = Annotated[
     Literal["accept", "handshake", "request", "response", "idle"] | None,
@@ -19,6 +20,9 @@ At = Annotated[
 ]
 AfterBytes = Annotated[int, "let so many bytes of that point through first"]
 AfterSeconds = Annotated[float, "wait so long there before it strikes"]
+AfterMessages = Annotated[
+    int | None, "let so many messages of that side through first; one is all it says until the other speaks"
+]
 On = Annotated[bytes | re.Pattern[bytes] | None, "strike when these bytes have passed"]
 
 
@@ -41,6 +45,7 @@ def reset(
     at: At = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
+    after_messages: AfterMessages = None,
     on: On = None,
     fin_first: Annotated[bool, "send FIN before the RST: reads see the end, the next send a broken pipe"] = False,
 ) -> Fault:
@@ -66,7 +71,7 @@ def reset(
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
     steps: tuple[Step, ...] = (Flush(), HalfClose(), Reset(flush=False)) if fin_first else (Reset(),)
-    return breaks(at, *steps, after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), *steps)
 
 
 @mode(
@@ -86,6 +91,7 @@ def close(
     at: At = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
+    after_messages: AfterMessages = None,
     on: On = None,
     close_notify: Annotated[bool, "with TLS: end the session before the connection; else it is cut off"] = True,
 ) -> Fault:
@@ -105,7 +111,7 @@ def close(
         Traceback (most recent call last):
         http.client.RemoteDisconnected: Remote end closed connection without response
     """
-    return breaks(at, Close(close_notify), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Close(close_notify))
 
 
 @mode(
@@ -115,7 +121,12 @@ def close(
     case("end of stream", at="idle"),
 )
 def half_close(
-    *, at: At = None, after_bytes: AfterBytes = 0, after_seconds: AfterSeconds = 0.0, on: On = None
+    *,
+    at: At = None,
+    after_bytes: AfterBytes = 0,
+    after_seconds: AfterSeconds = 0.0,
+    after_messages: AfterMessages = None,
+    on: On = None,
 ) -> Fault:
     """Send FIN and go on reading: the server has said all, and still listens.
 
@@ -129,7 +140,7 @@ def half_close(
         ...         client.recv(100), client.sendall(b"still there?")
         (b'', None)
     """
-    return breaks(at, HalfClose(), ReceiveAll(), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), HalfClose(), ReceiveAll())
 
 
 @mode(
@@ -148,6 +159,7 @@ def stall(
     at: At = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
+    after_messages: AfterMessages = None,
     on: On = None,
     for_seconds: Annotated[
         float | None, "go on with the healthy conversation after so long; else when the client gives up"
@@ -171,7 +183,7 @@ def stall(
     """
     if for_seconds is not None and until is not None:
         raise ParameterError(f"for_seconds={for_seconds}, until={until}: expected one of the two.")
-    return breaks(at, Hold(for_seconds, until), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Hold(for_seconds, until))
 
 
 @mode(
@@ -187,6 +199,7 @@ def partition(
     at: At = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
+    after_messages: AfterMessages = None,
     on: On = None,
     for_seconds: Annotated[float | None, "let packets through again after so long; else never"] = None,
 ) -> Fault:
@@ -204,4 +217,33 @@ def partition(
         >>> partition(after_bytes=10)
         partition(after_bytes=10)
     """
-    return breaks(at, Partition(for_seconds), after_bytes=after_bytes, after_seconds=after_seconds, on=on)
+    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Partition(for_seconds))
+
+
+@mode(
+    case("the response", data=b"nonsense", at="response", on=b"OK"),
+)
+def inject(
+    data: Annotated[bytes, "what is put in"],
+    *,
+    at: Annotated[
+        Literal["request", "response"] | None, "among whose bytes (default: response, or request with --on)"
+    ] = None,
+    after_bytes: AfterBytes = 0,
+    after_seconds: AfterSeconds = 0.0,
+    after_messages: AfterMessages = None,
+    on: On = None,
+) -> Fault:
+    r"""Put bytes among those that pass, which nobody has said; then all goes on.
+
+    At `response` they are said to the client. At `request` they are said to the upstream, so that it takes a relay.
+    The triggers are those of `reset`.
+
+    Example:
+        >>> from faultline import inject
+        >>> inject(b"\x00", after_bytes=100)
+        inject(b'\x00', after_bytes=100)
+    """
+    if not data:
+        raise rejected("data", data, "at least one byte")
+    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Inject(data))

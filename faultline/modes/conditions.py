@@ -8,10 +8,10 @@ from faultline._catalogue import case, mode
 from faultline._check import rejected, whole
 from faultline._errors import ParameterError
 from faultline._fault import Fault
-from faultline._parts import Corrupt, Drip, Latency, Loss, Throttle
+from faultline._parts import Corrupt, Drip, Drop, Duplicate, Latency, Loss, Throttle
 from faultline._plan import checked_probability
 
-__all__ = ["corrupt", "drip", "latency", "loss", "throttle"]
+__all__ = ["corrupt", "drip", "drop_bytes", "duplicate", "latency", "loss", "throttle"]
 
 Whose = Annotated[Literal["request", "response", "both", "handshake"], "whose bytes; handshake: the server's, in TLS"]
 
@@ -90,6 +90,44 @@ def corrupt(
     if (at_byte is None) == (probability == 0):
         raise ParameterError(f"at_byte={at_byte}, probability={probability}: expected one of the two.")
     return Fault(conditions=(Corrupt(direction, at_byte, probability),))
+
+
+@mode(case("the response", at_byte=50))
+def drop_bytes(
+    count_bytes: Annotated[int, "how many bytes"] = 1,
+    *,
+    at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
+    direction: Whose = "response",
+) -> Fault:
+    """Leave bytes out, as if they had never been said; with TLS, the bytes inside it.
+
+    Example:
+        >>> from faultline import drop_bytes
+        >>> drop_bytes(4, at_byte=100)
+        drop_bytes(4, at_byte=100)
+    """
+    whole("count_bytes", count_bytes, " of bytes", 1)
+    whole("at_byte", at_byte, "", 0)
+    return Fault(conditions=(Drop(direction, at_byte, count_bytes),))
+
+
+@mode(case("the response", at_byte=66))
+def duplicate(
+    count_bytes: Annotated[int, "how many bytes"] = 1,
+    *,
+    at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
+    direction: Whose = "response",
+) -> Fault:
+    """Say bytes twice, one after the other; with TLS, the bytes inside it.
+
+    Example:
+        >>> from faultline import duplicate
+        >>> duplicate(4, at_byte=100)
+        duplicate(4, at_byte=100)
+    """
+    whole("count_bytes", count_bytes, " of bytes", 1)
+    whole("at_byte", at_byte, "", 0)
+    return Fault(conditions=(Duplicate(direction, at_byte, count_bytes),))
 
 
 @mode(case("the response", probability=0.1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from faultline._catalogue import case, mode
-from faultline._fault import Fault, breaks
+from faultline._fault import Fault, Trigger, breaks
 from faultline._steps import NoRoute, Refuse, Vanish
 
 __all__ = ["blackhole", "refuse", "unreachable"]
@@ -30,7 +30,7 @@ def refuse(*, for_seconds: ForSeconds = None) -> Fault:
         Traceback (most recent call last):
         ConnectionRefusedError: [Errno 111] Connection refused
     """
-    return breaks("connect", Refuse(for_seconds))
+    return breaks("connect", Trigger(), Refuse(for_seconds))
 
 
 @mode(case("TimeoutError"))
@@ -49,7 +49,7 @@ def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
         Traceback (most recent call last):
         TimeoutError: timed out
     """
-    return breaks("connect", Vanish(for_seconds))
+    return breaks("connect", Trigger(), Vanish(for_seconds))
 
 
 @mode(case("OSError 101"))
@@ -66,4 +66,4 @@ def unreachable() -> Fault:
         Traceback (most recent call last):
         OSError: [Errno 101] Network is unreachable
     """
-    return breaks("connect", NoRoute())
+    return breaks("connect", Trigger(), NoRoute())

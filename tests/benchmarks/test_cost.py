@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from faultline import ok, serve, stall
+from faultline import Fault, ok, serve, stall
+from faultline._parts import Certificate
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLIENTS = 1_000
@@ -81,6 +82,37 @@ def test_first_server(benchmark, tls):
     program = "import faultline" if tls is None else f"import faultline as f; f.serve(f.ok(), tls={tls}).close()"
     run = functools.partial(subprocess.run, [sys.executable, "-c", program], check=True)
     benchmark.pedantic(run, rounds=10, warmup_rounds=1)
+
+
+# All that TLS takes is imported before, because a test suite for TLS has that anyway.
+IMPORTED = "import ssl, trustme, cryptography.x509, h11, faultline as f, faultline._server; "
+FIRST = {
+    "imports alone": "",
+    "plain server": "f.serve(f.ok()).close()",
+    "TLS server": "f.serve(f.ok(), tls=True).close()",
+    "trustme by hand": (
+        "ca = trustme.CA(key_type=trustme.KeyType.ECDSA); context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); "
+        "ca.issue_cert('localhost', key_type=trustme.KeyType.ECDSA).configure_cert(context)"
+    ),
+}
+
+
+@pytest.mark.benchmark(group="first of a process, all imported before")
+@pytest.mark.parametrize("program", FIRST.values(), ids=FIRST)
+def test_first_of_a_process(benchmark, program):
+    run = functools.partial(subprocess.run, [sys.executable, "-c", IMPORTED + program], check=True)
+    benchmark.pedantic(run, rounds=15, warmup_rounds=2)
+
+
+@pytest.mark.benchmark(group="further server of a process")
+def test_further_kind_of_certificate(benchmark):
+    numbers = itertools.count(1)
+
+    def serve_another():
+        fault = Fault(certificate=Certificate(f"kind {next(numbers)}", until_seconds=1000))
+        serve(fault, strict=False).close()
+
+    benchmark.pedantic(serve_another, rounds=50, warmup_rounds=2)
 
 
 @pytest.mark.benchmark(group="further server of a process")

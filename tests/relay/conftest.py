@@ -1,0 +1,129 @@
+"""Real servers for the relay, from Debian's packages: one of each per process, in a private folder, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 20
+STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class RealServer:
+    """Where a real server is: `host:port`, its Unix socket, and the URL of a client that goes there directly."""
+
+    address: str
+    path: str
+    url: str
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL whose user `postgres` needs no password."""
+    initdb, program = find("initdb"), find("postgres")
+    with private_folder() as (folder, runner):
+        data = f"{folder}/data"
+        make = [initdb, "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", data]
+        subprocess.run([*runner, *make], cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
+
+        def command(port):
+            settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
+            return [*runner, program, "-D", data, *(f"--{setting}" for setting in settings)]
+
+        with running(command, folder) as port:
+            url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            yield RealServer(f"127.0.0.1:{port}", f"{folder}/.s.PGSQL.{port}", url)
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """A Redis that keeps nothing on disk."""
+    program = find("redis-server")
+    with private_folder() as (folder, runner):
+        path = f"{folder}/redis.sock"
+
+        def command(port):
+            settings = ["--bind", "127.0.0.1", "--port", port, "--unixsocket", path, "--dir", folder, "--save", ""]
+            return [*runner, program, *settings]
+
+        with running(command, folder) as port:
+            yield RealServer(f"127.0.0.1:{port}", path, f"redis://127.0.0.1:{port}")
+
+
+def find(name):
+    """The path of a program; Debian keeps those of PostgreSQL out of PATH, in a folder for each version."""
+    path = shutil.which(name) or max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=None)
+    if path is None:
+        pytest.skip(f"needs the program {name}, which is not installed")
+    return path
+
+
+@contextlib.contextmanager
+def private_folder():
+    """A folder for one server, and the command that runs a program as its owner, who is not root.
+
+    What runs so is stopped by the kernel if this process is killed.
+    """
+    runner = [find("setpriv"), "--pdeathsig", "INT"]
+    with tempfile.TemporaryDirectory(prefix="faultline-") as folder:
+        if os.geteuid() == 0:  # PostgreSQL refuses to be root
+            owner = pwd.getpwnam("nobody")
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+            runner += ["--reuid", str(owner.pw_uid), "--regid", str(owner.pw_gid), "--clear-groups"]
+        yield folder, runner
+
+
+@contextlib.contextmanager
+def running(command, folder):
+    """Run a server on a free port from when it is ready; again on another port, if that one is taken meanwhile."""
+    deadline = time.monotonic() + START_SECONDS
+    log = Path(folder, "log")
+    while time.monotonic() < deadline:
+        port = free_port()
+        with log.open("wb") as output:
+            process = subprocess.Popen(command(str(port)), cwd=folder, stdout=output, stderr=output)
+        try:
+            if becomes_ready(process, log, deadline):
+                yield port
+                return
+        finally:
+            stop(process)
+    pytest.fail(f"{command('…')} was not ready within {START_SECONDS} s:\n{log.read_text(errors='replace')}")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def becomes_ready(process, log, deadline):
+    """Whether it says that it is ready, as both servers do, and does not end before."""
+    while time.monotonic() < deadline:
+        if b"eady to accept connections" in log.read_bytes():
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            return False
+    return False
+
+
+def stop(process):
+    """Stop it by the signal that both obey at once and in order; the processes of PostgreSQL's own go with it."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
