@@ -8,6 +8,7 @@ number.
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import itertools
 import os
@@ -55,6 +56,7 @@ class Child:
         self._numbers = itertools.count()
         self._asked: dict[int, Future[Any]] = {}
         self._told: set[Number] = set()
+        self._forgotten: collections.deque[int] = collections.deque()
         self._owner = os.getpid()
         self.is_alive = True
         self._reader = threading.Thread(target=self._read, name="faultline child", daemon=True)
@@ -79,8 +81,11 @@ class Child:
         return future.result()
 
     def forget(self, server: int) -> None:
-        """Nobody asks for this server any more."""
-        self._send((None, server, "forget", None))
+        """Nobody asks for this server any more; a collector says so, and may do that in the middle of `_send`."""
+        self._forgotten.append(server)
+        if self._sending.acquire(blocking=False):
+            self._sending.release()
+            self._send(None)
 
     def _tell(self, gate: Gate) -> None:
         """Let the child know when this gate is opened here."""
@@ -93,7 +98,10 @@ class Child:
             return
         try:
             with self._sending:
-                self._connection.send(message)
+                while self._forgotten:
+                    self._connection.send((None, self._forgotten.popleft(), "forget", None))
+                if message is not None:
+                    self._connection.send(message)
         except OSError:
             self._fail()
 

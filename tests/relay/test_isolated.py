@@ -1250,3 +1250,17 @@ def test_error_of_the_child_at_a_connect_is_the_servers_and_not_the_clients(monk
         socket.create_connection(server.address)
     with pytest.raises(ServerError, match="the child is dumb"):
         server.close()
+
+
+def test_server_that_is_collected_while_another_is_asked_is_forgotten_later():
+    server = serve(ok(b"hello"), isolated=True)
+    child, address = server._child, server.address
+
+    with child._sending:  # as in the middle of a message, where the collector may run
+        del server
+        gc.collect()
+        assert len(child._forgotten) == 1
+    with serve(ok(), isolated=True):
+        assert not child._forgotten
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
