@@ -58,7 +58,8 @@ MIDWAY = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # what the catalogue 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 # Set by contexts before Python 3.10.11 and 3.11.3 (gh-95494): an end without close_notify is an orderly one.
 IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-EOF = ssl.SSLEOFError if sys.version_info >= (3, 11, 3) else ssl.SSLError  # 3.11.2 has the reason and not the class
+# Before the same, it has the reason and not yet the class.
+EOF = ssl.SSLEOFError if (3, 10, 11) <= sys.version_info < (3, 11) or sys.version_info >= (3, 11, 3) else ssl.SSLError
 
 both_versions = pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 
