@@ -534,7 +534,7 @@ def test_stream_that_stalls_is_silent_after_the_cut(faultline, dial, tls):
     client.close()
     [attempt] = server.wait_for_attempts(1, at="end")
     assert (struck(server), ended(server)) == ([("response", len(CUT))], [("client", "FIN")])
-    assert attempt.waited_seconds >= 0.1
+    assert attempt.waited_seconds > 0
 
 
 def test_stream_without_a_break_is_whole_and_no_fault(faultline, dial, tls):

@@ -346,6 +346,7 @@ def test_half_close_is_fin_and_what_the_client_says_then_is_acknowledged(faultli
             read_to_the_end(client)
             client.sendall(MORE)
             wire.until_acknowledged(wire.from_client())
+        wire.until_server_sends("FIN")  # in TLS the client's reading ends with the close_notify before it
         seen = endings(wire.from_server())
 
     assert seen == ["FIN"]
