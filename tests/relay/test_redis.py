@@ -158,7 +158,7 @@ def test_s146_command_after_a_timeout_reads_its_own_answer(faultline, redis_serv
     server = faultline.relay(redis_server.address, stall(on=b"slow", until=gate))
     direct.mset({"slow": "wrong", "name": "right"})
 
-    with client_of(server, socket_timeout=0.05, single_connection_client=single) as client:
+    with client_of(server, socket_timeout=0.25, single_connection_client=single) as client:
         with pytest.raises(redis.TimeoutError):
             client.get("slow")
         gate.open()
@@ -173,7 +173,7 @@ def test_s146_connection_that_is_kept_after_a_timeout_reads_the_late_answer(faul
     server = faultline.relay(redis_server.address, stall(on=b"slow", until=gate))
     direct.mset({"slow": "wrong", "name": "right"})
 
-    with client_of(server, socket_timeout=0.05) as client:
+    with client_of(server, socket_timeout=0.25) as client:
         connection = client.connection_pool.get_connection()
         connection.send_command("GET", "slow")
         with pytest.raises(redis.TimeoutError):
@@ -331,7 +331,7 @@ def test_command_that_is_stuck_in_a_pause_goes_on_afterwards(faultline, redis_se
 def test_command_whose_client_has_given_up_in_a_pause_is_done_afterwards(faultline, redis_server, direct):
     server = faultline.relay(redis_server.address)
 
-    with client_of(server, socket_timeout=0.05) as client:
+    with client_of(server, socket_timeout=0.25) as client:
         client.ping()
         server.pause()
         with pytest.raises(redis.TimeoutError):
@@ -367,7 +367,7 @@ def test_s149_error_of_one_command_names_host_and_port_after_rst(faultline, redi
 def test_s150_timeout_does_not_name_the_configured_seconds(faultline, redis_server):
     server = faultline.relay(redis_server.address, stall(on=b"GET", for_seconds=1))
 
-    with client_of(server, socket_timeout=0.05) as client, pytest.raises(redis.TimeoutError) as caught:
+    with client_of(server, socket_timeout=0.25) as client, pytest.raises(redis.TimeoutError) as caught:
         client.get("name")
 
     assert str(caught.value) == "Timeout reading from socket"
@@ -379,7 +379,7 @@ def test_s150_timeout_does_not_name_the_configured_seconds(faultline, redis_serv
 async def test_s150_timeout_of_the_async_client_names_host_and_port(faultline, redis_server):
     server = faultline.relay(redis_server.address, stall(on=b"GET", for_seconds=1))
 
-    async with async_client_of(server, socket_timeout=0.05) as client:
+    async with async_client_of(server, socket_timeout=0.25) as client:
         with pytest.raises(redis.TimeoutError) as caught:
             await client.get("name")
 
