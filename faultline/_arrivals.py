@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ class Watch:
     hosts: frozenset[str]
     family: int
     on_connect: Callable[[], None]
+    path: str = ""
+
+    def is_at(self, address: Any) -> bool:
+        """Whether this is the address, as a socket of its family has it."""
+        if self.path:
+            return os.path.abspath(os.fsdecode(address)) == self.path  # noqa: PTH100 - nothing is looked up
+        return address[1] == self.port and address[0] in self.hosts
 
 
 _watches: list[Watch] = []
@@ -33,8 +41,16 @@ _installed = False
 
 def watch(port: int, host: str, family: int, on_connect: Callable[[], None]) -> Watch:
     """Call `on_connect` before every connect of this process to an address."""
+    return _watched(Watch(port, frozenset({host, "localhost", ""}), family, on_connect))
+
+
+def watch_path(path: str, on_connect: Callable[[], None]) -> Watch:
+    """The same for a Unix socket."""
+    return _watched(Watch(0, frozenset(), socket.AF_UNIX, on_connect, path))
+
+
+def _watched(entry: Watch) -> Watch:
     global _installed  # noqa: PLW0603 - a hook can't be removed, so it is installed once
-    entry = Watch(port, frozenset({host, "localhost", ""}), family, on_connect)
     _watches.append(entry)
     if not _installed:
         _installed = True
@@ -69,11 +85,9 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         _arrived(*args)
 
 
-def _arrived(sock: Any, address: object) -> None:
-    if not isinstance(address, tuple) or len(address) < 2:  # noqa: PLR2004 - a Unix path, or nothing that connects
-        return
+def _arrived(sock: Any, address: Any) -> None:
     for entry in tuple(_watches):
-        if address[1] == entry.port and address[0] in entry.hosts and sock.family == entry.family:
+        if sock.family == entry.family and entry.is_at(address):
             entry.on_connect()
 
 

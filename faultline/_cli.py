@@ -22,7 +22,11 @@ from faultline._errors import FaultlineError
 from faultline._ledger import Attempt
 from faultline._options import (
     Parser,
+    UsageError,
     add_mode_options,
+    dns_modes,
+    dns_plan,
+    is_of_dns,
     is_unseen,
     legend,
     metavar,
@@ -39,7 +43,7 @@ from faultline._steps import POINTS
 from faultline._version import __version__
 
 if TYPE_CHECKING:
-    from faultline._server import Server
+    from faultline._told import Told
 
 # The groups of modes that break nothing.
 NOWHERE: dict[str, str] = {
@@ -80,6 +84,8 @@ def run(words: list[str]) -> int:
         list_modes()
     elif options.command == "relay":
         run_relay(plan_of(relayed, options), options)
+    elif is_of_dns(options.mode):
+        run_dns(options)
     else:
         run_server(plan_of(served, options), options)
     return 0
@@ -102,6 +108,9 @@ def list_modes() -> None:
                 lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split())]
             for words in lines:
                 print(f"  {'':{width}}  {words}")
+    print("lookup (a DNS server, with `faultline serve` alone)")
+    for name, summary in dns_modes():
+        print(f"  {name:{width}}  {summary}")
 
 
 # --- faultline serve, faultline relay ------------------------------------------------------------------------
@@ -152,11 +161,28 @@ def run_server(plan: Plan, options: argparse.Namespace) -> None:
             trial = f"curl -v --cacert {server.ca_file} {server.url}/"
         watch(
             server,
+            server.url,
             ended,
             f"{plan!r} on {server.url} - try: {trial}{unseen(plan)}",
             options,
             {"plan": repr(plan), "try": trial},
         )
+
+
+def run_dns(options: argparse.Namespace) -> None:
+    """Answer DNS queries until a signal."""
+    from faultline._dns import DnsServer
+
+    if options.tls or options.then:
+        raise UsageError(f"mode {options.mode} takes neither --tls nor --then: it is one of a DNS server.")
+    plan = dns_plan(options.mode, number("delay_seconds", getattr(options, "delay_seconds", "0"), float))
+    with signals() as ended:
+        port = int(number("port", options.port))
+        server = DnsServer(plan, host=options.host, port=port, strict=False, on_end=ended.put)
+        host, port = server.address
+        trial = f"dig @{host} -p {port} api.example.com"
+        text = f"{plan!r} on {host}:{port}, UDP and TCP - try: {trial}"
+        watch(server, f"dns://{host}:{port}", ended, text, options, {"plan": repr(plan), "try": trial})
 
 
 def run_relay(plan: Plan, options: argparse.Namespace) -> None:
@@ -172,6 +198,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
         server = Server(
             plan,
             tls=options.tls == "terminate",
+            role="relay",
             upstream=upstream,
             host=host.strip("[]") or "127.0.0.1",
             port=int(number("port", port)),
@@ -179,11 +206,12 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
             on_end=ended.put,
         )
         text = f"{plan!r} on {server.hostport} in front of {options.upstream}{unseen(plan)}"
-        watch(server, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
+        watch(server, server.url, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
 
 
-def watch(
-    server: Server,
+def watch(  # noqa: PLR0917 - what each of the three says differently
+    server: Told,
+    url: str,
     ended: queue.SimpleQueue[Attempt | None],
     text: str,
     options: argparse.Namespace,
@@ -191,7 +219,7 @@ def watch(
 ) -> None:
     """Print every attempt as it ends, until there is a signal."""
     began = time.monotonic()
-    listening = {"event": "listening", "url": server.url}
+    listening = {"event": "listening", "url": url}
     with server:
         say(options.json, f"{text} - Ctrl-C stops", listening | data)
         while (attempt := ended.get()) is not None:

@@ -21,15 +21,14 @@ RETRY_SECONDS = 0.05
 class Door:
     """Where clients come in, or don't."""
 
-    def __init__(self, host: str, port: int, step: Step | None) -> None:
-        self._sock = _net.claim(host, port)
+    def __init__(self, sock: socket.socket, step: Step | None) -> None:
+        self._sock = sock
         self._asked: Step | None = None
         self._is_open = False
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # who is to be turned away when the door opens again
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.port: int = self._sock.getsockname()[1]
         self._turn(step)
         self._asked = step
 

@@ -21,13 +21,13 @@ from faultline._ledger import KEPT_BODY_BYTES, Request
 from faultline._parts import Answer, Terms
 from faultline._passage import Over
 from faultline._plan import resolved
-from faultline._through import Through
+from faultline._proxy import Proxying
 from faultline._tls import Rejected
 from faultline._tripwire import end_of, enough
 from faultline._wire import Departed
 
 
-class Conversation(Through):
+class Conversation(Proxying):
     """One client's connection, from accept to its end."""
 
     _reader = RequestReader()
@@ -88,7 +88,7 @@ class Conversation(Through):
         """Send RST as soon as the caller has cancelled the task, which closes the socket."""
         self._entry.note = "reset by the test"
         self._end("server", "RST")
-        _net.arm_rst(self._wire.sock)
+        self._wire.arm_reset()
 
     def close(self) -> None:
         """Send FIN, in TLS after a close_notify; the caller then cancels the task."""
@@ -154,7 +154,11 @@ class Conversation(Through):
                     await self._respond(step.answer)
                 case do.PassThrough():
                     assert self._stage.upstream is not None
-                    await self._pass_through(self._stage.upstream)
+                    await self._pass_through(await self._reach_upstream(self._stage.upstream))
+                case do.Forward():
+                    await self._forward()
+                case do.Socks():
+                    await self._negotiate()
                 case do.Repeat():
                     await self._play(step.steps)
                     while await self._again():
@@ -198,7 +202,9 @@ class Conversation(Through):
                     raise Over
                 case do.Partition():
                     await self._partition(step.for_seconds)
-                case do.Refuse() | do.Vanish() | do.NoRoute():  # pragma: no cover - `script` refuses them
+                case (
+                    do.Refuse() | do.Vanish() | do.NoRoute() | do.NoName() | do.Twice() | do.Behind()
+                ):  # pragma: no cover - `script` refuses them
                     raise AssertionError(step)  # played by the door, before there is a connection
                 case _:  # pragma: no cover - the type checker proves that there is no other
                     unknown(step)

@@ -10,6 +10,7 @@ __all__ = [
     "ConflictError",
     "FaultlineError",
     "NotStruckError",
+    "OutsideError",
     "ParameterError",
     "PortError",
     "ServerError",
@@ -49,6 +50,10 @@ class WaitError(FaultlineError, TimeoutError):
 
 class NotStruckError(FaultlineError, AssertionError):
     """A planned fault never struck, so the test proved nothing about it."""
+
+
+class OutsideError(FaultlineError, RuntimeError):
+    """Somebody tried to reach another machine where that is forbidden; no OSError, so that no client retries it."""
 
 
 class ServerError(FaultlineError, RuntimeError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from faultline._check import rejected, whole
 from faultline._errors import ConflictError, ParameterError
-from faultline._parts import Answer, Certificate, Condition, Terms, abbreviated
+from faultline._parts import Answer, Certificate, Condition, Found, SocksRefusal, Terms, abbreviated
 from faultline._steps import (
     POINTS,
     Close,
@@ -90,7 +90,7 @@ class Fault:
     """What one attempt meets. Made by the modes (`reset()`, `ok()`, …), combined by `&`."""
 
     break_: Break | None = None
-    answer: Answer | Script | None = None
+    answer: Answer | Script | Found | SocksRefusal | None = None
     certificate: Certificate | None = None
     terms: Terms | None = None
     conditions: tuple[Condition, ...] = ()
@@ -145,6 +145,8 @@ class Fault:
             (self.terms, "handshake"),
             (None if self.starts_tls else self.script, "request"),
             (self.http_answer, "response"),
+            (self.answer if isinstance(self.answer, Found) else None, "connect"),
+            (self.answer if isinstance(self.answer, SocksRefusal) else None, "response"),
             (self.choice, "response"),
         ]
         parts += [(c, "request" if c.direction == "both" else c.direction) for c in self.conditions]
@@ -157,11 +159,15 @@ class Fault:
                 )
 
     def check_kept(self) -> None:
-        """Refuse a break of a connection that is kept alive, after an answer that ends it.
+        """Refuse a break of a connection that is kept alive, or of a tunnel, after an answer that ends it.
 
         Raises:
             ConflictError: says so.
         """
+        if self.break_ is not None and self.break_.at == "tunnel" and (self.http_answer or self.script):
+            raise ConflictError(f"{self!r}: the proxy answers by itself and never comes to 'tunnel'.")
+        if self.break_ is not None and self.break_.at == "tunnel" and isinstance(self.answer, SocksRefusal):
+            raise ConflictError(f"{self!r}: the proxy refuses and never comes to 'tunnel'.")
         if self.break_ is not None and self.break_.at == "idle" and self.http_answer and self.http_answer.closes:
             raise ConflictError(f"{self!r}: the connection ends with this answer and never comes to 'idle'.")
 
@@ -169,6 +175,12 @@ class Fault:
     def script(self) -> Script | None:
         """The conversation that replaces the healthy HTTP one, if there is one."""
         return self.answer if isinstance(self.answer, Script) else None
+
+    @property
+    def is_of_lookup(self) -> bool:
+        """Whether it is about finding an address by a name, and not about a connection."""
+        late = any(c.direction == "lookup" for c in self.conditions)
+        return late or isinstance(self.answer, Found) or (self.break_ is not None and self.break_.at == "lookup")
 
     @property
     def door(self) -> Step | None:
@@ -288,12 +300,12 @@ def breaks(at: Point | None, trigger: Trigger, *steps: Step) -> Fault:
     on = trigger.on
     if at is None:
         at = "request" if on is not None else "response"
-    if trigger.after_bytes and at not in ("handshake", "request", "response"):
+    if trigger.after_bytes and at not in ("handshake", "request", "response", "tunnel"):
         raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
     if trigger.after_messages is not None:
         whole("after_messages", trigger.after_messages, "")
     for name in ("on", "after_messages"):
-        if (value := getattr(trigger, name)) is not None and at not in ("request", "response"):
+        if (value := getattr(trigger, name)) is not None and at not in ("request", "response", "tunnel"):
             raise rejected(name, value, f"at='request' or at='response', not at={at!r}, where nothing is said")
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
         raise rejected("on", on, "bytes, or a pattern compiled from bytes")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from faultline import _net
 from faultline._check import rejected
@@ -14,8 +15,10 @@ from faultline._errors import ParameterError, UnsupportedError
 from faultline._fault import Fault, is_of_tls
 from faultline._http import render
 from faultline._ledger import Request
-from faultline._parts import Answer, Loss, Terms
-from faultline._steps import Inject, NoRoute, Partition, Step, every
+from faultline._parts import Answer, Loss, SocksRefusal, Terms
+from faultline._steps import Behind, Inject, NoRoute, Partition, Step, Twice, every
+
+Role: TypeAlias = Literal["server", "relay", "http proxy", "socks proxy"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Site:
     tls: bool
     terms: Terms
     host: str
-    relays: bool
+    role: Role = "server"
+    is_unix: bool = False
 
 
 def checked_answer(answer: object) -> Answer:
@@ -61,8 +65,13 @@ def check_faults(faults: tuple[Fault, ...], site: Site) -> None:
         check_openssl(fault, site.terms)
         if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in site.host):
             raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
-        check_relay(fault, relays=site.relays)
-        if not site.relays:
+        check_lookup(fault)
+        check_datagram(fault)
+        if site.is_unix:
+            check_unix(fault)
+        check_relay(fault, site.role)
+        check_proxy(fault, site.role)
+        if site.role == "server":
             check_size(fault, site.default)
 
 
@@ -90,21 +99,72 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
         raise ParameterError(f"{fault!r} with {terms.kind!r}: expected one of the two; no TLS stack does both here.")
 
 
-def check_relay(fault: Fault, *, relays: bool) -> None:
+def check_lookup(fault: Fault) -> None:
+    """Refuse what happens before there is a connection to any server.
+
+    Raises:
+        ParameterError: says where it means something.
+    """
+    if fault.is_of_lookup:
+        raise ParameterError(
+            f"{fault!r}: expected a fault of a connection; this one goes with a name: faultline.resolve(name, …)."
+        )
+
+
+def check_datagram(fault: Fault) -> None:
+    """Refuse what only datagrams can meet.
+
+    Raises:
+        ParameterError: says where it means something.
+    """
+    if any(isinstance(step, (Twice, Behind)) for step in fault.break_steps):
+        raise ParameterError(f"{fault!r}: expected datagrams, with faultline.udp(…); a stream keeps its order.")
+
+
+def check_unix(fault: Fault) -> None:
+    """Refuse what a Unix socket can't do.
+
+    Raises:
+        ParameterError: it takes packets, and a Unix socket has none.
+    """
+    if needs_filter(fault):
+        raise ParameterError(f"{fault!r}: expected a server of TCP; on a Unix socket there are no packets to drop.")
+
+
+def check_proxy(fault: Fault, role: Role) -> None:
+    """See that a fault means something at a proxy, or without one.
+
+    Raises:
+        ParameterError: it doesn't.
+    """
+    if role != "socks proxy" and isinstance(fault.answer, SocksRefusal):
+        raise ParameterError(f"{fault!r}: expected a SOCKS proxy with it: faultline.socks_proxy({fault!r}).")
+    if role == "socks proxy" and fault.needs_tls:
+        raise ParameterError(f"{fault!r}: expected a server that speaks TLS; a SOCKS proxy does not.")
+    if role == "socks proxy" and (fault.http_answer is not None or fault.choice is not None):
+        raise ParameterError(f"{fault!r}: expected no HTTP at a SOCKS proxy; it refuses by socks_refusal(…).")
+    if role in ("server", "relay") and fault.break_ is not None and fault.break_.at == "tunnel":
+        raise rejected("at", "tunnel", "http_proxy(…) or socks_proxy(…) with it; nothing else has a tunnel")
+    if role in ("http proxy", "socks proxy") and fault.break_ is not None and fault.break_.at == "idle":
+        raise rejected("at", "idle", "at='tunnel' at a proxy; its connections are not kept for another request")
+
+
+def check_relay(fault: Fault, role: Role) -> None:
     """See that a fault means something in front of an upstream, or without one.
 
     Raises:
         ParameterError: it doesn't.
     """
+    relays = role == "relay"
     if relays and (fault.http_answer is not None or fault.script is not None or fault.choice is not None):
         raise ParameterError(f"{fault!r}: expected no answer, script or choice in a relay, where the upstream answers.")
     brk = fault.break_
     if brk is None:
         return
     if not relays and brk.at == "request" and any(isinstance(step, Inject) for step in brk.steps):
-        raise rejected("at", brk.at, "a relay with it; nobody stands behind this server")
+        raise rejected("at", brk.at, "a relay with it; only there the request is passed on as it is")
     messages = brk.trigger.after_messages
-    if messages is not None and not relays and fault.script is None:
+    if messages is not None and role == "server" and fault.script is None:
         raise rejected(
             "after_messages", messages, "a relay or a script; in HTTP each message is an attempt: use sequence(…)"
         )

@@ -13,7 +13,7 @@ from faultline._ledger import Attempt, Strike
 from faultline._parts import Answer, Terms
 from faultline._plan import Plan, entries_of
 from faultline._report import describe
-from faultline._steps import ReceiveRequest, every
+from faultline._steps import POINTS, ReceiveRequest, every
 
 
 def unmet(plan: Plan, attempts: Sequence[Attempt], where: str) -> str | None:
@@ -53,10 +53,11 @@ def advice(fault: Fault, last: Attempt) -> str:
     """What to do about it, where that can be told."""
     first = fault.certificate.from_connection if fault.certificate is not None else 1
     at = fault.break_.at if fault.break_ else "handshake" if fault.is_of_tls else "response"
-    late = fault.break_ is not None and at in ("request", "response") and not fault.break_.trigger.at_end
+    late = fault.break_ is not None and at in ("request", "response", "tunnel") and not fault.break_.trigger.at_end
     steps = tuple(every(fault.script.steps)) if fault.script else ()
     silent = last.received_bytes == 0 and at in ("request", "response", "idle")
     heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
+    no_tunnel = POINTS.index(last.point) < POINTS.index("tunnel")
     hints = {
         f" It strikes from connection {first} of the server on.": first > 1,
         " The client could meet these terms.": fault.terms not in (None, Terms()) and fault.break_ is None,
@@ -64,6 +65,7 @@ def advice(fault: Fault, last: Attempt) -> str:
         " The client asked for no HEAD.": heads,
         " The client did not wait for 100 Continue.": fault.break_ is None and ReceiveRequest(continues=False) in steps,
         " The connection was not kept alive; use at='response', or a client that pools connections.": at == "idle",
+        " No tunnel was opened; a fetch by absolute URL, as of http://, needs none.": at == "tunnel" and no_tunnel,
         " Strike after fewer bytes, or serve a longer answer.": late,
     }
     return next((hint for hint, fits in hints.items() if fits), "")

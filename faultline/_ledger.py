@@ -19,7 +19,7 @@ from faultline._parts import Headers
 from faultline._steps import POINTS, Point
 
 Party = Literal["client", "server", "upstream"]
-How = Literal["RST", "FIN", "silence", "no route", "stop"]
+How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer"]
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28
 TURNS = 200
@@ -265,7 +265,7 @@ class Ledger:
         def has_arrived(entry: Entry) -> bool:
             if point == "end":
                 return entry.ended_seconds is not None
-            return POINTS.index(entry.point) >= POINTS.index(point)
+            return entry.point == "lookup" or POINTS.index(entry.point) >= POINTS.index(point)
 
         def arrived() -> int:
             return sum(map(has_arrived, self._entries))

@@ -185,6 +185,8 @@ def quicken(sock: socket.socket) -> None:
 
 def unacknowledged_bytes(sock: socket.socket) -> int:
     """Bytes in the send queue that the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7))."""
+    if sock.family == socket.AF_UNIX:
+        return 0  # what is sent lies in the peer's queue; what SIOCOUTQ says there is what it has not read
     import fcntl  # POSIX: the module is to be importable where it then says that it needs Linux
     import termios
 

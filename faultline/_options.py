@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from faultline._catalogue import Mode, Parameter, find
-from faultline._check import plain, rejected
+from faultline._check import nearest, plain, rejected
 from faultline._errors import FaultlineError
 from faultline._fault import Fault
 from faultline._gate import Gate
+from faultline._lookups import DNS_KINDS, bad_dns, no_address, nxdomain, servfail, slow_resolve
 from faultline._plan import HEALTHY, Plan, sequence
 
 NOT_THEN = " An option goes with --mode, not with --then."
@@ -46,6 +48,12 @@ def add_mode_options(parser: argparse.ArgumentParser, words: list[str], command:
     name = first.parse_known_args(words)[0].mode
     if name is None or command not in words[:1]:
         return None
+    if is_of_dns(name):
+        if command != "serve":
+            raise UsageError(f"mode {name} is one of a DNS server: `faultline serve --mode {name}`")
+        if option_name(name) == "dns-slow":
+            parser.add_argument("--delay-seconds", default="5", help="how late it answers (default: %(default)s)")
+        return None
     chosen = find(name)
     group = parser.add_argument_group(f"options of {option_name(chosen.name)}", chosen.summary)
     for parameter in options_of(chosen):
@@ -59,6 +67,38 @@ def add_mode_options(parser: argparse.ArgumentParser, words: list[str], command:
             action = "append" if parameter.name == "headers" or get_origin(kind) is tuple else "store"
             group.add_argument(word, dest=dest, help=text, action=action, metavar=metavar(parameter))
     return chosen
+
+
+def is_of_dns(name: str) -> bool:
+    """Whether this mode is one of a DNS server."""
+    return option_name(name).startswith("dns-")
+
+
+def dns_modes() -> list[tuple[str, str]]:
+    """The modes of a DNS server, each with what it does."""
+    plain_ones = [("dns-slow", slow_resolve), ("dns-nxdomain", nxdomain), ("dns-servfail", servfail)]
+    said = [(name, str(function.__doc__).partition("\n")[0]) for name, function in plain_ones]
+    said.append(("dns-no-address", str(no_address.__doc__).partition("\n")[0]))
+    return said + [(f"dns-{option_name(kind)}", f"Answer a query by {bad_dns(kind)!r}.") for kind in DNS_KINDS]
+
+
+def dns_plan(name: str, delay_seconds: float) -> Plan:
+    """The plan of a DNS server that a mode such as `dns-nxdomain` means.
+
+    Raises:
+        UsageError: there is no such mode.
+    """
+    word = option_name(name).removeprefix("dns-").replace("-", "_")
+    plain_ones: dict[str, Callable[[], Fault]] = {"nxdomain": nxdomain, "servfail": servfail, "no_address": no_address}
+    if word == "slow":
+        return slow_resolve(delay_seconds)
+    if word in plain_ones:
+        return plain_ones[word]()
+    for kind in DNS_KINDS:
+        if word == kind:
+            return bad_dns(kind)
+    known = [f"dns-{option_name(k)}" for k in ("slow", *plain_ones, *DNS_KINDS)]
+    raise UsageError(f"no mode {name!r}.{nearest(option_name(name), known)} Modes of a DNS server: {', '.join(known)}.")
 
 
 def options_of(chosen: Mode) -> list[Parameter]:

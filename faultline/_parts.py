@@ -8,7 +8,7 @@ from __future__ import annotations
 import http
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[tuple[str, str]]
@@ -62,6 +62,30 @@ class Answer:
         if self.body is not None or self.raw is not None or self.echoes or not at_least_bytes:
             return self
         return replace(self, body=filler(at_least_bytes))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a lookup finds.
+
+    Attributes:
+        targets: addresses, each with a port, or with `None` for the one that the client asks for.
+        server: the server that they lead to, if it is one of ours.
+        first: what comes before it: an address that refuses, one that is silent, or one of IPv6 that refuses.
+    """
+
+    targets: tuple[tuple[str, int | None], ...] = ()
+    server: Any = None
+    first: Literal["nothing", "dead", "blackhole", "ipv6"] = "nothing"
+    strikes: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class SocksRefusal:
+    """What a SOCKS proxy says instead of opening the tunnel."""
+
+    kind: str
+    strikes: ClassVar[bool] = True
 
 
 Key = Literal["P-256", "Ed25519", "RSA-1024", "RSA-8192"]
@@ -129,7 +153,7 @@ class Terms:
         return replace(self, client=usual.client if self.client == "ignored" else self.client)
 
 
-Direction = Literal["request", "response", "both", "handshake"]
+Direction = Literal["request", "response", "both", "handshake", "lookup"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +170,7 @@ class Condition:
 
     def on(self, direction: Direction) -> bool:
         """Whether it is about bytes in this direction; both is what the two say once there is TLS."""
-        return self.direction == direction or (self.direction == "both" and direction != "handshake")
+        return self.direction == direction or (self.direction == "both" and direction not in ("handshake", "lookup"))
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Passage(ABC):
         self._buffer = b""  # read, and not yet used
         self._counted_bytes = 0  # of these, as having passed the tripwire
         self._point: Point = "accept"
+        self._way_back: Point = "response"  # the point that passes what is said to the client
         self._keeps = True
         self._is_filtered = False
         self._begin(stage.dealer.deal())
@@ -86,13 +87,16 @@ class Passage(ABC):
 
     async def _reach(self, point: Point) -> None:
         """Come to a point; a break there that waits for no byte strikes now."""
-        self._point = point
-        self._stage.ledger.reach(self._entry, point)
+        self._come_to(point)
         trip = self._armed(point)
         if trip is None or (point == "idle" and trip.brk.trigger.after_seconds):
             return  # at `idle` the seconds are a timer, which the next request stops
-        if point in ("accept", "idle") or (point == "response" and trip.cut(b"") is not None):
+        if point in ("accept", "idle") or (point in ("response", "tunnel") and trip.cut(b"") is not None):
             await self._strike()
+
+    def _come_to(self, point: Point) -> None:
+        self._point = point
+        self._stage.ledger.reach(self._entry, point)
 
     async def _enter(self, point: Point) -> None:
         """Come to a point unless the conversation is there already."""
@@ -115,7 +119,7 @@ class Passage(ABC):
 
     async def _send(self, data: bytes, *, acknowledged: bool) -> None:
         """Send application bytes, as far as the tripwire lets them; `acknowledged` if a break comes next."""
-        trip = self._armed("response")
+        trip = self._armed(self._way_back)
         cut = trip.cut(data) if trip else None
         if cut is None:
             await (self._stream.write_acknowledged if acknowledged else self._stream.write)(data)

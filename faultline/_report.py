@@ -10,7 +10,20 @@ from collections.abc import Sequence
 
 from faultline._fault import Fault
 from faultline._ledger import Attempt, Party
-from faultline._steps import Close, HalfClose, Hold, NoRoute, Partition, Refuse, Renegotiate, Reset, Vanish
+from faultline._steps import (
+    Behind,
+    Close,
+    HalfClose,
+    Hold,
+    NoName,
+    NoRoute,
+    Partition,
+    Refuse,
+    Renegotiate,
+    Reset,
+    Twice,
+    Vanish,
+)
 
 
 def describe(attempt: Attempt) -> str:
@@ -38,32 +51,35 @@ def ending(attempt: Attempt) -> str:
 
 # What the steps of a break look like on the wire.
 VERBS: dict[type, str] = {
+    Behind: "behind the next",
     Close: "FIN",
     HalfClose: "FIN",
     Hold: "silence",
+    NoName: "no name",
     NoRoute: "no route",
     Partition: "no packet passes",
     Refuse: "RST",
     Renegotiate: "HelloRequest",
     Reset: "RST",
+    Twice: "twice",
     Vanish: "silence",
 }
 JUST_NOW_SECONDS = 1.0
 WIDTH = 65  # between the two ends; with the times it fits 80 columns
 
 
-def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20) -> str:
+def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str = "no client connected") -> str:
     """The conversation as text, at most so many attempts of it."""
     lines = [title]
     if not attempts:
-        lines.append("  no client connected")
+        lines.append(f"  {nobody}")
     if len(attempts) > most:
         lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
     seen = {attempt.connection for attempt in attempts[:-most]}
     for attempt in attempts[-most:]:
         where = "" if attempt.connection is None else f", connection {attempt.connection}"
         lines.append(f"#{attempt.number} {attempt.fault!r}{where}")
-        opens = attempt.connection is None or attempt.connection not in seen
+        opens = attempt.point in ("lookup", "connect") or attempt.connection not in {None, *seen}
         seen.add(attempt.connection)
         lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt, opens=opens)]
         lines += [f"             {remark}" for remark in remarks(attempt)]
@@ -72,7 +88,10 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20) -> str:
 
 def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
     """When what passed between the two, in order."""
-    drawn = [(attempt.started_seconds, arrow("connect", "client"))] if opens else []
+    begins = "connect"
+    if attempt.point == "lookup" and attempt.request is not None:
+        begins = f"{attempt.request.method} {attempt.request.target}"
+    drawn = [(attempt.started_seconds, arrow(begins, "client"))] if opens else []
     for turn in attempt.turns[:10]:
         said = repr(turn.begins.partition(b"\n")[0].rstrip(b"\r"))[2:-1]  # no control character reaches a terminal
         drawn.append((turn.at_seconds, arrow(f"{turn.count_bytes} bytes: {said}", turn.by)))
@@ -84,7 +103,8 @@ def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
     drawn.sort(key=lambda item: item[0])
     if attempt.ended_seconds is not None and attempt.ended_by is not None:
         by_strike = attempt.struck is not None and attempt.ended_by == "server" and attempt.ended_how != "stop"
-        if not by_strike:
+        is_drawn = attempt.ended_how == "answer" and attempt.sent_bytes > 0
+        if not by_strike and not is_drawn:
             drawn.append((attempt.ended_seconds, arrow(str(attempt.ended_how), attempt.ended_by)))
     return drawn
 

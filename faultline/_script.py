@@ -14,7 +14,9 @@ from faultline._fault import Fault, Said, Trigger
 from faultline._gate import Gate
 from faultline._parts import Answer, abbreviated
 from faultline._steps import (
+    Behind,
     Hold,
+    NoName,
     NoRoute,
     Receive,
     ReceiveRequest,
@@ -27,6 +29,7 @@ from faultline._steps import (
     StartTls,
     Step,
     StopTls,
+    Twice,
     Vanish,
     is_final,
 )
@@ -87,7 +90,7 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
             raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
     if sum(isinstance(step, StartTls) for step in flat) > sum(isinstance(step, StopTls) for step in flat) + 1:
         raise ParameterError(f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first.")
-    if any(isinstance(step, (Refuse, Vanish, NoRoute)) for step in flat):
+    if any(isinstance(step, (Refuse, Vanish, NoRoute, NoName, Twice, Behind)) for step in flat):
         raise ParameterError(f"script({abbreviated(steps)}): expected steps of an open connection, not of the door.")
     return tuple(flat)
 
@@ -99,7 +102,12 @@ def steps_of(fault: Fault) -> tuple[Step, ...]:
         ParameterError: it is no break, or it says where it strikes: a script says that by its order.
     """
     brk = fault.break_
-    if brk is None or fault != Fault(brk) or brk.at not in ("response", "connect") or brk.trigger != Trigger():
+    if (
+        brk is None
+        or fault != Fault(brk)
+        or brk.at not in ("response", "connect", "lookup")
+        or brk.trigger != Trigger()
+    ):
         raise rejected("step", fault, "a mode that breaks, without at or a trigger: the order says where")
     return brk.steps
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from faultline._check import choice, flag
+from faultline._check import choice, flag, rejected
 from faultline._errors import ParameterError
 from faultline._fault import Fault
 from faultline._plan import HEALTHY, Plan, checked_plan, faults_of
@@ -24,6 +24,7 @@ def serve(
     port: int = 0,
     strict: bool = True,
     isolated: bool = False,
+    unix: bool | str = False,
 ) -> Server:
     r"""Start a server that does to its clients what the plan says.
 
@@ -36,6 +37,7 @@ def serve(
         port: the port to bind; 0 takes a free one.
         strict: whether leaving the server fails when the planned fault never struck.
         isolated: have it in a child process, for a test whose main thread computes and would delay it.
+        unix: listen on a Unix socket instead, at `server.path`: in a folder of its own, or at the path that this is.
 
     Returns:
         The server, listening; use it as a context manager, or `close()` it.
@@ -54,7 +56,13 @@ def serve(
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    return start(plan, isolated=isolated, tls=tls, answer=answer, host=host, port=port, strict=strict)
+    if unix is False:
+        return start(plan, isolated=isolated, tls=tls, answer=answer, host=host, port=port, strict=strict)
+    if not (isinstance(unix, str) and unix) and unix is not True:
+        raise rejected("unix", unix, "True, False or a path")
+    from faultline._unix_server import unix_server
+
+    return unix_server(plan, unix, answer, tls=tls, host=host, port=port, strict=strict, isolated=isolated)
 
 
 def relay(
@@ -106,7 +114,9 @@ def relay(
     """
     plan, where = checked_relay(upstream, plan, tls, on_upstream_failure, allow_remote=allow_remote)
     terminates = tls == "terminate"
-    return start(plan, isolated=isolated, tls=terminates, upstream=where, host=host, port=port, strict=strict)
+    return start(
+        plan, isolated=isolated, tls=terminates, role="relay", upstream=where, host=host, port=port, strict=strict
+    )
 
 
 def checked_relay(

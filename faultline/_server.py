@@ -10,48 +10,51 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from faultline import _arrivals, _chance, _net
 from faultline._authority import Authority
-from faultline._check import choice, flag, rejected, seconds, whole
+from faultline._check import choice, flag, rejected
 from faultline._controls import Controls
 from faultline._door import Door
 from faultline._engine import Conversation
 from faultline._errors import NotStruckError, ParameterError, ServerError
 from faultline._fault import Fault
-from faultline._feasible import Site, check_faults, checked_answer
+from faultline._feasible import Role, Site, check_faults, checked_answer
 from faultline._guard import unmet
 from faultline._ledger import Attempt, How, Ledger
 from faultline._loop import SETTLE_TURNS, background
 from faultline._parts import NOWHERE, Certificate, Terms
+from faultline._place import Place
 from faultline._plan import Dealer, Plan, checked_plan, faults_of
 from faultline._report import draw
 from faultline._stage import Stage
-from faultline._steps import HTTP, POINTS, RELAY, NoRoute, Point, Refuse, Vanish
-from faultline._upstream import Upstream
+from faultline._steps import HTTP, PROXY, RELAY, SOCKS, NoRoute, Refuse, Script, Vanish
+from faultline._told import Told
+from faultline._upstream import Route, Upstream
 from faultline._wire import Wire
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from faultline._tls import ServerContext
 
 
 Tls: TypeAlias = bool | Literal["mutual"]
 MUTUAL = Terms("mutual", client="required")
 
+SCRIPTS: dict[Role, Script] = {"server": HTTP, "relay": RELAY, "http proxy": PROXY, "socks proxy": SOCKS}
+
 # How the door ends an attempt.
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 
 
-class Server(Controls, Authority):
+class Server(Told, Controls, Place, Authority):
     """A server on this machine that does to its clients what the plan says.
 
     Made by `faultline.serve`; a context manager that stops the server, raises what went wrong inside it, and
     fails if a planned fault never struck (`strict=False` leaves that out).
     """
+
+    _is_unix = False
 
     def __init__(
         self,
@@ -63,6 +66,9 @@ class Server(Controls, Authority):
         port: int = 0,
         strict: bool = True,
         upstream: Upstream | None = None,
+        role: Role = "server",
+        route: Route | None = None,
+        ledger: Ledger | None = None,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         _net.require_linux()
@@ -76,20 +82,21 @@ class Server(Controls, Authority):
         choice("tls", tls, (False, True, "mutual"))
         self._terms = MUTUAL if tls == "mutual" else Terms()
         self._tls = bool(tls) or self._default.needs_tls or any(f.needs_tls for f in self._faults)
-        self._site = Site(self._default, self._tls, self._terms, self.host, relays=upstream is not None)
+        self._site = Site(self._default, self._tls, self._terms, self.host, role, self._is_unix)
         check_faults(self._faults, self._site)
         self._errors: list[BaseException] = []
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
         self._connections = 0
         self._closed = False
         self._watch: _arrivals.Watch | None = None
-        self.ledger = Ledger(on_end)
+        self.ledger = ledger or Ledger(on_end)
         self._dealer = Dealer(plan)
         self._stage = Stage(
             self._dealer,
             self.ledger,
-            HTTP if upstream is None else RELAY,
+            SCRIPTS[role],
             upstream,
+            route or Route(),
             self._default,
             self._tls,
             self._terms,
@@ -99,8 +106,7 @@ class Server(Controls, Authority):
         )
         self._make_contexts(self._faults)
         self._background = background()
-        self._door = Door(self.host, number, self._dealer.upcoming().door)
-        self.port = self._door.port
+        self._door = self._make_door(number)
         if any(fault.never_reads for fault in self._faults):
             self._door.narrow()
         self._background.loop.call_soon_threadsafe(
@@ -108,24 +114,11 @@ class Server(Controls, Authority):
         )
         self._watch_arrivals()
 
-    # --- where it is -------------------------------------------------------------------------------------
-
     @property
     def address(self) -> tuple[str, int]:
         """Host and port for a client on this machine, as `socket.create_connection` takes them."""
         nowhere = isinstance(self._dealer.upcoming().door, NoRoute)
         return NOWHERE if nowhere else _net.reachable(self.host), self.port
-
-    @property
-    def hostport(self) -> str:
-        """`host:port`, with brackets around an IPv6 address."""
-        host, port = self.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    @property
-    def url(self) -> str:
-        """`http://host:port` or `https://host:port`, without a path."""
-        return f"{'https' if self._tls else 'http'}://{self.hostport}"
 
     # --- what happened -----------------------------------------------------------------------------------
 
@@ -135,28 +128,6 @@ class Server(Controls, Authority):
         if not self._closed:
             self._background.settle()
         return self.ledger.attempts
-
-    @property
-    def intervals(self) -> tuple[float, ...]:
-        """Seconds from the beginning of each attempt to the beginning of the next."""
-        begins = [a.started_seconds for a in self.attempts]
-        return tuple(b - a for a, b in pairwise(begins))
-
-    def wait_for_attempts(
-        self, count: int, timeout_seconds: float = 10.0, *, at: Point | Literal["end"] = "accept"
-    ) -> tuple[Attempt, ...]:
-        """Wait until so many attempts have begun, or have come to the point `at`.
-
-        `at="response"` waits until so many requests have been read, `at="end"` until so many attempts are over. It
-        blocks the thread: in async code call it by `await asyncio.to_thread(server.wait_for_attempts, 1)`.
-
-        Raises:
-            WaitError: they have not within `timeout_seconds`.
-        """
-        whole("count", count, "")
-        choice("at", at, (*POINTS, "end"))
-        self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
-        return self.attempts
 
     def drawing(self) -> str:
         """What happened, as text: client left, server right, times, byte counts, the strike marked."""
@@ -241,19 +212,6 @@ class Server(Controls, Authority):
         if self._strict and whys:
             raise NotStruckError(f"{whys[0]} (strict=False allows it.)")
 
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-        if error is None:
-            self.check_struck()
-
     def __repr__(self) -> str:
         return f"<Server {self.url} {self._plans[-1]!r}{' closed' if self._closed else ''}>"
 
@@ -262,8 +220,7 @@ class Server(Controls, Authority):
     def _welcome(self, sock: socket.socket) -> None:
         loop = self._background.loop
         self._connections += 1
-        wire = Wire(loop, sock, self._background.departures)
-        conversation = Conversation(wire, self._stage, self._connections)
+        conversation = Conversation(self._make_wire(sock), self._stage, self._connections)
         task = loop.create_task(conversation.run())
         self._conversations[task] = conversation
         if self._is_paused:
@@ -283,8 +240,7 @@ class Server(Controls, Authority):
     def _watch_arrivals(self) -> None:
         """Count connects at the door, if a fault strikes there."""
         if self._watch is None and any(fault.door is not None for fault in self._faults):
-            host, _ = self.address
-            self._watch = _arrivals.watch(self.port, host, _net.family_of(host), self._on_connect)
+            self._watch = self._new_watch()
 
     def _forget_arrivals(self) -> None:
         if self._watch is not None:
@@ -339,7 +295,23 @@ class Server(Controls, Authority):
     def _context(self, certificate: Certificate, terms: Terms) -> ServerContext:
         from faultline import _certs
 
-        return _certs.server_context(certificate, terms, _net.reachable(self.host))
+        return _certs.server_context(certificate, terms, self._certified_name)
+
+    @property
+    def _certified_name(self) -> str:
+        return _net.reachable(self.host)
+
+    def _make_door(self, port: int) -> Door:
+        sock = _net.claim(self.host, port)
+        self.port = int(sock.getsockname()[1])
+        return Door(sock, self._dealer.upcoming().door)
+
+    def _make_wire(self, sock: socket.socket) -> Wire:
+        return Wire(self._background.loop, sock, self._background.departures)
+
+    def _new_watch(self) -> _arrivals.Watch:
+        host, _ = self.address
+        return _arrivals.watch(self.port, host, _net.family_of(host), self._on_connect)
 
     def _raise_errors(self) -> None:
         errors, self._errors = self._errors, []

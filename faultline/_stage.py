@@ -14,7 +14,7 @@ from faultline._parts import Answer, Certificate, Terms
 from faultline._plan import Dealer
 from faultline._steps import Script
 from faultline._tls import ServerContext
-from faultline._upstream import Upstream
+from faultline._upstream import Route, Upstream
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Stage:
     ledger: Ledger
     script: Script
     upstream: Upstream | None
+    route: Route
     default: Answer
     tls: bool
     terms: Terms

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from faultline._gate import Gate
     from faultline._parts import Answer
 
-Point = Literal["connect", "accept", "handshake", "request", "response", "idle"]
+Point = Literal["lookup", "connect", "accept", "handshake", "request", "response", "tunnel", "idle"]
 POINTS: tuple[Point, ...] = get_args(Point)
 
 
@@ -200,6 +200,33 @@ class Vanish:
 
 
 @dataclass(frozen=True)
+class NoName:
+    """At a lookup: fail in this way, or answer it wrongly."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Send the datagram twice."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Send the datagram behind the next one."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Do what an HTTP proxy was asked: open a tunnel, or fetch."""
+
+
+@dataclass(frozen=True)
+class Socks:
+    """Agree with a SOCKS client on where it wants to go, and open the tunnel."""
+
+
+@dataclass(frozen=True)
 class NoRoute:
     """At the door: have an address that no route leads to."""
 
@@ -227,6 +254,11 @@ Step: TypeAlias = (
     | Refuse
     | Vanish
     | NoRoute
+    | NoName
+    | Twice
+    | Behind
+    | Forward
+    | Socks
 )
 
 
@@ -241,12 +273,14 @@ class Script:
 # upstream's, without one it is HTTP/1.1.
 RELAY = Script((Handshake(), PassThrough()))
 HTTP = Script((Handshake(), Repeat((ReceiveRequest(), Respond()))))
+PROXY = Script((Handshake(), ReceiveRequest(head_only=True), Forward()))
+SOCKS = Script((Handshake(), Socks()))
 
 
 def is_final(step: Step) -> bool:
     """Whether nothing can follow this step."""
     match step:
-        case Close() | Reset() | ReceiveAll() | PassThrough() | NoRoute():
+        case Close() | Reset() | ReceiveAll() | PassThrough() | NoRoute() | NoName() | Forward() | Socks():
             return True
         case Hold():
             return step.for_seconds is None and step.until is None

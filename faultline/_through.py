@@ -41,9 +41,8 @@ class Through(Passage):
         self._news = asyncio.Event()  # set when there is another fault
         self._far: Far | None = None
 
-    async def _pass_through(self, upstream: Upstream) -> None:
+    async def _pass_through(self, far: Far) -> None:
         """Carry bytes both ways until both sides have finished."""
-        far = await self._reach_upstream(upstream)
         loop = asyncio.get_running_loop()
         carrying = {loop.create_task(self._carry_up(far)), loop.create_task(self._carry_down(far))}
         tasks = everything = {loop.create_task(self._watch_silence()), *carrying}
@@ -73,7 +72,15 @@ class Through(Passage):
     # --- the upstream ------------------------------------------------------------------------------------------------
 
     async def _reach_upstream(self, upstream: Upstream) -> Far:
-        """Connect to it, unless the client resets the connection meanwhile; else do what is to be done then."""
+        """Connect to it; else do what is to be done then."""
+        far = await self._try(upstream)
+        if isinstance(far, Exception):
+            await self._play(FAILURES[upstream.on_failure])  # where the conversation ends
+        assert isinstance(far, Far)
+        return far
+
+    async def _try(self, upstream: Upstream) -> Far | Exception:
+        """Connect to it, unless the client resets the connection meanwhile; else why it could not be."""
         loop = asyncio.get_running_loop()
         opening = loop.create_task(self._dial(upstream))
         leaving = loop.create_task(self._wire.departure(None))
@@ -93,7 +100,7 @@ class Through(Passage):
             raise Over
         if isinstance(error := opening.exception(), (OSError, UpstreamLeft)):
             self._entry.note = f"the upstream {upstream} could not be reached: {error}"
-            await self._play(FAILURES[upstream.on_failure])
+            return error
         return opening.result()
 
     async def _dial(self, upstream: Upstream) -> Far:
@@ -154,7 +161,7 @@ class Through(Passage):
     async def _carry_down(self, far: Far) -> None:
         while True:
             await self._may_flow()
-            if self._is_plain("response", far):
+            if self._is_plain(self._way_back, far):
                 if await self._pumped("server", far.wire, self._wire):
                     break
                 continue
@@ -163,7 +170,7 @@ class Through(Passage):
                 break
             await self._may_flow()
             self._speaks("server")
-            await self._enter("response")
+            await self._enter(self._way_back)
             await self._send(data, acknowledged=False)
         if self._has_lost_upstream:
             raise UpstreamLeft
@@ -209,13 +216,12 @@ class Through(Passage):
 
     async def _pumped(self, by: Party, source: Wire, sink: Wire) -> bool:
         """Pump bytes of one side until it has finished (true), or until somebody has to look at them."""
-        point: do.Point = "request" if by == "client" else "response"
+        point: do.Point = "request" if by == "client" else self._way_back
 
         def on_bytes(data: memoryview) -> None:
             if self._speaker != by:
                 self._speaks(by)
-                self._point = point
-                self._stage.ledger.reach(self._entry, point)
+                self._come_to(point)
             self._entry.says(by, data)
 
         pump = self._pumps[by] = Pump(source, sink, on_bytes)
@@ -238,7 +244,7 @@ class Through(Passage):
         self._spoke_at_seconds = asyncio.get_running_loop().time()
         if self._speaker != by:
             self._speaker = by
-            if (trip := self._armed("request" if by == "client" else "response")) is not None:
+            if (trip := self._armed("request" if by == "client" else self._way_back)) is not None:
                 trip.begin_message()
 
     def _greet(self, data: bytes) -> None:
@@ -249,7 +255,7 @@ class Through(Passage):
         hello = hello_of(self._greeting)
         if hello is not None:
             self._greeting = None
-            if hello.is_tls:
+            if hello.is_tls and self._entry.tls is None:
                 self._entry.tls = TlsFacts(sni=hello.sni, offered=hello.protocols)
 
     async def _watch_silence(self) -> None:
@@ -263,8 +269,7 @@ class Through(Passage):
                 continue
             quiet = loop.time() - self._spoke_at_seconds if self._speaker == "server" else 0.0
             if (left := trip.brk.trigger.after_seconds - quiet) <= 0:
-                self._point = "idle"
-                self._stage.ledger.reach(self._entry, "idle")
+                self._come_to("idle")
                 await self._strike()
             else:
                 await asyncio.sleep(left)

@@ -42,6 +42,19 @@ class Upstream:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True)
+class Route:
+    """Where a proxy leads its clients, and whom.
+
+    Attributes:
+        to: every way leads here; without it, to what was asked for on this machine.
+        auth: name and password, without which it leads nobody.
+    """
+
+    to: Upstream | None = None
+    auth: tuple[str, str] | None = None
+
+
 def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
     """An upstream by its address.
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from faultline._arrivals import counted
 from faultline._gate import Gate
-from faultline._net import READ_BYTES, is_dead, quicken, send_rst, unacknowledged_bytes
+from faultline._net import READ_BYTES, arm_rst, is_dead, quicken, send_rst, unacknowledged_bytes
 
 Left = Literal["FIN", "RST"]
 
@@ -259,6 +259,10 @@ class Wire:
         self.on_readable(None)
         self.on_writable(None)
         self.sock.close()
+
+    def arm_reset(self) -> None:
+        """Have the close send RST."""
+        arm_rst(self.sock)
 
     def reset(self) -> None:
         """Close with RST."""

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from faultline import _factory
 
 if TYPE_CHECKING:
     from faultline._authority import Authority
     from faultline._chance import Scope
-    from faultline._fault import Fault
     from faultline._plan import Plan
-    from faultline._server import Server, Tls
-    from faultline._upstream import OnFailure
+    from faultline._server import Server
+    from faultline._told import Told
 
+Faultline = _factory.Faultline
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
 FAILED = pytest.StashKey[bool]()
-SERVERS: pytest.StashKey[list[Server]] = pytest.StashKey()
+SERVERS: pytest.StashKey[list[Told]] = pytest.StashKey()
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 SEED = pytest.StashKey[int]()
 LIMIT = pytest.StashKey[float]()
@@ -109,8 +111,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[SCOPE] = _chance.enter(f"{item.config.stash[SEED]}/{item.nodeid}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Remember that chance was drawn."""
+    """Remember that chance was drawn; let pytest-socket find what it has put there."""
+    if any(item.config.pluginmanager.hasplugin(name) for name in ("socket", "pytest_socket")):
+        for server in item.stash.get(SERVERS, []):
+            server.step_aside()
     if SCOPE in item.stash and item.stash[SCOPE].was_used:
         item.config.stash[DREW] = True
 
@@ -142,7 +148,7 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     try:
         if marker.args:
             return [(checked_plan(fault), True) for fault in marker.args]
-        choice("point", point, (None, *POINTS))
+        choice("point", point, (None, *(p for p in POINTS if p not in ("lookup", "tunnel"))))  # of the catalogue
         choice("tls", tls, (None, True, False))
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)
@@ -194,7 +200,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def drawing_of(server: Server) -> str:
+def drawing_of(server: Told) -> str:
     """What happened, or why nobody can tell."""
     from faultline._errors import ServerError
 
@@ -204,93 +210,13 @@ def drawing_of(server: Server) -> str:
         return str(error)
 
 
-def name_hung(timeout: BaseException, servers: list[Server]) -> None:
+def name_hung(timeout: BaseException, servers: list[Told]) -> None:
     """Put into the timeout's message what the client was waiting for."""
     from faultline._report import hung
 
     waiting = [why for server in servers if (why := hung(server.attempts, server.ledger.now()))]
     if waiting and isinstance(timeout, pytest.fail.Exception):
         timeout.msg = f"{waiting[-1]}. {timeout.msg}"
-
-
-class Faultline:
-    """The `faultline` fixture: starts servers that live as long as the test."""
-
-    def __init__(self) -> None:
-        self.servers: list[Server] = []
-
-    def serve(
-        self,
-        plan: Plan,
-        *,
-        tls: Tls = False,
-        answer: Fault | None = None,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        strict: bool = True,
-        isolated: bool = False,
-    ) -> Server:
-        """Start a server that does to its clients what the plan says; it is stopped after the test.
-
-        Parameters are those of `faultline.serve`. At teardown an error inside the server, or a planned fault that
-        never struck (unless `strict=False`), fails the test.
-        """
-        from faultline._serve import serve
-
-        return self._hold(serve(plan, tls=tls, answer=answer, host=host, port=port, strict=strict, isolated=isolated))
-
-    def relay(
-        self,
-        upstream: str | Server,
-        plan: Plan | None = None,
-        *,
-        tls: Literal["through", "terminate"] = "through",
-        on_upstream_failure: OnFailure = "reset",
-        allow_remote: bool = False,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        strict: bool = True,
-        isolated: bool = False,
-    ) -> Server:
-        """Put a server in front of a real one; it is stopped after the test.
-
-        Parameters are those of `faultline.relay`, and teardown is that of `serve`.
-        """
-        from faultline._serve import relay
-
-        return self._hold(
-            relay(
-                upstream,
-                plan,
-                tls=tls,
-                on_upstream_failure=on_upstream_failure,
-                allow_remote=allow_remote,
-                host=host,
-                port=port,
-                strict=strict,
-                isolated=isolated,
-            )
-        )
-
-    def _hold(self, server: Server) -> Server:
-        self.servers.append(server)
-        return server
-
-    def close(self, *, guard: bool) -> None:
-        """Stop all servers, then fail for what went wrong inside them, or for a fault that never struck."""
-        from faultline._errors import NotStruckError, ServerError
-
-        wrong: list[Exception] = []
-        for check in [s.close for s in self.servers] + [s.check_struck for s in self.servers if guard]:
-            try:
-                check()
-            except (NotStruckError, ServerError) as error:
-                wrong.append(error)
-        for broken in wrong:
-            if isinstance(broken, ServerError):
-                raise broken  # with its traceback: it is our bug
-        if wrong:
-            pytest.fail("\n".join(str(error) for error in wrong), pytrace=False)
 
 
 @pytest.fixture(scope="session")

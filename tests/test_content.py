@@ -219,7 +219,7 @@ def test_two_injections_are_a_conflict():
         (
             inject,
             {"data": b"x", "at": "idle"},
-            "at='idle': expected one of 'request', 'response'.",
+            "at='idle': expected one of 'request', 'response', 'tunnel'.",
         ),
     ],
 )
@@ -234,7 +234,7 @@ def test_nothing_can_be_injected_into_a_request_that_nobody_stands_behind():
     with pytest.raises(ParameterError) as raised:
         serve(inject(b"x", at="request"))
 
-    assert str(raised.value) == "at='request': expected a relay with it; nobody stands behind this server."
+    assert str(raised.value) == "at='request': expected a relay with it; only there the request is passed on as it is."
 
 
 # --- on the wire -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import requests  # noqa: F401 - so that every inner run has the same one
 
 TOP = pathlib.Path(__file__).parent.parent
 
@@ -18,7 +19,7 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_python_of_the_readme_passes(pytester):
     pytester.makepyfile("\n".join(blocks("README.md", "python")))
 
-    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio").assert_outcomes(passed=3)
+    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio").assert_outcomes(passed=4)
 
 
 def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
@@ -31,6 +32,12 @@ def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
     failed = {line.split("::")[1].partition("[")[0] for line in result.outlines if line.startswith("FAILED")}
     assert failed == {"test_fetch_raises_nothing_but_its_own_error"}
     assert any("struck at 'response'" in line for line in result.outlines)
+
+
+def test_the_python_of_the_page_around_the_connection_passes(pytester):
+    pytester.makepyfile("\n".join(blocks("docs/around-the-connection.md", "python")))
+
+    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short").assert_outcomes(passed=16)
 
 
 def test_the_output_in_the_readme_is_what_the_command_prints():

@@ -13,6 +13,7 @@ BUILTINS = {
     "ConflictError": ValueError,
     "FaultlineError": Exception,
     "NotStruckError": AssertionError,
+    "OutsideError": RuntimeError,
     "ParameterError": ValueError,
     "PortError": OSError,
     "ServerError": RuntimeError,

@@ -373,7 +373,10 @@ MEANINGLESS = [
     ({"on": re.compile(b"")}, r"on=.*: expected at least one byte"),
     ({"on": "text"}, r"on='text': expected bytes, or a pattern compiled from bytes"),
     ({"on": re.compile("text")}, r"on=.*: expected bytes, or a pattern compiled from bytes"),
-    ({"at": "connect"}, r"at='connect': expected one of 'accept', 'handshake', 'request', 'response', 'idle'"),
+    (
+        {"at": "connect"},
+        r"at='connect': expected one of 'accept', 'handshake', 'request', 'response', 'tunnel', 'idle'",
+    ),
     ({"at": "respones"}, r"at='respones': expected one of .* Did you mean 'response'\?"),
     *(
         ({"after_bytes": value}, rf"after_bytes={value}: expected a whole number of bytes, 0 or more\.")

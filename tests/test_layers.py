@@ -17,7 +17,7 @@ FLOORS = (
         "values",
         (
             "_alerts _causes _chance _check _errors _fault _gate _guard _ledger _parts _plan _report _script _steps"
-            " _tripwire _upstream _version"
+            " _lookups _refusals _tripwire _upstream _version"
         ),
     ),
     (
@@ -27,10 +27,16 @@ FLOORS = (
             " modes.tls"
         ),
     ),
-    ("platform", "_arrivals _authority _certs _hello _http _issue _net _openssl _tls _wire"),
-    ("engine", "_engine _far _feasible _flow _passage _pump _stage _stream _through"),
-    ("server", "_child _controls _door _isolated _loop _serve _server"),
-    ("front doors", "__main__ _cli _options pytest_plugin"),
+    ("platform", "_addresses _arrivals _authority _certs _hello _http _issue _names _net _openssl _tls _wire"),
+    ("engine", "_engine _far _feasible _flow _passage _proxy _pump _socks _stage _stream _through"),
+    (
+        "server",
+        (
+            "_child _controls _datagrams _dns _door _intercept _isolated _loop _place _proxies _resolver _serve _server"
+            " _told _udp _unix _unix_server"
+        ),
+    ),
+    ("front doors", "__main__ _cli _factory _options pytest_plugin"),
 )
 FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}
@@ -128,13 +134,14 @@ def test_front_doors_import_late(room):
 @pytest.mark.parametrize(
     ("package", "users"),
     [
-        ("pytest", ["pytest_plugin"]),
+        ("pytest", ["_factory", "pytest_plugin"]),
         ("_pytest", []),
         ("pytest_timeout", []),
         ("h11", ["_http"]),
         ("trustme", ["_issue"]),
         ("cryptography", ["_issue"]),
         ("OpenSSL", ["_openssl"]),
+        ("dns", ["_dns"]),
     ],
 )
 def test_each_dependency_is_known_in_one_room(package, users):

@@ -161,7 +161,9 @@ def test_attempt_that_is_open_or_kept_has_no_last_arrow():
     [((1, 1, 2), 20, 2), ((1, 2, 1, 2), 20, 2), ((1, 1), 1, 0), ((None, None, 1), 20, 3)],
 )
 def test_connect_is_drawn_once_for_each_connection(connections, most, connects):
-    drawn = draw([replace(OPEN, connection=connection) for connection in connections], "title", most=most)
+    points = ["connect" if connection is None else "response" for connection in connections]
+    attempts = [replace(OPEN, connection=c, point=point) for c, point in zip(connections, points, strict=True)]
+    drawn = draw(attempts, "title", most=most)
 
     assert inside(drawn).count("connect") == connects
 

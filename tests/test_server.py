@@ -243,7 +243,10 @@ def test_wait_for_attempts_says_how_many_there_were():
         ({"count": -1}, "count=-1: expected a whole number, 0 or more."),
         ({"count": 1.5}, "count=1.5: expected a whole number, 0 or more."),
         ({"count": 1, "timeout_seconds": -1}, "timeout_seconds=-1: expected a number of seconds, 0 or more."),
-        ({"count": 1, "at": "respnse", "timeout_seconds": 0}, "at='respnse': expected one of 'connect', 'accept'"),
+        (
+            {"count": 1, "at": "respnse", "timeout_seconds": 0},
+            "at='respnse': expected one of 'lookup', 'connect', 'accept'",
+        ),
     ],
 )
 def test_wait_for_attempts_says_what_it_expects(arguments, said):

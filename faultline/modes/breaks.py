@@ -15,7 +15,7 @@ from faultline._steps import Close, Flush, HalfClose, Hold, Inject, Partition, R
 __all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
 
 At = Annotated[
-    Literal["accept", "handshake", "request", "response", "idle"] | None,
+    Literal["accept", "handshake", "request", "response", "tunnel", "idle"] | None,
     "the point of the conversation where it strikes (default: response, or request with --on)",
 ]
 AfterBytes = Annotated[int, "let so many bytes of that point through first"]
@@ -227,7 +227,7 @@ def inject(
     data: Annotated[bytes, "what is put in"],
     *,
     at: Annotated[
-        Literal["request", "response"] | None, "among whose bytes (default: response, or request with --on)"
+        Literal["request", "response", "tunnel"] | None, "among whose bytes (default: response, or request with --on)"
     ] = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,

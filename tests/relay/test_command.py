@@ -72,7 +72,7 @@ def test_what_can_not_be_is_one_line(capsys, words, said):
 
 
 def test_nobody_stands_behind_a_server_to_whom_bytes_could_be_said():
-    with pytest.raises(ParameterError, match="expected a relay with it; nobody stands behind this server"):
+    with pytest.raises(ParameterError, match="expected a relay with it; only there the request is passed on as it is"):
         serve(inject(b"x", at="request"))
 
 

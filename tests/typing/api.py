@@ -13,33 +13,43 @@ import pytest
 import faultline
 from faultline import (
     Attempt,
+    DnsServer,
     Fault,
     FaultlineError,
     Gate,
+    Interception,
     Ledger,
     NotStruckError,
     ParameterError,
     PortError,
+    Proxy,
     Request,
+    Resolver,
     Server,
     ServerError,
     Strike,
     TlsFacts,
     Turn,
+    UdpServer,
     UnknownModeError,
     UnsupportedError,
     WaitError,
+    addresses,
     bad_cert,
+    bad_dns,
     blackhole,
     close,
     corrupt,
     cycle,
     drip,
+    duplicated,
     echo,
     half_close,
     hold,
     latency,
     loss,
+    no_address,
+    nxdomain,
     ok,
     partition,
     raises,
@@ -47,17 +57,23 @@ from faultline import (
     receive_request,
     receive_until,
     refuse,
+    reordered,
     repeat,
     reset,
+    resolves_to,
     respond,
     root_cause,
     script,
     send,
     sequence,
     serve,
+    servfail,
+    slow_resolve,
+    socks_refusal,
     sometimes,
     stall,
     starttls,
+    status,
     throttle,
     unreachable,
     when,
@@ -211,6 +227,21 @@ async def test_in_async_code(faultline: Faultline, gate: Gate) -> None:
     gate.open()
     attempts = await asyncio.to_thread(server.wait_for_attempts, 1)
     uses(await reader.read(), writer, gate.is_open, attempts[0].number, faultline)
+
+
+def test_around_the_connection(faultline: Faultline, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = faultline.serve(ok(), unix=True)
+    path: str = server.path
+    proxy: Proxy = faultline.http_proxy(status(403), to=server, auth=("user", "secret"))
+    proxy.use_as_proxy(monkeypatch, no_proxy="localhost")
+    url: str = faultline.socks_proxy(socks_refusal("rejected"), scheme="socks4a").proxy_url
+    resolver: Resolver = faultline.resolve("api.example.com", nxdomain() & slow_resolve(0.1), strict=False)
+    asked: list[str] = [attempt.request.target for attempt in resolver.attempts if attempt.request]
+    production: Interception = faultline.intercept("https://api.example.com", reset(), block_others=True)
+    found: Fault = addresses("dead_first", production) if asked else resolves_to("127.0.0.1:80")
+    name_server: DnsServer = faultline.dns_server(sequence(servfail(), no_address(), bad_dns("truncated"), found))
+    datagrams: UdpServer = faultline.udp(sequence(duplicated(), reordered()), answer=ok(b"pong"))
+    uses(path, url, name_server.address, datagrams.wait_for_attempts(1))
 
 
 def version() -> str:
