@@ -1,0 +1,1233 @@
+"""Somebody else's URL leads to a server of ours: each client, each fault, and nobody else is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import traceback
+import warnings
+
+import aiohttp
+import httpx
+import pytest
+import requests
+
+from faultline import (
+    NotStruckError,
+    OutsideError,
+    ParameterError,
+    ServerError,
+    bad_cert,
+    bad_dns,
+    blackhole,
+    close,
+    intercept,
+    latency,
+    nxdomain,
+    ok,
+    raises,
+    refuse,
+    reset,
+    resolve,
+    resolves_to,
+    root_cause,
+    sequence,
+    slow_resolve,
+    socks_refusal,
+    stall,
+    status,
+    unreachable,
+)
+
+pytestmark = pytest.mark.usefixtures("no_proxies", "nothing_is_left_behind")
+
+NAME = "api.example.com"
+HTTP = f"http://{NAME}"
+HTTPS = f"https://{NAME}"
+
+
+@pytest.fixture
+def needs_ipv6():
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        sock.bind(("::1", 0))
+        return
+    pytest.skip("needs IPv6 on the loopback interface")
+
+
+@pytest.fixture
+def dead_port():
+    """A port that is taken on all addresses of loopback, and where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("0.0.0.0", 0))
+        yield sock.getsockname()[1]
+
+
+def said(server):
+    return [f"{a.request.method} {a.request.target} {a.request.header('host')}" for a in server.attempts if a.request]
+
+
+def tried(server):
+    return [(a.struck.point if a.struck else None, a.ended_by, a.ended_how) for a in server.attempts]
+
+
+# --- an unchanged URL, with each client ------------------------------------------------------------------------------
+
+
+def test_each_client_meets_the_server_at_a_production_url(faultline, fetch):
+    server = faultline.intercept(HTTP, ok(b"mine"))
+
+    assert fetch(f"{HTTP}/v1") == b"mine"
+
+    assert said(server) == [f"GET /v1 {NAME}"]
+
+
+def test_each_client_meets_the_server_by_tls(faultline, fetch):
+    server = faultline.intercept(HTTPS, ok(b"mine"))
+
+    assert fetch(f"{HTTPS}/v1", server) == b"mine"
+
+    assert said(server) == [f"GET /v1 {NAME}"]
+    assert server.attempts[0].tls.sni == NAME
+
+
+def test_each_client_meets_the_server_at_a_port_of_its_own(faultline, fetch):
+    server = faultline.intercept(f"{HTTP}:8443", ok(b"mine"))
+
+    assert fetch(f"{HTTP}:8443/v1") == b"mine"
+
+    assert said(server) == [f"GET /v1 {NAME}:8443"]
+
+
+def test_each_client_meets_the_server_at_a_numeric_host(faultline, fetch):
+    server = faultline.intercept("http://10.0.0.1:8080", ok(b"mine"), block_others=True)
+
+    assert fetch("http://10.0.0.1:8080/v1") == b"mine"
+
+    assert said(server) == ["GET /v1 10.0.0.1:8080"]
+
+
+def test_each_client_meets_the_server_at_a_numeric_host_of_ipv6(faultline, fetch, needs_ipv6):
+    server = faultline.intercept("http://[fd00::1]:80", ok(b"mine"), block_others=True)
+
+    assert fetch("http://[fd00::1]:80/v1") == b"mine"
+
+    assert len(server.attempts) == 1
+
+
+@pytest.mark.parametrize("url", ["http://[FD00::1]:80", "http://[fd00:0:0:0::1]:80"])
+def test_an_address_of_ipv6_is_the_same_in_any_spelling(faultline, needs_ipv6, url):
+    server = faultline.intercept(url, ok(), block_others=True)
+
+    with socket.socket(socket.AF_INET6) as client:
+        client.settimeout(10)
+        client.connect(("fd00::1", 80))
+
+    assert len(server.attempts) == 1
+
+
+def test_a_numeric_host_has_a_certificate_of_its_address(faultline):
+    server = faultline.intercept("https://10.0.0.1", ok(b"mine"), block_others=True)
+
+    assert requests.get("https://10.0.0.1/", verify=server.ca_file, timeout=10).content == b"mine"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_a_websocket_client_meets_the_server(faultline, scheme):
+    server = faultline.intercept(f"{scheme}://{NAME}", status(503))
+
+    async def ask():
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), ssl=server.client_context())
+        async with aiohttp.ClientSession(connector=connector) as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await session.ws_connect(f"{scheme}://{NAME}/feed")
+            return caught.value.status
+
+    assert asyncio.run(asyncio.wait_for(ask(), 10)) == 503
+
+    assert said(server) == [f"GET /feed {NAME}"]
+    assert server.attempts[0].request.header("upgrade") == "websocket"
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("redis://cache.example.com", 6379),
+        ("postgresql://db.example.com", 5432),
+        ("tcp://mail.example.com:25", 25),
+        ("redis://cache.example.com:7000", 7000),
+    ],
+)
+def test_a_scheme_has_a_port(faultline, url, port):
+    server = faultline.intercept(url, ok())
+    host = url.split("//")[1].split(":")[0]
+
+    with socket.create_connection((host, port), timeout=10) as client:
+        assert client.getpeername() == server.address
+
+    assert server.hostport == f"{host}:{port}"
+
+
+@pytest.mark.parametrize(
+    "spelling", ["HTTPS://API.Example.COM", "https://api.example.com.", "https://api.example.com/"]
+)
+def test_a_url_is_intercepted_in_any_spelling(faultline, spelling):
+    server = faultline.intercept(spelling, ok(b"mine"))
+
+    assert server.url == HTTPS
+    assert requests.get("https://API.example.com/", verify=server.ca_file, timeout=10).content == b"mine"
+
+
+def test_an_international_name_is_intercepted(faultline):
+    server = faultline.intercept("https://bücher.example", ok(b"mine"))
+
+    assert requests.get("https://bücher.example/", verify=server.ca_file, timeout=10).content == b"mine"
+    assert server.url == "https://xn--bcher-kva.example"
+    assert server.attempts[0].tls.sni == "xn--bcher-kva.example"
+
+
+def test_a_pool_keeps_its_connection(faultline):
+    server = faultline.intercept(HTTPS, ok(b"mine"))
+
+    with httpx.Client(verify=server.client_context()) as client:
+        assert [client.get(f"{HTTPS}/{n}").content for n in range(3)] == [b"mine"] * 3
+
+    assert [a.connection for a in server.attempts] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("call", ["connect", "connect_ex"])
+@pytest.mark.parametrize("host", ["localhost", b"localhost"])
+def test_a_plain_socket_connects_by_name(faultline, dead_port, call, host):
+    server = faultline.intercept(f"http://localhost:{dead_port}", ok())
+
+    with socket.socket() as client:
+        client.settimeout(10)
+        assert getattr(client, call)((host, dead_port)) in (None, 0)
+        assert client.getpeername() == server.address
+
+
+def test_datagrams_to_a_name_go_to_the_same_address(faultline):
+    with socket.socket(type=socket.SOCK_DGRAM) as receiver, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        receiver.settimeout(10)
+        server = faultline.intercept(f"tcp://{NAME}:9999", ok())
+        receiver.bind(server.address)
+
+        assert sender.sendto(b"one", (NAME, 9999)) == 3
+        assert sender.sendto(b"two", 0, (NAME, 9999)) == 3
+
+        assert [receiver.recv(9), receiver.recv(9)] == [b"one", b"two"]
+
+
+def test_the_functions_of_names_know_one_address_that_stands_for_it(faultline):
+    server = faultline.intercept(HTTP, ok())
+
+    address = socket.gethostbyname(NAME)
+
+    assert address.startswith("127.")
+    assert address != server.address[0]
+    assert socket.gethostbyname_ex(NAME) == (NAME, [], [address])
+    assert {info[4] for info in socket.getaddrinfo(NAME, 80)} == {(address, 80)}
+    assert socket.getnameinfo((address, 80), socket.NI_NUMERICSERV) == (NAME, "80")
+
+
+def test_another_port_of_the_name_is_refused(faultline, dead_port):
+    server = faultline.intercept(HTTP, ok())
+
+    with pytest.raises(ConnectionRefusedError), socket.create_connection((NAME, dead_port), timeout=10):
+        pass
+
+    assert server.attempts == ()
+
+
+def test_what_it_tells_of_itself(faultline):
+    server = faultline.intercept(HTTPS, ok())
+
+    assert (server.url, server.hostport) == (HTTPS, f"{NAME}:443")
+    assert server.address == ("127.0.0.1", server.port)
+    assert repr(server) == f"<Interception {HTTPS} ok()>"
+    assert server.drawing() == f"{HTTPS} ok()\n  no client connected"
+
+    server.close()
+
+    assert repr(server) == f"<Interception {HTTPS} ok() closed>"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://10.0.0.1:8080", ("http://10.0.0.1:8080", "10.0.0.1:8080")),
+        ("http://[fd00::1]", ("http://[fd00::1]", "[fd00::1]:80")),
+        ("https://api.example.com:443", ("https://api.example.com", "api.example.com:443")),
+        ("http://api.example.com:443", ("http://api.example.com:443", "api.example.com:443")),
+        ("tcp://api.example.com:25", ("tcp://api.example.com:25", "api.example.com:25")),
+    ],
+)
+def test_its_url_is_that_of_the_client(faultline, url, told):
+    server = faultline.intercept(url, ok())
+
+    assert (server.url, server.hostport) == told
+
+
+def test_an_answer_is_said_where_nothing_breaks(faultline):
+    server = faultline.intercept(HTTP, sequence(reset(), latency(0)), answer=ok(b"the answer"))
+
+    with pytest.raises(requests.ConnectionError):
+        requests.get(HTTP, timeout=10)
+
+    assert requests.get(HTTP, timeout=10).content == b"the answer"
+    assert len(server.attempts) == 2
+
+
+# --- trust -----------------------------------------------------------------------------------------------------------
+
+
+def test_trust_makes_requests_accept_it(faultline, monkeypatch):
+    server = faultline.intercept(HTTPS, ok(b"mine"))
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(HTTPS, timeout=10)
+
+    server.trust(monkeypatch)
+
+    assert requests.get(HTTPS, timeout=10).content == b"mine"
+    assert [a.tls.alert for a in server.attempts] == ["unknown_ca", ""]
+
+
+def test_trust_makes_httpx_accept_it(faultline, monkeypatch):
+    server = faultline.intercept(HTTPS, ok(b"mine"))
+    with raises(ssl.SSLCertVerificationError) as caught:
+        httpx.get(HTTPS)
+    assert type(caught.value) is httpx.ConnectError
+
+    server.trust(monkeypatch)
+
+    assert httpx.get(HTTPS).content == b"mine"
+
+    async def ask():
+        async with httpx.AsyncClient() as client:
+            return (await client.get(HTTPS)).content
+
+    assert asyncio.run(ask()) == b"mine"
+
+
+# Every healthy certificate of faultline is one of this machine too.
+OWN_NAMES = {("DNS", "localhost"), ("IP Address", "127.0.0.1"), ("IP Address", "0:0:0:0:0:0:0:1")}
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "name"),
+    [
+        (HTTPS, "DNS", NAME),
+        ("https://bücher.example", "DNS", "xn--bcher-kva.example"),
+        ("https://10.0.0.1", "IP Address", "10.0.0.1"),
+    ],
+)
+def test_the_certificate_is_issued_for_that_name_and_no_other_outside(faultline, url, kind, name):
+    server = faultline.intercept(url, ok())
+
+    with (
+        socket.create_connection(server.address, timeout=10) as sock,
+        server.client_context().wrap_socket(sock, server_hostname=name) as client,
+    ):
+        names = client.getpeercert()["subjectAltName"]
+
+    assert set(names) - OWN_NAMES == {(kind, name)}
+
+
+@pytest.mark.parametrize("other", ["other.example.com", "example.com", "www.api.example.com", "10.0.0.1"])
+def test_the_certificate_is_not_accepted_for_another_name(faultline, other):
+    server = faultline.intercept(HTTPS, ok())
+
+    with (
+        socket.create_connection(server.address, timeout=10) as sock,
+        pytest.raises(ssl.SSLCertVerificationError, match="mismatch"),
+        server.client_context().wrap_socket(sock, server_hostname=other),
+    ):
+        pass
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "how"),
+    [(reset(), ConnectionResetError, "RST"), (refuse(), ConnectionRefusedError, "RST")],
+    ids=repr,
+)
+def test_each_client_meets_reset_and_refuse(faultline, fetch, fault, kind, how):
+    server = faultline.intercept(HTTP, fault)
+
+    with raises(kind) as caught:
+        fetch(f"{HTTP}/v1")
+
+    assert type(root_cause(caught.value)) is kind
+    assert tried(server)[-1] == (fault.break_.at, "server", how)
+
+
+ROWS = [
+    ("requests", close(), requests.ConnectionError, "RemoteDisconnected"),
+    ("requests", stall(), requests.ReadTimeout, "TimeoutError"),
+    ("requests", blackhole(), requests.ConnectTimeout, "TimeoutError"),
+    ("requests", unreachable(), requests.ConnectionError, "OSError"),
+    ("httpx", close(), httpx.RemoteProtocolError, "RemoteProtocolError"),
+    ("httpx", stall(), httpx.ReadTimeout, "TimeoutError"),
+    ("httpx", blackhole(), httpx.ConnectTimeout, "TimeoutError"),
+    ("httpx", unreachable(), httpx.ConnectError, "OSError"),
+    ("aiohttp", close(), aiohttp.ServerDisconnectedError, "ServerDisconnectedError"),
+    ("aiohttp", unreachable(), aiohttp.ClientConnectorError, "OSError"),
+]
+ENDS = {"close()": "FIN", "blackhole()": "silence", "unreachable()": "no route"}
+QUICK = {
+    "requests": lambda: requests.get(HTTP, timeout=0.1),
+    "httpx": lambda: httpx.get(HTTP, timeout=0.1),
+    "aiohttp": lambda: asyncio.run(by_aiohttp()),
+}
+
+
+async def by_aiohttp():
+    connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())
+    async with aiohttp.ClientSession(connector=connector) as session, session.post(HTTP) as response:
+        return await response.read()
+
+
+@pytest.mark.parametrize(
+    ("client", "fault", "kind", "cause"), ROWS, ids=lambda value: value if isinstance(value, str) else repr(value)
+)
+def test_a_client_meets_the_other_faults_as_at_any_server(faultline, client, fault, kind, cause):
+    server = faultline.intercept(HTTP, fault)
+
+    with pytest.raises(kind) as caught:
+        QUICK[client]()
+
+    assert type(caught.value) is kind
+    assert type(root_cause(caught.value)).__name__ == cause
+    (attempt,) = server.attempts
+    assert (attempt.fault, attempt.struck.point) == (fault, fault.break_.at)
+    if repr(fault) in ENDS:
+        assert (attempt.ended_by, attempt.ended_how) == ("server", ENDS[repr(fault)])
+
+
+@pytest.mark.parametrize("kind", ["expired", "wrong_host", "self_signed", "untrusted_root"])
+def test_each_kind_of_bad_certificate_is_seen(faultline, monkeypatch, kind):
+    server = faultline.intercept(HTTPS, bad_cert(kind))
+    server.trust(monkeypatch)
+
+    with raises(ssl.SSLCertVerificationError) as caught:
+        requests.get(HTTPS, timeout=10)
+
+    assert type(caught.value) is requests.exceptions.SSLError
+    assert server.attempts[0].struck.point == "handshake"
+
+
+def test_a_certificate_that_expired_is_right_in_its_name(faultline):
+    server = faultline.intercept(HTTPS, bad_cert("expired"))
+
+    with raises(ssl.SSLCertVerificationError) as caught:
+        requests.get(HTTPS, verify=server.ca_file, timeout=10)
+
+    assert "certificate has expired" in caught.cause.verify_message
+
+
+def test_a_refused_connect_is_followed_by_one_that_succeeds(faultline):
+    server = faultline.intercept(HTTPS, sequence(refuse(), ok(b"at last")))
+    with pytest.raises(requests.ConnectionError):
+        requests.get(HTTPS, verify=server.ca_file, timeout=10)
+
+    assert requests.get(HTTPS, verify=server.ca_file, timeout=10).content == b"at last"
+
+    assert tried(server)[0] == ("connect", "server", "RST")
+    assert len(server.attempts) == 2
+
+
+def test_it_becomes_another_plan(faultline):
+    server = faultline.intercept(HTTP, ok(b"one"))
+    assert requests.get(HTTP, timeout=10).content == b"one"
+
+    server.become(refuse())
+
+    with raises(ConnectionRefusedError):
+        requests.get(HTTP, timeout=10)
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_two_names_with_the_same_port_lead_to_two_servers(faultline):
+    one = faultline.intercept("https://one.example.com", ok(b"one"))
+    two = faultline.intercept("https://two.example.com", ok(b"two"))
+
+    assert requests.get("https://two.example.com/", verify=two.ca_file, timeout=10).content == b"two"
+    assert requests.get("https://one.example.com/", verify=one.ca_file, timeout=10).content == b"one"
+
+    assert (said(one), said(two)) == (["GET / one.example.com"], ["GET / two.example.com"])
+
+
+def test_two_ports_of_one_name_lead_to_two_servers(faultline):
+    plain = faultline.intercept(HTTP, ok(b"plain"))
+    secure = faultline.intercept(HTTPS, ok(b"secure"))
+
+    assert requests.get(HTTPS, verify=secure.ca_file, timeout=10).content == b"secure"
+    assert requests.get(HTTP, timeout=10).content == b"plain"
+
+    assert (len(plain.attempts), len(secure.attempts)) == (1, 1)
+
+
+def test_two_ports_of_one_address_lead_to_two_servers(faultline):
+    one = faultline.intercept("http://10.0.0.1:81", ok(b"one"), block_others=True)
+    two = faultline.intercept("http://10.0.0.1:82", ok(b"two"), block_others=True)
+
+    assert requests.get("http://10.0.0.1:81/", timeout=10).content == b"one"
+    assert requests.get("http://10.0.0.1:82/", timeout=10).content == b"two"
+
+    assert (len(one.attempts), len(two.attempts)) == (1, 1)
+
+
+def test_of_two_interceptions_of_one_url_the_last_counts():
+    with intercept(HTTP, ok(b"outer")) as outer:
+        with intercept(HTTP, ok(b"inner")):
+            assert requests.get(HTTP, timeout=10).content == b"inner"
+        assert requests.get(HTTP, timeout=10).content == b"outer"
+
+    assert len(outer.attempts) == 1
+
+
+@pytest.mark.parametrize("first_closed", [0, 1])
+def test_interceptions_are_left_in_any_order(functions, first_closed):
+    before, of_class = functions(), dict(vars(socket.socket))
+    servers = [intercept(f"http://{name}.example.com", ok(name.encode())) for name in ("one", "two")]
+    left = ("two", "one")[first_closed]
+
+    servers[first_closed].close()
+    assert requests.get(f"http://{left}.example.com/", timeout=10).content == left.encode()
+    servers[1 - first_closed].close()
+
+    assert functions() == before
+    assert dict(vars(socket.socket)) == of_class
+
+
+def test_a_resolver_lies_over_an_interception(faultline):
+    server = faultline.intercept(HTTP, ok(b"mine"))
+
+    with resolve(NAME, nxdomain()), raises(socket.gaierror):
+        requests.get(HTTP, timeout=10)
+
+    assert requests.get(HTTP, timeout=10).content == b"mine"
+    assert len(server.attempts) == 1
+
+
+# --- nobody else is reached ------------------------------------------------------------------------------------------
+
+
+def blocked(what, url=HTTP):
+    return f"{what}: expected nothing but {url}, because of block_others=True; intercept that one as well."
+
+
+def connected(kind, call, address):
+    with socket.socket(type=kind) as sock:
+        return getattr(sock, call)(address)
+
+
+def sent(*arguments):
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        return sock.sendto(b"x", *arguments)
+
+
+async def datagram(address):
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=address
+    )
+    transport.close()
+
+
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+OUTSIDE = [
+    ("getaddrinfo('other.example.com')", lambda: socket.getaddrinfo("other.example.com", 80)),
+    ("getaddrinfo('Other.Example.com.')", lambda: socket.getaddrinfo("Other.Example.com.", 80)),
+    ("gethostbyname('other.example.com')", lambda: socket.gethostbyname("other.example.com")),
+    ("gethostbyname_ex('other.example.com')", lambda: socket.gethostbyname_ex("other.example.com")),
+    ("connect('other.example.com')", lambda: connected(TCP, "connect", ("other.example.com", 80))),
+    ("connect('other.example.com')", lambda: connected(TCP, "connect_ex", ("other.example.com", 80))),
+    ("connect to 192.0.2.1:80", lambda: connected(UDP, "connect", ("192.0.2.1", 80))),
+    ("connect to 192.0.2.1:80", lambda: connected(UDP, "connect_ex", ("192.0.2.1", 80))),
+    ("sendto to 192.0.2.1:80", lambda: sent(("192.0.2.1", 80))),
+    ("sendto to 192.0.2.1:80", lambda: sent(0, ("192.0.2.1", 80))),
+    ("sendto('other.example.com')", lambda: sent(("other.example.com", 80))),
+    ("getaddrinfo('other.example.com')", lambda: asyncio.run(asyncio.open_connection("other.example.com", 80))),
+    ("connect to 192.0.2.1:80", lambda: asyncio.run(asyncio.open_connection("192.0.2.1", 80))),
+    ("connect to 192.0.2.1:80", lambda: asyncio.run(datagram(("192.0.2.1", 80)))),
+    ("getaddrinfo('other.example.com')", lambda: requests.get("http://other.example.com/", timeout=10)),
+    ("connect to 192.0.2.1:80", lambda: requests.get("http://192.0.2.1/", timeout=10)),
+    ("connect to 192.0.2.1:80", lambda: socket.create_connection(("192.0.2.1", 80), timeout=10)),
+]
+
+
+@pytest.mark.parametrize(("what", "reach"), OUTSIDE, ids=[f"{i}-{what}" for i, (what, _) in enumerate(OUTSIDE)])
+def test_what_leads_outside_is_an_error_that_names_it(faultline, what, reach):
+    faultline.intercept(HTTP, ok(), block_others=True, strict=False)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of which a test of its own tells
+        with pytest.raises(OutsideError) as caught:
+            reach()
+        traceback.clear_frames(caught.tb)
+        gc.collect()
+
+    assert str(caught.value) == blocked(what)
+    assert not isinstance(caught.value, OSError)
+
+
+def test_a_blocked_connect_leaves_no_socket_open_because_clients_close_theirs_after_an_os_error_only(faultline):
+    faultline.intercept(HTTP, ok(), block_others=True, strict=False)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with contextlib.suppress(OutsideError):
+            socket.create_connection(("192.0.2.1", 80), timeout=10)
+        gc.collect()
+
+    assert [str(w.message) for w in seen] == []
+
+
+def test_an_address_of_ipv6_outside_is_named_with_its_brackets(faultline, needs_ipv6):
+    faultline.intercept(HTTP, ok(), block_others=True, strict=False)
+
+    with pytest.raises(OutsideError) as caught, socket.socket(socket.AF_INET6, UDP) as sock:
+        sock.connect(("2001:db8::1", 80))
+
+    assert str(caught.value) == blocked("connect to [2001:db8::1]:80")
+
+
+def test_each_client_says_that_it_may_not_go_outside(faultline, fetch):
+    server = faultline.intercept(HTTP, ok(), block_others=True, strict=False)
+
+    with raises(OutsideError) as caught:
+        fetch("http://other.example.com/")
+
+    assert str(caught.cause) == blocked("getaddrinfo('other.example.com')")
+    assert server.attempts == ()
+
+
+def test_others_are_allowed_without_it():
+    with (
+        intercept(HTTP, ok()),
+        resolve("*", nxdomain()),  # which keeps it from the system
+        pytest.raises(socket.gaierror),
+    ):
+        socket.gethostbyname("other.example.com")
+
+
+def test_what_is_intercepted_or_resolved_is_no_other(faultline):
+    server = faultline.intercept(HTTP, ok(b"mine"), block_others=True)
+    faultline.intercept("http://other.example.com", ok(b"other"))
+    faultline.resolve("third.example.com", resolves_to(f"127.0.0.1:{server.port}"))
+
+    assert requests.get("http://other.example.com/", timeout=10).content == b"other"
+    assert requests.get("http://third.example.com/", timeout=10).content == b"mine"
+
+
+def test_an_error_of_a_blocked_client_names_the_one_url_that_is_intercepted(faultline):
+    faultline.intercept(f"{HTTPS}:8443", ok(), block_others=True, strict=False)
+
+    with pytest.raises(OutsideError) as caught:
+        socket.gethostbyname("other.example.com")
+
+    assert str(caught.value) == blocked("gethostbyname('other.example.com')", f"{HTTPS}:8443")
+
+
+def test_a_blocked_client_that_hides_it_fails_the_guard():
+    with (
+        pytest.raises(NotStruckError) as caught,
+        intercept(HTTP, ok(), block_others=True),
+        contextlib.suppress(Exception),
+    ):
+        socket.gethostbyname("other.example.com")
+
+    assert str(caught.value) == (
+        "gethostbyname('other.example.com') was blocked: the client would have reached another machine. "
+        "(strict=False allows it, for a test that expects the OutsideError.)"
+    )
+
+
+def test_a_blocked_client_that_says_so_is_heard():
+    with pytest.raises(OutsideError), intercept(HTTP, ok(), block_others=True):
+        socket.gethostbyname("other.example.com")
+
+
+def test_a_blocked_client_may_hide_it_if_that_is_allowed():
+    with intercept(HTTP, ok(), block_others=True, strict=False), contextlib.suppress(OutsideError):
+        socket.gethostbyname("other.example.com")
+
+
+def test_loopback_and_unix_sockets_still_work(faultline, tmp_path):
+    faultline.intercept(HTTP, ok(), block_others=True)
+    other = faultline.serve(ok(b"local"))
+
+    assert requests.get(f"http://localhost:{other.port}/", timeout=10).content == b"local"
+    assert requests.get(f"{other.url}/", timeout=10).content == b"local"
+    assert socket.gethostbyname(socket.gethostname())
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        path = str(tmp_path / "socket")
+        listener.bind(path)
+        listener.listen()
+        client.connect(path)
+        assert client.getpeername() == path
+    with socket.socket(type=UDP) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        assert sent(receiver.getsockname()) == 1
+        assert receiver.recv(9) == b"x"
+    one, other_end = socket.socketpair()
+    with one, other_end:
+        assert one.send(b"x") == 1
+
+
+def test_ipv6_of_loopback_still_works(faultline, needs_ipv6):
+    faultline.intercept(HTTP, ok(), block_others=True)
+    other = faultline.serve(ok(b"six"), host="::1")
+
+    assert requests.get(other.url, timeout=10).content == b"six"
+
+
+def test_a_relay_reaches_its_upstream_while_others_are_blocked(faultline):
+    upstream = faultline.serve(ok(b"from upstream"))
+    relay = faultline.relay(upstream)
+    faultline.intercept(HTTP, ok(), block_others=True)
+
+    assert requests.get(relay.url, timeout=10).content == b"from upstream"
+
+
+BEYOND = {
+    "sendmsg to an address": "socket.socket(type=socket.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('192.0.2.1', 80))",
+    "connect by a name in bytes": "socket.socket().connect((b'other.example.com', 80))",
+    "connect by an address in bytes": "socket.socket().connect((b'192.0.2.1', 80))",
+    "getnameinfo of an address": "socket.getnameinfo(('192.0.2.1', 80), 0)",
+}
+
+
+@pytest.mark.parametrize("code", BEYOND.values(), ids=BEYOND)
+def test_less_usual_ways_outside_are_blocked_too(code):
+    """In a network namespace without any network, so that nothing leaves this machine whatever happens."""
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs a network namespace of its own")
+    source = textwrap.dedent(
+        f"""
+        import socket, warnings
+        from faultline import OutsideError, intercept, ok
+        warnings.simplefilter("ignore")
+        with intercept("http://api.example.com", ok(), block_others=True, strict=False):
+            try:
+                {code}
+            except OutsideError as error:
+                print("blocked:", error)
+            except OSError as error:
+                print("reached:", error)
+        """
+    )
+
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout.startswith("blocked: "), done
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_that_nobody_met_fails_the_guard():
+    with pytest.raises(NotStruckError) as caught, intercept(HTTPS, reset()):
+        pass
+
+    assert str(caught.value) == (f"reset() never struck: no client connected to {NAME}:443. (strict=False allows it.)")
+
+
+def test_the_fixture_asks_the_guard_and_shows_the_drawing(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(
+        test_inner="""
+        import http.client, socket
+        from contextlib import closing, suppress
+        from faultline import *
+
+        BEFORE = socket.getaddrinfo, dict(vars(socket.socket))
+
+        def fetch():
+            with closing(http.client.HTTPConnection("api.example.com", timeout=10)) as client:
+                client.request("GET", "/v1")
+                with client.getresponse() as response:
+                    return response.read()
+
+        def test_fails(faultline):
+            faultline.intercept("http://api.example.com", reset())
+            fetch()
+
+        def test_is_not_met(faultline):
+            faultline.intercept("http://api.example.com", reset())
+
+        def test_hides(faultline):
+            faultline.intercept("http://api.example.com", ok(), block_others=True)
+            with suppress(Exception):
+                socket.gethostbyname("other.example.com")
+
+        def test_after():
+            assert (socket.getaddrinfo, dict(vars(socket.socket))) == BEFORE
+        """
+    )
+
+    result = pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "-W", "error")
+
+    result.assert_outcomes(failed=1, passed=3, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*- faultline -*",
+            "http://api.example.com reset()",
+            "#1 reset(), connection 1",
+            "*RST: struck at 'response' *",
+        ]
+    )
+    result.stdout.fnmatch_lines(["reset() never struck: no client connected to api.example.com:80. *"])
+    result.stdout.fnmatch_lines(
+        ["gethostbyname('other.example.com') was blocked: the client would have reached another machine. *"]
+    )
+
+
+# --- nothing is left behind ------------------------------------------------------------------------------------------
+
+
+def test_everything_is_as_it_was_after_the_context(functions):
+    before, of_class, of_module = functions(), dict(vars(socket.socket)), dict(vars(socket))
+
+    with intercept(HTTP, ok()):
+        lookups, connects = functions()
+        assert all(now is not then for now, then in zip(lookups + connects, before[0] + before[1], strict=True))
+        requests.get(HTTP, timeout=10)
+
+    assert functions() == before
+    assert dict(vars(socket.socket)) == of_class
+    assert dict(vars(socket)) == of_module
+
+
+def test_everything_is_replaced_only_while_there_is_a_resolver_or_an_interception(functions):
+    before, of_class = functions(), dict(vars(socket.socket))
+
+    with intercept(HTTP, ok()):
+        during = functions()
+        assert all(now is not then for now, then in zip(during[0], before[0], strict=True))
+        with resolve(NAME, slow_resolve(0)):
+            assert functions() == during
+        assert dict(vars(socket.socket)) != of_class
+    assert dict(vars(socket.socket)) == of_class
+
+    assert functions() == before
+
+
+@pytest.mark.parametrize("plan", [ok(), reset()], ids=repr)
+def test_everything_is_as_it_was_after_an_error(functions, plan):
+    before, of_class = functions(), dict(vars(socket.socket))
+
+    with pytest.raises(KeyError), intercept(HTTP, plan):
+        raise KeyError
+
+    assert functions() == before
+    assert dict(vars(socket.socket)) == of_class
+
+
+def test_everything_is_as_it_was_after_a_failed_guard(functions):
+    before, of_class = functions(), dict(vars(socket.socket))
+
+    with pytest.raises(NotStruckError), intercept(HTTP, reset()):
+        pass
+
+    assert functions() == before
+    assert dict(vars(socket.socket)) == of_class
+
+
+def test_everything_is_as_it_was_after_an_error_inside_the_server(functions, monkeypatch):
+    before, of_class = functions(), dict(vars(socket.socket))
+    server = intercept(HTTP, ok())
+    server._errors.append(ValueError("broken"))
+
+    with pytest.raises(ServerError):
+        server.close()
+
+    assert functions() == before
+    assert dict(vars(socket.socket)) == of_class
+
+
+@pytest.mark.parametrize("name", ["connect", "connect_ex", "sendto"])
+def test_what_somebody_put_there_before_is_called_and_is_there_again(monkeypatch, name):
+    original = getattr(socket.socket, name)
+    seen = []
+
+    def theirs(self, *arguments):
+        seen.append(arguments[-1])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(socket.socket, name, theirs)
+
+    with intercept(f"tcp://{NAME}:9999", ok()) as server:
+        kind = socket.SOCK_DGRAM if name == "sendto" else socket.SOCK_STREAM
+        with socket.socket(type=kind) as client:
+            client.settimeout(10)
+            getattr(client, name)(*([b"x"] if name == "sendto" else []), (NAME, 9999))
+
+    assert seen == [server.address]
+    assert vars(socket.socket)[name] is theirs
+
+
+def test_what_somebody_puts_there_in_between_stays_as_long_as_they_want(monkeypatch):
+    def theirs(self, address):
+        raise OSError("theirs")
+
+    with intercept(HTTP, ok()) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "connect", theirs)
+            with pytest.raises(OSError, match="theirs"):
+                socket.create_connection((NAME, 80), timeout=10)
+        with socket.create_connection((NAME, 80), timeout=10) as client:
+            assert client.getpeername() == server.address
+
+
+@pytest.fixture
+def stale(monkeypatch):
+    """What a patch restores that was made during an interception and undone after it: our function of that time."""
+    original = socket.socket.connect
+
+    def theirs(self, address):
+        return original(self, address)
+
+    with pytest.MonkeyPatch.context() as patch, intercept(HTTP, ok()):
+        patch.setattr(socket.socket, "connect", theirs)
+    yield original
+    if socket.socket.connect is not original:
+        socket.socket.connect = original
+
+
+def test_what_a_patch_restores_after_the_interception_passes_everything_on(faultline, stale):
+    other = faultline.serve(ok())
+
+    with socket.create_connection(other.address, timeout=10) as client:
+        assert client.getpeername() == other.address
+    with intercept(HTTP, ok()) as server, socket.create_connection((NAME, 80), timeout=10) as client:
+        assert client.getpeername() == server.address
+
+    assert len(server.attempts) == 1
+
+
+def test_the_next_interception_takes_away_what_a_patch_has_restored(stale):
+    with intercept(HTTP, ok()):
+        pass
+
+    assert socket.socket.connect is stale
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_connects_as_before_and_the_parent_as_planned(functions):
+    before, of_class = functions(), dict(vars(socket.socket))
+
+    with intercept(HTTP, ok(b"parent")) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
+        child = os.fork()
+        if not child:
+            good = functions() == before and dict(vars(socket.socket)) == of_class
+            with intercept(HTTP, ok(b"child")) as own:
+                good = good and requests.get(HTTP, timeout=10).content == b"child"
+            good = good and len(own.attempts) == 1 and functions() == before and dict(vars(socket.socket)) == of_class
+            os._exit(0 if good else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert requests.get(HTTP, timeout=10).content == b"parent"
+
+    assert len(server.attempts) == 1
+
+
+def test_a_socket_that_outlives_the_interception_keeps_its_connection_until_the_server_ends(faultline):
+    server = faultline.intercept(HTTP, ok())
+    with socket.create_connection((NAME, 80), timeout=10) as client:
+        server.close()
+        assert client.recv(1) == b""
+
+
+# --- with pytest-socket ----------------------------------------------------------------------------------------------
+
+INNER = """
+import http.client, socket, warnings
+from contextlib import closing
+import pytest, pytest_socket
+from faultline import *
+
+BEFORE = [getattr(socket, n) for n in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "getnameinfo")]
+
+def now():
+    return [getattr(socket, n) for n in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "getnameinfo")]
+
+def fetch(name="api.example.com"):
+    with closing(http.client.HTTPConnection(name, timeout=10)) as client:
+        client.request("GET", "/v1")
+        with client.getresponse() as response:
+            return response.read()
+"""
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """A function that runs an inner test file with pytest-socket and these options, in a process of its own."""
+    pytest.importorskip("pytest_socket")
+    monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def ran(source, *options):
+        pytester.makepyfile(test_inner=INNER + textwrap.dedent(source))
+        plugins = ("-p", "timeout", "-p", "pytest_socket", "-p", "faultline", "-p", "no:cacheprovider")
+        return pytester.runpytest_subprocess(*plugins, *options, timeout=100)
+
+    return ran
+
+
+@pytest.mark.parametrize(
+    "options", [("--disable-socket", "--allow-hosts=127.0.0.1"), ("--allow-hosts=127.0.0.1",)], ids=" ".join
+)
+def test_an_allowed_loopback_of_pytest_socket_allows_what_is_intercepted_and_nothing_else(run, options):
+    result = run(
+        """
+        def test_intercepted(faultline):
+            faultline.intercept("http://api.example.com", ok(b"mine"))
+            assert fetch() == b"mine"
+
+        def test_resolved(faultline):
+            server = faultline.serve(ok(b"mine"))
+            faultline.resolve("api.example.com", resolves_to(server))
+            assert fetch() == b"mine"
+
+        def test_others_are_blocked_by_pytest_socket(faultline):
+            faultline.intercept("http://api.example.com", ok())
+            with socket.socket() as client, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with pytest.raises(pytest_socket.SocketConnectBlockedError, match="127.0.0.2"):
+                    client.connect(("127.0.0.2", 9))
+
+        def test_others_are_blocked_by_both(faultline):
+            faultline.intercept("http://api.example.com", ok(), block_others=True, strict=False)
+            with socket.socket() as client, pytest.raises(OutsideError, match="192.0.2.1"):
+                client.connect(("192.0.2.1", 9))
+
+        def test_faults(faultline):
+            server = faultline.intercept("http://api.example.com", sequence(refuse(), reset()))
+            with pytest.raises(ConnectionRefusedError):
+                fetch()
+            with pytest.raises(ConnectionResetError):
+                fetch()
+            assert [a.struck.point for a in server.attempts] == ["connect", "response"]
+
+        def test_its_guard_is_there_again_after_ours():
+            theirs = socket.socket.connect
+            with intercept("http://api.example.com", ok(b"mine")):
+                assert fetch() == b"mine"
+            assert socket.socket.connect is theirs
+            assert theirs.__module__ == "pytest_socket"
+
+        def test_nothing_is_left_behind():
+            assert now() == BEFORE
+        """,
+        *options,
+    )
+
+    result.assert_outcomes(passed=7)
+
+
+def test_disabled_sockets_of_pytest_socket_allow_no_server_but_failing_lookups(run):
+    result = run(
+        """
+        def test_no_server(faultline):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with pytest.raises(pytest_socket.SocketBlockedError):
+                    faultline.intercept("http://api.example.com", ok())
+
+        def test_lookups_fail_as_planned():
+            with resolve("api.example.com", nxdomain()):
+                with pytest.raises(socket.gaierror):
+                    socket.getaddrinfo("api.example.com", 80)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with pytest.raises(pytest_socket.SocketBlockedError):
+                    socket.getaddrinfo("api.example.com", 80)
+
+        @pytest.mark.enable_socket
+        def test_a_test_that_is_enabled(faultline):
+            faultline.intercept("http://api.example.com", ok(b"mine"))
+            assert fetch() == b"mine"
+
+        def test_a_fixture_that_enables(socket_enabled, faultline):
+            faultline.intercept("http://api.example.com", ok(b"mine"))
+            assert fetch() == b"mine"
+        """,
+        "--disable-socket",
+    )
+
+    result.assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("how", ["@pytest.mark.disable_socket", "@pytest.mark.usefixtures('socket_disabled')"])
+def test_a_test_that_disables_sockets_leaves_nothing_behind_for_the_next(run, how):
+    result = run(
+        f"""
+        {how}
+        def test_disabled(faultline):
+            faultline.resolve("api.example.com", nxdomain())
+            with pytest.raises(socket.gaierror):
+                socket.getaddrinfo("api.example.com", 80)
+            with pytest.raises(socket.gaierror):
+                socket.gethostbyname("api.example.com")
+
+        def test_next(faultline):
+            assert now() == BEFORE
+        """
+    )
+
+    result.assert_outcomes(passed=2)
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+ABSOLUTE = "an absolute URL such as 'https://api.example.com'"
+ALONE = "scheme, host and port alone; everything there is intercepted"
+LONG = f"{'a' * 64}.example.com"
+SIZES = "labels of at most 63 bytes and a name of at most 253 (RFC 1035, 2.3.4)"
+SCHEMES = "one of the schemes http, https, ws, wss, redis, rediss, postgresql, tcp"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", ABSOLUTE),
+        (None, ABSOLUTE),
+        (5, ABSOLUTE),
+        (b"https://api.example.com", ABSOLUTE),
+        ("/v1", ABSOLUTE),
+        ("v1/things", ABSOLUTE),
+        ("api.example.com", ABSOLUTE),
+        ("//api.example.com", ABSOLUTE),
+        ("api.example.com:443", ABSOLUTE),
+        ("https://", ABSOLUTE),
+        ("https:///v1", ABSOLUTE),
+        ("https://[::1", ABSOLUTE),
+        ("https://api.example.com:x", ABSOLUTE),
+        ("https://api.example.com:65536", ABSOLUTE),
+        ("https://api.example.com/v1", ALONE),
+        ("https://api.example.com?v=1", ALONE),
+        ("https://api.example.com/?v=1", ALONE),
+        ("https://api.example.com#top", ALONE),
+        ("https://user@api.example.com", ALONE),
+        ("https://user:password@api.example.com", ALONE),
+        ("ftp://api.example.com", SCHEMES),
+        ("mailto://api.example.com", SCHEMES),
+        ("tcp://api.example.com", "a port with this scheme"),
+    ],
+)
+def test_what_is_no_url_of_a_server_is_refused(functions, url, expected):
+    before = functions()
+
+    with pytest.raises(ParameterError) as caught:
+        intercept(url, ok())
+
+    assert str(caught.value) == f"url={url!r}: expected {expected}."
+    assert functions() == before
+
+
+@pytest.mark.parametrize("url", ["https://api.example.com:0", "https://:password@api.example.com"])
+def test_what_can_not_be_meant_is_refused(url):
+    with pytest.raises(ParameterError):
+        intercept(url, ok()).close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "https://api..example.com",
+            "name='api..example.com': expected a host name without an empty label, such as 'api.example.com'.",
+        ),
+        ("https://*", "name='*': expected a host name alone: no address, URL, port or pattern."),
+        (
+            "https://*.example.com",
+            "name='*.example.com': expected a host name alone: no address, URL, port or pattern.",
+        ),
+        (f"https://{LONG}", f"name='{LONG}': expected {SIZES}."),
+    ],
+    ids=["empty label", "star", "pattern", "too long"],
+)
+def test_a_url_with_a_host_that_is_no_name_is_refused(functions, url, message):
+    before = functions()
+
+    with pytest.raises(ParameterError) as caught:
+        intercept(url, ok())
+
+    assert str(caught.value) == message
+    assert functions() == before
+
+
+@pytest.mark.parametrize("fault", [nxdomain(), slow_resolve(1), resolves_to("127.0.0.1"), bad_dns("silence")], ids=repr)
+def test_a_fault_of_a_lookup_is_refused(functions, fault):
+    before = functions()
+
+    with pytest.raises(ParameterError) as caught:
+        intercept(HTTPS, fault)
+
+    assert str(caught.value) == (
+        f"{fault!r}: expected a fault of a connection; this one goes with a name: faultline.resolve(name, …)."
+    )
+    assert functions() == before
+
+
+def test_a_fault_of_a_proxy_is_refused():
+    with pytest.raises(ParameterError) as caught:
+        intercept(HTTPS, socks_refusal("rejected"))
+
+    assert str(caught.value) == (
+        "socks_refusal('rejected'): expected a SOCKS proxy with it: faultline.socks_proxy(socks_refusal('rejected'))."
+    )
+
+
+def test_a_fault_of_tls_is_refused_at_a_url_without_it():
+    with pytest.raises(ParameterError):
+        intercept(HTTP, bad_cert("expired"), strict=False).close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block_others": "yes"}, "block_others='yes': expected True or False."),
+        ({"block_others": 1}, "block_others=1: expected True or False."),
+        ({"strict": None}, "strict=None: expected True or False."),
+        ({"answer": reset()}, "answer=reset(): expected an answer such as ok(b'…') or echo()."),
+    ],
+    ids=["word", "number", "strict", "answer"],
+)
+def test_bad_options_are_refused(functions, options, message):
+    before = functions()
+
+    with pytest.raises(ParameterError) as caught:
+        intercept(HTTPS, ok(), **options)
+
+    assert str(caught.value) == message
+    assert functions() == before
+
+
+@pytest.mark.parametrize("plan", [None, reset, "reset"], ids=["None", "function", "word"])
+def test_what_is_no_plan_is_refused(functions, plan):
+    before = functions()
+
+    with pytest.raises(ParameterError, match="expected a fault such as"):
+        intercept(HTTPS, plan)
+
+    assert functions() == before

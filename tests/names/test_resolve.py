@@ -1,0 +1,1299 @@
+"""What this process looks up, by plan: each fault with each client, the spellings of a name, and what is put back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import aiohttp
+import anyio
+import pytest
+import requests
+import trio
+
+import faultline as library
+from faultline import (
+    ConflictError,
+    NotStruckError,
+    ParameterError,
+    addresses,
+    bad_cert,
+    bad_dns,
+    cycle,
+    latency,
+    no_address,
+    nxdomain,
+    ok,
+    raises,
+    refuse,
+    reset,
+    resolve,
+    resolves_to,
+    root_cause,
+    sequence,
+    serve,
+    servfail,
+    slow_resolve,
+    socks_refusal,
+    sometimes,
+    status,
+    unreachable,
+    when,
+)
+
+pytestmark = pytest.mark.usefixtures("no_proxies", "nothing_is_left_behind")
+
+NAME = "api.example.com"
+FAULTS = {nxdomain(): socket.EAI_NONAME, servfail(): socket.EAI_AGAIN, no_address(): socket.EAI_NODATA}
+WORDS = {
+    nxdomain(): "Name or service not known",
+    servfail(): "Temporary failure in name resolution",
+    no_address(): "No address associated with hostname",
+}
+FUNCTIONS = ["getaddrinfo", "gethostbyname", "gethostbyname_ex"]
+
+
+def look_up(function, name=NAME):
+    return getattr(socket, function)(name, *([443] if function == "getaddrinfo" else []))
+
+
+def found(name=NAME, port=80, **options):
+    """The addresses that a lookup leads to, each once."""
+    infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, **options)
+    return [info[4][:2] for info in infos]
+
+
+def outcome(function, *arguments):
+    """What a function returns, or the number of the error that it raises."""
+    try:
+        return function(*arguments)
+    except OSError as error:
+        return error.errno
+
+
+def lookups(resolver):
+    return [(a.request.method, a.request.target) for a in resolver.attempts]
+
+
+@pytest.fixture
+def dead_port():
+    """A port of 127.0.0.1 that is taken and where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+@pytest.fixture
+def needs_ipv6():
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        sock.bind(("::1", 0))
+        return
+    pytest.skip("needs IPv6 on the loopback interface")
+
+
+# --- each fault, with the functions and with each client ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_a_lookup_that_fails_raises_the_error_of_the_system(faultline, fault, function):
+    resolver = faultline.resolve(NAME, fault)
+
+    with pytest.raises(socket.gaierror) as caught:
+        look_up(function)
+
+    assert type(caught.value) is socket.gaierror
+    assert caught.value.args == (FAULTS[fault], WORDS[fault])
+    (attempt,) = resolver.attempts
+    assert (attempt.fault, attempt.point, attempt.struck.point) == (fault, "lookup", "lookup")
+    assert (attempt.request.method, attempt.request.target) == (function, NAME)
+    assert (attempt.ended_by, attempt.ended_how, attempt.connection, attempt.note) == ("server", "no name", None, "")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_each_client_says_that_the_name_was_not_found(faultline, fetch, dns_error, fault):
+    resolver = faultline.resolve(NAME, fault)
+
+    with raises(socket.gaierror) as caught:
+        fetch(f"http://{NAME}/")
+
+    assert type(caught.value) is dns_error
+    assert type(root_cause(caught.value)) is socket.gaierror
+    assert root_cause(caught.value).errno == FAULTS[fault]
+    assert lookups(resolver) == [("getaddrinfo", NAME)]
+
+
+def test_each_client_is_led_to_the_server(faultline, fetch):
+    server = faultline.serve(ok(b"found"))
+    resolver = faultline.resolve(NAME, resolves_to(server))
+
+    assert fetch(f"http://{NAME}:{server.port}/v1") == b"found"
+
+    assert [a.request.target for a in server.attempts] == ["/v1"]
+    assert server.attempts[0].request.header("host") == f"{NAME}:{server.port}"
+    assert lookups(resolver) == [("getaddrinfo", NAME)]
+    assert [(a.struck, a.ended_by, a.ended_how) for a in resolver.attempts] == [(None, "server", "answer")]
+    assert resolver.attempts[0].note == f"found 127.0.0.1:{server.port}"
+
+
+def test_a_client_that_takes_the_port_from_the_lookup_is_led_to_that_of_the_server(
+    faultline, fetch, takes_the_port, dead_port
+):
+    server = faultline.serve(ok(b"found"))
+    faultline.resolve(NAME, resolves_to(server))
+
+    if takes_the_port:
+        assert fetch(f"http://{NAME}:{dead_port}/") == b"found"
+    else:
+        with raises(ConnectionRefusedError):
+            fetch(f"http://{NAME}:{dead_port}/")
+
+    assert len(server.attempts) == takes_the_port
+
+
+def test_each_client_survives_a_lookup_that_fails_for_now(faultline, fetch, dns_error):
+    server = faultline.serve(ok(b"at last"))
+    resolver = faultline.resolve(NAME, sequence(servfail(), resolves_to(server)))
+    url = f"http://{NAME}:{server.port}/"
+
+    with pytest.raises(dns_error):
+        fetch(url)
+
+    assert fetch(url) == b"at last"
+    assert [a.fault for a in resolver.attempts] == [servfail(), resolves_to(server)]
+
+
+def test_each_client_waits_for_a_slow_lookup_and_then_fails(faultline, fetch, dns_error):
+    resolver = faultline.resolve(NAME, slow_resolve(0.05) & nxdomain())
+
+    with pytest.raises(dns_error) as caught:
+        fetch(f"http://{NAME}/")
+
+    assert root_cause(caught.value).errno == socket.EAI_NONAME
+    (attempt,) = resolver.attempts
+    assert attempt.ended_seconds - attempt.started_seconds >= 0.05
+    assert attempt.struck.at_seconds - attempt.started_seconds >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("target", "address", "note"),
+    [
+        ("127.0.0.1", ("127.0.0.1", 80), "found 127.0.0.1"),
+        ("127.1.2.3", ("127.1.2.3", 80), "found 127.1.2.3"),
+        ("127.0.0.1:8080", ("127.0.0.1", 8080), "found 127.0.0.1:8080"),
+        ("::1", ("::1", 80), "found [::1]"),
+        ("[::1]", ("::1", 80), "found [::1]"),
+        ("[::1]:8080", ("::1", 8080), "found [::1]:8080"),
+    ],
+)
+def test_a_name_leads_to_an_address_with_the_port_asked_for_or_its_own(target, address, note, needs_ipv6):
+    with resolve(NAME, resolves_to(target)) as resolver:
+        assert found() == [address]
+
+    assert resolver.attempts[0].note == note
+
+
+def test_a_name_leads_to_a_server_on_ipv6(faultline, needs_ipv6):
+    server = faultline.serve(ok(b"six"), host="::1")
+    faultline.resolve(NAME, resolves_to(server))
+
+    with socket.create_connection((NAME, 443), timeout=10) as client:
+        assert client.getpeername()[:2] == ("::1", server.port)
+
+    assert len(server.attempts) == 1
+
+
+def test_all_four_functions_know_where_a_name_leads(faultline):
+    server = faultline.serve(ok())
+    resolver = faultline.resolve(NAME, resolves_to(server))
+
+    assert found() == [server.address]
+    assert socket.gethostbyname(NAME) == "127.0.0.1"
+    assert socket.gethostbyname_ex(NAME) == (NAME, [], ["127.0.0.1"])
+    assert socket.getnameinfo(server.address, socket.NI_NUMERICSERV) == (NAME, str(server.port))
+    assert socket.getnameinfo(server.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV) == (
+        "127.0.0.1",
+        str(server.port),
+    )
+    assert lookups(resolver) == [(function, NAME) for function in FUNCTIONS]
+
+
+def test_the_name_of_an_address_is_not_found_while_all_lookups_fail():
+    with resolve("*", servfail()) as resolver:
+        with pytest.raises(socket.gaierror) as caught:
+            socket.getnameinfo(("127.0.0.1", 80), 0)
+
+        assert caught.value.errno == socket.EAI_AGAIN
+        assert lookups(resolver) == [("getnameinfo", "127.0.0.1")]
+        numbers = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        assert socket.getnameinfo(("127.0.0.1", 80), numbers) == ("127.0.0.1", "80")
+        assert len(resolver.attempts) == 1
+
+
+def test_a_lookup_may_name_its_arguments(faultline):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, resolves_to(server))
+
+    infos = socket.getaddrinfo(host=NAME, port="http", family=socket.AF_INET, type=socket.SOCK_DGRAM, proto=0, flags=0)
+
+    assert [(i[0], i[1], i[4]) for i in infos] == [(socket.AF_INET, socket.SOCK_DGRAM, server.address)]
+
+
+def test_a_service_by_its_name_keeps_its_port():
+    with resolve(NAME, resolves_to("127.0.0.1")):
+        assert found(port="http") == [("127.0.0.1", 80)]
+
+
+def test_the_canonical_name_is_the_one_asked_for():
+    with resolve(NAME, resolves_to("127.0.0.1")):
+        infos = socket.getaddrinfo("API.example.com", 80, flags=socket.AI_CANONNAME)
+        plain = socket.getaddrinfo("API.example.com", 80)
+
+    assert [info[3] for info in infos] == ["API.example.com", *[""] * (len(infos) - 1)]
+    assert len(infos) > 1  # one for each type of socket
+    assert {info[3] for info in plain} == {""}
+
+
+def test_ipv6_of_a_name_that_has_none_is_not_found(faultline, needs_ipv6):
+    resolver = faultline.resolve(NAME, resolves_to("127.0.0.1"))
+
+    with pytest.raises(socket.gaierror) as caught:
+        socket.getaddrinfo(NAME, 80, family=socket.AF_INET6)
+
+    assert caught.value.errno == socket.EAI_ADDRFAMILY  # getaddrinfo(3)
+    assert found(family=socket.AF_INET) == [("127.0.0.1", 80)]
+    assert len(resolver.attempts) == 2
+
+
+@pytest.mark.parametrize("function", ["gethostbyname", "gethostbyname_ex"])
+def test_ipv4_of_a_name_that_has_none_is_not_found(faultline, function):
+    faultline.resolve(NAME, resolves_to("::1"))
+
+    with pytest.raises(socket.gaierror) as caught:
+        look_up(function)
+
+    assert caught.value.errno == socket.EAI_ADDRFAMILY
+
+
+def test_a_question_for_an_address_in_figures_is_no_lookup_of_a_name(faultline):
+    resolver = faultline.resolve(NAME, sequence(servfail(), nxdomain()), strict=False)
+
+    with pytest.raises(socket.gaierror) as caught:
+        socket.getaddrinfo(NAME, 80, flags=socket.AI_NUMERICHOST)
+
+    assert caught.value.errno == socket.EAI_NONAME
+    assert resolver.attempts == ()
+
+
+def test_a_connect_by_name_asks_the_resolver_too(faultline):
+    server = faultline.serve(ok(), strict=False)
+    resolver = faultline.resolve("localhost", nxdomain())
+
+    with socket.socket() as client, pytest.raises(socket.gaierror):
+        client.connect(("localhost", server.port))
+
+    assert len(resolver.attempts) == 1
+    assert server.attempts == ()
+
+
+# --- slow ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [slow_resolve(600) & nxdomain(), slow_resolve(600) & resolves_to("127.0.0.1")])
+def test_a_thread_that_waits_for_a_slow_lookup_wakes_when_it_is_closed(fault):
+    with ThreadPoolExecutor() as threads:
+        with resolve(NAME, fault, strict=False) as resolver:
+            waiting = threads.submit(outcome, socket.gethostbyname, NAME)
+            resolver.wait_for_attempts(1, at="lookup")
+            assert not waiting.done()
+
+        assert waiting.result(10) == (socket.EAI_NONAME if fault.break_ else "127.0.0.1")
+
+    assert [a.ended_how for a in resolver.attempts] == ["no name" if fault.break_ else "answer"]
+
+
+def test_a_slow_lookup_leaves_the_answer_to_the_system():
+    with resolve("localhost", slow_resolve(0.01)) as resolver:
+        assert socket.gethostbyname("localhost") == "127.0.0.1"
+
+    assert resolver.attempts[0].note == "left to whoever is asked without it"
+
+
+def test_slow_and_what_is_found_may_be_said_in_either_order(faultline):
+    server = faultline.serve(ok())
+
+    for fault in (slow_resolve(0.01) & resolves_to(server), resolves_to(server) & slow_resolve(0.01)):
+        with resolve(NAME, fault):
+            assert found() == [server.address]
+
+
+def test_a_clients_timeout_ends_the_wait_for_a_slow_lookup_of_asyncio(faultline):
+    resolver = faultline.resolve(NAME, slow_resolve(600) & nxdomain())
+
+    async def connect():
+        with pytest.raises((asyncio.TimeoutError, TimeoutError)):
+            await asyncio.wait_for(asyncio.open_connection(NAME, 80), 0.05)
+        assert resolver.attempts[0].ended_seconds is None
+        resolver.close()
+
+    asyncio.run(connect())
+
+    assert [a.ended_how for a in resolver.attempts] == ["no name"]
+
+
+def test_a_clients_timeout_ends_the_wait_for_a_slow_lookup_of_aiohttp(faultline):
+    resolver = faultline.resolve(NAME, slow_resolve(600) & nxdomain())
+
+    async def connect():
+        limit = aiohttp.ClientTimeout(total=0.05)
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())
+        async with aiohttp.ClientSession(connector=connector, timeout=limit) as session:
+            with raises(TimeoutError):
+                await session.get(f"http://{NAME}/")
+        resolver.close()
+
+    asyncio.run(connect())
+
+    assert [a.ended_how for a in resolver.attempts] == ["no name"]
+
+
+def test_the_loop_of_trio_goes_on_while_a_lookup_is_slow(faultline):
+    resolver = faultline.resolve(NAME, slow_resolve(1) & nxdomain())
+    seen = []
+
+    async def close_it():
+        await trio.to_thread.run_sync(lambda: resolver.wait_for_attempts(1, at="lookup"))
+        seen.append(resolver.attempts[0].ended_seconds)
+        resolver.close()
+
+    async def connect():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close_it)
+            with pytest.raises(socket.gaierror):
+                await trio.open_tcp_stream(NAME, 80)
+
+    trio.run(connect)
+
+    assert seen == [None]
+
+
+# --- what tells failures apart ---------------------------------------------------------------------------------------
+
+
+def told_apart(error):
+    """What kept a client from its server, as its user wants to know it."""
+    cause = root_cause(error)
+    if isinstance(cause, socket.gaierror):
+        return "no such name" if cause.errno == socket.EAI_NONAME else "no answer from DNS"
+    kinds = {errno.ECONNREFUSED: "refused", errno.ENETUNREACH: "unreachable"}
+    return kinds.get(cause.errno, "other")
+
+
+@pytest.mark.parametrize(
+    ("lookup", "fault", "expected"),
+    [
+        (nxdomain(), ok(), "no such name"),
+        (servfail(), ok(), "no answer from DNS"),
+        (None, refuse(), "refused"),
+        (None, unreachable(), "unreachable"),
+        (None, reset(), "other"),
+    ],
+    ids=["nxdomain", "servfail", "refuse", "unreachable", "reset"],
+)
+def test_a_client_tells_dns_failure_from_refusal_from_unreachable(faultline, lookup, fault, expected):
+    server = faultline.serve(fault)
+    faultline.resolve(NAME, lookup or resolves_to(server))
+
+    with pytest.raises(requests.ConnectionError) as caught:
+        requests.get(f"http://{NAME}:{server.port}/", timeout=10)
+
+    assert type(caught.value) is requests.ConnectionError
+    assert told_apart(caught.value) == expected
+
+
+def check_dns(name):
+    """As programs find out whether it is their network."""
+    try:
+        socket.gethostbyname(name)
+    except socket.gaierror as error:
+        return False, str(error)
+    return True, ""
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_a_check_of_dns_says_what_is_wrong(faultline, fault):
+    resolver = faultline.resolve(NAME, sequence(fault, resolves_to("127.0.0.1")))
+
+    assert check_dns(NAME) == (False, f"[Errno {FAULTS[fault]}] {WORDS[fault]}")
+    assert check_dns(NAME) == (True, "")
+    assert lookups(resolver) == [("gethostbyname", NAME)] * 2
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+def errors_of(count):
+    return [outcome(socket.gethostbyname, NAME) for _ in range(count)]
+
+
+def test_a_sequence_deals_one_fault_to_each_lookup_and_repeats_the_last():
+    with resolve(NAME, sequence(servfail(), nxdomain(), resolves_to("127.0.0.9"))) as resolver:
+        assert errors_of(4) == [socket.EAI_AGAIN, socket.EAI_NONAME, "127.0.0.9", "127.0.0.9"]
+
+    assert [a.number for a in resolver.attempts] == [1, 2, 3, 4]
+    assert len(resolver.intervals) == 3
+
+
+def test_a_cycle_begins_again():
+    with resolve(NAME, cycle(servfail(), resolves_to("127.0.0.9"))):
+        assert errors_of(4) == [socket.EAI_AGAIN, "127.0.0.9"] * 2
+
+
+def test_sometimes_deals_the_same_with_the_same_seed():
+    plan = sometimes(0.5, servfail(), otherwise=resolves_to("127.0.0.9"), seed=7)
+
+    def run():
+        with resolve(NAME, plan, strict=False):
+            return errors_of(20)
+
+    first = run()
+    assert set(first) == {socket.EAI_AGAIN, "127.0.0.9"}
+    assert run() == first
+
+
+def test_a_chance_that_may_be_nothing_is_not_asked_for_by_the_guard():
+    with resolve(NAME, sequence(sometimes(0, nxdomain(), otherwise=resolves_to("127.0.0.1"))), strict=True):
+        assert errors_of(1) == ["127.0.0.1"]
+
+
+def test_a_plan_is_dealt_across_the_functions():
+    with resolve(NAME, sequence(servfail(), nxdomain(), no_address())):
+        assert [outcome(look_up, function) for function in FUNCTIONS] == list(
+            map(FAULTS.get, [servfail(), nxdomain(), no_address()])
+        )
+
+
+def test_many_threads_share_a_plan():
+    plan = sequence(*[nxdomain()] * 10, resolves_to("127.0.0.1"))
+    with ThreadPoolExecutor(8) as threads, resolve(NAME, plan) as resolver:
+        outcomes = list(threads.map(lambda _: outcome(socket.gethostbyname, NAME), range(30)))
+
+    assert sorted(map(str, outcomes)) == sorted(["127.0.0.1"] * 20 + [str(socket.EAI_NONAME)] * 10)
+    assert sorted(a.number for a in resolver.attempts) == list(range(1, 31))
+
+
+# --- names and spellings ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["API.example.COM", "api.example.com.", "Api.Example.Com.", b"api.example.com", NAME])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_name_is_asked_for_in_any_spelling(faultline, function, name):
+    resolver = faultline.resolve(NAME, nxdomain())
+
+    assert outcome(look_up, function, name) == socket.EAI_NONAME
+
+    assert lookups(resolver) == [(function, NAME)]
+
+
+@pytest.mark.parametrize("name", ["API.example.COM", "api.example.com."])
+def test_a_resolver_is_made_for_a_name_in_any_spelling(name):
+    with resolve(name, nxdomain()) as resolver:
+        assert outcome(socket.gethostbyname, NAME) == socket.EAI_NONAME
+
+    assert resolver.name == NAME
+
+
+@pytest.mark.parametrize("made_for", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example"])
+@pytest.mark.parametrize(
+    "name", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example", b"XN--bcher-kva.example"]
+)
+def test_an_international_name_is_the_same_in_both_forms(made_for, name):
+    with resolve(made_for, nxdomain()) as resolver:
+        assert outcome(socket.getaddrinfo, name, 80) == socket.EAI_NONAME
+
+    assert resolver.attempts[0].request.target == "xn--bcher-kva.example"
+
+
+def test_an_international_name_in_the_url_of_requests_is_found(faultline):
+    server = faultline.serve(ok(b"gefunden"))
+    faultline.resolve("bücher.example", resolves_to(server))
+
+    assert requests.get("http://bücher.example/", timeout=10).content == b"gefunden"
+
+
+@pytest.mark.parametrize("name", ["other.example.com", "example.com", "www.api.example.com", "api.example.co"])
+def test_other_names_are_left_to_the_next(name):
+    with resolve("*", resolves_to("127.0.0.9")) as all_names, resolve(NAME, nxdomain(), strict=False) as resolver:
+        assert [look_up(f, name) for f in FUNCTIONS[1:]] == ["127.0.0.9", (name, [], ["127.0.0.9"])]
+
+    assert resolver.attempts == ()
+    assert len(all_names.attempts) == 2
+
+
+@pytest.mark.parametrize("name", [NAME, "*"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", b"127.0.0.1", "127.1", None])
+def test_addresses_are_no_names(needs_ipv6, name, host):
+    before = socket.getaddrinfo(host, 80)
+
+    with resolve(name, nxdomain(), strict=False) as resolver:
+        assert socket.getaddrinfo(host, 80) == before
+
+    assert resolver.attempts == ()
+
+
+def test_localhost_is_left_alone_by_the_resolver_of_another_name():
+    before = [look_up(function, "localhost") for function in FUNCTIONS]
+
+    with resolve(NAME, nxdomain(), strict=False) as resolver:
+        assert [look_up(function, "localhost") for function in FUNCTIONS] == before
+
+    assert resolver.attempts == ()
+
+
+def test_an_address_of_nobody_has_the_name_that_the_system_knows(faultline):
+    before = socket.getnameinfo(("127.0.0.1", 80), 0)
+
+    with resolve(NAME, resolves_to("127.0.0.9")):
+        assert socket.getnameinfo(("127.0.0.9", 80), 0)[0] == NAME
+        assert socket.getnameinfo(("127.0.0.1", 80), 0) == before
+
+
+def test_a_star_is_all_names():
+    with resolve("*", nxdomain()) as resolver:
+        for name in (NAME, "other.example.com", "a", "localhost"):
+            assert outcome(socket.gethostbyname, name) == socket.EAI_NONAME
+
+    assert [target for _, target in lookups(resolver)] == [NAME, "other.example.com", "a", "localhost"]
+
+
+def test_a_healthy_fault_leaves_the_name_to_the_system():
+    before = look_up("getaddrinfo", "localhost")
+
+    with resolve("localhost", sequence(nxdomain(), ok())) as resolver:
+        assert outcome(look_up, "getaddrinfo", "localhost") == socket.EAI_NONAME
+        assert look_up("getaddrinfo", "localhost") == before
+
+    assert [(a.ended_how, a.note) for a in resolver.attempts] == [
+        ("no name", ""),
+        ("answer", "left to whoever is asked without it"),
+    ]
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_of_two_resolvers_of_one_name_the_last_counts():
+    with resolve(NAME, servfail()) as outer:
+        assert errors_of(1) == [socket.EAI_AGAIN]
+        with resolve(NAME, nxdomain()) as inner:
+            assert errors_of(1) == [socket.EAI_NONAME]
+        assert errors_of(1) == [socket.EAI_AGAIN]
+
+    assert (len(outer.attempts), len(inner.attempts)) == (2, 1)
+
+
+def test_a_resolver_without_an_answer_of_its_own_leaves_a_name_to_the_one_before():
+    with resolve("localhost", nxdomain()) as outer, resolve("localhost", ok()) as inner:
+        assert outcome(socket.gethostbyname, "localhost") == socket.EAI_NONAME
+
+    assert [a.note for a in inner.attempts] == ["left to whoever is asked without it"]
+    assert len(outer.attempts) == 1
+
+
+def test_resolvers_of_two_names_leave_each_other_alone():
+    with resolve("a.example.com", servfail()) as one, resolve("b.example.com", nxdomain()) as two:
+        assert outcome(socket.gethostbyname, "a.example.com") == socket.EAI_AGAIN
+        assert outcome(socket.gethostbyname, "b.example.com") == socket.EAI_NONAME
+
+    assert (len(one.attempts), len(two.attempts)) == (1, 1)
+
+
+@pytest.mark.parametrize("first_closed", [0, 1, 2])
+def test_resolvers_are_left_in_any_order(functions, first_closed):
+    before = functions()
+    resolvers = [resolve(NAME, resolves_to(f"127.0.0.{n}")) for n in (1, 2, 3)]
+
+    resolvers[first_closed].close()
+    rest = [n for n in (1, 2, 3) if n != first_closed + 1]
+    assert socket.gethostbyname(NAME) == f"127.0.0.{rest[1]}"
+    resolvers[rest[1] - 1].close()
+    assert socket.gethostbyname(NAME) == f"127.0.0.{rest[0]}"
+    resolvers[rest[0] - 1].close()
+
+    assert functions() == before
+
+
+# --- several addresses -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "how"), [("dead_first", "RST"), ("blackhole_first", "silence"), ("ipv6_first", "RST")]
+)
+def test_a_client_that_tries_one_address_after_the_other_reaches_the_second(faultline, needs_ipv6, first, how):
+    server = faultline.serve(ok())
+    resolver = faultline.resolve(NAME, addresses(first, server))
+
+    (before, _), (after, port) = found()
+    assert re.fullmatch(r"127\.0\.0\.\d+|::1", before)
+    assert (before == "::1") is (first == "ipv6_first")
+    assert (after, port) == server.address
+    with socket.create_connection((NAME, server.port), timeout=0.2) as client:
+        assert client.getpeername() == server.address
+        assert [a.ended_how for a in server.attempts] == [how, None]
+
+    assert resolver.attempts[-1].note.endswith(f":{port}, 127.0.0.1:{port}")
+
+
+def test_the_address_before_is_none_after_the_resolver_is_closed(faultline):
+    server = faultline.serve(ok())
+    with resolve(NAME, addresses("dead_first", server)):
+        first = found()[0]
+
+    with socket.socket() as sock:
+        sock.bind(first)  # it is free
+
+
+def test_lookups_of_ipv4_alone_get_both_addresses(faultline):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, addresses("dead_first", server))
+
+    name, aliases, hosts = socket.gethostbyname_ex(NAME)
+
+    assert (name, aliases, len(hosts), hosts[1]) == (NAME, [], 2, "127.0.0.1")
+    assert socket.gethostbyname(NAME) == hosts[0]
+
+
+def test_lookups_of_ipv4_alone_leave_out_the_address_of_ipv6(faultline, needs_ipv6):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, addresses("ipv6_first", server))
+
+    assert socket.gethostbyname_ex(NAME) == (NAME, [], ["127.0.0.1"])
+    assert found(family=socket.AF_INET6) == [("::1", server.port)]
+
+
+@pytest.mark.parametrize("first", ["dead_first", "ipv6_first"])
+def test_each_client_reaches_the_good_address_after_the_dead_one(faultline, fetch, needs_ipv6, first):
+    server = faultline.serve(ok(b"second"))
+    faultline.resolve(NAME, addresses(first, server))
+
+    assert fetch(f"http://{NAME}:{server.port}/") == b"second"
+
+    assert [a.request.target if a.request else a.ended_how for a in server.attempts] == ["RST", "/"]
+
+
+@pytest.mark.parametrize("first", ["dead_first", "blackhole_first", "ipv6_first"])
+def test_happy_eyeballs_of_asyncio_reach_the_good_address(faultline, needs_ipv6, first):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, addresses(first, server))
+
+    async def connect():
+        _, writer = await asyncio.wait_for(asyncio.open_connection(NAME, 443, happy_eyeballs_delay=0.05), 10)
+        peer = writer.get_extra_info("peername")
+        writer.close()
+        await writer.wait_closed()
+        return peer
+
+    assert asyncio.run(connect()) == server.address
+
+    how = {"blackhole_first": "silence"}.get(first, "RST")
+    assert [(a.struck is not None, a.point) for a in server.attempts] == [(True, "connect"), (False, "request")]
+    assert server.attempts[0].ended_how == how
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("first", ["dead_first", "blackhole_first", "ipv6_first"])
+def test_happy_eyeballs_of_anyio_reach_the_good_address(faultline, needs_ipv6, first, backend):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, addresses(first, server))
+
+    async def connect():
+        with anyio.fail_after(10):
+            async with await anyio.connect_tcp(NAME, server.port, happy_eyeballs_delay=0.05) as stream:
+                return stream.extra(anyio.abc.SocketAttribute.remote_address)
+
+    assert anyio.run(connect, backend=backend) == server.address
+
+    assert [a.struck is not None for a in server.attempts] == [True, False]
+    assert server.attempts[0].ended_how == {"blackhole_first": "silence"}.get(first, "RST")
+
+
+def test_happy_eyeballs_of_trio_reach_the_good_address(faultline):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, addresses("blackhole_first", server))
+
+    async def connect():
+        with trio.fail_after(10):
+            async with await trio.open_tcp_stream(NAME, 443, happy_eyeballs_delay=0.05) as stream:
+                return stream.socket.getpeername()
+
+    assert trio.run(connect) == server.address
+
+    assert server.attempts[0].ended_how == "silence"
+    assert len(server.attempts) == 2
+
+
+def test_happy_eyeballs_of_aiohttp_reach_the_good_address(faultline):
+    server = faultline.serve(ok(b"second"))
+    faultline.resolve(NAME, addresses("blackhole_first", server))
+
+    async def ask():
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), happy_eyeballs_delay=0.05)
+        async with aiohttp.ClientSession(connector=connector) as session, session.get(f"http://{NAME}/") as response:
+            return await response.read()
+
+    assert asyncio.run(asyncio.wait_for(ask(), 10)) == b"second"
+
+    assert server.attempts[0].ended_how == "silence"
+    assert len(server.attempts) == 2
+
+
+def test_a_client_without_happy_eyeballs_stays_at_the_silent_address(faultline):
+    server = faultline.serve(ok())
+    faultline.resolve(NAME, addresses("blackhole_first", server))
+
+    async def connect():
+        with pytest.raises((asyncio.TimeoutError, TimeoutError)):
+            await asyncio.wait_for(asyncio.open_connection(NAME, 443), 0.1)
+
+    asyncio.run(connect())
+
+    assert [a.ended_how for a in server.attempts] == ["silence"]
+
+
+# --- the guard and the report ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plan", [nxdomain(), sequence(servfail(), ok()), slow_resolve(1) & nxdomain()], ids=repr)
+def test_a_fault_that_nobody_looked_up_fails_the_guard(plan):
+    resolver = resolve(NAME, plan)
+
+    with pytest.raises(NotStruckError) as caught, resolver:
+        pass
+
+    assert str(caught.value) == (
+        f"{plan!r} never struck: nobody looked up '{NAME}' by Python's socket. (strict=False allows it.)"
+    )
+
+
+def test_the_guard_of_all_names_says_that_nobody_looked_one_up():
+    with pytest.raises(NotStruckError) as caught, resolve("*", nxdomain()):
+        pass
+
+    assert "nobody looked up" in str(caught.value)
+
+
+def test_a_fault_of_a_sequence_that_never_came_fails_the_guard():
+    with pytest.raises(NotStruckError) as caught, resolve(NAME, sequence(servfail(), nxdomain())):
+        outcome(socket.gethostbyname, NAME)
+
+    assert re.sub(r"\d+\.\d{3} s", "T", str(caught.value)) == (
+        f"nxdomain() never struck: #1 gethostbyname {NAME}: servfail() struck at 'lookup', received 0 and sent 0 "
+        "bytes, ended by the server (no name) after T. (strict=False allows it.)"
+    )
+
+
+def test_the_guard_is_left_out_by_strict_and_after_an_error():
+    with resolve(NAME, nxdomain(), strict=False):
+        pass
+    with pytest.raises(KeyError), resolve(NAME, nxdomain()):
+        raise KeyError
+
+
+@pytest.mark.parametrize("fault", [ok(), slow_resolve(1), resolves_to("127.0.0.1")], ids=repr)
+def test_what_breaks_nothing_need_not_be_looked_up(fault):
+    with resolve(NAME, fault) as resolver:
+        pass
+
+    assert resolver.attempts == ()
+
+
+def test_the_drawing_shows_each_lookup():
+    with resolve(NAME, sequence(servfail(), resolves_to("127.0.0.9:80"))) as resolver:
+        outcome(socket.gethostbyname, NAME)
+        found()
+
+    lines = [re.sub(r"\d+\.\d{3} s", "T", line).rstrip() for line in resolver.drawing().splitlines()]
+    assert lines[0] == f"lookups of {NAME} sequence(servfail(), resolves_to('127.0.0.9:80'))"
+    assert lines[1] == "#1 servfail()"
+    assert f"--- gethostbyname {NAME} -" in lines[2]
+    assert "<=== no name: struck at 'lookup' =" in lines[3]
+    assert lines[4] == "#2 resolves_to('127.0.0.9:80')"
+    assert f"--- getaddrinfo {NAME} -" in lines[5]
+    assert "<--- answer -" in lines[6]
+    assert lines[7].strip() == "found 127.0.0.9:80"
+    assert len(lines) == 8
+
+
+def test_the_drawing_says_that_nobody_looked_it_up():
+    with resolve(NAME, nxdomain(), strict=False) as resolver:
+        assert resolver.drawing() == f"lookups of {NAME} nxdomain()\n  nobody looked it up"
+
+
+def test_a_lookup_is_told_as_plain_data():
+    with resolve(NAME, nxdomain()) as resolver:
+        outcome(socket.gethostbyname, NAME)
+
+    (data,) = [attempt.to_dict() for attempt in resolver.attempts]
+    assert (data["fault"], data["point"], data["ended_how"]) == ("nxdomain()", "lookup", "no name")
+    assert (data["request"]["method"], data["request"]["target"]) == ("gethostbyname", NAME)
+
+
+def test_waiting_for_attempts_is_waiting_for_lookups():
+    with resolve(NAME, nxdomain()) as resolver:
+        outcome(socket.gethostbyname, NAME)
+
+        assert resolver.wait_for_attempts(1, 0.05) == resolver.attempts
+        assert resolver.wait_for_attempts(1, 0.05, at="end") == resolver.attempts
+
+
+def test_a_resolver_is_told_by_its_name_and_plan():
+    resolver = resolve("API.example.com", nxdomain())
+    assert repr(resolver) == "<Resolver api.example.com nxdomain()>"
+
+    resolver.close()
+    resolver.close()
+
+    assert repr(resolver) == "<Resolver api.example.com nxdomain() closed>"
+
+
+PLUGINS = ("-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "-W", "error")
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """A function that runs an inner test file in this process."""
+    monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def ran(source):
+        pytester.makepyfile(test_inner=f"import socket, pytest\nfrom faultline import *\n{source}")
+        return pytester.runpytest_inprocess(*PLUGINS)
+
+    return ran
+
+
+def test_the_report_of_a_failing_test_shows_the_drawing(run):
+    result = run(
+        "def test_it(faultline):\n"
+        "    faultline.resolve('api.example.com', servfail())\n"
+        "    socket.gethostbyname('api.example.com')\n"
+    )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*socket.gaierror: ?Errno -3? Temporary failure in name resolution",
+            "*- faultline -*",
+            "lookups of api.example.com servfail()",
+            "#1 servfail()",
+            "*s |--- gethostbyname api.example.com -*>|",
+            "*s |<=== no name: struck at 'lookup' =*|",
+        ]
+    )
+
+
+def test_the_fixture_puts_everything_back_and_asks_the_guard(run):
+    result = run(
+        "BEFORE = socket.getaddrinfo\n"
+        "def test_struck(faultline):\n"
+        "    faultline.resolve('api.example.com', nxdomain())\n"
+        "    assert socket.getaddrinfo is not BEFORE\n"
+        "    with pytest.raises(socket.gaierror):\n"
+        "        socket.gethostbyname('api.example.com')\n"
+        "def test_after(faultline):\n"
+        "    assert socket.getaddrinfo is BEFORE\n"
+        "def test_not_struck(faultline):\n"
+        "    faultline.resolve('api.example.com', nxdomain())\n"
+        "def test_not_strict(faultline):\n"
+        "    faultline.resolve('api.example.com', nxdomain(), strict=False)\n"
+        "def test_at_last():\n"
+        "    assert socket.getaddrinfo is BEFORE\n"
+    )
+
+    result.assert_outcomes(passed=5, errors=1)
+    result.stdout.fnmatch_lines(["nxdomain() never struck: nobody looked up 'api.example.com' by Python's socket. *"])
+
+
+# --- nothing is left behind ------------------------------------------------------------------------------------------
+
+
+def test_everything_is_as_it_was_after_the_context(functions):
+    before, of_class, of_module = functions(), dict(vars(socket.socket)), dict(vars(socket))
+
+    with resolve(NAME, nxdomain()):
+        assert all(now is not then for now, then in zip(functions()[0], before[0], strict=True))
+        outcome(socket.gethostbyname, NAME)
+
+    assert functions() == before
+    assert dict(vars(socket.socket)) == of_class
+    assert dict(vars(socket)) == of_module
+
+
+def test_everything_is_as_it_was_after_an_error(functions):
+    before = functions()
+
+    with pytest.raises(KeyError), resolve(NAME, nxdomain()):
+        raise KeyError
+
+    assert functions() == before
+
+
+def test_everything_is_as_it_was_after_a_failed_guard(functions):
+    before = functions()
+
+    with pytest.raises(NotStruckError), resolve(NAME, nxdomain()):
+        pass
+
+    assert functions() == before
+
+
+@pytest.mark.parametrize("bad", [("a..b", nxdomain()), (NAME, reset()), (NAME, None), (NAME, bad_dns("silence"))])
+def test_everything_is_as_it_was_after_bad_input(functions, bad):
+    before = functions()
+
+    with pytest.raises(ParameterError):
+        resolve(*bad)
+
+    assert functions() == before
+
+
+def test_everything_is_as_it_was_after_two_that_overlap(functions):
+    before = functions()
+
+    one = resolve("a.example.com", nxdomain(), strict=False)
+    between = functions()
+    two = resolve("b.example.com", nxdomain(), strict=False)
+    one.close()
+    assert outcome(socket.gethostbyname, "b.example.com") == socket.EAI_NONAME
+    assert functions() == between
+    two.close()
+
+    assert functions() == before
+
+
+def test_what_somebody_put_there_before_is_called_and_is_there_again(monkeypatch):
+    def theirs(name):
+        return f"theirs: {name}"
+
+    monkeypatch.setattr(socket, "gethostbyname", theirs)
+
+    with resolve(NAME, nxdomain()):
+        assert outcome(socket.gethostbyname, NAME) == socket.EAI_NONAME
+        assert socket.gethostbyname("other.example.com") == "theirs: other.example.com"
+
+    assert socket.gethostbyname is theirs
+
+
+def test_what_somebody_puts_there_in_between_stays(monkeypatch):
+    def theirs(name):
+        return f"theirs: {name}"
+
+    with resolve(NAME, nxdomain(), strict=False):
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "gethostbyname", theirs)
+            assert socket.gethostbyname(NAME) == f"theirs: {NAME}"
+        assert outcome(socket.gethostbyname, NAME) == socket.EAI_NONAME
+
+
+@pytest.fixture
+def stale():
+    """What a patch restores that was made during a resolver and undone after it: our function of that time."""
+    original = socket.gethostbyname
+    with pytest.MonkeyPatch.context() as patch:
+        with resolve("localhost", nxdomain(), strict=False):
+            patch.setattr(socket, "gethostbyname", lambda name: f"theirs: {name}")
+        assert socket.gethostbyname("localhost") == "theirs: localhost"
+    yield original
+    socket.gethostbyname = original
+
+
+def test_what_a_patch_restores_after_the_resolver_passes_everything_on(stale):
+    assert socket.gethostbyname("localhost") == "127.0.0.1"
+
+
+def test_what_a_patch_restores_after_the_resolver_asks_the_next_one_only_once(stale):
+    with resolve("localhost", sequence(ok(), nxdomain()), strict=False) as resolver:
+        assert outcome(socket.gethostbyname, "localhost") == "127.0.0.1"
+
+    assert len(resolver.attempts) == 1
+
+
+def test_the_next_resolver_takes_away_what_a_patch_has_restored(stale):
+    with resolve("localhost", nxdomain(), strict=False):
+        pass
+
+    assert socket.gethostbyname is stale
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_looks_up_as_before_and_the_parent_as_planned(functions):
+    before, of_class = functions(), dict(vars(socket.socket))
+
+    with resolve("localhost", nxdomain()) as resolver, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
+        child = os.fork()
+        if not child:
+            good = functions() == before and dict(vars(socket.socket)) == of_class
+            good = good and socket.gethostbyname("localhost") == "127.0.0.1"
+            with resolve("localhost", servfail()) as own:
+                good = good and outcome(socket.gethostbyname, "localhost") == socket.EAI_AGAIN
+            resolver.close()  # the parent's: nothing comes of it
+            good = good and len(own.attempts) == 1 and functions() == before
+            os._exit(0 if good else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert outcome(socket.gethostbyname, "localhost") == socket.EAI_NONAME
+
+    assert len(resolver.attempts) == 1
+
+
+def test_a_closed_resolver_answers_nothing_more(faultline):
+    resolver = faultline.resolve("localhost", nxdomain(), strict=False)
+    ours = socket.gethostbyname
+    resolver.close()
+
+    assert socket.gethostbyname is not ours
+    assert ours("localhost") == "127.0.0.1"  # somebody may have kept it
+    assert resolver.attempts == ()
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+A_NAME = "a host name such as 'api.example.com', or '*' for all"
+NO_EMPTY = "a host name without an empty label, such as 'api.example.com'"
+ALONE = "a host name alone: no address, URL, port or pattern"
+SIZES = "labels of at most 63 bytes and a name of at most 253 (RFC 1035, 2.3.4)"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", A_NAME),
+        (None, A_NAME),
+        (5, A_NAME),
+        (b"api.example.com", A_NAME),
+        ("api..example.com", NO_EMPTY),
+        (".example.com", NO_EMPTY),
+        ("api.example.com..", NO_EMPTY),
+        (".", NO_EMPTY),
+        ("a" * 64, SIZES),
+        (f"{'a' * 64}.example.com", SIZES),
+        (".".join(["a" * 49] * 6), SIZES),
+        ("ü" * 63, "a name that IDNA can spell, in labels of at most 63 bytes (RFC 5891, 4.2.4)"),
+        ("https://api.example.com", ALONE),
+        ("api.example.com/v1", ALONE),
+        ("api.example.com:443", ALONE),
+        ("127.0.0.1", ALONE),
+        ("::1", ALONE),
+        ("[::1]", ALONE),
+        ("*.example.com", ALONE),
+        ("user@example.com", ALONE),
+        ("api example com", ALONE),
+        ("api.example.com\n", ALONE),
+    ],
+)
+def test_what_is_no_name_is_refused(functions, name, expected):
+    before = functions()
+
+    with pytest.raises(ParameterError) as caught:
+        resolve(name, nxdomain()).close()
+
+    assert str(caught.value) == f"name={name!r}: expected {expected}."
+    assert functions() == before
+
+
+def test_the_longest_name_is_one():
+    name = ".".join(["a" * 63] * 3 + ["a" * 61])
+    assert len(name) == 253
+
+    with resolve(name, nxdomain()):
+        assert outcome(socket.gethostbyname, name) == socket.EAI_NONAME
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        reset(),
+        refuse(),
+        unreachable(),
+        status(503),
+        bad_cert("expired"),
+        latency(1),
+        socks_refusal("rejected"),
+        when(lambda _: True, ok()),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("plan", [lambda f: f, lambda f: sequence(nxdomain(), f), lambda f: sometimes(0.5, f)])
+def test_a_fault_of_a_connection_is_refused(fault, plan):
+    with pytest.raises(ParameterError) as caught:
+        resolve(NAME, plan(fault))
+
+    assert str(caught.value) == (
+        f"plan={fault!r}: expected what happens at a lookup, such as nxdomain() or resolves_to(server)."
+    )
+
+
+def test_an_answer_is_refused_but_that_of_the_system():
+    with pytest.raises(ParameterError) as caught:
+        resolve(NAME, ok(b"a body")).close()
+
+    assert str(caught.value).startswith("plan=ok(b'a body'): expected ")
+
+
+@pytest.mark.parametrize("kind", ["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"])
+def test_what_only_a_dns_server_can_say_is_refused(kind):
+    with pytest.raises(ParameterError) as caught:
+        resolve(NAME, bad_dns(kind))
+
+    assert str(caught.value) == (
+        f"bad_dns('{kind}'): expected faultline.dns_server(bad_dns('{kind}')); only a DNS server can say that."
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (None, "plan=None: expected a fault such as reset() or ok(), or a plan of some."),
+        (
+            nxdomain,
+            f"plan={nxdomain!r}: expected a fault such as reset() or ok(), or a plan of some; write nxdomain().",
+        ),
+        ("nxdomain", "plan='nxdomain': expected a fault such as reset() or ok(), or a plan of some."),
+    ],
+    ids=["None", "function", "word"],
+)
+def test_what_is_no_plan_is_refused(plan, message):
+    with pytest.raises(ParameterError) as caught:
+        resolve(NAME, plan)
+
+    assert str(caught.value) == message
+
+
+def test_strict_is_true_or_false():
+    with pytest.raises(ParameterError, match=r"^strict=1: expected True or False\.$"):
+        resolve(NAME, nxdomain(), strict=1)
+
+
+WHERE = "a server, an IP address of this machine, or one with a port such as '127.0.0.1:8080'"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "10.0.0.1",
+        "10.0.0.1:80",
+        "localhost",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "127.0.0.1:x",
+        "::1:80",
+        "http://127.0.0.1",
+        "",
+        5,
+        None,
+    ],
+)
+def test_a_name_leads_only_to_this_machine(target):
+    with pytest.raises(ParameterError) as caught:
+        resolves_to(target)
+
+    assert str(caught.value) == f"server={target!r}: expected {WHERE}."
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:8080", None, 5])
+def test_several_addresses_need_a_server_with_a_ledger(server):
+    with pytest.raises(ParameterError) as caught:
+        addresses("dead_first", server)
+
+    assert str(caught.value) == f"server={server!r}: expected a server, in whose ledger the tries are written down."
+
+
+def test_several_addresses_have_an_order_that_is_known(faultline):
+    with pytest.raises(ParameterError) as caught:
+        addresses("dead", faultline.serve(ok()))
+
+    assert str(caught.value) == ("first='dead': expected one of 'dead_first', 'blackhole_first', 'ipv6_first'.")
+
+
+@pytest.mark.parametrize("host", ["::1", "0.0.0.0"])
+def test_several_addresses_need_a_server_on_one_address_of_ipv4(faultline, needs_ipv6, host):
+    server = faultline.serve(ok(), host=host)
+
+    with pytest.raises(ParameterError) as caught:
+        addresses("dead_first", server)
+
+    assert str(caught.value).endswith("expected a server on one address of IPv4, such as host='127.0.0.1'.")
+
+
+@pytest.mark.parametrize("seconds", [-1, "1", None, float("inf"), float("nan"), True])
+def test_slow_takes_a_number_of_seconds(seconds):
+    with pytest.raises(ParameterError) as caught:
+        slow_resolve(seconds)
+
+    assert str(caught.value) == f"delay_seconds={seconds!r}: expected a number of seconds, 0 or more."
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nxdomain(), servfail()),
+        (nxdomain(), resolves_to("127.0.0.1")),
+        (resolves_to("127.0.0.1"), no_address()),
+        (slow_resolve(1), slow_resolve(2)),
+        (resolves_to("127.0.0.1"), resolves_to("127.0.0.2")),
+        (nxdomain(), reset()),
+    ],
+    ids=repr,
+)
+def test_what_can_not_both_happen_is_refused(one, other):
+    with pytest.raises(ConflictError, match=re.escape(repr(one))):
+        one & other
+
+
+@pytest.mark.parametrize("start", [serve, library.http_proxy], ids=["serve", "http_proxy"])
+@pytest.mark.parametrize("fault", [nxdomain(), slow_resolve(1), resolves_to("127.0.0.1")], ids=repr)
+def test_a_fault_of_a_lookup_is_refused_by_servers(start, fault):
+    with pytest.raises(ParameterError) as caught:
+        start(fault)
+
+    assert str(caught.value) == (
+        f"{fault!r}: expected a fault of a connection; this one goes with a name: faultline.resolve(name, …)."
+    )
+
+
+def test_urllib_is_led_to_a_server_by_the_example_of_the_documentation():
+    with (
+        serve(ok(b"found")) as server,
+        resolve(NAME, resolves_to(server)),
+        urllib.request.urlopen(f"http://{NAME}/", timeout=10) as response,
+    ):
+        assert response.read() == b"found"
+
+
+def test_a_lookup_in_another_thread_is_seen_too():
+    errors = []
+    with resolve(NAME, nxdomain()) as resolver:
+        thread = threading.Thread(target=lambda: errors.append(outcome(socket.gethostbyname, NAME)))
+        thread.start()
+        thread.join(10)
+
+    assert errors == [socket.EAI_NONAME]
+    assert len(resolver.attempts) == 1
+
+
+def test_nothing_is_loaded_or_replaced_by_the_import_alone():
+    code = (
+        "import socket; before = socket.getaddrinfo, dict(vars(socket.socket)); import faultline; faultline.resolve; "
+        "assert (socket.getaddrinfo, dict(vars(socket.socket))) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,1156 @@
+"""Servers on Unix sockets: the same faults, what the kernel makes of them there, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import http.client
+import os
+import socket
+import ssl
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+import urllib3
+from aiohttp.client_exceptions import UnixClientConnectorError
+
+from faultline import (
+    NotStruckError,
+    ParameterError,
+    PortError,
+    UnixServer,
+    UnsupportedError,
+    _net,
+    bad_cert,
+    blackhole,
+    close,
+    cycle,
+    drip,
+    duplicated,
+    echo,
+    half_close,
+    loss,
+    malformed,
+    nxdomain,
+    ok,
+    partition,
+    raises,
+    raw,
+    receive_until,
+    refuse,
+    relay,
+    reset,
+    root_cause,
+    script,
+    send,
+    sequence,
+    serve,
+    stall,
+    unreachable,
+)
+
+pytestmark = pytest.mark.timeout(60)
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+GONE = ConnectionResetError, errno.ECONNRESET
+
+
+@pytest.fixture
+def dial():
+    """A function that makes a socket, connected to a server's path; it is closed after the test."""
+    with contextlib.ExitStack() as clients:
+
+        def connected(server, data=b""):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.settimeout(10)
+            client.connect(server.path)
+            if data:
+                client.sendall(data)
+            return client
+
+        yield connected
+
+
+def heard(client):
+    """All that comes, and the error in which it ends, if it does."""
+    said = b""
+    try:
+        while data := client.recv(65_536):
+            said += data
+    except OSError as error:
+        return said, type(error), error.errno
+    return (said,)
+
+
+def refused(server):
+    """With which number a connect fails."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        number = client.connect_ex(server.path)
+    assert number
+    return number
+
+
+def ends(server):
+    """What the ledger says of each attempt."""
+    return [(a.struck and a.struck.point, a.sent_bytes, a.ended_by, a.ended_how) for a in server.attempts]
+
+
+def names_in(folder):
+    """What is in a folder."""
+    return [each.name for each in Path(folder).iterdir()]
+
+
+def descriptors():
+    """How many Unix sockets this process has open; other tests' clients may still be closing theirs of UDP."""
+    gc.collect()
+    known = {f"socket:[{line.split()[6]}]" for line in Path("/proc/self/net/unix").read_text().splitlines()[1:]}
+    held = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+            held.append(str(each.readlink()))
+    return sum(each in known for each in held)
+
+
+# --- what faults are here --------------------------------------------------------------------------------------------
+
+
+def test_without_a_fault_it_is_a_server_like_any_other(dial):
+    with serve(ok(b"hello"), unix=True) as server:
+        client = dial(server)
+        for _ in range(2):
+            client.sendall(GET)
+            said = b""
+            while not said.endswith(b"hello"):
+                said += client.recv(1000)
+            assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+
+        assert isinstance(server, UnixServer)
+        assert [(a.number, a.connection, a.request.target) for a in server.attempts] == [(1, 1, "/"), (2, 1, "/")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "end"),
+    [
+        (reset(), 0, GONE),
+        (reset(after_bytes=20), 20, GONE),
+        (reset(at="request"), 0, GONE),
+        (reset(at="request", after_bytes=3), 0, GONE),
+        (reset(at="request", on=b"Host"), 0, GONE),
+        (ok(b"x" * 3000) & reset(after_bytes=3000), 3000, GONE),
+        (close(), 0, ()),
+        (close(after_bytes=20), 20, ()),
+        (close(at="request", after_bytes=3), 0, ()),
+        (raw(b"no HTTP at all"), 14, ()),
+    ],
+    ids=repr,
+)
+def test_a_connection_ends_as_planned_after_what_was_said(dial, fault, said, end):
+    with serve(fault, unix=True) as server:
+        told, *error = heard(dial(server, GET))
+
+        assert (len(told), tuple(error)) == (said, end)
+        how = "RST" if end else "FIN"
+        assert ends(server) == [(fault.break_.at if fault.break_ else "response", said, "server", how)]
+
+
+@pytest.mark.parametrize("fault", [reset(at="accept"), close(at="accept")], ids=repr)
+def test_who_has_said_nothing_when_it_is_reset_at_accept_sees_the_end_and_then_a_broken_pipe(dial, fault):
+    with serve(fault, unix=True) as server:
+        client = dial(server)
+        server.wait_for_attempts(1, at="end")
+        assert client.recv(10) == b""
+        if fault == reset(at="accept"):
+            with pytest.raises(BrokenPipeError):
+                client.sendall(GET)
+
+        assert ends(server)[0][0] == "accept"
+
+
+def test_who_has_said_something_before_it_is_accepted_is_reset_at_accept():
+    with serve(reset(at="accept"), unix=True) as server, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        server._background.call(lambda: (client.connect(server.path), client.sendall(GET)))  # before it can accept
+        assert heard(client) == (b"", *GONE)
+
+
+def test_a_request_is_unread_at_idle_so_that_a_reset_is_one(dial):
+    with serve(ok(b"hello") & reset(at="idle"), unix=True) as server:
+        told, *error = heard(dial(server, GET))
+
+        assert told.endswith(b"hello")
+        assert tuple(error) == GONE
+        assert ends(server) == [("idle", len(told), "server", "RST")]
+
+
+def test_nothing_is_unread_after_some_time_at_idle_so_that_a_reset_is_the_end(dial):
+    with serve(ok(b"hello") & reset(at="idle", after_seconds=0.05), unix=True) as server:
+        (told,) = heard(dial(server, GET))
+
+        assert told.endswith(b"hello")
+        assert ends(server) == [("idle", len(told), "server", "RST")]
+
+
+def test_a_kept_connection_that_is_closed_at_idle_is_at_its_end(dial):
+    with serve(ok(b"hello") & close(at="idle"), unix=True) as server:
+        (told,) = heard(dial(server, GET))
+
+        assert told.endswith(b"hello")
+        assert ends(server) == [("idle", len(told), "server", "FIN")]
+
+
+def test_half_closing_lets_the_client_go_on(dial):
+    with serve(half_close(after_bytes=5), unix=True) as server:
+        client = dial(server, GET)
+        assert heard(client) == (b"HTTP/",)
+        client.sendall(b"still there")
+        client.close()
+
+        (attempt,) = server.wait_for_attempts(1, at="end")
+        assert (attempt.struck.after_bytes, attempt.ended_by, attempt.ended_how) == (5, "client", "FIN")
+
+
+@pytest.mark.parametrize(("fault", "said"), [(stall(), b""), (stall(after_bytes=5), b"HTTP/")], ids=repr)
+def test_a_stalled_client_gives_up(dial, fault, said):
+    with serve(fault, unix=True) as server:
+        client = dial(server, GET)
+        client.settimeout(0.1)
+        assert heard(client) == (said, TimeoutError, None)
+        client.close()
+
+        (attempt,) = server.wait_for_attempts(1, at="end")
+        assert (attempt.struck.point, attempt.ended_by, attempt.waited_seconds > 0) == ("response", "client", True)
+
+
+def test_a_client_whose_request_nobody_reads_can_t_go_on_sending(dial):
+    with serve(stall(at="request"), unix=True) as server:
+        client = dial(server)
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.sendall(bytes(8 << 20))
+
+        assert server.attempts[0].struck.point == "request"
+
+
+def test_bytes_drip(dial):
+    with serve(drip(10, every_seconds=0.002) & ok(b"hello"), unix=True) as server:
+        client = dial(server, GET)
+        pieces = []
+        while not b"".join(pieces).endswith(b"hello"):
+            pieces.append(client.recv(1000))
+
+        assert len(pieces) > 1
+        assert server.attempts[0].sent_bytes == len(b"".join(pieces))
+
+
+def test_a_client_meets_malformed_http():
+    with serve(malformed("status_garbage"), unix=True) as server:
+        with pytest.raises(http.client.BadStatusLine):
+            by_http_client(server)
+
+        assert ends(server)[0][0] == "response"
+
+
+def test_a_script_is_played(dial):
+    talk = script(send(b"220 hi\r\n"), receive_until(b"\n"), send(b"bye\r\n"))
+    with serve(talk, unix=True) as server:
+        assert heard(dial(server, b"HELO\n")) == (b"220 hi\r\nbye\r\n",)
+
+        assert server.attempts[0].request.body == b"HELO\n"
+
+
+def test_a_large_body_passes_both_ways(dial):
+    body = os.urandom(3 << 20)
+    with serve(echo(), unix=True) as server:
+        client = dial(server)
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        sender = threading.Thread(target=client.sendall, args=(head + body,))
+        sender.start()
+        (told,) = heard(client)
+        sender.join()
+
+        assert told.endswith(body)
+        assert server.attempts[0].request.body == body
+
+
+# --- the door --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "number", "how"),
+    [
+        (refuse(), errno.ECONNREFUSED, "RST"),
+        (unreachable(), errno.ENOENT, "no route"),
+        (blackhole(), errno.EAGAIN, "silence"),
+    ],
+    ids=repr,
+)
+def test_a_closed_door_has_the_kernel_s_own_error_and_every_knock_is_counted(fault, number, how):
+    with serve(fault, unix=True) as server:
+        assert Path(server.path).exists() is (number != errno.ENOENT)
+        assert [refused(server) for _ in range(3)] == [number] * 3
+
+        assert ends(server) == [("connect", 0, "server", how)] * 3
+        assert {a.connection for a in server.attempts} == {None}
+
+
+def test_a_file_that_refuses_is_a_socket_that_nobody_listens_on():
+    with serve(refuse(), unix=True) as server:
+        assert Path(server.path).is_socket()
+        assert names_in(Path(server.path).parent) == ["socket"]
+        with pytest.raises(OSError, match="in use"), socket.socket(socket.AF_UNIX) as other:
+            other.bind(server.path)
+
+
+def test_a_connect_that_blocks_waits_at_a_black_hole_and_one_that_doesn_t_is_told_to_try_again():
+    came = []
+
+    def knock(path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.settimeout(10)
+            client.sendall(GET)
+            came.append(client.recv(15))
+
+    with serve(blackhole(), unix=True) as server:
+        waiting = threading.Thread(target=knock, args=(server.path,), daemon=True)
+        waiting.start()
+        server.wait_for_attempts(1, at="connect")
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            assert client.connect_ex(server.path) == errno.EAGAIN
+        server.become(ok())
+        waiting.join(10)
+
+        assert came == [b"HTTP/1.1 200 OK"]
+        assert [(a.fault, a.ended_how) for a in server.attempts[:2]] == [(blackhole(), "silence")] * 2
+        assert server.attempts[2].fault == ok()
+
+
+def test_a_connect_that_may_take_so_long_is_told_to_try_again_after_that():
+    with serve(blackhole(), unix=True) as server, socket.socket(socket.AF_UNIX) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 50_000))
+        with pytest.raises(BlockingIOError):
+            client.connect(server.path)
+
+        assert ends(server) == [("connect", 0, "server", "silence")]
+
+
+def test_who_waits_at_a_black_hole_that_is_closed_is_refused():
+    came = []
+
+    def knock(path):
+        with socket.socket(socket.AF_UNIX) as client:
+            came.append(client.connect_ex(path))
+
+    with serve(blackhole(), unix=True) as server:
+        waiting = threading.Thread(target=knock, args=(server.path,), daemon=True)
+        waiting.start()
+        server.wait_for_attempts(1, at="connect")
+        waiting.join(0.1)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert came in ([errno.ECONNREFUSED], [errno.ENOENT])
+
+
+@pytest.mark.parametrize("fault", [refuse(for_seconds=0.1), blackhole(for_seconds=0.1)], ids=repr)
+def test_a_door_opens_after_its_time(fault):
+    number = errno.ECONNREFUSED if "refuse" in repr(fault) else errno.EAGAIN
+    with serve(fault, unix=True) as server:
+        assert refused(server) == number
+        for _ in range(200):
+            with socket.socket(socket.AF_UNIX) as client:
+                if client.connect_ex(server.path) == 0:
+                    break
+            threading.Event().wait(0.01)
+        else:
+            pytest.fail("the door was never opened")
+
+        assert server.attempts[-1].connection == 1
+
+
+def test_refused_knocks_are_counted_and_the_next_one_is_let_in():
+    with serve(sequence(refuse(), refuse(), ok(b"hello")), unix=True) as server:
+        assert [refused(server), refused(server)] == [errno.ECONNREFUSED] * 2
+        assert by_http_client(server) == b"hello"
+
+        assert [a.fault for a in server.attempts] == [refuse(), refuse(), ok(b"hello")]
+
+
+def test_a_plan_of_all_doors_is_met_in_order():
+    plan = cycle(ok(b"hello"), refuse(), blackhole(), reset())
+    with serve(plan, unix=True) as server:
+        for _ in range(3):
+            assert by_http_client(server) == b"hello"
+            assert refused(server) == errno.ECONNREFUSED
+            assert refused(server) == errno.EAGAIN
+            with pytest.raises(ConnectionResetError):
+                by_http_client(server)
+
+        assert [a.fault for a in server.attempts] == [ok(b"hello"), refuse(), blackhole(), reset()] * 3
+
+
+def test_a_knock_at_another_spelling_of_the_path_is_counted_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with serve(sequence(refuse(), refuse(), refuse(), ok()), unix="socket") as server:
+        for path in ("socket", "./socket", os.fsencode(server.path)):
+            with socket.socket(socket.AF_UNIX) as client:
+                assert client.connect_ex(path) == errno.ECONNREFUSED
+
+        assert [a.fault for a in server.attempts] == [refuse()] * 3
+
+
+def test_a_knock_at_another_path_is_none(tmp_path):
+    with serve(sequence(refuse(), ok()), unix=True, strict=False) as server, socket.socket(socket.AF_UNIX) as client:
+        assert client.connect_ex(str(tmp_path / "other")) == errno.ENOENT
+        assert client.connect_ex("\0abstract") == errno.ECONNREFUSED
+
+        assert server.attempts == ()
+
+
+DOORS = {
+    "open": (ok(b"hello"), None),
+    "refuse": (refuse(), errno.ECONNREFUSED),
+    "blackhole": (blackhole(), errno.EAGAIN),
+    "unreachable": (unreachable(), errno.ENOENT),
+}
+
+
+@pytest.mark.parametrize("after", DOORS)
+@pytest.mark.parametrize("before", DOORS)
+def test_a_door_becomes_any_other(before, after):
+    with serve(DOORS[before][0], unix=True, strict=False) as server:
+        for name in (before, after, before):
+            fault, number = DOORS[name]
+            server.become(fault)
+            if number is None:
+                assert by_http_client(server) == b"hello"
+            else:
+                assert refused(server) == number
+
+        assert [a.fault for a in server.attempts] == [DOORS[name][0] for name in (before, after, before)]
+
+
+def test_there_is_no_moment_without_a_file_while_the_door_changes():
+    faults = [refuse(), ok(), blackhole()]
+    with serve(ok(), unix=True, strict=False) as server:
+        program = (
+            "import os, sys\n"
+            "print('ready', flush=True)\n"
+            "missed = n = 0\n"
+            "os.set_blocking(0, False)\n"
+            "while True:\n"
+            "    n += 1\n"
+            "    missed += not os.path.exists(sys.argv[1])\n"
+            "    try:\n"
+            "        if os.read(0, 1): break\n"
+            "    except BlockingIOError: pass\n"
+            "print(n, missed)\n"
+        )
+        watcher = subprocess.Popen(
+            [sys.executable, "-c", program, server.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with watcher:
+            assert watcher.stdout.readline() == "ready\n"
+            for _ in range(60):
+                for fault in faults:
+                    server.become(fault)
+            looked, missed = map(int, watcher.communicate("x")[0].split())
+
+        assert looked > 10
+        assert missed == 0
+        assert names_in(Path(server.path).parent) == ["socket"]
+
+
+def test_becoming_is_for_a_while():
+    with serve(ok(b"hello"), unix=True) as server:
+        with server.becoming(unreachable()):
+            assert refused(server) == errno.ENOENT
+        assert by_http_client(server) == b"hello"
+
+
+def test_an_open_connection_outlives_its_door(dial):
+    with serve(ok(b"hello"), unix=True, strict=False) as server:
+        client = dial(server, GET)
+        assert client.recv(12) == b"HTTP/1.1 200"
+        server.become(stall())
+        server.become(ok(b"hello"))
+        client.sendall(GET)
+        said = b""
+        while said.count(b"hello") < 2:
+            said += client.recv(1000)
+
+
+# --- controls --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("control", "data", "end"),
+    [
+        ("reset_all", GET, (b"", *GONE)),
+        ("reset_all", b"", (b"",)),
+        ("close_all", b"GET", (b"",)),
+        ("close_all", GET, (b"",)),
+        ("close_all", b"", (b"",)),
+    ],
+)
+def test_all_open_connections_end_at_once_and_a_reset_is_one_only_with_something_unread(dial, control, data, end):
+    with serve(stall(), unix=True, strict=False) as server:
+        clients = [dial(server, data) for _ in range(3)]
+        server.wait_for_attempts(3, at="response" if data == GET else "accept")
+        assert getattr(server, control)() == 3
+        assert [heard(client) for client in clients] == [end] * 3
+        assert getattr(server, control)() == 0
+
+        assert {(a.ended_by, a.ended_how) for a in server.attempts} == {
+            ("server", "RST" if control == "reset_all" else "FIN")
+        }
+
+
+def test_nothing_passes_while_it_is_paused(dial):
+    with serve(ok(b"hello"), unix=True) as server:
+        client = dial(server)
+        assert server.pause() == 1
+        client.sendall(GET)
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+        later = dial(server, GET)
+        later.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            later.recv(10)
+        assert server.resume() == 2
+        for each in (client, later):
+            each.settimeout(10)
+            assert each.recv(12) == b"HTTP/1.1 200"
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """http.client over a Unix socket, as everybody writes it."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(self.path)
+        except OSError:
+            self.sock.close()
+            raise
+
+
+class UnixPool(urllib3.HTTPConnectionPool):
+    """urllib3 over a Unix socket, as requests-unixsocket and docker have it."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10, retries=False)
+        self.path = path
+
+    def _new_conn(self):
+        path = self.path
+
+        class Connection(urllib3.connection.HTTPConnection):
+            def connect(self):
+                self.sock = socket.socket(socket.AF_UNIX)
+                self.sock.settimeout(10)
+                try:
+                    self.sock.connect(path)
+                except OSError:
+                    self.sock.close()
+                    raise
+
+        return Connection("localhost")
+
+
+def by_http_client(server):
+    with contextlib.closing(UnixConnection(server.path)) as client:
+        client.request("GET", "/")
+        with client.getresponse() as response:
+            return response.read()
+
+
+def by_urllib3(server):
+    with contextlib.closing(UnixPool(server.path)) as pool:
+        return pool.request("GET", "/").data
+
+
+def by_httpx(server):
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=server.path), timeout=10) as client:
+            return client.get("http://localhost/").content
+    except httpx.ConnectError as error:
+        close_sockets_of(error)
+        raise
+
+
+def close_sockets_of(error):
+    """Close what httpcore leaves open if a connect to a path fails."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if isinstance(sock := frame.f_locals.get("sock"), socket.socket):
+                sock.close()
+        error = error.__cause__ or error.__context__
+
+
+def by_httpx_in_asyncio(server):
+    async def ask():
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=server.path), timeout=10) as client:
+            return (await client.get("http://localhost/")).content
+
+    return asyncio.run(ask())
+
+
+def by_aiohttp(server):
+    async def ask():
+        connector = aiohttp.UnixConnector(server.path)
+        timeout = aiohttp.ClientTimeout(10)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.get("http://localhost/") as response,
+        ):
+            return await response.read()
+
+    return asyncio.run(ask())
+
+
+def by_streams(server):
+    async def ask():
+        reader, writer = await asyncio.wait_for(asyncio.open_unix_connection(server.path), 10)
+        try:
+            writer.write(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            return (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[2]
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    return asyncio.run(ask())
+
+
+CLIENTS = {
+    "http.client": by_http_client,
+    "urllib3": by_urllib3,
+    "httpx": by_httpx,
+    "httpx asyncio": by_httpx_in_asyncio,
+    "aiohttp": by_aiohttp,
+    "asyncio": by_streams,
+}
+# The client's own class for what the kernel says: at a reset, at a refusal, and where there is no file.
+ERRORS = {
+    "http.client": (ConnectionResetError, ConnectionRefusedError, FileNotFoundError),
+    "urllib3": (urllib3.exceptions.ProtocolError,) * 3,
+    "httpx": (httpx.ReadError, httpx.ConnectError, httpx.ConnectError),
+    "httpx asyncio": (httpx.ReadError, httpx.ConnectError, httpx.ConnectError),
+    "aiohttp": (aiohttp.ClientOSError, UnixClientConnectorError, UnixClientConnectorError),
+    "asyncio": (ConnectionResetError, ConnectionRefusedError, FileNotFoundError),
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_gets_its_answer(client):
+    with serve(ok(b"hello"), unix=True) as server:
+        assert CLIENTS[client](server) == b"hello"
+
+        assert [(a.connection, a.request.target) for a in server.attempts] == [(1, "/")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "which", "cause"),
+    [
+        (reset(), 0, ConnectionResetError),
+        (refuse(), 1, ConnectionRefusedError),
+        (unreachable(), 2, FileNotFoundError),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_calls_it_by_its_own_name_and_the_cause_is_the_kernel_s(client, fault, which, cause):
+    with serve(fault, unix=True) as server:
+        with raises(cause) as caught:
+            CLIENTS[client](server)
+
+        assert type(caught.value) is ERRORS[client][which]
+        assert type(root_cause(caught.value)) is cause
+        assert server.attempts[0].struck.point == ("connect" if which else "response")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_that_tries_again_gets_its_answer(client):
+    with serve(sequence(refuse(), reset(), ok(b"hello")), unix=True) as server:
+        with raises(ConnectionRefusedError):
+            CLIENTS[client](server)
+        if client != "aiohttp":  # which asks again by itself, once, after a reset
+            with raises(ConnectionResetError):
+                CLIENTS[client](server)
+        assert CLIENTS[client](server) == b"hello"
+
+        assert [a.fault for a in server.attempts] == [refuse(), reset(), ok(b"hello")]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # httpcore leaves those open that are refused
+def test_httpx_retries_what_is_refused():
+    with serve(sequence(refuse(), refuse(), ok(b"hello")), unix=True) as server:
+        transport = httpx.HTTPTransport(uds=server.path, retries=2)
+        with httpx.Client(transport=transport, timeout=10) as client:
+            assert client.get("http://localhost/").content == b"hello"
+        gc.collect()
+
+        assert [a.fault for a in server.attempts] == [refuse(), refuse(), ok(b"hello")]
+
+
+def test_a_thousand_clients_at_once_are_all_answered():
+    async def ask_all(server):
+        room = asyncio.Semaphore(250)  # descriptors are for two ends
+
+        async def ask(number):
+            async with room:
+                reader, writer = await asyncio.open_unix_connection(server.path)
+                writer.write(b"GET /%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % number)
+                try:
+                    return await reader.read()
+                finally:
+                    writer.close()
+                    await writer.wait_closed()
+
+        return await asyncio.wait_for(asyncio.gather(*map(ask, range(1000))), 30)
+
+    with serve(ok(b"hello"), unix=True) as server:
+        assert all(said.endswith(b"hello") for said in asyncio.run(ask_all(server)))
+
+        assert {a.request.target for a in server.attempts} == {f"/{number}" for number in range(1000)}
+
+
+def test_another_process_is_a_client_like_any(tmp_path):
+    program = (
+        "import socket, sys\n"
+        "with socket.socket(socket.AF_UNIX) as client:\n"
+        "    client.connect(sys.argv[1])\n"
+        "    client.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+        "    try: print(client.recv(100))\n"
+        "    except OSError as error: print(repr(error))\n"
+    )
+    with serve(reset(), unix=True) as server:
+        ran = subprocess.run(
+            [sys.executable, "-c", program, server.path], capture_output=True, text=True, check=False, timeout=30
+        )
+
+        assert (ran.stdout, ran.stderr) == ("ConnectionResetError(104, 'Connection reset by peer')\n", "")
+        assert ends(server) == [("response", 0, "server", "RST")]
+
+
+def test_a_unix_server_is_the_upstream_of_a_relay():
+    with serve(ok(b"hello"), unix=True) as real, relay(real) as server:
+        with httpx.Client(timeout=10) as client:
+            assert client.get(server.url).content == b"hello"
+        assert len(real.attempts) == 1
+
+        real.become(refuse())
+        with httpx.Client(timeout=10) as client, pytest.raises(httpx.HTTPError):
+            client.get(server.url)
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def test_tls_is_spoken_with_a_certificate_for_localhost(dial):
+    with serve(ok(b"hello"), unix=True, tls=True) as server:
+        with server.client_context().wrap_socket(dial(server), server_hostname="localhost") as client:
+            client.sendall(GET)
+            assert client.recv(12) == b"HTTP/1.1 200"
+
+        assert server.url.startswith("https+unix://")
+        assert server.attempts[0].tls.version.startswith("TLSv1")
+
+
+def test_httpx_speaks_tls_there():
+    with serve(ok(b"hello"), unix=True, tls=True) as server:
+        transport = httpx.HTTPTransport(uds=server.path, verify=server.client_context())
+        with httpx.Client(transport=transport, timeout=10) as client:
+            assert client.get("https://localhost/").content == b"hello"
+
+
+def test_a_bad_certificate_is_one_there_too(dial):
+    with serve(bad_cert("expired"), unix=True) as server:
+        with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+            server.client_context().wrap_socket(dial(server), server_hostname="localhost")
+
+        (attempt,) = server.wait_for_attempts(1, at="end")
+        assert attempt.struck.point == "handshake"
+
+
+def test_a_handshake_is_reset_there_too(dial):
+    with serve(reset(at="handshake"), unix=True) as server:
+        with pytest.raises(ConnectionResetError):
+            server.client_context().wrap_socket(dial(server), server_hostname="localhost")
+
+        assert ends(server)[0][0] == "handshake"
+
+
+# --- what the kernel does --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair():
+    one, two = socket.socketpair()
+    with one, two:
+        one.settimeout(10)
+        yield one, two
+
+
+def test_kernel_closing_with_something_unread_is_a_reset_to_the_other(pair):
+    client, server = pair
+    client.sendall(b"unread")
+    server.close()
+
+    assert heard(client) == (b"", *GONE)
+    with pytest.raises(BrokenPipeError):
+        client.sendall(b"more")
+
+
+def test_kernel_closing_with_nothing_unread_is_the_end_whatever_so_linger_says(pair):
+    client, server = pair
+    client.sendall(b"read")
+    assert server.recv(10) == b"read"
+    _net.arm_rst(server)
+    server.close()
+
+    assert heard(client) == (b"",)
+
+
+def test_kernel_delivers_what_was_said_before_it_tells_of_the_reset(pair):
+    client, server = pair
+    client.sendall(b"unread")
+    server.sendall(b"said")
+    server.close()
+
+    assert heard(client) == (b"said", *GONE)
+
+
+def test_kernel_what_is_only_peeked_at_is_unread(pair):
+    client, server = pair
+    client.sendall(b"seen")
+    assert server.recv(10, socket.MSG_PEEK) == b"seen"
+    server.close()
+
+    assert heard(client) == (b"", *GONE)
+
+
+def test_kernel_a_listener_that_is_closed_resets_who_waits_in_its_queue(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen(1)
+        client.settimeout(10)
+        client.connect(listener.getsockname())
+        listener.close()
+
+        assert heard(client)[0] == b""
+
+
+def test_kernel_a_file_moved_over_another_has_connects_meet_the_new_one(tmp_path):
+    old, new = tmp_path / "socket", tmp_path / "next"
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
+        one.bind(str(old))
+        one.listen(1)
+        two.bind(str(new))
+        two.listen(1)
+        two.setblocking(False)
+        new.replace(old)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(old))
+            two.accept()[0].close()
+
+
+def test_kernel_a_queue_of_no_length_takes_one(tmp_path):
+    path = str(tmp_path / "socket")
+    with contextlib.ExitStack() as sockets:
+        listener, *clients = [sockets.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
+        listener.bind(path)
+        listener.listen(0)
+        for client in clients:
+            client.setblocking(False)
+        assert [client.connect_ex(path) for client in clients] == [0, errno.EAGAIN, errno.EAGAIN]
+
+
+def test_data_is_delivered_before_the_reset(dial):
+    body = os.urandom(100_000)
+    with serve(ok(body) & reset(after_bytes=100_000), unix=True) as server:
+        client = dial(server, GET)
+        server.wait_for_attempts(1, at="response")
+        told, *error = heard(client)
+
+        assert (len(told), tuple(error)) == (100_000, GONE)
+        assert ends(server) == [("response", 100_000, "server", "RST")]
+
+
+# --- what is left behind ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plan", [ok(), refuse(), unreachable(), blackhole(), cycle(ok(), refuse())], ids=repr)
+def test_file_and_folder_are_gone_and_no_descriptor_is_left(plan):
+    with serve(plan, unix=True):  # the loop has its own
+        pass
+    before = descriptors()
+    for _ in range(5):
+        with serve(plan, unix=True) as server:
+            server.become(blackhole())
+            server.become(plan)
+            folder = Path(server.path).parent
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        server.close()
+        assert not folder.exists()
+    assert descriptors() == before
+
+
+def test_descriptors_of_clients_and_of_all_doors_are_given_back(dial):
+    with serve(ok(), unix=True):
+        pass
+    before = descriptors()
+    with serve(ok(), unix=True, strict=False) as server:
+        assert descriptors() > before
+        for fault in (stall(), reset(), refuse(), blackhole(), unreachable(), ok()):
+            server.become(fault)
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(0.05)
+                client.connect(server.path)
+                client.sendall(GET)
+                client.recv(10)
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("plan", [ok(), refuse(), blackhole(), unreachable()], ids=repr)
+def test_a_path_that_was_asked_for_is_free_again_and_its_folder_stays(tmp_path, plan):
+    path = str(tmp_path / "my socket é")
+    for _ in range(2):
+        with serve(plan, unix=path) as server:
+            assert server.path == path
+            assert names_in(tmp_path) == ([] if plan == unreachable() else ["my socket é"])
+        assert names_in(tmp_path) == []
+
+
+def test_a_relative_path_is_one_of_the_folder_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with serve(ok(b"hello"), unix="mine") as server:
+        monkeypatch.chdir("/")
+        assert server.path == str(tmp_path / "mine")
+        assert by_http_client(server) == b"hello"
+    assert names_in(tmp_path) == []
+
+
+def test_a_file_that_somebody_has_removed_is_no_error_at_the_end():
+    with serve(ok(b"hello"), unix=True) as server:
+        assert by_http_client(server) == b"hello"
+        Path(server.path).unlink()
+    assert not Path(server.path).parent.exists()
+
+
+def test_a_server_that_can_t_be_made_leaves_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for plan, options in ((nxdomain(), {}), (duplicated(), {}), (3, {}), (ok(), {"tls": 1}), (ok(), {"strict": 0})):
+        with pytest.raises(ParameterError):
+            serve(plan, unix=True, **options)
+        assert names_in(tmp_path) == []
+
+
+def test_who_is_still_there_at_the_end_is_at_its_end(dial):
+    with serve(stall(), unix=True) as server:
+        client = dial(server, GET)
+        server.wait_for_attempts(1, at="response")
+    assert heard(client)[0] == b""
+    assert ends(server) == [("response", 0, "server", "stop")]
+
+
+def test_the_fixture_has_it(pytester):
+    pytester.makepyfile(
+        """
+        import os, socket, pytest
+        from faultline import refuse, reset, unreachable
+
+        paths = []
+
+        def test_refused(faultline):
+            server = faultline.serve(refuse(), unix=True)
+            paths.append(server.path)
+            with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+                client.connect(server.path)
+
+        def test_gone():
+            assert not os.path.exists(os.path.dirname(paths[0]))
+
+        def test_not_asked(faultline):
+            paths.append(faultline.serve(reset(), unix=True).path)
+
+        def test_gone_too():
+            assert not os.path.exists(os.path.dirname(paths[1]))
+        """
+    )
+    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+
+    ran.assert_outcomes(passed=4, errors=1)
+    ran.stdout.fnmatch_lines(["*reset() never struck: no client connected to /*/socket.*"])
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_where_it_is():
+    with serve(ok(), unix=True) as server:
+        assert server.hostport == server.path
+        assert server.url == f"http+unix://{server.path.replace('/', '%2F')}"
+        assert repr(server) == f"<Server {server.url} ok()>"
+        assert server.drawing().startswith(f"{server.url} ok()\n")
+
+
+@pytest.mark.parametrize("name", ["address", "port"])
+def test_it_has_no_address_and_says_what_to_use(name):
+    with serve(ok(), unix=True) as server:
+        with pytest.raises((ParameterError, AttributeError)) as caught:
+            getattr(server, name)
+
+        assert str(caught.value) == (f"{server!r}.{name}: expected .path; a Unix socket has no host and no port.")
+
+
+def test_the_guard_names_the_path():
+    with pytest.raises(NotStruckError) as caught, serve(reset(), unix=True) as server:
+        pass
+
+    assert str(caught.value) == (
+        f"reset() never struck: no client connected to {server.path}. (strict=False allows it.)"
+    )
+
+
+@pytest.mark.parametrize("fault", [loss(0.1), partition()], ids=repr)
+def test_there_are_no_packets_to_drop(fault):
+    try:
+        _net.check_filter()
+    except UnsupportedError:
+        pytest.skip("a user who may not attach a filter is told that first")
+    with pytest.raises(ParameterError) as caught:
+        serve(fault, unix=True)
+
+    assert str(caught.value) == f"{fault!r}: expected a server of TCP; on a Unix socket there are no packets to drop."
+
+
+def test_a_partition_of_open_connections_is_refused():
+    with serve(ok(), unix=True) as server, pytest.raises((ParameterError, UnsupportedError)):
+        server.partition()
+
+
+@pytest.mark.parametrize("options", [{"host": "127.0.0.2"}, {"port": 8080}, {"isolated": True}], ids=str)
+def test_what_a_path_hasn_t_got_is_refused(options):
+    ((name, value),) = options.items()
+    with pytest.raises(ParameterError) as caught:
+        serve(ok(), unix=True, **options)
+
+    assert str(caught.value) == f"{name}={value!r}: expected unix without it; the server is at server.path."
+
+
+@pytest.mark.parametrize("unix", [1, 0, "", None, b"path", 3.0, Path("/tmp/path")], ids=repr)
+def test_what_is_no_path_is_refused(unix):
+    with pytest.raises(ParameterError) as caught:
+        serve(ok(), unix=unix)
+
+    assert str(caught.value) == f"unix={unix!r}: expected True, False or a path."
+
+
+def test_a_path_with_a_zero_byte_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match="expected "):
+        serve(ok(), unix=f"{tmp_path}/a\0b")
+
+
+def test_a_path_is_no_longer_than_a_socket_has_room_for(tmp_path):
+    room = 100 - len(os.fsencode(str(tmp_path))) - 1
+    if room < 1:
+        pytest.skip("the folder for tests has too long a name")
+    with serve(ok(b"hello"), unix=str(tmp_path / ("x" * room))) as server:
+        assert by_http_client(server) == b"hello"
+        server.become(refuse())
+        assert refused(server) == errno.ECONNREFUSED
+    long = str(tmp_path / ("x" * (room + 1)))
+    with pytest.raises(ParameterError) as caught:
+        serve(ok(), unix=long)
+
+    assert str(caught.value) == (
+        f"unix={long!r}: expected a path of at most 100 bytes; a Unix socket has no room for more."
+    )
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "socket", "dangling link"])
+def test_what_is_there_already_is_left_alone(tmp_path, kind):
+    path = tmp_path / "taken"
+    with contextlib.ExitStack() as held:
+        if kind == "file":
+            path.write_text("precious")
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "socket":
+            held.enter_context(socket.socket(socket.AF_UNIX)).bind(str(path))
+        else:
+            path.symlink_to(tmp_path / "nowhere")
+        with pytest.raises(PortError) as caught:
+            serve(ok(), unix=str(path))
+
+    assert str(caught.value) == f"unix={str(path)!r}: expected a path where nothing is; remove it, or use unix=True."
+    assert names_in(tmp_path) == ["taken"]
+
+
+def test_two_servers_can_t_have_one_path(tmp_path):
+    path = str(tmp_path / "socket")
+    with serve(ok(b"hello"), unix=path) as server:
+        with pytest.raises(PortError, match="expected a path where nothing is"):
+            serve(ok(), unix=path)
+        assert by_http_client(server) == b"hello"
+
+
+def test_files_beside_the_socket_are_left_alone(tmp_path):
+    (tmp_path / "socket~").write_text("an editor's copy")
+    with serve(ok(), unix=str(tmp_path / "socket")) as server:
+        server.become(refuse())
+    assert names_in(tmp_path) == ["socket~"]
+
+
+def test_a_folder_that_isn_t_there_is_an_error(tmp_path):
+    path = str(tmp_path / "missing" / "socket")
+    with pytest.raises(PortError) as caught:
+        serve(ok(), unix=path)
+
+    assert (
+        str(caught.value)
+        == f"unix={path!r}: expected a path in a folder that there is, and that this user may write to."
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PortError, match="expected a path in a folder that there is, and that this user may write to"):
+        serve(ok(), unix=str(tmp_path / "socket"))
+
+
+def test_a_folder_that_takes_no_files_is_an_error():
+    with pytest.raises(PortError, match="expected a folder that takes a socket"):
+        serve(ok(), unix="/proc/faultline")  # os.access says that root may write there
+
+
+@pytest.mark.parametrize("fault", [duplicated(), nxdomain()], ids=repr)
+def test_what_no_stream_can_meet_is_refused_here_too(fault):
+    with pytest.raises(ParameterError, match="expected "):
+        serve(fault, unix=True)
