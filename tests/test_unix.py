@@ -1146,7 +1146,7 @@ def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path):
 
 
 def test_a_folder_that_takes_no_files_is_an_error():
-    with pytest.raises(PortError, match="expected a (folder that takes a socket|path in a folder that there is)"):
+    with pytest.raises(PortError, match=r"expected a (folder that takes a socket|path in a folder that there is)"):
         serve(ok(), unix="/proc/faultline")  # os.access says that root may write there
 
 
