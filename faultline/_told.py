@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from types import TracebackType
-from typing import Literal, TypeVar
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Literal
 
 from faultline._check import choice, seconds, whole
 from faultline._ledger import Attempt, Ledger
 from faultline._steps import POINTS, Point
 
-T = TypeVar("T", bound="Told")
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self  # of typing from Python 3.11 on, and never imported
 
 
 class Told(ABC):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -175,3 +178,11 @@ def test_every_module_opens_with_its_own_words(room):
 
     assert words
     assert words.partition("\n")[0].endswith(".")
+
+
+def test_what_is_imported_comes_with_python_or_is_declared():
+    declared = {re.match(r"[\w-]+", line)[0].lower() for line in metadata.requires("pytest-faultline")}
+    modules = {"dnspython": "dns", "pyopenssl": "OpenSSL"}
+    known = {modules.get(name, name) for name in declared} | sys.stdlib_module_names | {"faultline"}
+
+    assert {name.partition(".")[0] for room in ROOMS for name in imports_of(room)} - known == set()
