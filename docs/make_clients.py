@@ -23,7 +23,7 @@ import requests
 import urllib3
 
 import faultline
-from faultline._catalogue import Case, modes
+from faultline.modes._registry import Case, modes
 
 Reply = tuple[int, bytes]  # status and body
 Cells = dict[tuple[str, str], str]  # what came of it, by case and client

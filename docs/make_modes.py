@@ -3,9 +3,9 @@
 import inspect
 import re
 
-from faultline._catalogue import Mode, modes
-from faultline._cli import NOWHERE
-from faultline._steps import POINTS
+from faultline._core.steps import POINTS
+from faultline._front.command import NOWHERE
+from faultline.modes._registry import Mode, modes
 
 print("# Modes\n\nMade from the catalogue by `docs/make_modes.py`; a test keeps it so.")
 

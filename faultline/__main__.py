@@ -2,6 +2,6 @@
 
 import sys
 
-from faultline._cli import main
+from faultline._front.command import main
 
 sys.exit(main())

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultline import _factory
+from faultline._front import starters
 
 if TYPE_CHECKING:
-    from faultline._authority import Authority
-    from faultline._chance import Scope
-    from faultline._plan import Plan
-    from faultline._server import Server
-    from faultline._told import Told
+    from faultline._core.chance import Scope
+    from faultline._core.plan import Plan
+    from faultline._net.authority import Authority
+    from faultline._servers.endpoint import Told
+    from faultline._servers.server import Server
 
-Faultline = _factory.Faultline
+Faultline = starters.Faultline
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
 FAILED = pytest.StashKey[bool]()
@@ -106,9 +106,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Let chance follow the seed and the test's name, not the order of the tests."""
-    from faultline import _chance
+    from faultline._core import chance
 
-    item.stash[SCOPE] = _chance.enter(f"{item.config.stash[SEED]}/{item.nodeid}")
+    item.stash[SCOPE] = chance.enter(f"{item.config.stash[SEED]}/{item.nodeid}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,10 +137,10 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
 
     Of the whole catalogue these are the ones that every client meets: some are for HEAD or for a client certificate.
     """
-    from faultline._catalogue import cases
-    from faultline._check import choice
-    from faultline._plan import checked_plan
-    from faultline._steps import POINTS
+    from faultline._core.check import choice
+    from faultline._core.plan import checked_plan
+    from faultline._core.steps import POINTS
+    from faultline.modes._registry import cases
 
     point, tls = marker.kwargs.get("point"), marker.kwargs.get("tls")
     if set(marker.kwargs) - {"point", "tls"} or (marker.args and marker.kwargs):
@@ -202,7 +202,7 @@ def pytest_runtest_makereport(
 
 def drawing_of(server: Told) -> str:
     """What happened, or why nobody can tell."""
-    from faultline._errors import ServerError
+    from faultline._core.errors import ServerError
 
     try:
         return server.drawing()
@@ -212,7 +212,7 @@ def drawing_of(server: Told) -> str:
 
 def name_hung(timeout: BaseException, servers: list[Told]) -> None:
     """Put into the timeout's message what the client was waiting for."""
-    from faultline._report import hung
+    from faultline._core.report import hung
 
     waiting = [why for server in servers if (why := hung(server.attempts, server.ledger.now()))]
     if waiting and isinstance(timeout, pytest.fail.Exception):
@@ -222,7 +222,7 @@ def name_hung(timeout: BaseException, servers: list[Told]) -> None:
 @pytest.fixture(scope="session")
 def faultline_ca() -> Authority:
     """The test CA: `ca_file`, `client_context()`, `trust(monkeypatch)`; it signs what the servers of a run show."""
-    from faultline._authority import AUTHORITY
+    from faultline._net.authority import AUTHORITY
 
     return AUTHORITY
 
@@ -239,7 +239,7 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
 @pytest.fixture
 def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server:
     """A server for each fault of the test's `faults` marker in turn; skips what this user may not produce."""
-    from faultline._errors import UnsupportedError
+    from faultline._core.errors import UnsupportedError
 
     fault, strict = request.param
     try:
@@ -252,7 +252,7 @@ def ready_made(name: str) -> Callable[[Faultline], Server]:
     """A fixture that serves one mode with its defaults."""
 
     def server(faultline: Faultline) -> Server:
-        from faultline._catalogue import find
+        from faultline.modes._registry import find
 
         return faultline.serve(find(name).function())
 

@@ -54,7 +54,7 @@ from faultline import (
     trickle_headers,
     when,
 )
-from faultline._flow import Flow
+from faultline._engine.pacing import Flow
 from faultline.modes.lies import Kind
 
 GET = b"GET / HTTP/1.1\r\nHost: test:80\r\n\r\n"

@@ -23,7 +23,7 @@ import trustme
 import urllib3
 
 from faultline import NotStruckError, ParameterError, bad_tls, close, ok, raises, serve
-from faultline._authority import AUTHORITY, VARIABLES
+from faultline._net.authority import AUTHORITY, VARIABLES
 
 TIMEOUT = 10
 # Without plugins of others, which would be imported anew for each inner run.

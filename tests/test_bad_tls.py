@@ -45,8 +45,8 @@ from faultline import (
     serve,
     throttle,
 )
-from faultline._alerts import CODE_OF, AlertName
-from faultline._loop import background
+from faultline._core.alerts import CODE_OF, AlertName
+from faultline._servers.loop import background
 
 TIMEOUT = 10
 GET = b"GET /thing HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
 import re
 from dataclasses import replace
 from typing import Annotated, Literal, get_args
@@ -12,15 +11,18 @@ from typing import Annotated, Literal, get_args
 import pytest
 
 import faultline
-from faultline import _catalogue, modes
-from faultline._catalogue import Case, Parameter, Sees, case, cases, find, mode
-from faultline._errors import ParameterError, UnknownModeError
-from faultline._fault import Fault
-from faultline._parts import Answer
-from faultline._steps import POINTS
+from faultline._core.answers import Answer
+from faultline._core.errors import ParameterError, UnknownModeError
+from faultline._core.fault import Fault
+from faultline._core.steps import POINTS
+from faultline.modes import _registry
+from faultline.modes._registry import Case, Parameter, Sees, case, cases, find, mode
 
-MODES = list(_catalogue.modes().values())
-ROOMS = [importlib.import_module(m.name) for m in pkgutil.iter_modules(modes.__path__, "faultline.modes.")]
+MODES = list(_registry.modes().values())
+ROOMS = [
+    importlib.import_module(f"faultline.modes.{name}")
+    for name in ("answers", "breaks", "certificates", "conditions", "door", "lies", "tls")
+]
 
 each_mode = pytest.mark.parametrize("entry", MODES, ids=lambda entry: entry.name)
 each_case = pytest.mark.parametrize("row", cases(), ids=str)
@@ -29,7 +31,7 @@ each_case = pytest.mark.parametrize("row", cases(), ids=str)
 @pytest.fixture
 def empty(monkeypatch):
     """A catalogue that may be written to."""
-    monkeypatch.setattr(_catalogue, "_modes", dict(_catalogue.modes()))
+    monkeypatch.setattr(_registry, "_modes", dict(_registry.modes()))
 
 
 # --- what every mode has ---------------------------------------------------------------------------------
@@ -300,7 +302,7 @@ def test_function_is_a_mode_by_being_decorated(empty):
     invented = made()
     entry = find("invented")
 
-    assert "invented" in _catalogue.modes()
+    assert "invented" in _registry.modes()
     assert (entry.function, entry.summary, entry.point) == (invented, "Do something new.", "answer")
     assert [row.fault.answer.status for row in entry.cases] == [200, 203]
     assert [row.sees for row in entry.cases] == ["the response", "end of stream"]

@@ -8,7 +8,8 @@ import types
 
 import pytest
 
-from faultline import ParameterError, _causes, raises, root_cause
+from faultline import ParameterError, raises, root_cause
+from faultline._core import causes
 
 
 class ClientError(Exception):
@@ -144,24 +145,24 @@ def test_links_come_in_order_and_context_last():
     error = ClientError("text", argument, 3, reason=reason, os_error=os_error)
     error.__cause__, error.__context__ = cause, context
 
-    assert list(_causes.links(error)) == [cause, reason, os_error, argument, context]
+    assert list(causes.links(error)) == [cause, reason, os_error, argument, context]
 
 
 def test_links_that_are_no_exceptions_are_passed_over():
     error = ClientError("text", 3, None, reason="certificate has expired", os_error=None, exceptions=["text"])
 
-    assert list(_causes.links(error)) == []
+    assert list(causes.links(error)) == []
 
 
 def test_class_is_no_link():
-    assert list(_causes.links(ClientError(ValueError, reason=KeyError))) == []
+    assert list(causes.links(ClientError(ValueError, reason=KeyError))) == []
 
 
 def test_circle_is_walked_once():
     one, two = ClientError("one"), ClientError("two")
     one.reason, two.reason = two, one
 
-    assert list(_causes.chain(one)) == [one, two]
+    assert list(causes.chain(one)) == [one, two]
     assert root_cause(one) is two
 
 
@@ -169,7 +170,7 @@ def test_error_that_points_to_itself_is_its_own_root():
     error = ClientError("alone")
     error.reason = error
 
-    assert list(_causes.chain(error)) == [error]
+    assert list(causes.chain(error)) == [error]
     assert root_cause(error) is error
 
 
@@ -178,7 +179,7 @@ def test_chain_goes_depth_first_and_names_each_once():
     left, right = ClientError("left", reason=shared), ClientError("right", reason=shared)
     top = ClientError(left, right)
 
-    assert list(_causes.chain(top)) == [top, left, shared, right]
+    assert list(causes.chain(top)) == [top, left, shared, right]
 
 
 def test_long_chain_is_no_recursion(rst):
@@ -344,7 +345,7 @@ class AsyncioTimeoutError(Exception):
 @pytest.fixture
 def python_3_10(monkeypatch):
     modules = {"asyncio.exceptions": types.SimpleNamespace(TimeoutError=AsyncioTimeoutError)}
-    monkeypatch.setattr(_causes, "sys", types.SimpleNamespace(version_info=(3, 10, 13), modules=modules))
+    monkeypatch.setattr(causes, "sys", types.SimpleNamespace(version_info=(3, 10, 13), modules=modules))
     return modules
 
 

@@ -28,10 +28,11 @@ import urllib3
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from faultline import _certs, bad_cert, ok, raises
-from faultline._authority import AUTHORITY
-from faultline._fault import Fault
-from faultline._parts import Certificate, Terms
+from faultline import bad_cert, ok, raises
+from faultline._core.certificates import Certificate, Terms
+from faultline._core.fault import Fault
+from faultline._net import contexts
+from faultline._net.authority import AUTHORITY
 from faultline.modes.certificates import DEFECTS
 
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h
@@ -173,7 +174,7 @@ def shake_hands(client_context, certificate, *, name="localhost", host="127.0.0.
     """A TLS handshake in memory; the client's session."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context.wrap_bio(to_client, to_server, server_hostname=name)
-    server = _certs.server_context(certificate, Terms(), host).wrap_bio(to_server, to_client, server_side=True)
+    server = contexts.server_context(certificate, Terms(), host).wrap_bio(to_server, to_client, server_side=True)
     for side in (client, server) * 3:
         try:
             side.do_handshake()
@@ -248,7 +249,7 @@ def test_client_sees_the_one_defect_and_nothing_else(faultline, row):
 def test_mending_the_one_defect_satisfies_the_client_that_refused_it(row):
     kind, client, name, version, saw = row
     for recipe in (DEFECTS[kind], mended(kind)):  # issued first, for the list of what is revoked by now
-        _certs.server_context(recipe, Terms(), "127.0.0.1")
+        contexts.server_context(recipe, Terms(), "127.0.0.1")
     context = only(client(AUTHORITY), version)
 
     assert outcome(context, DEFECTS[kind], name=name) == saw
@@ -334,7 +335,7 @@ def test_wildcards_of_the_kind_are_too_broad_for_what_they_would_cover(name):
 
 def test_certificate_of_an_untrusted_root_is_right_where_that_root_is_trusted():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _certs.authority("unknown").configure_trust(context)
+    contexts.authority("unknown").configure_trust(context)
 
     assert outcome(context, DEFECTS["untrusted_root"]) == "TLSv1.3"
 
@@ -349,7 +350,7 @@ def test_self_signed_certificate_is_right_where_it_is_trusted_itself():
 
 def test_missing_intermediates_are_all_that_is_missing():
     context = defaults(AUTHORITY)
-    for sent in _certs.issued(mended("missing_intermediate"), "127.0.0.1")[2:]:
+    for sent in contexts.issued(mended("missing_intermediate"), "127.0.0.1")[2:]:
         context.load_verify_locations(cadata=sent.decode("ascii"))
 
     assert outcome(context, DEFECTS["missing_intermediate"]) == "TLSv1.3"
@@ -378,7 +379,7 @@ def test_client_of_security_level_0_takes_what_is_weak(kind, version):
 def test_certificate_for_clients_is_right_where_a_client_shows_it(faultline, version):
     server = faultline.serve(ok(b"hello"), tls="mutual")
     context = only(server.client_context(), version)
-    _certs.load(context, b"".join(_certs.issued(DEFECTS["wrong_usage"], "127.0.0.1")))
+    contexts.load(context, b"".join(contexts.issued(DEFECTS["wrong_usage"], "127.0.0.1")))
     with connected(server, context) as client:
         assert fetched(client).endswith(b"\r\n\r\nhello")
 
@@ -403,9 +404,9 @@ def test_default_context_of_python_takes_the_healthy_certificate(issuer):
 
 
 def test_ten_thousand_names_are_more_than_the_100_kib_that_a_client_takes_of_a_chain():
-    _, leaf = _certs.issued(DEFECTS["many_sans"], "127.0.0.1")
+    _, leaf = contexts.issued(DEFECTS["many_sans"], "127.0.0.1")
     fewer = replace(DEFECTS["many_sans"], least_names=4_000)
-    _, smaller = _certs.issued(fewer, "127.0.0.1")
+    _, smaller = contexts.issued(fewer, "127.0.0.1")
 
     listed = x509.load_pem_x509_certificate(leaf).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert len(set(listed)) == 10_000
@@ -547,7 +548,7 @@ def test_client_that_pins_the_first_certificate_misses_it_from_the_second_connec
 
 def leaf_of(recipe, host="127.0.0.1"):
     """The certificate that a server on this host shows, as DER."""
-    return ssl.PEM_cert_to_DER_cert(_certs.issued(recipe, host)[1].decode("ascii"))
+    return ssl.PEM_cert_to_DER_cert(contexts.issued(recipe, host)[1].decode("ascii"))
 
 
 def key_in(der):
@@ -600,12 +601,12 @@ def test_aiohttp_that_pins_the_first_certificate_refuses_the_second(faultline):
 
 
 def test_server_contexts_are_kept_per_certificate_terms_and_host():
-    context = _certs.server_context(Certificate(), Terms(), "127.0.0.1")
+    context = contexts.server_context(Certificate(), Terms(), "127.0.0.1")
 
-    assert _certs.server_context(Certificate(), Terms(), "127.0.0.1") is context
-    assert _certs.server_context(Certificate(), Terms(), "127.0.0.2") is not context
-    assert _certs.server_context(Certificate(), Terms("mutual", client="required"), "127.0.0.1") is not context
-    assert _certs.server_context(DEFECTS["expired"], Terms(), "127.0.0.1") is not context
+    assert contexts.server_context(Certificate(), Terms(), "127.0.0.1") is context
+    assert contexts.server_context(Certificate(), Terms(), "127.0.0.2") is not context
+    assert contexts.server_context(Certificate(), Terms("mutual", client="required"), "127.0.0.1") is not context
+    assert contexts.server_context(DEFECTS["expired"], Terms(), "127.0.0.1") is not context
 
 
 def test_servers_of_one_host_show_the_same_certificate(faultline):
@@ -619,7 +620,7 @@ def test_two_threads_get_the_same_context_though_both_are_the_first():
 
     def make():
         together.wait()
-        return _certs.server_context(DEFECTS["self_signed"], Terms(), "127.0.0.31")
+        return contexts.server_context(DEFECTS["self_signed"], Terms(), "127.0.0.31")
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.submit(make), pool.submit(make)
@@ -628,7 +629,7 @@ def test_two_threads_get_the_same_context_though_both_are_the_first():
 
 
 def test_client_contexts_are_each_the_clients_own():
-    assert _certs.client_context() is not _certs.client_context()
+    assert contexts.client_context() is not contexts.client_context()
 
 
 def test_client_that_does_not_know_the_test_ca_refuses_it():
@@ -638,7 +639,7 @@ def test_client_that_does_not_know_the_test_ca_refuses_it():
 def test_nothing_is_left_in_the_temporary_directory_after_contexts_were_made(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for recipe in (Certificate(), *DEFECTS.values()):
-        _certs.server_context(recipe, Terms(), "127.0.0.32")
+        contexts.server_context(recipe, Terms(), "127.0.0.32")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -656,7 +657,7 @@ class Witness:
 
 def test_file_of_a_key_is_private_while_it_is_there_and_gone_afterwards():
     witness = Witness()
-    _certs.load(witness, b"a key")
+    contexts.load(witness, b"a key")
 
     assert (witness.mode, witness.content) == (0o600, b"a key")
     assert not witness.path.exists()
@@ -665,14 +666,14 @@ def test_file_of_a_key_is_private_while_it_is_there_and_gone_afterwards():
 def test_file_of_a_key_is_gone_after_a_context_has_refused_it(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ssl.SSLError):
-        _certs.load(_certs.client_context(), b"no key")
+        contexts.load(contexts.client_context(), b"no key")
 
     assert list(tmp_path.iterdir()) == []
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-FILES = (_certs.ca_file, _certs.crl_file, _certs.client_cert_file)
+FILES = (contexts.ca_file, contexts.crl_file, contexts.client_cert_file)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -686,9 +687,9 @@ def test_file_can_be_read_by_its_owner_only(file):
 
 
 def test_ca_file_is_all_a_client_has_to_trust():
-    context = ssl.create_default_context(cafile=_certs.ca_file())
+    context = ssl.create_default_context(cafile=contexts.ca_file())
 
-    assert Path(_certs.ca_file()).read_bytes() == _certs.authority("trusted").cert_pem.bytes()
+    assert Path(contexts.ca_file()).read_bytes() == contexts.authority("trusted").cert_pem.bytes()
     assert outcome(context, Certificate()) == "TLSv1.3"
 
 
@@ -750,7 +751,7 @@ def run(program):
     """What a program of its own process prints, which begins with the paths of its three files."""
     program = (
         "import os, sys\n"
-        "from faultline._certs import ca_file, client_cert_file, crl_file\n"
+        "from faultline._net.contexts import ca_file, client_cert_file, crl_file\n"
         "files = [ca_file(), client_cert_file(), crl_file()]\n"
         f"print(*files, sep='\\n', flush=True)\n{program}"
     )
@@ -788,8 +789,8 @@ def test_files_that_somebody_removed_are_no_error_at_exit():
 
 def test_contexts_of_old_versions_make_no_warning():
     _, printed = run(
-        "from faultline._certs import server_context\n"
-        "from faultline._parts import Certificate, Terms\n"
+        "from faultline._net.contexts import server_context\n"
+        "from faultline._core.certificates import Certificate, Terms\n"
         "for version in ('1.0', '1.1'):\n"
         "    context = server_context(Certificate(), Terms('only_version', version=version), '127.0.0.1')\n"
         "    print(context.minimum_version.name, context.maximum_version.name)\n"
@@ -841,7 +842,7 @@ def test_search_for_certificates_would_find_them_as_der(recipe):
 
 def test_file_is_the_business_of_multiprocessing_where_that_is_loaded():
     before = set(util._finalizer_registry)
-    path = Path(_certs.private_file("test", b"nothing"))
+    path = Path(contexts.private_file("test", b"nothing"))
     (added,) = set(util._finalizer_registry) - before
     util._finalizer_registry[added]()
 
@@ -852,8 +853,8 @@ def test_child_of_multiprocessing_takes_its_file_with_it():
     program = (
         "import multiprocessing as m\n"
         "def f(q):\n"
-        "    from faultline import _certs\n"
-        "    q.put(_certs.ca_file())\n"
+        "    from faultline._net import contexts\n"
+        "    q.put(contexts.ca_file())\n"
         "context = m.get_context('fork')\n"
         "queue = context.SimpleQueue()\n"
         "child = context.Process(target=f, args=(queue,))\n"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faultline._check import choice, flag, nearest, parameter, plain, rejected, seconds, whole
-from faultline._errors import ParameterError
+from faultline._core.check import choice, flag, nearest, parameter, plain, rejected, seconds, whole
+from faultline._core.errors import ParameterError
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from faultline import UnsupportedError, __version__, ok, serve
-from faultline._catalogue import modes
-from faultline._check import plain
-from faultline._cli import main
-from faultline._options import option_name, options_of
+from faultline._core.check import plain
+from faultline._front.command import main
+from faultline._front.options import option_name, options_of
+from faultline.modes._registry import modes
 
 pytestmark = pytest.mark.timeout(60)
 GET = b"GET /there HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -20,7 +20,7 @@ import dns.rcode
 import pytest
 
 from faultline import bad_dns, dns_server, no_address, nxdomain, servfail, slow_resolve
-from faultline._cli import main
+from faultline._front.command import main
 
 pytestmark = pytest.mark.timeout(60)
 COMMAND = [sys.executable, "-m", "faultline"]

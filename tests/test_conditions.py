@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from faultline import (
     ParameterError,
     UnsupportedError,
-    _chance,
     corrupt,
     drip,
     echo,
@@ -34,8 +33,9 @@ from faultline import (
     serve,
     throttle,
 )
-from faultline._flow import Flow
-from faultline._net import check_filter
+from faultline._core import chance
+from faultline._engine.pacing import Flow
+from faultline._net.sockets import check_filter
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 OK_BYTES = 67  # of the whole response to it, when all is well
@@ -106,7 +106,7 @@ def dial():
 @pytest.fixture
 def scope(monkeypatch):
     """A function that begins a scope of chance by its name, for this test alone."""
-    return lambda name: monkeypatch.setattr(_chance, "_scope", _chance.Scope(name))
+    return lambda name: monkeypatch.setattr(chance, "_scope", chance.Scope(name))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from faultline import (
     serve,
     throttle,
 )
-from faultline._flow import Flow
+from faultline._engine.pacing import Flow
 
 steadily = settings(derandomize=True, deadline=None)
 TEXT = b"0123456789abcdefghij"

@@ -11,10 +11,10 @@ import sys
 import pytest
 
 from faultline import UnsupportedError, serve
-from faultline._catalogue import cases
-from faultline._fault import OPENING
-from faultline._parts import Loss
-from faultline._steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
+from faultline._core.conditions import Loss
+from faultline._core.fault import OPENING
+from faultline._core.steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
+from faultline.modes._registry import cases
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
 # Before Python 3.10.11 and 3.11.3 contexts take an end without close_notify for an orderly one (gh-95494).

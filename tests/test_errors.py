@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 import faultline
-from faultline import _errors
+from faultline._core import errors
 
 BUILTINS = {
     "ConflictError": ValueError,
@@ -24,43 +24,43 @@ BUILTINS = {
 
 
 def test_every_error_is_accounted_for():
-    assert sorted(BUILTINS) == _errors.__all__
+    assert sorted(BUILTINS) == errors.__all__
 
 
-@pytest.mark.parametrize("name", _errors.__all__)
+@pytest.mark.parametrize("name", errors.__all__)
 def test_error_is_caught_by_its_base_class_and_by_its_builtin(name):
-    error = getattr(_errors, name)
+    error = getattr(errors, name)
 
-    assert issubclass(error, _errors.FaultlineError)
+    assert issubclass(error, errors.FaultlineError)
     assert issubclass(error, BUILTINS[name])
 
 
 @pytest.mark.parametrize("name", ["ConflictError", "UnknownModeError"])
 def test_error_about_a_value_is_a_parameter_error(name):
-    assert issubclass(getattr(_errors, name), _errors.ParameterError)
+    assert issubclass(getattr(errors, name), errors.ParameterError)
 
 
-@pytest.mark.parametrize("name", _errors.__all__)
+@pytest.mark.parametrize("name", errors.__all__)
 def test_traceback_names_the_error_as_users_import_it(name):
-    error = getattr(_errors, name)
+    error = getattr(errors, name)
 
     assert (error.__module__, error.__qualname__) == ("faultline", name)
     assert getattr(faultline, name) is error
 
 
-@pytest.mark.parametrize("name", _errors.__all__)
+@pytest.mark.parametrize("name", errors.__all__)
 def test_error_says_its_message_and_nothing_else(name):
-    assert str(getattr(_errors, name)("port=0: expected more.")) == "port=0: expected more."
+    assert str(getattr(errors, name)("port=0: expected more.")) == "port=0: expected more."
 
 
-@pytest.mark.parametrize("name", _errors.__all__)
+@pytest.mark.parametrize("name", errors.__all__)
 def test_error_can_travel_between_processes(name):
-    error = getattr(_errors, name)("port=0: expected more.")
+    error = getattr(errors, name)("port=0: expected more.")
     arrived = pickle.loads(pickle.dumps(error))
 
     assert (type(arrived), str(arrived)) == (type(error), str(error))
 
 
-@pytest.mark.parametrize("name", _errors.__all__)
+@pytest.mark.parametrize("name", errors.__all__)
 def test_error_says_what_it_means_in_its_docstring(name):
-    assert getattr(_errors, name).__doc__.endswith(".")
+    assert getattr(errors, name).__doc__.endswith(".")

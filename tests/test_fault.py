@@ -27,11 +27,13 @@ from faultline import (
     throttle,
     when,
 )
-from faultline._catalogue import cases
-from faultline._errors import ConflictError, ParameterError
-from faultline._fault import Break, Fault, Said, Trigger, breaks
-from faultline._parts import Answer, Certificate, Latency, abbreviated, filler
-from faultline._steps import HTTP, POINTS, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
+from faultline._core.answers import Answer, filler
+from faultline._core.certificates import Certificate
+from faultline._core.conditions import Latency
+from faultline._core.errors import ConflictError, ParameterError
+from faultline._core.fault import Break, Fault, Said, Trigger, abbreviated, breaks
+from faultline._core.steps import HTTP, POINTS, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
+from faultline.modes._registry import cases
 
 ALL = [row.fault for row in cases()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from faultline._gate import Gate
+from faultline._core.gate import Gate
 
 
 def test_gate_is_closed_when_made():

@@ -12,9 +12,10 @@ from functools import partial
 
 import pytest
 
-from faultline import ParameterError, _net, close, half_close, ok, partition, reset, script, send, stall
-from faultline._errors import UnsupportedError
-from faultline._fault import OPENING
+from faultline import ParameterError, close, half_close, ok, partition, reset, script, send, stall
+from faultline._core.errors import UnsupportedError
+from faultline._core.fault import OPENING
+from faultline._net import sockets
 
 REQUEST = b"GET /grid HTTP/1.1\r\nHost: localhost\r\nX-Words: never odd or even\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
@@ -29,7 +30,7 @@ HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, 
 
 def may_filter():
     try:
-        _net.check_filter()
+        sockets.check_filter()
     except UnsupportedError:
         return False
     return True

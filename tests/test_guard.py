@@ -19,9 +19,9 @@ from faultline import (
     stall,
     when,
 )
-from faultline._guard import advice, certain, unmet
-from faultline._ledger import Attempt, Strike
-from faultline._report import describe
+from faultline._core.guard import advice, certain, unmet
+from faultline._core.ledger import Attempt, Strike
+from faultline._core.report import describe
 
 WHERE = "127.0.0.1:8080"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultline._hello import LIMIT_BYTES, Hello, hello_of, vector
+from faultline._net.client_hello import LIMIT_BYTES, Hello, hello_of, vector
 
 steadily = settings(derandomize=True, deadline=None)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faultline._http import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, render
-from faultline._ledger import KEPT_BODY_BYTES, Request
-from faultline._parts import Answer, phrase_of
+from faultline._core.answers import Answer, phrase_of
+from faultline._core.ledger import KEPT_BODY_BYTES, Request
+from faultline._net.http1 import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, render
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

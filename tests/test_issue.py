@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
-from faultline import _issue
-from faultline._parts import DAY_SECONDS, Certificate
+from faultline._core.certificates import DAY_SECONDS, Certificate
+from faultline._net import issue
 from faultline.modes.certificates import DEFECTS
 
 HOST = "127.0.0.41"
@@ -29,7 +29,7 @@ DAY = datetime.timedelta(seconds=DAY_SECONDS)
 
 def certificates_of(recipe):
     """The server's certificate and what is sent with it."""
-    return [x509.load_pem_x509_certificate(pem) for pem in _issue.issued(recipe, HOST)[1:]]
+    return [x509.load_pem_x509_certificate(pem) for pem in issue.issued(recipe, HOST)[1:]]
 
 
 def leaf_of(recipe):
@@ -56,7 +56,7 @@ def is_valid_now(certificate):
 
 
 def revoked_serials():
-    return {revoked.serial_number for revoked in x509.load_pem_x509_crl(_issue.revocation_list())}
+    return {revoked.serial_number for revoked in x509.load_pem_x509_crl(issue.revocation_list())}
 
 
 def facts_of(recipe):
@@ -166,7 +166,7 @@ def test_certificate_is_valid_for_the_days_of_its_kind(kind, begin, end):
 
 @pytest.mark.parametrize("kind", DEFECTS)
 def test_key_is_the_one_in_the_certificate(kind):
-    key, leaf, *_ = _issue.issued(DEFECTS[kind], HOST)
+    key, leaf, *_ = issue.issued(DEFECTS[kind], HOST)
     public = serialization.load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True).public_key()
 
     assert public == x509.load_pem_x509_certificate(leaf).public_key()
@@ -175,13 +175,13 @@ def test_key_is_the_one_in_the_certificate(kind):
 @pytest.mark.parametrize("kind", [kind for kind in DEFECTS if kind != "sha1_signature"])
 def test_certificate_is_signed_by_its_issuer(kind):
     recipe, leaf = DEFECTS[kind], leaf_of(DEFECTS[kind])
-    issuer = leaf if recipe.issuer == "itself" else _issue.signer(recipe.issuer).certificate
+    issuer = leaf if recipe.issuer == "itself" else issue.signer(recipe.issuer).certificate
 
     leaf.verify_directly_issued_by(issuer)
 
 
 def test_sha1_signature_is_a_true_signature():
-    leaf, ca = leaf_of(DEFECTS["sha1_signature"]), _issue.signer("trusted").certificate
+    leaf, ca = leaf_of(DEFECTS["sha1_signature"]), issue.signer("trusted").certificate
 
     ca.public_key().verify(leaf.signature, leaf.tbs_certificate_bytes, ec.ECDSA(hashes.SHA1()))
     assert leaf.signature_hash_algorithm.name == "sha1"
@@ -208,7 +208,7 @@ def test_name_constraints_are_in_the_intermediate_and_critical():
     assert constraints.critical is True
     assert constraints.value.permitted_subtrees == [x509.DNSName("elsewhere.invalid")]
     assert constraints.value.excluded_subtrees is None
-    assert intermediate.issuer == _issue.signer("trusted").certificate.subject
+    assert intermediate.issuer == issue.signer("trusted").certificate.subject
 
 
 # --- once ------------------------------------------------------------------------------------------------------------
@@ -218,28 +218,28 @@ def test_name_constraints_are_in_the_intermediate_and_critical():
 def test_what_is_issued_is_kept_per_recipe_and_host(kind):
     recipe = DEFECTS[kind]
 
-    assert _issue.issued(recipe, HOST) is _issue.issued(recipe, HOST)
-    assert _issue.issued(recipe, HOST) is not _issue.issued(recipe, "127.0.0.42")
+    assert issue.issued(recipe, HOST) is issue.issued(recipe, HOST)
+    assert issue.issued(recipe, HOST) is not issue.issued(recipe, "127.0.0.42")
 
 
 def test_authorities_are_kept_by_name():
-    assert _issue.authority("trusted") is _issue.authority("trusted")
-    assert _issue.authority("trusted") is not _issue.authority("unknown")
+    assert issue.authority("trusted") is issue.authority("trusted")
+    assert issue.authority("trusted") is not issue.authority("unknown")
 
 
 @pytest.mark.parametrize("issuer", ["trusted", "unknown", "upper", "intermediate", "constrained"])
 def test_signers_are_kept_by_name(issuer):
-    assert _issue.signer(issuer) is _issue.signer(issuer)
+    assert issue.signer(issuer) is issue.signer(issuer)
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("RSA-1024", 1024), ("RSA-8192", 8192)])
 def test_rsa_keys_are_made_once(kind, bits):
-    assert _issue.make_key(kind) is _issue.make_key(kind)
-    assert _issue.make_key(kind).key_size == bits
+    assert issue.make_key(kind) is issue.make_key(kind)
+    assert issue.make_key(kind).key_size == bits
 
 
 def test_elliptic_keys_are_made_anew():
-    one, other = _issue.make_key("P-256"), _issue.make_key("P-256")
+    one, other = issue.make_key("P-256"), issue.make_key("P-256")
 
     assert one.curve.name == "secp256r1"
     assert one.public_key() != other.public_key()
@@ -249,7 +249,7 @@ def test_once_calls_a_function_once_though_two_threads_come_at_once():
     calls = []
     inside, together = threading.Barrier(2), threading.Barrier(2, timeout=10)
 
-    @_issue.once
+    @issue.once
     def make(name):
         calls.append(name)
         with contextlib.suppress(threading.BrokenBarrierError):
@@ -268,7 +268,7 @@ def test_once_calls_a_function_once_though_two_threads_come_at_once():
 
 
 def test_once_remembers_by_argument():
-    @_issue.once
+    @issue.once
     def make(name):
         return [name]
 
@@ -277,7 +277,7 @@ def test_once_remembers_by_argument():
 
 
 def test_once_may_be_used_within_itself():
-    @_issue.once
+    @issue.once
     def count_down(number):
         return [number, *count_down(number - 1)] if number else [0]
 
@@ -288,8 +288,8 @@ def test_once_may_be_used_within_itself():
 
 
 def test_revocation_list_is_the_trusted_authority_s_and_valid_now():
-    now, ca = datetime.datetime.now(datetime.timezone.utc), _issue.signer("trusted").certificate
-    crl = x509.load_pem_x509_crl(_issue.revocation_list())
+    now, ca = datetime.datetime.now(datetime.timezone.utc), issue.signer("trusted").certificate
+    crl = x509.load_pem_x509_crl(issue.revocation_list())
 
     assert crl.is_signature_valid(ca.public_key())
     assert crl.issuer == ca.subject
@@ -301,7 +301,7 @@ def test_revocation_list_has_what_was_issued_as_revoked_and_nothing_else():
 
     assert revoked.serial_number in revoked_serials()
     assert healthy.serial_number not in revoked_serials()
-    assert revoked_serials() == set(_issue.revoked_serials)
+    assert revoked_serials() == set(issue.revoked_serials)
 
 
 def test_revocation_list_grows_with_what_is_issued():
@@ -312,9 +312,9 @@ def test_revocation_list_grows_with_what_is_issued():
 
 
 def test_revocation_answer_says_that_this_certificate_is_revoked():
-    _, pem, *_ = _issue.issued(DEFECTS["revoked"], HOST)
-    now, ca = datetime.datetime.now(datetime.timezone.utc), _issue.signer("trusted").certificate
-    answer = ocsp.load_der_ocsp_response(_issue.revocation_answer(pem))
+    _, pem, *_ = issue.issued(DEFECTS["revoked"], HOST)
+    now, ca = datetime.datetime.now(datetime.timezone.utc), issue.signer("trusted").certificate
+    answer = ocsp.load_der_ocsp_response(issue.revocation_answer(pem))
 
     assert answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
     assert answer.certificate_status is ocsp.OCSPCertStatus.REVOKED
@@ -334,7 +334,7 @@ GROUPS = {"RFC 3526, group 16": "modp_4096", "RFC 7919, ffdhe4096": "ffdhe4096"}
 
 
 def primes():
-    numbers = _issue.rsa_8192().private_numbers()
+    numbers = issue.rsa_8192().private_numbers()
     return dict(zip(GROUPS, (numbers.p, numbers.q), strict=True))
 
 
@@ -370,7 +370,7 @@ def test_prime_is_the_one_that_openssl_knows(source, group):
 
 
 def test_rsa_key_of_8192_bits_is_whole():
-    key = _issue.rsa_8192()
+    key = issue.rsa_8192()
     numbers = key.private_numbers()
     p, q, d = numbers.p, numbers.q, numbers.d
 

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from faultline import ok, reset
-from faultline._errors import WaitError
-from faultline._ledger import TURN_BYTES, TURNS, Attempt, Entry, Ledger, Request, Strike, TlsFacts, Turn
-from faultline._steps import POINTS
+from faultline._core.errors import WaitError
+from faultline._core.ledger import TURN_BYTES, TURNS, Attempt, Entry, Ledger, Request, Strike, TlsFacts, Turn
+from faultline._core.steps import POINTS
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from faultline import _net
-from faultline._errors import ParameterError, PortError, UnsupportedError
+from faultline._core.errors import ParameterError, PortError, UnsupportedError
+from faultline._net import sockets
 
 PATIENCE_SECONDS = 10.0
 
@@ -34,12 +34,12 @@ def cleanup():
 
 @pytest.fixture
 def claimed(cleanup):
-    return cleanup.enter_context(_net.claim("127.0.0.1", 0))
+    return cleanup.enter_context(sockets.claim("127.0.0.1", 0))
 
 
 @pytest.fixture
 def opened(claimed):
-    _net.open_door(claimed)
+    sockets.open_door(claimed)
     return claimed
 
 
@@ -52,9 +52,9 @@ def error_of_connecting(address, timeout=PATIENCE_SECONDS):
 
 
 def test_other_systems_are_refused_because_nothing_is_proven_there(monkeypatch):
-    monkeypatch.setattr(_net, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(sockets, "sys", SimpleNamespace(platform="darwin"))
     with pytest.raises(UnsupportedError) as raised:
-        _net.require_linux()
+        sockets.require_linux()
 
     assert str(raised.value) == "sys.platform='darwin': expected 'linux'; its kernel makes the faults true."
 
@@ -71,7 +71,7 @@ def test_listening_opens_a_bound_port(opened):
 
 
 def test_shutdown_closes_a_listening_port_again(opened):
-    _net.shut_door(opened)
+    sockets.shut_door(opened)
 
     assert error_of_connecting(opened.getsockname()) is ConnectionRefusedError
 
@@ -80,16 +80,16 @@ def test_number_stays_through_opening_and_shutting(claimed):
     address = claimed.getsockname()
     seen = []
     for _ in range(50):
-        _net.open_door(claimed)
+        sockets.open_door(claimed)
         seen.append((claimed.getsockname(), error_of_connecting(address)))
-        _net.shut_door(claimed)
+        sockets.shut_door(claimed)
         seen.append((claimed.getsockname(), error_of_connecting(address)))
 
     assert seen == [(address, None), (address, ConnectionRefusedError)] * 50
 
 
 def test_shutting_a_port_that_is_not_open_changes_nothing(claimed):
-    _net.shut_door(claimed)
+    sockets.shut_door(claimed)
 
     assert error_of_connecting(claimed.getsockname()) is ConnectionRefusedError
 
@@ -98,7 +98,7 @@ def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(cl
     with suppress(OSError):
         claimed.shutdown(socket.SHUT_RD)
     claimed.setblocking(True)
-    _net.open_door(claimed)
+    sockets.open_door(claimed)
     client = cleanup.enter_context(socket.create_connection(claimed.getsockname(), 10))
     accepted = cleanup.enter_context(claimed.accept()[0])
     accepted.settimeout(PATIENCE_SECONDS)
@@ -109,7 +109,7 @@ def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(cl
 
 def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
-    _net.shut_door(opened)
+    sockets.shut_door(opened)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -118,7 +118,7 @@ def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
 def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
     server = cleanup.enter_context(opened.accept()[0])
-    _net.shut_door(opened)
+    sockets.shut_door(opened)
     server.sendall(b"still here")
 
     assert client.recv(100) == b"still here"
@@ -127,19 +127,19 @@ def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
 def states(sock, cleanup):
     """The port in every state that a server's can be in."""
     yield "claimed"
-    _net.open_door(sock)
+    sockets.open_door(sock)
     yield "open"
-    _net.shut_door(sock)
+    sockets.shut_door(sock)
     yield "shut"
-    for filler in _net.fill_door(sock):
+    for filler in sockets.fill_door(sock):
         cleanup.enter_context(filler)
     yield "full"
-    _net.shut_door(sock)
+    sockets.shut_door(sock)
     yield "shut after full"
-    _net.open_door(sock)
+    sockets.open_door(sock)
     with socket.create_connection(sock.getsockname(), timeout=PATIENCE_SECONDS), sock.accept()[0]:
         yield "open with a connection"
-        _net.shut_door(sock)
+        sockets.shut_door(sock)
         yield "shut with a connection"
     yield "shut with a connection in TIME_WAIT"
 
@@ -184,14 +184,14 @@ def test_port_bound_as_0_is_given_up_on_shutdown_so_that_listening_again_changes
 
 
 def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
-    with _net.claim("127.0.0.1", 0) as first:
-        _net.open_door(first)
+    with sockets.claim("127.0.0.1", 0) as first:
+        sockets.open_door(first)
         address = first.getsockname()
         with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
             first.accept()[0].close()  # who closes first is left in TIME_WAIT
             client.recv(1)
-    again = cleanup.enter_context(_net.claim(*address))
-    _net.open_door(again)
+    again = cleanup.enter_context(sockets.claim(*address))
+    sockets.open_door(again)
 
     assert error_of_connecting(address) is None
 
@@ -201,7 +201,7 @@ def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
 
 @pytest.fixture
 def full(claimed, cleanup):
-    fillers = [cleanup.enter_context(filler) for filler in _net.fill_door(claimed)]
+    fillers = [cleanup.enter_context(filler) for filler in sockets.fill_door(claimed)]
     return claimed, fillers
 
 
@@ -218,7 +218,7 @@ def test_full_queue_stays_full_after_a_client_gave_up(full):
 
 def test_queue_can_be_filled_behind_clients_that_came_before(opened, cleanup):
     early = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
-    for filler in _net.fill_door(opened):
+    for filler in sockets.fill_door(opened):
         cleanup.enter_context(filler)
     accepted, address = opened.accept()
     cleanup.enter_context(accepted)
@@ -232,7 +232,7 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
     client = cleanup.enter_context(socket.socket())
     client.setblocking(False)
     code = client.connect_ex(door.getsockname())
-    _net.open_door(door)
+    sockets.open_door(door)
     door.settimeout(PATIENCE_SECONDS)
     met = [cleanup.enter_context(door.accept()[0]).getpeername() for _ in fillers]
     accepted, address = door.accept()
@@ -247,10 +247,10 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
     "host", ["0.0.0.0", pytest.param("::1", marks=needs_ipv6), pytest.param("::", marks=needs_ipv6)]
 )
 def test_queue_of_any_address_can_be_filled(host, cleanup):
-    door = cleanup.enter_context(_net.claim(host, 0))
-    for filler in _net.fill_door(door):
+    door = cleanup.enter_context(sockets.claim(host, 0))
+    for filler in sockets.fill_door(door):
         cleanup.enter_context(filler)
-    address = (_net.reachable(host), door.getsockname()[1])
+    address = (sockets.reachable(host), door.getsockname()[1])
 
     assert error_of_connecting(address, timeout=0.1) is TimeoutError
 
@@ -268,13 +268,13 @@ def test_queue_of_any_address_can_be_filled(host, cleanup):
     ],
 )
 def test_address_is_checked_and_made_plain(host, port, address):
-    assert _net.checked_address(host, port) == address
+    assert sockets.checked_address(host, port) == address
 
 
 @pytest.mark.parametrize("host", ["localhos", "example.org", "127.0.0", "", None, 5, b"127.0.0.1", "127.0.0.1:80"])
 def test_host_that_is_no_address_is_refused(host):
     with pytest.raises(ParameterError) as raised:
-        _net.checked_address(host, 0)
+        sockets.checked_address(host, 0)
 
     assert str(raised.value) == f"host={host!r}: expected an IP address of this machine, or 'localhost'."
 
@@ -282,7 +282,7 @@ def test_host_that_is_no_address_is_refused(host):
 @pytest.mark.parametrize("port", [-1, 65_536, 70_000, "80", 80.0, None, True])
 def test_port_that_is_no_port_is_refused(port):
     with pytest.raises(ParameterError) as raised:
-        _net.checked_address("127.0.0.1", port)
+        sockets.checked_address("127.0.0.1", port)
 
     assert str(raised.value) == f"port={port!r}: expected a whole number, from 0 to 65535."
 
@@ -290,7 +290,7 @@ def test_port_that_is_no_port_is_refused(port):
 def test_busy_port_is_an_error_that_says_what_to_do(opened):
     port = opened.getsockname()[1]
     with pytest.raises(PortError) as raised:
-        _net.claim("127.0.0.1", port)
+        sockets.claim("127.0.0.1", port)
 
     assert str(raised.value) == (
         f"port={port}: expected a free port, but 127.0.0.1:{port} is in use; choose another or 0."
@@ -301,7 +301,7 @@ def test_busy_port_is_an_error_that_says_what_to_do(opened):
 @pytest.mark.parametrize("port", [0, 54_321])
 def test_address_of_another_machine_is_an_error(port):
     with pytest.raises(PortError) as raised:
-        _net.claim("192.0.2.1", port)
+        sockets.claim("192.0.2.1", port)
 
     assert str(raised.value) == (
         "host='192.0.2.1': expected an address of this machine (Cannot assign requested address)."
@@ -309,25 +309,25 @@ def test_address_of_another_machine_is_an_error(port):
 
 
 def test_port_for_the_administrator_is_an_error_that_says_what_to_do():
-    error = _net.bind_error("127.0.0.1", 80, PermissionError(errno.EACCES, "Permission denied"))
+    error = sockets.bind_error("127.0.0.1", 80, PermissionError(errno.EACCES, "Permission denied"))
 
     assert type(error) is PortError
     assert str(error) == "port=80: expected a port this user may bind; choose 1024 or more, or 0."
 
 
 def test_number_that_somebody_else_got_first_is_given_up_for_another(opened, cleanup, monkeypatch):
-    free = _net.free_port("127.0.0.1")
+    free = sockets.free_port("127.0.0.1")
     numbers = iter([opened.getsockname()[1], free])
-    monkeypatch.setattr(_net, "free_port", lambda _: next(numbers))
-    sock = cleanup.enter_context(_net.claim("127.0.0.1", 0))
+    monkeypatch.setattr(sockets, "free_port", lambda _: next(numbers))
+    sock = cleanup.enter_context(sockets.claim("127.0.0.1", 0))
 
     assert sock.getsockname() == ("127.0.0.1", free)
 
 
 def test_machine_without_a_free_port_is_an_error(opened, monkeypatch):
-    monkeypatch.setattr(_net, "free_port", lambda _: opened.getsockname()[1])
+    monkeypatch.setattr(sockets, "free_port", lambda _: opened.getsockname()[1])
     with pytest.raises(PortError) as raised:
-        _net.claim("127.0.0.1", 0)
+        sockets.claim("127.0.0.1", 0)
 
     assert str(raised.value) == (
         "port=0: expected a free port on 127.0.0.1, found none in 100 tries; end other servers."
@@ -339,17 +339,17 @@ def test_machine_without_a_free_port_is_an_error(opened, monkeypatch):
     [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("127.0.0.1", "127.0.0.1"), ("127.9.9.9", "127.9.9.9")],
 )
 def test_server_on_every_address_is_reached_on_the_loopback_one(host, where):
-    assert _net.reachable(host) == where
+    assert sockets.reachable(host) == where
 
 
 @needs_ipv6
 def test_port_of_ipv6_refuses_opens_and_keeps_its_number(cleanup):
-    door = cleanup.enter_context(_net.claim("::1", 0))
+    door = cleanup.enter_context(sockets.claim("::1", 0))
     address = door.getsockname()[:2]
     refused = error_of_connecting(address)
-    _net.open_door(door)
+    sockets.open_door(door)
     opened = error_of_connecting(address)
-    _net.shut_door(door)
+    sockets.shut_door(door)
 
     assert (refused, opened, error_of_connecting(address)) == (ConnectionRefusedError, None, ConnectionRefusedError)
     assert door.getsockname()[:2] == address

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from faultline import _net
-from faultline._errors import UnsupportedError
-from faultline._parts import NOWHERE
+from faultline._core.errors import UnsupportedError
+from faultline._core.hosts import NOWHERE
+from faultline._net import sockets
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 def may_filter():
     try:
-        _net.check_filter()
+        sockets.check_filter()
     except UnsupportedError:
         return False
     return True
@@ -31,8 +31,8 @@ needs_filter = pytest.mark.skipif(not may_filter(), reason="attaching a socket f
 @pytest.fixture
 def pair():
     """A client and the server's side of its connection."""
-    with _net.claim("127.0.0.1", 0) as door:
-        _net.open_door(door)
+    with sockets.claim("127.0.0.1", 0) as door:
+        sockets.open_door(door)
         with (
             socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
             door.accept()[0] as server,
@@ -93,7 +93,7 @@ def test_closing_after_the_input_was_discarded_sends_fin(pair):
     client.sendall(b"unread" * 5_000)
     await_input(server, 30_000)
     server.setblocking(False)
-    _net.discard_input(server)
+    sockets.discard_input(server)
     server.close()
 
     assert client.recv(1) == b""
@@ -103,8 +103,8 @@ def test_discarding_input_ends_at_its_limit(pair, monkeypatch):
     client, server = pair
     client.sendall(bytes(5_000))
     await_input(server, 5_000)
-    monkeypatch.setattr(_net, "READ_BYTES", 1_000)
-    _net.discard_input(server, 2_000)
+    monkeypatch.setattr(sockets, "READ_BYTES", 1_000)
+    sockets.discard_input(server, 2_000)
 
     assert len(server.recv(10_000)) == 3_000
 
@@ -113,14 +113,14 @@ def test_discarding_input_ends_at_the_clients_fin(pair):
     client, server = pair
     client.close()
     server.recv(1)
-    _net.discard_input(server)
+    sockets.discard_input(server)
 
     assert server.recv(1) == b""
 
 
 def test_linger_of_0_sends_rst(pair):
     client, server = pair
-    _net.send_rst(server)
+    sockets.send_rst(server)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -129,7 +129,7 @@ def test_linger_of_0_sends_rst(pair):
 def test_rst_throws_away_what_was_not_delivered(pair):
     client, server = pair
     sent = send_until_full(server)
-    _net.send_rst(server)
+    sockets.send_rst(server)
     received, error = read_to_the_end(client)
 
     assert 0 < received < sent
@@ -138,7 +138,7 @@ def test_rst_throws_away_what_was_not_delivered(pair):
 
 def test_after_rst_the_first_operation_is_a_reset_and_later_sends_are_a_broken_pipe(pair):
     client, server = pair
-    _net.send_rst(server)
+    sockets.send_rst(server)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -148,9 +148,9 @@ def test_after_rst_the_first_operation_is_a_reset_and_later_sends_are_a_broken_p
 
 def test_after_fin_and_then_rst_reads_are_at_the_end_and_the_next_send_is_a_broken_pipe(pair):
     client, server = pair
-    _net.send_fin(server)
+    sockets.send_fin(server)
     before = client.recv(1)
-    _net.send_rst(server)
+    sockets.send_rst(server)
     await_hangup(client)
 
     assert before == client.recv(1) == b""
@@ -161,7 +161,7 @@ def test_after_fin_and_then_rst_reads_are_at_the_end_and_the_next_send_is_a_brok
 def test_receiving_goes_on_after_fin(pair):
     client, server = pair
     server.sendall(b"last")
-    _net.send_fin(server)
+    sockets.send_fin(server)
 
     assert client.recv(100) + client.recv(100) == b"last"
     client.sendall(b"more")
@@ -170,20 +170,20 @@ def test_receiving_goes_on_after_fin(pair):
 
 def test_fin_to_a_client_that_has_reset_is_no_error(pair):
     client, server = pair
-    _net.send_rst(client)
+    sockets.send_rst(client)
     with pytest.raises(ConnectionResetError):
         server.recv(1)
 
-    _net.send_fin(server)
+    sockets.send_fin(server)
 
-    assert _net.is_dead(server)
+    assert sockets.is_dead(server)
 
 
 def test_kernel_tells_how_much_is_not_acknowledged(pair):
     client, server = pair
-    before = _net.unacknowledged_bytes(server)
+    before = sockets.unacknowledged_bytes(server)
     sent = send_until_full(server)
-    full = _net.unacknowledged_bytes(server)
+    full = sockets.unacknowledged_bytes(server)
     server.settimeout(PATIENCE_SECONDS)
     while sent:
         sent -= len(client.recv(MIB))
@@ -191,15 +191,15 @@ def test_kernel_tells_how_much_is_not_acknowledged(pair):
     server.recv(1)
 
     assert before == 0 < full
-    assert _net.unacknowledged_bytes(server) == 0
+    assert sockets.unacknowledged_bytes(server) == 0
 
 
 def test_connection_with_a_narrow_window_takes_less_of_what_nobody_reads():
     taken = []
-    for prepare in (lambda _: None, _net.narrow_window):
-        with _net.claim("127.0.0.1", 0) as door:
+    for prepare in (lambda _: None, sockets.narrow_window):
+        with sockets.claim("127.0.0.1", 0) as door:
             prepare(door)
-            _net.open_door(door)
+            sockets.open_door(door)
             with socket.create_connection(door.getsockname()) as client, door.accept()[0]:
                 taken.append(send_until_full(client))
 
@@ -208,17 +208,17 @@ def test_connection_with_a_narrow_window_takes_less_of_what_nobody_reads():
 
 def test_state_tells_that_the_client_has_reset(pair):
     client, server = pair
-    alive = _net.is_dead(server)
-    _net.send_rst(client)
+    alive = sockets.is_dead(server)
+    sockets.send_rst(client)
     with pytest.raises(ConnectionResetError):
         server.recv(1)
 
-    assert (alive, _net.is_dead(server)) == (False, True)
+    assert (alive, sockets.is_dead(server)) == (False, True)
 
 
 def test_prepared_socket_neither_blocks_nor_delays(pair):
     _, server = pair
-    _net.prepare(server)
+    sockets.prepare(server)
 
     assert not server.getblocking()
     assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
@@ -237,7 +237,7 @@ def test_broadcast_address_of_the_loopback_network_is_unreachable():
 @needs_filter
 def test_data_of_a_client_whose_packets_are_dropped_is_never_acknowledged(pair):
     client, server = pair
-    _net.drop_packets(server)
+    sockets.drop_packets(server)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 50)
     client.sendall(b"into the void")
 
@@ -250,13 +250,13 @@ def test_data_of_a_client_whose_packets_are_dropped_is_never_acknowledged(pair):
 @pytest.mark.parametrize("probability", [1.0, 1 - 1e-9])
 def test_dropped_packets_come_again_when_they_are_kept(pair, probability):
     client, server = pair
-    _net.drop_packets(server, probability)
+    sockets.drop_packets(server, probability)
     client.sendall(b"again")
     server.setblocking(False)
     with pytest.raises(BlockingIOError):
         server.recv(5)
     server.settimeout(PATIENCE_SECONDS)
-    _net.keep_packets(server)
+    sockets.keep_packets(server)
 
     assert server.recv(5) == b"again"
 
@@ -264,14 +264,14 @@ def test_dropped_packets_come_again_when_they_are_kept(pair, probability):
 @needs_filter
 def test_packets_that_are_hardly_ever_dropped_arrive(pair):
     client, server = pair
-    _net.drop_packets(server, 1e-9)
+    sockets.drop_packets(server, 1e-9)
     client.sendall(b"at once")
 
     assert server.recv(7) == b"at once"
 
 
 def test_user_who_may_not_attach_a_filter_is_told_what_is_missing(monkeypatch):
-    monkeypatch.setattr(_net, "SO_ATTACH_FILTER", 0x7FFF)
+    monkeypatch.setattr(sockets, "SO_ATTACH_FILTER", 0x7FFF)
 
     with pytest.raises(UnsupportedError, match=r"which this user may not attach \(.+\); run with CAP_NET_ADMIN\.$"):
-        _net.check_filter()
+        sockets.check_filter()

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faultline import (
-    _chance,
     bad_cert,
     blackhole,
     close,
@@ -27,9 +26,10 @@ from faultline import (
     stall,
     when,
 )
-from faultline._errors import ConflictError, ParameterError
-from faultline._ledger import Request
-from faultline._plan import Dealer, checked_plan, dealt, entries_of, faults_of, resolved
+from faultline._core import chance
+from faultline._core.errors import ConflictError, ParameterError
+from faultline._core.ledger import Request
+from faultline._core.plan import Dealer, checked_plan, dealt, entries_of, faults_of, resolved
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -53,8 +53,8 @@ def scope(monkeypatch):
     """A scope of chance for this test alone."""
 
     def enter(name):
-        scope = _chance.Scope(name)
-        monkeypatch.setattr(_chance, "_scope", scope)
+        scope = chance.Scope(name)
+        monkeypatch.setattr(chance, "_scope", scope)
         return scope
 
     return enter
@@ -201,10 +201,10 @@ def test_scope_knows_whether_chance_was_used(scope):
 
 def test_scope_is_entered_by_its_name(scope):
     scope("before")
-    entered = _chance.enter("mine")
-    drawn = _chance.generator().random()
+    entered = chance.enter("mine")
+    drawn = chance.generator().random()
 
-    assert drawn == _chance.Scope("mine").generator().random()
+    assert drawn == chance.Scope("mine").generator().random()
     assert entered.was_used
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultline._pump import PIECE_BYTES, Pump
-from faultline._wire import Departures, Wire
+from faultline._engine.pump import PIECE_BYTES, Pump
+from faultline._net.departures import Departures
+from faultline._net.wire import Wire
 
 steadily = settings(derandomize=True, deadline=None)
 

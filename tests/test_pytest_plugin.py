@@ -13,8 +13,8 @@ import pytest
 
 import faultline
 from faultline import pytest_plugin
-from faultline._catalogue import cases
-from faultline._loop import background
+from faultline._servers.loop import background
+from faultline.modes._registry import cases
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -335,13 +335,13 @@ def test_marker_is_known(run):
 def test_fault_that_this_user_may_not_produce_is_skipped_with_the_reason(run):
     result = run(
         """
-        import faultline._feasible, faultline._net
+        import faultline._engine.feasible, faultline._net.sockets
 
         @pytest.fixture(autouse=True)
         def unprivileged(monkeypatch):
             def refused(*_):
                 raise UnsupportedError("partition needs CAP_NET_ADMIN.")
-            monkeypatch.setattr(faultline._net, "check_filter", refused)
+            monkeypatch.setattr(faultline._net.sockets, "check_filter", refused)
 
         @pytest.mark.faults(partition())
         def test_it(fault_server): pass
@@ -451,13 +451,13 @@ def test_guard_adds_nothing_to_a_setup_that_did_not_pass(run, body, outcome):
 
 def test_error_inside_the_server_fails_the_test(run):
     result = run("""
-        import faultline._engine
+        import faultline._engine.play
 
         def bug(*args, **kwargs):
             raise RuntimeError("a bug of ours")
 
         def test_it(faultline, monkeypatch):
-            monkeypatch.setattr("faultline._engine.render", bug)
+            monkeypatch.setattr("faultline._engine.play.render", bug)
             server = faultline.serve(ok())
             with pytest.raises(http.client.RemoteDisconnected):
                 fetch(server)
@@ -470,10 +470,10 @@ def test_error_inside_the_server_fails_the_test(run):
 
 def test_error_inside_the_server_is_told_beside_a_failing_test(run):
     result = run("""
-        import faultline._engine
+        import faultline._engine.play
 
         def test_it(faultline, monkeypatch):
-            monkeypatch.setattr("faultline._engine.render", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr("faultline._engine.play.render", lambda *_, **__: 1 / 0)
             fetch(faultline.serve(ok()))
     """)
 
@@ -484,11 +484,11 @@ def test_error_inside_the_server_is_told_beside_a_failing_test(run):
 
 def test_error_inside_one_server_does_not_keep_the_others_open(run):
     result = run("""
-        import faultline._engine
+        import faultline._engine.play
         servers = []
 
         def test_it(faultline, monkeypatch):
-            monkeypatch.setattr("faultline._engine.render", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr("faultline._engine.play.render", lambda *_, **__: 1 / 0)
             servers.extend([faultline.serve(ok()), faultline.serve(ok())])
             with pytest.raises(http.client.RemoteDisconnected):
                 fetch(servers[0])
@@ -781,7 +781,8 @@ def test_loading_the_plugin_imports_nothing_heavy(tmp_path, source):
         import sys, pytest
         code = pytest.main(["-q", "-p", "faultline.pytest_plugin", "-p", "no:cacheprovider"])
         heavy = {"asyncio", "ssl", "trustme", "cryptography", "h11"} & set(sys.modules)
-        print(int(code), sorted(heavy), "faultline.pytest_plugin" in sys.modules, "faultline._server" in sys.modules)
+        loaded = [f"faultline.{name}" in sys.modules for name in ("pytest_plugin", "_servers.server")]
+        print(int(code), sorted(heavy), *loaded)
     """
     (tmp_path / "test_light.py").write_text(source, encoding="utf-8")
     ran = subprocess.run(

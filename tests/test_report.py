@@ -22,8 +22,8 @@ from faultline import (
     stall,
     unreachable,
 )
-from faultline._ledger import Attempt, Request, Strike, Turn
-from faultline._report import WIDTH, arrow, arrows, describe, draw, ending, hung, remarks, verb_of
+from faultline._core.ledger import Attempt, Request, Strike, Turn
+from faultline._core.report import WIDTH, arrow, arrows, describe, draw, ending, hung, remarks, verb_of
 
 STRUCK = Strike("response", 0, 1.5)
 GET = Turn("client", 1.1, 40, b"GET / HTTP/1.1\r\nHost: x")

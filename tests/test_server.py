@@ -29,9 +29,6 @@ from faultline import (
     ServerError,
     UnsupportedError,
     WaitError,
-    _arrivals,
-    _engine,
-    _loop,
     bad_cert,
     blackhole,
     close,
@@ -48,7 +45,10 @@ from faultline import (
     starttls,
     unreachable,
 )
-from faultline._loop import background
+from faultline._engine import play
+from faultline._net import connects
+from faultline._servers import loop
+from faultline._servers.loop import background
 
 pytestmark = pytest.mark.timeout(60)
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -833,7 +833,7 @@ def test_tls_server_serves_the_next_client_after_one_without_tls(dial):
 
 def test_error_inside_the_server_is_raised_by_close(monkeypatch, dial):
     bug = RuntimeError("a bug")
-    monkeypatch.setattr(_engine, "render", lambda *_, **__: raise_(bug))
+    monkeypatch.setattr(play, "render", lambda *_, **__: raise_(bug))
     server = serve(ok())
     client = dial(server, GET)
     assert client.recv(1) == b""
@@ -849,7 +849,7 @@ def raise_(error):
 
 
 def test_errors_inside_the_server_are_counted(monkeypatch, dial):
-    monkeypatch.setattr(_engine, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
+    monkeypatch.setattr(play, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
     server = serve(ok())
     for _ in range(3):
         assert dial(server, GET).recv(1) == b""
@@ -858,7 +858,7 @@ def test_errors_inside_the_server_are_counted(monkeypatch, dial):
 
 
 def test_error_inside_the_server_is_raised_by_with(monkeypatch, dial):
-    monkeypatch.setattr(_engine, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
+    monkeypatch.setattr(play, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
     with pytest.raises(ServerError, match="a bug"), serve(ok()) as server:
         dial(server, GET).recv(1)
 
@@ -896,7 +896,7 @@ def test_error_of_the_body_is_not_hidden_by_the_guard():
 
 
 def test_loop_that_does_not_answer_is_an_error(monkeypatch):
-    monkeypatch.setattr(_loop, "CALL_SECONDS", 0.05)
+    monkeypatch.setattr(loop, "CALL_SECONDS", 0.05)
     held = threading.Event()
     with serve(ok()) as server:
         background().loop.call_soon_threadsafe(held.wait)
@@ -1130,12 +1130,12 @@ def test_connect_to_something_else_is_no_attempt(tmp_path):
 
 
 def test_watch_of_connects_is_forgotten_once():
-    watch = _arrivals.watch(1, "127.0.0.1", socket.AF_INET, lambda: None)
+    watch = connects.watch(1, "127.0.0.1", socket.AF_INET, lambda: None)
 
-    _arrivals.forget(watch)
-    _arrivals.forget(watch)
+    connects.forget(watch)
+    connects.forget(watch)
 
-    assert watch not in _arrivals._watches
+    assert watch not in connects._watches
 
 
 def test_error_while_a_connect_is_counted_is_the_server_s_and_not_the_client_s(monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faultline import reset
-from faultline._tripwire import PATTERN_WINDOW_BYTES, Tripwire, end_of, enough
+from faultline._core.tripwire import PATTERN_WINDOW_BYTES, Tripwire, end_of, enough
 
 steadily = settings(derandomize=True, deadline=None)
 

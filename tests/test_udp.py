@@ -16,7 +16,6 @@ from faultline import (
     ParameterError,
     PortError,
     WaitError,
-    _chance,
     bad_cert,
     blackhole,
     close,
@@ -45,6 +44,7 @@ from faultline import (
     unreachable,
     when,
 )
+from faultline._core import chance
 
 pytestmark = pytest.mark.timeout(60)
 SILENCE_SECONDS = 0.1  # how long a client waits for what must not come
@@ -257,7 +257,7 @@ def lost(dial, plan, count=60):
 def test_some_datagrams_are_lost_and_the_same_seed_loses_the_same_ones(dial):
     runs = []
     for name in ("a scope", "a scope", "another"):
-        _chance.enter(name)
+        chance.enter(name)
         runs.append(lost(dial, loss(0.5)))
 
     assert runs[0] == runs[1] != runs[2]
@@ -265,7 +265,7 @@ def test_some_datagrams_are_lost_and_the_same_seed_loses_the_same_ones(dial):
 
 
 def test_what_is_not_lost_is_answered_and_loss_is_no_strike(dial):
-    _chance.enter("a scope")
+    chance.enter("a scope")
     with udp(loss(0.5) & raw(b"g")) as server:
         client = dial(server)
         for _ in range(30):
@@ -280,7 +280,7 @@ def test_what_is_not_lost_is_answered_and_loss_is_no_strike(dial):
 def test_bytes_turned_over_by_chance_are_the_same_with_the_same_seed(dial):
     runs = []
     for _ in range(2):
-        _chance.enter("a scope")
+        chance.enter("a scope")
         with udp(corrupt(probability=0.3)) as server:
             client = dial(server)
             runs.append([ask(client, b"\0" * 40) for _ in range(5)])

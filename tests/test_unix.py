@@ -31,7 +31,6 @@ from faultline import (
     PortError,
     UnixServer,
     UnsupportedError,
-    _net,
     bad_cert,
     blackhole,
     close,
@@ -59,6 +58,7 @@ from faultline import (
     stall,
     unreachable,
 )
+from faultline._net import sockets
 
 pytestmark = pytest.mark.timeout(60)
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -829,7 +829,7 @@ def test_kernel_closing_with_nothing_unread_is_the_end_whatever_so_linger_says(p
     client, server = pair
     client.sendall(b"read")
     assert server.recv(10) == b"read"
-    _net.arm_rst(server)
+    sockets.arm_rst(server)
     server.close()
 
     assert heard(client) == (b"",)
@@ -1039,7 +1039,7 @@ def test_the_guard_names_the_path():
 @pytest.mark.parametrize("fault", [loss(0.1), partition()], ids=repr)
 def test_there_are_no_packets_to_drop(fault):
     try:
-        _net.check_filter()
+        sockets.check_filter()
     except UnsupportedError:
         pytest.skip("a user who may not attach a filter is told that first")
     with pytest.raises(ParameterError) as caught:

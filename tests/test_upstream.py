@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultline import ParameterError, ok, relay, serve
-from faultline._upstream import Upstream, is_local, parsed_upstream
+from faultline._core.hosts import is_local
+from faultline._engine.upstream import Upstream, parsed_upstream
 
 steadily = settings(derandomize=True, deadline=None)
 FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faultline"

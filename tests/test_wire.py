@@ -9,8 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from faultline import Gate, _net
-from faultline._wire import Departed, Departures, Wire, call_in, wake
+from faultline import Gate
+from faultline._net import sockets
+from faultline._net.departures import Departed, Departures, call_in, wake
+from faultline._net.wire import Wire
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -19,13 +21,13 @@ MIB = 1 << 20
 @pytest.fixture
 def pair():
     """A client and the server's side of its connection."""
-    with _net.claim("127.0.0.1", 0) as door:
-        _net.open_door(door)
+    with sockets.claim("127.0.0.1", 0) as door:
+        sockets.open_door(door)
         with (
             socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
             door.accept()[0] as server,
         ):
-            _net.prepare(server)
+            sockets.prepare(server)
             yield client, server
 
 
@@ -106,7 +108,7 @@ def test_next_thing_to_read_may_be_the_end(pair, play):
 
 def test_every_look_after_rst_is_news_of_it(pair, play):
     async def look(wire):
-        _net.send_rst(pair[0])
+        sockets.send_rst(pair[0])
         await wire.readable()
         with pytest.raises(Departed) as raised:
             wire.sees_end()
@@ -117,7 +119,7 @@ def test_every_look_after_rst_is_news_of_it(pair, play):
 
 def test_read_and_write_after_rst_are_news_of_it(pair, play):
     async def both(wire):
-        _net.send_rst(pair[0])
+        sockets.send_rst(pair[0])
         return await news_of(wire.receive(1)), await news_of(wire.send_some(memoryview(b"x")))
 
     assert play(both) == ("RST", "RST")
@@ -141,7 +143,7 @@ def test_bytes_that_find_no_room_wait_until_the_client_reads(pair, play):
         fill(wire.sock)
         soon(reader.start)
         sent = await wire.send_some(memoryview(b"x"))
-        _net.send_fin(wire.sock)
+        sockets.send_fin(wire.sock)
         return sent
 
     sent = play(send)
@@ -167,7 +169,7 @@ def test_rst_after_all_was_acknowledged_takes_nothing_away(pair, play):
         while view:
             view = view[await wire.send_some(view) :]
         await wire.flush()
-        _net.send_rst(server)
+        sockets.send_rst(server)
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -180,7 +182,7 @@ def test_rst_after_all_was_acknowledged_takes_nothing_away(pair, play):
 def test_waiting_for_acknowledgements_ends_when_the_client_resets(pair, play):
     async def flush(wire):
         fill(wire.sock)
-        soon(_net.send_rst, pair[0])
+        soon(sockets.send_rst, pair[0])
         return await news_of(wire.flush())
 
     assert play(flush) == "RST"
@@ -209,7 +211,7 @@ def test_closing_twice_is_closing_once(pair, play):
 
 
 @pytest.mark.parametrize("unread", [b"", b"unread"])
-@pytest.mark.parametrize(("leave", "how"), [(socket.socket.close, "FIN"), (_net.send_rst, "RST")])
+@pytest.mark.parametrize(("leave", "how"), [(socket.socket.close, "FIN"), (sockets.send_rst, "RST")])
 def test_client_is_seen_to_leave_though_nobody_reads(pair, play, leave, how, unread):
     async def departure(wire):
         pair[0].sendall(unread)
@@ -241,7 +243,7 @@ def test_fin_that_was_read_is_no_news_but_the_rst_after_it_is(pair, play):
     async def departure(wire):
         pair[0].shutdown(socket.SHUT_WR)
         end = await wire.receive(1)
-        soon(_net.send_rst, pair[0])
+        soon(sockets.send_rst, pair[0])
         return end, await wire.departure(PATIENCE_SECONDS)
 
     assert play(departure) == (b"", "RST")

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from faultline._catalogue import case, mode
-from faultline._check import rejected, whole
-from faultline._fault import Break, Fault, Trigger
-from faultline._parts import NOWHERE, Answer, Headers, HeadersLike, Trickle, phrase_of
-from faultline._steps import Close, Hold, Reset, Step
+from faultline._core.answers import Answer, Headers, HeadersLike, phrase_of
+from faultline._core.check import rejected, whole
+from faultline._core.conditions import Trickle
+from faultline._core.fault import Break, Fault, Trigger
+from faultline._core.hosts import NOWHERE
+from faultline._core.steps import Close, Hold, Reset, Step
+from faultline.modes._registry import case, mode
 
 __all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from faultline._catalogue import case, mode
-from faultline._check import rejected
-from faultline._errors import ParameterError
-from faultline._fault import Fault, Trigger, breaks
-from faultline._gate import Gate
-from faultline._steps import Close, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset, Step
+from faultline._core.check import rejected
+from faultline._core.errors import ParameterError
+from faultline._core.fault import Fault, Trigger, breaks
+from faultline._core.gate import Gate
+from faultline._core.steps import Close, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset, Step
+from faultline.modes._registry import case, mode
 
 __all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from faultline._catalogue import case, mode
-from faultline._check import rejected
-from faultline._fault import Fault
-from faultline._parts import DAY_SECONDS, Certificate
+from faultline._core.certificates import DAY_SECONDS, Certificate
+from faultline._core.check import rejected
+from faultline._core.fault import Fault
+from faultline.modes._registry import case, mode
 
 __all__ = ["bad_cert"]
 

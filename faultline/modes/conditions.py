@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from faultline._catalogue import case, mode
-from faultline._check import rejected, whole
-from faultline._errors import ParameterError
-from faultline._fault import Fault
-from faultline._parts import Corrupt, Drip, Drop, Duplicate, Latency, Loss, Throttle
-from faultline._plan import checked_probability
+from faultline._core.check import rejected, whole
+from faultline._core.conditions import Corrupt, Drip, Drop, Duplicate, Latency, Loss, Throttle
+from faultline._core.errors import ParameterError
+from faultline._core.fault import Fault
+from faultline._core.plan import checked_probability
+from faultline.modes._registry import case, mode
 
 __all__ = ["corrupt", "drip", "drop_bytes", "duplicate", "latency", "loss", "throttle"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from faultline._catalogue import case, mode
-from faultline._fault import Fault, Trigger, breaks
-from faultline._steps import NoRoute, Refuse, Vanish
+from faultline._core.fault import Fault, Trigger, breaks
+from faultline._core.steps import NoRoute, Refuse, Vanish
+from faultline.modes._registry import case, mode
 
 __all__ = ["blackhole", "refuse", "unreachable"]
 

@@ -7,10 +7,10 @@ import zlib
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from faultline._catalogue import case, mode
-from faultline._fault import Fault
-from faultline._parts import Answer
-from faultline._steps import HalfClose, ReceiveAll, ReceiveRequest, Repeat, Respond, Script
+from faultline._core.answers import Answer
+from faultline._core.fault import Fault
+from faultline._core.steps import HalfClose, ReceiveAll, ReceiveRequest, Repeat, Respond, Script
+from faultline.modes._registry import case, mode
 
 __all__ = ["malformed"]
 

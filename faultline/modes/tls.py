@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from faultline._alerts import AlertName
-from faultline._alerts import alert as alert_record
-from faultline._catalogue import case, mode
-from faultline._check import rejected
-from faultline._fault import Break, Fault, Trigger
-from faultline._parts import Answer, Drip, Terms, Version
-from faultline._steps import Close, Renegotiate, Send
+from faultline._core.alerts import AlertName
+from faultline._core.alerts import alert as alert_record
+from faultline._core.answers import Answer
+from faultline._core.certificates import Terms, Version
+from faultline._core.check import rejected
+from faultline._core.conditions import Drip
+from faultline._core.fault import Break, Fault, Trigger
+from faultline._core.steps import Close, Renegotiate, Send
+from faultline.modes._registry import case, mode
 
 __all__ = ["bad_tls"]
 

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from faultline import Fault, ok, serve, stall
-from faultline._parts import Certificate
+from faultline._core.certificates import Certificate
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLIENTS = 1_000
@@ -85,7 +85,7 @@ def test_first_server(benchmark, tls):
 
 
 # All that TLS takes is imported before, because a test suite for TLS has that anyway.
-IMPORTED = "import ssl, trustme, cryptography.x509, h11, faultline as f, faultline._server; "
+IMPORTED = "import ssl, trustme, cryptography.x509, h11, faultline as f, faultline._servers.server; "
 FIRST = {
     "imports alone": "",
     "plain server": "f.serve(f.ok()).close()",

@@ -12,8 +12,6 @@ from faultline import (
     PortError,
     ServerError,
     UnsupportedError,
-    _datagrams,
-    _resolver,
     addresses,
     bad_cert,
     dns_server,
@@ -27,6 +25,8 @@ from faultline import (
     socks_proxy,
     udp,
 )
+from faultline._servers import datagrams
+from faultline._servers.names import resolver
 
 NAME = "api.example.com"
 QUERY = bytes.fromhex("abcd01000001000000000000") + b"\3api\7example\3com\0" + b"\0\1\0\1"
@@ -97,7 +97,7 @@ def test_addresses_pass_over_those_that_are_taken():
 
 
 def test_addresses_without_a_free_one_say_so_and_leave_nothing(monkeypatch):
-    monkeypatch.setattr(_resolver, "NEIGHBOURS", ("127.0.0.3",))
+    monkeypatch.setattr(resolver, "NEIGHBOURS", ("127.0.0.3",))
     before = socket.getaddrinfo
 
     with (
@@ -114,7 +114,7 @@ def test_addresses_without_a_free_one_say_so_and_leave_nothing(monkeypatch):
 
 
 def test_a_port_that_is_free_for_tcp_alone_is_passed_over(monkeypatch):
-    bind, taken = _datagrams.bound, []
+    bind, taken = datagrams.bound, []
 
     def bound(host, port):
         if not taken:
@@ -122,13 +122,13 @@ def test_a_port_that_is_free_for_tcp_alone_is_passed_over(monkeypatch):
             raise PortError(f"port={port}: expected a free port, but it is in use; choose another or 0.")
         return bind(host, port)
 
-    monkeypatch.setattr(_datagrams, "bound", bound)
+    monkeypatch.setattr(datagrams, "bound", bound)
     with dns_server() as server:
         assert [server.port] != taken
 
 
 def test_a_machine_without_a_free_port_says_so(monkeypatch):
-    monkeypatch.setattr(_datagrams, "TRIES", 0)
+    monkeypatch.setattr(datagrams, "TRIES", 0)
 
     for start in (dns_server, lambda: udp(ok())):
         with pytest.raises(PortError, match=r"^port=0: expected a (free )?port .*found none in 0 tries\.$"):

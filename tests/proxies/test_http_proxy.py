@@ -60,7 +60,7 @@ from faultline import (
     unreachable,
     when,
 )
-from faultline._refusals import Kind
+from faultline.modes.proxies import Kind
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 MIB = 1 << 20

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faultline._refusals import KINDS, SOCKS4_CODES, SOCKS5_CODES
-from faultline._socks import GARBAGE, Socks
+from faultline._net.socks import GARBAGE, Socks
+from faultline.modes.proxies import KINDS, SOCKS4_CODES, SOCKS5_CODES
 
 NO_AUTH, GSSAPI, PASSWORD, NONE_OF_THESE = 0, 1, 2, 0xFF
 AUTH = ("user", "geheimnisträger")

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from faultline import inject, ok, relay, reset, script, send, serve, status, when
-from faultline._cli import main
-from faultline._errors import ParameterError
+from faultline._core.errors import ParameterError
+from faultline._front.command import main
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

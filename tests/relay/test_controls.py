@@ -28,7 +28,7 @@ from faultline import (
     serve,
     stall,
 )
-from faultline._net import check_filter, unacknowledged_bytes
+from faultline._net.sockets import check_filter, unacknowledged_bytes
 
 MIB = 1 << 20
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -57,8 +57,8 @@ from faultline import (
     unreachable,
     when,
 )
-from faultline._chance import enter
-from faultline._isolated import gates_in
+from faultline._core.chance import enter
+from faultline._servers.isolated.parent import gates_in
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 PLACES = pytest.mark.parametrize("isolated", [False, True], ids=["here", "isolated"])
@@ -724,7 +724,7 @@ def test_gate_of_a_module_that_the_child_imports_is_another_one(run):
 def children():
     """The processes that this one has started to be isolated in."""
     known = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return [int(pid) for pid in known if b"faultline._child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in known if b"isolated.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 HELPERS = """
@@ -744,7 +744,7 @@ def converse(server, timeout=10):
 def children():
     tasks = pathlib.Path("/proc/self/task").iterdir()
     known = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    return [pid for pid in known if b"faultline._child" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in known if b"isolated.child" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def kill_child():

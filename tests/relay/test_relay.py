@@ -24,7 +24,6 @@ from faultline import (
     NotStruckError,
     ParameterError,
     UnsupportedError,
-    _far,
     bad_cert,
     bad_tls,
     blackhole,
@@ -44,10 +43,11 @@ from faultline import (
     stall,
     unreachable,
 )
-from faultline._certs import server_context
-from faultline._net import unacknowledged_bytes
-from faultline._parts import Certificate, Terms
-from faultline._pump import PIECE_BYTES
+from faultline._core.certificates import Certificate, Terms
+from faultline._engine import far
+from faultline._engine.pump import PIECE_BYTES
+from faultline._net.contexts import server_context
+from faultline._net.sockets import unacknowledged_bytes
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 MIB = 1 << 20
@@ -747,13 +747,13 @@ def test_an_upstream_that_ends_at_once_is_seen_as_it_ends(faultline, listener, d
 def test_an_upstream_that_accepts_and_resets_before_the_relay_looks_was_reached(faultline, listener, dial, monkeypatch):
     server = faultline.relay(address_of(listener), on_upstream_failure="stall")
     free = threading.Event()
-    open_wire = _far.open_wire
+    open_wire = far.open_wire
 
     def busily(loop, *args):
         loop.call_soon(free.wait, 10)  # between the connect and the turn in which it is seen to have come about
         return open_wire(loop, *args)
 
-    monkeypatch.setattr(_far, "open_wire", busily)
+    monkeypatch.setattr(far, "open_wire", busily)
     client = dial(server)
     send_rst(accepted(listener))
     free.set()

@@ -1,0 +1,103 @@
+"""Checks of parameters, all with one message: `name=value: expected …`.
+
+The kind of check follows from the parameter's name and type, so that a new mode gets it by writing its
+signature: `*_bytes` is a whole number of bytes, `*_seconds` a duration, a `Literal` is its choices.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from faultline._core.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def rejected(name: str, value: object, expected: str) -> ParameterError:
+    """The one shape of a message about a bad value."""
+    return ParameterError(f"{name}={value!r}: expected {expected}.")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for a typing error, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def whole(name: str, value: object, unit: str, low: int = 0, high: int | None = None) -> int:
+    """A whole number between two bounds; `True` is no number."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    if not isinstance(value, int) or not good or (high is not None and value > high):
+        limit = f"{low} or more" if high is None else f"from {low} to {high}"
+        raise rejected(name, value, f"a whole number{unit}, {limit}")
+    return value
+
+
+def seconds(name: str, value: object) -> float:
+    """A finite duration of 0 or more."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        if isinstance(value, (int, float)) and number and math.isfinite(value) and value >= 0:
+            return float(value)
+    except OverflowError:  # a whole number beyond every float
+        pass
+    raise rejected(name, value, "a number of seconds, 0 or more")
+
+
+def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
+    """One of a few words."""
+    if value not in choices:
+        words = ", ".join(repr(c) for c in choices)
+        hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+        raise ParameterError(f"{name}={value!r}: expected one of {words}.{hint}")
+
+
+def plain(annotation: Any) -> tuple[Any, bool]:
+    """The type without `Annotated` and `| None`, and whether `None` is allowed."""
+    if get_origin(annotation) is Annotated:
+        return plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [a for a in get_args(annotation) if a is not type(None)]
+        optional = len(members) < len(get_args(annotation))
+        if len(members) == 1:  # Python 3.10 puts an Optional around the Annotated of a parameter that defaults to None
+            kind, inside = plain(members[0])
+            return kind, optional or inside
+        return annotation, optional
+    return annotation, False
+
+
+def fits(value: object, kind: type) -> bool:
+    """Whether a value is of a type; a whole number is a float too, and `True` is no number."""
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and not what happens to be like it."""
+    if not isinstance(value, bool):
+        raise rejected(name, value, "True or False")
+    return value
+
+
+def parameter(name: str, value: object, annotation: Any) -> None:
+    """Check one argument of a mode by the parameter's name and type.
+
+    Raises:
+        ParameterError: name, value and what was expected.
+    """
+    kind, optional = plain(annotation)
+    if value is None and optional:
+        return
+    if get_origin(kind) is Literal:
+        choice(name, value, get_args(kind))
+    elif name.endswith("_bytes"):
+        whole(name, value, " of bytes")
+    elif name == "seconds" or name.endswith("_seconds"):
+        seconds(name, value)
+    elif isinstance(kind, type) and get_origin(kind) is None and not fits(value, kind):
+        raise rejected(name, value, f"{kind.__name__}, not {type(value).__name__}")

@@ -1,0 +1,330 @@
+"""What happens to one attempt, as a value: a break, an answer, a certificate, conditions.
+
+Rules of this room: parts compose by `&`; two parts of one kind, or a part that could never be reached, are an
+error when they are put together. A fault knows how it was said, so that every report can say it back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from faultline._core.answers import Answer, SocksRefusal
+from faultline._core.certificates import Certificate, Terms
+from faultline._core.check import rejected, whole
+from faultline._core.conditions import Condition
+from faultline._core.errors import ConflictError, ParameterError
+from faultline._core.lookups import Found
+from faultline._core.steps import (
+    POINTS,
+    Close,
+    Hold,
+    Point,
+    ReceiveRequest,
+    Renegotiate,
+    Respond,
+    Script,
+    Send,
+    StartTls,
+    Step,
+    every,
+    is_final,
+)
+
+# Points of the opening: a kept connection has passed them, so a fault there needs a new one.
+OPENING: tuple[Point, ...] = ("connect", "accept", "handshake")
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When, within its point, a break strikes: after so many bytes or seconds, on these bytes, or at its end."""
+
+    after_bytes: int = 0
+    after_seconds: float = 0.0
+    on: bytes | re.Pattern[bytes] | None = None
+    after_messages: int | None = None
+    at_end: bool = False
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where the conversation breaks, when, and the steps that are played instead."""
+
+    at: Point
+    steps: tuple[Step, ...]
+    trigger: Trigger = Trigger()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the conversation ends with it."""
+        return bool(self.steps) and is_final(self.steps[-1])
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a part was written: the mode's name and the arguments that differ from its defaults."""
+
+    mode: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    positional: int = 0
+
+    def __str__(self) -> str:
+        written = [
+            abbreviated(value) if i < self.positional else f"{name}={abbreviated(value)}"
+            for i, (name, value) in enumerate(self.arguments)
+        ]
+        return f"{self.mode}({', '.join(written)})"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of two faults, by what the request is."""
+
+    condition: Callable[[Any], bool]
+    fault: Fault
+    otherwise: Fault
+    label: Said = field(compare=False)
+
+
+@dataclass(frozen=True, repr=False)
+class Fault:
+    """What one attempt meets. Made by the modes (`reset()`, `ok()`, …), combined by `&`."""
+
+    break_: Break | None = None
+    answer: Answer | Script | Found | SocksRefusal | None = None
+    certificate: Certificate | None = None
+    terms: Terms | None = None
+    conditions: tuple[Condition, ...] = ()
+    choice: Choice | None = None
+    said: tuple[Said, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        return " & ".join(str(s) for s in self.said) or "ok()"
+
+    def __and__(self, other: Fault) -> Fault:
+        """Both at once.
+
+        Raises:
+            ConflictError: two parts of one kind, or one that the other makes unreachable.
+        """
+        if not isinstance(other, Fault):
+            return NotImplemented
+        for kind in ("break_", "answer", "certificate", "terms", "choice"):
+            if getattr(self, kind) is not None and getattr(other, kind) is not None:
+                raise two_of_a_kind(self, other, kind.rstrip("_"))
+        for condition in self.conditions:
+            for second in filter(condition.collides, other.conditions):
+                kind = type(condition).__name__.lower() if type(condition) is type(second) else "pace"
+                raise two_of_a_kind(self, other, kind)
+        both = Fault(
+            self.break_ or other.break_,
+            self.answer or other.answer,
+            self.certificate or other.certificate,
+            self.terms or other.terms,
+            self.conditions + other.conditions,
+            self.choice or other.choice,
+            self.said + other.said,
+        )
+        if both.choice is not None and (both.break_ is not None or both.answer is not None):
+            raise two_of_a_kind(self, other, "break or answer")
+        both.check_reachable()
+        both.check_kept()
+        return both
+
+    def check_reachable(self) -> None:
+        """Refuse a part that comes after a break which ends the conversation.
+
+        Raises:
+            ConflictError: names both parts.
+        """
+        if self.break_ is None or not self.break_.is_final:
+            return
+        ends = POINTS.index(self.break_.at)
+        at_once = self.break_.trigger == Trigger()
+        parts: list[tuple[object, Point]] = [
+            (self.certificate, "handshake"),
+            (self.terms, "handshake"),
+            (None if self.starts_tls else self.script, "request"),
+            (self.http_answer, "response"),
+            (self.answer if isinstance(self.answer, Found) else None, "connect"),
+            (self.answer if isinstance(self.answer, SocksRefusal) else None, "response"),
+            (self.choice, "response"),
+        ]
+        parts += [(c, "request" if c.direction == "both" else c.direction) for c in self.conditions]
+        for part, point in parts:
+            reached = POINTS.index(point)
+            if part is not None and (ends < reached or (at_once and ends == reached == POINTS.index("handshake"))):
+                raise ConflictError(
+                    f"{self!r}: the conversation ends at {self.break_.at!r} and never reaches "
+                    f"{point!r}; leave one of the two out."
+                )
+
+    def check_kept(self) -> None:
+        """Refuse a break of a connection that is kept alive, or of a tunnel, after an answer that ends it.
+
+        Raises:
+            ConflictError: says so.
+        """
+        if self.break_ is not None and self.break_.at == "tunnel" and (self.http_answer or self.script):
+            raise ConflictError(f"{self!r}: the proxy answers by itself and never comes to 'tunnel'.")
+        if self.break_ is not None and self.break_.at == "tunnel" and isinstance(self.answer, SocksRefusal):
+            raise ConflictError(f"{self!r}: the proxy refuses and never comes to 'tunnel'.")
+        if self.break_ is not None and self.break_.at == "idle" and self.http_answer and self.http_answer.closes:
+            raise ConflictError(f"{self!r}: the connection ends with this answer and never comes to 'idle'.")
+
+    @property
+    def script(self) -> Script | None:
+        """The conversation that replaces the healthy HTTP one, if there is one."""
+        return self.answer if isinstance(self.answer, Script) else None
+
+    @property
+    def is_of_lookup(self) -> bool:
+        """Whether it is about finding an address by a name, and not about a connection."""
+        late = any(c.direction == "lookup" for c in self.conditions)
+        return late or isinstance(self.answer, Found) or (self.break_ is not None and self.break_.at == "lookup")
+
+    @property
+    def door(self) -> Step | None:
+        """What the door does to this attempt before there is a connection."""
+        return self.break_.steps[0] if self.break_ and self.break_.at == "connect" else None
+
+    @property
+    def never_reads(self) -> bool:
+        """Whether the client's bytes are left lying: its sends have to block soon."""
+        at = self.break_.at if self.break_ else None
+        return at in ("accept", "request") and any(isinstance(step, Hold) for step in self.break_steps)
+
+    @property
+    def break_steps(self) -> tuple[Step, ...]:
+        """What is played when it strikes."""
+        return self.break_.steps if self.break_ else ()
+
+    @property
+    def starts_tls(self) -> bool:
+        """Whether its script begins TLS by itself."""
+        return self.script is not None and any(isinstance(step, StartTls) for step in every(self.script.steps))
+
+    @property
+    def is_of_tls(self) -> bool:
+        """Whether it is about the handshake: what is shown and agreed there, or how its bytes travel."""
+        handshake = any(c.direction == "handshake" for c in self.conditions)
+        return self.certificate is not None or self.terms is not None or handshake
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it can only be met on a server that begins with TLS."""
+        at = self.break_.at if self.break_ else None
+        script = self.script.steps if self.script else ()
+        below = any(is_of_tls(step) for step in every((*script, *self.break_steps)))
+        below = below or (self.http_answer is not None and self.http_answer.needs_tls)
+        if self.choice is not None:
+            below = below or self.choice.fault.needs_tls or self.choice.otherwise.needs_tls
+        return not self.starts_tls and (self.is_of_tls or at == "handshake" or below)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it strikes while a connection is opened, so that a kept one can't meet it any more."""
+        at = self.break_.at if self.break_ else None
+        return self.is_of_tls or at in OPENING
+
+    def can_follow(self, current: Fault) -> bool:
+        """Whether a further request on a connection whose fault is `current` can meet it."""
+        if self == current and self.break_ is not None and self.break_.at == "idle":
+            return True  # what is of the opening, this connection has met
+        return not self.is_opening and self.script == current.script
+
+    @property
+    def http_answer(self) -> Answer | None:
+        """What it answers, if that is not just whatever the server has."""
+        return self.answer if isinstance(self.answer, Answer) and self.answer != Answer() else None
+
+    @property
+    def strikes(self) -> bool:
+        """Whether it is to break something, so that a run in which it doesn't proves nothing."""
+        if isinstance(self.answer, Script):
+            lies = any(is_lie(step) for step in every(self.answer.steps))
+        else:
+            lies = self.answer is not None and self.answer.strikes
+        refuses = self.terms is not None and self.terms != Terms()
+        return self.break_ is not None or self.certificate is not None or refuses or lies
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is planned to go wrong."""
+        return not self.strikes and not self.conditions and self.choice is None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is an HTTP answer and nothing else."""
+        return isinstance(self.answer, Answer) and self == Fault(answer=self.answer)
+
+
+def is_of_tls(step: Step) -> bool:
+    """Whether a step means something only where there is TLS."""
+    match step:
+        case Respond():
+            return step.answer is not None and step.answer.needs_tls
+        case Send():
+            return step.below_tls
+        case Close():
+            return not step.close_notify
+        case _:
+            return isinstance(step, Renegotiate)
+
+
+def is_lie(step: Step) -> bool:
+    """Whether a step of a script is a fault by itself."""
+    match step:
+        case Respond():
+            return step.answer is not None and step.answer.strikes
+        case ReceiveRequest():
+            return not step.continues
+        case _:
+            return False
+
+
+def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:
+    """The error of a `&` that can't be."""
+    return ConflictError(
+        f"{one!r} & {other!r}: expected one {kind}, got two; deal them to different attempts, or leave one out."
+    )
+
+
+def breaks(at: Point | None, trigger: Trigger, *steps: Step) -> Fault:
+    """A fault that is one break, with its trigger checked against its point.
+
+    Without a point it is the response, or the request where it waits for what the client says.
+
+    Raises:
+        ParameterError: a trigger that means nothing at this point.
+    """
+    on = trigger.on
+    if at is None:
+        at = "request" if on is not None else "response"
+    if trigger.after_bytes and at not in ("handshake", "request", "response", "tunnel"):
+        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
+    if trigger.after_messages is not None:
+        whole("after_messages", trigger.after_messages, "")
+    for name in ("on", "after_messages"):
+        if (value := getattr(trigger, name)) is not None and at not in ("request", "response", "tunnel"):
+            raise rejected(name, value, f"at='request' or at='response', not at={at!r}, where nothing is said")
+    if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
+        raise rejected("on", on, "bytes, or a pattern compiled from bytes")
+    given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}
+    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if len(said) > 1:
+        raise ParameterError(f"{', '.join(said)}: expected one of the two; a break strikes once.")
+    if on is not None and not (on if isinstance(on, bytes) else on.pattern):
+        raise rejected("on", on, "at least one byte to look for")
+    return Fault(Break(at, steps, trigger))
+
+
+def abbreviated(value: object, limit: int = 40) -> str:
+    """`repr`, with the middle of long values left out."""
+    text = str(getattr(value, "__qualname__", None) or repr(value))  # a function by its name, not its address
+    if len(text) <= limit:
+        return text
+    size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."
+    return f"{text[: limit // 2]}{size}{text[-limit // 4 :]}"

@@ -1,0 +1,60 @@
+"""Host names and addresses as text: nothing is looked up."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from faultline._core.check import rejected
+
+# An address that nothing can connect to: the broadcast address of the loopback network (`tcp_v4_connect`).
+NOWHERE = "127.255.255.255"
+
+
+def is_numeric(host: str) -> bool:
+    """Whether a host is an address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine by its name alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def checked_name(name: object, *, pattern: bool = True) -> str:
+    """A host name as lookups compare it: lower case, without the dot at its end; or `*` for all.
+
+    Raises:
+        ParameterError: it is no name.
+    """
+    if name == "*" and pattern:
+        return "*"
+    if not isinstance(name, str) or not name:
+        raise rejected("name", name, "a host name such as 'api.example.com', or '*' for all" if pattern else "a name")
+    spelled = normal(name)
+    labels = spelled.split(".")
+    if "" in labels:
+        raise rejected("name", name, "a host name without an empty label, such as 'api.example.com'")
+    if len(spelled) > 253 or any(len(label) > 63 for label in labels):  # noqa: PLR2004 - RFC 1035, 2.3.4
+        raise rejected("name", name, "labels of at most 63 bytes and a name of at most 253 (RFC 1035, 2.3.4)")
+    if not spelled.isascii():
+        raise rejected("name", name, "a name that IDNA can spell, in labels of at most 63 bytes (RFC 5891, 4.2.4)")
+    odd = any(c in "/:@*?#[]" or c.isspace() or not c.isprintable() for c in name)
+    if odd or is_numeric(spelled):
+        raise rejected("name", name, "a host name alone: no address, URL, port or pattern")
+    return spelled
+
+
+def normal(name: str) -> str:
+    """The one spelling of a name."""
+    name = name.lower().removesuffix(".")
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name

@@ -1,0 +1,279 @@
+"""Plans: which attempt meets which fault.
+
+Rules of this room: a plan is a value; a `Dealer` is one run through it, and may be asked from any thread. The
+dealer always knows the next fault before it is dealt, because the door must be right before a client knocks.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from faultline._core import chance
+from faultline._core.answers import Answer
+from faultline._core.check import choice, rejected, whole
+from faultline._core.errors import ParameterError
+from faultline._core.fault import Choice, Fault, Said
+from faultline._core.ledger import Request
+
+Per = Literal["attempt", "connection"]
+HEALTHY = Fault(answer=Answer(), said=(Said("ok"),))
+
+
+@dataclass(frozen=True)
+class Sometimes:
+    """One of two faults, by chance."""
+
+    probability: float
+    fault: Fault
+    otherwise: Fault
+    seed: int | None = None
+    per: Per = "attempt"
+
+    def __repr__(self) -> str:
+        return f"sometimes({self.probability:g}, {self.fault!r}, otherwise={self.otherwise!r})"
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One fault after the other; then the last one for ever, or all again."""
+
+    entries: tuple[Fault | Sometimes, ...]
+    cycles: bool = False
+    per: Per = "attempt"
+
+    def __repr__(self) -> str:
+        name = "cycle" if self.cycles else "sequence"
+        per = ", per='connection'" if self.per == "connection" else ""
+        return f"{name}({', '.join(map(repr, self.entries))}{per})"
+
+
+Plan: TypeAlias = Fault | Sometimes | Sequence
+
+
+def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
+    """Deal these faults in order, one to each attempt; the last one repeats.
+
+    An attempt is a new connection, or a further request on a kept one. With `per="connection"` all attempts on one
+    connection meet the same fault. Refused and black-holed attempts are counted where the client is Python in this
+    process; for others say how long: `refuse(for_seconds=1)`.
+
+    Raises:
+        ParameterError: no entries, or something that is no fault.
+
+    Example:
+        >>> from faultline import ok, refuse, sequence
+        >>> sequence(refuse(), refuse(), ok(b"hello"))
+        sequence(refuse(), refuse(), ok(b'hello'))
+    """
+    return Sequence(checked_entries("sequence", entries, per), per=per)
+
+
+def cycle(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
+    """Deal these faults in order, and begin again after the last one.
+
+    Raises:
+        ParameterError: no entries, or something that is no fault.
+
+    Example:
+        >>> from faultline import cycle, ok, reset
+        >>> cycle(ok(), reset())
+        cycle(ok(), reset())
+    """
+    return Sequence(checked_entries("cycle", entries, per), cycles=True, per=per)
+
+
+def sometimes(
+    probability: float,
+    fault: Fault,
+    *,
+    otherwise: Fault = HEALTHY,
+    seed: int | None = None,
+    per: Per = "attempt",
+) -> Sometimes:
+    """Deal a fault with a probability from 0 to 1, and another one else.
+
+    The same seed deals the same faults. Without one, chance follows `--faultline-seed` under pytest.
+
+    Raises:
+        ParameterError: a probability outside 0 to 1, or something that is no fault.
+
+    Example:
+        >>> from faultline import reset, sometimes
+        >>> sometimes(0.3, reset(), seed=1)
+        sometimes(0.3, reset(), otherwise=ok())
+    """
+    checked_probability("probability", probability)
+    for name, value in (("fault", fault), ("otherwise", otherwise)):
+        if not isinstance(value, Fault):
+            raise rejected(name, value, "a fault such as reset() or ok()")
+    if seed is not None:
+        whole("seed", seed, "")
+    return Sometimes(float(probability), fault, otherwise, seed, checked_per(per))
+
+
+def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault = HEALTHY) -> Fault:
+    """Deal a fault to the requests for which a function says so.
+
+    The function gets the request once it is read whole, so the faults can strike at `response` or `idle`. The
+    ledger keeps the fault that was chosen. An error in the function is an error of the server.
+
+    Raises:
+        ParameterError: no function, or a fault that strikes before the request is read.
+
+    Example:
+        >>> from faultline import reset, when
+        >>> plan = when(lambda request: request.target == "/pay", reset())
+    """
+    if not callable(condition):
+        raise rejected("condition", condition, "a function of a request, such as lambda r: r.target == '/pay'")
+    for name, value in (("fault", fault), ("otherwise", otherwise)):
+        if not isinstance(value, Fault):
+            raise rejected(name, value, "a fault such as reset() or ok()")
+        early = value.break_ is not None and value.break_.at == "request"
+        if early or value.is_opening or value.script is not None or value.conditions:
+            raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
+    label = Said("when", (("condition", condition), ("fault", fault), ("otherwise", otherwise)), 2)
+    return Fault(choice=Choice(condition, fault, otherwise, label), said=(label,))
+
+
+def checked_plan(plan: object) -> Plan:
+    """A plan, or an error that says what one looks like.
+
+    Raises:
+        ParameterError: something that is no plan.
+    """
+    if isinstance(plan, (Fault, Sometimes, Sequence)):
+        return plan
+    hint = f"; write {plan.__name__}()" if callable(plan) and hasattr(plan, "__name__") else ""
+    raise ParameterError(f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
+
+
+def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[Fault | Sometimes, ...]:
+    """The entries of a plan.
+
+    Raises:
+        ParameterError: none at all, or one that is no fault.
+    """
+    checked_per(per)
+    if not entries:
+        raise ParameterError(f"{name}(): expected at least one fault, such as {name}(reset(), ok()).")
+    good = [entry for entry in entries if isinstance(entry, (Fault, Sometimes))]
+    if len(good) < len(entries):
+        wrong = next(entry for entry in entries if not isinstance(entry, (Fault, Sometimes)))
+        raise rejected(f"{name}(…)", wrong, "faults such as reset() or ok()")
+    for entry in good:
+        if isinstance(entry, Sometimes) and entry.per != per:
+            raise rejected("per", entry.per, f"{per!r} in {entry!r}, as in the {name} around it")
+    return tuple(good)
+
+
+def checked_per(per: Per) -> Per:
+    """What an entry of a plan is dealt to.
+
+    Raises:
+        ParameterError: something else.
+    """
+    choice("per", per, ("attempt", "connection"))
+    return per
+
+
+def checked_probability(name: str, value: object) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ParameterError: something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise rejected(name, value, "a probability from 0 to 1")
+    return float(value)
+
+
+def entries_of(plan: Plan) -> tuple[Fault | Sometimes, ...]:
+    """The entries of any plan."""
+    return plan.entries if isinstance(plan, Sequence) else (plan,)
+
+
+def draws_chance(plan: Plan) -> bool:
+    """Whether chance decides anything in a plan."""
+    conditions = [condition for fault in faults_of(plan) for condition in fault.conditions]
+    by_chance = [getattr(c, name, 0) for c in conditions for name in ("probability", "jitter_seconds")]
+    return any(isinstance(entry, Sometimes) for entry in entries_of(plan)) or any(by_chance)
+
+
+def faults_of(plan: Plan) -> tuple[Fault, ...]:
+    """Every fault that a plan can deal."""
+    faults: list[Fault] = []
+    for entry in entries_of(plan):
+        faults += [entry.fault, entry.otherwise] if isinstance(entry, Sometimes) else [entry]
+    for fault in faults:  # grows meanwhile: a choice can lead to another
+        if fault.choice is not None:
+            faults += [fault.choice.fault, fault.choice.otherwise]
+    return tuple(faults)
+
+
+def dealt(plan: Plan) -> Iterator[Fault]:
+    """The faults in the order in which they are dealt, without end."""
+    entries = entries_of(plan)
+    generators: dict[int, random.Random] = {
+        i: chance.generator(entry.seed) for i, entry in enumerate(entries) if isinstance(entry, Sometimes)
+    }
+    at = 0
+    while True:
+        entry = entries[at]
+        if isinstance(entry, Sometimes):
+            yield entry.fault if generators[at].random() < entry.probability else entry.otherwise
+        else:
+            yield entry
+        at = (at + 1) % len(entries) if isinstance(plan, Sequence) and plan.cycles else min(at + 1, len(entries) - 1)
+
+
+class Dealer:
+    """Deals the plan's faults to attempts, one after the other."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._lock = threading.Lock()
+        self.change(plan)
+
+    def change(self, plan: Plan) -> None:
+        """Begin with another plan."""
+        with self._lock:
+            self._per: Per = "attempt" if isinstance(plan, Fault) else plan.per
+            self._faults = dealt(plan)
+            self._upcoming = next(self._faults)
+
+    def deal(self) -> Fault:
+        """The fault of the attempt that begins now."""
+        with self._lock:
+            fault, self._upcoming = self._upcoming, next(self._faults)
+            return fault
+
+    def upcoming(self) -> Fault:
+        """The fault that the next attempt will meet, left where it is."""
+        with self._lock:
+            return self._upcoming
+
+    def deal_kept(self, current: Fault) -> Fault:
+        """The fault of a further request on a connection whose fault so far is `current`.
+
+        If the next one needs a new connection it is left for that, and this request is answered as if healthy.
+        """
+        if self._per == "connection":
+            return current
+        return HEALTHY if self.ends_connection(current) else self.deal()
+
+    def ends_connection(self, current: Fault) -> bool:
+        """Whether the next attempt needs a new connection, so that this one can't be kept."""
+        return self._per == "attempt" and not self.upcoming().can_follow(current)
+
+
+def resolved(fault: Fault, request: Request) -> Fault:
+    """What a choice by the request comes to; the rest of the fault stays."""
+    while fault.choice is not None:
+        chosen = fault.choice.fault if fault.choice.condition(request) else fault.choice.otherwise
+        rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))
+        fault = rest & chosen if rest.said else chosen
+    return fault

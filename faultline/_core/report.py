@@ -1,0 +1,148 @@
+"""The ledger in words, for command line, guard and reports.
+
+Rules of this room: pure; attempts in, text out. A drawing has the client on the left and the server on the right,
+time going down, one line for each turn, and the strike as a double line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faultline._core.fault import Fault
+from faultline._core.ledger import Attempt, Party
+from faultline._core.steps import (
+    Behind,
+    Close,
+    HalfClose,
+    Hold,
+    NoName,
+    NoRoute,
+    Partition,
+    Refuse,
+    Renegotiate,
+    Reset,
+    Twice,
+    Vanish,
+)
+
+
+def describe(attempt: Attempt) -> str:
+    """One attempt in a line: what was asked, how far it came, what struck, who ended it."""
+    request = attempt.request
+    asked = f" {request.method} {request.target}" if request and request.method else ""
+    struck = attempt.struck
+    fate = f"{attempt.fault!r} struck at {struck.point!r}" if struck else f"{attempt.fault!r} reached {attempt.point!r}"
+    note = f" ({attempt.note})" if attempt.note else ""
+    return (
+        f"#{attempt.number}{asked}: {fate}, received {attempt.received_bytes} and sent {attempt.sent_bytes} bytes, "
+        f"{ending(attempt)}{note}"
+    )
+
+
+def ending(attempt: Attempt) -> str:
+    """How an attempt ended, and after how long."""
+    if attempt.ended_seconds is None:
+        return "still open"
+    took = f"after {attempt.ended_seconds - attempt.started_seconds:.3f} s"
+    if attempt.ended_by is None:
+        return f"kept alive {took}"
+    return f"ended by the {attempt.ended_by} ({attempt.ended_how}) {took}"
+
+
+# What the steps of a break look like on the wire.
+VERBS: dict[type, str] = {
+    Behind: "behind the next",
+    Close: "FIN",
+    HalfClose: "FIN",
+    Hold: "silence",
+    NoName: "no name",
+    NoRoute: "no route",
+    Partition: "no packet passes",
+    Refuse: "RST",
+    Renegotiate: "HelloRequest",
+    Reset: "RST",
+    Twice: "twice",
+    Vanish: "silence",
+}
+JUST_NOW_SECONDS = 1.0
+WIDTH = 65  # between the two ends; with the times it fits 80 columns
+
+
+def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str = "no client connected") -> str:
+    """The conversation as text, at most so many attempts of it."""
+    lines = [title]
+    if not attempts:
+        lines.append(f"  {nobody}")
+    if len(attempts) > most:
+        lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
+    seen = {attempt.connection for attempt in attempts[:-most]}
+    for attempt in attempts[-most:]:
+        where = "" if attempt.connection is None else f", connection {attempt.connection}"
+        lines.append(f"#{attempt.number} {attempt.fault!r}{where}")
+        opens = attempt.point in ("lookup", "connect") or attempt.connection not in {None, *seen}
+        seen.add(attempt.connection)
+        lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt, opens=opens)]
+        lines += [f"             {remark}" for remark in remarks(attempt)]
+    return "\n".join(lines)
+
+
+def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
+    """When what passed between the two, in order."""
+    begins = "connect"
+    if attempt.point == "lookup" and attempt.request is not None:
+        begins = f"{attempt.request.method} {attempt.request.target}"
+    drawn = [(attempt.started_seconds, arrow(begins, "client"))] if opens else []
+    for turn in attempt.turns[:10]:
+        said = repr(turn.begins.partition(b"\n")[0].rstrip(b"\r"))[2:-1]  # no control character reaches a terminal
+        drawn.append((turn.at_seconds, arrow(f"{turn.count_bytes} bytes: {said}", turn.by)))
+    if len(attempt.turns) > 10:  # noqa: PLR2004 - the beginning shows what was spoken
+        drawn.append((attempt.turns[10].at_seconds, f"{f'... {len(attempt.turns) - 10} more turns ...':^{WIDTH}}"))
+    if (struck := attempt.struck) is not None:
+        what = f"struck at {struck.point!r}" + (f" after {struck.after_bytes} bytes" if struck.after_bytes else "")
+        drawn.append((struck.at_seconds, arrow(f"{verb_of(attempt.fault)}: {what}", "server", "=")))
+    drawn.sort(key=lambda item: item[0])
+    if attempt.ended_seconds is not None and attempt.ended_by is not None:
+        by_strike = attempt.struck is not None and attempt.ended_by == "server" and attempt.ended_how != "stop"
+        is_drawn = attempt.ended_how == "answer" and attempt.sent_bytes > 0
+        if not by_strike and not is_drawn:
+            drawn.append((attempt.ended_seconds, arrow(str(attempt.ended_how), attempt.ended_by)))
+    return drawn
+
+
+def arrow(text: str, by: Party, line: str = "-") -> str:
+    """An arrow from the one who speaks to the other."""
+    room = WIDTH - 8
+    label = f" {text if len(text) <= room else text[: room - 3] + '...'} "
+    drawn = f"{line * 3}{label}".ljust(WIDTH - 1, line)
+    return f"{drawn}>" if by == "client" else f"<{drawn}"
+
+
+def verb_of(fault: Fault) -> str:
+    """What a strike of this fault looks like on the wire."""
+    seen = [VERBS[type(step)] for step in fault.break_steps if type(step) in VERBS]
+    if fault.certificate is not None:
+        seen.append(f"certificate {fault.certificate.kind}")
+    return ", ".join(seen) or (repr(fault) if fault.strikes else "")
+
+
+def remarks(attempt: Attempt) -> list[str]:
+    """What an arrow can't say."""
+    said = [attempt.note] if attempt.note else []
+    if attempt.waited_seconds is not None and attempt.fault.certificate is None:
+        said.append(f"the client gave up {attempt.waited_seconds:.3f} s after the strike")
+    return said
+
+
+def hung(attempts: Sequence[Attempt], now: float) -> str | None:
+    """What a client without a timeout is waiting for, if one is; for the test that it hangs."""
+    for attempt in reversed(attempts):
+        waits = attempt.ended_seconds is None and (attempt.point != "idle" or attempt.struck is not None)
+        # The timeout's exception may have closed the client's socket just before.
+        gone = attempt.ended_by == "client" and now - (attempt.ended_seconds or 0.0) < JUST_NOW_SECONDS
+        if waits or gone or attempt.ended_how == "silence":
+            since = attempt.struck.at_seconds if attempt.struck else attempt.started_seconds
+            return (
+                f"the client was still waiting at `{attempt.point}`, {now - since:.1f} s: it has no timeout "
+                f"(attempt {attempt.number}, {attempt.fault!r})"
+            )
+    return None

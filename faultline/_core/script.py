@@ -1,0 +1,212 @@
+"""Scripts: any line protocol, step by step, for what no mode covers.
+
+Rules of this room: a function here checks its parameters and returns a step; a mode that ends or holds a
+connection (`reset()`, `close()`, `stall()`, …) stands for its own steps.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from faultline._core.answers import Answer
+from faultline._core.check import flag, rejected, seconds, whole
+from faultline._core.errors import ParameterError
+from faultline._core.fault import Fault, Said, Trigger, abbreviated
+from faultline._core.gate import Gate
+from faultline._core.steps import (
+    Behind,
+    Hold,
+    NoName,
+    NoRoute,
+    Receive,
+    ReceiveRequest,
+    ReceiveUntil,
+    Refuse,
+    Repeat,
+    Respond,
+    Script,
+    Send,
+    StartTls,
+    Step,
+    StopTls,
+    Twice,
+    Vanish,
+    is_final,
+)
+
+__all__ = [
+    "hold",
+    "receive",
+    "receive_request",
+    "receive_until",
+    "repeat",
+    "respond",
+    "script",
+    "send",
+    "starttls",
+    "stoptls",
+]
+
+
+def script(*steps: Step | Fault) -> Fault:
+    r"""Play these steps on every connection, instead of the HTTP conversation.
+
+    After the last step the server closes cleanly. A script is an answer: conditions, a certificate and a break
+    compose with it by `&`.
+
+    Raises:
+        ParameterError: something that is no step, or a mode that says where it strikes.
+
+    Example:
+        >>> import faultline, socket
+        >>> from faultline import receive_until, reset, script, send
+        >>> smtp = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250-mx\r\n"), reset())
+        >>> with faultline.serve(smtp) as server, socket.create_connection(server.address) as client:
+        ...     client.recv(100), client.sendall(b"EHLO me\r\n"), client.recv(8, socket.MSG_WAITALL)
+        (b'220 hi\r\n', None, b'250-mx\r\n')
+    """
+    if not steps:
+        raise ParameterError("script(): expected at least one step, such as send(b'…').")
+    label = Said("script", tuple(("step", step) for step in steps), len(steps))
+    return Fault(answer=Script(unfolded(steps)), said=(label,))
+
+
+def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
+    """The steps, with the modes among them replaced by theirs.
+
+    Raises:
+        ParameterError: something that is neither.
+    """
+    flat: list[Step] = []
+    for step in steps:
+        if isinstance(step, Fault):
+            flat += steps_of(step)
+        elif isinstance(step, Step.__args__):
+            flat.append(step)
+        else:
+            raise rejected("step", step, "a step such as send(b'…'), or a mode such as reset()")
+    for step, following in pairwise(flat):
+        if is_final(step):
+            raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
+    if sum(isinstance(step, StartTls) for step in flat) > sum(isinstance(step, StopTls) for step in flat) + 1:
+        raise ParameterError(f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first.")
+    if any(isinstance(step, (Refuse, Vanish, NoRoute, NoName, Twice, Behind)) for step in flat):
+        raise ParameterError(f"script({abbreviated(steps)}): expected steps of an open connection, not of the door.")
+    return tuple(flat)
+
+
+def steps_of(fault: Fault) -> tuple[Step, ...]:
+    """What a mode does when it strikes.
+
+    Raises:
+        ParameterError: it is no break, or it says where it strikes: a script says that by its order.
+    """
+    brk = fault.break_
+    if (
+        brk is None
+        or fault != Fault(brk)
+        or brk.at not in ("response", "connect", "lookup")
+        or brk.trigger != Trigger()
+    ):
+        raise rejected("step", fault, "a mode that breaks, without at or a trigger: the order says where")
+    return brk.steps
+
+
+def send(data: bytes, *, below_tls: bool = False) -> Step:
+    """Send these bytes; `below_tls` sends them as they are, between the records of TLS.
+
+    Raises:
+        ParameterError: not bytes, or none.
+    """
+    return Send(some_bytes("data", data), flag("below_tls", below_tls))
+
+
+def receive(count_bytes: int) -> Step:
+    """Read exactly so many bytes.
+
+    Raises:
+        ParameterError: not a whole number, 1 or more.
+    """
+    return Receive(whole("count_bytes", count_bytes, " of bytes", 1))
+
+
+def receive_until(marker: bytes) -> Step:
+    """Read until these bytes have come; what follows them is left for the next step.
+
+    Raises:
+        ParameterError: not bytes, or none.
+    """
+    return ReceiveUntil(some_bytes("marker", marker))
+
+
+def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
+    """Read one HTTP request.
+
+    With `head_only` its body is left unread; with `continues=False` a client that waits for `100 Continue` before
+    it sends the body (RFC 9110, 10.1.1) waits in vain.
+
+    Raises:
+        ParameterError: anything but True or False.
+    """
+    return ReceiveRequest(flag("head_only", head_only), flag("continues", continues))
+
+
+def respond(answer: Fault | None = None) -> Step:
+    """Answer the HTTP request that was read, with `ok(…)`, `echo()` or the server's answer.
+
+    Raises:
+        ParameterError: something that is no answer.
+    """
+    if answer is None:
+        return Respond()
+    if not isinstance(answer, Fault) or not answer.is_answer or not isinstance(answer.answer, Answer):
+        raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
+    return Respond(answer.answer, repr(answer))
+
+
+def repeat(*steps: Step | Fault) -> Step:
+    """Play the steps again for every further request on the connection: each is an attempt of its own.
+
+    Raises:
+        ParameterError: no steps, or something that is none.
+    """
+    if not steps:
+        raise ParameterError("repeat(): expected at least one step, such as receive_until(b'…').")
+    return Repeat(unfolded(steps))
+
+
+def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step:
+    """Say and read nothing: for so long, until a gate opens, or until the client gives up.
+
+    Raises:
+        ParameterError: a duration below 0, or something that is no gate.
+    """
+    if for_seconds is not None:
+        seconds("for_seconds", for_seconds)
+    if until is not None and not isinstance(until, Gate):
+        raise rejected("until", until, "a Gate()")
+    return Hold(for_seconds, until)
+
+
+def starttls() -> Step:
+    """Speak TLS from here on, with the test CA's certificate or the one of a composed `bad_cert(…)`.
+
+    What the client sent ahead of the handshake is thrown away (RFC 3207, 4.2).
+    """
+    return StartTls()
+
+
+def stoptls() -> Step:
+    """End TLS and go on in plain text, once both have said close_notify: as after FTP's `CCC` (RFC 4217, 12.3)."""
+    return StopTls()
+
+
+def some_bytes(name: str, value: object) -> bytes:
+    """At least one byte.
+
+    Raises:
+        ParameterError: something else.
+    """
+    if not isinstance(value, bytes) or not value:
+        raise rejected(name, value, "at least one byte, as bytes")
+    return value

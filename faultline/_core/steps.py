@@ -1,0 +1,298 @@
+"""The steps of a conversation, as values: what the server does, one after the other.
+
+Rules of this room: a step is a frozen dataclass without behaviour; the engine plays it in the one `match` of
+`play.py`. A new step is a class here, a member of `Step`, and a `case` there - the type checker points to
+the second place. Where a step talks or listens it has a point, so breaks fall on it without knowing it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faultline._core.answers import Answer
+    from faultline._core.gate import Gate
+
+Point = Literal["lookup", "connect", "accept", "handshake", "request", "response", "tunnel", "idle"]
+POINTS: tuple[Point, ...] = get_args(Point)
+
+
+class Spoken:
+    """A step that users write; it is shown as they write it."""
+
+    says: ClassVar[str]
+
+    def __repr__(self) -> str:
+        values = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type] # a dataclass, below
+        if isinstance(self, Repeat):
+            return f"{self.says}({', '.join(map(repr, self.steps))})"
+        plain = [repr(v) for f, v in values[:1] if v != f.default and not isinstance(v, bool)]
+        named = [f"{f.name}={v!r}" for f, v in values if v != f.default][len(plain) :]
+        return f"{self.says}({', '.join(plain + named)})"
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """Speak TLS from here on, where the server has TLS; else nothing."""
+
+
+@dataclass(frozen=True, repr=False)
+class ReceiveRequest(Spoken):
+    """Read one HTTP request, or bytes that can't begin one.
+
+    Attributes:
+        head_only: leave its body for later.
+        continues: say `100 Continue` to a client that waits for it.
+    """
+
+    says: ClassVar[str] = "receive_request"
+
+    head_only: bool = False
+    continues: bool = True
+
+
+@dataclass(frozen=True, repr=False)
+class Respond(Spoken):
+    """Send the answer to the request: this one, or the one that the fault or the server has."""
+
+    says: ClassVar[str] = "respond"
+
+    answer: Answer | None = None
+    said: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        return f"respond({self.said})"
+
+
+@dataclass(frozen=True)
+class PassThrough:
+    """Let client and upstream talk to each other until both have finished."""
+
+
+@dataclass(frozen=True, repr=False)
+class Repeat(Spoken):
+    """Play the steps again for every further request, for as long as the connection is kept alive."""
+
+    says: ClassVar[str] = "repeat"
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Send(Spoken):
+    """Send these bytes; `below_tls` sends them as they are where there is TLS."""
+
+    says: ClassVar[str] = "send"
+
+    data: bytes
+    below_tls: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Receive(Spoken):
+    """Read exactly so many bytes."""
+
+    says: ClassVar[str] = "receive"
+
+    count_bytes: int
+
+
+@dataclass(frozen=True, repr=False)
+class ReceiveUntil(Spoken):
+    """Read until these bytes have arrived, and not further."""
+
+    says: ClassVar[str] = "receive_until"
+
+    marker: bytes
+
+
+@dataclass(frozen=True)
+class ReceiveAll:
+    """Read until the client has finished sending."""
+
+
+@dataclass(frozen=True, repr=False)
+class StartTls(Spoken):
+    """Speak TLS from here on; what the client sent ahead of it is thrown away."""
+
+    says: ClassVar[str] = "starttls"
+
+
+@dataclass(frozen=True, repr=False)
+class StopTls(Spoken):
+    """End TLS in both directions, and go on in plain text."""
+
+    says: ClassVar[str] = "stoptls"
+
+
+@dataclass(frozen=True)
+class Inject:
+    """Put these bytes among those that pass the point of the break: to the client, or to the upstream."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Renegotiate:
+    """Ask the client for a new handshake, and wait for it; TLS 1.2 only."""
+
+
+@dataclass(frozen=True, repr=False)
+class Hold(Spoken):
+    """Say and read nothing: so many seconds, until a gate opens, or until the client gives up."""
+
+    says: ClassVar[str] = "hold"
+
+    for_seconds: float | None = None
+    until: Gate | None = None
+
+
+@dataclass(frozen=True)
+class Flush:
+    """Wait until the client's kernel has acknowledged every byte sent."""
+
+
+@dataclass(frozen=True)
+class HalfClose:
+    """Send FIN and go on reading."""
+
+
+@dataclass(frozen=True, repr=False)
+class Close(Spoken):
+    """Deliver what was sent, then FIN; the connection is gone. In TLS, after a close_notify or without one."""
+
+    says: ClassVar[str] = "close"
+
+    close_notify: bool = True
+
+
+@dataclass(frozen=True, repr=False)
+class Reset(Spoken):
+    """Deliver what was sent, then RST; the connection is gone. `flush=False` waits for no acknowledgement."""
+
+    says: ClassVar[str] = "reset"
+
+    flush: bool = True
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Let the client's packets vanish: nothing it sends is acknowledged any more."""
+
+    for_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """At the door: answer a SYN with RST, as a port without a listener does."""
+
+    for_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """At the door: let a SYN go unanswered."""
+
+    for_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class NoName:
+    """At a lookup: fail in this way, or answer it wrongly."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Send the datagram twice."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Send the datagram behind the next one."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Do what an HTTP proxy was asked: open a tunnel, or fetch."""
+
+
+@dataclass(frozen=True)
+class Socks:
+    """Agree with a SOCKS client on where it wants to go, and open the tunnel."""
+
+
+@dataclass(frozen=True)
+class NoRoute:
+    """At the door: have an address that no route leads to."""
+
+
+Step: TypeAlias = (
+    Handshake
+    | ReceiveRequest
+    | Respond
+    | PassThrough
+    | Repeat
+    | Send
+    | Receive
+    | ReceiveUntil
+    | ReceiveAll
+    | StartTls
+    | Inject
+    | StopTls
+    | Renegotiate
+    | Hold
+    | Flush
+    | HalfClose
+    | Close
+    | Reset
+    | Partition
+    | Refuse
+    | Vanish
+    | NoRoute
+    | NoName
+    | Twice
+    | Behind
+    | Forward
+    | Socks
+)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A conversation: its steps in order. After the last one the server closes cleanly."""
+
+    steps: tuple[Step, ...]
+
+
+# The healthy conversations, written once: every fault is one of these, broken somewhere. With an upstream it is the
+# upstream's, without one it is HTTP/1.1.
+RELAY = Script((Handshake(), PassThrough()))
+HTTP = Script((Handshake(), Repeat((ReceiveRequest(), Respond()))))
+PROXY = Script((Handshake(), ReceiveRequest(head_only=True), Forward()))
+SOCKS = Script((Handshake(), Socks()))
+
+
+def is_final(step: Step) -> bool:
+    """Whether nothing can follow this step."""
+    match step:
+        case Close() | Reset() | ReceiveAll() | PassThrough() | NoRoute() | NoName() | Forward() | Socks():
+            return True
+        case Hold():
+            return step.for_seconds is None and step.until is None
+        case Partition() | Refuse() | Vanish():
+            return step.for_seconds is None
+        case _:
+            return False
+
+
+def every(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """All steps, those within a repeat too."""
+    for step in steps:
+        yield step
+        if isinstance(step, Repeat):
+            yield from every(step.steps)

@@ -1,0 +1,243 @@
+"""A stream: application bytes over a wire, plain or in TLS, under the conditions of the attempt's fault.
+
+Rules of this room: every byte is written down in the ledger as it passes; a break is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from faultline._core.fault import Fault
+from faultline._core.ledger import Entry, TlsFacts
+from faultline._engine.pacing import Flow
+from faultline._net import sockets
+from faultline._net.departures import Departed
+from faultline._net.tls import ServerContext, Tls, Write
+from faultline._net.wire import Wire
+
+# How OpenSSL words that the other side sent an alert: some say that it was one, and some don't.
+ALERT = re.compile(r"(?:(?:sslv3|tlsv1|tlsv13) (?:alert )?|(?:ssl/)?tls alert )(.+)")
+
+
+class Stream:
+    """What the engine reads from and writes to."""
+
+    def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
+        self.wire = wire
+        self._chance = chance
+        self._tls: Tls | None = None
+        self._held = b""  # out of TLS, and not yet read by an attempt
+        self.flowing = asyncio.Event()  # cleared while the test lets nothing pass
+        self.flowing.set()
+        self.speaks_tls = False  # the client began as TLS begins
+
+    def serve(self, entry: Entry, fault: Fault) -> None:
+        """From here on the bytes belong to this attempt."""
+        self._entry = entry
+        entry.tls = self._tls.facts() if self._tls is not None else None
+        self._flows: tuple[Flow, Flow] | None = None
+        self._handshake_flow: Flow | None = None
+        if fault.conditions:
+            request = Flow(fault.conditions, "request", self._chance)
+            self._flows = request, Flow(fault.conditions, "response", self._chance)
+            self._handshake_flow = Flow(fault.conditions, "handshake", self._chance)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes pass as they are, and at once."""
+        return self._tls is None and self._flows is None and not self._held
+
+    async def write(self, data: bytes) -> None:
+        """Send application bytes.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        flow: Flow | None = None
+        if self._flows is not None:
+            request, flow = self._flows
+            request.turn()
+            data = flow.altered(data)
+        view = memoryview(data)
+        while view:
+            piece = view if flow is None else view[: flow.piece_bytes(len(view), view)]
+            if flow is not None:
+                await flow.arrive(len(piece))
+            view = view[len(piece) :]
+            while piece:
+                taken = await self._write_piece(piece)
+                self._entry.says("server", piece[:taken])
+                piece = piece[taken:]
+
+    async def write_acknowledged(self, data: bytes) -> None:
+        """Send what a break comes right after, so that the client's kernel acknowledges it at once.
+
+        Linux acknowledges two pushed segments as soon as the client has read them, but may keep the
+        acknowledgement of a single one back for 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        if self._flows is None or self._flows[1].pace is None:
+            await self.write(data[:-1])
+            data = data[-1:]
+        await self.write(data)
+
+    async def _write_piece(self, piece: memoryview) -> int:
+        if not self.flowing.is_set():
+            await self.flowing.wait()
+        if self._tls is None:
+            return await self.wire.send_some(piece)
+        taken = min(len(piece), sockets.READ_BYTES)
+        await self.write_raw(self._tls.encrypt(piece[:taken]))
+        return taken
+
+    async def write_raw(self, data: bytes) -> None:
+        """Send bytes below TLS.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        if not self.flowing.is_set():
+            await self.flowing.wait()
+        view = memoryview(data)
+        while view:
+            view = view[await self.wire.send_some(view) :]
+
+    async def write_flight(self, data: bytes) -> None:
+        """Send records of the handshake.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        flow = self._handshake_flow
+        if flow is None:
+            await self.write_raw(data)
+            return
+        flow.turn()
+        data = flow.altered(data)
+        while data:
+            size = flow.piece_bytes(len(data))
+            await flow.arrive(size)
+            await self.write_raw(data[:size])
+            data = data[size:]
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """At most so many application bytes; `b""` when the client has finished sending.
+
+        Raises:
+            Departed: the client has reset the connection.
+            Rejected: it has ended TLS by an alert.
+        """
+        while True:
+            data = await self._read_some(limit_bytes)
+            self._entry.says("client", data)
+            if self._flows is None or not data:
+                return data
+            flow, response = self._flows
+            await flow.arrive(len(data))
+            response.turn()
+            if data := flow.altered(data):  # all of it may have been dropped
+                return data
+
+    async def _read_some(self, limit_bytes: int) -> bytes:
+        limit_bytes = min(limit_bytes, sockets.READ_BYTES)
+        if not self.flowing.is_set():
+            await self.flowing.wait()
+        if self._flows is not None:
+            limit_bytes = self._flows[0].piece_bytes(limit_bytes)
+        if self._held:
+            data, self._held = self._held[:limit_bytes], self._held[limit_bytes:]
+        elif self._tls is None:
+            data = await self.wire.receive(limit_bytes)
+        else:
+            data = await self._tls.receive(limit_bytes, self.write_raw)
+        return data
+
+    async def read_to_end(self, *, expects_tls: bool) -> None:
+        """Read whatever comes; before the handshake of TLS these are no application bytes.
+
+        Raises:
+            Departed: the client has reset the connection.
+            Rejected: it has ended TLS by an alert.
+        """
+        read = self.wire.receive if expects_tls and self._tls is None else self.read
+        while await read(sockets.READ_BYTES):
+            pass
+
+    async def await_bytes(self) -> None:
+        """Wait until the client has said something, and leave it for the next `read`.
+
+        Raises:
+            Departed: it has finished sending instead, or reset the connection.
+            Rejected: it has ended TLS by an alert.
+        """
+        if self._tls is None:
+            await self.wire.readable()
+            at_end = self.wire.sees_end()
+        else:
+            self._held = self._held or await self._tls.receive(sockets.READ_BYTES, self.write_raw)
+            at_end = not self._held
+        if at_end:
+            raise Departed("FIN")
+
+    async def secure(self, context: ServerContext, write: Write, *, refuses_protocols: bool = False) -> None:
+        """Speak TLS from here on; `write` sends the records of the handshake.
+
+        Raises:
+            Departed: the client left meanwhile.
+            Rejected: it sent an alert, or something that is no TLS; or it was refused.
+        """
+        tls = Tls(self.wire, context)
+        try:
+            await tls.handshake(write, refuses_protocols=refuses_protocols)
+        finally:
+            self._entry.tls = tls.facts()
+            self.speaks_tls = tls.hello.is_tls
+        self._tls = tls
+
+    async def renegotiate(self) -> None:
+        """Ask the client for a new handshake, and wait for it.
+
+        Raises:
+            Departed: the client left meanwhile.
+            Rejected: it refuses.
+        """
+        assert self._tls is not None
+        await self._tls.renegotiate(self.write_raw)
+
+    def last_words(self) -> bytes:
+        """The record that ends TLS, or nothing where there is none."""
+        return self._tls.close_notify() if self._tls is not None else b""
+
+    async def stop_tls(self) -> None:
+        """End TLS in both directions, and go on in plain text.
+
+        Raises:
+            Departed: the client left meanwhile.
+            Rejected: it has ended TLS by an alert.
+        """
+        if self._tls is not None:
+            self._held += await self._tls.stop(self.write_raw)
+            self._tls = None
+
+    async def end_tls(self) -> None:
+        """Send close_notify, if there is TLS."""
+        await self.write_raw(self.last_words())
+
+    def rejected(self, why: str) -> bool:
+        """Write down why TLS ended, by whom, in OpenSSL's words; whether it was the client, by an alert."""
+        match = ALERT.fullmatch(why)
+        alert = match[1].replace(" ", "_") if match else ""
+        self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
+        if alert:
+            self._entry.note = f"the client ended TLS by the alert {alert}"
+        elif self.speaks_tls:
+            self._entry.note = f"the server ended TLS: {why}"
+        else:
+            self._entry.note = f"the client spoke no TLS: {why}"
+        return bool(alert)

@@ -1,0 +1,1 @@
+"""Front doors: the pytest fixture's starters and the command line."""

@@ -1,0 +1,1 @@
+"""Facts of the operating system, TLS, certificates, and the bytes of HTTP and SOCKS."""

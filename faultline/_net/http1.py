@@ -1,0 +1,171 @@
+"""HTTP/1.1 as bytes: what a client asked, and what a server says.
+
+Rules of this room: no sockets; h11 parses. Rendering is ours, because faults need every byte of a response and
+some of them are lies that h11 rightly refuses to write.
+"""
+
+from __future__ import annotations
+
+import re
+
+import h11
+
+from faultline._core.answers import Answer, phrase_of
+from faultline._core.ledger import KEPT_BODY_BYTES, Request
+
+HEAD_LIMIT_BYTES = 65_536
+HOP = "/hop/"  # the paths of a chain of redirects
+RESET_CONTENT = 205  # has no content, and says so: RFC 9110, 15.3.6
+OK_BODY = b"ok\n"
+FIRST_LOOK_BYTES = 1024  # what doesn't look like HTTP so far down is not looked at again
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# RFC 9112, 3: method SP request-target SP HTTP-version. A prefix of that can still become a request line.
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+LINE = re.compile(TOKEN + rb"{1,32} [^\s\0]+ HTTP/1\.[0-9]")
+PREFIX = re.compile(
+    TOKEN
+    + rb"{0,32}|"
+    + TOKEN
+    + rb"{1,32} [^\s\0]*|"
+    + TOKEN
+    + rb"{1,32} [^\s\0]+ (?:H|HT|HTT|HTTP|HTTP/|HTTP/1|HTTP/1\.|HTTP/1\.[0-9]\r?)?"
+)
+
+END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+
+
+def can_begin_request(data: bytes) -> bool:
+    """Whether these first bytes are, or can still become, an HTTP/1 request."""
+    line, newline, _ = data[:FIRST_LOOK_BYTES].partition(b"\n")
+    if newline:
+        return LINE.fullmatch(line.removesuffix(b"\r")) is not None
+    return PREFIX.fullmatch(line) is not None
+
+
+def is_endless(data: bytes) -> bool:
+    """Whether a head has more bytes than anybody needs, however few reads it took to get them."""
+    return len(data) > HEAD_LIMIT_BYTES and END_OF_HEAD.search(data, 0, HEAD_LIMIT_BYTES) is None
+
+
+class RequestReader:
+    """Reads one request from bytes as they come.
+
+    Bytes that can't begin an HTTP request are a complete request as soon as they have arrived, so that clients of
+    other protocols meet their fault too.
+    """
+
+    def __init__(self, *, head_only: bool = False) -> None:
+        self._head_only = head_only
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        self._raw = b""  # what came before the head was complete
+        self._head: h11.Request | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._continued = False
+        self.complete = False
+        self.is_http = True
+        self.keep_alive = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes in; true once, when the client waits for `100 Continue`.
+
+        What is not HTTP, or stops being it, ends the request there; `is_http` is then false.
+        """
+        if self._head is None:
+            self._raw += data
+            if not can_begin_request(self._raw) or is_endless(self._raw):
+                self._give_up()
+                return False
+        try:
+            self._connection.receive_data(data)
+            while not self.complete:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    break
+                self._take(event)
+        except h11.RemoteProtocolError:
+            self._give_up()
+        waiting = self._connection.they_are_waiting_for_100_continue and not self.complete
+        asked, self._continued = waiting and not self._continued, self._continued or waiting
+        return asked
+
+    def _take(self, event: object) -> None:
+        match event:
+            case h11.Request():
+                self._head, self._raw = event, b""
+                if self._head_only:
+                    self.complete, self.rest = True, self._connection.trailing_data[0]
+            case h11.Data():
+                kept = max(0, KEPT_BODY_BYTES - self._body_bytes)
+                self._body.append(bytes(event.data[:kept]))
+                self._body_bytes += len(event.data)
+            case _:  # h11.EndOfMessage: nothing else can follow a head
+                self.complete = True
+                self.keep_alive = self._connection.their_state is h11.DONE
+                self.rest = self._connection.trailing_data[0]
+
+    def _give_up(self) -> None:
+        self.complete, self.is_http, self.keep_alive = True, False, False
+
+    @property
+    def request(self) -> Request:
+        """What was read; without a method where it was no HTTP."""
+        body = b"".join(self._body)
+        if self._head is None:
+            return Request(body=self._raw[:KEPT_BODY_BYTES], body_bytes=len(self._raw))
+        return Request(
+            self._head.method.decode("ascii"),
+            self._head.target.decode("ascii"),
+            tuple((n.decode("ascii"), v.decode("latin-1")) for n, v in self._head.headers.raw_items()),
+            body,
+            self._body_bytes,
+        )
+
+
+def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
+    """The bytes of a response, framed as RFC 9112, 6.3 asks: no body to HEAD, nor with 204 and 304."""
+    if answer.raw is not None:
+        return answer.raw
+    if answer.echoes:
+        if not request.method:
+            return request.body
+        body = request.body
+    else:
+        body = OK_BODY if answer.body is None else answer.body
+    given = {name.lower() for name, _ in answer.headers}
+    fields = list(answer.headers)
+    if answer.location:
+        fields.append(("Location", answer.location.replace("{host}", request.header("host") or "localhost")))
+    if answer.status == RESET_CONTENT:
+        body = b""
+    tunnels = request.method == "CONNECT" and answer.status < 300  # noqa: PLR2004 - RFC 9110, 9.3.6
+    bodiless = tunnels or answer.status in (204, 304)
+    if not bodiless and not answer.ends and not given & {"content-length", "transfer-encoding"}:
+        fields.append(("Content-Length", str(len(body))))
+    if body and not bodiless and "content-type" not in given:
+        kind = request.header("content-type") if answer.echoes else None
+        fields.append(("Content-Type", kind or "text/plain"))
+    if not keep_alive and "connection" not in given:
+        fields.append(("Connection", "close"))
+    lines = [f"HTTP/1.1 {answer.status} {phrase_of(answer.status)}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return head if bodiless or (request.method == "HEAD" and not answer.bodies_head) else head + body
+
+
+def hopped(answer: Answer, request: Request, last: Answer) -> Answer:
+    """The next redirect of a chain, or the last answer after all of them."""
+    if not answer.hops:
+        return answer
+    hop = hop_of(request.target)
+    if hop >= answer.hops:
+        return Answer() if last.hops else last
+    return Answer(answer.status, body=b"", location=f"{HOP}{hop + 1}")
+
+
+def hop_of(target: str) -> int:
+    """How many redirects of a chain a request has behind it."""
+    number = target.partition("?")[0].rpartition(HOP)[2]
+    return int(number[:9]) if number.isdecimal() else 0

@@ -1,0 +1,327 @@
+"""Certificates by their recipe: trustme issues what it can, cryptography's x509 builder the rest.
+
+Rules of this room: a recipe in, a key and a chain as PEM out; no contexts and no files of its own. One of everything
+per process, because keys take time; elliptic ones unless the recipe says otherwise.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import ipaddress
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from faultline._core.certificates import DAY_SECONDS, Certificate, Key
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+PEM = serialization.Encoding.PEM
+PUBLIC_EXPONENT = 65_537
+# What trustme can say too; a recipe that differs elsewhere is for the builder.
+PLAIN = ("kind", "names", "least_names", "from_seconds", "until_seconds", "from_connection")
+
+# Two threads that need the first certificate at once must not make two CAs.
+_making = threading.RLock()
+
+
+def _forget() -> None:
+    """In a forked child: whoever held the lock is not there."""
+    global _making  # noqa: PLW0603 - one per process is the point
+    _making = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def once(function: Callable[P, T]) -> Callable[P, T]:
+    """Remember what a function returned, and call it in one thread only."""
+    made: dict[Any, T] = {}
+
+    @functools.wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if args not in made:
+            with _making:
+                if args not in made:
+                    made[args] = function(*args, **kwargs)
+        return made[args]
+
+    return locked
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A CA: its certificate, its key, and the certificates between it and the root."""
+
+    certificate: x509.Certificate
+    key: PrivateKey
+    chain: tuple[x509.Certificate, ...] = ()
+
+
+@once
+def authority(name: str) -> trustme.CA:
+    """The CA that clients are told to trust, or another one."""
+    return trustme.CA(key_type=trustme.KeyType.ECDSA, organization_name=f"faultline {name}")
+
+
+@once
+def signer(issuer: str) -> Signer:
+    """Who signs for an issuer's name; intermediates are signed by the CA that clients trust."""
+    if issuer in ("trusted", "unknown"):
+        ca = authority(issuer)
+        return Signer(certificate_of(ca.cert_pem.bytes()), key_of(ca.private_key_pem.bytes()))
+    above = signer("trusted" if issuer in ("constrained", "upper") else "upper")
+    key = make_key("P-256")
+    builder = begun(Certificate(subject=f"faultline {issuer}", usage="authority"), key, above)
+    if issuer == "constrained":
+        builder = builder.add_extension(x509.NameConstraints([x509.DNSName("elsewhere.invalid")], None), critical=True)
+    certificate = builder.sign(above.key, hashes.SHA256())
+    return Signer(certificate, key, (certificate, *above.chain))
+
+
+@once
+def issued(recipe: Certificate, host: str) -> tuple[bytes, ...]:
+    """The key, the server's certificate and what is sent with it, each as PEM."""
+    names = recipe.names or tuple(dict.fromkeys(("localhost", "127.0.0.1", "::1", host)))
+    names += tuple(f"host-{number:05}.invalid" for number in range(len(names), recipe.least_names))
+    recipe = replace(recipe, names=names)
+    plain = Certificate(**{name: getattr(recipe, name) for name in PLAIN})
+    if recipe == replace(plain, issuer=recipe.issuer) and recipe.issuer in ("trusted", "unknown") and are_usual(names):
+        begin, end = validity(recipe)
+        leaf = authority(recipe.issuer).issue_cert(
+            *names, not_before=begin, not_after=end, key_type=trustme.KeyType.ECDSA
+        )
+        return leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes()
+    return built(recipe)
+
+
+def are_usual(names: tuple[str, ...]) -> bool:
+    """Whether trustme takes these names: it encodes each as a domain name, which is no `*`, and slow for thousands."""
+    return "*" not in names and len(names) < 100  # noqa: PLR2004 - some hundreds take milliseconds
+
+
+def built(recipe: Certificate) -> tuple[bytes, ...]:
+    """The same, for what trustme issues none of."""
+    key = make_key(recipe.key)
+    by = None if recipe.issuer == "itself" else signer(recipe.issuer)
+    certificate = begun(recipe, key, by).sign(key if by is None else by.key, hashes.SHA256())
+    leaf = certificate.public_bytes(PEM)
+    if recipe.digest == "SHA-1":
+        assert by is not None
+        leaf = signed_with_sha1(certificate, by.key)
+    if recipe.is_revoked:
+        revoked_serials.append(certificate.serial_number)
+    sent = {"whole": by.chain if by else (), "leaf": (), "reversed": by.chain[::-1] if by else ()}[recipe.chain]
+    return (pem_of(key), leaf, *(c.public_bytes(PEM) for c in sent))
+
+
+def begun(recipe: Certificate, key: PrivateKey, by: Signer | None) -> x509.CertificateBuilder:
+    """A certificate that lacks nothing but its signature."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, recipe.subject)] if recipe.subject else [])
+    begin, end = validity(recipe)
+    of_authority = recipe.usage == "authority"
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.certificate.subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=of_authority, path_length=None), critical=True)
+        .add_extension(key_usage(of_authority=of_authority), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key((by.key if by else key).public_key()), critical=False
+        )
+    )
+    if not of_authority:
+        server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+        purpose = x509.ExtendedKeyUsage([server if recipe.usage == "server" else client])
+        builder = builder.add_extension(purpose, critical=False)
+    if recipe.names and recipe.has_names:
+        names = x509.SubjectAlternativeName([alternative_name(name) for name in recipe.names])
+        builder = builder.add_extension(names, critical=False)
+    return builder
+
+
+def validity(recipe: Certificate) -> tuple[datetime.datetime, datetime.datetime]:
+    """From when and until when it is valid."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return tuple(now + datetime.timedelta(seconds=s) for s in (recipe.from_seconds, recipe.until_seconds))  # type: ignore[return-value]
+
+
+def key_usage(*, of_authority: bool) -> x509.KeyUsage:
+    """What the key may sign: handshakes, or certificates and revocation lists."""
+    return x509.KeyUsage(
+        digital_signature=not of_authority,
+        key_cert_sign=of_authority,
+        crl_sign=of_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def alternative_name(name: str) -> x509.GeneralName:
+    """An address or a host name, as a certificate lists it."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def certificate_of(pem: bytes) -> x509.Certificate:
+    """A certificate from PEM."""
+    return x509.load_pem_x509_certificate(pem)
+
+
+def key_of(pem: bytes) -> PrivateKey:
+    """A private key from PEM."""
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, rsa.RSAPrivateKey))
+    return key
+
+
+def pem_of(key: PrivateKey) -> bytes:
+    """A private key as PEM."""
+    return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+# --- revocation ------------------------------------------------------------------------------------------------------
+
+revoked_serials: list[int] = []
+
+
+def revocation_list() -> bytes:
+    """The list of the trusted CA, as PEM: every certificate that was issued as revoked until now."""
+    now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
+    day = datetime.timedelta(seconds=DAY_SECONDS)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(by.certificate.subject)
+    builder = builder.last_update(now - day).next_update(now + 30 * day)
+    for serial in revoked_serials:
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - day).build()
+        builder = builder.add_revoked_certificate(revoked)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
+    builder = builder.add_extension(identifier, critical=False).add_extension(
+        x509.CRLNumber(len(revoked_serials) + 1), critical=False
+    )
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(PEM)
+
+
+def revocation_answer(leaf: bytes) -> bytes:
+    """What an OCSP responder says of a certificate of the trusted CA that is revoked, in DER (RFC 6960)."""
+    now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
+    day = datetime.timedelta(seconds=DAY_SECONDS)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=certificate_of(leaf),
+        issuer=by.certificate,
+        algorithm=hashes.SHA256(),
+        cert_status=ocsp.OCSPCertStatus.REVOKED,
+        this_update=now - day,
+        next_update=now + 30 * day,
+        revocation_time=now - day,
+        revocation_reason=None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, by.certificate)
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+# --- keys and signatures that nobody should have ---------------------------------------------------------------------
+
+
+def make_key(kind: Key) -> PrivateKey:
+    """A key of this kind; an elliptic one is made anew each time, because that takes no time."""
+    if kind == "RSA-1024":
+        return rsa_1024()
+    if kind == "RSA-8192":
+        return rsa_8192()
+    if kind == "Ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@once
+def rsa_1024() -> rsa.RSAPrivateKey:
+    """A key that is too short for today."""
+    return rsa.generate_private_key(PUBLIC_EXPONENT, 1024)  # noqa: S505 - its weakness is the point
+
+
+@once
+def rsa_8192() -> rsa.RSAPrivateKey:
+    """An RSA key of 8192 bits that takes milliseconds, not seconds, because its primes are known to everybody.
+
+    They are the 4096-bit primes of RFC 3526, 5 and RFC 7919, A.3, made by the formulas there.
+    """
+    frame = 2**4096 - 2**4032 - 1
+    p = frame + 2**64 * (pi_times_two_to(3966) + 240_904)
+    q = frame + 2**64 * (e_times_two_to(3966) + 5_736_041)
+    d = pow(PUBLIC_EXPONENT, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(PUBLIC_EXPONENT, p * q)
+    dmp1, dmq1, iqmp = rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q)
+    return rsa.RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, public).private_key(unsafe_skip_rsa_key_validation=True)
+
+
+GUARD_BITS = 64
+
+
+def pi_times_two_to(bits: int) -> int:
+    """Pi by Machin's formula, in whole numbers."""
+    one = 1 << (bits + GUARD_BITS)
+
+    def arctangent_of_inverse(x: int) -> int:
+        power = total = one // x
+        for n in range(3, 2 * bits, 2):
+            power //= -x * x
+            total += power // n
+        return total
+
+    return (4 * (4 * arctangent_of_inverse(5) - arctangent_of_inverse(239))) >> GUARD_BITS
+
+
+def e_times_two_to(bits: int) -> int:
+    """Euler's number by its series, in whole numbers."""
+    term = total = 1 << (bits + GUARD_BITS)
+    for n in range(1, bits):
+        term //= n
+        total += term
+    return total >> GUARD_BITS
+
+
+# AlgorithmIdentifier of ecdsa-with-SHA256 and of ecdsa-with-SHA1, in DER (RFC 3279, 2.2.3; RFC 5758, 3.2)
+WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+WITH_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
+
+
+def signed_with_sha1(certificate: x509.Certificate, key: PrivateKey) -> bytes:
+    """The same certificate with a signature that cryptography refuses to make."""
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    content = certificate.tbs_certificate_bytes[4:].replace(WITH_SHA256, WITH_SHA1, 1)
+    signed = der(0x30, content)
+    digest = hashlib.sha1(signed, usedforsecurity=False).digest()
+    signature = key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA1())))  # noqa: S303 - its weakness is the point
+    whole = der(0x30, signed + WITH_SHA1 + der(0x03, b"\0" + signature))
+    return x509.load_der_x509_certificate(whole).public_bytes(PEM)
+
+
+def der(tag: int, content: bytes) -> bytes:
+    """A value in DER: tag, length, content (X.690, 8.1)."""
+    size = len(content)
+    length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2, "big")  # noqa: PLR2004 - the short form
+    return bytes([tag]) + length + content

@@ -1,0 +1,192 @@
+"""One open connection as the engine uses it: bytes in, bytes out, and news of the client's leaving.
+
+Rules of this room: no thread and no task of its own; every wait is a future of the loop, so that it wakes on stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from faultline._core.gate import Gate
+from faultline._net.connects import counted
+from faultline._net.departures import Departed, Departures, Left, call_in, wake
+from faultline._net.sockets import READ_BYTES, arm_rst, is_dead, quicken, send_rst, unacknowledged_bytes
+
+
+async def open_wire(
+    loop: asyncio.AbstractEventLoop,
+    departures: Departures,
+    family: socket.AddressFamily,
+    address: tuple[str, int] | str,
+) -> Wire:
+    """Connect to a server.
+
+    Raises:
+        OSError: it can't be reached.
+    """
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    wire = Wire(loop, sock, departures)
+    try:
+        with counted():
+            code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            await wire.writable()
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))  # noqa: TRY301 - it is the kernel's
+    except BaseException:
+        wire.close()
+        raise
+    quicken(sock)
+    return wire
+
+
+class Wire:
+    """One accepted connection as the engine uses it: bytes in, bytes out, and how it ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
+        self._loop = loop
+        self.departures = departures
+        self.sock = sock
+        self._number = sock.fileno()
+        self.at_end = False  # the client has sent FIN, and it was read
+
+    async def receive(self, limit_bytes: int) -> bytes:
+        """At most so many bytes; `b""` when the client has finished sending.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        while True:
+            try:
+                data = self.sock.recv(limit_bytes)
+            except BlockingIOError:
+                await self.readable()
+            except OSError:
+                raise Departed("RST") from None
+            else:
+                self.at_end = not data
+                return data
+
+    async def readable(self) -> None:
+        """Wait until there is something to read."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.on_readable(partial(wake, future))
+        try:
+            await future
+        finally:
+            self.on_readable(None)
+
+    def sees_end(self) -> bool:
+        """Whether the next thing to read is the client's FIN.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            raise Departed("RST") from None
+
+    async def send_some(self, data: memoryview) -> int:
+        """Hand bytes to the kernel as soon as it takes some; how many it took.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        while True:
+            try:
+                return self.sock.send(data)
+            except BlockingIOError:
+                await self.writable()
+            except OSError:
+                raise Departed("RST") from None
+
+    async def writable(self) -> None:
+        """Wait until the kernel takes bytes."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.on_writable(partial(wake, future))
+        try:
+            await future
+        finally:
+            self.on_writable(None)
+
+    def on_readable(self, callback: Callable[[], None] | None) -> None:
+        """Call this whenever there is something to read, or no longer anything."""
+        if callback is not None:
+            self._loop.add_reader(self._number, callback)
+        elif not self.is_closed:  # closing has ended it, and the number may be another's by now
+            self._loop.remove_reader(self._number)
+
+    def on_writable(self, callback: Callable[[], None] | None) -> None:
+        """Call this whenever the kernel takes bytes, or no longer anything."""
+        if callback is not None:
+            self._loop.add_writer(self._number, callback)
+        elif not self.is_closed:
+            self._loop.remove_writer(self._number)
+
+    async def flush(self) -> None:
+        """Wait until everything sent is acknowledged: only then a RST takes nothing away.
+
+        The kernel has no event for it, so this looks again after 0.2 ms, then ever later, up to every 10 ms; on
+        loopback it is done at the first look unless the client reads slowly.
+
+        Raises:
+            Departed: the client has reset the connection meanwhile.
+        """
+        pause = 0.0
+        while unacknowledged_bytes(self.sock):
+            if is_dead(self.sock):
+                raise Departed("RST")
+            await self.departures.pause(pause)
+            pause = min(pause + 0.0002, 0.01)
+
+    async def drain(self) -> None:
+        """Read what comes until the client has finished sending, and throw it away.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        while not self.at_end:
+            await self.receive(READ_BYTES)
+
+    async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
+        """How the client leaves, or `None` if it is still there after so long, or when the gate is open."""
+        leaving = self.departures.watch(self.sock, half_closed=self.at_end)
+        opened: asyncio.Future[None] = self._loop.create_future()
+        if until is not None:
+            until.when_open(partial(call_in, self._loop, partial(wake, opened)))
+        try:
+            await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+            return leaving.result() if leaving.done() and not opened.done() else None
+        finally:
+            leaving.cancel()
+            opened.cancel()
+            self.departures.forget(self.sock)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the socket is closed."""
+        return self.sock.fileno() < 0
+
+    def close(self) -> None:
+        """Close without ceremony; closing twice is closing once."""
+        self.on_readable(None)
+        self.on_writable(None)
+        self.sock.close()
+
+    def arm_reset(self) -> None:
+        """Have the close send RST."""
+        arm_rst(self.sock)
+
+    def reset(self) -> None:
+        """Close with RST."""
+        self.on_readable(None)
+        self.on_writable(None)
+        send_rst(self.sock)

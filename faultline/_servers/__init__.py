@@ -1,0 +1,1 @@
+"""What the user holds: servers, relays, proxies, resolvers, each with a plan, a ledger and an end."""

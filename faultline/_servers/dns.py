@@ -1,0 +1,339 @@
+"""A DNS server, over UDP and TCP, for clients that have a resolver of their own.
+
+Rules of this room: messages are dnspython's; what is wrong with them is ours. A query is an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from faultline._core.check import flag
+from faultline._core.conditions import Latency
+from faultline._core.errors import NotStruckError, ServerError, UnsupportedError
+from faultline._core.fault import Fault, Said
+from faultline._core.guard import unmet
+from faultline._core.ledger import Attempt, Entry, Ledger, Request
+from faultline._core.lookups import Found
+from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.report import draw
+from faultline._core.steps import Refuse
+from faultline._net import sockets
+from faultline._net.departures import Departed
+from faultline._net.wire import Wire
+from faultline._servers.datagrams import Address, claim_both
+from faultline._servers.endpoint import Told
+from faultline._servers.listener import Door
+from faultline._servers.loop import background
+from faultline._servers.names.resolver import check_lookup, fault_kind
+
+if TYPE_CHECKING:
+    import dns.message
+
+HERE = (("127.0.0.1", None), ("::1", None))
+TTL_SECONDS = 60
+NOBODY = "127.255.255.254"  # of loopback, where nobody listens
+LENGTH_BYTES = 2  # before each message over TCP: RFC 1035, 4.2.2
+RCODES = {"nxdomain": 3, "servfail": 2, "refused": 5}  # RFC 1035, 4.1.1
+FOUND = Fault(answer=Found(HERE), said=(Said("ok"),))
+
+
+class DnsServer(Told):
+    """A DNS server on this machine that does to its clients what the plan says."""
+
+    def __init__(
+        self,
+        plan: Plan = FOUND,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        strict: bool = True,
+        on_end: Callable[[Attempt], None] | None = None,
+    ) -> None:
+        if importlib.util.find_spec("dns") is None:
+            raise UnsupportedError("dns_server() needs dnspython; install pytest-faultline[dns].")
+        sockets.require_linux()
+        self.host, number = sockets.checked_address(host, port)
+        self._plan = checked_plan(plan)
+        for fault in faults_of(plan):
+            check_lookup(fault, on_the_wire=True)
+        self._strict = flag("strict", strict)
+        self._dealer = Dealer(plan)
+        self.ledger = Ledger(on_end)
+        self._answered = 0
+        self._last_kind = ""
+        self._open: set[Entry] = set()
+        self._closed = False
+        self._errors: list[BaseException] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._datagrams, listener = claim_both(self.host, number)
+        self.port = self._datagrams.address[1]
+        self._door = Door(listener, None)
+        self._background = background()
+        self._background.call(self._start)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, for UDP and TCP alike."""
+        return sockets.reachable(self.host), self.port
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The queries, one after the other."""
+        if not self._closed:
+            self._background.settle()
+        return self.ledger.attempts
+
+    def drawing(self) -> str:
+        """What happened, as text."""
+        return draw(self.attempts, f"queries to {self._where} {self._plan!r}", nobody="nobody asked")
+
+    def close(self) -> None:
+        """Stop now: both ports are free when this returns. Twice is once.
+
+        Raises:
+            ServerError: something broke inside the server while it ran.
+        """
+        if not self._closed:
+            self._closed = True
+            self._background.run(self._stop())
+        errors, self._errors = self._errors, []
+        if errors:
+            raise ServerError(f"the DNS server on {self._where} broke: {errors[0]!r}.") from errors[0]
+
+    def check_struck(self) -> None:
+        """The guard: see that each planned fault did strike.
+
+        Raises:
+            NotStruckError: one did not; says what happened instead.
+        """
+        why = unmet(self._plan, self.attempts, self._where)
+        if self._strict and why:
+            raise NotStruckError(f"{why.replace('no client connected to', 'nobody asked')} (strict=False allows it.)")
+
+    @property
+    def _where(self) -> str:
+        host, port = self.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def __repr__(self) -> str:
+        return f"<DnsServer {self._where} {self._plan!r}{' closed' if self._closed else ''}>"
+
+    # --- in the loop's thread ----------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._datagrams.start(self._background.loop, self._on_datagram)
+        self._door.start(self._background.loop, self._welcome, self._errors.append)
+        self._set_door()
+
+    def _set_door(self) -> None:
+        """Nobody listens over TCP while a truncated answer is what is known, or what comes next."""
+        is_shut = "truncated" in (self._last_kind, fault_kind(self._dealer.upcoming()))
+        self._door.put(Refuse() if is_shut else None)
+
+    async def _stop(self) -> None:
+        self._datagrams.close()
+        for entry in self._open:
+            self.ledger.end(entry, "server", "stop")
+        self._door.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _on_datagram(self, data: bytes, address: Address) -> None:
+        try:
+            self._meet(data, "UDP", lambda answer: self._datagrams.send(answer, address))
+        except Exception as error:  # noqa: BLE001 - it is ours, and must not end the loop
+            self._errors.append(error)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        task = self._background.loop.create_task(self._converse(sock))
+        self._tasks.add(task)
+        task.add_done_callback(self._farewell)
+
+    def _farewell(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._errors.append(error)
+
+    async def _converse(self, sock: socket.socket) -> None:
+        """Answer the queries of one connection of TCP."""
+        wire = Wire(self._background.loop, sock, self._background.departures)
+        said: asyncio.Queue[bytes] = asyncio.Queue()
+        try:
+            while True:
+                size = int.from_bytes(await exactly(wire, LENGTH_BYTES), "big")
+                data = await exactly(wire, size)
+                if not self._meet(data, "TCP", said.put_nowait):
+                    continue
+                answer = await said.get()
+                view = memoryview(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
+                while view:
+                    view = view[await wire.send_some(view) :]
+        except Departed:
+            pass
+        finally:
+            wire.close()
+
+    def _meet(self, data: bytes, over: str, send: Callable[[bytes], object]) -> bool:
+        """Do to a query what the plan says; whether it is going to be answered."""
+        query = parsed(data)
+        if query is None:
+            return False  # no query at all, or one of nobody who waits
+        fault = self._dealer.deal()
+        entry = self.ledger.begin(None, fault, "lookup")
+        entry.says("client", data)
+        kind = fault_kind(fault)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True)
+        self.ledger.keep(entry, Request(kind_of(question), name))
+        entry.note = f"over {over}"
+        self._last_kind = kind
+        self._set_door()
+        answer = self._answer(query, fault, kind, over)
+
+        def say() -> None:
+            if kind:
+                self.ledger.strike(entry, "lookup", 0)
+            self._end(entry, answer, send)
+
+        late = next((c.delay_seconds for c in fault.conditions if isinstance(c, Latency)), 0.0)
+        if late:
+            self._open.add(entry)
+            self._datagrams.later(late, say)
+        else:
+            say()
+        return kind != "silence"
+
+    def _end(self, entry: Entry, answer: bytes, send: Callable[[bytes], object]) -> None:
+        self._open.discard(entry)
+        entry.says("server", answer)
+        self.ledger.end(entry, "server", "answer" if answer else "silence")
+        if answer:
+            send(answer)
+
+    def _answer(self, query: dns.message.Message, fault: Fault, kind: str, over: str) -> bytes:
+        """The bytes of the answer; none for silence."""
+        import dns.flags
+        import dns.message
+
+        reply = dns.message.make_response(query, recursion_available=True)
+        found = fault.answer.targets if isinstance(fault.answer, Found) else HERE
+        match kind:
+            case "silence":
+                return b""
+            case "nxdomain" | "servfail" | "refused":
+                reply.set_rcode(RCODES[kind])  # type: ignore[arg-type] # by its number
+            case "no_address":
+                pass
+            case "truncated" if over == "UDP":
+                reply.flags |= dns.flags.TC
+            case "garbage":
+                return query.id.to_bytes(2, "big") + b"\x81\x80" + b"\xff" * 40  # it says to have 65,535 of everything
+            case "cname_loop":
+                alias_both_ways(reply, query)
+            case "flapping":
+                self._answered += 1
+                add(reply, query, ((NOBODY, None),) if self._answered % 2 == 0 else HERE, ttl=0)
+            case _:
+                add(reply, query, found, ttl=TTL_SECONDS)
+        wire: bytes = reply.to_wire()
+        if kind == "wrong_id":
+            return (query.id ^ 0xFFFF).to_bytes(2, "big") + wire[2:]
+        return wire
+
+
+def parsed(data: bytes) -> dns.message.Message | None:
+    """A query with one question, or nothing."""
+    import dns.exception
+    import dns.flags
+    import dns.message
+
+    try:
+        query = dns.message.from_wire(data)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    if query.flags & dns.flags.QR or len(query.question) != 1:
+        return None
+    return query
+
+
+def kind_of(question: Any) -> str:
+    """What is asked for, such as `AAAA`."""
+    import dns.rdatatype
+
+    return dns.rdatatype.to_text(question.rdtype)
+
+
+def add(reply: dns.message.Message, query: dns.message.Message, targets: tuple[tuple[str, Any], ...], ttl: int) -> None:
+    """Put the addresses of the family that is asked for into a reply."""
+    import dns.rrset
+
+    question = query.question[0]
+    kind = kind_of(question)
+    fitting = [host for host, _ in targets if kind == ("AAAA" if ":" in host else "A")]
+    if fitting:
+        reply.answer.append(dns.rrset.from_text(question.name, ttl, "IN", kind, *fitting))
+
+
+def alias_both_ways(reply: dns.message.Message, query: dns.message.Message) -> None:
+    """Have the name be an alias of another, which is one of this."""
+    import dns.name
+    import dns.rrset
+
+    name = query.question[0].name
+    other = dns.name.from_text("loop.invalid.")
+    for one, target in ((name, other), (other, name)):
+        reply.answer.append(dns.rrset.from_text(one, TTL_SECONDS, "IN", "CNAME", target.to_text()))
+
+
+async def exactly(wire: Wire, count: int) -> bytes:
+    """So many bytes.
+
+    Raises:
+        Departed: there are no more.
+    """
+    data = b""
+    while len(data) < count:
+        more = await wire.receive(count - len(data))
+        if not more:
+            raise Departed("FIN")
+        data += more
+    return data
+
+
+def dns_server(plan: Plan | None = None, *, host: str = "127.0.0.1", port: int = 0, strict: bool = True) -> DnsServer:
+    """Start a DNS server, over UDP and TCP, for clients that have a resolver of their own.
+
+    Without a fault every name has the addresses 127.0.0.1 and ::1. A plan is of lookups: `nxdomain()`,
+    `servfail()`, `no_address()`, `slow_resolve(seconds)`, `resolves_to(address)`, and `bad_dns(kind)` for what only a
+    server can do. Each query is an attempt: a client that asks for A and AAAA, or once more, makes several.
+
+    Args:
+        plan: what happens to which query.
+        host: the address to bind.
+        port: the port to bind, for UDP and TCP; 0 takes a free one.
+        strict: whether leaving the server fails when the planned fault never struck.
+
+    Returns:
+        The server, listening: `server.address`.
+
+    Raises:
+        ParameterError: a fault that is not of lookups.
+        PortError: the port is taken.
+        UnsupportedError: dnspython is not there (`pip install pytest-faultline[dns]`).
+
+    Example:
+        >>> import dns.resolver, faultline
+        >>> with faultline.dns_server(faultline.nxdomain()) as server:
+        ...     resolver = dns.resolver.Resolver(configure=False)
+        ...     resolver.nameservers, resolver.port = [server.host], server.port
+        ...     resolver.resolve("api.example.com")
+        Traceback (most recent call last):
+        dns.resolver.NXDOMAIN: The DNS query name does not exist: api.example.com.
+    """
+    return DnsServer(FOUND if plan is None else plan, host=host, port=port, strict=strict)

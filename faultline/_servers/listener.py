@@ -1,0 +1,175 @@
+"""The door: the listening socket, which can be open, refuse, or drop every SYN, on one port throughout.
+
+Rules of this room: after `start` everything happens in the loop's thread. While the door drops SYNs nobody
+accepts, because an emptier queue would let clients in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from faultline._core.steps import NoRoute, Refuse, Step, Vanish
+from faultline._net import sockets
+from faultline._net.unix import bound, new_socket
+
+ACCEPTS_PER_TURN = 64  # so that a flood of connects leaves turns for the conversations
+
+RETRY_SECONDS = 0.05
+
+
+class Door:
+    """Where clients come in, or don't."""
+
+    def __init__(self, sock: socket.socket, step: Step | None) -> None:
+        self._sock = sock
+        self._asked: Step | None = None
+        self._is_open = False
+        self._fillers: list[socket.socket] = []
+        self._filler_addresses: set[object] = set()  # who is to be turned away when the door opens again
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn(step)
+        self._asked = step
+
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_client: Callable[[socket.socket], None],
+        on_error: Callable[[OSError], None],
+    ) -> None:
+        """Let clients in from now on."""
+        self._loop, self._on_client, self._on_error = loop, on_client, on_error
+        self._set_timer()
+        self.resume()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a client gets in now."""
+        return self._is_open
+
+    def put(self, step: Step | None) -> None:
+        """Do to the next SYN what the step says; `None` opens. What it does already is not begun again."""
+        if step == self._asked:
+            return
+        assert self._loop is not None
+        self._loop.remove_reader(self._sock.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._turn(step)
+        self._asked = step
+        self._set_timer()
+        self.resume()
+
+    def _turn(self, step: Step | None) -> None:
+        fillers, self._fillers = self._fillers, []
+        self._filler_addresses.update(filler.getsockname() for filler in fillers)
+        self._is_open = False
+        if isinstance(step, Vanish):
+            self._fillers = sockets.fill_door(self._sock)
+        elif isinstance(step, Refuse):
+            sockets.shut_door(self._sock)
+        else:  # open; or nowhere, where no SYN comes
+            sockets.open_door(self._sock)
+            self._is_open = True
+        for filler in fillers:
+            filler.close()
+
+    def _set_timer(self) -> None:
+        after = self._asked.for_seconds if isinstance(self._asked, (Refuse, Vanish)) else None
+        if after is not None and self._loop is not None:
+            self._timer = self._loop.call_later(after, self._expire)
+
+    def _expire(self) -> None:
+        self._turn(None)
+        self.resume()
+
+    def resume(self) -> None:
+        """Accept again, if the door is open."""
+        if self._loop is not None and self._is_open:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def narrow(self) -> None:
+        """Let senders block soon, from the next connection on."""
+        sockets.narrow_window(self._sock)
+
+    def drain(self) -> None:
+        """Let in who waits in the queue: they came before whatever is put next."""
+        while self._is_open and self._accept():
+            pass
+
+    def _accept(self) -> bool:
+        """Let in some of those who wait; whether there may be more."""
+        assert self._loop is not None
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._is_open:
+                return False
+            try:
+                client, address = self._sock.accept()
+            except (BlockingIOError, ConnectionError):
+                return False
+            except OSError as error:  # out of descriptors: others may give theirs back, which is no event
+                self._loop.remove_reader(self._sock.fileno())
+                self._loop.call_later(RETRY_SECONDS, self.resume)
+                self._on_error(error)
+                return False
+            if address in self._filler_addresses:
+                self._filler_addresses.discard(address)
+                client.close()
+                continue
+            sockets.prepare(client)
+            self._on_client(client)
+        return True
+
+    def close(self) -> None:
+        """Close the port; nobody waits any more."""
+        assert self._loop is not None
+        self._loop.remove_reader(self._sock.fileno())
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for sock in (*self._fillers, self._sock):
+            sock.close()
+
+
+class UnixDoor(Door):
+    """A listening Unix socket, whose file is replaced by another when it is to do something else.
+
+    A listener can't be told to refuse and then to listen again, so there is a new one, moved over the old one's path
+    by rename(2): whoever connects meets either, and never no file.
+    """
+
+    def __init__(self, path: str, step: Step | None) -> None:
+        self.path = path
+        first = new_socket()
+        try:
+            super().__init__(first, step)
+        except BaseException:
+            first.close()
+            raise
+
+    def _turn(self, step: Step | None) -> None:
+        self._is_open = False
+        before, fillers = self._sock, self._fillers
+        self._fillers = []
+        if isinstance(step, NoRoute):
+            Path(self.path).unlink(missing_ok=True)
+        else:
+            self._sock = bound(self.path, step)
+        if isinstance(step, Vanish):  # one that waits is all that a queue of no length takes (`unix_recvq_full`)
+            self._fillers = [new_socket()]
+            self._fillers[0].connect_ex(self.path)
+        self._is_open = step is None
+        for sock in (before, *fillers):
+            if sock is not self._sock:
+                sock.close()
+
+    def narrow(self) -> None:
+        """Nothing: the sender's own buffer is all there is."""
+
+    def close(self) -> None:
+        """Close, and remove the file."""
+        super().close()
+        Path(self.path).unlink(missing_ok=True)

@@ -1,0 +1,250 @@
+"""The resolver: what this process looks up, by plan, and what came of it.
+
+Rules of this room: it is active from its making to `close()`, and has a ledger and a guard as a server has: a lookup
+is an attempt.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from faultline._core.answers import Answer
+from faultline._core.check import flag, rejected
+from faultline._core.conditions import Latency
+from faultline._core.errors import NotStruckError, ParameterError, PortError
+from faultline._core.fault import Fault
+from faultline._core.guard import unmet
+from faultline._core.hosts import checked_name
+from faultline._core.ledger import Attempt, Ledger, Request
+from faultline._core.lookups import Found
+from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.report import draw
+from faultline._core.steps import NoName
+from faultline._net.addresses import FAILURES, Target, gaierror
+from faultline._servers.endpoint import Told
+from faultline._servers.names import overlay
+from faultline.modes import blackhole, refuse
+
+if TYPE_CHECKING:
+    from faultline._servers.server import Server
+
+NEIGHBOURS = tuple(f"127.0.0.{number}" for number in range(2, 255))  # other addresses with the same port
+
+
+class Resolver(Told, overlay.Overlay):
+    """The lookups of one name, or of all; a context manager that puts everything back as it was."""
+
+    def __init__(self, name: str, plan: Plan, *, strict: bool = True) -> None:
+        self.name = checked_name(name)
+        self._plan = checked_plan(plan)
+        for fault in faults_of(plan):
+            check_lookup(fault)
+        self._strict = flag("strict", strict)
+        self._dealer = Dealer(plan)
+        self.ledger = Ledger()
+        self._over = threading.Event()
+        self._neighbours: dict[Found, Server] = {}
+        try:
+            for fault in faults_of(plan):
+                if isinstance(fault.answer, Found) and fault.answer.first != "nothing":
+                    self._neighbours.setdefault(fault.answer, neighbour(fault.answer))
+        except BaseException:
+            self._close_neighbours()
+            raise
+        overlay.put(self)
+
+    # --- what is asked -----------------------------------------------------------------------------------------------
+
+    def look_up(self, function: str, name: str) -> Sequence[Target] | None:
+        """What a name leads to; `None` leaves it to the system.
+
+        Raises:
+            socket.gaierror: the lookup fails, as planned.
+        """
+        if self.name not in ("*", name) or self._over.is_set():
+            return None
+        return self._answer(function, name)
+
+    def name_of(self, host: str) -> str | None:
+        """The name of an address that ours leads to.
+
+        Raises:
+            socket.gaierror: all lookups fail, as planned.
+        """
+        upcoming = self._dealer.upcoming()
+        if isinstance(upcoming.answer, Found):
+            known = self.name != "*" and any(host == target for target, _ in self._targets(upcoming.answer))
+            return self.name if known else None
+        if self.name == "*" and upcoming.break_ is not None:
+            self._answer("getnameinfo", host)
+        return None
+
+    def reroute(self, host: str, port: int) -> None:
+        """Connects are left alone."""
+
+    def check(self, host: str, what: str) -> None:
+        """Everything else is allowed."""
+
+    def _answer(self, *asked: str) -> Sequence[Target] | None:
+        fault = self._dealer.deal()
+        entry = self.ledger.begin(None, fault, "lookup")
+        function, name = asked
+        self.ledger.keep(entry, Request(function, name))
+        late = next((c for c in fault.conditions if isinstance(c, Latency)), None)
+        if late is not None:
+            self._over.wait(late.delay_seconds)
+        kind = fault_kind(fault)
+        if kind:
+            error = gaierror(kind)
+            self.ledger.strike(entry, "lookup", 0)
+            self.ledger.end(entry, "server", "no name")
+            raise error
+        targets = self._targets(fault.answer) if isinstance(fault.answer, Found) else None
+        entry.note = (
+            "left to whoever is asked without it" if targets is None else f"found {', '.join(map(written, targets))}"
+        )
+        self.ledger.end(entry, "server", "answer")
+        return targets
+
+    def _targets(self, found: Found) -> tuple[Target, ...]:
+        first = self._neighbours.get(found)
+        return found.targets if first is None else (first.address, *found.targets)
+
+    # --- what happened -----------------------------------------------------------------------------------------------
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The lookups, one after the other."""
+        return self.ledger.attempts
+
+    def drawing(self) -> str:
+        """What happened, as text."""
+        return draw(self.attempts, f"lookups of {self.name} {self._plan!r}", nobody="nobody looked it up")
+
+    def step_aside(self) -> None:
+        """Put back what this has replaced."""
+        overlay.remove(self)
+
+    def close(self) -> None:
+        """Put everything back as it was; who waits for a slow lookup waits no longer. Twice is once."""
+        if not self._over.is_set():
+            self._over.set()
+            overlay.remove(self)
+            self._close_neighbours()
+
+    def _close_neighbours(self) -> None:
+        for server in self._neighbours.values():
+            server.close()
+
+    def check_struck(self) -> None:
+        """The guard: see that each planned fault did strike.
+
+        Raises:
+            NotStruckError: one did not; says what happened instead.
+        """
+        if not self._strict:
+            return
+        if not self.attempts and self._plan_strikes():
+            raise NotStruckError(
+                f"{self._plan!r} never struck: nobody looked up {self.name!r} by Python's socket. "
+                "(strict=False allows it.)"
+            )
+        why = unmet(self._plan, self.attempts, self.name)
+        if why:
+            raise NotStruckError(f"{why} (strict=False allows it.)")
+
+    def _plan_strikes(self) -> bool:
+        return any(fault.strikes for fault in faults_of(self._plan))
+
+    def __repr__(self) -> str:
+        return f"<Resolver {self.name} {self._plan!r}{' closed' if self._over.is_set() else ''}>"
+
+
+def written(target: Target) -> str:
+    """A target as one reads it."""
+    host, port = target
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None else f"{host}:{port}"
+
+
+def fault_kind(fault: Fault) -> str:
+    """In which way a lookup fails, or nothing."""
+    return next((step.kind for step in fault.break_steps if isinstance(step, NoName)), "")
+
+
+def check_lookup(fault: Fault, *, on_the_wire: bool = False) -> None:
+    """See that a fault is one of lookups.
+
+    Raises:
+        ParameterError: it is of a connection, or can only be said by a DNS server.
+    """
+    others = fault.break_ is not None and fault.break_.at != "lookup"
+    others = others or (fault.answer not in (None, Answer()) and not isinstance(fault.answer, Found))
+    others = others or any(c.direction != "lookup" for c in fault.conditions)
+    others = others or fault.certificate is not None or fault.terms is not None or fault.choice is not None
+    if others:
+        raise rejected("plan", fault, "what happens at a lookup, such as nxdomain() or resolves_to(server)")
+    if on_the_wire and isinstance(fault.answer, Found) and fault.answer.first != "nothing":
+        raise ParameterError(f"{fault!r}: expected faultline.resolve(name, {fault!r}); a DNS server knows no ports.")
+    if fault_kind(fault) not in (*FAILURES, "") and not on_the_wire:
+        raise ParameterError(f"{fault!r}: expected faultline.dns_server({fault!r}); only a DNS server can say that.")
+
+
+def neighbour(found: Found) -> Server:
+    """A server beside this one, on another address with the same port, that refuses or is silent.
+
+    Raises:
+        ParameterError: there is no such address left.
+    """
+    from faultline._servers.server import Server
+
+    _, port = found.targets[0]
+    plan = blackhole() if found.first == "blackhole" else refuse()
+    hosts = ("::1",) if found.first == "ipv6" else NEIGHBOURS
+    ledger = found.server.ledger if isinstance(found.server.ledger, Ledger) else None
+    for host in hosts:
+        if host != found.targets[0][0]:
+            try:
+                return Server(plan, host=host, port=port or 0, strict=False, ledger=ledger)
+            except PortError:
+                continue
+    raise ParameterError(
+        f"addresses({found.first + '_first'!r}, …): expected a free address beside {found.targets[0][0]}:{port}; "
+        f"tried {hosts[0]} and on."
+    )
+
+
+def resolve(name: str, plan: Plan, *, strict: bool = True) -> Resolver:
+    """Decide what a name is found to be, in this process and until this is closed.
+
+    It replaces `socket.getaddrinfo`, `gethostbyname`, `gethostbyname_ex`, `gethostbyaddr` and `getnameinfo`, which
+    urllib, requests, httpx, aiohttp, asyncio, anyio and trio ask, and the connects of `socket.socket` by a name, and
+    leaves other names alone. Resolvers in C (c-ares, libpq, gRPC, uvloop) don't ask them: those meet `dns_server`.
+    Of two for one name the last counts; where it has no answer of its own, as `ok()`, the other is asked.
+
+    Args:
+        name: a host name, or `*` for all; numeric addresses are none.
+        plan: what happens at each lookup: `nxdomain()`, `servfail()`, `no_address()`, `slow_resolve(seconds)`,
+            `resolves_to(server)`, `addresses(first, server)`, or `ok()`, which leaves it alone.
+        strict: whether leaving it fails when the planned fault never struck.
+
+    Returns:
+        The resolver, active; use it as a context manager, or `close()` it.
+
+    Raises:
+        ParameterError: no host name, or a fault that is not of lookups.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.resolve("db.example.com", faultline.sequence(faultline.servfail(), faultline.nxdomain())):
+        ...     for _ in range(2):
+        ...         try:
+        ...             socket.gethostbyname("db.example.com")
+        ...         except socket.gaierror as error:
+        ...             print(error)
+        [Errno -3] Temporary failure in name resolution
+        [Errno -2] Name or service not known
+    """
+    return Resolver(name, plan, strict=strict)

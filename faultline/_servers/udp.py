@@ -1,0 +1,304 @@
+"""A UDP server: datagrams that get lost, come late, twice, in another order or as garbage, or find no port.
+
+Rules of this room: a datagram of a client is an attempt, and what is said to it is the fault's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from faultline._core import chance
+from faultline._core.answers import Answer
+from faultline._core.check import flag, rejected
+from faultline._core.conditions import Corrupt, Drop, Duplicate, Latency, Loss
+from faultline._core.errors import NotStruckError, ParameterError, ServerError
+from faultline._core.fault import Fault, Said
+from faultline._core.guard import unmet
+from faultline._core.ledger import Attempt, Entry, Ledger, Request
+from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.report import draw
+from faultline._core.steps import Behind, Refuse, Step, Twice, Vanish
+from faultline._engine.pacing import Flow
+from faultline._net import sockets
+from faultline._net.http1 import OK_BODY
+from faultline._servers.datagrams import Address, Datagrams
+from faultline._servers.endpoint import Told
+from faultline._servers.loop import background
+
+MOST_BYTES = 65_507  # 65,535 without the heads of IPv4 and UDP (RFC 768)
+FITTING = f"of at most {MOST_BYTES} bytes"
+
+
+class UdpServer(Told):
+    """A UDP server on this machine that does to its clients what the plan says."""
+
+    def __init__(
+        self, plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
+    ) -> None:
+        sockets.require_linux()
+        self.host, number = sockets.checked_address(host, port)
+        self._default = checked_words(answer)
+        self._plan = checked_datagram_plan(plan)
+        self._strict = flag("strict", strict)
+        self._dealer = Dealer(plan)
+        self.ledger = Ledger()
+        self._held: list[Callable[[], None]] = []
+        self._open: set[Entry] = set()
+        self._asked: Step | None = None  # of the port
+        self._timer: asyncio.TimerHandle | None = None
+        self._errors: list[BaseException] = []
+        self._closed = False
+        self._datagrams = Datagrams(self.host, number)
+        self.port = self._datagrams.address[1]
+        self._background = background()
+        self._background.call(self._start)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port for a client on this machine."""
+        return sockets.reachable(self.host), self.port
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The datagrams of clients, one after the other."""
+        if not self._closed:
+            self._background.settle()
+        return self.ledger.attempts
+
+    def drawing(self) -> str:
+        """What happened, as text."""
+        return draw(self.attempts, f"datagrams to {self._where} {self._plan!r}", nobody="no datagram came")
+
+    def become(self, plan: Plan) -> None:
+        """Change the plan, on the same port: what comes after this returns meets the new plan.
+
+        Raises:
+            ParameterError: no plan, or one that datagrams can't follow.
+        """
+        plan = checked_datagram_plan(plan)
+
+        def change() -> None:
+            self._plan = plan
+            self._dealer.change(plan)
+            self._set_port()
+
+        self._background.call(change)
+
+    def close(self) -> None:
+        """Stop now: the port is free when this returns. Twice is once.
+
+        Raises:
+            ServerError: something broke inside the server while it ran.
+        """
+        if not self._closed:
+            self._background.settle()  # who came before is in the ledger
+            self._closed = True
+            self._background.call(self._stop)
+        errors, self._errors = self._errors, []
+        if errors:
+            raise ServerError(f"the UDP server on {self._where} broke: {errors[0]!r}.") from errors[0]
+
+    def check_struck(self) -> None:
+        """The guard: see that each planned fault that could be seen did strike.
+
+        Raises:
+            NotStruckError: one did not; says what happened instead.
+        """
+        why = unmet(self._plan, self.attempts, self._where)
+        if self._strict and why:
+            raise NotStruckError(f"{why.replace('no client connected', 'no datagram came')} (strict=False allows it.)")
+
+    @property
+    def _where(self) -> str:
+        host, port = self.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def __repr__(self) -> str:
+        return f"<UdpServer {self._where} {self._plan!r}{' closed' if self._closed else ''}>"
+
+    # --- in the loop's thread ----------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._datagrams.start(self._background.loop, self._on_datagram)
+        self._set_port()
+
+    def _stop(self) -> None:
+        self._datagrams.close()
+        for entry in self._open:
+            self.ledger.end(entry, "server", "stop")
+
+    def _set_port(self) -> None:
+        """Have no port, if that is what comes next; what it does already is not begun again."""
+        door = self._dealer.upcoming().door
+        if door == self._asked:
+            return
+        self._asked = door
+        if self._timer is not None:
+            self._timer.cancel()
+        self._datagrams.open()
+        if isinstance(door, Refuse):
+            self._datagrams.shut()
+            if door.for_seconds is not None:
+                self._timer = self._datagrams.later(door.for_seconds, self._expire)
+
+    def _expire(self) -> None:
+        """The refusal is over, and whoever comes meets the next fault."""
+        self._datagrams.open()
+        self._dealer.deal()
+        self._set_port()
+
+    def _on_datagram(self, data: bytes, address: Address) -> None:
+        try:
+            self._meet(data, address)
+        except Exception as error:  # noqa: BLE001 - it is ours, and must not end the loop
+            self._errors.append(error)
+
+    def _meet(self, data: bytes, address: Address) -> None:
+        fault = self._dealer.deal()
+        self._set_port()  # before anybody hears of this one
+        entry = self.ledger.begin(None, fault, "response")
+        entry.says("client", data)
+        self.ledger.keep(entry, Request(body=data, body_bytes=len(data)))
+        steps = fault.break_steps
+        loss = next((c for c in fault.conditions if isinstance(c, Loss)), None)
+        vanishes = isinstance(fault.door, Vanish)
+        if vanishes or (loss is not None and chance.generator().random() < loss.probability):
+            if vanishes:
+                self.ledger.strike(entry, "connect", 0)
+            self.ledger.end(entry, "server", "silence")
+            return
+        words = Flow(fault.conditions, "response", chance.generator).altered(said_to(data, fault, self._default))
+
+        def say() -> None:
+            if steps or (fault.http_answer is not None and fault.http_answer.strikes):
+                self.ledger.strike(entry, "response", 0)
+            for _ in range(2 if Twice() in steps else 1):
+                entry.note = self._datagrams.send(words, address)
+                entry.says("server", b"" if entry.note else words)
+            self._open.discard(entry)
+            self.ledger.end(entry, "server", "silence" if entry.note else "answer")
+
+        self._open.add(entry)
+        if Behind() in steps:
+            self._held.append(say)
+        else:
+            held, self._held = self._held, []
+            self._after(delay_of(fault), partial(in_turn, [say, *held]))
+
+    def _after(self, seconds: float, function: Callable[[], None]) -> None:
+        if seconds:
+            self._datagrams.later(seconds, function)
+        else:
+            function()
+
+
+def in_turn(functions: list[Callable[[], None]]) -> None:
+    """Call one after the other."""
+    for function in functions:
+        function()
+
+
+def delay_of(fault: Fault) -> float:
+    """How many seconds later an answer is sent."""
+    latency = next((c for c in fault.conditions if isinstance(c, Latency)), None)
+    if latency is None:
+        return 0.0
+    jitter = latency.jitter_seconds
+    return max(0.0, latency.delay_seconds + (chance.generator().uniform(-jitter, jitter) if jitter else 0.0))
+
+
+def said_to(data: bytes, fault: Fault, default: Fault) -> bytes:
+    """The words of an answer: those of the fault, or of the server."""
+    answer = fault.http_answer or default.answer
+    if not isinstance(answer, Answer) or answer.echoes:
+        return data
+    if answer.raw is not None:
+        return answer.raw
+    return OK_BODY if answer.body is None else answer.body
+
+
+def checked_words(answer: Fault | None) -> Fault:
+    """What a server says to a datagram.
+
+    Raises:
+        ParameterError: it is more than words.
+    """
+    if answer is None:
+        return Fault(answer=Answer(echoes=True), said=(Said("echo"),))
+    if not isinstance(answer, Fault) or not answer.is_answer or not is_words(answer):
+        raise rejected("answer", answer, f"ok(b'…'), echo() or raw(b'…') {FITTING}")
+    return answer
+
+
+def is_words(fault: Fault) -> bool:
+    """Whether an answer, if it has one, is bytes without a status or a header field."""
+    answer = fault.answer
+    if answer is None:
+        return True
+    fits = isinstance(answer, Answer) and max(len(answer.raw or b""), len(answer.body or b"")) <= MOST_BYTES
+    return fits and isinstance(answer, Answer) and (answer.status, answer.headers, answer.location) == (200, (), "")
+
+
+def checked_datagram_plan(plan: object) -> Plan:
+    """A plan that datagrams can follow.
+
+    Raises:
+        ParameterError: it needs a connection, or counts what can't be counted.
+    """
+    good = checked_plan(plan)
+    faults = faults_of(good)
+    for fault in faults:
+        allowed = (Latency, Corrupt, Drop, Duplicate)
+        steps_fit = all(isinstance(step, (Twice, Behind, Refuse, Vanish)) for step in fault.break_steps)
+        conditions_fit = all(
+            isinstance(c, Loss) or (isinstance(c, allowed) and c.direction == "response") for c in fault.conditions
+        )
+        whole = fault.certificate is None and fault.terms is None and fault.choice is None and is_words(fault)
+        if not (steps_fit and conditions_fit and whole):
+            raise ParameterError(
+                f"{fault!r}: expected what a datagram can meet: ok(), echo(), raw(), blackhole(), refuse(), loss(), "
+                f"latency(), corrupt(), drop_bytes(), duplicate(), duplicated() or reordered(); words {FITTING}."
+            )
+        for step in fault.break_steps:
+            if isinstance(step, Refuse) and step.for_seconds is None and len(faults) > 1:
+                raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): nobody sees what is refused")
+            if isinstance(step, Vanish) and step.for_seconds is not None:
+                raise rejected("for_seconds", step.for_seconds, "blackhole() without it; each datagram is an attempt")
+    return good
+
+
+def udp(
+    plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
+) -> UdpServer:
+    """Start a UDP server that does to each datagram what the plan says.
+
+    `blackhole()` and `loss(probability)` drop it, `latency(seconds)` answers later, `duplicated()` twice,
+    `reordered()` after the next, `raw(bytes)` and `corrupt(…)` with something else. `refuse()` has the kernel answer
+    by ICMP port unreachable: a connected client's next call raises `ConnectionRefusedError` (udp(7)).
+
+    Args:
+        plan: what happens to which datagram.
+        answer: what is said when nothing breaks: the same as was heard, unless this is `ok(b"…")`.
+        host: the address to bind.
+        port: the port to bind; 0 takes a free one.
+        strict: whether leaving the server fails when the planned fault never struck.
+
+    Returns:
+        The server, receiving: `server.address`.
+
+    Raises:
+        ParameterError: a fault that needs a connection.
+        PortError: the port is taken.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.udp(faultline.refuse()) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        ...     client.connect(server.address)
+        ...     client.send(b"ping")
+        ...     client.recv(10)
+        Traceback (most recent call last):
+        ConnectionRefusedError: [Errno 111] Connection refused
+    """
+    return UdpServer(plan, answer=answer, host=host, port=port, strict=strict)

@@ -1,0 +1,205 @@
+"""The catalogue: every mode by name, filled by the `@mode` decorator and read by everything else.
+
+Rules of this room: a mode is a pure function from keyword parameters to a `Fault`. Fixtures, command line,
+documentation and the contract test are derived from what stands here - the name, the signature, the parameter
+texts in `Annotated`, the docstring's first line and the cases - so there is no second list of modes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, ParamSpec, get_args, get_origin, get_type_hints
+
+from faultline._core.check import nearest, parameter
+from faultline._core.errors import ParameterError, UnknownModeError
+from faultline._core.fault import Fault, Said
+from faultline._core.steps import Point
+
+P = ParamSpec("P")
+
+# What a plain socket client meets: an exception by its class name, or one of two healthy ends.
+Sees = Literal[
+    "the response",
+    "end of stream",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "BrokenPipeError",
+    "TimeoutError",
+    "OSError 101",
+    "SSLCertVerificationError",
+    "SSLError",
+]
+
+Group = Point | Literal["condition", "answer"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mode with fixed arguments, and what a plain socket client sees of it."""
+
+    mode: str
+    arguments: tuple[tuple[str, Any], ...]
+    sees: Sees
+    detail: str = ""
+
+    @property
+    def fault(self) -> Fault:
+        """The fault of this row."""
+        return find(self.mode).function(**dict(self.arguments))
+
+    @property
+    def point(self) -> Group:
+        """Where it breaks, or what it is if it breaks nothing."""
+        fault = self.fault
+        if fault.break_ is not None:
+            return fault.break_.at
+        if fault.is_of_tls:
+            return "handshake"
+        return "condition" if fault.conditions and fault.answer is None else "answer"
+
+    def __str__(self) -> str:
+        return repr(self.fault)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a mode, as the command line and the documentation need it."""
+
+    name: str
+    annotation: Any
+    default: Any
+    text: str
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a call has to say it."""
+        return self.default is inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One entry of the catalogue."""
+
+    name: str
+    function: Callable[..., Fault]
+    cases: tuple[Case, ...]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters in the order of the signature."""
+        hints = hints_of(self.function)
+        return tuple(
+            Parameter(p.name, hints[p.name], p.default, text_of(hints[p.name]))
+            for p in inspect.signature(self.function).parameters.values()
+        )
+
+    @property
+    def point(self) -> Group:
+        """Where the first case breaks: the group it is listed under."""
+        return self.cases[0].point
+
+
+_modes: dict[str, Mode] = {}
+
+
+def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
+    """One row for `@mode`: these arguments, and what a plain socket client then sees, in a word and in detail."""
+    return sees, detail, arguments
+
+
+def mode(
+    *cases: tuple[Sees, str, Mapping[str, Any]],
+) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
+    """Put a function into the catalogue under its own name.
+
+    Calls of it are checked by the signature, and the fault remembers how it was said.
+    """
+
+    def enter(function: Callable[P, Fault]) -> Callable[P, Fault]:
+        name = function.__name__
+        if name in _modes:
+            raise ParameterError(
+                f"mode {name!r} of {function.__module__}: expected a new name; "
+                f"{_modes[name].function.__module__} has one of this name."
+            )
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
+            if len(args) == 1 and callable(args[0]):  # what pytest makes of a marker with a function in it
+                raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
+            call = signature_of(function).bind(*args, **kwargs)
+            hints = hints_of(function)
+            for parameter_name, value in call.arguments.items():
+                parameter(parameter_name, value, hints[parameter_name])
+            return replace(function(*args, **kwargs), said=(said(function, call),))
+
+        rows = tuple(Case(name, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
+        _modes[name] = Mode(name, checked, rows)
+        return checked
+
+    return enter
+
+
+@functools.cache
+def signature_of(function: Callable[..., Fault]) -> inspect.Signature:
+    """The signature, read once."""
+    return inspect.signature(function)
+
+
+@functools.cache
+def hints_of(function: Callable[..., Fault]) -> dict[str, Any]:
+    """The annotations with their texts, read once and only when the mode is used."""
+    return get_type_hints(function, include_extras=True)
+
+
+def text_of(annotation: Any) -> str:
+    """The text in an `Annotated`, if there is one."""
+    if get_origin(annotation) is Annotated:
+        return str(get_args(annotation)[1])
+    return next((text for inner in get_args(annotation) if (text := text_of(inner))), "")
+
+
+def said(function: Callable[..., Fault], call: inspect.BoundArguments) -> Said:
+    """The call as a reader would write it: what is plain goes by position, and defaults are left out."""
+    call.apply_defaults()
+    plain, named = [], []
+    for name, entry in signature_of(function).parameters.items():
+        value = call.arguments[name]
+        if entry.kind is entry.KEYWORD_ONLY:
+            named += [(name, value)] if value != entry.default else []
+        elif value is not None:
+            plain.append((name, value))
+    return Said(function.__name__, (*plain, *named), len(plain))
+
+
+def modes() -> dict[str, Mode]:
+    """All modes by name, in alphabetical order."""
+    importlib.import_module("faultline.modes")
+    return dict(sorted(_modes.items()))
+
+
+def cases() -> list[Case]:
+    """All rows of the catalogue."""
+    return [row for entry in modes().values() for row in entry.cases]
+
+
+def find(name: str) -> Mode:
+    """The mode of this name; `bad-cert` and `bad_cert` are the same.
+
+    Raises:
+        UnknownModeError: names the nearest and all others.
+    """
+    known = modes()
+    entry = known.get(name.replace("-", "_"))
+    if entry is None:
+        raise UnknownModeError(f"no mode {name!r}.{nearest(name.replace('-', '_'), known)} Modes: {', '.join(known)}.")
+    return entry

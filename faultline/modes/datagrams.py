@@ -1,0 +1,35 @@
+"""Modes of datagrams: what only a UDP server can do to its answers."""
+
+from __future__ import annotations
+
+from faultline._core.fault import Break, Fault, Said
+from faultline._core.steps import Behind, Twice
+
+__all__ = ["duplicated", "reordered"]
+
+
+def duplicated() -> Fault:
+    """Send the answer to a datagram twice; only a UDP server can.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.udp(faultline.duplicated()) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        ...     client.connect(server.address)
+        ...     client.send(b"ping"), client.recv(10), client.recv(10)
+        (4, b'ping', b'ping')
+    """
+    return Fault(Break("response", (Twice(),)), said=(Said("duplicated"),))
+
+
+def reordered() -> Fault:
+    """Send the answer to a datagram after the answer to the next one; only a UDP server can.
+
+    Example:
+        >>> import faultline, socket
+        >>> plan = faultline.sequence(faultline.reordered(), faultline.ok())
+        >>> with faultline.udp(plan) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        ...     client.connect(server.address)
+        ...     client.send(b"one"), client.send(b"two"), client.recv(10), client.recv(10)
+        (3, 3, b'two', b'one')
+    """
+    return Fault(Break("response", (Behind(),)), said=(Said("reordered"),))
