@@ -45,7 +45,7 @@ from faultline import (
     starttls,
     unreachable,
 )
-from faultline._engine import play
+from faultline._engine.talks import http1
 from faultline._net import connects
 from faultline._servers import loop
 from faultline._servers.loop import background
@@ -833,7 +833,7 @@ def test_tls_server_serves_the_next_client_after_one_without_tls(dial):
 
 def test_error_inside_the_server_is_raised_by_close(monkeypatch, dial):
     bug = RuntimeError("a bug")
-    monkeypatch.setattr(play, "render", lambda *_, **__: raise_(bug))
+    monkeypatch.setattr(http1, "render", lambda *_, **__: raise_(bug))
     server = serve(ok())
     client = dial(server, GET)
     assert client.recv(1) == b""
@@ -849,7 +849,7 @@ def raise_(error):
 
 
 def test_errors_inside_the_server_are_counted(monkeypatch, dial):
-    monkeypatch.setattr(play, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
+    monkeypatch.setattr(http1, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
     server = serve(ok())
     for _ in range(3):
         assert dial(server, GET).recv(1) == b""
@@ -858,7 +858,7 @@ def test_errors_inside_the_server_are_counted(monkeypatch, dial):
 
 
 def test_error_inside_the_server_is_raised_by_with(monkeypatch, dial):
-    monkeypatch.setattr(play, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
+    monkeypatch.setattr(http1, "render", lambda *_, **__: raise_(RuntimeError("a bug")))
     with pytest.raises(ServerError, match="a bug"), serve(ok()) as server:
         dial(server, GET).recv(1)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from faultline import ParameterError, ok, relay, serve
 from faultline._core.hosts import is_local
-from faultline._engine.upstream import Upstream, parsed_upstream
+from faultline._core.upstream import Upstream, parsed_upstream
 
 steadily = settings(derandomize=True, deadline=None)
 FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faultline"
@@ -144,4 +144,4 @@ def test_any_text_is_an_upstream_of_this_machine_or_refused(text):
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_a_server_of_faultline_is_an_upstream_by_itself(host):
     with serve(ok(), host=host) as real, relay(real) as server:
-        assert server._stage.upstream == Upstream("127.0.0.1", real.port)
+        assert server._service.talk.keywords["upstream"] == Upstream("127.0.0.1", real.port)

@@ -10,6 +10,11 @@ from faultline._core.check import rejected
 NOWHERE = "127.255.255.255"
 
 
+def hostport(host: str, port: int) -> str:
+    """`host:port`, with brackets around an address of IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_numeric(host: str) -> bool:
     """Whether a host is an address and no name."""
     try:

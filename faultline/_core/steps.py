@@ -34,11 +34,6 @@ class Spoken:
         return f"{self.says}({', '.join(plain + named)})"
 
 
-@dataclass(frozen=True)
-class Handshake:
-    """Speak TLS from here on, where the server has TLS; else nothing."""
-
-
 @dataclass(frozen=True, repr=False)
 class ReceiveRequest(Spoken):
     """Read one HTTP request, or bytes that can't begin one.
@@ -65,11 +60,6 @@ class Respond(Spoken):
 
     def __repr__(self) -> str:
         return f"respond({self.said})"
-
-
-@dataclass(frozen=True)
-class PassThrough:
-    """Let client and upstream talk to each other until both have finished."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,27 +207,13 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class Forward:
-    """Do what an HTTP proxy was asked: open a tunnel, or fetch."""
-
-
-@dataclass(frozen=True)
-class Socks:
-    """Agree with a SOCKS client on where it wants to go, and open the tunnel."""
-
-
-@dataclass(frozen=True)
 class NoRoute:
     """At the door: have an address that no route leads to."""
 
 
-Step: TypeAlias = (
-    Handshake
-    | ReceiveRequest
-    | Respond
-    | PassThrough
-    | Repeat
-    | Send
+# What any open connection plays.
+ConnectionStep: TypeAlias = (
+    Send
     | Receive
     | ReceiveUntil
     | ReceiveAll
@@ -251,15 +227,10 @@ Step: TypeAlias = (
     | Close
     | Reset
     | Partition
-    | Refuse
-    | Vanish
-    | NoRoute
-    | NoName
-    | Twice
-    | Behind
-    | Forward
-    | Socks
 )
+# What a conversation in HTTP plays too.
+HttpStep: TypeAlias = ReceiveRequest | Respond | Repeat
+Step: TypeAlias = ConnectionStep | HttpStep | Refuse | Vanish | NoRoute | NoName | Twice | Behind
 
 
 @dataclass(frozen=True)
@@ -269,18 +240,10 @@ class Script:
     steps: tuple[Step, ...]
 
 
-# The healthy conversations, written once: every fault is one of these, broken somewhere. With an upstream it is the
-# upstream's, without one it is HTTP/1.1.
-RELAY = Script((Handshake(), PassThrough()))
-HTTP = Script((Handshake(), Repeat((ReceiveRequest(), Respond()))))
-PROXY = Script((Handshake(), ReceiveRequest(head_only=True), Forward()))
-SOCKS = Script((Handshake(), Socks()))
-
-
 def is_final(step: Step) -> bool:
     """Whether nothing can follow this step."""
     match step:
-        case Close() | Reset() | ReceiveAll() | PassThrough() | NoRoute() | NoName() | Forward() | Socks():
+        case Close() | Reset() | ReceiveAll() | NoRoute() | NoName():
             return True
         case Hold():
             return step.for_seconds is None and step.until is None

@@ -1,80 +1,146 @@
-"""The upstream of a relay, as a value: where the real server is, how to speak to it, and what if it can't be reached.
+"""A relay's own connection to its upstream, plain or in TLS.
 
-Rules of this room: text in, a value out; nothing is looked up and nothing is dialled.
+How it ends is told by `UpstreamLeft`, so that nobody takes it for the client's leaving.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import TYPE_CHECKING
 
-from faultline._core.check import rejected
-from faultline._core.errors import ParameterError
-from faultline._core.hosts import is_local
+from faultline._core.hosts import is_numeric
+from faultline._core.upstream import Upstream
+from faultline._net import sockets
+from faultline._net.departures import Departed, Departures
+from faultline._net.tls import Rejected, Tls
+from faultline._net.wire import Wire, open_wire
 
-OnFailure: TypeAlias = Literal["reset", "close", "stall"]
-SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379, "postgresql": 5432, "tcp": 0}
-SECURE = {"https", "wss", "rediss"}
-FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faultline"
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """Where the real server is.
-
-    Attributes:
-        path: the path of its Unix socket, instead of host and port.
-        tls: speak TLS to it.
-        on_failure: what the client meets if it can't be reached: RST, FIN or silence.
-    """
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    tls: bool = False
-    on_failure: OnFailure = "reset"
-
-    def __str__(self) -> str:
-        if self.path:
-            return self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-@dataclass(frozen=True)
-class Route:
-    """Where a proxy leads its clients, and whom.
-
-    Attributes:
-        to: every way leads here; without it, to what was asked for on this machine.
-        auth: name and password, without which it leads nobody.
-    """
-
-    to: Upstream | None = None
-    auth: tuple[str, str] | None = None
+class UpstreamLeft(Exception):  # noqa: N818 - it is news
+    """The upstream has reset the connection, or ended TLS by an alert."""
 
 
-def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
-    """An upstream by its address.
+class UpstreamConnection:
+    """One connection to the upstream."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._tls: Tls | None = None
+
+    async def secure(self, name: str) -> None:
+        """Speak TLS to it; whatever certificate it has is good here, because the client is under test and not we.
+
+        Raises:
+            UpstreamLeft: it has not agreed.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        tls = Tls(self.wire, context, name)
+        with leaving():
+            await tls.agree(self._write)
+        self._tls = tls
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes pass as they are."""
+        return self._tls is None
+
+    async def receive(self, limit_bytes: int) -> bytes:
+        """At most so many bytes; `b""` when it has finished sending.
+
+        Raises:
+            UpstreamLeft: it has reset the connection.
+        """
+        with leaving():
+            if self._tls is None:
+                return await self.wire.receive(limit_bytes)
+            return await self._tls.receive(limit_bytes, self._write)
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises:
+            UpstreamLeft: it has reset the connection.
+        """
+        if not data:
+            return
+        with leaving():
+            await self._write(data if self._tls is None else self._tls.encrypt(memoryview(data)))
+
+    async def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[await self.wire.send_some(view) :]
+
+    async def finish(self) -> None:
+        """Say that nothing more will be sent, and go on reading."""
+        if self._tls is not None:
+            with contextlib.suppress(UpstreamLeft):
+                await self.send_last_words(self._tls)
+        sockets.send_fin(self.wire.sock)
+
+    async def send_last_words(self, tls: Tls) -> None:
+        """End TLS in an orderly way.
+
+        Raises:
+            UpstreamLeft: it has reset the connection.
+        """
+        with leaving():
+            await self._write(tls.close_notify())
+
+    def reset(self) -> None:
+        """Send RST."""
+        self.wire.reset()
+
+    def leave(self) -> None:
+        """End the connection; what was sent is delivered first."""
+        if not self.wire.is_closed:
+            sockets.send_fin(self.wire.sock)
+            sockets.discard_input(self.wire.sock)
+            self.wire.close()
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """Tell the upstream's leaving from the client's.
 
     Raises:
-        ParameterError: no address, or one of another machine.
+        UpstreamLeft: it has left.
     """
-    if not isinstance(text, str) or not text:
-        raise rejected("upstream", text, FORMS)
-    if text.startswith(("/", "./", "unix:")):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path:
-            raise rejected("upstream", text, "a path behind it")
-        return Upstream(path=os.path.abspath(path))  # noqa: PTH100 - nothing is looked up
     try:
-        parts = urlsplit(text if "://" in text else f"tcp://{text}")
-        host, port = parts.hostname, parts.port or SCHEMES.get(parts.scheme, 0)
-    except ValueError:
-        raise rejected("upstream", text, FORMS) from None
-    if not host or not port:
-        raise rejected("upstream", text, f"a host and a port: {FORMS}")
-    if not allow_remote and not is_local(host):
-        raise ParameterError(f"upstream={text!r}: expected a server on this machine; allow_remote=True allows others.")
-    return Upstream("127.0.0.1" if host == "localhost" else host, port, tls=parts.scheme in SECURE)
+        yield
+    except Departed as left:
+        raise UpstreamLeft(left.how) from None
+    except Rejected as rejected:
+        raise UpstreamLeft(rejected.why) from None
+
+
+async def reach(loop: asyncio.AbstractEventLoop, departures: Departures, upstream: Upstream) -> UpstreamConnection:
+    """Connect to an upstream.
+
+    Raises:
+        OSError: it can't be reached.
+        UpstreamLeft: it has not agreed to TLS.
+    """
+    if upstream.path:
+        wire = await open_wire(loop, departures, socket.AF_UNIX, upstream.path)
+    elif is_numeric(upstream.host):
+        wire = await open_wire(loop, departures, sockets.family_of(upstream.host), (upstream.host, upstream.port))
+    else:  # a name of another machine is looked up in a thread
+        found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        family, _, _, _, (host, port, *_) = found[0]
+        wire = await open_wire(loop, departures, family, (str(host), int(port)))
+    far = UpstreamConnection(wire)
+    if upstream.tls:
+        try:
+            await far.secure(upstream.host or "localhost")
+        except BaseException:
+            far.wire.close()
+            raise
+    return far

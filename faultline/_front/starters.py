@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from faultline._core.fault import Fault
     from faultline._core.plan import Plan
-    from faultline._engine.upstream import OnFailure
+    from faultline._core.upstream import OnFailure
     from faultline._servers.dns import DnsServer
     from faultline._servers.endpoint import Told
     from faultline._servers.names.intercept import Interception

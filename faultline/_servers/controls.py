@@ -9,7 +9,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from faultline._engine.play import Conversation
+from faultline._engine.conversation import Conversation
 from faultline._net import sockets
 from faultline._servers.listener import Door
 from faultline._servers.loop import Background
@@ -23,7 +23,7 @@ class Controls(ABC):
 
     _background: Background
     _door: Door
-    _conversations: dict[asyncio.Task[None], Conversation]
+    _conversations: dict[Conversation, None]
     _closed: bool
 
     @abstractmethod
@@ -38,7 +38,7 @@ class Controls(ABC):
         paused: bool | None = None,
         partitioned: bool | None = None,
     ) -> int:
-        """Do this to every open connection, and set the door right; `ends` ends their tasks. How many there were."""
+        """Do this to every open connection, and set the door right; how many there were. `ends` waits for their ends."""
 
         async def acted() -> int:
             if self._closed:
@@ -46,14 +46,12 @@ class Controls(ABC):
             self._door.drain()  # who came before is open too
             self._is_paused = self._is_paused if paused is None else paused
             self._is_partitioned = self._is_partitioned if partitioned is None else partitioned
-            conversations = {task: c for task, c in self._conversations.items() if c.is_open}
-            for task, conversation in conversations.items():
+            conversations = [c for c in self._conversations if c.is_open]
+            for conversation in conversations:
                 act(conversation)
-                if ends:
-                    task.cancel()
             self._set_door()
             if ends and conversations:
-                await asyncio.wait(conversations)
+                await asyncio.wait([conversation.task for conversation in conversations])
             return len(conversations)
 
         return self._background.run(acted())

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.plan import HEALTHY, Plan, checked_plan
-from faultline._engine.upstream import Route, Upstream, parsed_upstream
+from faultline._core.upstream import Route, Upstream, parsed_upstream
 from faultline._servers.server import Server
 
 Auth: TypeAlias = tuple[str, str]

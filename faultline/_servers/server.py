@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from faultline._core import chance
@@ -22,11 +23,12 @@ from faultline._core.hosts import NOWHERE
 from faultline._core.ledger import Attempt, How, Ledger
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.report import draw
-from faultline._core.steps import HTTP, PROXY, RELAY, SOCKS, NoRoute, Refuse, Script, Vanish
+from faultline._core.steps import NoRoute, Refuse, Vanish
+from faultline._core.upstream import Route, Upstream
+from faultline._engine.conversation import Conversation
 from faultline._engine.feasible import Role, Site, check_faults, checked_answer
-from faultline._engine.play import Conversation
-from faultline._engine.stage import Stage
-from faultline._engine.upstream import Route, Upstream
+from faultline._engine.service import Service, Talk
+from faultline._engine.talks import http1, http_proxy, relay, socks_proxy
 from faultline._net import connects, sockets
 from faultline._net.authority import Authority
 from faultline._net.wire import Wire
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 Tls: TypeAlias = bool | Literal["mutual"]
 MUTUAL = Terms("mutual", client="required")
 
-SCRIPTS: dict[Role, Script] = {"server": HTTP, "relay": RELAY, "http proxy": PROXY, "socks proxy": SOCKS}
 
 # How the door ends an attempt.
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
@@ -87,24 +88,22 @@ class Server(Told, Controls, Place, Authority):
         self._site = Site(self._default, self._tls, self._terms, self.host, role, self._is_unix)
         check_faults(self._faults, self._site)
         self._errors: list[BaseException] = []
-        self._conversations: dict[asyncio.Task[None], Conversation] = {}
+        self._conversations: dict[Conversation, None] = {}  # in order of their connects
         self._connections = 0
         self._closed = False
         self._watch: connects.Watch | None = None
         self.ledger = ledger or Ledger(on_end)
         self._dealer = Dealer(plan)
-        self._stage = Stage(
-            self._dealer,
-            self.ledger,
-            SCRIPTS[role],
-            upstream,
-            route or Route(),
-            self._default,
-            self._tls,
-            self._terms,
-            self._context,
-            chance.generator,
-            self._set_door,
+        self._service = Service(
+            dealer=self._dealer,
+            ledger=self.ledger,
+            talk=talk_of(role, upstream, route or Route()),
+            default=self._default,
+            tls=self._tls,
+            terms=self._terms,
+            context=self._context,
+            chance=chance.generator,
+            on_dealt=self._set_door,
         )
         self._make_contexts(self._faults)
         self._background = background()
@@ -181,10 +180,8 @@ class Server(Told, Controls, Place, Authority):
         self._dealer.change(plan)
         upcoming = self._dealer.upcoming()
         self._door.put(upcoming.door)
-        for task, conversation in list(self._conversations.items()):
-            if conversation.leave_idle(upcoming):
-                task.cancel()
-            elif open_too:
+        for conversation in list(self._conversations):
+            if not conversation.ends_if_idle(upcoming) and open_too:
                 conversation.meet(self._dealer.deal())
 
     @property
@@ -220,18 +217,16 @@ class Server(Told, Controls, Place, Authority):
     # --- in the loop's thread ----------------------------------------------------------------------------
 
     def _welcome(self, sock: socket.socket) -> None:
-        loop = self._background.loop
         self._connections += 1
-        conversation = Conversation(self._make_wire(sock), self._stage, self._connections)
-        task = loop.create_task(conversation.run())
-        self._conversations[task] = conversation
+        conversation = Conversation(self._make_wire(sock), self._service, self._connections)
+        self._conversations[conversation] = None
+        conversation.start(self._background.loop, partial(self._farewell, conversation))
         if self._is_paused:
             conversation.pause()
-        task.add_done_callback(self._farewell)
 
-    def _farewell(self, task: asyncio.Task[None]) -> None:
-        self._conversations.pop(task).give_up()  # a task that is cancelled before its first step does nothing
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _farewell(self, conversation: Conversation, error: BaseException | None) -> None:
+        self._conversations.pop(conversation, None)
+        if error is not None:
             self._errors.append(error)
         if not self._closed:
             self._door.resume()  # descriptors may have run out
@@ -277,11 +272,11 @@ class Server(Told, Controls, Place, Authority):
         for _ in range(SETTLE_TURNS):
             await asyncio.sleep(0)
         self._door.close()
-        tasks = list(self._conversations)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        conversations = list(self._conversations)
+        for conversation in conversations:
+            conversation.stop()
+        if conversations:
+            await asyncio.wait([conversation.task for conversation in conversations])
 
     def _make_contexts(self, faults: tuple[Fault, ...]) -> None:
         """Made ahead, in the caller's thread: it takes a while, and what can't be made fails there."""
@@ -320,3 +315,17 @@ class Server(Told, Controls, Place, Authority):
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise ServerError(f"the server on {self.hostport} broke: {errors[0]!r}{more}.") from errors[0]
+
+
+def talk_of(role: Role, upstream: Upstream | None, route: Route) -> Talk:
+    """The protocol that a server of this role speaks."""
+    match role:
+        case "relay":
+            assert upstream is not None
+            return partial(relay.converse, upstream=upstream)
+        case "http proxy":
+            return partial(http_proxy.converse, route=route)
+        case "socks proxy":
+            return partial(socks_proxy.converse, route=route)
+        case _:
+            return http1.converse

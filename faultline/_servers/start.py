@@ -9,7 +9,7 @@ from faultline._core.check import choice, flag, rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan, checked_plan, faults_of
-from faultline._engine.upstream import OnFailure, Upstream, parsed_upstream
+from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
 from faultline._servers.server import Server, Tls
 
 Through: TypeAlias = Literal["through", "terminate"]

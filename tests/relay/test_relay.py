@@ -44,7 +44,7 @@ from faultline import (
     unreachable,
 )
 from faultline._core.certificates import Certificate, Terms
-from faultline._engine import far
+from faultline._engine import upstream as upstreams
 from faultline._engine.pump import PIECE_BYTES
 from faultline._net.contexts import server_context
 from faultline._net.sockets import unacknowledged_bytes
@@ -747,13 +747,13 @@ def test_an_upstream_that_ends_at_once_is_seen_as_it_ends(faultline, listener, d
 def test_an_upstream_that_accepts_and_resets_before_the_relay_looks_was_reached(faultline, listener, dial, monkeypatch):
     server = faultline.relay(address_of(listener), on_upstream_failure="stall")
     free = threading.Event()
-    open_wire = far.open_wire
+    open_wire = upstreams.open_wire
 
     def busily(loop, *args):
         loop.call_soon(free.wait, 10)  # between the connect and the turn in which it is seen to have come about
         return open_wire(loop, *args)
 
-    monkeypatch.setattr(far, "open_wire", busily)
+    monkeypatch.setattr(upstreams, "open_wire", busily)
     client = dial(server)
     send_rst(accepted(listener))
     free.set()
@@ -797,7 +797,7 @@ def test_an_upstream_reset_that_comes_in_the_same_turn_as_an_interruption_is_a_r
     server.wait_for_attempts(1, at="response")
     busy = threading.Event()
     loop = server._background.loop
-    (conversation,) = server._conversations.values()
+    (conversation,) = server._conversations
 
     loop.call_soon_threadsafe(busy.wait)
     send_rst(upstream)

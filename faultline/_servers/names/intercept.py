@@ -16,7 +16,7 @@ from faultline._core.errors import NotStruckError, OutsideError
 from faultline._core.fault import Fault
 from faultline._core.hosts import checked_name, is_numeric
 from faultline._core.plan import Plan, checked_plan, faults_of
-from faultline._engine.upstream import SCHEMES, SECURE
+from faultline._core.upstream import SCHEMES, SECURE
 from faultline._net.addresses import Target, is_outside
 from faultline._servers.names import overlay
 from faultline._servers.server import Server

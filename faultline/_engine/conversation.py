@@ -1,0 +1,136 @@
+"""A conversation: one client's connection from accept to its end, and what a test does to it while it is open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from faultline._core.certificates import Terms
+from faultline._core.fault import Fault
+from faultline._engine.connection import Connection
+from faultline._engine.play import Over, close
+from faultline._engine.service import Service
+from faultline._engine.talks import http1
+from faultline._net import sockets
+from faultline._net.departures import Departed
+from faultline._net.tls import Rejected
+from faultline._net.wire import Wire
+
+
+class Conversation:
+    """A connection, and the task that speaks on it."""
+
+    def __init__(self, wire: Wire, service: Service, number: int) -> None:
+        self._connection = Connection(wire, service, number)
+        self._service = service
+        self._wire = wire
+
+    def start(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[BaseException | None], None]) -> None:
+        """Begin to speak; `on_end` is told the error inside the server that ended it, or `None`."""
+        self.task = loop.create_task(self._run())
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._give_up()  # a task that is cancelled before its first step does nothing
+            on_end(None if task.cancelled() else task.exception())
+
+        self.task.add_done_callback(ended)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there still is a connection."""
+        return not self._wire.is_closed
+
+    async def _run(self) -> None:
+        """Speak to the end; whatever that end is, it is in the ledger and the socket is closed."""
+        connection = self._connection
+        try:
+            await connection.reach("accept")
+            script = connection.attempt.fault.script
+            if self._service.tls and not connection.attempt.fault.starts_tls:
+                await connection.secure()
+            await (self._service.talk(connection) if script is None else http1.perform(connection, script))
+            await close(connection)
+        except Over:
+            pass
+        except Departed as left:
+            self._strike_terms()
+            connection.attempt.end("client", left.how)
+            with contextlib.suppress(Departed):  # a client may wait for the answer to its close_notify
+                await connection.stream.end_tls()
+        except Rejected as rejected:
+            is_alert = connection.stream.rejected(rejected.why)
+            self._strike_terms()
+            connection.attempt.end("client" if is_alert else "server", "FIN")
+            sockets.send_fin(self._wire.sock)
+            with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose our alert
+                await self._wire.drain()
+        finally:
+            self._give_up()
+
+    def _strike_terms(self) -> None:
+        """The handshake has failed: if its terms were the fault's, that was the fault."""
+        attempt = self._connection.attempt
+        refuses = attempt.fault.terms not in (None, Terms())
+        if refuses and attempt.point == "handshake" and not attempt.has_struck and self._connection.stream.speaks_tls:
+            attempt.strike("handshake", 0)
+
+    def _give_up(self) -> None:
+        """Close the socket and the attempt; giving up again changes nothing."""
+        self._connection.attempt.end("server", "stop")
+        if self._connection.valve.drops_packets and self.is_open:  # its FIN could never be acknowledged
+            self._wire.reset()
+        self._wire.close()
+        self._connection.side.leave()
+
+    # --- what a test does to an open connection ----------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End at once, without a word to the client that the plan doesn't say."""
+        self.task.cancel()
+
+    def reset(self) -> None:
+        """Send RST, and end."""
+        self._connection.attempt.entry.note = "reset by the test"
+        self._connection.attempt.end("server", "RST")
+        self._wire.arm_reset()
+        self.stop()
+
+    def close(self) -> None:
+        """Send FIN, in TLS after a close_notify, and end."""
+        self._connection.attempt.entry.note = "closed by the test"
+        self._connection.attempt.end("server", "FIN")
+        with contextlib.suppress(OSError):
+            self._wire.sock.send(self._connection.stream.last_words())
+        sockets.send_fin(self._wire.sock)
+        sockets.discard_input(self._wire.sock)
+        self.stop()
+
+    def pause(self) -> None:
+        """Let no byte pass, in either direction."""
+        self._connection.valve.pause(paused=True)
+
+    def resume(self) -> None:
+        """Let bytes pass again."""
+        self._connection.valve.pause(paused=False)
+
+    def partition(self) -> None:
+        """Let the client's packets vanish, and send it nothing."""
+        self._connection.valve.partition(apart=True)
+
+    def heal(self) -> None:
+        """Let packets pass again, unless it is the fault that drops them."""
+        self._connection.valve.partition(apart=False)
+
+    def meet(self, fault: Fault) -> None:
+        """Have another fault from here on."""
+        self._connection.meet(fault)
+
+    def ends_if_idle(self, upcoming: Fault) -> bool:
+        """End if the connection is idle and the fault that comes next needs a new one; whether it has ended."""
+        attempt = self._connection.attempt
+        is_ended = attempt.point == "idle" and not upcoming.can_follow(attempt.fault)
+        if is_ended:
+            attempt.end("server", "FIN")
+            self.stop()
+        return is_ended

@@ -1,0 +1,1 @@
+"""Talks: the protocols that a server speaks on a connection, one file each."""

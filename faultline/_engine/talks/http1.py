@@ -1,0 +1,151 @@
+"""HTTP/1.1: the healthy conversation of a server, and the scripts that replace it."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from faultline._core import steps as do
+from faultline._core.ledger import Request
+from faultline._core.plan import resolved
+from faultline._engine.play import play_one
+from faultline._net.departures import Departed
+from faultline._net.http1 import CONTINUE, RequestReader, hopped, render
+
+if TYPE_CHECKING:
+    from faultline._core.answers import Answer
+    from faultline._engine.connection import Connection
+
+HEALTHY = do.Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
+
+
+async def converse(connection: Connection) -> None:
+    """Answer requests for as long as the connection is kept alive.
+
+    Raises:
+        Over: the server has ended the conversation.
+        Departed: the client has left.
+    """
+    await perform(connection, HEALTHY)
+
+
+async def perform(connection: Connection, script: do.Script) -> None:
+    """Play a script, whose steps may be those of HTTP.
+
+    Raises:
+        Over: a step has ended the conversation.
+        Departed: the client has left.
+    """
+    await Http1(connection).perform(script.steps)
+
+
+class Http1:
+    """The requests and responses of one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader: RequestReader | None = None  # of the request that is answered next
+        self._keeps = True
+
+    async def perform(self, steps: tuple[do.Step, ...]) -> None:
+        """Do what these steps say, one after the other.
+
+        Raises:
+            Over: a step has ended the conversation.
+            Departed: the client has left.
+        """
+        for step, following in zip_longest(steps, steps[1:]):
+            match step:
+                case do.ReceiveRequest():
+                    await self.receive_request(step)
+                case do.Respond():
+                    await self.respond(step.answer)
+                case do.Repeat():
+                    await self.perform(step.steps)
+                    while await self._again():
+                        await self.perform(step.steps)
+                case _:
+                    await play_one(self._connection, step, is_reset_next=isinstance(following, do.Reset))
+
+    async def receive_request(self, step: do.ReceiveRequest) -> None:
+        """Read one request, and write it down.
+
+        Raises:
+            Departed: the client has left before it was whole.
+        """
+        connection = self._connection
+        await connection.reach("request")
+        reader = self._reader = RequestReader(head_only=step.head_only)
+        while not reader.complete:
+            data = await connection.receive()
+            if not data:
+                raise Departed("FIN")
+            if reader.feed(data) and not step.head_only:
+                await self._invite(step)
+        connection.put_back(reader.rest)
+        attempt = connection.attempt
+        connection.service.ledger.keep(attempt.entry, reader.request)
+        if attempt.fault.choice is not None:
+            connection.deal(resolved(attempt.fault, reader.request))
+
+    async def _invite(self, step: do.ReceiveRequest) -> None:
+        """Say `100 Continue`, or let the client wait for it."""
+        if step.continues:
+            await self._connection.stream.write(CONTINUE)
+        else:
+            self._connection.attempt.strike("request", 0)
+
+    async def respond(self, answer: Answer | None = None) -> None:
+        """Answer the request: with this, or as the fault says, or as the server usually does.
+
+        Raises:
+            Over: a break of the response has ended the conversation.
+            Departed: the client has left.
+        """
+        connection, service = self._connection, self._connection.service
+        fault, request = connection.attempt.fault, connection.attempt.entry.request or Request()
+        planned = answer or fault.http_answer
+        answer = hopped(planned or service.default, request, service.default)
+        trip = connection.armed("response")
+        if trip is not None:
+            answer = answer.sized(trip.brk.trigger.after_bytes)
+        is_http = self._reader is None or self._reader.is_http
+        keep_alive = self._reader is not None and self._reader.keep_alive
+        self._keeps = keep_alive if is_http else answer.echoes
+        if answer.closes or service.dealer.ends_connection(fault):
+            self._keeps = False  # so that the client has to open anew, and meets it
+        await connection.reach("response")
+        if planned is not None and planned.strikes_at(request.method) and fault.break_ is None:
+            connection.attempt.strike("response", 0)
+        data = render(answer, request, keep_alive=self._keeps)
+        strikes_then = trip is not None and trip.brk.trigger.at_end
+        await connection.send(data, acknowledged=strikes_then or connection.armed("idle") is not None)
+        if strikes_then:
+            await connection.strike()
+
+    async def _again(self) -> bool:
+        """Between two turns: whether the client asks again on this connection."""
+        if not self._keeps:
+            return False
+        connection, service = self._connection, self._connection.service
+        await connection.reach("idle")
+        if not connection.unread:
+            await self._await_next()
+        attempt, data = connection.attempt, connection.unread
+        attempt.entry.take_back(data)
+        attempt.end()
+        connection.count_anew()
+        connection.open(service.dealer.deal_kept(attempt.fault)).entry.says("client", data)
+        return True
+
+    async def _await_next(self) -> None:
+        """Wait for the next request, which is left for the attempt that begins with it."""
+        connection = self._connection
+        trip = connection.armed("idle")
+        timer = trip.brk.trigger.after_seconds if trip else None
+        try:
+            await asyncio.wait_for(connection.stream.await_bytes(), timer)
+        except asyncio.TimeoutError:
+            await connection.strike()
+            await connection.stream.await_bytes()

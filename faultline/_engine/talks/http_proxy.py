@@ -1,0 +1,119 @@
+"""An HTTP proxy: tunnels by CONNECT, and fetches by absolute URL.
+
+What the proxy itself says passes `response`, and what comes back through a tunnel passes `tunnel`, if a break waits
+there.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from faultline._core.answers import Answer
+from faultline._core.errors import ParameterError
+from faultline._core.ledger import Request
+from faultline._core.steps import ReceiveRequest
+from faultline._core.upstream import SCHEMES, Route, Upstream, parsed_upstream
+from faultline._engine.connection import Connection
+from faultline._engine.talks.http1 import Http1
+from faultline._engine.talks.tunnel import Tunnel
+from faultline._engine.upstream import UpstreamConnection
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+BASIC = (("Proxy-Authenticate", 'Basic realm="faultline"'),)
+# What is between the client and the proxy, and goes no further: RFC 9110, 7.6.1 and 11.7.
+HOP_BY_HOP = {"connection", "keep-alive", "proxy-authorization", "proxy-connection"}
+
+
+async def converse(connection: Connection, *, route: Route) -> None:
+    """Do what an HTTP proxy was asked: open a tunnel, or fetch; else say why not.
+
+    Raises:
+        Over: the conversation has ended.
+        Departed: the client has left.
+    """
+    http, tunnel = Http1(connection), Tunnel(connection, route.to)
+    await http.receive_request(ReceiveRequest(head_only=True))
+    if connection.attempt.fault.http_answer is not None:
+        await http.respond()
+        return
+    request = connection.attempt.entry.request or Request()
+    way = way_of(request, tunnel, route)
+    reached = await reach(connection, tunnel, way) if isinstance(way, Upstream) else way
+    if isinstance(reached, Answer):
+        await http.respond(reached)
+    elif request.method == "CONNECT":
+        await connection.reach("response")
+        await connection.send(ESTABLISHED, acknowledged=connection.armed("tunnel") is not None)
+        await tunnel.open(reached)
+    else:
+        await tunnel.fetch(reached, head_of(request))
+
+
+def way_of(request: Request, tunnel: Tunnel, route: Route) -> Upstream | Answer:
+    """Where a request leads, or the answer that says that it doesn't."""
+    if not request.method:
+        return Answer(400, body=b"A proxy is asked in HTTP.\n")
+    if route.auth is not None and not shows(request.header("proxy-authorization", "") or "", route.auth):
+        return Answer(407, BASIC, body=b"The proxy wants another name and password.\n")
+    is_tunnel = request.method == "CONNECT"
+    asked = asked_for(f"tcp://{request.target}" if is_tunnel else request.target)
+    if asked is None:
+        return Answer(400, body=b"A proxy is asked for host:port by CONNECT, and else for an absolute URL.\n")
+    speaks_tls = not is_tunnel and (asked.tls or (route.to is not None and route.to.tls))
+    return tunnel.way(asked, tls=speaks_tls) or Answer(403, body=b"The proxy leads to this machine only.\n")
+
+
+async def reach(connection: Connection, tunnel: Tunnel, upstream: Upstream) -> UpstreamConnection | Answer:
+    """Connect to where the way leads; the answer that says that this failed.
+
+    Raises:
+        Departed: the client has reset the connection meanwhile.
+        Over: the upstream was reached, and has reset the connection.
+    """
+    far = await tunnel.reach(upstream)
+    if isinstance(far, UpstreamConnection):
+        return far
+    status = 504 if isinstance(far, TimeoutError) else 502
+    return Answer(status, body=f"{connection.attempt.entry.note}\n".encode())
+
+
+def asked_for(url: str) -> Upstream | None:
+    """What a URL leads to, or nothing if it is none."""
+    if url.partition("://")[0].lower() not in SCHEMES:
+        return None
+    try:
+        return parsed_upstream(url, allow_remote=True)
+    except ParameterError:
+        return None
+
+
+def shows(field: str, auth: tuple[str, str]) -> bool:
+    """Whether a client shows this name and password (RFC 7617), in UTF-8 or, as some do, in Latin-1."""
+    scheme, _, shown = field.partition(" ")
+    try:
+        words = base64.b64decode(shown.strip(), validate=True)
+    except ValueError:
+        return False
+    good = ":".join(auth)
+    return scheme.lower() == "basic" and words in (good.encode(), good.encode("latin-1", "replace"))
+
+
+def head_of(request: Request) -> bytes:
+    """The head of a request as its origin is to get it (RFC 9112, 3.2): by its path, for one response only."""
+    authority, path = split_target(request.target)
+    connection = {word.strip().lower() for word in (request.header("connection") or "").split(",")}
+    upgrades = "upgrade" in connection
+    dropped = HOP_BY_HOP | (connection - {"upgrade"}) | {"host"}
+    fields = [("Host", authority)]
+    fields += [(name, value) for name, value in request.headers if name.lower() not in dropped]
+    fields.append(("Connection", "Upgrade" if upgrades else "close"))
+    lines = [f"{request.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Host and port of an absolute URL, and the rest of it as the client wrote it."""
+    rest = target.partition("://")[2].partition("#")[0]
+    ends = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
+    path = rest[ends:]
+    return rest[:ends].rpartition("@")[2], path if path.startswith("/") else f"/{path}"
