@@ -191,6 +191,11 @@ class Fault:
         return self.break_.steps[0] if self.break_ and self.break_.at == "connect" else None
 
     @property
+    def door_seconds(self) -> float | None:
+        """After how many seconds the door opens by itself; `None` if it never does."""
+        return getattr(self.door, "for_seconds", None)
+
+    @property
     def never_reads(self) -> bool:
         """Whether the client's bytes are left lying: its sends have to block soon."""
         at = self.break_.at if self.break_ else None

@@ -216,7 +216,11 @@ def faults_of(plan: Plan) -> tuple[Fault, ...]:
 
 
 def dealt(plan: Plan) -> Iterator[Fault]:
-    """The faults in the order in which they are dealt, without end."""
+    """The faults in the order in which they are dealt, without end.
+
+    A refusal or a black hole with a duration is dealt when its time is over, so repeating it would never end it: where
+    only the same fault could follow, the server is healthy from then on.
+    """
     entries = entries_of(plan)
     generators: dict[int, random.Random] = {
         i: chance.generator(entry.seed) for i, entry in enumerate(entries) if isinstance(entry, Sometimes)
@@ -228,7 +232,11 @@ def dealt(plan: Plan) -> Iterator[Fault]:
             yield entry.fault if generators[at].random() < entry.probability else entry.otherwise
         else:
             yield entry
-        at = (at + 1) % len(entries) if isinstance(plan, Sequence) and plan.cycles else min(at + 1, len(entries) - 1)
+        before, at = at, at + 1
+        if at == len(entries):
+            at = 0 if isinstance(plan, Sequence) and plan.cycles else before
+        if at == before and isinstance(entry, Fault) and entry.door_seconds is not None:
+            entries = (*entries[:at], HEALTHY)
 
 
 class Dealer:

@@ -18,6 +18,7 @@ from faultline._net.unix import bound, new_socket
 ACCEPTS_PER_TURN = 64  # so that a flood of connects leaves turns for the conversations
 
 RETRY_SECONDS = 0.05
+LEAST_SECONDS = 0.001  # so that a cycle of closed doors of no duration leaves turns for everything else
 
 
 class Door:
@@ -31,6 +32,7 @@ class Door:
         self._filler_addresses: set[object] = set()  # who is to be turned away when the door opens again
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False  # the time of the step that was asked for
         self._turn(step)
         self._asked = step
 
@@ -39,9 +41,10 @@ class Door:
         loop: asyncio.AbstractEventLoop,
         on_client: Callable[[socket.socket], None],
         on_error: Callable[[OSError], None],
+        on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """Let clients in from now on."""
-        self._loop, self._on_client, self._on_error = loop, on_client, on_error
+        """Let clients in from now on; `on_over` is to put the next step when the time of one is over."""
+        self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
         self._set_timer()
         self.resume()
 
@@ -52,14 +55,14 @@ class Door:
 
     def put(self, step: Step | None) -> None:
         """Do to the next SYN what the step says; `None` opens. What it does already is not begun again."""
-        if step == self._asked:
+        if step == self._asked and not self._is_over:
             return
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         if self._timer is not None:
             self._timer.cancel()
         self._turn(step)
-        self._asked = step
+        self._asked, self._is_over = step, False
         self._set_timer()
         self.resume()
 
@@ -80,11 +83,11 @@ class Door:
     def _set_timer(self) -> None:
         after = self._asked.for_seconds if isinstance(self._asked, (Refuse, Vanish)) else None
         if after is not None and self._loop is not None:
-            self._timer = self._loop.call_later(after, self._expire)
+            self._timer = self._loop.call_later(max(after, LEAST_SECONDS), self._expire)
 
     def _expire(self) -> None:
-        self._turn(None)
-        self.resume()
+        self._is_over = True
+        self._on_over()
 
     def resume(self) -> None:
         """Accept again, if the door is open."""

@@ -111,7 +111,7 @@ class Server(Told, Controls, Place, Authority):
         if any(fault.never_reads for fault in self._faults):
             self._door.narrow()
         self._background.loop.call_soon_threadsafe(
-            self._door.start, self._background.loop, self._welcome, self._errors.append
+            self._door.start, self._background.loop, self._welcome, self._errors.append, self._on_door_over
         )
         self._watch_arrivals()
 
@@ -234,6 +234,11 @@ class Server(Told, Controls, Place, Authority):
     def _set_door(self) -> None:
         self._door.put(Vanish() if self._is_partitioned else self._dealer.upcoming().door)
 
+    def _on_door_over(self) -> None:
+        """The time of a refusal or a black hole is over: the next connect meets the next fault."""
+        self._dealer.deal()
+        self._set_door()
+
     def _watch_arrivals(self) -> None:
         """Count connects at the door, if a fault strikes there."""
         if self._watch is None and any(fault.door is not None for fault in self._faults):
@@ -264,7 +269,7 @@ class Server(Told, Controls, Place, Authority):
         entry = self.ledger.begin(None, fault, "connect")
         self.ledger.strike(entry, "connect", 0)
         self.ledger.end(entry, "server", ENDS[type(fault.door)])
-        if getattr(fault.door, "for_seconds", None) is None:
+        if fault.door_seconds is None:
             self._dealer.deal()  # the door stays as it is until the next one knocks
 
     async def _stop(self) -> None:

@@ -146,6 +146,7 @@ class UdpServer(Told):
     def _expire(self) -> None:
         """The refusal is over, and whoever comes meets the next fault."""
         self._datagrams.open()
+        self._asked = None
         self._dealer.deal()
         self._set_port()
 

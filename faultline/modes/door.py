@@ -10,7 +10,7 @@ from faultline.modes._registry import case, mode
 
 __all__ = ["blackhole", "refuse", "unreachable"]
 
-ForSeconds = Annotated[float | None, "open the door after so long; else never"]
+ForSeconds = Annotated[float | None, "start accepting connections after this many seconds (default: never)"]
 
 
 @mode(case("ConnectionRefusedError"))
@@ -18,7 +18,8 @@ def refuse(*, for_seconds: ForSeconds = None) -> Fault:
     """Answer the SYN with RST: nobody listens on this port.
 
     The client's `connect` raises `ConnectionRefusedError` (ECONNREFUSED) at once. The port stays bound to the
-    server meanwhile, so nobody else can get it; `for_seconds` or `become(ok())` opens it.
+    server meanwhile, so nobody else can get it; `for_seconds` or `become(ok())` opens it. When `for_seconds` is over,
+    the next connection meets the next fault of the plan; where none follows, the server is healthy from then on.
 
     The kernel answers a refused attempt, so the server can't see it (`tcp_v4_rcv`, no listener for the port).
     Attempts of Python clients in this process are counted by the audit event of `socket.connect`.
@@ -40,7 +41,8 @@ def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
     The client's `connect` waits until its own timeout, or for the kernel's (over two minutes on Linux,
     `net.ipv4.tcp_syn_retries`). It needs no privileges: the server's accept queue is kept full, and Linux drops a
     SYN that finds it so (`tcp_conn_request`, `sk_acceptq_is_full`). After `for_seconds` or `become(ok())` a client
-    that still waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN.
+    that still waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN. When
+    `for_seconds` is over, the next connection meets the next fault of the plan, as after `refuse`.
 
     Example:
         >>> import faultline, socket

@@ -1,0 +1,250 @@
+"""Refusals and black holes that end by themselves: what clients meet afterwards, on each kind of server."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from faultline import blackhole, cycle, ok, refuse, relay, reset, sequence, serve, sometimes, udp
+from faultline._net import sockets
+
+SECONDS = 0.03
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+TIMED = [refuse(for_seconds=SECONDS), blackhole(for_seconds=SECONDS)]
+KINDS = {"tcp": {}, "tls": {"tls": True}, "unix": {"unix": True}, "isolated": {"isolated": True}}
+HELLO, BYE = ok(b"hello"), ok(b"bye")
+
+
+def dial(server, timeout=10):
+    """A client that is connected to a server, or an OSError."""
+    client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
+    client.settimeout(timeout)
+    try:
+        client.connect(server.path or server.address)
+        client.settimeout(10)
+        return server.client_context().wrap_socket(client, server_hostname="127.0.0.1") if server._tls else client
+    except BaseException:
+        client.close()
+        raise
+
+
+def ask(client):
+    """The body of the answer to one request, or the name of the error."""
+    received = b""
+    with client:
+        try:
+            client.sendall(GET)
+            while data := client.recv(65_536):
+                received += data
+        except OSError as error:
+            return type(error).__name__
+    return received.partition(b"\r\n\r\n")[2]
+
+
+def let_in(server):
+    """The first client that the server lets in; those before it give up."""
+    while True:
+        try:
+            return dial(server, 0.01)
+        except OSError:
+            continue
+
+
+def told(server):
+    """The faults of those that were let in; the others met the timed fault at the door, which struck."""
+    attempts = server.attempts
+    shut_out = [a for a in attempts if a.connection is None]
+    assert {(a.fault in TIMED, a.struck.point, a.ended_by) for a in shut_out} <= {(True, "connect", "server")}
+    return [a.fault for a in attempts if a.connection is not None]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_the_next_fault_is_met_when_the_time_is_over(fault, kind):
+    with serve(sequence(fault, HELLO, BYE), **KINDS[kind]) as server:
+        assert [ask(let_in(server)), ask(let_in(server)), ask(let_in(server))] == [b"hello", b"bye", b"bye"]
+
+        assert told(server) == [HELLO, BYE, BYE]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_a_break_that_comes_next_strikes_the_first_client_that_is_let_in(fault, kind):
+    with serve(sequence(fault, reset(), ok()), **KINDS[kind]) as server:
+        met = [ask(let_in(server)), ask(let_in(server))]
+
+        assert met in (["ConnectionResetError", b"ok\n"], [b"", b"ok\n"])  # gh-115627: Python's ssl may hide the RST
+        assert told(server) == [reset(), ok()]
+        assert [a.struck.point for a in server.attempts if a.fault == reset()] == ["response"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_alone_it_leaves_a_healthy_server(fault, kind):
+    with serve(fault, **KINDS[kind]) as server:
+        assert [ask(let_in(server)), ask(let_in(server))] == [b"ok\n"] * 2
+
+        assert told(server) == [ok(), ok()]
+
+
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_as_the_last_of_a_sequence_it_leaves_a_healthy_server(fault):
+    with serve(sequence(HELLO, fault)) as server:
+        assert [ask(let_in(server)), ask(let_in(server)), ask(let_in(server))] == [b"hello", b"ok\n", b"ok\n"]
+
+        assert told(server) == [HELLO, ok(), ok()]
+
+
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_connections_are_kept_alive_once_it_is_over(fault):
+    get = GET.replace(b"Connection: close\r\n", b"")
+    with serve(fault) as server, let_in(server) as client:
+        for _ in range(2):
+            client.sendall(get)
+            response = b""
+            while not response.endswith(b"\r\n\r\nok\n"):
+                response += client.recv(65_536)
+            assert b"Connection: close" not in response
+
+        assert [a.connection for a in server.attempts][-2:] == [1, 1]
+
+
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_a_cycle_goes_on_with_it_and_after_it(fault):
+    with serve(cycle(fault, HELLO, BYE)) as server:
+        assert [ask(let_in(server)) for _ in range(4)] == [b"hello", b"bye"] * 2
+
+        assert told(server) == [HELLO, BYE] * 2
+        begins = [a.started_seconds for a in server.attempts if a.fault in (HELLO, BYE)]
+        assert begins[0] >= SECONDS
+        assert begins[2] - begins[1] >= SECONDS
+
+
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+@pytest.mark.parametrize("seed", range(3))
+def test_chance_is_drawn_again_when_the_time_is_over(fault, seed):
+    with serve(sometimes(0.5, fault, otherwise=HELLO, seed=seed)) as server:
+        assert [ask(let_in(server)) for _ in range(3)] == [b"hello"] * 3
+
+        assert told(server) == [HELLO] * 3
+
+
+@pytest.mark.parametrize("first", TIMED, ids=repr)
+@pytest.mark.parametrize("second", TIMED, ids=repr)
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_times_in_a_row_add_up(first, second, kind):
+    with serve(sequence(first, second, HELLO), **KINDS[kind]) as server:
+        assert ask(let_in(server)) == b"hello"
+
+        assert told(server) == [HELLO]
+        assert server.attempts[-1].started_seconds >= 2 * SECONDS
+
+
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_it_follows_refusals_that_are_counted(fault, kind):
+    with serve(sequence(refuse(), refuse(), fault, HELLO), **KINDS[kind]) as server:
+        for _ in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                dial(server)
+        assert ask(let_in(server)) == b"hello"
+
+        assert [a.fault for a in server.attempts][:3] == [refuse(), refuse(), fault]
+        assert server.attempts[-1].fault == HELLO
+
+
+def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
+    began = time.monotonic()
+    turns = []
+    monkeypatch.setattr(sockets, "shut_door", turns.append)
+    with serve(cycle(refuse(for_seconds=0), refuse(for_seconds=0))), serve(HELLO) as other:
+        for _ in range(20):
+            assert ask(dial(other)) == b"hello"
+        count = len(turns)
+
+    assert count <= 1 + (time.monotonic() - began) / 0.001
+
+
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_a_relay_opens_too(fault):
+    with serve(BYE) as upstream, relay(upstream, sequence(fault, reset(), ok())) as server:
+        assert [ask(let_in(server)), ask(let_in(server))] == ["ConnectionResetError", b"bye"]
+
+        assert told(server) == [reset(), ok()]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "isolated"])
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+def test_given_again_after_its_end_it_begins_again(fault, kind):
+    with serve(fault, **KINDS[kind]) as server:
+        let_in(server).close()
+        server.become(fault)
+        again = server.ledger.now()
+
+        assert ask(let_in(server)) == b"ok\n"
+        assert server.attempts[-1].started_seconds - again >= SECONDS * 0.9  # `again` is read a little later
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "isolated"])
+def test_refused_connects_do_not_shorten_it(kind):
+    fault = refuse(for_seconds=60)
+    with serve(sequence(fault, ok()), **KINDS[kind]) as server:
+        for _ in range(3):
+            with pytest.raises(ConnectionRefusedError):
+                dial(server)
+
+        assert [(a.fault, a.struck.point) for a in server.attempts] == [(fault, "connect")] * 3
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("fault", TIMED, ids=repr)
+@pytest.mark.parametrize("later", [refuse(), refuse(for_seconds=60), sequence(refuse(), ok())], ids=repr)
+def test_its_time_is_over_with_its_plan(fault, later, kind):
+    """The timer of the first plan would open the door, or deal the first fault of the second plan."""
+    with serve(sequence(ok(), fault, ok()), **KINDS[kind]) as server:
+        ask(let_in(server))
+        server.become(later)
+        with serve(fault) as clock:
+            let_in(clock).close()  # it takes as long
+
+        with pytest.raises(ConnectionRefusedError):
+            dial(server)
+
+
+def test_a_timed_refusal_of_datagrams_is_dealt_each_time():
+    fault = refuse(for_seconds=SECONDS)
+    with udp(sequence(fault, fault, HELLO)) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(server.address)
+        while True:
+            try:
+                client.send(b"ping")
+                said = client.recv(100)
+            except ConnectionRefusedError:
+                continue
+            break
+
+        assert said == b"hello"
+        assert [a.fault for a in server.attempts] == [HELLO]
+        assert server.attempts[0].started_seconds >= 2 * SECONDS
+
+
+def test_datagrams_after_a_timed_refusal_are_healthy_and_it_can_be_given_again():
+    fault = refuse(for_seconds=SECONDS)
+    with udp(fault) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(server.address)
+        for _ in range(2):
+            begun = server.ledger.now()
+            while True:
+                try:
+                    client.send(b"ping")
+                    assert client.recv(100) == b"ping"
+                except ConnectionRefusedError:
+                    continue
+                break
+            assert server.attempts[-1].fault == ok()
+            assert begun == 0 or server.attempts[-1].started_seconds - begun >= SECONDS * 0.9
+            server.become(fault)
