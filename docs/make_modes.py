@@ -3,7 +3,7 @@
 import inspect
 import re
 
-from faultline._core.steps import POINTS
+from faultline._core.points import POINTS
 from faultline._front.command import NOWHERE
 from faultline.modes._registry import Mode, modes
 

@@ -139,7 +139,7 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     """
     from faultline._core.check import choice
     from faultline._core.plan import checked_plan
-    from faultline._core.steps import POINTS
+    from faultline._core.points import TABLE
     from faultline.modes._registry import cases
 
     point, tls = marker.kwargs.get("point"), marker.kwargs.get("tls")
@@ -148,7 +148,7 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     try:
         if marker.args:
             return [(checked_plan(fault), True) for fault in marker.args]
-        choice("point", point, (None, *(p for p in POINTS if p not in ("lookup", "tunnel"))))  # of the catalogue
+        choice("point", point, (None, *(row.point for row in TABLE if row.is_at_servers)))
         choice("tls", tls, (None, True, False))
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)

@@ -14,7 +14,7 @@ import faultline
 from faultline._core.answers import Answer
 from faultline._core.errors import ParameterError, UnknownModeError
 from faultline._core.fault import Fault
-from faultline._core.steps import POINTS
+from faultline._core.points import POINTS
 from faultline.modes import _registry
 from faultline.modes._registry import Case, Parameter, Sees, case, cases, find, mode
 

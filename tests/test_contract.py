@@ -12,10 +12,11 @@ import pytest
 
 from faultline import UnsupportedError, serve
 from faultline._core.conditions import Loss
-from faultline._core.fault import OPENING
+from faultline._core.points import TABLE
 from faultline._core.steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
 from faultline.modes._registry import cases
 
+OPENING = {row.point for row in TABLE if row.is_opening}
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
 # Before Python 3.10.11 and 3.11.3 contexts take an end without close_notify for an orderly one (gh-95494).
 HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))

@@ -32,7 +32,8 @@ from faultline._core.certificates import Certificate
 from faultline._core.conditions import Latency
 from faultline._core.errors import ConflictError, ParameterError
 from faultline._core.fault import Break, Fault, Said, Trigger, abbreviated, breaks
-from faultline._core.steps import HTTP, POINTS, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
+from faultline._core.points import POINTS
+from faultline._core.steps import HTTP, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
 from faultline.modes._registry import cases
 
 ALL = [row.fault for row in cases()]
@@ -209,7 +210,7 @@ def test_words_are_refused_where_nothing_is_said(at):
         breaks(at, Trigger(on=b"QUIT"), Reset())
 
     assert str(raised.value) == (
-        f"on=b'QUIT': expected at='request' or at='response', not at={at!r}, where nothing is said."
+        f"on=b'QUIT': expected at='request', at='response' or at='tunnel', not at={at!r}, where nothing is said."
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from faultline import ok, reset
 from faultline._core.errors import WaitError
 from faultline._core.ledger import TURN_BYTES, TURNS, Attempt, Entry, Ledger, Request, Strike, TlsFacts, Turn
-from faultline._core.steps import POINTS
+from faultline._core.points import POINTS
 
 
 @pytest.fixture

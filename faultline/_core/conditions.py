@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from faultline._core.points import Point
+
 Direction = Literal["request", "response", "both", "handshake", "lookup"]
 
 
@@ -13,6 +15,11 @@ class Condition:
     """How bytes travel while nothing breaks; `direction` is whose bytes."""
 
     direction: Direction = "response"
+
+    @property
+    def begins_at(self) -> Point:
+        """The first point that its bytes pass; both sides begin with the request."""
+        return "request" if self.direction == "both" else self.direction
 
     def collides(self, other: Condition) -> bool:
         """Whether both say the same thing about the same bytes."""

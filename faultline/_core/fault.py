@@ -17,11 +17,10 @@ from faultline._core.check import rejected, whole
 from faultline._core.conditions import Condition
 from faultline._core.errors import ConflictError, ParameterError
 from faultline._core.lookups import Found
+from faultline._core.points import DATA_POINTS, FACTS, Facts, Point, is_before
 from faultline._core.steps import (
-    POINTS,
     Close,
     Hold,
-    Point,
     ReceiveRequest,
     Renegotiate,
     Respond,
@@ -32,9 +31,6 @@ from faultline._core.steps import (
     every,
     is_final,
 )
-
-# Points of the opening: a kept connection has passed them, so a fault there needs a new one.
-OPENING: tuple[Point, ...] = ("connect", "accept", "handshake")
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,11 @@ class Break:
     at: Point
     steps: tuple[Step, ...]
     trigger: Trigger = Trigger()
+
+    @property
+    def facts(self) -> Facts:
+        """What its point is."""
+        return FACTS[self.at]
 
     @property
     def is_final(self) -> bool:
@@ -141,7 +142,7 @@ class Fault:
         """
         if self.break_ is None or not self.break_.is_final:
             return
-        ends = POINTS.index(self.break_.at)
+        at = self.break_.at
         at_once = self.break_.trigger == Trigger()
         parts: list[tuple[object, Point]] = [
             (self.certificate, "handshake"),
@@ -152,13 +153,12 @@ class Fault:
             (self.answer if isinstance(self.answer, SocksRefusal) else None, "response"),
             (self.choice, "response"),
         ]
-        parts += [(c, "request" if c.direction == "both" else c.direction) for c in self.conditions]
+        parts += [(c, c.begins_at) for c in self.conditions]
         for part, point in parts:
-            reached = POINTS.index(point)
-            if part is not None and (ends < reached or (at_once and ends == reached == POINTS.index("handshake"))):
+            never_shown = at_once and at == point and FACTS[point].is_of_tls
+            if part is not None and (is_before(at, point) or never_shown):
                 raise ConflictError(
-                    f"{self!r}: the conversation ends at {self.break_.at!r} and never reaches "
-                    f"{point!r}; leave one of the two out."
+                    f"{self!r}: the conversation ends at {at!r} and never reaches {point!r}; leave one of the two out."
                 )
 
     def check_kept(self) -> None:
@@ -182,8 +182,8 @@ class Fault:
     @property
     def is_of_lookup(self) -> bool:
         """Whether it is about finding an address by a name, and not about a connection."""
-        late = any(c.direction == "lookup" for c in self.conditions)
-        return late or isinstance(self.answer, Found) or (self.break_ is not None and self.break_.at == "lookup")
+        points = [c.begins_at for c in self.conditions] + ([self.break_.at] if self.break_ else [])
+        return isinstance(self.answer, Found) or any(FACTS[point].of == "lookup" for point in points)
 
     @property
     def door(self) -> Step | None:
@@ -198,8 +198,10 @@ class Fault:
     @property
     def never_reads(self) -> bool:
         """Whether the client's bytes are left lying: its sends have to block soon."""
-        at = self.break_.at if self.break_ else None
-        return at in ("accept", "request") and any(isinstance(step, Hold) for step in self.break_steps)
+        where = self.break_.facts if self.break_ else None
+        if where is None or where.speaks != "client":
+            return False
+        return any(isinstance(step, Hold) for step in self.break_steps)
 
     @property
     def break_steps(self) -> tuple[Step, ...]:
@@ -214,25 +216,24 @@ class Fault:
     @property
     def is_of_tls(self) -> bool:
         """Whether it is about the handshake: what is shown and agreed there, or how its bytes travel."""
-        handshake = any(c.direction == "handshake" for c in self.conditions)
+        handshake = any(FACTS[c.begins_at].is_of_tls for c in self.conditions)
         return self.certificate is not None or self.terms is not None or handshake
 
     @property
     def needs_tls(self) -> bool:
         """Whether it can only be met on a server that begins with TLS."""
-        at = self.break_.at if self.break_ else None
+        there = self.break_ is not None and self.break_.facts.is_of_tls
         script = self.script.steps if self.script else ()
         below = any(is_of_tls(step) for step in every((*script, *self.break_steps)))
         below = below or (self.http_answer is not None and self.http_answer.needs_tls)
         if self.choice is not None:
             below = below or self.choice.fault.needs_tls or self.choice.otherwise.needs_tls
-        return not self.starts_tls and (self.is_of_tls or at == "handshake" or below)
+        return not self.starts_tls and (self.is_of_tls or there or below)
 
     @property
     def is_opening(self) -> bool:
         """Whether it strikes while a connection is opened, so that a kept one can't meet it any more."""
-        at = self.break_.at if self.break_ else None
-        return self.is_of_tls or at in OPENING
+        return self.is_of_tls or (self.break_ is not None and self.break_.facts.is_opening)
 
     def can_follow(self, current: Fault) -> bool:
         """Whether a further request on a connection whose fault is `current` can meet it."""
@@ -308,13 +309,14 @@ def breaks(at: Point | None, trigger: Trigger, *steps: Step) -> Fault:
     on = trigger.on
     if at is None:
         at = "request" if on is not None else "response"
-    if trigger.after_bytes and at not in ("handshake", "request", "response", "tunnel"):
+    if trigger.after_bytes and not FACTS[at].counts_bytes:
         raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
     if trigger.after_messages is not None:
         whole("after_messages", trigger.after_messages, "")
     for name in ("on", "after_messages"):
-        if (value := getattr(trigger, name)) is not None and at not in ("request", "response", "tunnel"):
-            raise rejected(name, value, f"at='request' or at='response', not at={at!r}, where nothing is said")
+        if (value := getattr(trigger, name)) is not None and not FACTS[at].hears:
+            *others, last = (f"at={point!r}" for point in DATA_POINTS)
+            raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where nothing is said")
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
         raise rejected("on", on, "bytes, or a pattern compiled from bytes")
     given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}

@@ -13,8 +13,9 @@ from faultline._core.certificates import Terms
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Strike
 from faultline._core.plan import Plan, entries_of
+from faultline._core.points import FACTS, is_before
 from faultline._core.report import describe
-from faultline._core.steps import POINTS, ReceiveRequest, every
+from faultline._core.steps import ReceiveRequest, every
 
 
 def unmet(plan: Plan, attempts: Sequence[Attempt], where: str) -> str | None:
@@ -54,19 +55,21 @@ def advice(fault: Fault, last: Attempt) -> str:
     """What to do about it, where that can be told."""
     first = fault.certificate.from_connection if fault.certificate is not None else 1
     at = fault.break_.at if fault.break_ else "handshake" if fault.is_of_tls else "response"
-    late = fault.break_ is not None and at in ("request", "response", "tunnel") and not fault.break_.trigger.at_end
+    where = FACTS[at]
+    idle = where.of == "idle"
+    late = fault.break_ is not None and where.hears and not fault.break_.trigger.at_end
     steps = tuple(every(fault.script.steps)) if fault.script else ()
-    silent = last.received_bytes == 0 and at in ("request", "response", "idle")
+    silent = last.received_bytes == 0 and (where.is_exchange or idle)
     heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
-    no_tunnel = POINTS.index(last.point) < POINTS.index("tunnel")
+    no_tunnel = where.of == "tunnel" and is_before(last.point, at)
     hints = {
         f" It strikes from connection {first} of the server on.": first > 1,
         " The client could meet these terms.": fault.terms not in (None, Terms()) and fault.break_ is None,
         " The client said nothing: if it waits for the server to speak first, use at='accept' or a script.": silent,
         " The client asked for no HEAD.": heads,
         " The client did not wait for 100 Continue.": fault.break_ is None and ReceiveRequest(continues=False) in steps,
-        " The connection was not kept alive; use at='response', or a client that pools connections.": at == "idle",
-        " No tunnel was opened; a fetch by absolute URL, as of http://, needs none.": at == "tunnel" and no_tunnel,
+        " The connection was not kept alive; use at='response', or a client that pools connections.": idle,
+        " No tunnel was opened; a fetch by absolute URL, as of http://, needs none.": no_tunnel,
         " Strike after fewer bytes, or serve a longer answer.": late,
     }
     return next((hint for hint, fits in hints.items() if fits), "")

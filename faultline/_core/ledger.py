@@ -16,7 +16,7 @@ from typing import Any, Literal
 from faultline._core.answers import Headers
 from faultline._core.errors import WaitError
 from faultline._core.fault import Fault
-from faultline._core.steps import POINTS, Point
+from faultline._core.points import Point, has_come_to
 
 Party = Literal["client", "server", "upstream"]
 How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer"]
@@ -265,7 +265,7 @@ class Ledger:
         def has_arrived(entry: Entry) -> bool:
             if point == "end":
                 return entry.ended_seconds is not None
-            return entry.point == "lookup" or POINTS.index(entry.point) >= POINTS.index(point)
+            return has_come_to(entry.point, point)
 
         def arrived() -> int:
             return sum(map(has_arrived, self._entries))

@@ -18,6 +18,7 @@ from faultline._core.check import choice, rejected, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Choice, Fault, Said
 from faultline._core.ledger import Request
+from faultline._core.points import is_before
 
 Per = Literal["attempt", "connection"]
 HEALTHY = Fault(answer=Answer(), said=(Said("ok"),))
@@ -133,7 +134,7 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
     for name, value in (("fault", fault), ("otherwise", otherwise)):
         if not isinstance(value, Fault):
             raise rejected(name, value, "a fault such as reset() or ok()")
-        early = value.break_ is not None and value.break_.at == "request"
+        early = value.break_ is not None and is_before(value.break_.at, "response")
         if early or value.is_opening or value.script is not None or value.conditions:
             raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
     label = Said("when", (("condition", condition), ("fault", fault), ("otherwise", otherwise)), 2)

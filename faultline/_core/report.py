@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Party
+from faultline._core.points import FACTS
 from faultline._core.steps import (
     Behind,
     Close,
@@ -79,7 +80,7 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str
     for attempt in attempts[-most:]:
         where = "" if attempt.connection is None else f", connection {attempt.connection}"
         lines.append(f"#{attempt.number} {attempt.fault!r}{where}")
-        opens = attempt.point in ("lookup", "connect") or attempt.connection not in {None, *seen}
+        opens = not FACTS[attempt.point].is_connected or attempt.connection not in {None, *seen}
         seen.add(attempt.connection)
         lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt, opens=opens)]
         lines += [f"             {remark}" for remark in remarks(attempt)]
@@ -89,7 +90,7 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str
 def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
     """When what passed between the two, in order."""
     begins = "connect"
-    if attempt.point == "lookup" and attempt.request is not None:
+    if FACTS[attempt.point].of == "lookup" and attempt.request is not None:
         begins = f"{attempt.request.method} {attempt.request.target}"
     drawn = [(attempt.started_seconds, arrow(begins, "client"))] if opens else []
     for turn in attempt.turns[:10]:
@@ -136,7 +137,7 @@ def remarks(attempt: Attempt) -> list[str]:
 def hung(attempts: Sequence[Attempt], now: float) -> str | None:
     """What a client without a timeout is waiting for, if one is; for the test that it hangs."""
     for attempt in reversed(attempts):
-        waits = attempt.ended_seconds is None and (attempt.point != "idle" or attempt.struck is not None)
+        waits = attempt.ended_seconds is None and (FACTS[attempt.point].of != "idle" or attempt.struck is not None)
         # The timeout's exception may have closed the client's socket just before.
         gone = attempt.ended_by == "client" and now - (attempt.ended_seconds or 0.0) < JUST_NOW_SECONDS
         if waits or gone or attempt.ended_how == "silence":

@@ -8,16 +8,13 @@ the second place. Where a step talks or listens it has a point, so breaks fall o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faultline._core.answers import Answer
     from faultline._core.gate import Gate
-
-Point = Literal["lookup", "connect", "accept", "handshake", "request", "response", "tunnel", "idle"]
-POINTS: tuple[Point, ...] = get_args(Point)
 
 
 class Spoken:

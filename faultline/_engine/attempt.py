@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from faultline._core.fault import Fault
 from faultline._core.ledger import How, Ledger, Party
-from faultline._core.steps import Point
+from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 
 

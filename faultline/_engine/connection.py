@@ -10,7 +10,7 @@ from __future__ import annotations
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
-from faultline._core.steps import Point
+from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.play import play

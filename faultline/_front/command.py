@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from faultline._core.errors import FaultlineError
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, faults_of
+from faultline._core.points import POINTS
 from faultline._core.report import describe
-from faultline._core.steps import POINTS
 from faultline._front.options import (
     Parser,
     UsageError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from faultline._core.check import choice, seconds, whole
 from faultline._core.ledger import Attempt, Ledger
-from faultline._core.steps import POINTS, Point
+from faultline._core.points import POINTS, Point
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault, Trigger, breaks
 from faultline._core.gate import Gate
+from faultline._core.points import DataPoint, OpenPoint
 from faultline._core.steps import Close, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset, Step
 from faultline.modes._registry import case, mode
 
 __all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
 
 At = Annotated[
-    Literal["accept", "handshake", "request", "response", "tunnel", "idle"] | None,
+    OpenPoint | None,
     "the point of the conversation where it strikes (default: response, or request with --on)",
 ]
 AfterBytes = Annotated[int, "let so many bytes of that point through first"]
@@ -226,9 +227,7 @@ def partition(
 def inject(
     data: Annotated[bytes, "what is put in"],
     *,
-    at: Annotated[
-        Literal["request", "response", "tunnel"] | None, "among whose bytes (default: response, or request with --on)"
-    ] = None,
+    at: Annotated[DataPoint | None, "among whose bytes (default: response, or request with --on)"] = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,

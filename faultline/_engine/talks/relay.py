@@ -11,7 +11,7 @@ import asyncio
 
 from faultline._core import steps as do
 from faultline._core.ledger import Party, TlsFacts
-from faultline._core.steps import Point
+from faultline._core.points import Point
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection, Side
 from faultline._engine.play import Over, play

@@ -35,7 +35,7 @@ from faultline._servers.server import Server
 if TYPE_CHECKING:
     import ssl
 
-    from faultline._core.steps import Point
+    from faultline._core.points import Point
 
 PROGRAM = "import sys; sys.path[:] = {path!r}; from faultline._servers.isolated.child import main; main({number})"
 
