@@ -23,7 +23,7 @@ HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, 
 # gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
 HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
-# Who ends the connection and how, by the last step of a break that ends it.
+# Who ends the connection and how, by what a break that ends it does last.
 ENDINGS = {
     Close: ("server", "FIN"),
     Hold: ("client", "FIN"),
@@ -126,7 +126,8 @@ def promised_ending(case, fault):
     """Who ends the connection, and how."""
     if fault.break_ is None or not fault.break_.is_final:
         return ("server", "FIN") if (case.sees == "SSLError" and fault.terms) or closes(case) else ("client", "FIN")
-    return ENDINGS[type(fault.break_.steps[-1])]
+    does = fault.break_.does
+    return ENDINGS[type(does[-1] if isinstance(does, tuple) else does)]
 
 
 def closes(case):

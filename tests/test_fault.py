@@ -14,11 +14,14 @@ from faultline import (
     close,
     corrupt,
     drip,
+    duplicated,
     echo,
     latency,
+    nxdomain,
     ok,
     partition,
     refuse,
+    reordered,
     reset,
     script,
     send,
@@ -28,12 +31,29 @@ from faultline import (
     when,
 )
 from faultline._core.answers import Answer, filler
+from faultline._core.breaks import Break, Trigger
 from faultline._core.certificates import Certificate
 from faultline._core.conditions import Latency
 from faultline._core.errors import ConflictError, ParameterError
-from faultline._core.fault import Break, Fault, Said, Trigger, abbreviated, breaks
+from faultline._core.fault import Fault, breaks
 from faultline._core.points import POINTS
-from faultline._core.steps import HTTP, Close, HalfClose, Hold, ReceiveAll, Refuse, Reset, Send, every
+from faultline._core.said import Said, abbreviated
+from faultline._core.steps import (
+    HTTP,
+    Behind,
+    Close,
+    HalfClose,
+    Hold,
+    NoName,
+    NoRoute,
+    ReceiveAll,
+    Refuse,
+    Reset,
+    Send,
+    Twice,
+    Vanish,
+    every,
+)
 from faultline.modes._registry import cases
 
 ALL = [row.fault for row in cases()]
@@ -319,6 +339,16 @@ def test_fault_of_the_door_has_its_step():
     assert ok().door is None
 
 
+def test_fault_of_a_lookup_or_a_datagram_has_what_happens_to_it():
+    assert [fault.lookup for fault in (nxdomain(), refuse(), ok())] == [NoName("nxdomain"), None, None]
+    assert [fault.fate for fault in (duplicated(), reordered(), reset(), ok())] == [Twice(), Behind(), None, None]
+
+
+@pytest.mark.parametrize("fault", [refuse(), nxdomain(), duplicated(), ok()])
+def test_fault_of_no_open_connection_has_no_steps(fault):
+    assert fault.break_steps == ()
+
+
 @pytest.mark.parametrize("fault", [bad_cert("expired"), reset(at="handshake"), ok() & bad_cert("expired")])
 def test_fault_of_the_handshake_needs_tls(fault):
     assert fault.needs_tls
@@ -388,26 +418,31 @@ def test_script_takes_the_place_of_the_healthy_conversation():
 
 
 @pytest.mark.parametrize(
-    ("steps", "final"),
+    ("does", "final"),
     [
         ((Reset(),), True),
         ((Hold(),), True),
         ((Hold(1.0),), False),
         ((Hold(until=Gate()),), False),
         ((Hold(1.0), Close()), True),
-        ((Refuse(),), True),
-        ((Refuse(0.5),), False),
+        (Refuse(), True),
+        (Refuse(0.5), False),
+        (Vanish(), True),
+        (NoRoute(), True),
+        (NoName("nxdomain"), True),
+        (Twice(), False),
+        (Behind(), False),
         ((HalfClose(), ReceiveAll()), True),
         ((Send(b"x"),), False),
         ((), False),
     ],
 )
-def test_break_is_final_if_its_last_step_is(steps, final):
-    assert Break("response", steps).is_final is final
+def test_break_is_final_if_its_last_step_is(does, final):
+    assert Break("response", does).is_final is final
 
 
 def test_steps_within_a_repeat_are_steps_too():
-    assert [type(step).__name__ for step in every(HTTP.steps)] == ["Handshake", "Repeat", "ReceiveRequest", "Respond"]
+    assert [type(step).__name__ for step in every(HTTP.steps)] == ["Repeat", "ReceiveRequest", "Respond"]
 
 
 def test_answer_without_a_body_is_made_long_enough():

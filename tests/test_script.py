@@ -20,11 +20,13 @@ from faultline import (
     bad_cert,
     blackhole,
     close,
+    duplicated,
     echo,
     half_close,
     hold,
     latency,
     loss,
+    nxdomain,
     ok,
     partition,
     receive,
@@ -42,6 +44,8 @@ from faultline import (
     starttls,
     unreachable,
 )
+from faultline._core.fault import Fault
+from faultline._core.steps import HTTP
 
 LINE = receive_until(b"\r\n")
 GET = b"GET /thing HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -409,6 +413,15 @@ def test_script_with_tls_begins_with_a_handshake(faultline, dial, secure):
     )
 
 
+def test_conversation_of_http_as_a_script_begins_with_one_handshake(faultline, dial, secure):
+    server = faultline.serve(Fault(answer=HTTP), tls=True)
+    client = secure(server, dial(server))
+    client.sendall(GET)
+
+    assert read(client, 15) == b"HTTP/1.1 200 OK"
+    assert [attempt.note for attempt in server.attempts] == [""]
+
+
 def test_starttls_throws_injected_plain_text_away(faultline, dial, secure):
     server = faultline.serve(script(LINE, send(b"220 go on\r\n"), starttls(), LINE, send(b"secret")))
     plain = dial(server, b"STARTTLS\r\nINJECTED\r\n")
@@ -681,10 +694,14 @@ def test_mode_that_breaks_nothing_or_says_where_is_no_step(make, wrong):
 
 
 @pytest.mark.parametrize("make", [script, repeat])
-@pytest.mark.parametrize("wrong", [refuse(), blackhole(), unreachable(), refuse(for_seconds=1)], ids=repr)
-def test_mode_of_the_door_is_no_step(make, wrong):
-    with pytest.raises(ParameterError, match=r"expected steps of an open connection, not of the door\.$"):
+@pytest.mark.parametrize(
+    "wrong", [refuse(), blackhole(), unreachable(), refuse(for_seconds=1), nxdomain(), duplicated()], ids=repr
+)
+def test_mode_that_breaks_no_open_connection_is_no_step(make, wrong):
+    with pytest.raises(ParameterError) as raised:
         make(LINE, wrong)
+
+    assert str(raised.value) == f"step={wrong!r}: expected a mode that breaks an open connection, such as reset()."
 
 
 @pytest.mark.parametrize("make", [script, repeat])

@@ -6,77 +6,40 @@ error when they are put together. A fault knows how it was said, so that every r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from faultline._core.answers import Answer, SocksRefusal
+from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
-from faultline._core.check import rejected, whole
 from faultline._core.conditions import Condition
-from faultline._core.errors import ConflictError, ParameterError
+from faultline._core.errors import ConflictError
 from faultline._core.lookups import Found
-from faultline._core.points import DATA_POINTS, FACTS, Facts, Point, is_before
+from faultline._core.points import FACTS, Point, is_before
+from faultline._core.said import Said
 from faultline._core.steps import (
+    Behind,
     Close,
+    ConnectionStep,
+    Door,
+    Fate,
     Hold,
+    Lookup,
+    NoName,
+    NoRoute,
     ReceiveRequest,
+    Refuse,
     Renegotiate,
     Respond,
     Script,
     Send,
     StartTls,
     Step,
+    Twice,
+    Vanish,
     every,
-    is_final,
 )
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """When, within its point, a break strikes: after so many bytes or seconds, on these bytes, or at its end."""
-
-    after_bytes: int = 0
-    after_seconds: float = 0.0
-    on: bytes | re.Pattern[bytes] | None = None
-    after_messages: int | None = None
-    at_end: bool = False
-
-
-@dataclass(frozen=True)
-class Break:
-    """Where the conversation breaks, when, and the steps that are played instead."""
-
-    at: Point
-    steps: tuple[Step, ...]
-    trigger: Trigger = Trigger()
-
-    @property
-    def facts(self) -> Facts:
-        """What its point is."""
-        return FACTS[self.at]
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the conversation ends with it."""
-        return bool(self.steps) and is_final(self.steps[-1])
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a part was written: the mode's name and the arguments that differ from its defaults."""
-
-    mode: str
-    arguments: tuple[tuple[str, Any], ...] = ()
-    positional: int = 0
-
-    def __str__(self) -> str:
-        written = [
-            abbreviated(value) if i < self.positional else f"{name}={abbreviated(value)}"
-            for i, (name, value) in enumerate(self.arguments)
-        ]
-        return f"{self.mode}({', '.join(written)})"
 
 
 @dataclass(frozen=True)
@@ -186,9 +149,22 @@ class Fault:
         return isinstance(self.answer, Found) or any(FACTS[point].of == "lookup" for point in points)
 
     @property
-    def door(self) -> Step | None:
-        """What the door does to this attempt before there is a connection."""
-        return self.break_.steps[0] if self.break_ and self.break_.at == "connect" else None
+    def door(self) -> Door | None:
+        """What happens to the connect."""
+        does = self.break_.does if self.break_ else None
+        return does if isinstance(does, (Refuse, Vanish, NoRoute)) else None
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """How a lookup fails."""
+        does = self.break_.does if self.break_ else None
+        return does if isinstance(does, NoName) else None
+
+    @property
+    def fate(self) -> Fate | None:
+        """What happens to a datagram, if that is more than its loss."""
+        does = self.break_.does if self.break_ else None
+        return does if isinstance(does, (Twice, Behind)) else None
 
     @property
     def door_seconds(self) -> float | None:
@@ -204,8 +180,8 @@ class Fault:
         return any(isinstance(step, Hold) for step in self.break_steps)
 
     @property
-    def break_steps(self) -> tuple[Step, ...]:
-        """What is played when it strikes."""
+    def break_steps(self) -> tuple[ConnectionStep, ...]:
+        """The steps that are played on the connection when it strikes."""
         return self.break_.steps if self.break_ else ()
 
     @property
@@ -298,40 +274,15 @@ def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:
     )
 
 
-def breaks(at: Point | None, trigger: Trigger, *steps: Step) -> Fault:
-    """A fault that is one break, with its trigger checked against its point.
+def breaks(at: Point | None, trigger: Trigger, *steps: ConnectionStep) -> Fault:
+    """A fault that is one break of an open connection, with its trigger checked against its point.
 
     Without a point it is the response, or the request where it waits for what the client says.
 
     Raises:
-        ParameterError: a trigger that means nothing at this point.
+        ParameterError: the trigger means nothing at this point.
     """
-    on = trigger.on
     if at is None:
-        at = "request" if on is not None else "response"
-    if trigger.after_bytes and not FACTS[at].counts_bytes:
-        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
-    if trigger.after_messages is not None:
-        whole("after_messages", trigger.after_messages, "")
-    for name in ("on", "after_messages"):
-        if (value := getattr(trigger, name)) is not None and not FACTS[at].hears:
-            *others, last = (f"at={point!r}" for point in DATA_POINTS)
-            raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where nothing is said")
-    if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
-        raise rejected("on", on, "bytes, or a pattern compiled from bytes")
-    given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}
-    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
-    if len(said) > 1:
-        raise ParameterError(f"{', '.join(said)}: expected one of the two; a break strikes once.")
-    if on is not None and not (on if isinstance(on, bytes) else on.pattern):
-        raise rejected("on", on, "at least one byte to look for")
+        at = "request" if trigger.on is not None else "response"
+    check_trigger(at, trigger)
     return Fault(Break(at, steps, trigger))
-
-
-def abbreviated(value: object, limit: int = 40) -> str:
-    """`repr`, with the middle of long values left out."""
-    text = str(getattr(value, "__qualname__", None) or repr(value))  # a function by its name, not its address
-    if len(text) <= limit:
-        return text
-    size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."
-    return f"{text[: limit // 2]}{size}{text[-limit // 4 :]}"

@@ -16,9 +16,10 @@ from faultline._core import chance
 from faultline._core.answers import Answer
 from faultline._core.check import choice, rejected, whole
 from faultline._core.errors import ParameterError
-from faultline._core.fault import Choice, Fault, Said
+from faultline._core.fault import Choice, Fault
 from faultline._core.ledger import Request
 from faultline._core.points import is_before
+from faultline._core.said import Said
 
 Per = Literal["attempt", "connection"]
 HEALTHY = Fault(answer=Answer(), said=(Said("ok"),))

@@ -50,7 +50,7 @@ def ending(attempt: Attempt) -> str:
     return f"ended by the {attempt.ended_by} ({attempt.ended_how}) {took}"
 
 
-# What the steps of a break look like on the wire.
+# What a break looks like on the wire.
 VERBS: dict[type, str] = {
     Behind: "behind the next",
     Close: "FIN",
@@ -120,7 +120,8 @@ def arrow(text: str, by: Party, line: str = "-") -> str:
 
 def verb_of(fault: Fault) -> str:
     """What a strike of this fault looks like on the wire."""
-    seen = [VERBS[type(step)] for step in fault.break_steps if type(step) in VERBS]
+    does = fault.break_.does if fault.break_ else ()
+    seen = [VERBS[type(d)] for d in (does if isinstance(does, tuple) else (does,)) if type(d) in VERBS]
     if fault.certificate is not None:
         seen.append(f"certificate {fault.certificate.kind}")
     return ", ".join(seen) or (repr(fault) if fault.strikes else "")

@@ -9,19 +9,17 @@ from __future__ import annotations
 from itertools import pairwise
 
 from faultline._core.answers import Answer
+from faultline._core.breaks import Trigger
 from faultline._core.check import flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
-from faultline._core.fault import Fault, Said, Trigger, abbreviated
+from faultline._core.fault import Fault
 from faultline._core.gate import Gate
+from faultline._core.said import Said, abbreviated
 from faultline._core.steps import (
-    Behind,
     Hold,
-    NoName,
-    NoRoute,
     Receive,
     ReceiveRequest,
     ReceiveUntil,
-    Refuse,
     Repeat,
     Respond,
     Script,
@@ -29,8 +27,6 @@ from faultline._core.steps import (
     StartTls,
     Step,
     StopTls,
-    Twice,
-    Vanish,
     is_final,
 )
 
@@ -90,8 +86,6 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
             raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
     if sum(isinstance(step, StartTls) for step in flat) > sum(isinstance(step, StopTls) for step in flat) + 1:
         raise ParameterError(f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first.")
-    if any(isinstance(step, (Refuse, Vanish, NoRoute, NoName, Twice, Behind)) for step in flat):
-        raise ParameterError(f"script({abbreviated(steps)}): expected steps of an open connection, not of the door.")
     return tuple(flat)
 
 
@@ -102,12 +96,9 @@ def steps_of(fault: Fault) -> tuple[Step, ...]:
         ParameterError: it is no break, or it says where it strikes: a script says that by its order.
     """
     brk = fault.break_
-    if (
-        brk is None
-        or fault != Fault(brk)
-        or brk.at not in ("response", "connect", "lookup")
-        or brk.trigger != Trigger()
-    ):
+    if brk is not None and not isinstance(brk.does, tuple):
+        raise rejected("step", fault, "a mode that breaks an open connection, such as reset()")
+    if brk is None or fault != Fault(brk) or brk.at != "response" or brk.trigger != Trigger():
         raise rejected("step", fault, "a mode that breaks, without at or a trigger: the order says where")
     return brk.steps
 

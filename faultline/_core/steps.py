@@ -1,8 +1,8 @@
-"""The steps of a conversation, as values: what the server does, one after the other.
+"""The steps of a conversation as values: the server does one after the other.
 
-Rules of this room: a step is a frozen dataclass without behaviour; the engine plays it in the one `match` of
-`play.py`. A new step is a class here, a member of `Step`, and a `case` there - the type checker points to
-the second place. Where a step talks or listens it has a point, so breaks fall on it without knowing it.
+A step is a frozen dataclass without behaviour, and the engine plays it in the one `match` of `play.py`. A new step is
+a class here, a member of `Step`, and a `case` there: the type checker points to the second place. A break that strikes
+where no connection is open does something of another kind: a `Door`, a `Lookup`, or a `Fate` of a datagram.
 """
 
 from __future__ import annotations
@@ -172,42 +172,6 @@ class Partition:
     for_seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Refuse:
-    """At the door: answer a SYN with RST, as a port without a listener does."""
-
-    for_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Vanish:
-    """At the door: let a SYN go unanswered."""
-
-    for_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class NoName:
-    """At a lookup: fail in this way, or answer it wrongly."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class Twice:
-    """Send the datagram twice."""
-
-
-@dataclass(frozen=True)
-class Behind:
-    """Send the datagram behind the next one."""
-
-
-@dataclass(frozen=True)
-class NoRoute:
-    """At the door: have an address that no route leads to."""
-
-
 # What any open connection plays.
 ConnectionStep: TypeAlias = (
     Send
@@ -225,9 +189,54 @@ ConnectionStep: TypeAlias = (
     | Reset
     | Partition
 )
-# What a conversation in HTTP plays too.
+# What a conversation in HTTP plays beside.
 HttpStep: TypeAlias = ReceiveRequest | Respond | Repeat
-Step: TypeAlias = ConnectionStep | HttpStep | Refuse | Vanish | NoRoute | NoName | Twice | Behind
+Step: TypeAlias = ConnectionStep | HttpStep
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Answer a SYN with RST, as a port without a listener does."""
+
+    for_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """Let a SYN go unanswered."""
+
+    for_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class NoRoute:
+    """Have an address that no route leads to."""
+
+
+Door: TypeAlias = Refuse | Vanish | NoRoute
+
+
+@dataclass(frozen=True)
+class NoName:
+    """Fail a lookup in this way, or answer it wrongly."""
+
+    kind: str
+
+
+Lookup: TypeAlias = NoName
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Send the datagram twice."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Send the datagram behind the next one."""
+
+
+Fate: TypeAlias = Twice | Behind
 
 
 @dataclass(frozen=True)
@@ -237,8 +246,8 @@ class Script:
     steps: tuple[Step, ...]
 
 
-def is_final(step: Step) -> bool:
-    """Whether nothing can follow this step."""
+def is_final(step: Step | Door | Lookup | Fate) -> bool:
+    """Whether nothing can follow."""
     match step:
         case Close() | Reset() | ReceiveAll() | NoRoute() | NoName():
             return True

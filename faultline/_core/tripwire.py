@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from faultline._core.fault import Break
+from faultline._core.breaks import Break
 
 PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has passed
 

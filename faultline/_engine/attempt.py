@@ -25,7 +25,7 @@ class OpenAttempt:
         """Have this fault from here on."""
         self.fault = self.entry.fault = fault
         brk = fault.break_
-        self.trip = Tripwire(brk) if brk is not None and fault.door is None else None
+        self.trip = Tripwire(brk) if brk is not None and brk.facts.is_connected else None
 
     def armed(self, point: Point) -> Tripwire | None:
         """The tripwire, if it is at this point and has not struck."""

@@ -16,7 +16,7 @@ from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault, is_of_tls
 from faultline._core.ledger import Request
-from faultline._core.steps import Behind, Inject, NoRoute, Partition, Step, Twice, every
+from faultline._core.steps import Inject, NoRoute, Partition, Step, every
 from faultline._net import sockets
 from faultline._net.http1 import render
 
@@ -119,7 +119,7 @@ def check_datagram(fault: Fault) -> None:
     Raises:
         ParameterError: says where it means something.
     """
-    if any(isinstance(step, (Twice, Behind)) for step in fault.break_steps):
+    if fault.fate is not None:
         raise ParameterError(f"{fault!r}: expected datagrams, with faultline.udp(…); a stream keeps its order.")
 
 

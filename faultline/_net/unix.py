@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faultline._core.check import rejected
 from faultline._core.errors import PortError
-from faultline._core.steps import Refuse, Step, Vanish
+from faultline._core.steps import Door, Refuse, Vanish
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.wire import Wire
@@ -73,7 +73,7 @@ class UnixWire(Wire):
                 left -= len(data)
 
 
-def bound(path: str, step: Step | None) -> socket.socket:
+def bound(path: str, step: Door | None) -> socket.socket:
     """A socket at this path instead of what is there, which listens unless it is to refuse.
 
     Raises:

@@ -38,7 +38,7 @@ class Controls(ABC):
         paused: bool | None = None,
         partitioned: bool | None = None,
     ) -> int:
-        """Do this to every open connection, and set the door right; how many there were. `ends` waits for their ends."""
+        """Do this to every open connection, and say how many there were; `ends` waits for their ends."""
 
         async def acted() -> int:
             if self._closed:

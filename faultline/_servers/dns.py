@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from faultline._core.check import flag
 from faultline._core.conditions import Latency
 from faultline._core.errors import NotStruckError, ServerError, UnsupportedError
-from faultline._core.fault import Fault, Said
+from faultline._core.fault import Fault
 from faultline._core.guard import unmet
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.lookups import Found
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.report import draw
+from faultline._core.said import Said
 from faultline._core.steps import Refuse
 from faultline._net import sockets
 from faultline._net.departures import Departed

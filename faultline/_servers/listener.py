@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from faultline._core.steps import NoRoute, Refuse, Step, Vanish
+from faultline._core import steps as do
 from faultline._net import sockets
 from faultline._net.unix import bound, new_socket
 
@@ -24,9 +24,9 @@ LEAST_SECONDS = 0.001  # so that a cycle of closed doors of no duration leaves t
 class Door:
     """Where clients come in, or don't."""
 
-    def __init__(self, sock: socket.socket, step: Step | None) -> None:
+    def __init__(self, sock: socket.socket, step: do.Door | None) -> None:
         self._sock = sock
-        self._asked: Step | None = None
+        self._asked: do.Door | None = None
         self._is_open = False
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # who is to be turned away when the door opens again
@@ -53,7 +53,7 @@ class Door:
         """Whether a client gets in now."""
         return self._is_open
 
-    def put(self, step: Step | None) -> None:
+    def put(self, step: do.Door | None) -> None:
         """Do to the next SYN what the step says; `None` opens. What it does already is not begun again."""
         if step == self._asked and not self._is_over:
             return
@@ -66,13 +66,13 @@ class Door:
         self._set_timer()
         self.resume()
 
-    def _turn(self, step: Step | None) -> None:
+    def _turn(self, step: do.Door | None) -> None:
         fillers, self._fillers = self._fillers, []
         self._filler_addresses.update(filler.getsockname() for filler in fillers)
         self._is_open = False
-        if isinstance(step, Vanish):
+        if isinstance(step, do.Vanish):
             self._fillers = sockets.fill_door(self._sock)
-        elif isinstance(step, Refuse):
+        elif isinstance(step, do.Refuse):
             sockets.shut_door(self._sock)
         else:  # open; or nowhere, where no SYN comes
             sockets.open_door(self._sock)
@@ -81,7 +81,7 @@ class Door:
             filler.close()
 
     def _set_timer(self) -> None:
-        after = self._asked.for_seconds if isinstance(self._asked, (Refuse, Vanish)) else None
+        after = self._asked.for_seconds if isinstance(self._asked, (do.Refuse, do.Vanish)) else None
         if after is not None and self._loop is not None:
             self._timer = self._loop.call_later(max(after, LEAST_SECONDS), self._expire)
 
@@ -144,7 +144,7 @@ class UnixDoor(Door):
     by rename(2): whoever connects meets either, and never no file.
     """
 
-    def __init__(self, path: str, step: Step | None) -> None:
+    def __init__(self, path: str, step: do.Door | None) -> None:
         self.path = path
         first = new_socket()
         try:
@@ -153,15 +153,15 @@ class UnixDoor(Door):
             first.close()
             raise
 
-    def _turn(self, step: Step | None) -> None:
+    def _turn(self, step: do.Door | None) -> None:
         self._is_open = False
         before, fillers = self._sock, self._fillers
         self._fillers = []
-        if isinstance(step, NoRoute):
+        if isinstance(step, do.NoRoute):
             Path(self.path).unlink(missing_ok=True)
         else:
             self._sock = bound(self.path, step)
-        if isinstance(step, Vanish):  # one that waits is all that a queue of no length takes (`unix_recvq_full`)
+        if isinstance(step, do.Vanish):  # one that waits is all that a queue of no length takes (`unix_recvq_full`)
             self._fillers = [new_socket()]
             self._fillers[0].connect_ex(self.path)
         self._is_open = step is None

@@ -14,12 +14,13 @@ from faultline._core.answers import Answer
 from faultline._core.check import flag, rejected
 from faultline._core.conditions import Corrupt, Drop, Duplicate, Latency, Loss
 from faultline._core.errors import NotStruckError, ParameterError, ServerError
-from faultline._core.fault import Fault, Said
+from faultline._core.fault import Fault
 from faultline._core.guard import unmet
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.report import draw
-from faultline._core.steps import Behind, Refuse, Step, Twice, Vanish
+from faultline._core.said import Said
+from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
 from faultline._net.http1 import OK_BODY
@@ -46,7 +47,7 @@ class UdpServer(Told):
         self.ledger = Ledger()
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
-        self._asked: Step | None = None  # of the port
+        self._asked: Door | None = None  # of the port
         self._timer: asyncio.TimerHandle | None = None
         self._errors: list[BaseException] = []
         self._closed = False
@@ -162,7 +163,6 @@ class UdpServer(Told):
         entry = self.ledger.begin(None, fault, "response")
         entry.says("client", data)
         self.ledger.keep(entry, Request(body=data, body_bytes=len(data)))
-        steps = fault.break_steps
         loss = next((c for c in fault.conditions if isinstance(c, Loss)), None)
         vanishes = isinstance(fault.door, Vanish)
         if vanishes or (loss is not None and chance.generator().random() < loss.probability):
@@ -173,16 +173,16 @@ class UdpServer(Told):
         words = Flow(fault.conditions, "response", chance.generator).altered(said_to(data, fault, self._default))
 
         def say() -> None:
-            if steps or (fault.http_answer is not None and fault.http_answer.strikes):
+            if fault.break_ is not None or (fault.http_answer is not None and fault.http_answer.strikes):
                 self.ledger.strike(entry, "response", 0)
-            for _ in range(2 if Twice() in steps else 1):
+            for _ in range(2 if isinstance(fault.fate, Twice) else 1):
                 entry.note = self._datagrams.send(words, address)
                 entry.says("server", b"" if entry.note else words)
             self._open.discard(entry)
             self.ledger.end(entry, "server", "silence" if entry.note else "answer")
 
         self._open.add(entry)
-        if Behind() in steps:
+        if isinstance(fault.fate, Behind):
             self._held.append(say)
         else:
             held, self._held = self._held, []
@@ -252,21 +252,21 @@ def checked_datagram_plan(plan: object) -> Plan:
     faults = faults_of(good)
     for fault in faults:
         allowed = (Latency, Corrupt, Drop, Duplicate)
-        steps_fit = all(isinstance(step, (Twice, Behind, Refuse, Vanish)) for step in fault.break_steps)
+        door = fault.door
+        break_fits = fault.break_ is None or fault.fate is not None or isinstance(door, (Refuse, Vanish))
         conditions_fit = all(
             isinstance(c, Loss) or (isinstance(c, allowed) and c.direction == "response") for c in fault.conditions
         )
         whole = fault.certificate is None and fault.terms is None and fault.choice is None and is_words(fault)
-        if not (steps_fit and conditions_fit and whole):
+        if not (break_fits and conditions_fit and whole):
             raise ParameterError(
                 f"{fault!r}: expected what a datagram can meet: ok(), echo(), raw(), blackhole(), refuse(), loss(), "
                 f"latency(), corrupt(), drop_bytes(), duplicate(), duplicated() or reordered(); words {FITTING}."
             )
-        for step in fault.break_steps:
-            if isinstance(step, Refuse) and step.for_seconds is None and len(faults) > 1:
-                raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): nobody sees what is refused")
-            if isinstance(step, Vanish) and step.for_seconds is not None:
-                raise rejected("for_seconds", step.for_seconds, "blackhole() without it; each datagram is an attempt")
+        if isinstance(door, Refuse) and door.for_seconds is None and len(faults) > 1:
+            raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): nobody sees what is refused")
+        if isinstance(door, Vanish) and door.for_seconds is not None:
+            raise rejected("for_seconds", door.for_seconds, "blackhole() without it; each datagram is an attempt")
     return good
 
 

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, ParamSpec, get_args, get_origin, get
 
 from faultline._core.check import nearest, parameter
 from faultline._core.errors import ParameterError, UnknownModeError
-from faultline._core.fault import Fault, Said
+from faultline._core.fault import Fault
 from faultline._core.points import Point
+from faultline._core.said import Said
 
 P = ParamSpec("P")
 

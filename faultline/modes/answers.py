@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from faultline._core.answers import Answer, Headers, HeadersLike, phrase_of
+from faultline._core.breaks import Break, Trigger
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Trickle
-from faultline._core.fault import Break, Fault, Trigger
+from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE
-from faultline._core.steps import Close, Hold, Reset, Step
+from faultline._core.steps import Close, ConnectionStep, Hold, Reset
 from faultline.modes._registry import case, mode
 
 __all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
@@ -188,7 +189,7 @@ SSE_HEAD = (
     b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 LINE_END = re.compile(r"\r\n|\r|\n")
-ENDINGS: dict[str, Step] = {"close": Close(), "reset": Reset(), "stall": Hold()}
+ENDINGS: dict[str, ConnectionStep] = {"close": Close(), "reset": Reset(), "stall": Hold()}
 
 
 @mode(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
+from faultline._core.breaks import Trigger
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
-from faultline._core.fault import Fault, Trigger, breaks
+from faultline._core.fault import Fault, breaks
 from faultline._core.gate import Gate
 from faultline._core.points import DataPoint, OpenPoint
-from faultline._core.steps import Close, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset, Step
+from faultline._core.steps import Close, ConnectionStep, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset
 from faultline.modes._registry import case, mode
 
 __all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
@@ -71,8 +72,9 @@ def reset(
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    steps: tuple[Step, ...] = (Flush(), HalfClose(), Reset(flush=False)) if fin_first else (Reset(),)
-    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), *steps)
+    steps: tuple[ConnectionStep, ...] = (Flush(), HalfClose(), Reset(flush=False)) if fin_first else (Reset(),)
+    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    return breaks(at, trigger, *steps)
 
 
 @mode(
@@ -112,7 +114,8 @@ def close(
         Traceback (most recent call last):
         http.client.RemoteDisconnected: Remote end closed connection without response
     """
-    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Close(close_notify))
+    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    return breaks(at, trigger, Close(close_notify))
 
 
 @mode(
@@ -141,7 +144,8 @@ def half_close(
         ...         client.recv(100), client.sendall(b"still there?")
         (b'', None)
     """
-    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), HalfClose(), ReceiveAll())
+    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    return breaks(at, trigger, HalfClose(), ReceiveAll())
 
 
 @mode(
@@ -184,7 +188,8 @@ def stall(
     """
     if for_seconds is not None and until is not None:
         raise ParameterError(f"for_seconds={for_seconds}, until={until}: expected one of the two.")
-    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Hold(for_seconds, until))
+    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    return breaks(at, trigger, Hold(for_seconds, until))
 
 
 @mode(
@@ -218,7 +223,8 @@ def partition(
         >>> partition(after_bytes=10)
         partition(after_bytes=10)
     """
-    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Partition(for_seconds))
+    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    return breaks(at, trigger, Partition(for_seconds))
 
 
 @mode(
@@ -245,4 +251,5 @@ def inject(
     """
     if not data:
         raise rejected("data", data, "at least one byte")
-    return breaks(at, Trigger(after_bytes, after_seconds, on, after_messages), Inject(data))
+    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    return breaks(at, trigger, Inject(data))

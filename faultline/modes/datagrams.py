@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from faultline._core.fault import Break, Fault, Said
+from faultline._core.breaks import Break
+from faultline._core.fault import Fault
+from faultline._core.said import Said
 from faultline._core.steps import Behind, Twice
 
 __all__ = ["duplicated", "reordered"]
@@ -18,7 +20,7 @@ def duplicated() -> Fault:
         ...     client.send(b"ping"), client.recv(10), client.recv(10)
         (4, b'ping', b'ping')
     """
-    return Fault(Break("response", (Twice(),)), said=(Said("duplicated"),))
+    return Fault(Break("response", Twice()), said=(Said("duplicated"),))
 
 
 def reordered() -> Fault:
@@ -32,4 +34,4 @@ def reordered() -> Fault:
         ...     client.send(b"one"), client.send(b"two"), client.recv(10), client.recv(10)
         (3, 3, b'two', b'one')
     """
-    return Fault(Break("response", (Behind(),)), said=(Said("reordered"),))
+    return Fault(Break("response", Behind()), said=(Said("reordered"),))

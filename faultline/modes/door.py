@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from faultline._core.fault import Fault, Trigger, breaks
+from faultline._core.breaks import Break
+from faultline._core.fault import Fault
 from faultline._core.steps import NoRoute, Refuse, Vanish
 from faultline.modes._registry import case, mode
 
@@ -31,7 +32,7 @@ def refuse(*, for_seconds: ForSeconds = None) -> Fault:
         Traceback (most recent call last):
         ConnectionRefusedError: [Errno 111] Connection refused
     """
-    return breaks("connect", Trigger(), Refuse(for_seconds))
+    return Fault(Break("connect", Refuse(for_seconds)))
 
 
 @mode(case("TimeoutError"))
@@ -51,7 +52,7 @@ def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
         Traceback (most recent call last):
         TimeoutError: timed out
     """
-    return breaks("connect", Trigger(), Vanish(for_seconds))
+    return Fault(Break("connect", Vanish(for_seconds)))
 
 
 @mode(case("OSError 101"))
@@ -68,4 +69,4 @@ def unreachable() -> Fault:
         Traceback (most recent call last):
         OSError: [Errno 101] Network is unreachable
     """
-    return breaks("connect", Trigger(), NoRoute())
+    return Fault(Break("connect", NoRoute()))

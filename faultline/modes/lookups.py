@@ -9,10 +9,12 @@ from __future__ import annotations
 import ipaddress
 from typing import Literal, Protocol, TypeAlias, get_args
 
+from faultline._core.breaks import Break
 from faultline._core.check import choice, rejected, seconds, whole
 from faultline._core.conditions import Latency
-from faultline._core.fault import Break, Fault, Said
+from faultline._core.fault import Fault
 from faultline._core.lookups import Found
+from faultline._core.said import Said
 from faultline._core.steps import NoName
 
 __all__ = ["addresses", "bad_dns", "no_address", "nxdomain", "resolves_to", "servfail", "slow_resolve"]
@@ -92,12 +94,12 @@ def bad_dns(kind: DnsKind) -> Fault:
         bad_dns('truncated')
     """
     choice("kind", kind, DNS_KINDS)
-    return Fault(Break("lookup", (NoName(kind),)), said=(Said("bad_dns", (("kind", kind),), 1),))
+    return Fault(Break("lookup", NoName(kind)), said=(Said("bad_dns", (("kind", kind),), 1),))
 
 
 def failing(kind: str) -> Fault:
     """A lookup that fails in one way, said by a function of that name."""
-    return Fault(Break("lookup", (NoName(kind),)), said=(Said(kind),))
+    return Fault(Break("lookup", NoName(kind)), said=(Said(kind),))
 
 
 def slow_resolve(delay_seconds: float) -> Fault:

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias, get_args
 
 from faultline._core.answers import SocksRefusal
 from faultline._core.check import choice
-from faultline._core.fault import Fault, Said
+from faultline._core.fault import Fault
+from faultline._core.said import Said
 
 __all__ = ["socks_refusal"]
 

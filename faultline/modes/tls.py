@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from faultline._core.alerts import AlertName
 from faultline._core.alerts import alert as alert_record
 from faultline._core.answers import Answer
+from faultline._core.breaks import Break, Trigger
 from faultline._core.certificates import Terms, Version
 from faultline._core.check import rejected
 from faultline._core.conditions import Drip
-from faultline._core.fault import Break, Fault, Trigger
+from faultline._core.fault import Fault
 from faultline._core.steps import Close, Renegotiate, Send
 from faultline.modes._registry import case, mode
 

@@ -21,7 +21,6 @@ from faultline._core.ledger import Attempt, Ledger, Request
 from faultline._core.lookups import Found
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.report import draw
-from faultline._core.steps import NoName
 from faultline._net.addresses import FAILURES, Target, gaierror
 from faultline._servers.endpoint import Told
 from faultline._servers.names import overlay
@@ -171,7 +170,7 @@ def written(target: Target) -> str:
 
 def fault_kind(fault: Fault) -> str:
     """In which way a lookup fails, or nothing."""
-    return next((step.kind for step in fault.break_steps if isinstance(step, NoName)), "")
+    return fault.lookup.kind if fault.lookup else ""
 
 
 def check_lookup(fault: Fault, *, on_the_wire: bool = False) -> None:

@@ -1,0 +1,80 @@
+"""Breaks as values: where something breaks, when, and what happens then."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from faultline._core.check import rejected, whole
+from faultline._core.errors import ParameterError
+from faultline._core.points import DATA_POINTS, FACTS, Facts, Point
+from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, is_final
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When, within its point, a break strikes: after so many bytes or seconds, on these bytes, or at its end."""
+
+    after_bytes: int = 0
+    after_seconds: float = 0.0
+    on: bytes | re.Pattern[bytes] | None = None
+    after_messages: int | None = None
+    at_end: bool = False
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where something breaks, when, and what happens then.
+
+    Attributes:
+        at: the point.
+        does: the steps that are played on the connection; or, where none is open, what happens to a connect, to a
+            lookup or to a datagram.
+        trigger: when it strikes, within the point.
+    """
+
+    at: Point
+    does: tuple[ConnectionStep, ...] | Door | Lookup | Fate
+    trigger: Trigger = Trigger()
+
+    @property
+    def facts(self) -> Facts:
+        """What its point is."""
+        return FACTS[self.at]
+
+    @property
+    def steps(self) -> tuple[ConnectionStep, ...]:
+        """The steps that are played on the connection."""
+        return self.does if isinstance(self.does, tuple) else ()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the conversation ends with it."""
+        if isinstance(self.does, tuple):
+            return bool(self.does) and is_final(self.does[-1])
+        return is_final(self.does)
+
+
+def check_trigger(at: Point, trigger: Trigger) -> None:
+    """See that a break at this point can wait for what its trigger says.
+
+    Raises:
+        ParameterError: nothing is counted or said there, or the trigger waits for two things at once.
+    """
+    on = trigger.on
+    if trigger.after_bytes and not FACTS[at].counts_bytes:
+        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
+    if trigger.after_messages is not None:
+        whole("after_messages", trigger.after_messages, "")
+    for name in ("on", "after_messages"):
+        if (value := getattr(trigger, name)) is not None and not FACTS[at].hears:
+            *others, last = (f"at={point!r}" for point in DATA_POINTS)
+            raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where nothing is said")
+    if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
+        raise rejected("on", on, "bytes, or a pattern compiled from bytes")
+    given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}
+    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if len(said) > 1:
+        raise ParameterError(f"{', '.join(said)}: expected one of the two; a break strikes once.")
+    if on is not None and not (on if isinstance(on, bytes) else on.pattern):
+        raise rejected("on", on, "at least one byte to look for")

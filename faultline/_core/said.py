@@ -1,0 +1,31 @@
+"""How a part of a fault was written, so that every report can say it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a part was written: the mode's name and the arguments that differ from its defaults."""
+
+    mode: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    positional: int = 0
+
+    def __str__(self) -> str:
+        written = [
+            abbreviated(value) if i < self.positional else f"{name}={abbreviated(value)}"
+            for i, (name, value) in enumerate(self.arguments)
+        ]
+        return f"{self.mode}({', '.join(written)})"
+
+
+def abbreviated(value: object, limit: int = 40) -> str:
+    """`repr`, with the middle of long values left out."""
+    text = str(getattr(value, "__qualname__", None) or repr(value))  # a function by its name, not its address
+    if len(text) <= limit:
+        return text
+    size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."
+    return f"{text[: limit // 2]}{size}{text[-limit // 4 :]}"
