@@ -45,19 +45,19 @@ if TYPE_CHECKING:
     from faultline._core.script import stoptls as stoptls
     from faultline._servers.dns import DnsServer as DnsServer
     from faultline._servers.dns import dns_server as dns_server
-    from faultline._servers.names.intercept import Interception as Interception
     from faultline._servers.names.intercept import intercept as intercept
     from faultline._servers.names.resolver import Resolver as Resolver
     from faultline._servers.names.resolver import resolve as resolve
-    from faultline._servers.proxies import Proxy as Proxy
     from faultline._servers.proxies import http_proxy as http_proxy
     from faultline._servers.proxies import socks_proxy as socks_proxy
+    from faultline._servers.server import Interception as Interception
+    from faultline._servers.server import Proxy as Proxy
     from faultline._servers.server import Server as Server
+    from faultline._servers.server import UnixServer as UnixServer
     from faultline._servers.start import relay as relay
     from faultline._servers.start import serve as serve
     from faultline._servers.udp import UdpServer as UdpServer
     from faultline._servers.udp import udp as udp
-    from faultline._servers.unix_server import UnixServer as UnixServer
     from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
     from faultline.modes.datagrams import duplicated as duplicated
@@ -88,7 +88,7 @@ _HOMES = {
     ),
     "_core.fault": ("Fault",),
     "_core.gate": ("Gate",),
-    "_servers.names.intercept": ("Interception", "intercept"),
+    "_servers.names.intercept": ("intercept",),
     "_core.ledger": ("Attempt", "Ledger", "Request", "Strike", "TlsFacts", "Turn"),
     "modes.lookups": (
         "addresses",
@@ -100,7 +100,7 @@ _HOMES = {
         "slow_resolve",
     ),
     "_core.plan": ("cycle", "sequence", "sometimes", "when"),
-    "_servers.proxies": ("Proxy", "http_proxy", "socks_proxy"),
+    "_servers.proxies": ("http_proxy", "socks_proxy"),
     "modes.proxies": ("socks_refusal",),
     "_servers.names.resolver": ("Resolver", "resolve"),
     "_core.script": (
@@ -116,10 +116,9 @@ _HOMES = {
         "stoptls",
     ),
     "_servers.start": ("relay", "serve"),
-    "_servers.server": ("Server",),
+    "_servers.server": ("Interception", "Proxy", "Server", "UnixServer"),
     "_servers.udp": ("UdpServer", "udp"),
     "modes.datagrams": ("duplicated", "reordered"),
-    "_servers.unix_server": ("UnixServer",),
     "_version": ("__version__",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from faultline._core.chance import Scope
     from faultline._core.plan import Plan
     from faultline._net.authority import Authority
-    from faultline._servers.endpoint import Told
+    from faultline._servers.endpoint import Endpoint
     from faultline._servers.server import Server
 
 Faultline = starters.Faultline
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
 FAILED = pytest.StashKey[bool]()
-SERVERS: pytest.StashKey[list[Told]] = pytest.StashKey()
+SERVERS: pytest.StashKey[list[Endpoint]] = pytest.StashKey()
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 SEED = pytest.StashKey[int]()
 LIMIT = pytest.StashKey[float]()
@@ -200,7 +200,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def drawing_of(server: Told) -> str:
+def drawing_of(server: Endpoint) -> str:
     """What happened, or why nobody can tell."""
     from faultline._core.errors import ServerError
 
@@ -210,7 +210,7 @@ def drawing_of(server: Told) -> str:
         return str(error)
 
 
-def name_hung(timeout: BaseException, servers: list[Told]) -> None:
+def name_hung(timeout: BaseException, servers: list[Endpoint]) -> None:
     """Put into the timeout's message what the client was waiting for."""
     from faultline._core.report import hung
 

@@ -510,7 +510,7 @@ def test_what_is_lost_is_sent_again(faultline, dial):
 
 def filters(server):
     """The packet filters of the server's open connections."""
-    talks = server._conversations
+    talks = server._process.connections
     return [talk._wire.sock.getsockopt(socket.SOL_SOCKET, SO_GET_FILTER, 1024) != b"" for talk in talks]
 
 

@@ -451,13 +451,13 @@ def test_guard_adds_nothing_to_a_setup_that_did_not_pass(run, body, outcome):
 
 def test_error_inside_the_server_fails_the_test(run):
     result = run("""
-        import faultline._engine.play
+        import faultline._engine.talks.http1
 
         def bug(*args, **kwargs):
             raise RuntimeError("a bug of ours")
 
         def test_it(faultline, monkeypatch):
-            monkeypatch.setattr("faultline._engine.play.render", bug)
+            monkeypatch.setattr("faultline._engine.talks.http1.render", bug)
             server = faultline.serve(ok())
             with pytest.raises(http.client.RemoteDisconnected):
                 fetch(server)
@@ -470,10 +470,10 @@ def test_error_inside_the_server_fails_the_test(run):
 
 def test_error_inside_the_server_is_told_beside_a_failing_test(run):
     result = run("""
-        import faultline._engine.play
+        import faultline._engine.talks.http1
 
         def test_it(faultline, monkeypatch):
-            monkeypatch.setattr("faultline._engine.play.render", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr("faultline._engine.talks.http1.render", lambda *_, **__: 1 / 0)
             fetch(faultline.serve(ok()))
     """)
 
@@ -484,11 +484,11 @@ def test_error_inside_the_server_is_told_beside_a_failing_test(run):
 
 def test_error_inside_one_server_does_not_keep_the_others_open(run):
     result = run("""
-        import faultline._engine.play
+        import faultline._engine.talks.http1
         servers = []
 
         def test_it(faultline, monkeypatch):
-            monkeypatch.setattr("faultline._engine.play.render", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr("faultline._engine.talks.http1.render", lambda *_, **__: 1 / 0)
             servers.extend([faultline.serve(ok()), faultline.serve(ok())])
             with pytest.raises(http.client.RemoteDisconnected):
                 fetch(servers[0])

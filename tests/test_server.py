@@ -1140,7 +1140,7 @@ def test_watch_of_connects_is_forgotten_once():
 
 def test_error_while_a_connect_is_counted_is_the_server_s_and_not_the_client_s(monkeypatch):
     server = serve(refuse())
-    monkeypatch.setattr(server, "_set_door", lambda: 1 / 0)
+    monkeypatch.setattr(server._process, "_set_listener", lambda: 1 / 0)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address)
 
@@ -1151,7 +1151,7 @@ def test_error_while_a_connect_is_counted_is_the_server_s_and_not_the_client_s(m
 def test_connect_that_is_announced_while_the_server_stops_is_not_counted():
     server = serve(refuse())
     server.close()
-    server._on_connect()
+    server._process.knock()
 
     assert server.attempts == ()
 

@@ -18,15 +18,18 @@ from faultline._core.report import describe
 from faultline._core.steps import ReceiveRequest, every
 
 
-def unmet(plan: Plan, attempts: Sequence[Attempt], where: str) -> str | None:
-    """Why a fault of this plan proved nothing, or `None` if all struck or can't be judged."""
+def unmet(plan: Plan, attempts: Sequence[Attempt], unasked: str) -> str | None:
+    """Why a fault of this plan proved nothing, or `None` if all struck or can't be judged.
+
+    `unasked` is what to say where there was no attempt.
+    """
     planned = [fault for entry in entries_of(plan) if isinstance(entry, Fault) for fault in certain(entry)]
     struck = [a.fault for a in attempts if a.struck is not None and is_its_own(a.fault, a.struck)]
     for fault in planned:
         if fault in struck:
             struck.remove(fault)  # an entry that is planned twice strikes twice
         elif not fault.is_healthy and fault.door is None:
-            return explained(fault, attempts, where)
+            return explained(fault, attempts, unasked)
     return None
 
 
@@ -42,10 +45,10 @@ def certain(fault: Fault) -> list[Fault]:
     return [f for part in (fault.choice.fault, fault.choice.otherwise) for f in certain(part)]
 
 
-def explained(fault: Fault, attempts: Sequence[Attempt], where: str) -> str:
+def explained(fault: Fault, attempts: Sequence[Attempt], unasked: str) -> str:
     """What happened instead of the fault."""
     if not attempts:
-        return f"{fault!r} never struck: no client connected to {where}."
+        return f"{fault!r} never struck: {unasked}."
     did = "; ".join(describe(a) for a in attempts[:5])
     more = f"; and {len(attempts) - 5} more" if len(attempts) > 5 else ""  # noqa: PLR2004 - a screenful
     return f"{fault!r} never struck: {did}{more}.{advice(fault, attempts[-1])}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -256,23 +256,29 @@ class Ledger:
         return json.dumps([attempt.to_dict() for attempt in self.attempts], indent=2)
 
     def wait(self, count: int, point: Point | Literal["end"], timeout_seconds: float) -> None:
-        """Wait until so many attempts have reached a point, or their end.
+        """Wait until this many attempts have reached a point, or their end.
 
         Raises:
             WaitError: they have not, in time; says how many have.
         """
-
-        def has_arrived(entry: Entry) -> bool:
-            if point == "end":
-                return entry.ended_seconds is not None
-            return has_come_to(entry.point, point)
-
-        def arrived() -> int:
-            return sum(map(has_arrived, self._entries))
-
+        limit = min(timeout_seconds, threading.TIMEOUT_MAX)
         with self._changed:
-            if not self._changed.wait_for(lambda: arrived() >= count, min(timeout_seconds, threading.TIMEOUT_MAX)):
-                raise WaitError(
-                    f"{arrived()} of {count} attempts reached {point!r} within {timeout_seconds:g} s; "
-                    f"there were {len(self._entries)} in all."
-                )
+            if not self._changed.wait_for(lambda: reached(self._entries, point) >= count, limit):
+                raise too_few(self._entries, count, point, timeout_seconds)
+
+
+def reached(attempts: Sequence[Entry | Attempt], point: Point | Literal["end"]) -> int:
+    """How many of these attempts have reached a point, or their end."""
+    if point == "end":
+        return sum(attempt.ended_seconds is not None for attempt in attempts)
+    return sum(has_come_to(attempt.point, point) for attempt in attempts)
+
+
+def too_few(
+    attempts: Sequence[Entry | Attempt], count: int, point: Point | Literal["end"], timeout_seconds: float
+) -> WaitError:
+    """The error of a wait that took too long."""
+    return WaitError(
+        f"{reached(attempts, point)} of {count} attempts reached {point!r} within {timeout_seconds:g} s; "
+        f"there were {len(attempts)} in all."
+    )

@@ -43,7 +43,7 @@ from faultline._version import __version__
 from faultline.modes._registry import Mode, modes
 
 if TYPE_CHECKING:
-    from faultline._servers.endpoint import Told
+    from faultline._servers.endpoint import Endpoint
 
 # The groups of modes that break nothing.
 NOWHERE: dict[str, str] = {
@@ -152,10 +152,12 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
 def run_server(plan: Plan, options: argparse.Namespace) -> None:
     """Serve until a signal."""
     from faultline._servers.server import Server
+    from faultline._servers.start import checked_address
 
     port = int(number("port", options.port))
     with signals() as ended:
-        server = Server(plan, tls=options.tls, host=options.host, port=port, strict=False, on_end=ended.put)
+        address = checked_address(options.host, port)
+        server = Server(plan, address=address, tls=options.tls, strict=False, on_end=ended.put)
         trial = f"curl -v {server.url}/"
         if server.url.startswith("https"):
             trial = f"curl -v --cacert {server.ca_file} {server.url}/"
@@ -188,7 +190,7 @@ def run_dns(options: argparse.Namespace) -> None:
 def run_relay(plan: Plan, options: argparse.Namespace) -> None:
     """Stand in front of a real server until a signal."""
     from faultline._servers.server import Server
-    from faultline._servers.start import checked_relay
+    from faultline._servers.start import checked_address, checked_relay
 
     plan, upstream = checked_relay(
         options.upstream, plan, options.tls, options.on_upstream_failure, allow_remote=options.allow_remote
@@ -197,11 +199,10 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
     with signals() as ended:
         server = Server(
             plan,
+            address=checked_address(host.strip("[]") or "127.0.0.1", int(number("port", port))),
             tls=options.tls == "terminate",
             role="relay",
             upstream=upstream,
-            host=host.strip("[]") or "127.0.0.1",
-            port=int(number("port", port)),
             strict=False,
             on_end=ended.put,
         )
@@ -210,7 +211,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
 
 
 def watch(  # noqa: PLR0917 - what each of the three says differently
-    server: Told,
+    server: Endpoint,
     url: str,
     ended: queue.SimpleQueue[Attempt | None],
     text: str,

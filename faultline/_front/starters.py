@@ -15,21 +15,19 @@ if TYPE_CHECKING:
     from faultline._core.plan import Plan
     from faultline._core.upstream import OnFailure
     from faultline._servers.dns import DnsServer
-    from faultline._servers.endpoint import Told
-    from faultline._servers.names.intercept import Interception
+    from faultline._servers.endpoint import Endpoint
     from faultline._servers.names.resolver import Resolver
-    from faultline._servers.proxies import Proxy
     from faultline._servers.server import Server, Tls
     from faultline._servers.udp import UdpServer
 
-T = TypeVar("T", bound="Told")
+T = TypeVar("T", bound="Endpoint")
 
 
 class Faultline:
     """The `faultline` fixture: starts servers that live as long as the test."""
 
     def __init__(self) -> None:
-        self.servers: list[Told] = []
+        self.servers: list[Endpoint] = []
 
     def serve(
         self,
@@ -58,7 +56,7 @@ class Faultline:
         upstream: str | Server,
         plan: Plan | None = None,
         *,
-        tls: Literal["through", "terminate"] = "through",
+        tls: Literal["through", "terminate", "mutual"] = "through",
         on_upstream_failure: OnFailure = "reset",
         allow_remote: bool = False,
         host: str = "127.0.0.1",
@@ -96,7 +94,7 @@ class Faultline:
         host: str = "127.0.0.1",
         port: int = 0,
         strict: bool = True,
-    ) -> Proxy:
+    ) -> Server:
         """Start an HTTP proxy; parameters are those of `faultline.http_proxy`, and teardown is that of `serve`."""
         from faultline._servers.proxies import http_proxy
 
@@ -112,7 +110,7 @@ class Faultline:
         host: str = "127.0.0.1",
         port: int = 0,
         strict: bool = True,
-    ) -> Proxy:
+    ) -> Server:
         """Start a SOCKS proxy; parameters are those of `faultline.socks_proxy`, and teardown is that of `serve`."""
         from faultline._servers.proxies import socks_proxy
 
@@ -126,7 +124,7 @@ class Faultline:
         answer: Fault | None = None,
         block_others: bool = False,
         strict: bool = True,
-    ) -> Interception:
+    ) -> Server:
         """Have code that asks for this URL meet a server of ours until the end of the test.
 
         Parameters are those of `faultline.intercept`, and teardown is that of `serve`.

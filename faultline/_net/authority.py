@@ -1,7 +1,4 @@
-"""The test CA as users hold it: what to trust, and what to show.
-
-Rules of this room: nothing is made before it is asked for.
-"""
+"""The test CA as users hold it: what to trust, and what to show. Nothing is made before it is asked for."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Environment(Protocol):
 
 
 class Authority:
-    """The test CA, one per process: it signs what servers show, and clients are to trust it. Each server is one too."""
+    """The test CA, one per process: it signs what servers show, and clients are to trust it."""
 
     @property
     def ca_file(self) -> str:

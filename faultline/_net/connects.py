@@ -1,6 +1,6 @@
-"""Arrivals: counts the connects that no server can see, because the kernel refuses or drops them.
+"""Counts the connects that no server can see, because the kernel refuses or drops them.
 
-Rules of this room: Python raises the audit event `socket.connect` in the client's thread before the system call
+Python raises the audit event `socket.connect` in the client's thread before the system call
 (sys.addaudithook, PEP 578), so the door can be set right exactly before an attempt. Clients in C, uvloop and other
 processes raise none. A hook can't be removed: it is installed by the first plan that has to count, and is one line
 when no server watches.
@@ -19,7 +19,7 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """Who wants to know of connects to which address."""
+    """A function to call before connects to an address."""
 
     port: int
     hosts: frozenset[str]
@@ -39,9 +39,9 @@ _counts = False  # a relay dials, in the loop's own thread
 _installed = False
 
 
-def watch(port: int, host: str, family: int, on_connect: Callable[[], None]) -> Watch:
-    """Call `on_connect` before every connect of this process to an address."""
-    return _watched(Watch(port, frozenset({host, "localhost", ""}), family, on_connect))
+def watch(port: int, hosts: set[str], family: int, on_connect: Callable[[], None]) -> Watch:
+    """Call `on_connect` before every connect of this process to this port of one of the hosts."""
+    return _watched(Watch(port, frozenset({*hosts, "localhost", ""}), family, on_connect))
 
 
 def watch_path(path: str, on_connect: Callable[[], None]) -> Watch:
@@ -75,7 +75,7 @@ def is_counted() -> bool:
 
 
 def forget(entry: Watch) -> None:
-    """No longer watch."""
+    """Watch no longer."""
     if entry in _watches:  # a forked child has forgotten them all
         _watches.remove(entry)
 

@@ -28,7 +28,7 @@ class Departures:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._epoll = select.epoll()
         self._pauses: set[asyncio.Future[None]] = set()
         self._waiting: dict[int, asyncio.Future[Left]] = {}
@@ -36,7 +36,7 @@ class Departures:
 
     def watch(self, sock: socket.socket, *, half_closed: bool) -> asyncio.Future[Left]:
         """A future of how the client leaves; a FIN that was already read is not news."""
-        future: asyncio.Future[Left] = self._loop.create_future()
+        future: asyncio.Future[Left] = self.loop.create_future()
         number = sock.fileno()
         self._waiting[number] = future
         self._epoll.register(number, 0 if half_closed else select.EPOLLRDHUP)
@@ -55,8 +55,8 @@ class Departures:
 
     async def pause(self, for_seconds: float) -> None:
         """Wait so long, or until somebody wants to know."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        timer = self._loop.call_later(for_seconds, wake, future)
+        future: asyncio.Future[None] = self.loop.create_future()
+        timer = self.loop.call_later(for_seconds, wake, future)
         self._pauses.add(future)
         try:
             await future
@@ -71,7 +71,7 @@ class Departures:
 
     def close(self) -> None:
         """Stop watching."""
-        self._loop.remove_reader(self._epoll.fileno())
+        self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
 

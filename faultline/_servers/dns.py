@@ -1,6 +1,6 @@
 """A DNS server, over UDP and TCP, for clients that have a resolver of their own.
 
-Rules of this room: messages are dnspython's; what is wrong with them is ours. A query is an attempt.
+Messages are dnspython's; what is wrong with them is ours. A query is an attempt.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from faultline._core.check import flag
 from faultline._core.conditions import Latency
-from faultline._core.errors import NotStruckError, ServerError, UnsupportedError
+from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
-from faultline._core.guard import unmet
+from faultline._core.hosts import hostport
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.lookups import Found
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
-from faultline._core.report import draw
 from faultline._core.said import Said
 from faultline._core.steps import Refuse
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.wire import Wire
 from faultline._servers.datagrams import Address, claim_both
-from faultline._servers.endpoint import Told
-from faultline._servers.listener import Door
+from faultline._servers.endpoint import Endpoint
+from faultline._servers.listener import Listener
 from faultline._servers.loop import background
 from faultline._servers.names.resolver import check_lookup, fault_kind
 
@@ -42,8 +40,11 @@ RCODES = {"nxdomain": 3, "servfail": 2, "refused": 5}  # RFC 1035, 4.1.1
 FOUND = Fault(answer=Found(HERE), said=(Said("ok"),))
 
 
-class DnsServer(Told):
+class DnsServer(Endpoint):
     """A DNS server on this machine that does to its clients what the plan says."""
+
+    _name = "DNS server"
+    _nobody = "nobody asked"
 
     def __init__(
         self,
@@ -58,21 +59,16 @@ class DnsServer(Told):
             raise UnsupportedError("dns_server() needs dnspython; install pytest-faultline[dns].")
         sockets.require_linux()
         self.host, number = sockets.checked_address(host, port)
-        self._plan = checked_plan(plan)
-        for fault in faults_of(plan):
-            check_lookup(fault, on_the_wire=True)
-        self._strict = flag("strict", strict)
+        super().__init__(plan, strict=strict)
         self._dealer = Dealer(plan)
         self.ledger = Ledger(on_end)
         self._answered = 0
         self._last_kind = ""
         self._open: set[Entry] = set()
-        self._closed = False
-        self._errors: list[BaseException] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._datagrams, listener = claim_both(self.host, number)
+        self._datagrams, sock = claim_both(self.host, number)
         self.port = self._datagrams.address[1]
-        self._door = Door(listener, None)
+        self._listener = Listener(sock, None)
         self._background = background()
         self._background.call(self._start)
 
@@ -81,65 +77,57 @@ class DnsServer(Told):
         """Host and port, for UDP and TCP alike."""
         return sockets.reachable(self.host), self.port
 
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """The queries, one after the other."""
-        if not self._closed:
-            self._background.settle()
-        return self.ledger.attempts
+    # --- as an endpoint ----------------------------------------------------------------------------------------------
 
-    def drawing(self) -> str:
-        """What happened, as text."""
-        return draw(self.attempts, f"queries to {self._where} {self._plan!r}", nobody="nobody asked")
+    def _checked(self, plan: object) -> Plan:
+        good = checked_plan(plan)
+        for fault in faults_of(good):
+            check_lookup(fault, on_the_wire=True)
+        return good
 
-    def close(self) -> None:
-        """Stop now: both ports are free when this returns. Twice is once.
+    def _change(self, plan: Plan) -> None:
+        def change() -> None:
+            self._dealer.change(plan)
+            self._last_kind = ""
+            self._set_listener()
 
-        Raises:
-            ServerError: something broke inside the server while it ran.
-        """
-        if not self._closed:
-            self._closed = True
-            self._background.run(self._stop())
-        errors, self._errors = self._errors, []
-        if errors:
-            raise ServerError(f"the DNS server on {self._where} broke: {errors[0]!r}.") from errors[0]
+        self._background.call(change)
 
-    def check_struck(self) -> None:
-        """The guard: see that each planned fault did strike.
+    def _settle(self) -> None:
+        self._background.settle()
 
-        Raises:
-            NotStruckError: one did not; says what happened instead.
-        """
-        why = unmet(self._plan, self.attempts, self._where)
-        if self._strict and why:
-            raise NotStruckError(f"{why.replace('no client connected to', 'nobody asked')} (strict=False allows it.)")
+    def _stop(self) -> None:
+        self._background.run(self._end_all())
 
     @property
     def _where(self) -> str:
-        host, port = self.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return hostport(*self.address)
 
-    def __repr__(self) -> str:
-        return f"<DnsServer {self._where} {self._plan!r}{' closed' if self._closed else ''}>"
+    @property
+    def _title(self) -> str:
+        return f"queries to {self._where}"
+
+    @property
+    def _unasked(self) -> str:
+        return f"nobody asked {self._where}"
 
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._datagrams.start(self._background.loop, self._on_datagram)
-        self._door.start(self._background.loop, self._welcome, self._errors.append)
-        self._set_door()
+        self._listener.start(self._background.loop, self._welcome, self._errors.append)
+        self._set_listener()
 
-    def _set_door(self) -> None:
+    def _set_listener(self) -> None:
         """Nobody listens over TCP while a truncated answer is what is known, or what comes next."""
         is_shut = "truncated" in (self._last_kind, fault_kind(self._dealer.upcoming()))
-        self._door.put(Refuse() if is_shut else None)
+        self._listener.put(Refuse() if is_shut else None)
 
-    async def _stop(self) -> None:
+    async def _end_all(self) -> None:
         self._datagrams.close()
         for entry in self._open:
             self.ledger.end(entry, "server", "stop")
-        self._door.close()
+        self._listener.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -194,7 +182,7 @@ class DnsServer(Told):
         self.ledger.keep(entry, Request(kind_of(question), name))
         entry.note = f"over {over}"
         self._last_kind = kind
-        self._set_door()
+        self._set_listener()
         answer = self._answer(query, fault, kind, over)
 
         def say() -> None:

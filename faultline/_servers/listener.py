@@ -1,7 +1,7 @@
-"""The door: the listening socket, which can be open, refuse, or drop every SYN, on one port throughout.
+"""The listener: a listening socket that can be open, refuse, or drop every SYN, on one port throughout.
 
-Rules of this room: after `start` everything happens in the loop's thread. While the door drops SYNs nobody
-accepts, because an emptier queue would let clients in.
+After `start` everything happens in the loop's thread. While SYNs are dropped nothing is accepted, because an emptier
+queue would let clients in.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ RETRY_SECONDS = 0.05
 LEAST_SECONDS = 0.001  # so that a cycle of closed doors of no duration leaves turns for everything else
 
 
-class Door:
-    """Where clients come in, or don't."""
+class Listener:
+    """A listening socket of TCP, and what it does to the next connect."""
 
     def __init__(self, sock: socket.socket, step: do.Door | None) -> None:
         self._sock = sock
         self._asked: do.Door | None = None
         self._is_open = False
         self._fillers: list[socket.socket] = []
-        self._filler_addresses: set[object] = set()  # who is to be turned away when the door opens again
+        self._filler_addresses: set[object] = set()  # clients that are none, to be turned away
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False  # the time of the step that was asked for
@@ -43,7 +43,7 @@ class Door:
         on_error: Callable[[OSError], None],
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """Let clients in from now on; `on_over` is to put the next step when the time of one is over."""
+        """Accept clients from now on; `on_over` is to put the next step when the time of one is over."""
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
         self._set_timer()
         self.resume()
@@ -54,7 +54,7 @@ class Door:
         return self._is_open
 
     def put(self, step: do.Door | None) -> None:
-        """Do to the next SYN what the step says; `None` opens. What it does already is not begun again."""
+        """Do to the next SYN what the step says; `None` opens. A step equal to the current one changes nothing."""
         if step == self._asked and not self._is_over:
             return
         assert self._loop is not None
@@ -90,7 +90,7 @@ class Door:
         self._on_over()
 
     def resume(self) -> None:
-        """Accept again, if the door is open."""
+        """Accept again, if the listener is open."""
         if self._loop is not None and self._is_open:
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
@@ -99,12 +99,12 @@ class Door:
         sockets.narrow_window(self._sock)
 
     def drain(self) -> None:
-        """Let in who waits in the queue: they came before whatever is put next."""
+        """Accept the clients that wait in the queue: they came before the step that is put next."""
         while self._is_open and self._accept():
             pass
 
     def _accept(self) -> bool:
-        """Let in some of those who wait; whether there may be more."""
+        """Accept some of the clients that wait; whether there may be more."""
         assert self._loop is not None
         for _ in range(ACCEPTS_PER_TURN):
             if not self._is_open:
@@ -127,7 +127,7 @@ class Door:
         return True
 
     def close(self) -> None:
-        """Close the port; nobody waits any more."""
+        """Close the port; clients in the queue are reset."""
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         self._is_open = False
@@ -137,7 +137,7 @@ class Door:
             sock.close()
 
 
-class UnixDoor(Door):
+class UnixListener(Listener):
     """A listening Unix socket, whose file is replaced by another when it is to do something else.
 
     A listener can't be told to refuse and then to listen again, so there is a new one, moved over the old one's path

@@ -1,30 +1,20 @@
-"""Proxies: servers that lead their clients on to others, as far as the plan lets them.
+"""`faultline.http_proxy` and `faultline.socks_proxy`: servers that lead their clients on to others.
 
-Rules of this room: a way leads to this machine, or to the one server that it is told; nothing else is dialled.
+A way leads to this machine, or to the one server of `to`; nothing else is dialled.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.plan import HEALTHY, Plan, checked_plan
 from faultline._core.upstream import Route, Upstream, parsed_upstream
 from faultline._servers.server import Server
+from faultline._servers.start import checked_address
 
 Auth: TypeAlias = tuple[str, str]
-
-
-class Proxy(Server):
-    """A server that leads its clients on to others."""
-
-    def __init__(self, plan: Plan, *, scheme: str = "", to: Upstream | None, auth: Auth | None, **options: Any) -> None:
-        self._proxy_scheme, self._auth = scheme, auth
-        super().__init__(plan, route=Route(to, auth), **options)
-
-    def __repr__(self) -> str:
-        return f"<Proxy {self.proxy_url} {self._plans[-1]!r}{' closed' if self._closed else ''}>"
 
 
 def http_proxy(
@@ -36,7 +26,8 @@ def http_proxy(
     host: str = "127.0.0.1",
     port: int = 0,
     strict: bool = True,
-) -> Proxy:
+    isolated: bool = False,
+) -> Server:
     """Start an HTTP proxy: tunnels by CONNECT and absolute URLs, until the plan says otherwise.
 
     `request` is what the client asks the proxy, `response` what the proxy says, and `tunnel` what comes back through
@@ -46,12 +37,14 @@ def http_proxy(
 
     Args:
         plan: what happens to which connection; nothing, if there is none.
-        to: where every way leads, whatever the client asks for; else only to this machine.
+        to: the server that all clients are led to, whatever they ask for. Default: the address that a client asks
+            for, if it is on this machine.
         auth: name and password that clients have to show; 407 asks for them.
         tls: speak TLS to the client; a plan that can only be met in TLS, such as `bad_cert("expired")`, implies it.
         host: the address to bind.
         port: the port to bind; 0 takes a free one.
         strict: whether leaving the proxy fails when the planned fault never struck.
+        isolated: have it in a child process, for a test whose main thread computes and would delay it.
 
     Returns:
         The proxy, listening: `proxy.proxy_url`, `proxy.use_as_proxy(monkeypatch)`.
@@ -67,8 +60,15 @@ def http_proxy(
         ...     opener.open(origin.url).read()
         b'origin'
     """
-    options: dict[str, Any] = {"tls": tls, "host": host, "port": port, "strict": strict}
-    return Proxy(planned(plan), role="http proxy", to=checked_to(to), auth=checked_auth(auth), **options)
+    return Server(
+        planned(plan),
+        address=checked_address(host, port),
+        role="http proxy",
+        tls=tls,
+        route=Route(checked_to(to), checked_auth(auth)),
+        strict=strict,
+        isolated=isolated,
+    )
 
 
 def socks_proxy(
@@ -80,7 +80,8 @@ def socks_proxy(
     host: str = "127.0.0.1",
     port: int = 0,
     strict: bool = True,
-) -> Proxy:
+    isolated: bool = False,
+) -> Server:
     r"""Start a SOCKS proxy of version 4, 4a and 5, whichever the client speaks, until the plan says otherwise.
 
     `request` is what the client says to the proxy, `response` what the proxy says, and `tunnel` what comes back
@@ -89,12 +90,14 @@ def socks_proxy(
 
     Args:
         plan: what happens to which connection; nothing, if there is none.
-        to: where every way leads, whatever the client asks for; else only to this machine.
+        to: the server that all clients are led to, whatever they ask for. Default: the address that a client asks
+            for, if it is on this machine.
         auth: name and password that clients have to show (RFC 1929).
         scheme: how `proxy.proxy_url` begins: with an "h" or an "a" at its end the proxy looks names up.
         host: the address to bind.
         port: the port to bind; 0 takes a free one.
         strict: whether leaving the proxy fails when the planned fault never struck.
+        isolated: have it in a child process, for a test whose main thread computes and would delay it.
 
     Returns:
         The proxy, listening: `proxy.proxy_url`, `proxy.use_as_proxy(monkeypatch)`.
@@ -114,9 +117,15 @@ def socks_proxy(
     schemes = ("socks4", "socks4a", "socks5", "socks5h")
     if scheme not in schemes:
         raise rejected("scheme", scheme, f"one of {', '.join(map(repr, schemes))}")
-    options: dict[str, Any] = {"host": host, "port": port, "strict": strict}
-    auth = checked_auth(auth)
-    return Proxy(planned(plan), role="socks proxy", scheme=scheme, to=checked_to(to), auth=auth, **options)
+    return Server(
+        planned(plan),
+        address=checked_address(host, port),
+        role="socks proxy",
+        route=Route(checked_to(to), checked_auth(auth)),
+        proxy_scheme=scheme,
+        strict=strict,
+        isolated=isolated,
+    )
 
 
 def planned(plan: Plan | None) -> Plan:

@@ -1,141 +1,219 @@
-"""What the user holds: a server that misbehaves as planned, from start to a bounded stop.
+"""What the user holds: a server that misbehaves as planned, from its start to a bounded stop.
 
-Rules of this room: the port is bound and listening before the constructor returns, so a client may connect at
-once. Everything else happens in the background loop; public methods may be called from any other thread.
+The address is bound and listening before the constructor returns, so a client may connect at once. A server is put
+together from the protocol that it speaks, the address that it listens on, and the process in which it is at work.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
-from faultline._core import chance
-from faultline._core.certificates import Certificate, Terms
+from faultline._core.certificates import Terms
 from faultline._core.check import choice, flag, rejected
-from faultline._core.errors import NotStruckError, ParameterError, ServerError
+from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault
-from faultline._core.guard import unmet
-from faultline._core.hosts import NOWHERE
-from faultline._core.ledger import Attempt, How, Ledger
-from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
-from faultline._core.report import draw
-from faultline._core.steps import NoRoute, Refuse, Vanish
+from faultline._core.hosts import NOWHERE, hostport
+from faultline._core.ledger import Attempt, Ledger
+from faultline._core.plan import Plan, checked_plan, faults_of
+from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream
-from faultline._engine.conversation import Conversation
 from faultline._engine.feasible import Role, Site, check_faults, checked_answer
-from faultline._engine.service import Service, Talk
-from faultline._engine.talks import http1, http_proxy, relay, socks_proxy
-from faultline._net import connects, sockets
-from faultline._net.authority import Authority
-from faultline._net.wire import Wire
-from faultline._servers.address import Place
-from faultline._servers.controls import Controls
-from faultline._servers.endpoint import Told
-from faultline._servers.listener import Door
-from faultline._servers.loop import SETTLE_TURNS, background
+from faultline._net import sockets
+from faultline._net.authority import Authority, Environment
+from faultline._servers.address import Address, proxy_url, set_proxy
+from faultline._servers.connections import Control
+from faultline._servers.endpoint import Endpoint
+from faultline._servers.running import Running, Setup
 
 if TYPE_CHECKING:
-    from faultline._net.tls import ServerContext
+    import ssl
 
+    from faultline._servers.names.detour import Detour
 
 Tls: TypeAlias = bool | Literal["mutual"]
 MUTUAL = Terms("mutual", client="required")
 
 
-# How the door ends an attempt.
-ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
+class Process(Protocol):
+    """The process in which a server is at work."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What happened."""
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens."""
+
+    @property
+    def authority(self) -> Authority:
+        """The CA that has signed what the server shows."""
+
+    def settle(self) -> None:
+        """Return when everything that has reached the server is in the ledger."""
+
+    def become(self, plan: Plan, *, open_too: bool) -> None:
+        """Play another plan from now on."""
+
+    def control(self, control: Control) -> int:
+        """Do something to every open connection; how many there were."""
+
+    def stop(self) -> list[BaseException]:
+        """Free the address and end every connection; the errors inside the server while it ran."""
 
 
-class Server(Told, Controls, Place, Authority):
+class Server(Endpoint):
     """A server on this machine that does to its clients what the plan says.
 
-    Made by `faultline.serve`; a context manager that stops the server, raises what went wrong inside it, and
-    fails if a planned fault never struck (`strict=False` leaves that out).
+    Made by `faultline.serve`, `relay`, `http_proxy`, `socks_proxy` and `intercept`; a context manager that stops the
+    server, raises errors from inside it, and fails if a planned fault never struck (`strict=False` leaves that out).
     """
 
-    _is_unix = False
+    _name: ClassVar[str] = "server"
 
     def __init__(
         self,
         plan: Plan,
         *,
+        address: Address,
+        role: Role = "server",
         tls: Tls = False,
         answer: Fault | None = None,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        strict: bool = True,
         upstream: Upstream | None = None,
-        role: Role = "server",
         route: Route | None = None,
+        proxy_scheme: str = "",
+        detour: Detour | None = None,
+        strict: bool = True,
+        isolated: bool = False,
         ledger: Ledger | None = None,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         sockets.require_linux()
-        self.host, number = sockets.checked_address(host, port)
-        self._default = checked_answer(answer)
-        self._strict = flag("strict", strict)
-        self._plans = [checked_plan(plan)]
-        self._faults = faults_of(plan)
-        if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 is equal to True, and is none
-            raise rejected("tls", tls, "one of False, True, 'mutual'")
-        choice("tls", tls, (False, True, "mutual"))
-        self._terms = MUTUAL if tls == "mutual" else Terms()
-        self._tls = bool(tls) or self._default.needs_tls or any(f.needs_tls for f in self._faults)
-        self._site = Site(self._default, self._tls, self._terms, self.host, role, self._is_unix)
-        check_faults(self._faults, self._site)
-        self._errors: list[BaseException] = []
-        self._conversations: dict[Conversation, None] = {}  # in order of their connects
-        self._connections = 0
-        self._closed = False
-        self._watch: connects.Watch | None = None
-        self.ledger = ledger or Ledger(on_end)
-        self._dealer = Dealer(plan)
-        self._service = Service(
-            dealer=self._dealer,
-            ledger=self.ledger,
-            talk=talk_of(role, upstream, route or Route()),
-            default=self._default,
-            tls=self._tls,
-            terms=self._terms,
-            context=self._context,
-            chance=chance.generator,
-            on_dealt=self._set_door,
-        )
-        self._make_contexts(self._faults)
-        self._background = background()
-        self._door = self._make_door(number)
-        if any(fault.never_reads for fault in self._faults):
-            self._door.narrow()
-        self._background.loop.call_soon_threadsafe(
-            self._door.start, self._background.loop, self._welcome, self._errors.append, self._on_door_over
-        )
-        self._watch_arrivals()
+        self._address = address
+        self._release = weakref.finalize(self, address.release)
+        self._role, self._route, self._proxy_scheme = role, route or Route(), proxy_scheme
+        self._detour = detour
+        try:
+            self._default = checked_answer(answer)
+            self._terms = checked_tls(tls)
+            faults = faults_of(checked_plan(plan))
+            self._tls = bool(tls) or self._default.needs_tls or any(f.needs_tls for f in faults)
+            super().__init__(plan, strict=strict)
+            setup = Setup(
+                plan=plan,
+                role=role,
+                address=address,
+                default=self._default,
+                tls=self._tls,
+                terms=self._terms,
+                upstream=upstream,
+                route=self._route,
+            )
+            self._process = started(setup, ledger or Ledger(on_end), isolated=flag("isolated", isolated))
+        except BaseException:
+            self._release()
+            raise
+        self._address = self._process.address
+        self.ledger = self._process.ledger
+        if detour is not None:
+            detour.lead_to(self.address)
+
+    # --- where it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """The address that it is bound to; a Unix socket has none (`AttributeError`)."""
+        return self._address.host
+
+    @property
+    def port(self) -> int:
+        """The port that it is bound to; a Unix socket has none (`AttributeError`)."""
+        return self._address.port
+
+    @property
+    def path(self) -> str:
+        """The path of its Unix socket; empty where it has none."""
+        return self._address.path
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port for a client on this machine, as `socket.create_connection` takes them."""
-        nowhere = isinstance(self._dealer.upcoming().door, NoRoute)
-        return NOWHERE if nowhere else sockets.reachable(self.host), self.port
-
-    # --- what happened -----------------------------------------------------------------------------------
+        host, port = self._address.pair
+        leads_nowhere = any(isinstance(fault.door, NoRoute) for fault in faults_of(self.plan))
+        return NOWHERE if leads_nowhere else host, port
 
     @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """What happened, attempt by attempt: all that a client could have observed is in it."""
-        if not self._closed:
-            self._background.settle()
-        return self.ledger.attempts
+    def hostport(self) -> str:
+        """`host:port`, with brackets around an IPv6 address; the path of a Unix socket."""
+        if self._detour is not None:
+            return self._detour.hostport
+        return hostport(*self.address) if self._address.has_packets else self.path
 
-    def drawing(self) -> str:
-        """What happened, as text: client left, server right, times, byte counts, the strike marked."""
-        attempts = self.attempts
-        return draw(attempts, f"{self.url} {self._plans[-1]!r}")
+    @property
+    def url(self) -> str:
+        """`http://host:port` or `https://host:port`, without a path."""
+        return self._detour.url if self._detour is not None else self._address.url(self.hostport, tls=self._tls)
 
-    # --- what it does ------------------------------------------------------------------------------------
+    @property
+    def proxy_url(self) -> str:
+        """The same for clients that take this server for a proxy: `http://user:password@host:port`."""
+        return proxy_url(self.url, self._proxy_scheme, self._route.auth)
+
+    def use_as_proxy(self, monkeypatch: Environment, *, no_proxy: str = "") -> None:
+        """Have clients take this server for their proxy that look for one in the environment.
+
+        It sets `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, and `NO_PROXY` to the hosts that are asked directly
+        (none, unless `no_proxy` names some), in both spellings and until the end of the test.
+
+        Example:
+            def test_proxy_refuses(faultline, monkeypatch):
+                proxy = faultline.http_proxy(status(403))
+                proxy.use_as_proxy(monkeypatch)
+        """
+        set_proxy(monkeypatch, self.proxy_url, no_proxy)
+
+    # --- what clients are to trust -----------------------------------------------------------------------------------
+
+    @property
+    def ca_file(self) -> str:
+        """The path of the test CA's certificate as PEM; the file is private, and gone at exit."""
+        return self._process.authority.ca_file
+
+    @property
+    def crl_file(self) -> str:
+        """The path of the CA's revocation list as PEM: all certificates of `bad_cert("revoked")` until now."""
+        return self._process.authority.crl_file
+
+    @property
+    def client_cert_file(self) -> str:
+        """The path of a client's key and certificate as PEM, in one file."""
+        return self._process.authority.client_cert_file
+
+    def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
+        """A new client context that verifies, and trusts the test CA and nothing else.
+
+        With `certificate=True` it shows the certificate in `client_cert_file` to a server that asks for one.
+        """
+        return self._process.authority.client_context(certificate=certificate)
+
+    def trust(self, monkeypatch: Environment) -> None:
+        """Have clients trust the test CA that take what to trust from the environment.
+
+        It sets `SSL_CERT_FILE` (OpenSSL, and with it urllib, urllib3, httpx), `REQUESTS_CA_BUNDLE` and
+        `CURL_CA_BUNDLE` until the end of the test. A client that has made its context already keeps what it
+        trusts: aiohttp makes its own when it is imported, so give it `ssl=server.client_context()`; and from Python
+        3.12 on `urllib.request.urlopen` keeps that of its first request (`install_opener(None)` forgets it).
+
+        Example:
+            def test_url_is_hard_coded(faultline, monkeypatch):
+                server = faultline.serve(reset(), tls=True)
+                server.trust(monkeypatch)
+        """
+        self._process.authority.trust(monkeypatch)
+
+    # --- what it does ------------------------------------------------------------------------------------------------
 
     def become(self, plan: Plan, *, open_too: bool = False) -> None:
         """Change the plan, on the same port and at once: what begins after this returns meets the new plan.
@@ -144,193 +222,125 @@ class Server(Told, Controls, Place, Authority):
         the next byte on. A connection that is idle is closed if the new plan's first fault needs a new one.
 
         Raises:
-            ParameterError: no plan, or one that needs TLS on a server without it.
+            ParameterError: `plan` is no plan, needs TLS on a server without it, or can't be played here.
+            ServerError: the server was closed.
         """
-        plan = checked_plan(plan)
-        faults = faults_of(plan)
-        if not self._tls and any(f.needs_tls for f in faults):
-            raise ParameterError(f"plan={plan!r}: expected a server with TLS; start it with tls=True.")
-        check_faults(faults, self._site)
-        if self._closed:
-            raise ServerError(f"{self!r}: expected an open server; it was closed.")
-        self._make_contexts(faults)
+        plan = self._ready_for(plan)
+        self._process.become(plan, open_too=open_too)
         self._plans.append(plan)
-        self._faults = faults
-        self._background.call(lambda: self._change(plan, open_too=open_too))
-        self._watch_arrivals()
 
-    @contextlib.contextmanager
-    def becoming(self, plan: Plan) -> Iterator[None]:
-        """Have another plan for a while: `with server.becoming(refuse()): …`; then the one before, from its start.
+    def reset_all(self) -> int:
+        """Send RST on every open connection, now; how many there were. Later ones are served as planned."""
+        return self._process.control("reset_all")
+
+    def close_all(self) -> int:
+        """Send FIN on every open connection, now; how many there were. Later ones are served as planned."""
+        return self._process.control("close_all")
+
+    def pause(self) -> int:
+        """Let no byte pass on any connection, open or later, until `resume`; how many are open.
+
+        What clients send is acknowledged as far as the kernel's buffers reach, and then blocks.
+        """
+        return self._process.control("pause")
+
+    def resume(self) -> int:
+        """Let bytes pass again, none of which was lost; how many connections are open."""
+        return self._process.control("resume")
+
+    def partition(self) -> int:
+        """Let all packets vanish, of open connections and of SYNs, until `heal`; how many connections are open.
 
         Raises:
-            ParameterError: as `become`.
+            UnsupportedError: the server is on a Unix socket, which has no packets, or this user may not attach the
+                socket filter, which takes CAP_NET_ADMIN.
         """
-        before = self._plans[-1]
-        self.become(plan)
-        try:
-            yield
-        finally:
-            self.become(before)
+        if not self._address.has_packets:
+            raise UnsupportedError("partition() needs a server of TCP; on a Unix socket there are no packets to drop.")
+        sockets.check_filter()
+        return self._process.control("partition")
 
-    def _change(self, plan: Plan, *, open_too: bool) -> None:
-        self._door.drain()
-        if any(fault.never_reads for fault in self._faults):
-            self._door.narrow()
-        self._dealer.change(plan)
-        upcoming = self._dealer.upcoming()
-        self._door.put(upcoming.door)
-        for conversation in list(self._conversations):
-            if not conversation.ends_if_idle(upcoming) and open_too:
-                conversation.meet(self._dealer.deal())
+    def heal(self) -> int:
+        """Let packets pass again; TCP repeats what was lost. How many connections are open."""
+        return self._process.control("heal")
 
-    @property
-    def plan(self) -> Plan:
-        """What it plays now."""
-        return self._plans[-1]
-
-    def close(self) -> None:
-        """Stop now: the port is free and every connection closed when this returns. Twice is once.
-
-        Raises:
-            ServerError: something broke inside the server while it ran.
-        """
-        if not self._closed:
-            self._closed = True
-            self._forget_arrivals()
-            self._background.run(self._stop())
-        self._raise_errors()
+    def step_aside(self) -> None:
+        """Put back functions that this has replaced, if it has; what it serves goes on."""
+        if self._detour is not None:
+            self._detour.close()
 
     def check_struck(self) -> None:
         """The guard: see that each planned fault that could be seen did strike.
 
         Raises:
-            NotStruckError: one did not; says what happened instead.
+            NotStruckError: a planned fault did not strike, or a client was kept from another machine and hid it.
         """
-        whys = [why for plan in self._plans if (why := unmet(plan, self.attempts, self.hostport))]
-        if self._strict and whys:
-            raise NotStruckError(f"{whys[0]} (strict=False allows it.)")
+        if self._detour is not None and self._strict:
+            self._detour.check_none_blocked()
+        super().check_struck()
 
-    def __repr__(self) -> str:
-        return f"<Server {self.url} {self._plans[-1]!r}{' closed' if self._closed else ''}>"
+    # --- as an endpoint ----------------------------------------------------------------------------------------------
 
-    # --- in the loop's thread ----------------------------------------------------------------------------
+    def _checked(self, plan: object) -> Plan:
+        good = checked_plan(plan)
+        faults = faults_of(good)
+        if not self._tls and any(f.needs_tls for f in faults):
+            raise ParameterError(f"plan={plan!r}: expected a server with TLS; start it with tls=True.")
+        host = self._address.host if self._address.has_packets else ""
+        site = Site(self._default, self._tls, self._terms, host, self._role, not self._address.has_packets)
+        check_faults(faults, site)
+        return good
 
-    def _welcome(self, sock: socket.socket) -> None:
-        self._connections += 1
-        conversation = Conversation(self._make_wire(sock), self._service, self._connections)
-        self._conversations[conversation] = None
-        conversation.start(self._background.loop, partial(self._farewell, conversation))
-        if self._is_paused:
-            conversation.pause()
+    def _change(self, plan: Plan) -> None:
+        self._process.become(plan, open_too=False)
 
-    def _farewell(self, conversation: Conversation, error: BaseException | None) -> None:
-        self._conversations.pop(conversation, None)
-        if error is not None:
-            self._errors.append(error)
-        if not self._closed:
-            self._door.resume()  # descriptors may have run out
+    def _settle(self) -> None:
+        self._process.settle()
 
-    def _set_door(self) -> None:
-        self._door.put(Vanish() if self._is_partitioned else self._dealer.upcoming().door)
-
-    def _on_door_over(self) -> None:
-        """The time of a refusal or a black hole is over: the next connect meets the next fault."""
-        self._dealer.deal()
-        self._set_door()
-
-    def _watch_arrivals(self) -> None:
-        """Count connects at the door, if a fault strikes there."""
-        if self._watch is None and any(fault.door is not None for fault in self._faults):
-            self._watch = self._new_watch()
-
-    def _forget_arrivals(self) -> None:
-        if self._watch is not None:
-            connects.forget(self._watch)
-
-    def _on_connect(self) -> None:
-        """Before a connect of this process, in the client's thread: set the door right for it."""
-        if self._background.is_current():  # which fills the queue of a black hole, or dials for a relay
-            if connects.is_counted():
-                self._knock()
-            return
+    def _stop(self) -> None:
+        self.step_aside()
         try:
-            self._background.call(self._knock)
-        except Exception as error:  # noqa: BLE001 - it is ours, and must not become the client's
-            self._errors.append(error)
-
-    def _knock(self) -> None:
-        if self._closed:
-            return
-        self._set_door()
-        fault = self._dealer.upcoming()
-        if fault.door is None or (self._door.is_open and not isinstance(fault.door, NoRoute)):
-            return  # it is dealt when the connection is accepted
-        entry = self.ledger.begin(None, fault, "connect")
-        self.ledger.strike(entry, "connect", 0)
-        self.ledger.end(entry, "server", ENDS[type(fault.door)])
-        if fault.door_seconds is None:
-            self._dealer.deal()  # the door stays as it is until the next one knocks
-
-    async def _stop(self) -> None:
-        self._door.drain()  # who came before is in the ledger, and met what was planned
-        for _ in range(SETTLE_TURNS):
-            await asyncio.sleep(0)
-        self._door.close()
-        conversations = list(self._conversations)
-        for conversation in conversations:
-            conversation.stop()
-        if conversations:
-            await asyncio.wait([conversation.task for conversation in conversations])
-
-    def _make_contexts(self, faults: tuple[Fault, ...]) -> None:
-        """Made ahead, in the caller's thread: it takes a while, and what can't be made fails there."""
-        for fault in faults:
-            if self._tls or fault.starts_tls:
-                terms = fault.terms.over(self._terms) if fault.terms else self._terms
-                self._context(fault.certificate or Certificate(), terms)
-                if fault.certificate and fault.certificate.from_connection > 1:
-                    self._context(Certificate(), terms)
-
-    # --- helpers -----------------------------------------------------------------------------------------
-
-    def _context(self, certificate: Certificate, terms: Terms) -> ServerContext:
-        from faultline._net import contexts
-
-        return contexts.server_context(certificate, terms, self._certified_name)
+            self._errors += self._process.stop()
+        finally:
+            self._release()
 
     @property
-    def _certified_name(self) -> str:
-        return sockets.reachable(self.host)
+    def _where(self) -> str:
+        return self.hostport
 
-    def _make_door(self, port: int) -> Door:
-        sock = sockets.claim(self.host, port)
-        self.port = int(sock.getsockname()[1])
-        return Door(sock, self._dealer.upcoming().door)
+    @property
+    def _title(self) -> str:
+        return self.url
 
-    def _make_wire(self, sock: socket.socket) -> Wire:
-        return Wire(self._background.loop, sock, self._background.departures)
-
-    def _new_watch(self) -> connects.Watch:
-        host, _ = self.address
-        return connects.watch(self.port, host, sockets.family_of(host), self._on_connect)
-
-    def _raise_errors(self) -> None:
-        errors, self._errors = self._errors, []
-        if errors:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            raise ServerError(f"the server on {self.hostport} broke: {errors[0]!r}{more}.") from errors[0]
+    @property
+    def _label(self) -> str:
+        if self._detour is not None:
+            return f"Interception {self.url}"
+        return f"Proxy {self.proxy_url}" if self._role.endswith("proxy") else f"Server {self.url}"
 
 
-def talk_of(role: Role, upstream: Upstream | None, route: Route) -> Talk:
-    """The protocol that a server of this role speaks."""
-    match role:
-        case "relay":
-            assert upstream is not None
-            return partial(relay.converse, upstream=upstream)
-        case "http proxy":
-            return partial(http_proxy.converse, route=route)
-        case "socks proxy":
-            return partial(socks_proxy.converse, route=route)
-        case _:
-            return http1.converse
+def checked_tls(tls: object) -> Terms:
+    """What TLS is agreed to, by the parameter `tls`.
+
+    Raises:
+        ParameterError: `tls` is not `True`, `False` or `"mutual"`.
+    """
+    if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 is equal to True, and is none
+        raise rejected("tls", tls, "one of False, True, 'mutual'")
+    choice("tls", tls, (False, True, "mutual"))
+    return MUTUAL if tls == "mutual" else Terms()
+
+
+def started(setup: Setup, ledger: Ledger, *, isolated: bool) -> Process:
+    """A server at work, in this process or in the child."""
+    if not isolated:
+        return Running(setup, ledger)
+    from faultline._servers.isolated.parent import Remote
+
+    return Remote(setup)
+
+
+# What these names once stood for, every server is able to: they are its other names, for annotations.
+Interception: TypeAlias = Server
+Proxy: TypeAlias = Server
+UnixServer: TypeAlias = Server

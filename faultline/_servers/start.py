@@ -1,18 +1,22 @@
-"""`faultline.serve`: the one function that most users call."""
+"""`faultline.serve` and `faultline.relay`: what most users call."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from faultline._core.check import choice, flag, rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan, checked_plan, faults_of
 from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
+from faultline._net import sockets
+from faultline._servers.address import Address, Tcp, Unix
 from faultline._servers.server import Server, Tls
 
-Through: TypeAlias = Literal["through", "terminate"]
+RelayTls: TypeAlias = Literal["through", "terminate", "mutual"]
+TERMINATES: dict[RelayTls, Tls] = {"through": False, "terminate": True, "mutual": "mutual"}
+HOST = "127.0.0.1"
 
 
 def serve(
@@ -56,26 +60,22 @@ def serve(
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    if unix is False:
-        return start(plan, isolated=isolated, tls=tls, answer=answer, host=host, port=port, strict=strict)
-    if not (isinstance(unix, str) and unix) and unix is not True:
-        raise rejected("unix", unix, "True, False or a path")
-    from faultline._servers.unix_server import unix_server
-
-    return unix_server(plan, unix, answer, tls=tls, host=host, port=port, strict=strict, isolated=isolated)
+    address = checked_address(host, port, unix)
+    return Server(plan, address=address, tls=tls, answer=answer, strict=strict, isolated=isolated)
 
 
 def relay(
     upstream: str | Server,
     plan: Plan | None = None,
     *,
-    tls: Through = "through",
+    tls: RelayTls = "through",
     on_upstream_failure: OnFailure = "reset",
     allow_remote: bool = False,
     host: str = "127.0.0.1",
     port: int = 0,
     strict: bool = True,
     isolated: bool = False,
+    unix: bool | str = False,
 ) -> Server:
     """Put a server in front of a real one: clients talk to that one, until the plan says otherwise.
 
@@ -89,13 +89,15 @@ def relay(
             `rediss` are spoken to in TLS, with any certificate: the client is under test, and not the upstream.
         plan: what happens to which connection; nothing, if there is none.
         tls: pass TLS `through` as it is (the ledger still shows the name that the client asked for), or `terminate`
-            it with a certificate of the test CA.
+            it with a certificate of the test CA; `mutual` terminates it too, and demands a certificate of that CA from
+            the client.
         on_upstream_failure: what a client meets whose upstream can't be reached: `reset`, `close` or `stall`.
         allow_remote: let the upstream be on another machine.
         host: the address to bind.
         port: the port to bind; 0 takes a free one.
         strict: whether leaving the server fails when the planned fault never struck.
         isolated: have it in a child process, for a test whose main thread computes and would delay it.
+        unix: listen on a Unix socket instead, at `server.path`: in a folder of its own, or at the path that this is.
 
     Returns:
         The server, listening; use it as a context manager, or `close()` it.
@@ -113,21 +115,43 @@ def relay(
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
     plan, where = checked_relay(upstream, plan, tls, on_upstream_failure, allow_remote=allow_remote)
-    terminates = tls == "terminate"
-    return start(
-        plan, isolated=isolated, tls=terminates, role="relay", upstream=where, host=host, port=port, strict=strict
+    return Server(
+        plan,
+        address=checked_address(host, port, unix),
+        role="relay",
+        tls=TERMINATES[tls],
+        upstream=where,
+        strict=strict,
+        isolated=isolated,
     )
 
 
+def checked_address(host: str, port: int, unix: bool | str = False) -> Address:  # noqa: FBT001, FBT002 - as users say it
+    """Where a server is to listen.
+
+    Raises:
+        ParameterError: a host, port or path that can't be one, or a host or port together with a path.
+        PortError: there is something at the path already, or a socket can't be made there.
+    """
+    if unix is False:
+        return Tcp(*sockets.checked_address(host, port))
+    if not (isinstance(unix, str) and unix) and unix is not True:
+        raise rejected("unix", unix, "True, False or a path")
+    for name, value, usual in (("host", host, HOST), ("port", port, 0)):
+        if value != usual:
+            raise rejected(name, value, "unix without it; the server is at server.path")
+    return Unix.claimed(unix)
+
+
 def checked_relay(
-    upstream: str | Server, plan: Plan | None, tls: Through, on_upstream_failure: OnFailure, *, allow_remote: bool
+    upstream: str | Server, plan: Plan | None, tls: RelayTls, on_upstream_failure: OnFailure, *, allow_remote: bool
 ) -> tuple[Plan, Upstream]:
     """What a relay plays, and in front of what.
 
     Raises:
         ParameterError: a value that can't mean anything, or an upstream on another machine.
     """
-    choice("tls", tls, get_args(Through))
+    choice("tls", tls, get_args(RelayTls))
     choice("on_upstream_failure", on_upstream_failure, get_args(OnFailure))
     address = upstream.hostport if isinstance(upstream, Server) else upstream
     where = parsed_upstream(address, allow_remote=flag("allow_remote", allow_remote))
@@ -135,12 +159,3 @@ def checked_relay(
     if tls == "through" and (fault := next((f for f in faults_of(plan) if f.needs_tls), None)):
         raise ParameterError(f"{fault!r}: expected tls='terminate' with it, so that the relay speaks TLS itself.")
     return plan, replace(where, on_failure=on_upstream_failure)
-
-
-def start(plan: Plan, *, isolated: bool, **arguments: Any) -> Server:
-    """A server in this process or in the child."""
-    if not flag("isolated", isolated):
-        return Server(plan, **arguments)
-    from faultline._servers.isolated.parent import IsolatedServer
-
-    return IsolatedServer(plan, **arguments)

@@ -1,6 +1,6 @@
 """A UDP server: datagrams that get lost, come late, twice, in another order or as garbage, or find no port.
 
-Rules of this room: a datagram of a client is an attempt, and what is said to it is the fault's answer.
+A datagram of a client is an attempt, and what is said to it is the fault's answer.
 """
 
 from __future__ import annotations
@@ -11,29 +11,31 @@ from functools import partial
 
 from faultline._core import chance
 from faultline._core.answers import Answer
-from faultline._core.check import flag, rejected
+from faultline._core.check import rejected
 from faultline._core.conditions import Corrupt, Drop, Duplicate, Latency, Loss
-from faultline._core.errors import NotStruckError, ParameterError, ServerError
+from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.guard import unmet
-from faultline._core.ledger import Attempt, Entry, Ledger, Request
+from faultline._core.hosts import hostport
+from faultline._core.ledger import Entry, Ledger, Request
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
-from faultline._core.report import draw
 from faultline._core.said import Said
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
 from faultline._net.http1 import OK_BODY
 from faultline._servers.datagrams import Address, Datagrams
-from faultline._servers.endpoint import Told
+from faultline._servers.endpoint import Endpoint
 from faultline._servers.loop import background
 
 MOST_BYTES = 65_507  # 65,535 without the heads of IPv4 and UDP (RFC 768)
 FITTING = f"of at most {MOST_BYTES} bytes"
 
 
-class UdpServer(Told):
+class UdpServer(Endpoint):
     """A UDP server on this machine that does to its clients what the plan says."""
+
+    _name = "UDP server"
+    _nobody = "no datagram came"
 
     def __init__(
         self, plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
@@ -41,16 +43,13 @@ class UdpServer(Told):
         sockets.require_linux()
         self.host, number = sockets.checked_address(host, port)
         self._default = checked_words(answer)
-        self._plan = checked_datagram_plan(plan)
-        self._strict = flag("strict", strict)
+        super().__init__(plan, strict=strict)
         self._dealer = Dealer(plan)
         self.ledger = Ledger()
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
         self._asked: Door | None = None  # of the port
         self._timer: asyncio.TimerHandle | None = None
-        self._errors: list[BaseException] = []
-        self._closed = False
         self._datagrams = Datagrams(self.host, number)
         self.port = self._datagrams.address[1]
         self._background = background()
@@ -61,63 +60,32 @@ class UdpServer(Told):
         """Host and port for a client on this machine."""
         return sockets.reachable(self.host), self.port
 
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """The datagrams of clients, one after the other."""
-        if not self._closed:
-            self._background.settle()
-        return self.ledger.attempts
+    # --- as an endpoint ----------------------------------------------------------------------------------------------
 
-    def drawing(self) -> str:
-        """What happened, as text."""
-        return draw(self.attempts, f"datagrams to {self._where} {self._plan!r}", nobody="no datagram came")
+    def _checked(self, plan: object) -> Plan:
+        return checked_datagram_plan(plan)
 
-    def become(self, plan: Plan) -> None:
-        """Change the plan, on the same port: what comes after this returns meets the new plan.
-
-        Raises:
-            ParameterError: no plan, or one that datagrams can't follow.
-        """
-        plan = checked_datagram_plan(plan)
-
+    def _change(self, plan: Plan) -> None:
         def change() -> None:
-            self._plan = plan
             self._dealer.change(plan)
             self._set_port()
 
         self._background.call(change)
 
-    def close(self) -> None:
-        """Stop now: the port is free when this returns. Twice is once.
+    def _settle(self) -> None:
+        self._background.settle()
 
-        Raises:
-            ServerError: something broke inside the server while it ran.
-        """
-        if not self._closed:
-            self._background.settle()  # who came before is in the ledger
-            self._closed = True
-            self._background.call(self._stop)
-        errors, self._errors = self._errors, []
-        if errors:
-            raise ServerError(f"the UDP server on {self._where} broke: {errors[0]!r}.") from errors[0]
-
-    def check_struck(self) -> None:
-        """The guard: see that each planned fault that could be seen did strike.
-
-        Raises:
-            NotStruckError: one did not; says what happened instead.
-        """
-        why = unmet(self._plan, self.attempts, self._where)
-        if self._strict and why:
-            raise NotStruckError(f"{why.replace('no client connected', 'no datagram came')} (strict=False allows it.)")
+    def _stop(self) -> None:
+        self._settle()  # datagrams that came before are in the ledger
+        self._background.call(self._end)
 
     @property
     def _where(self) -> str:
-        host, port = self.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return hostport(*self.address)
 
-    def __repr__(self) -> str:
-        return f"<UdpServer {self._where} {self._plan!r}{' closed' if self._closed else ''}>"
+    @property
+    def _title(self) -> str:
+        return f"datagrams to {self._where}"
 
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
@@ -125,7 +93,7 @@ class UdpServer(Told):
         self._datagrams.start(self._background.loop, self._on_datagram)
         self._set_port()
 
-    def _stop(self) -> None:
+    def _end(self) -> None:
         self._datagrams.close()
         for entry in self._open:
             self.ledger.end(entry, "server", "stop")

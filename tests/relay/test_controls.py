@@ -29,6 +29,7 @@ from faultline import (
     stall,
 )
 from faultline._net.sockets import check_filter, unacknowledged_bytes
+from faultline._servers.loop import background
 
 MIB = 1 << 20
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -143,7 +144,7 @@ def payload(got):
 def busy(server):
     """Have the server's loop do nothing meanwhile, so that what happens comes to it all at once."""
     free = threading.Event()
-    server._background.loop.call_soon_threadsafe(free.wait, 10)
+    background().loop.call_soon_threadsafe(free.wait, 10)
     try:
         yield
     finally:

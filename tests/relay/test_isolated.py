@@ -58,7 +58,7 @@ from faultline import (
     when,
 )
 from faultline._core.chance import enter
-from faultline._servers.isolated.parent import gates_in
+from faultline._servers.isolated.parent import pack
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 PLACES = pytest.mark.parametrize("isolated", [False, True], ids=["here", "isolated"])
@@ -672,29 +672,10 @@ def test_gate_is_forgotten_with_its_server(isolated):
     assert known() is None
 
 
-def test_gates_are_found_by_two_threads_at_once():
+def test_gates_are_found_wherever_they_are_in_a_value():
     one, two = Gate(), Gate()
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
 
-    class First:
-        def __reduce__(self):
-            first_is_in.set()
-            second_is_in.wait(10)
-            return int, ()
-
-    class Second:
-        def __reduce__(self):
-            second_is_in.set()
-            first_is_out.wait(10)
-            return int, ()
-
-    with ThreadPoolExecutor() as threads:
-        first = threads.submit(gates_in, [First(), one])
-        first_is_in.wait(10)
-        second = threads.submit(gates_in, [Second(), two])
-        first.add_done_callback(lambda _: first_is_out.set())
-
-        assert (first.result(), second.result()) == ([one], [two])
+    assert pack(([stall(until=one)], {"until": two, "again": one}))[1] == [one, two]
 
 
 def test_gate_of_a_module_that_the_child_imports_is_another_one(run):
@@ -1238,14 +1219,15 @@ def test_child_that_is_killed_fails_its_test_and_not_the_run(run_inner):
 
 def test_error_of_the_child_at_a_connect_is_the_servers_and_not_the_clients(monkeypatch):
     server = serve(refuse(), isolated=True)
-    ask = server.ask
+    line = server._process._line
+    ask = line.ask
 
     def asked(method, *args, **options):
-        if method == "_on_connect":
+        if method == "knock":
             raise ServerError("the child is dumb")
         return ask(method, *args, **options)
 
-    monkeypatch.setattr(server, "ask", asked)
+    monkeypatch.setattr(line, "ask", asked)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address)
     with pytest.raises(ServerError, match="the child is dumb"):
@@ -1254,7 +1236,9 @@ def test_error_of_the_child_at_a_connect_is_the_servers_and_not_the_clients(monk
 
 def test_server_that_is_collected_while_another_is_asked_is_forgotten_later():
     server = serve(ok(b"hello"), isolated=True)
-    child, number, address = server._child, server._number, server.address
+    line, address = server._process._line, server.address
+    child, number = line._child, line._number
+    del line
 
     with child._sending:  # as in the middle of a message, where the collector may run
         del server

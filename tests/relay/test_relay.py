@@ -48,6 +48,7 @@ from faultline._engine import upstream as upstreams
 from faultline._engine.pump import PIECE_BYTES
 from faultline._net.contexts import server_context
 from faultline._net.sockets import unacknowledged_bytes
+from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 MIB = 1 << 20
@@ -421,7 +422,7 @@ def test_a_client_that_half_closes_right_after_the_gate_has_opened_has_not_given
     await_strike(server)
     busy = threading.Event()
 
-    server._background.loop.call_soon_threadsafe(busy.wait)
+    background().loop.call_soon_threadsafe(busy.wait)
     gate.open()
     client.shutdown(socket.SHUT_WR)
     busy.set()
@@ -796,8 +797,8 @@ def test_an_upstream_reset_that_comes_in_the_same_turn_as_an_interruption_is_a_r
     assert exactly(client, 6) == b"answer"
     server.wait_for_attempts(1, at="response")
     busy = threading.Event()
-    loop = server._background.loop
-    (conversation,) = server._conversations
+    loop = background().loop
+    (conversation,) = server._process.connections
 
     loop.call_soon_threadsafe(busy.wait)
     send_rst(upstream)
@@ -1368,12 +1369,12 @@ HERE = "127.0.0.1:1"
             {},
             "upstream='https://db.example/': expected a server on this machine; allow_remote=True allows others.",
         ),
-        (HERE, None, {"tls": True}, "tls=True: expected one of 'through', 'terminate'."),
+        (HERE, None, {"tls": True}, "tls=True: expected one of 'through', 'terminate', 'mutual'."),
         (
             HERE,
             None,
             {"tls": "terminated"},
-            "tls='terminated': expected one of 'through', 'terminate'. Did you mean 'terminate'?",
+            "tls='terminated': expected one of 'through', 'terminate', 'mutual'. Did you mean 'terminate'?",
         ),
         (
             HERE,
@@ -1446,7 +1447,7 @@ def descriptors():
 
 def left_tasks(server):
     """What still goes on in the loop for servers."""
-    loop = server._background.loop
+    loop = background().loop
 
     async def others():
         return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,69 +1,82 @@
 """The program of the child process: servers that do what their parent asks, and end with it.
 
-Rules of this room: each question has a thread of its own, because some wait; answers go back as they come.
+Each question has a thread of its own, because some wait; answers go back as they come.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pickle
 import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faultline._core import chance
 from faultline._core.check import rejected
-from faultline._core.errors import ServerError
 from faultline._core.gate import gates
-from faultline._servers.server import Server
+from faultline._core.ledger import Attempt, Ledger
+from faultline._servers.running import Running, Setup
+
+if TYPE_CHECKING:
+    from faultline._servers.address import Address
 
 
 class Servers:
     """The servers of the child, by number."""
 
     def __init__(self) -> None:
-        self._servers: dict[int, Server] = {}
+        self._servers: dict[int, Running] = {}
         self._numbers = itertools.count(1)
 
     def do(self, number: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What one of them returns; `start` makes one."""
+        """The value that a server returns for a question of the parent; without a number a server is started."""
         if number is None:
-            plan, scope = args
-            if scope:
-                chance.enter(scope)
-            server = Server(plan, **kwargs)
-            number = next(self._numbers)
-            self._servers[number] = server
-            return number, (server.host, server.port, server.url.startswith("https"), server.address)
-        server = self._servers[number]
-        match method:
-            case "now":
-                return server.ledger.now()
-            case "stop":
-                return self._stop(number)
-            case _:
-                value = getattr(server, method)
-                return value(*args, **kwargs) if callable(value) else value
+            return self._start(*args)
+        if method == "stop":
+            return self._stop(number)
+        running = self._servers[number]
+        if method in ("ca_file", "crl_file", "client_cert_file"):
+            return getattr(running.authority, method)
+        if method in ("now", "wait"):
+            return getattr(running.ledger, method)(*args)
+        if method == "attempts":
+            running.settle()
+            return running.ledger.attempts
+        return getattr(running, method)(*args, **kwargs)  # become, control, knock
 
-    def _stop(self, number: int) -> Any:
-        server = self._servers[number]
-        try:
-            server.close()
-        except ServerError as error:
-            return server.attempts, error, error.__cause__
-        return server.attempts, None, None
+    def _start(self, setup: Setup, scope: str) -> tuple[int, Address]:
+        if scope:
+            chance.enter(scope)
+        running, number = Running(setup, Ledger()), next(self._numbers)
+        self._servers[number] = running
+        return number, running.address
+
+    def _stop(self, number: int) -> tuple[tuple[Attempt, ...], float, list[BaseException]]:
+        running = self._servers[number]
+        errors = [sendable(error) for error in running.stop()]
+        return running.ledger.attempts, running.ledger.now(), errors
 
     def forget(self, number: int) -> None:
-        """Its owner asks no more; it was closed, or is closed now."""
+        """Stop a server that can be asked no more."""
         self._stop(number)
         del self._servers[number]
 
     def close(self) -> None:
-        """Stop those that their owner left open."""
+        """Stop the servers that their owners left open."""
         for number in list(self._servers):
             self._stop(number)
+
+
+def sendable(error: BaseException) -> BaseException:
+    """The same error, or one that says the same where the parent can't have it."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - whatever goes wrong, it can't be sent
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def loaded(packed: bytes) -> Any:
@@ -78,31 +91,50 @@ def loaded(packed: bytes) -> Any:
         raise rejected("isolated", True, f"a plan that another process can have: {error}") from None
 
 
-def main(descriptor: int) -> None:
-    """Serve until the parent says that it is enough, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    connection, servers, sending = Connection(descriptor), Servers(), threading.Lock()
+class Program:
+    """Answers the questions of the parent, each in a thread."""
 
-    def answer(number: int, server: int | None, method: str, packed: bytes) -> None:
-        value, error = None, None
-        try:
-            args, kwargs = loaded(packed)
-            value = servers.do(server, method, args, kwargs)
-        except Exception as raised:  # noqa: BLE001 - it is the parent's
-            error = raised
-        with sending:
-            connection.send((number, value, error))
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._servers = Servers()
+        self._sending = threading.Lock()
 
-    try:
-        while (message := connection.recv()) is not None:
-            number, server, _, what = message
-            if number is None and server is None:
-                gates.find(what).open()
-            elif number is None:
-                servers.forget(server)
+    def run(self) -> None:
+        """Serve until the parent says stop, or is gone."""
+        with contextlib.suppress(EOFError, OSError):
+            while (message := self._connection.recv()) is not None:
+                self._take(*message)
+        self._servers.close()
+
+    def _take(self, number: int | None, server: int | None, method: str, what: Any) -> None:
+        """Do what a message says."""
+        if number is not None:
+            try:
+                words = loaded(what)  # here, so that a gate in it is there when the next message opens it
+            except Exception as error:  # noqa: BLE001 - it is the parent's
+                self._answer(number, error=error)
             else:
-                threading.Thread(target=answer, args=message, daemon=True).start()
-    except (EOFError, OSError):
-        pass
-    servers.close()
+                threading.Thread(target=self._do, args=(number, server, method, *words), daemon=True).start()
+        elif server is not None:
+            self._servers.forget(server)
+        else:
+            gates.find(what).open()
+
+    def _do(self, number: int, server: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            value = self._servers.do(server, method, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - it is the parent's
+            self._answer(number, error=error)
+        else:
+            self._answer(number, value)
+
+    def _answer(self, number: int, value: Any = None, error: BaseException | None = None) -> None:
+        with self._sending, contextlib.suppress(OSError):  # the parent may be gone
+            self._connection.send((number, value, error))
+
+
+def main(descriptor: int) -> None:
+    """Serve until the parent says stop, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    Program(Connection(descriptor)).run()
     sys.stdout.flush()

@@ -1,8 +1,7 @@
-"""Servers in a child process, for a test whose main thread holds the interpreter: their timing is not its hostage.
+"""The parent's side of servers in a child process, which a busy main thread can't delay.
 
-Rules of this room: one child for all isolated servers of a process, started by the first; it ends when its parent
-does. What crosses over is pickled: a plan with a function in it can't, and a gate is known on both sides by its
-number.
+There is one child for all isolated servers of a process, started by the first; it ends when its parent does. Values
+that cross over are pickled: a plan with a function in it can't be, and a gate is known on both sides by its number.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import atexit
 import collections
 import contextlib
+import io
 import itertools
 import os
 import pickle
@@ -26,16 +26,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from faultline._core import chance
 from faultline._core.check import rejected
 from faultline._core.errors import ServerError
-from faultline._core.gate import Gate, Number, gates
-from faultline._core.ledger import Attempt, Ledger
-from faultline._core.plan import Plan, checked_plan, draws_chance, faults_of
-from faultline._net.connects import Watch
-from faultline._servers.server import Server
+from faultline._core.gate import Gate, Number
+from faultline._core.ledger import Attempt, Ledger, reached, too_few
+from faultline._core.plan import Plan, draws_chance, faults_of
+from faultline._net.authority import Authority
+from faultline._net.connects import Watch, forget
+from faultline._servers.running import Setup
 
 if TYPE_CHECKING:
     import ssl
 
     from faultline._core.points import Point
+    from faultline._servers.address import Address
+    from faultline._servers.connections import Control
 
 PROGRAM = "import sys; sys.path[:] = {path!r}; from faultline._servers.isolated.child import main; main({number})"
 
@@ -66,22 +69,24 @@ class Child:
         """Have a server of the child do something, and wait for what that returns or raises.
 
         Raises:
-            ServerError: the child has ended.
+            ParameterError: the arguments can't be pickled.
+            ServerError: the child has ended, or this is a fork of its parent.
         """
         if os.getpid() != self._owner:  # pragma: no cover - in a fork, where nobody counts
             raise ServerError("a server of the process that this one was forked from: expected to be asked there.")
         if not self.is_alive:
             raise ServerError("the child process of isolated servers has ended.")
+        packed, gates = pack((args, kwargs))
         future: Future[Any] = Future()
         number = next(self._numbers)
         self._asked[number] = future
-        for gate in gates_in((args, kwargs)):
+        self._send((number, server, method, packed))
+        for gate in gates:  # later, so that the child has the gate when it hears that it was opened
             self._tell(gate)
-        self._send((number, server, method, pickle.dumps((args, kwargs))))
         return future.result()
 
     def forget(self, server: int) -> None:
-        """Nobody asks for this server any more; a collector says so, and may do that in the middle of `_send`."""
+        """Stop this server, which can be asked no more; a collector may call this in the middle of `_send`."""
         self._forgotten.append(server)
         if self._sending.acquire(blocking=False):
             self._sending.release()
@@ -166,61 +171,43 @@ def _forget() -> None:  # pragma: no cover - in a fork, where nobody counts
 os.register_at_fork(after_in_child=_forget)
 
 
-def gates_in(value: object) -> list[Gate]:
-    """The gates that pickling this would meet.
+class Packer(pickle.Pickler):
+    """Pickles a value, and keeps the gates in it."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.gates: list[Gate] = []
+
+    def reducer_override(self, obj: object) -> Any:
+        """Pickle a gate, and everything else, as it says itself."""
+        if isinstance(obj, Gate):
+            self.gates.append(obj)
+        return NotImplemented
+
+
+def pack(value: object) -> tuple[bytes, list[Gate]]:
+    """A pickled value, and the gates in it.
 
     Raises:
         ParameterError: it can't be pickled.
     """
-    before = gates.seen
-    found: list[Gate] = []
-    gates.seen = found
+    file = io.BytesIO()
+    packer = Packer(file)
     try:
-        pickle.dumps(value)
+        packer.dump(value)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise rejected("isolated", True, f"a plan that another process can have: {error}") from None
-    finally:
-        gates.seen = before
-    return found
+    return file.getvalue(), packer.gates
 
 
-class FarLedger(Ledger):
-    """The ledger of a server in the child, as it is when it is asked."""
+class Line:
+    """The line to one server of the child, which is stopped there when nobody holds the line any more."""
 
-    def __init__(self, server: IsolatedServer) -> None:
-        super().__init__()
-        self._server = server
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """Frozen copies of all attempts so far."""
-        return self._server.attempts
-
-    def now(self) -> float:
-        """Seconds since the server began."""
-        return float(self._server.ask("now"))
-
-
-class IsolatedServer(Server):
-    """A server in the child process; what it does and says is a server's."""
-
-    def __init__(self, plan: Plan, **arguments: Any) -> None:
-        self._plans = [checked_plan(plan)]
-        self._faults = faults_of(plan)
-        self._closed = False
-        self._last: tuple[Attempt, ...] = ()
-        self._address: tuple[str, int]
-        self._watch: Watch | None = None
-        self._errors = []
+    def __init__(self, setup: Setup) -> None:
+        scope = chance.generator().randbytes(8).hex() if draws_chance(setup.plan) else ""
         self._child = child()
-        gates_in(plan)
-        scope = chance.generator().randbytes(8).hex() if draws_chance(plan) else ""
-        self._number, facts = self._child.call(None, "start", plan, scope, **arguments)
-        self.host, self.port, self._tls, self._address = facts
-        self._strict = bool(arguments.get("strict", True))
-        self.ledger = FarLedger(weakref.proxy(self))
+        self._number, self.address = self._child.call(None, "start", setup, scope)
         weakref.finalize(self, self._child.forget, self._number)
-        self._watch_arrivals()
 
     def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """What the server in the child returns or raises.
@@ -230,28 +217,66 @@ class IsolatedServer(Server):
         """
         return self._child.call(self._number, method, *args, **kwargs)
 
+
+class RemoteLedger(Ledger):
+    """The ledger of a server in the child, as it is when it is read, and at last as it was at the end."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line: Line | None = line
+        self._last: tuple[Attempt, ...] = ()
+        self._ended_seconds = 0.0
+
+    def close(self, attempts: tuple[Attempt, ...], now: float) -> None:
+        """Keep this, because the server can't be asked any more."""
+        self._line, self._last, self._ended_seconds = None, attempts, now
+
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port for a client on this machine, as `socket.create_connection` takes them."""
-        return self._address
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Frozen copies of all attempts so far, those under way included."""
+        if self._line is not None:
+            self._last = self._line.ask("attempts")
+        return self._last
+
+    def now(self) -> float:
+        """Seconds since the server began, until it was closed."""
+        return self._ended_seconds if self._line is None else float(self._line.ask("now"))
+
+    def wait(self, count: int, point: Point | Literal["end"], timeout_seconds: float) -> None:
+        """Wait until this many attempts have reached a point, or their end.
+
+        Raises:
+            WaitError: they have not, in time; says how many have.
+        """
+        if self._line is not None:
+            self._line.ask("wait", count, point, timeout_seconds)
+        elif reached(self._last, point) < count:
+            raise too_few(self._last, count, point, timeout_seconds)
+
+
+class RemoteAuthority(Authority):
+    """The test CA of the child process."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
 
     @property
     def ca_file(self) -> str:
-        """The path of the certificate of the child's own test CA as PEM."""
-        return str(self.ask("ca_file"))
+        """The path of its certificate as PEM; the file is private, and gone when the child ends."""
+        return str(self._line.ask("ca_file"))
 
     @property
     def crl_file(self) -> str:
-        """The path of that CA's revocation list as PEM."""
-        return str(self.ask("crl_file"))
+        """The path of its revocation list as PEM."""
+        return str(self._line.ask("crl_file"))
 
     @property
     def client_cert_file(self) -> str:
-        """The path of a client's key and certificate as PEM, issued by that CA."""
-        return str(self.ask("client_cert_file"))
+        """The path of a client's key and certificate as PEM, in one file."""
+        return str(self._line.ask("client_cert_file"))
 
     def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
-        """A new client context that verifies, and trusts the child's test CA and nothing else."""
+        """A new client context that verifies, and trusts this CA and nothing else."""
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -261,65 +286,55 @@ class IsolatedServer(Server):
             context.load_cert_chain(self.client_cert_file)
         return context
 
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """What happened, attempt by attempt."""
-        if not self._closed:
-            self._last = self.ask("attempts")
-        return self._last
 
-    def wait_for_attempts(
-        self, count: int, timeout_seconds: float = 10.0, *, at: Point | Literal["end"] = "accept"
-    ) -> tuple[Attempt, ...]:
-        """Wait until so many attempts have begun, or have come to the point `at`; see `Server`."""
-        attempts: tuple[Attempt, ...] = self.ask("wait_for_attempts", count, timeout_seconds, at=at)
-        return attempts
+class Remote:
+    """A server at work in the child process.
 
-    def become(self, plan: Plan, *, open_too: bool = False) -> None:
-        """Change the plan, on the same port and at once; see `Server`."""
-        self.ask("become", plan, open_too=open_too)
-        self._plans.append(plan)
-        self._faults = faults_of(plan)
-        self._watch_arrivals()
+    Attributes:
+        address: where it listens.
+        ledger: what happened there.
+        authority: the CA that has signed what it shows.
+    """
 
-    def close(self) -> None:
-        """Stop now; see `Server`."""
-        if not self._closed:
-            try:
-                self._forget_arrivals()
-                self._last, error, cause = self.ask("stop")
-            finally:
-                self._closed = True
-            if error is not None:
-                raise error from cause
-        self._raise_errors()
+    def __init__(self, setup: Setup) -> None:
+        self._line = Line(setup)
+        self.address: Address = self._line.address
+        self.ledger = RemoteLedger(self._line)
+        self.authority = RemoteAuthority(self._line)
+        self._errors: list[BaseException] = []
+        self._watch: Watch | None = None
+        self._watch_connects(setup.plan)
 
-    def reset_all(self) -> int:
-        """Send RST on every open connection; see `Server`."""
-        return int(self.ask("reset_all"))
+    def settle(self) -> None:
+        """Do nothing: the ledger is settled whenever it is read."""
 
-    def close_all(self) -> int:
-        """Send FIN on every open connection; see `Server`."""
-        return int(self.ask("close_all"))
+    def become(self, plan: Plan, *, open_too: bool) -> None:
+        """Play another plan from now on; with `open_too` on the open connections as well."""
+        self._line.ask("become", plan, open_too=open_too)
+        self._watch_connects(plan)
 
-    def pause(self) -> int:
-        """Let no byte pass; see `Server`."""
-        return int(self.ask("pause"))
+    def control(self, control: Control) -> int:
+        """Do something to every open connection; how many there were."""
+        return int(self._line.ask("control", control))
 
-    def resume(self) -> int:
-        """Let bytes pass again; see `Server`."""
-        return int(self.ask("resume"))
+    def stop(self) -> list[BaseException]:
+        """Free the address and end every connection; the errors inside the server while it ran."""
+        if self._watch is not None:
+            forget(self._watch)
+        attempts, now, errors = self._line.ask("stop")
+        self.ledger.close(attempts, now)
+        return [*errors, *self._errors]
 
-    def partition(self) -> int:
-        """Let all packets from clients vanish; see `Server`."""
-        return int(self.ask("partition"))
+    def _watch_connects(self, plan: Plan) -> None:
+        """Count connects of this process too, if a fault of the plan happens to one."""
+        if self._watch is None and any(fault.door is not None for fault in faults_of(plan)):
+            line, errors = self._line, self._errors
 
-    def heal(self) -> int:
-        """Let packets pass again; see `Server`."""
-        return int(self.ask("heal"))
+            def on_connect() -> None:
+                try:
+                    line.ask("knock")
+                except ServerError as error:  # it is ours, and must not become the client's
+                    errors.append(error)
 
-    def _on_connect(self) -> None:
-        try:
-            self.ask("_on_connect")
-        except ServerError as error:  # it is ours, and must not become the client's
-            self._errors.append(error)
+            self._watch = self.address.watch(on_connect)
+            weakref.finalize(self, forget, self._watch)

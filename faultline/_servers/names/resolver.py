@@ -1,6 +1,6 @@
 """The resolver: what this process looks up, by plan, and what came of it.
 
-Rules of this room: it is active from its making to `close()`, and has a ledger and a guard as a server has: a lookup
+It is active from its making to `close()`, and has a ledger and a guard as a server has: a lookup
 is an attempt.
 """
 
@@ -11,18 +11,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from faultline._core.answers import Answer
-from faultline._core.check import flag, rejected
+from faultline._core.check import rejected
 from faultline._core.conditions import Latency
-from faultline._core.errors import NotStruckError, ParameterError, PortError
+from faultline._core.errors import ParameterError, PortError
 from faultline._core.fault import Fault
-from faultline._core.guard import unmet
 from faultline._core.hosts import checked_name
-from faultline._core.ledger import Attempt, Ledger, Request
+from faultline._core.ledger import Ledger, Request
 from faultline._core.lookups import Found
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
-from faultline._core.report import draw
 from faultline._net.addresses import FAILURES, Target, gaierror
-from faultline._servers.endpoint import Told
+from faultline._servers.endpoint import Endpoint
 from faultline._servers.names import overlay
 from faultline.modes import blackhole, refuse
 
@@ -32,27 +30,36 @@ if TYPE_CHECKING:
 NEIGHBOURS = tuple(f"127.0.0.{number}" for number in range(2, 255))  # other addresses with the same port
 
 
-class Resolver(Told, overlay.Overlay):
+class Resolver(Endpoint, overlay.Overlay):
     """The lookups of one name, or of all; a context manager that puts everything back as it was."""
+
+    _name = "resolver"
+    _nobody = "nobody looked it up"
 
     def __init__(self, name: str, plan: Plan, *, strict: bool = True) -> None:
         self.name = checked_name(name)
-        self._plan = checked_plan(plan)
-        for fault in faults_of(plan):
-            check_lookup(fault)
-        self._strict = flag("strict", strict)
+        super().__init__(plan, strict=strict)
         self._dealer = Dealer(plan)
         self.ledger = Ledger()
         self._over = threading.Event()
         self._neighbours: dict[Found, Server] = {}
+        self._meet_neighbours(plan)
+        overlay.put(self)
+
+    def _meet_neighbours(self, plan: Plan) -> None:
+        """Start the servers beside those that a plan leads to, as far as they are not there yet.
+
+        Raises:
+            ParameterError: there is no address left for one.
+        """
         try:
             for fault in faults_of(plan):
-                if isinstance(fault.answer, Found) and fault.answer.first != "nothing":
-                    self._neighbours.setdefault(fault.answer, neighbour(fault.answer))
+                found = fault.answer
+                if isinstance(found, Found) and found.first != "nothing" and found not in self._neighbours:
+                    self._neighbours[found] = neighbour(found)
         except BaseException:
             self._close_neighbours()
             raise
-        overlay.put(self)
 
     # --- what is asked -----------------------------------------------------------------------------------------------
 
@@ -111,54 +118,42 @@ class Resolver(Told, overlay.Overlay):
         first = self._neighbours.get(found)
         return found.targets if first is None else (first.address, *found.targets)
 
-    # --- what happened -----------------------------------------------------------------------------------------------
+    # --- as an endpoint ----------------------------------------------------------------------------------------------
 
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """The lookups, one after the other."""
-        return self.ledger.attempts
+    def _checked(self, plan: object) -> Plan:
+        good = checked_plan(plan)
+        for fault in faults_of(good):
+            check_lookup(fault)
+        return good
 
-    def drawing(self) -> str:
-        """What happened, as text."""
-        return draw(self.attempts, f"lookups of {self.name} {self._plan!r}", nobody="nobody looked it up")
+    def _change(self, plan: Plan) -> None:
+        self._meet_neighbours(plan)
+        self._dealer.change(plan)
+
+    def _stop(self) -> None:
+        self._over.set()  # a thread that waits for a slow lookup waits no longer
+        self.step_aside()
+        self._close_neighbours()
 
     def step_aside(self) -> None:
-        """Put back what this has replaced."""
+        """Put back the functions that this has replaced."""
         overlay.remove(self)
-
-    def close(self) -> None:
-        """Put everything back as it was; who waits for a slow lookup waits no longer. Twice is once."""
-        if not self._over.is_set():
-            self._over.set()
-            overlay.remove(self)
-            self._close_neighbours()
 
     def _close_neighbours(self) -> None:
         for server in self._neighbours.values():
             server.close()
 
-    def check_struck(self) -> None:
-        """The guard: see that each planned fault did strike.
+    @property
+    def _where(self) -> str:
+        return self.name
 
-        Raises:
-            NotStruckError: one did not; says what happened instead.
-        """
-        if not self._strict:
-            return
-        if not self.attempts and self._plan_strikes():
-            raise NotStruckError(
-                f"{self._plan!r} never struck: nobody looked up {self.name!r} by Python's socket. "
-                "(strict=False allows it.)"
-            )
-        why = unmet(self._plan, self.attempts, self.name)
-        if why:
-            raise NotStruckError(f"{why} (strict=False allows it.)")
+    @property
+    def _title(self) -> str:
+        return f"lookups of {self.name}"
 
-    def _plan_strikes(self) -> bool:
-        return any(fault.strikes for fault in faults_of(self._plan))
-
-    def __repr__(self) -> str:
-        return f"<Resolver {self.name} {self._plan!r}{' closed' if self._over.is_set() else ''}>"
+    @property
+    def _unasked(self) -> str:
+        return f"nobody looked up {self.name!r} by Python's socket"
 
 
 def written(target: Target) -> str:
@@ -197,6 +192,7 @@ def neighbour(found: Found) -> Server:
     Raises:
         ParameterError: there is no such address left.
     """
+    from faultline._servers.address import Tcp
     from faultline._servers.server import Server
 
     _, port = found.targets[0]
@@ -206,7 +202,7 @@ def neighbour(found: Found) -> Server:
     for host in hosts:
         if host != found.targets[0][0]:
             try:
-                return Server(plan, host=host, port=port or 0, strict=False, ledger=ledger)
+                return Server(plan, address=Tcp(host, port or 0), strict=False, ledger=ledger)
             except PortError:
                 continue
     raise ParameterError(

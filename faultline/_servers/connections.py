@@ -1,0 +1,92 @@
+"""The open connections of one server, and what a test does to all of them at once.
+
+Everything happens in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal, TypeAlias
+
+from faultline._core.fault import Fault
+from faultline._core.plan import Dealer
+from faultline._engine.conversation import Conversation
+from faultline._engine.service import Service
+from faultline._net.departures import Departures
+from faultline._net.wire import Wire
+
+Control: TypeAlias = Literal["reset_all", "close_all", "pause", "resume", "partition", "heal"]
+
+ACTS: dict[Control, Callable[[Conversation], None]] = {
+    "reset_all": Conversation.reset,
+    "close_all": Conversation.close,
+    "pause": Conversation.pause,
+    "resume": Conversation.resume,
+    "partition": Conversation.partition,
+    "heal": Conversation.heal,
+}
+
+
+class Connections:
+    """The conversations that go on at one server.
+
+    Attributes:
+        is_partitioned: SYNs of clients are to vanish too.
+    """
+
+    def __init__(
+        self, service: Service, wire: type[Wire], departures: Departures, on_end: Callable[[BaseException | None], None]
+    ) -> None:
+        self._service = service
+        self._wire = wire
+        self._departures = departures
+        self._on_end = on_end
+        self._open: dict[Conversation, None] = {}  # in order of their connects
+        self._count = 0
+        self._is_paused = False
+        self.is_partitioned = False
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(self._open)
+
+    def welcome(self, sock: socket.socket) -> None:
+        """Begin a conversation with a client that was accepted."""
+        loop = self._departures.loop
+        self._count += 1
+        conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count)
+        self._open[conversation] = None
+        conversation.start(loop, partial(self._farewell, conversation))
+        if self._is_paused:
+            conversation.pause()
+
+    def _farewell(self, conversation: Conversation, error: BaseException | None) -> None:
+        del self._open[conversation]
+        self._on_end(error)
+
+    def change(self, dealer: Dealer, upcoming: Fault, *, open_too: bool) -> None:
+        """The plan has changed: end idle connections that can't meet the next fault, and deal to the others too."""
+        for conversation in list(self._open):
+            if not conversation.ends_if_idle(upcoming) and open_too:
+                conversation.meet(dealer.deal())
+
+    def act(self, control: Control) -> list[asyncio.Task[None]]:
+        """Do this to every open connection; their tasks."""
+        if control in ("pause", "resume"):
+            self._is_paused = control == "pause"
+        elif control in ("partition", "heal"):
+            self.is_partitioned = control == "partition"
+        conversations = [conversation for conversation in self._open if conversation.is_open]
+        for conversation in conversations:
+            ACTS[control](conversation)
+        return [conversation.task for conversation in conversations]
+
+    async def stop(self) -> None:
+        """End all conversations."""
+        tasks = [conversation.task for conversation in self._open]
+        for conversation in self._open:
+            conversation.stop()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,239 @@
+"""A server at work: its listener, its plan and its connections, in the process where its loop is."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from faultline._core import chance
+from faultline._core.answers import Answer
+from faultline._core.certificates import Certificate, Terms
+from faultline._core.ledger import How, Ledger
+from faultline._core.plan import Dealer, Plan, faults_of
+from faultline._core.steps import NoRoute, Refuse, Vanish
+from faultline._core.upstream import Route, Upstream
+from faultline._engine.service import Service, Talk
+from faultline._engine.talks import http1, http_proxy, relay, socks_proxy
+from faultline._net import connects
+from faultline._net.authority import AUTHORITY
+from faultline._servers.connections import Connections, Control
+from faultline._servers.loop import SETTLE_TURNS, background
+
+if TYPE_CHECKING:
+    from faultline._engine.feasible import Role
+    from faultline._net.tls import ServerContext
+    from faultline._servers.address import Address
+
+# How the attempt ends that a listener meets in this way.
+ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a server is to be, as a value that another process can have.
+
+    Attributes:
+        plan: what happens to which attempt.
+        role: the protocol that it speaks.
+        address: where it listens.
+        default: what is answered when the fault says nothing else.
+        tls: whether a connection begins with TLS.
+        terms: what TLS agrees to when the fault says nothing else.
+        upstream: of a relay.
+        route: of a proxy.
+    """
+
+    plan: Plan
+    role: Role
+    address: Address
+    default: Answer
+    tls: bool
+    terms: Terms
+    upstream: Upstream | None = None
+    route: Route = field(default_factory=Route)
+
+
+class Running:
+    """A server at work in this process; its methods may be called from any other thread than the loop's.
+
+    Attributes:
+        address: where it listens, with the port that was bound.
+        authority: the CA that has signed what it shows.
+    """
+
+    authority = AUTHORITY
+
+    def __init__(self, setup: Setup, ledger: Ledger) -> None:
+        self._setup = setup
+        self.ledger = ledger
+        self._errors: list[BaseException] = []
+        self._is_closed = False
+        self._watch: connects.Watch | None = None
+        self._background = background()
+        self._dealer = Dealer(setup.plan)
+        service = Service(
+            dealer=self._dealer,
+            ledger=ledger,
+            talk=talk_of(setup),
+            default=setup.default,
+            tls=setup.tls,
+            terms=setup.terms,
+            context=self._context,
+            chance=chance.generator,
+            on_dealt=self._set_listener,
+        )
+        self.connections = Connections(service, setup.address.wire, self._background.departures, self._on_end)
+        self._make_contexts(setup.plan)
+        self._listener, address = setup.address.listen(self._dealer.upcoming().door)
+        self.address: Address = address
+        self._narrow(setup.plan)
+        self._background.loop.call_soon_threadsafe(
+            partial(
+                self._listener.start,
+                self._background.loop,
+                self.connections.welcome,
+                self._errors.append,
+                self._on_listener_over,
+            )
+        )
+        self._watch_connects(setup.plan)
+
+    def _make_contexts(self, plan: Plan) -> None:
+        """Make the TLS contexts of a plan ahead, in the caller's thread: they take a while, and may fail."""
+        for fault in faults_of(plan):
+            if self._setup.tls or fault.starts_tls:
+                terms = fault.terms.over(self._setup.terms) if fault.terms else self._setup.terms
+                self._context(fault.certificate or Certificate(), terms)
+                if fault.certificate and fault.certificate.from_connection > 1:
+                    self._context(Certificate(), terms)
+
+    def _narrow(self, plan: Plan) -> None:
+        """Have senders block soon, if a fault of the plan leaves lying what they send."""
+        if any(fault.never_reads for fault in faults_of(plan)):
+            self._listener.narrow()
+
+    def _context(self, certificate: Certificate, terms: Terms) -> ServerContext:
+        from faultline._net import contexts
+
+        return contexts.server_context(certificate, terms, self._setup.address.certified_name)
+
+    # --- what is asked of it -----------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Return when everything that has reached the server is in the ledger."""
+        self._background.settle()
+
+    def become(self, plan: Plan, *, open_too: bool) -> None:
+        """Play another plan from now on; with `open_too` on the open connections as well."""
+        self._make_contexts(plan)
+
+        def change() -> None:
+            self._listener.drain()
+            self._narrow(plan)
+            self._dealer.change(plan)
+            self._set_listener()
+            self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
+
+        self._background.call(change)
+        self._watch_connects(plan)
+
+    def control(self, control: Control) -> int:
+        """Do something to every open connection; how many there were."""
+
+        async def acted() -> int:
+            if self._is_closed:
+                return 0
+            self._listener.drain()  # clients that came before are open too
+            tasks = self.connections.act(control)
+            self._set_listener()
+            if control in ("reset_all", "close_all") and tasks:
+                await asyncio.wait(tasks)
+            return len(tasks)
+
+        return self._background.run(acted())
+
+    def knock(self) -> None:
+        """A client is about to connect: have the listener as that attempt is to find it, and write it down."""
+        if self._background.is_current():  # which fills the queue of a black hole, or dials for a relay
+            if connects.is_counted():
+                self._knock()
+            return
+        self._background.call(self._knock)
+
+    def stop(self) -> list[BaseException]:
+        """Free the address and end every connection; the errors inside the server while it ran."""
+        if not self._is_closed:
+            self._is_closed = True
+            if self._watch is not None:
+                connects.forget(self._watch)
+            self._background.run(self._stop())
+        errors, self._errors = self._errors, []
+        return errors
+
+    # --- connects that the kernel answers ----------------------------------------------------------------------------
+
+    def _watch_connects(self, plan: Plan) -> None:
+        """Count connects of this process, if a fault of the plan happens to one."""
+        if self._watch is None and any(fault.door is not None for fault in faults_of(plan)):
+            self._watch = self.address.watch(self._on_connect)
+
+    def _on_connect(self) -> None:
+        """Before a connect of this process, in the client's thread."""
+        try:
+            self.knock()
+        except Exception as error:  # noqa: BLE001 - it is ours, and must not become the client's
+            self._errors.append(error)
+
+    # --- in the loop's thread ----------------------------------------------------------------------------------------
+
+    def _knock(self) -> None:
+        if self._is_closed:
+            return
+        self._set_listener()
+        fault = self._dealer.upcoming()
+        if fault.door is None or (self._listener.is_open and not isinstance(fault.door, NoRoute)):
+            return  # it is dealt when the connection is accepted
+        entry = self.ledger.begin(None, fault, "connect")
+        self.ledger.strike(entry, "connect", 0)
+        self.ledger.end(entry, "server", ENDS[type(fault.door)])
+        if fault.door_seconds is None:
+            self._dealer.deal()  # the listener stays as it is until the next one knocks
+
+    def _set_listener(self) -> None:
+        """Have the listener do what the next connect is to meet."""
+        self._listener.put(Vanish() if self.connections.is_partitioned else self._dealer.upcoming().door)
+
+    def _on_listener_over(self) -> None:
+        """The time of a refusal or a black hole is over: the next connect meets the next fault."""
+        self._dealer.deal()
+        self._set_listener()
+
+    def _on_end(self, error: BaseException | None) -> None:
+        """A conversation has ended."""
+        if error is not None:
+            self._errors.append(error)
+        if not self._is_closed:
+            self._listener.resume()  # descriptors may have run out
+
+    async def _stop(self) -> None:
+        self._listener.drain()  # clients that came before are in the ledger, and met what was planned
+        for _ in range(SETTLE_TURNS):
+            await asyncio.sleep(0)
+        self._listener.close()
+        await self.connections.stop()
+
+
+def talk_of(setup: Setup) -> Talk:
+    """The protocol that a server speaks."""
+    match setup.role:
+        case "relay":
+            assert setup.upstream is not None
+            return partial(relay.converse, upstream=setup.upstream)
+        case "http proxy":
+            return partial(http_proxy.converse, route=setup.route)
+        case "socks proxy":
+            return partial(socks_proxy.converse, route=setup.route)
+        case _:
+            return http1.converse
