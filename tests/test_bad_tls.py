@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from dataclasses import dataclass
 from typing import get_args
 
 import aiohttp
@@ -46,6 +47,8 @@ from faultline import (
     throttle,
 )
 from faultline._core.alerts import CODE_OF, AlertName
+from faultline._core.certificates import Certificate, Terms
+from faultline._core.fault import Fault
 from faultline._servers.loop import background
 
 TIMEOUT = 10
@@ -1180,6 +1183,41 @@ def test_guard_says_that_the_client_could_meet_the_terms(fault):
     said = str(raised.value)
     assert said.startswith(f"{fault!r} never struck: #1 GET /thing: {fault!r} reached 'response', ")
     assert said.endswith(" The client could meet these terms. (strict=False allows it.)")
+
+
+@dataclass(frozen=True)
+class Offer(Terms):
+    """Terms that any client can meet: what they say is of no weight."""
+
+    protocols: tuple[str, ...] = ()
+
+
+HEALTHY = [
+    Fault(terms=Offer(protocols=("h2",))),
+    Fault(terms=Terms("another", version="1.3")),
+    Fault(certificate=Certificate("another", subject="another")),
+]
+
+
+@pytest.mark.parametrize("fault", HEALTHY)
+@pytest.mark.parametrize("trusts", [True, False])
+def test_neutral_terms_and_certificates_never_strike(fault, trusts):
+    with serve(fault) as server:
+        if trusts:
+            by_socket(server, server.client_context())
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                by_socket(server, ssl.create_default_context())
+        [attempt] = server.attempts
+
+    assert attempt.struck is None
+    assert "struck" not in server.drawing()
+
+
+@pytest.mark.parametrize("fault", HEALTHY)
+def test_guard_asks_nothing_of_neutral_terms_and_certificates(fault):
+    with serve(fault):
+        pass
 
 
 @pytest.mark.parametrize("kind", ["alert", "only_version", "plain_http", "no_close_notify"])

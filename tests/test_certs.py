@@ -225,7 +225,7 @@ def test_tables_above_are_about_every_kind():
 def test_recipe_differs_from_the_healthy_one_in_what_is_wrong_and_in_what_that_takes(kind):
     differs = {f.name for f in fields(Certificate) if getattr(DEFECTS[kind], f.name) != f.default}
 
-    assert differs == {"kind"} | WRONG[kind] | BESIDES.get(kind, set())
+    assert differs == {"kind", "is_fault"} | WRONG[kind] | BESIDES.get(kind, set())
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -10,6 +10,7 @@ import faultline
 from faultline import (
     Gate,
     bad_cert,
+    bad_tls,
     blackhole,
     close,
     corrupt,
@@ -20,22 +21,28 @@ from faultline import (
     nxdomain,
     ok,
     partition,
+    receive_request,
     refuse,
     reordered,
+    repeat,
     reset,
+    respond,
     script,
     send,
+    socks_refusal,
     stall,
     starttls,
+    status,
     throttle,
     when,
 )
-from faultline._core.answers import Answer, filler
+from faultline._core.answers import Answer, AsUsual, filler
 from faultline._core.breaks import Break, Trigger
-from faultline._core.certificates import Certificate
+from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Latency
 from faultline._core.errors import ConflictError, ParameterError
 from faultline._core.fault import Fault, breaks
+from faultline._core.lookups import Found
 from faultline._core.points import POINTS
 from faultline._core.said import Said, abbreviated
 from faultline._core.steps import (
@@ -49,6 +56,7 @@ from faultline._core.steps import (
     ReceiveAll,
     Refuse,
     Reset,
+    Script,
     Send,
     Twice,
     Vanish,
@@ -405,6 +413,79 @@ def test_answer_is_the_servers_own_unless_something_else_is_said(fault, answer):
 @pytest.mark.parametrize("fault", [ok(), echo(), Fault(), Fault(answer=HTTP)])
 def test_answers_are_healthy(fault):
     assert fault.is_healthy
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(terms=Terms("another", version="1.3")),
+        Fault(certificate=Certificate("another", subject="another", least_names=5)),
+        Fault(answer=Answer(status=404, body=b"healthy here")),
+        Fault(answer=Script((Send(b"220"), Close(close_notify=False)))),
+        Fault(answer=Found((("127.0.0.1", 80),))),
+    ],
+)
+def test_healthy_part_is_healthy_whatever_its_values(fault):
+    assert fault.is_healthy
+    assert not fault.strikes
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [
+        (reset(), "break_"),
+        (refuse(), "break_"),
+        (nxdomain(), "break_"),
+        (duplicated(), "break_"),
+        (status(503), "answer"),
+        (script(respond(status(503))), "answer"),
+        (script(repeat(receive_request(continues=False), respond())), "answer"),
+        (socks_refusal("rejected"), "answer"),
+        (bad_cert("revoked"), "certificate"),
+        (bad_tls("only_version", version="1.2"), "terms"),
+        (when(bool, ok()), "choice"),
+    ],
+)
+def test_part_that_breaks_something_says_so(fault, part):
+    assert getattr(fault, part).is_fault
+    assert not fault.is_healthy
+
+
+def test_each_certificate_and_all_terms_of_the_catalogue_are_faults():
+    parts = [part for fault in ALL for part in (fault.certificate, fault.terms) if part is not None]
+
+    assert len(parts) > 20
+    assert all(part.is_fault for part in parts)
+
+
+def test_condition_is_no_healthy_part_and_strikes_nothing():
+    assert latency(0.1).conditions[0].is_fault
+    assert not latency(0.1).strikes
+
+
+@pytest.mark.parametrize(
+    ("trigger", "immediate"),
+    [
+        (Trigger(), True),
+        (Trigger(after_bytes=1), False),
+        (Trigger(after_seconds=0.1), False),
+        (Trigger(on=b"x"), False),
+        (Trigger(after_messages=0), False),
+        (Trigger(at_end=True), False),
+    ],
+)
+def test_trigger_knows_whether_it_waits(trigger, immediate):
+    assert trigger.is_immediate is immediate
+
+
+@pytest.mark.parametrize("fault", [ok(), ok(None, status=200, headers={})])
+def test_ok_alone_is_the_answer_of_the_server(fault):
+    assert fault.answer == AsUsual()
+
+
+@pytest.mark.parametrize("fault", [ok(b"ok\n"), ok(b""), ok(status=201), ok(headers={"A": "b"})])
+def test_ok_that_says_something_is_an_answer_of_its_own(fault):
+    assert isinstance(fault.http_answer, Answer)
 
 
 @pytest.mark.parametrize("fault", [reset(), bad_cert("expired"), ok() & close(), latency(0.1), when(bool, ok())])

@@ -175,7 +175,14 @@ def test_request_is_received_and_answered(faultline):
 
 
 @pytest.mark.parametrize(
-    ("step", "said"), [(respond(), b"default"), (respond(ok(b"mine")), b"mine"), (respond(echo()), b"")]
+    ("step", "said"),
+    [
+        (respond(), b"default"),
+        (respond(ok()), b"default"),
+        (respond(ok(status=200, headers={"A": "b"})), b"ok\n"),
+        (respond(ok(b"mine")), b"mine"),
+        (respond(echo()), b""),
+    ],
 )
 def test_answer_is_the_steps_own_or_the_servers(faultline, dial, step, said):
     server = faultline.serve(script(receive_request(), step), answer=ok(b"default"))

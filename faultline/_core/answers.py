@@ -1,7 +1,4 @@
-"""The parts that a fault is put together from, as values: an answer, a certificate, conditions.
-
-Rules of this room: frozen data. A part is a recipe; what makes it is the platform, and nothing here knows how.
-"""
+"""What a server says when nothing breaks, as values."""
 
 from __future__ import annotations
 
@@ -15,18 +12,25 @@ HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[
 
 
 @dataclass(frozen=True)
+class AsUsual:
+    """The answer that the server has for every request: `ok()` without a body means it."""
+
+    is_fault: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What an HTTP server says when nothing breaks.
+    """An answer in HTTP.
 
     Attributes:
         echoes: the body is that of the request.
-        raw: said as it is, instead of all that.
+        raw: these bytes are sent as they are, instead of all that.
         ends: the connection ends with it, so that no length has to be said.
-        location: where it redirects to; `{host}` stands for what the request calls the server.
-        hops: so many redirects come before it, each to the next path.
-        bodies_head: its body is said to HEAD too.
-        lies_in_body: what is wrong with it is in the body, or between head and body.
-        strikes: it is a fault by itself.
+        location: where it redirects to; `{host}` stands for the name that the request has for the server.
+        hops: this number of redirects comes before it, each to the next path.
+        bodies_head: its body is sent to HEAD too.
+        lies_in_body: the body is wrong, or the boundary of head and body.
+        is_fault: it is a fault by itself.
         needs_tls: it means something only where there is TLS.
     """
 
@@ -40,7 +44,7 @@ class Answer:
     hops: int = 0
     bodies_head: bool = False
     lies_in_body: bool = False
-    strikes: bool = False
+    is_fault: bool = False
     needs_tls: bool = False
 
     @property
@@ -51,7 +55,7 @@ class Answer:
     def strikes_at(self, method: str) -> bool:
         """Whether it is a fault to such a request; to HEAD there is no body."""
         seen = self.bodies_head or not self.lies_in_body if method == "HEAD" else not self.bodies_head
-        return self.strikes and seen
+        return self.is_fault and seen
 
     def sized(self, at_least_bytes: int) -> Answer:
         """The same, with a body made long enough where none was asked for."""
@@ -65,7 +69,7 @@ class SocksRefusal:
     """What a SOCKS proxy says instead of opening the tunnel."""
 
     kind: str
-    strikes: ClassVar[bool] = True
+    is_fault: ClassVar[bool] = True
 
 
 # As RFC 9110, 15.5 has it; Python before 3.13 has older words, and a response should not be longer for that.

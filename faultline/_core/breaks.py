@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from faultline._core.check import rejected, whole
 from faultline._core.errors import ParameterError
@@ -21,6 +22,12 @@ class Trigger:
     after_messages: int | None = None
     at_end: bool = False
 
+    @property
+    def is_immediate(self) -> bool:
+        """Whether the break waits for nothing."""
+        waits = self.after_bytes or self.after_seconds or self.at_end or self.on is not None
+        return not waits and self.after_messages is None
+
 
 @dataclass(frozen=True)
 class Break:
@@ -36,6 +43,7 @@ class Break:
     at: Point
     does: tuple[ConnectionStep, ...] | Door | Lookup | Fate
     trigger: Trigger = Trigger()
+    is_fault: ClassVar[bool] = True
 
     @property
     def facts(self) -> Facts:

@@ -24,6 +24,7 @@ class Certificate:
         usage: what it may be used for.
         staples: an OCSP answer that it is revoked goes with it to a client that asks (RFC 6066, 8).
         from_connection: the first connection of a server that sees it; those before see the healthy one.
+        is_fault: something is wrong with it.
     """
 
     kind: str = "healthy"
@@ -41,6 +42,7 @@ class Certificate:
     is_revoked: bool = False
     staples: bool = False
     from_connection: int = 1
+    is_fault: bool = False
 
 
 Version = Literal["1.0", "1.1", "1.2", "1.3"]
@@ -57,6 +59,7 @@ class Terms:
         renegotiates: TLS 1.2, with a new handshake in the middle.
         client: what becomes of the client's certificate: not asked for, asked for and verified, or asked for and
             never accepted.
+        is_fault: they are there to be refused.
     """
 
     kind: str = "any"
@@ -65,6 +68,13 @@ class Terms:
     refuses_protocols: bool = False
     renegotiates: bool = False
     client: Literal["ignored", "required", "rejected"] = "ignored"
+    is_fault: bool = False
+
+    @property
+    def needs_python_ssl(self) -> bool:
+        """Whether they ask for something that is done here by Python's ssl alone, and not by pyOpenSSL."""
+        asks = self.version is not None or self.ciphers != "usual" or self.refuses_protocols
+        return asks or self.client != "ignored"
 
     def over(self, usual: Terms) -> Terms:
         """These on a server whose usual terms are others: a client certificate that it demands, it still demands."""

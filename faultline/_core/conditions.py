@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from faultline._core.points import Point
 
@@ -15,6 +15,7 @@ class Condition:
     """How bytes travel while nothing breaks; `direction` is whose bytes."""
 
     direction: Direction = "response"
+    is_fault: ClassVar[bool] = True
 
     @property
     def begins_at(self) -> Point:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
-from faultline._core.answers import Answer, SocksRefusal
+from faultline._core.answers import Answer, AsUsual, SocksRefusal
 from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Condition
@@ -28,7 +28,6 @@ from faultline._core.steps import (
     Lookup,
     NoName,
     NoRoute,
-    ReceiveRequest,
     Refuse,
     Renegotiate,
     Respond,
@@ -41,6 +40,8 @@ from faultline._core.steps import (
     every,
 )
 
+Spoken: TypeAlias = AsUsual | Answer | Script | Found | SocksRefusal
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -50,6 +51,7 @@ class Choice:
     fault: Fault
     otherwise: Fault
     label: Said = field(compare=False)
+    is_fault: ClassVar[bool] = True  # what it chooses is not known before there is a request
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,7 +59,7 @@ class Fault:
     """What one attempt meets. Made by the modes (`reset()`, `ok()`, …), combined by `&`."""
 
     break_: Break | None = None
-    answer: Answer | Script | Found | SocksRefusal | None = None
+    answer: Spoken | None = None
     certificate: Certificate | None = None
     terms: Terms | None = None
     conditions: tuple[Condition, ...] = ()
@@ -106,7 +108,7 @@ class Fault:
         if self.break_ is None or not self.break_.is_final:
             return
         at = self.break_.at
-        at_once = self.break_.trigger == Trigger()
+        at_once = self.break_.trigger.is_immediate
         parts: list[tuple[object, Point]] = [
             (self.certificate, "handshake"),
             (self.terms, "handshake"),
@@ -219,28 +221,25 @@ class Fault:
 
     @property
     def http_answer(self) -> Answer | None:
-        """What it answers, if that is not just whatever the server has."""
-        return self.answer if isinstance(self.answer, Answer) and self.answer != Answer() else None
+        """What it answers, if that is not the answer of the server."""
+        return self.answer if isinstance(self.answer, Answer) else None
 
     @property
     def strikes(self) -> bool:
         """Whether it is to break something, so that a run in which it doesn't proves nothing."""
-        if isinstance(self.answer, Script):
-            lies = any(is_lie(step) for step in every(self.answer.steps))
-        else:
-            lies = self.answer is not None and self.answer.strikes
-        refuses = self.terms is not None and self.terms != Terms()
-        return self.break_ is not None or self.certificate is not None or refuses or lies
+        parts = (self.break_, self.answer, self.certificate, self.terms)
+        return any(part is not None and part.is_fault for part in parts)
 
     @property
     def is_healthy(self) -> bool:
         """Whether nothing is planned to go wrong."""
-        return not self.strikes and not self.conditions and self.choice is None
+        choice = self.choice is not None and self.choice.is_fault
+        return not self.strikes and not choice and not any(condition.is_fault for condition in self.conditions)
 
     @property
     def is_answer(self) -> bool:
-        """Whether it is an HTTP answer and nothing else."""
-        return isinstance(self.answer, Answer) and self == Fault(answer=self.answer)
+        """Whether it is an answer to a request and nothing else."""
+        return isinstance(self.answer, (AsUsual, Answer)) and self == Fault(answer=self.answer)
 
 
 def is_of_tls(step: Step) -> bool:
@@ -254,17 +253,6 @@ def is_of_tls(step: Step) -> bool:
             return not step.close_notify
         case _:
             return isinstance(step, Renegotiate)
-
-
-def is_lie(step: Step) -> bool:
-    """Whether a step of a script is a fault by itself."""
-    match step:
-        case Respond():
-            return step.answer is not None and step.answer.strikes
-        case ReceiveRequest():
-            return not step.continues
-        case _:
-            return False
 
 
 def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:

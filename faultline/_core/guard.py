@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faultline._core.answers import Answer
-from faultline._core.certificates import Terms
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Strike
 from faultline._core.plan import Plan, entries_of
@@ -63,11 +62,12 @@ def advice(fault: Fault, last: Attempt) -> str:
     late = fault.break_ is not None and where.hears and not fault.break_.trigger.at_end
     steps = tuple(every(fault.script.steps)) if fault.script else ()
     silent = last.received_bytes == 0 and (where.is_exchange or idle)
+    refuses = fault.terms is not None and fault.terms.is_fault
     heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
     no_tunnel = where.of == "tunnel" and is_before(last.point, at)
     hints = {
         f" It strikes from connection {first} of the server on.": first > 1,
-        " The client could meet these terms.": fault.terms not in (None, Terms()) and fault.break_ is None,
+        " The client could meet these terms.": refuses and fault.break_ is None,
         " The client said nothing: if it waits for the server to speak first, use at='accept' or a script.": silent,
         " The client asked for no HEAD.": heads,
         " The client did not wait for 100 Continue.": fault.break_ is None and ReceiveRequest(continues=False) in steps,

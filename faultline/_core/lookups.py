@@ -19,4 +19,4 @@ class Found:
     targets: tuple[tuple[str, int | None], ...] = ()
     server: Any = None
     first: Literal["nothing", "dead", "blackhole", "ipv6"] = "nothing"
-    strikes: ClassVar[bool] = False
+    is_fault: ClassVar[bool] = False

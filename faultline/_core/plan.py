@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from faultline._core import chance
-from faultline._core.answers import Answer
+from faultline._core.answers import AsUsual
 from faultline._core.check import choice, rejected, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Choice, Fault
@@ -22,7 +22,7 @@ from faultline._core.points import is_before
 from faultline._core.said import Said
 
 Per = Literal["attempt", "connection"]
-HEALTHY = Fault(answer=Answer(), said=(Said("ok"),))
+HEALTHY = Fault(answer=AsUsual(), said=(Said("ok"),))
 
 
 @dataclass(frozen=True)

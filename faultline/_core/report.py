@@ -122,7 +122,7 @@ def verb_of(fault: Fault) -> str:
     """What a strike of this fault looks like on the wire."""
     does = fault.break_.does if fault.break_ else ()
     seen = [VERBS[type(d)] for d in (does if isinstance(does, tuple) else (does,)) if type(d) in VERBS]
-    if fault.certificate is not None:
+    if fault.certificate is not None and fault.certificate.is_fault:
         seen.append(f"certificate {fault.certificate.kind}")
     return ", ".join(seen) or (repr(fault) if fault.strikes else "")
 
@@ -130,7 +130,8 @@ def verb_of(fault: Fault) -> str:
 def remarks(attempt: Attempt) -> list[str]:
     """What an arrow can't say."""
     said = [attempt.note] if attempt.note else []
-    if attempt.waited_seconds is not None and attempt.fault.certificate is None:
+    certificate = attempt.fault.certificate
+    if attempt.waited_seconds is not None and not (certificate is not None and certificate.is_fault):
         said.append(f"the client gave up {attempt.waited_seconds:.3f} s after the strike")
     return said
 

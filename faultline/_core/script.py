@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from faultline._core.answers import Answer
-from faultline._core.breaks import Trigger
 from faultline._core.check import flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
@@ -98,7 +96,7 @@ def steps_of(fault: Fault) -> tuple[Step, ...]:
     brk = fault.break_
     if brk is not None and not isinstance(brk.does, tuple):
         raise rejected("step", fault, "a mode that breaks an open connection, such as reset()")
-    if brk is None or fault != Fault(brk) or brk.at != "response" or brk.trigger != Trigger():
+    if brk is None or fault != Fault(brk) or brk.at != "response" or not brk.trigger.is_immediate:
         raise rejected("step", fault, "a mode that breaks, without at or a trigger: the order says where")
     return brk.steps
 
@@ -150,9 +148,9 @@ def respond(answer: Fault | None = None) -> Step:
     """
     if answer is None:
         return Respond()
-    if not isinstance(answer, Fault) or not answer.is_answer or not isinstance(answer.answer, Answer):
-        raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
-    return Respond(answer.answer, repr(answer))
+    if isinstance(answer, Fault) and answer.is_answer:
+        return Respond(answer.http_answer, repr(answer))
+    raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
 def repeat(*steps: Step | Fault) -> Step:

@@ -245,6 +245,11 @@ class Script:
 
     steps: tuple[Step, ...]
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether one of its steps is wrong by itself."""
+        return any(is_lie(step) for step in every(self.steps))
+
 
 def is_final(step: Step | Door | Lookup | Fate) -> bool:
     """Whether nothing can follow."""
@@ -255,6 +260,17 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
             return step.for_seconds is None and step.until is None
         case Partition() | Refuse() | Vanish():
             return step.for_seconds is None
+        case _:
+            return False
+
+
+def is_lie(step: Step) -> bool:
+    """Whether a step of a script is a fault by itself."""
+    match step:
+        case Respond():
+            return step.answer is not None and step.answer.is_fault
+        case ReceiveRequest():
+            return not step.continues
         case _:
             return False
 

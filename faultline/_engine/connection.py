@@ -154,7 +154,7 @@ class Connection:
         if cut is not None:
             await self.strike()
             await self.stream.write_flight(data[cut:])
-        if self.certificate != Certificate() and not self.attempt.has_struck and shows_certificate(data):
+        if self.certificate.is_fault and not self.attempt.has_struck and shows_certificate(data):
             self.attempt.strike("handshake", len(data))
 
     # --- bytes -------------------------------------------------------------------------------------------------------

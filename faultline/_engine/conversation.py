@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from faultline._core.certificates import Terms
 from faultline._core.fault import Fault
 from faultline._engine.connection import Connection
 from faultline._engine.play import Over, close
@@ -71,7 +70,7 @@ class Conversation:
     def _strike_terms(self) -> None:
         """The handshake has failed: if its terms were the fault's, that was the fault."""
         attempt = self._connection.attempt
-        refuses = attempt.fault.terms not in (None, Terms())
+        refuses = attempt.fault.terms is not None and attempt.fault.terms.is_fault
         if refuses and attempt.point == "handshake" and not attempt.has_struck and self._connection.stream.speaks_tls:
             attempt.strike("handshake", 0)
 

@@ -6,7 +6,7 @@ Rules of this room: it looks at faults and at what this system can do, and start
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from faultline._core.answers import Answer, SocksRefusal
@@ -43,8 +43,8 @@ def checked_answer(answer: object) -> Answer:
     """
     if answer is None:
         return Answer()
-    if isinstance(answer, Fault) and answer.is_answer and isinstance(answer.answer, Answer):
-        return answer.answer
+    if isinstance(answer, Fault) and answer.is_answer:
+        return answer.http_answer or Answer()
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
@@ -97,7 +97,7 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
         raise UnsupportedError(
             f"{fault!r} needs pyOpenSSL, because Python's ssl has no such thing; install pytest-faultline[openssl]."
         )
-    if replace(terms, kind="any", renegotiates=False) != Terms():
+    if terms.needs_python_ssl:
         raise ParameterError(f"{fault!r} with {terms.kind!r}: expected one of the two; no TLS stack does both here.")
 
 

@@ -32,7 +32,7 @@ PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey |
 PEM = serialization.Encoding.PEM
 PUBLIC_EXPONENT = 65_537
 # What trustme can say too; a recipe that differs elsewhere is for the builder.
-PLAIN = ("kind", "names", "least_names", "from_seconds", "until_seconds", "from_connection")
+PLAIN = ("kind", "names", "least_names", "from_seconds", "until_seconds", "from_connection", "is_fault")
 
 # Two threads that need the first certificate at once must not make two CAs.
 _making = threading.RLock()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from faultline._core import chance
-from faultline._core.answers import Answer
+from faultline._core.answers import Answer, AsUsual
 from faultline._core.check import rejected
 from faultline._core.conditions import Corrupt, Drop, Duplicate, Latency, Loss
 from faultline._core.errors import ParameterError
@@ -18,7 +18,6 @@ from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
 from faultline._core.ledger import Entry, Ledger, Request
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
-from faultline._core.said import Said
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
@@ -141,7 +140,7 @@ class UdpServer(Endpoint):
         words = Flow(fault.conditions, "response", chance.generator).altered(said_to(data, fault, self._default))
 
         def say() -> None:
-            if fault.break_ is not None or (fault.http_answer is not None and fault.http_answer.strikes):
+            if fault.break_ is not None or (fault.http_answer is not None and fault.http_answer.is_fault):
                 self.ledger.strike(entry, "response", 0)
             for _ in range(2 if isinstance(fault.fate, Twice) else 1):
                 entry.note = self._datagrams.send(words, address)
@@ -178,33 +177,33 @@ def delay_of(fault: Fault) -> float:
     return max(0.0, latency.delay_seconds + (chance.generator().uniform(-jitter, jitter) if jitter else 0.0))
 
 
-def said_to(data: bytes, fault: Fault, default: Fault) -> bytes:
+def said_to(data: bytes, fault: Fault, default: Answer) -> bytes:
     """The words of an answer: those of the fault, or of the server."""
-    answer = fault.http_answer or default.answer
-    if not isinstance(answer, Answer) or answer.echoes:
+    answer = fault.http_answer or default
+    if answer.echoes:
         return data
     if answer.raw is not None:
         return answer.raw
     return OK_BODY if answer.body is None else answer.body
 
 
-def checked_words(answer: Fault | None) -> Fault:
+def checked_words(answer: Fault | None) -> Answer:
     """What a server says to a datagram.
 
     Raises:
         ParameterError: it is more than words.
     """
     if answer is None:
-        return Fault(answer=Answer(echoes=True), said=(Said("echo"),))
+        return Answer(echoes=True)
     if not isinstance(answer, Fault) or not answer.is_answer or not is_words(answer):
         raise rejected("answer", answer, f"ok(b'…'), echo() or raw(b'…') {FITTING}")
-    return answer
+    return answer.http_answer or Answer()
 
 
 def is_words(fault: Fault) -> bool:
     """Whether an answer, if it has one, is bytes without a status or a header field."""
     answer = fault.answer
-    if answer is None:
+    if answer is None or isinstance(answer, AsUsual):
         return True
     fits = isinstance(answer, Answer) and max(len(answer.raw or b""), len(answer.body or b"")) <= MOST_BYTES
     return fits and isinstance(answer, Answer) and (answer.status, answer.headers, answer.location) == (200, (), "")

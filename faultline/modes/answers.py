@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from faultline._core.answers import Answer, Headers, HeadersLike, phrase_of
+from faultline._core.answers import Answer, AsUsual, Headers, HeadersLike, phrase_of
 from faultline._core.breaks import Break, Trigger
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Trickle
@@ -17,6 +17,7 @@ from faultline.modes._registry import case, mode
 
 __all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
 
+USUAL = 200
 BODILESS = (204, 205, 304)  # RFC 9110, 15.3.5, 15.3.6, 15.4.5
 FAULTY = 400  # status codes from here on are errors: RFC 9110, 15
 # RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
@@ -28,13 +29,16 @@ FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 def ok(
     body: Annotated[bytes | None, "the body; a short text if none is given"] = None,
     *,
-    status: Annotated[int, "the status code"] = 200,
+    status: Annotated[int, "the status code"] = USUAL,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
 ) -> Fault:
     """Answer as a healthy server does.
 
     The response carries `Content-Length` and keeps the connection alive as HTTP/1.1 says (RFC 9112, 9.3). A
     field in `headers` replaces the server's own of that name.
+
+    `ok()` alone means the answer that the server has for every request: the one of `serve(…, answer=…)`, or a short
+    text. With a body, a status or a field it is an answer of its own.
 
     Example:
         >>> import faultline, urllib.request
@@ -43,7 +47,10 @@ def ok(
         b'hello'
     """
     whole("status", status, "", 200, 999)
-    return Fault(answer=Answer(status, fields(headers), body))
+    given = fields(headers)
+    if body is None and status == USUAL and not given:
+        return Fault(answer=AsUsual())
+    return Fault(answer=Answer(status, given, body))
 
 
 @mode(case("the response"))
@@ -103,7 +110,7 @@ def status(
         given += (("Retry-After", str(retry_after)),)
     if body is None:
         body = f"{code} {phrase_of(code)}".strip().encode() + b"\n"
-    return Fault(answer=Answer(code, given, body, strikes=code >= FAULTY))
+    return Fault(answer=Answer(code, given, body, is_fault=code >= FAULTY))
 
 
 LEADS = {
@@ -150,13 +157,13 @@ def redirect(
         if to is not None:
             raise rejected("to", to, "another kind than 'chain' with it")
         hops = whole("hops", 10 if hops is None else hops, "", 1)
-        return Fault(answer=Answer(code, hops=hops, strikes=True))
+        return Fault(answer=Answer(code, hops=hops, is_fault=True))
     if hops is not None:
         raise rejected("hops", hops, f"kind='chain' with it, not {kind!r}")
     location = LEADS[kind] if to is None else to
     if not location or not FIELD_VALUE.fullmatch(location):
         raise rejected("to", to, "a URL of one line")
-    return Fault(answer=Answer(code, body=b"", location=location, strikes=True, needs_tls=kind == "downgrade"))
+    return Fault(answer=Answer(code, body=b"", location=location, is_fault=True, needs_tls=kind == "downgrade"))
 
 
 @mode(case("end of stream", data=b"220 mail.invalid ESMTP"))
@@ -181,7 +188,7 @@ def raw(
     """
     if not data:
         raise rejected("data", data, "at least one byte; close() says none")
-    return Fault(answer=Answer(raw=data, ends=not keep_alive, strikes=True))
+    return Fault(answer=Answer(raw=data, ends=not keep_alive, is_fault=True))
 
 
 SSE_HEAD = (

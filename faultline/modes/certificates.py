@@ -36,7 +36,7 @@ Defect = Literal[
 ]
 
 DEFECTS: dict[str, Certificate] = {
-    c.kind: c
+    c.kind: replace(c, is_fault=True)
     for c in (
         Certificate("expired", from_seconds=-30 * DAY_SECONDS, until_seconds=-DAY_SECONDS),
         Certificate("not_yet_valid", from_seconds=DAY_SECONDS),

@@ -85,7 +85,7 @@ def bomb() -> bytes:
 @functools.cache
 def lies() -> dict[str, Answer | Script]:
     """What is said, by kind; made when it is first asked for."""
-    refusal = Answer(413, body=b"413 Content Too Large\n", ends=True, strikes=True)
+    refusal = Answer(413, body=b"413 Content Too Large\n", ends=True, is_fault=True)
     return {
         "length_short": Answer(headers=length(len(BODY) - 5), body=BODY, ends=True),
         "length_long": Answer(headers=length(len(BODY) + 5), body=BODY, ends=True),
@@ -180,4 +180,4 @@ def malformed(
     said = lies()[kind]
     if isinstance(said, Script):
         return Fault(answer=said)
-    return Fault(answer=replace(said, strikes=True, lies_in_body=kind.startswith(("length", "chunk", "gzip", "body"))))
+    return Fault(answer=replace(said, is_fault=True, lies_in_body=kind.startswith(("length", "chunk", "gzip", "body"))))

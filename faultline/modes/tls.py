@@ -48,12 +48,14 @@ def said_instead(data: bytes) -> Fault:
 FIXED: dict[str, Fault] = {
     "plain_http": said_instead(PLAIN_HTTP),
     "garbage": said_instead(GARBAGE),
-    "no_shared_cipher": Fault(terms=Terms("no_shared_cipher", ciphers="null")),
-    "alpn_mismatch": Fault(terms=Terms("alpn_mismatch", refuses_protocols=True)),
-    "client_cert_required": Fault(terms=Terms("client_cert_required", client="required")),
-    "client_cert_rejected": Fault(terms=Terms("client_cert_rejected", client="rejected")),
+    "no_shared_cipher": Fault(terms=Terms("no_shared_cipher", ciphers="null", is_fault=True)),
+    "alpn_mismatch": Fault(terms=Terms("alpn_mismatch", refuses_protocols=True, is_fault=True)),
+    "client_cert_required": Fault(terms=Terms("client_cert_required", client="required", is_fault=True)),
+    "client_cert_rejected": Fault(terms=Terms("client_cert_rejected", client="rejected", is_fault=True)),
     "no_close_notify": Fault(Break("response", (Close(False),), Trigger(at_end=True)), answer=Answer(ends=True)),
-    "renegotiate": Fault(Break("response", (Renegotiate(),)), terms=Terms("renegotiate", renegotiates=True)),
+    "renegotiate": Fault(
+        Break("response", (Renegotiate(),)), terms=Terms("renegotiate", renegotiates=True, is_fault=True)
+    ),
 }
 # Which kind a parameter is for.
 BELONGS = {
@@ -132,7 +134,7 @@ def bad_tls(
         case "alert":
             return said_instead(alert_record(alert or "handshake_failure"))
         case "only_version":
-            return Fault(terms=Terms("only_version", version=version or "1.0"))
+            return Fault(terms=Terms("only_version", version=version or "1.0", is_fault=True))
         case "plaintext_midway":
             return Fault(Break("response", (Send(PLAIN_HTTP, below_tls=True), Close(False)), Trigger(after_bytes)))
         case "slow_handshake":

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faultline._core.answers import Answer
+from faultline._core.answers import AsUsual
 from faultline._core.check import rejected
 from faultline._core.conditions import Latency
 from faultline._core.errors import ParameterError, PortError
@@ -175,7 +175,7 @@ def check_lookup(fault: Fault, *, on_the_wire: bool = False) -> None:
         ParameterError: it is of a connection, or can only be said by a DNS server.
     """
     others = fault.break_ is not None and fault.break_.at != "lookup"
-    others = others or (fault.answer not in (None, Answer()) and not isinstance(fault.answer, Found))
+    others = others or (fault.answer is not None and not isinstance(fault.answer, (AsUsual, Found)))
     others = others or any(c.direction != "lookup" for c in fault.conditions)
     others = others or fault.certificate is not None or fault.terms is not None or fault.choice is not None
     if others:
