@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,7 @@ from faultline import (
     throttle,
 )
 from faultline._core import chance
+from faultline._core.conditions import Drip, Pace, Piece, Throttle, Trickle
 from faultline._engine.pacing import Flow
 from faultline._net.sockets import check_filter
 
@@ -222,6 +224,67 @@ def test_jitter_never_makes_bytes_arrive_before_they_were_sent():
 )
 def test_so_many_bytes_travel_together(fault, sizes):
     assert {wanted: flow_of(fault).piece_bytes(wanted) for wanted in sizes} == sizes
+
+
+# --- what a pace says of a piece, purely -----------------------------------------------------------------------------
+
+
+def piece(count_bytes, **rest):
+    return Piece(count_bytes, random.Random(0), **rest)
+
+
+@pytest.mark.parametrize(
+    ("pace", "size"),
+    [(Throttle(bytes_per_second=1000), 20), (Throttle(bytes_per_second=49), 1), (Drip(chunk_bytes=7), 7)],
+    ids=repr,
+)
+def test_pace_cuts_what_wants_to_travel(pace, size):
+    assert [pace.size(piece(wanted)) for wanted in (1, size, 100)] == [1, size, size]
+
+
+def test_trickle_cuts_lines_of_a_head_and_nothing_behind_it():
+    lines = b"one\r\ntwo\r\n"
+
+    assert Trickle().size(piece(10, data=lines)) == 5
+    assert Trickle().size(piece(10, data=b"no end")) == 6
+    assert Trickle().size(piece(10, data=lines, is_in_head=False)) == 10
+
+
+@pytest.mark.parametrize(
+    ("pace", "due"),
+    [
+        (Throttle(bytes_per_second=100), 0.35),
+        (Drip(every_seconds=0.5), 1.5),
+        (Trickle(every_seconds=0.5), 1.5),
+    ],
+    ids=repr,
+)
+def test_piece_is_due_by_those_before_it(pace, due):
+    assert pace.due_seconds(piece(5, before=3, before_bytes=30)) == due
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 100])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_head_ends_with_its_empty_line_however_its_bytes_are_cut(cut, end):
+    @dataclass(frozen=True)
+    class Noting(Pace):
+        """A pace that cuts as it is told, and keeps which bytes were of the head."""
+
+        def size(self, piece):
+            seen.extend([piece.is_in_head] * min(cut, piece.count_bytes))
+            return min(cut, piece.count_bytes)
+
+        def due_seconds(self, _piece):
+            return 0.0
+
+    seen = []
+    flow, view = Flow((Noting(),), "response", random.Random), memoryview(b"A: 1" + end + b"body\n\nbody")
+    head = len(b"A: 1" + end)
+    while view:
+        view = view[flow.piece_bytes(len(view), view) :]
+
+    assert seen[:head] == [True] * head
+    assert not any(seen[-(-head // cut) * cut :])
 
 
 # --- corruption, purely --------------------------------------------------------------------------------------------

@@ -13,9 +13,13 @@ from faultline import (
     bad_cert,
     blackhole,
     close,
+    corrupt,
     cycle,
+    drip,
+    drop_bytes,
     echo,
     latency,
+    loss,
     ok,
     refuse,
     reset,
@@ -29,7 +33,7 @@ from faultline import (
 from faultline._core import chance
 from faultline._core.errors import ConflictError, ParameterError
 from faultline._core.ledger import Request
-from faultline._core.plan import Dealer, checked_plan, dealt, entries_of, faults_of, resolved
+from faultline._core.plan import Dealer, checked_plan, dealt, draws_chance, entries_of, faults_of, resolved
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -213,6 +217,36 @@ def test_each_entry_of_a_sequence_has_chance_of_its_own(scope):
     dealt_ = first(200, cycle(sometimes(0.5, reset()), sometimes(0.5, reset())))
 
     assert dealt_[::2] != dealt_[1::2]
+
+
+def test_each_entry_of_a_sequence_follows_its_own_seed():
+    one, other = sometimes(0.5, reset(), seed=1), sometimes(0.5, reset(), seed=2)
+    dealt_ = first(200, cycle(one, other))
+
+    assert dealt_[::2] == first(100, one)
+    assert dealt_[1::2] == first(100, other)
+    assert first(100, one) != first(100, other)
+
+
+@pytest.mark.parametrize(
+    ("plan", "draws"),
+    [
+        (sometimes(1, reset()), True),
+        (sequence(ok(), sometimes(1, reset())), True),
+        (latency(1, jitter_seconds=0.1), True),
+        (sequence(ok(), latency(1, jitter_seconds=0.1) & ok(b"x")), True),
+        (when(bool, ok()), False),
+        (corrupt(probability=0.1), True),
+        (corrupt(at_byte=1), False),
+        (latency(1), False),
+        (drip() & drop_bytes(), False),
+        (loss(0.1), False),
+        (reset(), False),
+    ],
+    ids=repr,
+)
+def test_plan_knows_whether_chance_decides_anything_that_a_seed_repeats(plan, draws):
+    assert draws_chance(plan) is draws
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, 30, True, "0.3", None, float("nan")])

@@ -1,13 +1,23 @@
-"""How bytes travel while nothing breaks, as values."""
+"""How bytes travel while nothing breaks: each condition as a value, with its behaviour as pure functions.
+
+Chance comes from the generator that is handed in, and time is a number: nothing here draws or waits by itself. A new
+condition is a class here and a mode.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from faultline._core.points import Point
 
+if TYPE_CHECKING:
+    import random
+
 Direction = Literal["request", "response", "both", "handshake", "lookup"]
+LINE_BYTES = 65_536  # a longer line travels in several pieces
+PIECES_PER_SECOND = 50  # of a throttled flow: short enough to look steady, long enough to be cheap
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,11 @@ class Condition:
 
     direction: Direction = "response"
     is_fault: ClassVar[bool] = True
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance decides anything, so that a seed repeats it."""
+        return False
 
     @property
     def begins_at(self) -> Point:
@@ -35,15 +50,54 @@ class Condition:
 
 @dataclass(frozen=True)
 class Latency(Condition):
-    """Bytes arrive so much later, more or less."""
+    """Bytes arrive later, by a fixed time and a jitter around it."""
 
     delay_seconds: float = 0.0
     jitter_seconds: float = 0.0
 
+    @property
+    def draws(self) -> bool:
+        """Whether there is a jitter."""
+        return self.jitter_seconds > 0
+
+    def drawn_seconds(self, chance: random.Random) -> float:
+        """How much later the bytes of one turn arrive."""
+        jitter = chance.uniform(-self.jitter_seconds, self.jitter_seconds) if self.draws else 0.0
+        return max(0.0, self.delay_seconds + jitter)
+
 
 @dataclass(frozen=True)
-class Pace(Condition):
-    """Bytes arrive bit by bit; there is one way of it in a direction."""
+class Piece:
+    """Bytes that are about to travel together, and how far their turn has come.
+
+    Attributes:
+        count_bytes: how many bytes.
+        chance: where a condition draws from.
+        data: the bytes, where they are known already.
+        before: how many pieces of the turn have arrived.
+        before_bytes: how many bytes they had.
+        is_in_head: whether no empty line has come yet in this turn.
+    """
+
+    count_bytes: int
+    chance: random.Random
+    data: bytes | memoryview = b""
+    before: int = 0
+    before_bytes: int = 0
+    is_in_head: bool = True
+
+
+@dataclass(frozen=True)
+class Pace(Condition, ABC):
+    """Bytes arrive bit by bit; a direction has one pace at most."""
+
+    @abstractmethod
+    def size(self, piece: Piece) -> int:
+        """How many bytes of this piece travel together."""
+
+    @abstractmethod
+    def due_seconds(self, piece: Piece) -> float:
+        """When this piece arrives, in seconds since the turn began: a deadline that doesn't drift."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +106,47 @@ class Throttle(Pace):
 
     bytes_per_second: int = 0
 
+    def size(self, piece: Piece) -> int:
+        """As many bytes as make a steady flow."""
+        return min(piece.count_bytes, max(1, self.bytes_per_second // PIECES_PER_SECOND))
+
+    def due_seconds(self, piece: Piece) -> float:
+        """When its last byte is through."""
+        return (piece.before_bytes + piece.count_bytes) / self.bytes_per_second
+
 
 @dataclass(frozen=True)
 class Drip(Pace):
-    """Bytes arrive in pieces of this size, so far apart."""
+    """Bytes arrive in pieces of this size, at this interval."""
 
     chunk_bytes: int = 1
     every_seconds: float = 0.0
 
+    def size(self, piece: Piece) -> int:
+        """A drop."""
+        return min(piece.count_bytes, self.chunk_bytes)
+
+    def due_seconds(self, piece: Piece) -> float:
+        """One interval after the drop before it."""
+        return piece.before * self.every_seconds
+
 
 @dataclass(frozen=True)
 class Trickle(Pace):
-    """The head of a response arrives line by line, so far apart; then all the rest."""
+    """The head of a response arrives line by line, at this interval; then all the rest."""
 
     every_seconds: float = 0.0
+
+    def size(self, piece: Piece) -> int:
+        """A line of the head, or all of the rest."""
+        if not piece.is_in_head:
+            return piece.count_bytes
+        line, newline, _ = bytes(piece.data[:LINE_BYTES]).partition(b"\n")
+        return len(line) + len(newline)
+
+    def due_seconds(self, piece: Piece) -> float:
+        """One interval after the line before it."""
+        return piece.before * self.every_seconds
 
 
 @dataclass(frozen=True)
@@ -75,25 +156,54 @@ class Corrupt(Condition):
     at_byte: int | None = None
     probability: float = 0.0
 
+    @property
+    def draws(self) -> bool:
+        """Whether chance chooses the bytes."""
+        return self.probability > 0
+
+    def corrupted(self, data: bytes, begin: int, chance: random.Random) -> bytes:
+        """The bytes, of which the first is number `begin` of its direction, as they arrive."""
+        if self.at_byte is not None:
+            hit = [self.at_byte - begin]
+        else:
+            hit = [i for i in range(len(data)) if chance.random() < self.probability]
+        changed = bytearray(data)
+        for i in hit:
+            if 0 <= i < len(changed):
+                changed[i] ^= 1
+        return bytes(changed)
+
 
 @dataclass(frozen=True)
-class Drop(Condition):
-    """So many bytes, from this one on, never arrive."""
+class Edit(Condition):
+    """A number of bytes, from one on, arrive as often as `times` says."""
 
     at_byte: int = 0
     count_bytes: int = 1
+    times: ClassVar[int] = 1
+
+    @property
+    def end_byte(self) -> int:
+        """The first byte behind them."""
+        return self.at_byte + self.count_bytes
 
 
 @dataclass(frozen=True)
-class Duplicate(Condition):
-    """So many bytes, from this one on, arrive twice."""
+class Drop(Edit):
+    """A number of bytes, from one on, never arrive."""
 
-    at_byte: int = 0
-    count_bytes: int = 1
+    times: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class Duplicate(Edit):
+    """A number of bytes, from one on, arrive twice."""
+
+    times: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
 class Loss(Condition):
-    """Packets are dropped with a probability."""
+    """Packets are dropped with a probability; on a connection the kernel draws it, which no seed repeats."""
 
     probability: float = 0.0

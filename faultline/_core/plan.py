@@ -202,8 +202,7 @@ def entries_of(plan: Plan) -> tuple[Fault | Sometimes, ...]:
 def draws_chance(plan: Plan) -> bool:
     """Whether chance decides anything in a plan."""
     conditions = [condition for fault in faults_of(plan) for condition in fault.conditions]
-    by_chance = [getattr(c, name, 0) for c in conditions for name in ("probability", "jitter_seconds")]
-    return any(isinstance(entry, Sometimes) for entry in entries_of(plan)) or any(by_chance)
+    return any(isinstance(entry, Sometimes) for entry in entries_of(plan)) or any(c.draws for c in conditions)
 
 
 def faults_of(plan: Plan) -> tuple[Fault, ...]:

@@ -137,7 +137,8 @@ class UdpServer(Endpoint):
                 self.ledger.strike(entry, "connect", 0)
             self.ledger.end(entry, "server", "silence")
             return
-        words = Flow(fault.conditions, "response", chance.generator).altered(said_to(data, fault, self._default))
+        flow = Flow(fault.conditions, "response", chance.generator)
+        words = flow.altered(said_to(data, fault, self._default))
 
         def say() -> None:
             if fault.break_ is not None or (fault.http_answer is not None and fault.http_answer.is_fault):
@@ -153,7 +154,7 @@ class UdpServer(Endpoint):
             self._held.append(say)
         else:
             held, self._held = self._held, []
-            self._after(delay_of(fault), partial(in_turn, [say, *held]))
+            self._after(flow.delay_seconds(), partial(in_turn, [say, *held]))
 
     def _after(self, seconds: float, function: Callable[[], None]) -> None:
         if seconds:
@@ -166,15 +167,6 @@ def in_turn(functions: list[Callable[[], None]]) -> None:
     """Call one after the other."""
     for function in functions:
         function()
-
-
-def delay_of(fault: Fault) -> float:
-    """How many seconds later an answer is sent."""
-    latency = next((c for c in fault.conditions if isinstance(c, Latency)), None)
-    if latency is None:
-        return 0.0
-    jitter = latency.jitter_seconds
-    return max(0.0, latency.delay_seconds + (chance.generator().uniform(-jitter, jitter) if jitter else 0.0))
 
 
 def said_to(data: bytes, fault: Fault, default: Answer) -> bytes:
