@@ -1,12 +1,15 @@
 """`raises` and `root_cause` find an error behind every kind of link that clients use."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import sys
 import types
+import warnings
 
 import pytest
+import websockets.exceptions
 
 from faultline import ParameterError, raises, root_cause
 from faultline._core import causes
@@ -379,3 +382,167 @@ def test_timeout_of_asyncio_is_found_on_every_python():
         asyncio.run(wait_in_vain())
 
     assert type(raised.cause) is asyncio.TimeoutError
+
+
+# --- attributes that misbehave ---------------------------------------------------------------------------------------
+
+HOLDERS = ["__cause__", "__context__", "exceptions", "reason", "os_error", "args"]
+
+
+class BadList(list):
+    """A list that can't be read."""
+
+    def __iter__(self):
+        raise RuntimeError("no list")
+
+
+class Liar:
+    """Something that says it is an exception."""
+
+    __class__ = ValueError
+
+
+def raising(kind):
+    def read(_):
+        raise kind("not now")
+
+    return read
+
+
+def warning(kind):
+    def read(_):
+        warnings.warn("not any more", kind, stacklevel=2)
+        return ConnectionResetError(104, "behind a warning")
+
+    return read
+
+
+MISBEHAVING = {
+    "raises an error": raising(ValueError),
+    "raises an assertion": raising(AssertionError),
+    "raises an attribute error": raising(AttributeError),
+    "raises a warning": raising(DeprecationWarning),
+    "exits": raising(SystemExit),
+    "calls itself": lambda error: error.calls_itself(),
+    "is deprecated": warning(DeprecationWarning),
+    "warns": warning(UserWarning),
+    "is a list that can't be read": lambda _: BadList([ValueError()]),
+    "says it is an exception": lambda _: Liar(),
+    "lists one that says it is an exception": lambda _: [Liar()],
+    "is a class": lambda _: ValueError,
+}
+
+
+def misbehaving(holder, read):
+    """A client's exception with such a property."""
+
+    def calls_itself(self):
+        return getattr(self, holder)
+
+    return type("Odd", (ClientError,), {holder: property(read), "calls_itself": calls_itself})
+
+
+FILTERS = ["error", "default"]
+
+
+@contextlib.contextmanager
+def filtered(action):
+    """With this filter, no warning comes out."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter(action)
+        yield
+    assert shown == []
+
+
+@pytest.mark.parametrize("read", MISBEHAVING.values(), ids=MISBEHAVING)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_property_that_misbehaves_is_no_link(holder, read, rst):
+    odd = misbehaving(holder, read)("odd")
+    wrapper = ClientError(reason=odd)
+    link = BaseException.__cause__ if holder == "__context__" else BaseException.__context__
+    link.__set__(odd, rst)  # where it is found all the same
+
+    for action in FILTERS:
+        with filtered(action):
+            assert root_cause(wrapper) is rst
+            with raises(ConnectionResetError) as caught:
+                raise wrapper
+            assert caught.cause is rst
+
+
+@pytest.mark.parametrize("read", MISBEHAVING.values(), ids=MISBEHAVING)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_property_that_misbehaves_does_not_hide_what_was_raised(holder, read):
+    odd = misbehaving(holder, read)("odd")
+
+    for action in FILTERS:
+        with filtered(action):
+            assert type(root_cause(odd)) is type(odd)
+            expected = r"^expected TimeoutError somewhere .*; it was .*Odd: "
+            with pytest.raises(AssertionError, match=expected), raises(TimeoutError):
+                raise odd
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, asyncio.CancelledError, pytest.fail.Exception])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_an_interrupt_is_not_taken_for_a_property_that_misbehaves(holder, kind):
+    odd = misbehaving(holder, raising(kind))("odd")
+
+    with pytest.raises(kind):
+        root_cause(odd)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_property_that_behaves_is_a_link(holder, rst):
+    held = [rst] if holder in ("exceptions", "args") else rst
+    odd = misbehaving(holder, lambda _: held)("odd")
+
+    assert root_cause(odd) is rst
+
+
+def test_an_attribute_that_is_made_when_it_is_read_is_a_link_unless_that_fails(rst):
+    class LazyError(ClientError):
+        def __getattr__(self, name):
+            if name == "reason":
+                return rst
+            raise RuntimeError(name)
+
+    assert root_cause(LazyError()) is rst
+
+
+@pytest.mark.parametrize("read", [raising(ValueError), raising(SystemExit), warning(UserWarning), lambda _: 5])
+def test_an_exception_without_a_readable_text_is_named(read):
+    odd = type("Odd", (ClientError,), {"__str__": read})("odd")
+
+    for action in FILTERS:
+        expected = r"it was .*Odd: \(no text\)\.$"
+        with filtered(action), pytest.raises(AssertionError, match=expected), raises(TimeoutError):
+            raise odd
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_property_that_makes_a_new_exception_each_time_is_not_followed_for_ever(holder, monkeypatch):
+    monkeypatch.setattr(causes, "MOST", 50)
+    odd = misbehaving(holder, lambda error: [type(error)()] if holder == "args" else type(error)())("odd")
+
+    assert type(root_cause(odd)) is type(odd)
+    assert len(list(causes.chain(odd))) == 50
+
+
+def test_a_message_about_a_long_chain_is_short(monkeypatch):
+    monkeypatch.setattr(causes, "MOST", 50)
+    odd = misbehaving("reason", lambda error: type(error)())("odd")
+
+    with pytest.raises(AssertionError) as caught, raises(TimeoutError):
+        raise odd
+    assert str(caught.value).count("Odd") == 20
+    assert str(caught.value).endswith(" <- ….")
+
+
+def test_an_end_of_a_websocket_is_looked_through_where_warnings_are_errors():
+    closed = websockets.exceptions.ConnectionClosedError(None, None)
+    closed.__cause__ = ConnectionResetError(104, "reset")
+
+    with raises(ConnectionResetError):
+        raise closed
+    assert root_cause(closed) is closed.__cause__

@@ -6,9 +6,13 @@ chains can be circles. No client is imported.
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from faultline._core.check import rejected
 
@@ -16,37 +20,66 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 E = TypeVar("E", bound=BaseException)
+T = TypeVar("T")
 
 # Where the exceptions of the system itself are defined, as against those that clients derive from OSError.
 SYSTEM_MODULES = frozenset({"builtins", "socket", "ssl", "_socket", "_ssl"})
+# Where exceptions keep others, the plainest link first. `__context__` is last, also where `from None` hides it.
+HOLDERS = ("__cause__", "exceptions", "reason", "os_error", "args", "__context__")
+MOST = 5_000  # exceptions that are looked at: a property may make a new one each time it is read
+MOST_TOLD = 20
+C_ATTRIBUTES = (types.GetSetDescriptorType, types.MemberDescriptorType)
+MISSING = object()
 
 
 def links(error: BaseException) -> Iterator[BaseException]:
     """What an exception points to, the plainest link first.
 
     requests and urllib3 put the cause into `args` and `.reason`, urllib into `.reason`, aiohttp into `.os_error`,
-    httpx into `__cause__`, anyio into exception groups; `__context__` is last, also where `from None` hides it.
+    httpx into `__cause__`, anyio into exception groups.
     """
-    if error.__cause__ is not None:
-        yield error.__cause__
-    for holder in ("exceptions", "reason", "os_error", "args"):
+    for holder in HOLDERS:
+        yield from held_by(error, holder)
+
+
+def held_by(error: BaseException, holder: str) -> list[BaseException]:
+    """The exceptions that an attribute holds; none where reading it fails or warns."""
+
+    def read() -> list[BaseException]:
         held = getattr(error, holder, None)
-        for item in held if isinstance(held, (tuple, list)) else (held,):
-            if isinstance(item, BaseException):
-                yield item
-    if error.__context__ is not None:
-        yield error.__context__
+        items: list[Any] = list(held) if isinstance(held, (tuple, list)) else [held]
+        return [item for item in items if issubclass(type(item), BaseException)]  # isinstance believes `__class__`
+
+    stored = inspect.getattr_static(error, holder, MISSING)
+    if stored is None or (stored is MISSING and not hasattr(type(error), "__getattr__")):
+        return []
+    is_plain = isinstance(stored, (str, tuple, BaseException, *C_ATTRIBUTES))
+    return read() if is_plain else quietly(read, [])
+
+
+def quietly(read: Callable[[], T], otherwise: T) -> T:
+    """What a function of somebody else's returns, or `otherwise` where it raises or warns.
+
+    An interrupt, a timeout of pytest's or a cancellation may come while it runs, and is not its own.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            value = read()
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, it is no link
+        return otherwise
+    return otherwise if caught else value
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """The exception and all that it leads to, depth first, each once."""
-    seen: set[int] = set()
+    seen: dict[int, BaseException] = {}  # kept, because the number of one that is gone is another's
     ahead = [error]
-    while ahead:
+    while ahead and len(seen) < MOST:
         here = ahead.pop()
         if id(here) in seen:
             continue
-        seen.add(id(here))
+        seen[id(here)] = here
         yield here
         ahead.extend(reversed(list(links(here))))
 
@@ -73,9 +106,10 @@ def root_cause(error: BaseException) -> BaseException:
         ...     root_cause(error)
         ConnectionResetError(104, 'Connection reset by peer')
     """
-    path = [error]
-    while (ahead := next((e for e in links(path[-1]) if all(e is not p for p in path)), None)) is not None:
+    path, seen = [error], {id(error)}
+    while len(path) < MOST and (ahead := next((e for e in links(path[-1]) if id(e) not in seen), None)) is not None:
         path.append(ahead)
+        seen.add(id(ahead))
     for candidates in (reversed(path), chain(error)):
         for candidate in candidates:
             if is_system_error(candidate):
@@ -114,8 +148,14 @@ class Raised(Generic[E]):
                 return True
         if not isinstance(error, Exception):
             return False  # the user stops the run, or pytest does
-        told = " <- ".join(f"{full_name(type(e))}: {e}" for e in chain(error))
-        raise AssertionError(f"expected {words} somewhere in what was raised; it was {told}.") from error
+        told = [f"{full_name(type(e))}: {text_of(e)}" for e in islice(chain(error), MOST_TOLD + 1)]
+        told[MOST_TOLD:] = ["…"] if len(told) > MOST_TOLD else []
+        raise AssertionError(f"expected {words} somewhere in what was raised; it was {' <- '.join(told)}.") from error
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an exception, if it has one."""
+    return quietly(lambda: str(error), "(no text)")
 
 
 def full_name(kind: type) -> str:
