@@ -23,7 +23,8 @@ import requests
 import urllib3
 
 import faultline
-from faultline.modes._registry import Case, modes
+from faultline.modes._catalogue import modes
+from faultline.modes._registry import Case
 
 Reply = tuple[int, bytes]  # status and body
 Cells = dict[tuple[str, str], str]  # what came of it, by case and client

@@ -5,7 +5,8 @@ import re
 
 from faultline._core.points import POINTS
 from faultline._front.command import NOWHERE
-from faultline.modes._registry import Mode, modes
+from faultline.modes._catalogue import modes
+from faultline.modes._registry import Mode
 
 print("# Modes\n\nMade from the catalogue by `docs/make_modes.py`; a test keeps it so.")
 

@@ -135,7 +135,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _modes() -> list[str]:
-    return list(importlib.import_module("faultline.modes._registry").modes())
+    return list(importlib.import_module("faultline.modes._catalogue").modes())
 
 
 def __dir__() -> list[str]:

@@ -140,7 +140,7 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     from faultline._core.check import choice
     from faultline._core.plan import checked_plan
     from faultline._core.points import TABLE
-    from faultline.modes._registry import cases
+    from faultline.modes._catalogue import cases
 
     point, tls = marker.kwargs.get("point"), marker.kwargs.get("tls")
     if set(marker.kwargs) - {"point", "tls"} or (marker.args and marker.kwargs):
@@ -252,7 +252,7 @@ def ready_made(name: str) -> Callable[[Faultline], Server]:
     """A fixture that serves one mode with its defaults."""
 
     def server(faultline: Faultline) -> Server:
-        from faultline.modes._registry import find
+        from faultline.modes._catalogue import find
 
         return faultline.serve(find(name).function())
 

@@ -15,10 +15,10 @@ from faultline._core.answers import Answer
 from faultline._core.errors import ParameterError, UnknownModeError
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS
-from faultline.modes import _registry
-from faultline.modes._registry import Case, Parameter, Sees, case, cases, find, mode
+from faultline.modes._catalogue import cases, find, modes
+from faultline.modes._registry import ENTRIES, Case, Parameter, Sees, case, mode
 
-MODES = list(_registry.modes().values())
+MODES = list(modes().values())
 ROOMS = [
     importlib.import_module(f"faultline.modes.{name}")
     for name in ("answers", "breaks", "certificates", "conditions", "door", "lies", "tls")
@@ -29,9 +29,12 @@ each_case = pytest.mark.parametrize("row", cases(), ids=str)
 
 
 @pytest.fixture
-def empty(monkeypatch):
-    """A catalogue that may be written to."""
-    monkeypatch.setattr(_registry, "_modes", dict(_registry.modes()))
+def spare():
+    """A catalogue that may be written to: it is put back after the test."""
+    before = dict(ENTRIES)
+    yield
+    ENTRIES.clear()
+    ENTRIES.update(before)
 
 
 # --- what every mode has ---------------------------------------------------------------------------------
@@ -129,11 +132,11 @@ def test_cases_meet_every_point():
 @pytest.mark.parametrize(
     ("row", "point"),
     [
-        (Case("refuse", (), "ConnectionRefusedError"), "connect"),
-        (Case("reset", (("at", "idle"),), "ConnectionResetError"), "idle"),
-        (Case("bad_cert", (), "SSLCertVerificationError"), "handshake"),
-        (Case("drip", (), "the response"), "condition"),
-        (Case("ok", (), "the response"), "answer"),
+        (Case(faultline.refuse, (), "ConnectionRefusedError"), "connect"),
+        (Case(faultline.reset, (("at", "idle"),), "ConnectionResetError"), "idle"),
+        (Case(faultline.bad_cert, (), "SSLCertVerificationError"), "handshake"),
+        (Case(faultline.drip, (), "the response"), "condition"),
+        (Case(faultline.ok, (), "the response"), "answer"),
     ],
 )
 def test_case_stands_at_the_point_where_it_breaks(row, point):
@@ -298,24 +301,24 @@ def made():
     return invented
 
 
-def test_function_is_a_mode_by_being_decorated(empty):
+def test_function_is_a_mode_by_being_decorated(spare):
     invented = made()
     entry = find("invented")
 
-    assert "invented" in _registry.modes()
+    assert "invented" in modes()
     assert (entry.function, entry.summary, entry.point) == (invented, "Do something new.", "answer")
     assert [row.fault.answer.status for row in entry.cases] == [200, 203]
     assert [row.sees for row in entry.cases] == ["the response", "end of stream"]
 
 
-def test_mode_is_called_as_it_is_written(empty):
+def test_mode_is_called_as_it_is_written(spare):
     invented = made()
 
     assert invented("x", size_bytes=1).answer == Answer(201, (("a", "x"),))
     assert invented.__doc__.startswith("Do something new.")
 
 
-def test_arguments_of_a_mode_are_checked_by_name_and_type(empty):
+def test_arguments_of_a_mode_are_checked_by_name_and_type(spare):
     invented = made()
 
     for arguments in ({"size_bytes": -1}, {"word": "c"}, {"name": 5}):
@@ -332,11 +335,11 @@ def test_arguments_of_a_mode_are_checked_by_name_and_type(empty):
         ({"word": "b", "size_bytes": 2, "name": "x"}, "invented('x', size_bytes=2, word='b')"),
     ],
 )
-def test_fault_is_said_with_what_differs_from_the_defaults(empty, arguments, text):
+def test_fault_is_said_with_what_differs_from_the_defaults(spare, arguments, text):
     assert repr(made()(**arguments)) == text
 
 
-def test_parameters_are_told_with_their_types_defaults_and_texts(empty):
+def test_parameters_are_told_with_their_types_defaults_and_texts(spare):
     made()
     name, size, word = find("invented").parameters
 
@@ -347,7 +350,7 @@ def test_parameters_are_told_with_their_types_defaults_and_texts(empty):
     assert replace(word, default=inspect.Parameter.empty).is_required
 
 
-def test_second_mode_of_one_name_is_an_error_that_names_both_owners(empty):
+def test_second_mode_of_one_name_is_an_error_that_names_both_owners(spare):
     made()
     with pytest.raises(ParameterError) as raised:
         made()
@@ -357,7 +360,7 @@ def test_second_mode_of_one_name_is_an_error_that_names_both_owners(empty):
     )
 
 
-def test_mode_without_words_has_an_empty_summary(empty):
+def test_mode_without_words_has_an_empty_summary(spare):
     @mode(case("the response"))
     def mute() -> Fault:
         return Fault()

@@ -22,7 +22,7 @@ from faultline import UnsupportedError, __version__, ok, serve
 from faultline._core.check import plain
 from faultline._front.command import main
 from faultline._front.options import option_name, options_of
-from faultline.modes._registry import modes
+from faultline.modes._catalogue import modes
 
 pytestmark = pytest.mark.timeout(60)
 GET = b"GET /there HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -15,7 +15,7 @@ import pytest
 
 from faultline._core.check import plain
 from faultline._front.command import main, option_name
-from faultline.modes._registry import find, modes
+from faultline.modes._catalogue import find, modes
 
 pytestmark = pytest.mark.timeout(60)
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -14,7 +14,7 @@ from faultline import UnsupportedError, serve
 from faultline._core.conditions import Loss
 from faultline._core.points import TABLE
 from faultline._core.steps import Close, Hold, NoRoute, Partition, ReceiveAll, Refuse, Reset, Vanish
-from faultline.modes._registry import cases
+from faultline.modes._catalogue import cases
 
 OPENING = {row.point for row in TABLE if row.is_opening}
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"

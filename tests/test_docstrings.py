@@ -9,7 +9,7 @@ import pkgutil
 import pytest
 
 import faultline
-from faultline.modes import _registry
+from faultline.modes import _catalogue
 
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
 MODULES = [
@@ -44,7 +44,7 @@ def test_example_runs_as_it_stands(name):
     assert (result.failed, result.attempted) == (0, len(test.examples))
 
 
-@pytest.mark.parametrize("name", _registry.modes())
+@pytest.mark.parametrize("name", _catalogue.modes())
 def test_every_mode_has_an_example_that_was_found(name):
     assert f"faultline.{name}" in EXAMPLES
 

@@ -62,7 +62,7 @@ from faultline._core.steps import (
     Vanish,
     every,
 )
-from faultline.modes._registry import cases
+from faultline.modes._catalogue import cases
 
 ALL = [row.fault for row in cases()]
 

@@ -15,7 +15,7 @@ import pytest
 import faultline
 from faultline import modes
 from faultline._core import errors, script
-from faultline.modes import _registry
+from faultline.modes import _catalogue
 
 SOURCE = Path(faultline.__file__)
 HEAVY = {"asyncio", "cryptography", "h11", "ssl", "trustme"}
@@ -54,12 +54,12 @@ def test_dir_lists_what_is_public_and_nothing_else():
 
 
 def test_all_holds_every_mode():
-    assert set(_registry.modes()) <= set(faultline.__all__)
+    assert set(_catalogue.modes()) <= set(faultline.__all__)
 
 
-@pytest.mark.parametrize("name", _registry.modes())
+@pytest.mark.parametrize("name", _catalogue.modes())
 def test_mode_is_the_function_of_the_catalogue(name):
-    assert getattr(faultline, name) is _registry.find(name).function
+    assert getattr(faultline, name) is _catalogue.find(name).function
 
 
 def test_all_holds_every_error_and_every_step_of_a_script():
@@ -70,7 +70,7 @@ def test_type_checkers_see_the_same_names():
     block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
     seen = {alias.name for node in block.body for alias in node.names} - {"*"}
 
-    assert seen | set(_registry.modes()) == set(faultline.__all__)
+    assert seen | set(_catalogue.modes()) == set(faultline.__all__)
 
 
 @pytest.mark.parametrize("name", [n for n in faultline.__all__ if inspect.isroutine(getattr(faultline, n))])
@@ -106,7 +106,7 @@ def test_star_import_brings_every_name():
 def test_star_import_of_the_modes_brings_the_catalogue():
     names = run("from faultline.modes import *\nprint(*[n for n in dir() if n[0] != '_'])")
 
-    assert set(_registry.modes()) <= set(names)
+    assert set(_catalogue.modes()) <= set(names)
 
 
 @pytest.mark.parametrize("name", ["rest", "_rest", "modes_", "__path", "fault"])
@@ -155,4 +155,4 @@ def test_version_is_that_of_the_distribution():
 
 
 def test_modes_are_public_under_their_package_too():
-    assert {n for n in vars(modes) if n in faultline.__all__} == set(_registry.modes())
+    assert {n for n in vars(modes) if n in faultline.__all__} == set(_catalogue.modes())

@@ -14,7 +14,7 @@ import pytest
 import faultline
 from faultline import pytest_plugin
 from faultline._servers.loop import background
-from faultline.modes._registry import cases
+from faultline.modes._catalogue import cases
 
 pytestmark = pytest.mark.timeout(120)
 

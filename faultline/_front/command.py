@@ -40,7 +40,8 @@ from faultline._front.options import (
     wrapped,
 )
 from faultline._version import __version__
-from faultline.modes._registry import Mode, modes
+from faultline.modes._catalogue import modes
+from faultline.modes._registry import Mode
 
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint

@@ -15,7 +15,8 @@ from faultline._core.errors import FaultlineError
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
 from faultline._core.plan import HEALTHY, Plan, sequence
-from faultline.modes._registry import Mode, Parameter, find
+from faultline.modes._catalogue import find
+from faultline.modes._registry import Mode, Parameter
 from faultline.modes.lookups import DNS_KINDS, bad_dns, no_address, nxdomain, servfail, slow_resolve
 
 NOT_THEN = " An option goes with --mode, not with --then."

@@ -1,21 +1,20 @@
-"""The catalogue: every mode by name, filled by the `@mode` decorator and read by everything else.
+"""The decorator that makes a function a mode, and the values that describe a mode: cases and parameters.
 
-Rules of this room: a mode is a pure function from keyword parameters to a `Fault`. Fixtures, command line,
-documentation and the contract test are derived from what stands here - the name, the signature, the parameter
-texts in `Annotated`, the docstring's first line and the cases - so there is no second list of modes.
+Rules of this module: a mode is a pure function from its parameters to a `Fault`. Fixtures, command line,
+documentation and the contract test follow from the function - its name, its signature, the texts in `Annotated`,
+the docstring's first line - and from its cases, so there is no second list of modes.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, ParamSpec, get_args, get_origin, get_type_hints
 
-from faultline._core.check import nearest, parameter
-from faultline._core.errors import ParameterError, UnknownModeError
+from faultline._core.check import parameter
+from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.points import Point
 from faultline._core.said import Said
@@ -42,15 +41,20 @@ Group = Point | Literal["condition", "answer"]
 class Case:
     """A mode with fixed arguments, and what a plain socket client sees of it."""
 
-    mode: str
+    function: Callable[..., Fault]
     arguments: tuple[tuple[str, Any], ...]
     sees: Sees
     detail: str = ""
 
     @property
+    def mode(self) -> str:
+        """The name of the mode."""
+        return self.function.__name__
+
+    @property
     def fault(self) -> Fault:
-        """The fault of this row."""
-        return find(self.mode).function(**dict(self.arguments))
+        """The fault of this case."""
+        return self.function(**dict(self.arguments))
 
     @property
     def point(self) -> Group:
@@ -109,7 +113,8 @@ class Mode:
         return self.cases[0].point
 
 
-_modes: dict[str, Mode] = {}
+# The modes that have been defined so far; `_catalogue` has imported all of them.
+ENTRIES: dict[str, Mode] = {}
 
 
 def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
@@ -127,10 +132,10 @@ def mode(
 
     def enter(function: Callable[P, Fault]) -> Callable[P, Fault]:
         name = function.__name__
-        if name in _modes:
+        if name in ENTRIES:
             raise ParameterError(
                 f"mode {name!r} of {function.__module__}: expected a new name; "
-                f"{_modes[name].function.__module__} has one of this name."
+                f"{ENTRIES[name].function.__module__} has one of this name."
             )
 
         @functools.wraps(function)
@@ -143,8 +148,8 @@ def mode(
                 parameter(parameter_name, value, hints[parameter_name])
             return replace(function(*args, **kwargs), said=(said(function, call),))
 
-        rows = tuple(Case(name, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
-        _modes[name] = Mode(name, checked, rows)
+        rows = tuple(Case(checked, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
+        ENTRIES[name] = Mode(name, checked, rows)
         return checked
 
     return enter
@@ -180,27 +185,3 @@ def said(function: Callable[..., Fault], call: inspect.BoundArguments) -> Said:
         elif value is not None:
             plain.append((name, value))
     return Said(function.__name__, (*plain, *named), len(plain))
-
-
-def modes() -> dict[str, Mode]:
-    """All modes by name, in alphabetical order."""
-    importlib.import_module("faultline.modes")
-    return dict(sorted(_modes.items()))
-
-
-def cases() -> list[Case]:
-    """All rows of the catalogue."""
-    return [row for entry in modes().values() for row in entry.cases]
-
-
-def find(name: str) -> Mode:
-    """The mode of this name; `bad-cert` and `bad_cert` are the same.
-
-    Raises:
-        UnknownModeError: names the nearest and all others.
-    """
-    known = modes()
-    entry = known.get(name.replace("-", "_"))
-    if entry is None:
-        raise UnknownModeError(f"no mode {name!r}.{nearest(name.replace('-', '_'), known)} Modes: {', '.join(known)}.")
-    return entry

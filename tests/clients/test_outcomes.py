@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from faultline.modes._registry import cases, modes
+from faultline.modes._catalogue import cases, modes
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 

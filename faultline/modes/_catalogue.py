@@ -1,0 +1,33 @@
+"""The catalogue: every mode by its name, and every case."""
+
+from __future__ import annotations
+
+import faultline.modes  # noqa: F401 - importing the modes defines them
+from faultline._core.check import nearest
+from faultline._core.errors import UnknownModeError
+from faultline.modes._registry import ENTRIES, Case, Mode
+
+__all__ = ["cases", "find", "modes"]
+
+
+def modes() -> dict[str, Mode]:
+    """All modes by name, in alphabetical order."""
+    return dict(sorted(ENTRIES.items()))
+
+
+def cases() -> list[Case]:
+    """All cases of all modes."""
+    return [case for entry in modes().values() for case in entry.cases]
+
+
+def find(name: str) -> Mode:
+    """The mode of this name; `bad-cert` and `bad_cert` are the same.
+
+    Raises:
+        UnknownModeError: no mode has this name; the message names the nearest mode, and all modes.
+    """
+    known = modes()
+    entry = known.get(name.replace("-", "_"))
+    if entry is None:
+        raise UnknownModeError(f"no mode {name!r}.{nearest(name.replace('-', '_'), known)} Modes: {', '.join(known)}.")
+    return entry
