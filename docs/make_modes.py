@@ -3,16 +3,19 @@
 import inspect
 import re
 
-from faultline._core.points import POINTS
-from faultline._front.command import NOWHERE
-from faultline.modes._catalogue import modes
-from faultline.modes._registry import Mode
+from faultline._front.listing import groups
+from faultline.modes._registry import Case, Mode, ServerKind
 
-print("# Modes\n\nMade from the catalogue by `docs/make_modes.py`; a test keeps it so.")
+CLIENTS: dict[ServerKind, str] = {
+    "TCP server": "a plain socket client sees",
+    "DNS server": "a lookup sees",
+    "UDP server": "a UDP client sees",
+    "SOCKS proxy": "a SOCKS client sees",
+}
 
 
 def entry(mode: Mode) -> str:
-    """One mode: what it does, its parameters, and what a plain socket client sees in each case."""
+    """One mode: what it does, its parameters, and what a plain client sees in each case."""
     text = inspect.getdoc(mode.function) or ""
     prose, _, example = text.partition("Example:")
     lines = [f"### `{mode.name}`", "", prose.strip()]
@@ -21,15 +24,19 @@ def entry(mode: Mode) -> str:
         for p in mode.parameters:
             default = "" if p.is_required else f"`{p.default!r}`"
             lines.append(f"| `{p.name}` | {default} | {p.text} |")
-    lines += ["", "| case | a plain socket client sees |", "|---|---|"]
-    lines += [f"| `{case.fault!r}` | {case.sees} |" for case in mode.cases]
+    lines += ["", f"| case | {CLIENTS[mode.kind]} |", "|---|---|"]
+    lines += [f"| `{case.fault!r}` | {seen(case)} |" for case in mode.cases]
     if example:
         lines += ["", "```python", re.sub(r"(?m)^    ", "", example.strip("\n")), "```"]
     return "\n".join(lines)
 
 
-for group in (*POINTS, *NOWHERE):
-    members = [m for m in modes().values() if m.point == group]
-    if members:
-        print(f"\n## {NOWHERE.get(group, f'{group}')}\n")
-        print("\n\n".join(entry(m) for m in members))
+def seen(case: Case) -> str:
+    """What the client sees, with the detail in brackets."""
+    return f"{case.sees} ({case.detail})" if case.detail else case.sees
+
+
+print("# Modes\n\nMade from the catalogue by `docs/make_modes.py`; a test keeps it so.")
+for heading, members in groups():
+    print(f"\n## {heading}\n")
+    print("\n\n".join(entry(m) for m in members))

@@ -60,16 +60,6 @@ if TYPE_CHECKING:
     from faultline._servers.udp import udp as udp
     from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
-    from faultline.modes.datagrams import duplicated as duplicated
-    from faultline.modes.datagrams import reordered as reordered
-    from faultline.modes.lookups import addresses as addresses
-    from faultline.modes.lookups import bad_dns as bad_dns
-    from faultline.modes.lookups import no_address as no_address
-    from faultline.modes.lookups import nxdomain as nxdomain
-    from faultline.modes.lookups import resolves_to as resolves_to
-    from faultline.modes.lookups import servfail as servfail
-    from faultline.modes.lookups import slow_resolve as slow_resolve
-    from faultline.modes.proxies import socks_refusal as socks_refusal
 
 _HOMES = {
     "_core.causes": ("raises", "root_cause"),
@@ -90,18 +80,8 @@ _HOMES = {
     "_core.gate": ("Gate",),
     "_servers.names.intercept": ("intercept",),
     "_core.ledger": ("Attempt", "Ledger", "Request", "Strike", "TlsFacts", "Turn"),
-    "modes.lookups": (
-        "addresses",
-        "bad_dns",
-        "no_address",
-        "nxdomain",
-        "resolves_to",
-        "servfail",
-        "slow_resolve",
-    ),
     "_core.plan": ("cycle", "sequence", "sometimes", "when"),
     "_servers.proxies": ("http_proxy", "socks_proxy"),
-    "modes.proxies": ("socks_refusal",),
     "_servers.names.resolver": ("Resolver", "resolve"),
     "_core.script": (
         "hold",
@@ -118,7 +98,6 @@ _HOMES = {
     "_servers.start": ("relay", "serve"),
     "_servers.server": ("Interception", "Proxy", "Server", "UnixServer"),
     "_servers.udp": ("UdpServer", "udp"),
-    "modes.datagrams": ("duplicated", "reordered"),
     "_version": ("__version__",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
 from dataclasses import replace
 from typing import Annotated, Literal, get_args
@@ -17,11 +18,13 @@ from faultline._core.fault import Fault
 from faultline._core.points import POINTS
 from faultline.modes._catalogue import cases, find, modes
 from faultline.modes._registry import ENTRIES, Case, Parameter, Sees, case, mode
+from faultline.modes.lookups import SERVER
 
 MODES = list(modes().values())
 ROOMS = [
-    importlib.import_module(f"faultline.modes.{name}")
-    for name in ("answers", "breaks", "certificates", "conditions", "door", "lies", "tls")
+    importlib.import_module(f"faultline.modes.{room.name}")
+    for room in pkgutil.iter_modules(faultline.modes.__path__)
+    if not room.name.startswith("_")
 ]
 
 each_mode = pytest.mark.parametrize("entry", MODES, ids=lambda entry: entry.name)
@@ -75,6 +78,7 @@ def test_every_parameter_is_described(entry):
 @each_mode
 def test_only_the_first_parameter_goes_by_position_and_the_others_have_defaults(entry):
     others = list(inspect.signature(entry.function).parameters.values())[1:]
+    others = [p for p in others if p.name != "server"]  # a server has no default
 
     assert [p.name for p in others if p.kind is not p.KEYWORD_ONLY or p.default is p.empty] == []
 
@@ -94,10 +98,30 @@ def test_mode_says_what_it_makes(entry):
 
 
 @each_mode
-def test_mode_has_a_case_and_stands_where_the_first_one_breaks(entry):
+def test_mode_has_a_case_and_stands_where_the_first_one_breaks_or_with_the_server_that_it_takes(entry):
     assert entry.cases
-    assert entry.point == entry.cases[0].point
-    assert entry.point in (*POINTS, "condition", "answer")
+    assert entry.group in (entry.cases[0].point, entry.kind)
+    assert entry.cases[0].point in (*POINTS, "condition", "answer")
+
+
+@each_mode
+def test_all_cases_of_a_mode_are_played_by_one_kind_of_server(entry):
+    assert {row.kind for row in entry.cases} == {entry.kind}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (
+            "DNS server",
+            ["addresses", "bad_dns", "no_address", "nxdomain", "resolves_to", "servfail", "slow_resolve"],
+        ),
+        ("UDP server", ["duplicated", "reordered"]),
+        ("SOCKS proxy", ["socks_refusal"]),
+    ],
+)
+def test_kind_of_server_follows_from_the_fault(kind, names):
+    assert [entry.name for entry in MODES if entry.kind == kind] == names
 
 
 @each_case
@@ -116,7 +140,7 @@ def test_case_is_a_fault_that_is_said_as_its_mode(row):
 
 @each_case
 def test_fault_can_be_read_back_from_how_it_is_said(row):
-    public = {name: getattr(faultline, name) for name in faultline.__all__}
+    public = {name: getattr(faultline, name) for name in faultline.__all__} | {"server": SERVER}
 
     assert eval(repr(row.fault), public) == row.fault
 
@@ -126,7 +150,7 @@ def test_no_case_stands_twice():
 
 
 def test_cases_meet_every_point():
-    assert {row.point for row in cases()} >= set(POINTS) - {"lookup", "tunnel"}  # of names and proxies
+    assert {row.point for row in cases()} >= set(POINTS) - {"tunnel"}  # a server has no tunnel
 
 
 @pytest.mark.parametrize(
@@ -135,6 +159,9 @@ def test_cases_meet_every_point():
         (Case(faultline.refuse, (), "ConnectionRefusedError"), "connect"),
         (Case(faultline.reset, (("at", "idle"),), "ConnectionResetError"), "idle"),
         (Case(faultline.bad_cert, (), "SSLCertVerificationError"), "handshake"),
+        (Case(faultline.slow_resolve, (("delay_seconds", 1),), "an address"), "lookup"),
+        (Case(faultline.nxdomain, (), "gaierror -2"), "lookup"),
+        (Case(faultline.duplicated, (), "the response"), "response"),
         (Case(faultline.drip, (), "the response"), "condition"),
         (Case(faultline.ok, (), "the response"), "answer"),
     ],
@@ -185,6 +212,12 @@ def test_unknown_mode_is_answered_with_the_nearest_and_all_others(name, hint):
         ("refuse", {"for_seconds": "1"}, "for_seconds='1': expected a number of seconds, 0 or more."),
         ("bad_cert", {"kind": "expird"}, "kind='expird': expected one of 'expired', 'not_yet_valid', "),
         ("ok", {"body": "text"}, "body='text': expected bytes, not str."),
+        ("bad_dns", {"kind": "refusd"}, "kind='refusd': expected one of 'refused', 'silence', "),
+        ("slow_resolve", {"delay_seconds": True}, "delay_seconds=True: expected a number of seconds, 0 or more."),
+        ("resolves_to", {"server": 5}, "server=5: expected a server, an IP address of this machine, or "),
+        ("addresses", {"first": "dead", "server": SERVER}, "first='dead': expected one of 'dead_first', "),
+        ("addresses", {"first": "dead_first", "server": None}, "server=None: expected a server, in whose ledger "),
+        ("socks_refusal", {"kind": "no"}, "kind='no': expected one of 'general_failure', 'not_allowed', "),
         ("ok", {"status": "200"}, "status='200': expected int, not str."),
         ("ok", {"status": True}, "status=True: expected int, not bool."),
         ("ok", {"status": 100}, "status=100: expected a whole number, from 200 to 999."),
@@ -306,7 +339,7 @@ def test_function_is_a_mode_by_being_decorated(spare):
     entry = find("invented")
 
     assert "invented" in modes()
-    assert (entry.function, entry.summary, entry.point) == (invented, "Do something new.", "answer")
+    assert (entry.function, entry.summary, entry.group) == (invented, "Do something new.", "answer")
     assert [row.fault.answer.status for row in entry.cases] == [200, 203]
     assert [row.sees for row in entry.cases] == ["the response", "end of stream"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, Optional, Union
+from typing import Annotated, Literal, Optional, SupportsIndex, Union
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,6 +150,7 @@ def test_annotation_is_read_without_its_text_and_none(annotation, kind, optional
         ("seconds", 1, float),
         ("probability", 0.5, float),
         ("probability", 1, float),
+        ("server", object(), SupportsIndex),  # a protocol is left to the mode
     ],
 )
 def test_argument_that_fits_its_parameter_passes(name, value, annotation):

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from faultline import UnsupportedError, __version__, ok, serve
+from faultline import UnsupportedError, __version__, ok, sequence, serve
 from faultline._core.check import plain
 from faultline._front.command import main
-from faultline._front.options import option_name, options_of
+from faultline._front.listing import HEADINGS, for_tests, option_name, options_of
 from faultline.modes._catalogue import modes
 
 pytestmark = pytest.mark.timeout(60)
@@ -108,10 +108,17 @@ def test_modes_are_listed_by_point_with_their_options(capsys):
         assert f"  {option_name(entry.name)} " in "".join(f"{line} " for line in lines if line.endswith(entry.summary))
         for parameter in options_of(entry):
             assert any(option_name(parameter.name) in line for line in lines)
-    assert [line for line in lines if line in ("connect", "handshake", "response")] == [
+    headings = [line for line in lines if not line.startswith(" ")]
+    assert headings == [heading for heading in HEADINGS.values() if heading in headings]
+    assert [heading.partition(" ")[0] for heading in headings] == [
+        "lookup",
         "connect",
         "handshake",
         "response",
+        "conditions",
+        "answers",
+        "proxies",
+        "datagrams",
     ]
 
 
@@ -167,6 +174,36 @@ def test_options_of_a_mode_come_from_its_signature(capsys, name):
         ("serve --mode ok --at accept", "unrecognized arguments: --at accept. See `faultline --help`."),
         ("serve --mode bad-cert --kind old", "kind='old': expected one of 'expired', 'not_yet_valid', "),
         ("serve --mode latency", "mode latency needs --seconds SECONDS."),
+        ("serve --mode addresses", "mode addresses is for tests alone: its `server` is an object of the test."),
+        ("serve --mode addresses --first dead_first", "mode addresses is for tests alone: its `server` is an "),
+        ("serve --mode addresses --server 127.0.0.1:1", "unrecognized arguments: --server 127.0.0.1:1."),
+        ("serve --mode nxdomain --then addresses", "mode addresses is for tests alone: its `server` is an object "),
+        ("serve --mode resolves-to --server 10.0.0.1", "server='10.0.0.1': expected a server, an IP address of this "),
+        ("serve --mode socks-refusal --kind no", "kind='no': expected one of 'general_failure', 'not_allowed', "),
+        ("serve --mode socks-refusal", "mode socks-refusal needs --kind KIND."),
+        ("serve --mode duplicated --tls", "duplicated(): expected no --tls with it; it takes a UDP server."),
+        ("serve --mode duplicated --port 70000", "port=70000: expected a whole number, from 0 to 65535."),
+        (
+            "serve --mode reordered",
+            "reordered(): expected another mode with --then, such as ok, because its answer is the last to go.",
+        ),
+        ("serve --mode duplicated --then reordered", "reordered(): expected another mode with --then, such as ok, "),
+        (
+            "serve --mode nxdomain --then ok --then duplicated",
+            "[nxdomain(), ok(), duplicated()]: expected modes of one kind of server, but nxdomain() takes a DNS server",
+        ),
+        ("serve --mode nxdomain --then reset", "plan=reset(): expected what happens at a lookup, such as nxdomain()"),
+        ("serve --mode reset --then nxdomain", "plan=reset(): expected what happens at a lookup, such as nxdomain()"),
+        ("serve --mode duplicated --then close", "close(): expected what a datagram can meet: ok(), echo(), raw(), "),
+        ("serve --mode refuse --then duplicated", "plan=sequence(refuse(), duplicated()): expected refuse() alone or"),
+        (
+            "relay --upstream 127.0.0.1:9 --mode duplicated",
+            "duplicated(): expected `faultline serve` with it; it takes a UDP server.",
+        ),
+        (
+            "relay --upstream 127.0.0.1:9 --mode reset --then nxdomain",
+            "sequence(reset(), nxdomain()): expected `faultline serve` with it; it takes a DNS server.",
+        ),
     ],
 )
 def test_mistake_is_one_line_and_exit_status_2(capsys, words, said):
@@ -219,16 +256,19 @@ def words_of(case):
             yield value.decode() if isinstance(value, bytes) else str(value)
 
 
-@pytest.mark.parametrize("name", modes())
+@pytest.mark.parametrize("name", [name for name, entry in modes().items() if not for_tests(entry)])
 def test_every_mode_starts_with_options_and_stops(start, name):
     case = max(modes()[name].cases, key=lambda case: len(case.arguments))
     try:
-        serve(case.fault, strict=False).close()
+        if case.kind == "TCP server":
+            serve(case.fault, strict=False).close()
     except UnsupportedError as error:
         pytest.skip(str(error))
-    process = start("--mode", option_name(name), *words_of(case))
+    followed = ["--then", "ok"] if name == "reordered" else []
+    process = start("--mode", option_name(name), *words_of(case), *followed)
 
-    assert listening(process)["plan"] == repr(case.fault)
+    plan = sequence(case.fault, ok()) if followed else case.fault
+    assert process.stdout.readline().startswith(f"{plan!r} on {'' if case.kind != 'TCP server' else 'http'}")
     code, lines = stop(process)
     assert code == 0
     assert re.fullmatch(r"stopped after \d+\.\d s: 0 attempts, 0 struck", *lines)
@@ -355,6 +395,49 @@ def test_then_is_the_mode_of_the_next_attempt(start):
     assert found["plan"] == "sequence(close(), ok(), close())"
     close_after = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     assert [ask(found["port"], close_after)[:15] for _ in range(4)] == [b"", b"HTTP/1.1 200 OK", b"", b""]
+
+
+def test_mode_of_datagrams_starts_a_udp_server(start):
+    process = start("--mode", "reordered", "--then", "blackhole", "--then", "duplicated", "--json")
+    begun = json.loads(process.stdout.readline())
+    host, port = begun["url"].removeprefix("udp://").split(":")
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect((host, int(port)))
+        for word in (b"one", b"two", b"three"):
+            client.send(word)
+        assert [client.recv(10) for _ in range(3)] == [b"three", b"three", b"one"]
+    attempts = [json.loads(process.stdout.readline()) for _ in range(3)]
+    code, lines = stop(process)
+
+    assert begun == {
+        "event": "listening",
+        "plan": "sequence(reordered(), blackhole(), duplicated())",
+        "url": f"udp://{host}:{port}",
+        "try": f"echo ping | nc -u -w 1 {host} {port}",
+    }
+    assert [(line["fault"], line["ended_how"]) for line in attempts] == [
+        ("blackhole()", "silence"),
+        ("duplicated()", "answer"),
+        ("reordered()", "answer"),
+    ]
+    assert (code, [json.loads(line) for line in lines]) == (0, [{"event": "stopped", "attempts": 3, "struck": 3}])
+
+
+def test_refusal_of_socks_starts_a_proxy(start):
+    process = start("--mode", "socks-refusal", "--kind", "ttl_expired", "--then", "stall", "--port", "0")
+    found = re.fullmatch(
+        r"sequence\(socks_refusal\('ttl_expired'\), stall\(\)\) on (socks5h://127\.0\.0\.1:(\d+)) - "
+        r"try: curl -v --proxy \1 http://localhost/ - Ctrl-C stops\n",
+        process.stdout.readline(),
+    )
+    answer = ask(found[2], b"\5\1\0" + b"\5\1\0\1\x7f\0\0\1\0\x50")
+    line = process.stdout.readline()
+    code, lines = stop(process)
+
+    assert answer == b"\5\0" + b"\5\6\0\1" + bytes(6)
+    assert line.startswith("#1 SOCKS5 127.0.0.1:80: socks_refusal('ttl_expired') struck at 'response', ")
+    assert (code, len(lines)) == (0, 1)
 
 
 def test_headers_and_body_are_said_on_the_command_line(start):

@@ -14,7 +14,8 @@ from typing import get_args
 import pytest
 
 from faultline._core.check import plain
-from faultline._front.command import main, option_name
+from faultline._front.command import main
+from faultline._front.listing import option_name
 from faultline.modes._catalogue import find, modes
 
 pytestmark = pytest.mark.timeout(60)

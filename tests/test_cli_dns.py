@@ -19,8 +19,9 @@ import dns.query
 import dns.rcode
 import pytest
 
-from faultline import bad_dns, dns_server, no_address, nxdomain, servfail, slow_resolve
+from faultline import bad_dns, dns_server, no_address, nxdomain, resolves_to, servfail, slow_resolve
 from faultline._front.command import main
+from faultline._front.options import named
 
 pytestmark = pytest.mark.timeout(60)
 COMMAND = [sys.executable, "-m", "faultline"]
@@ -30,18 +31,20 @@ LISTENING = re.compile(
 )
 # What each mode plays, and what a client gets: a code, an error of dnspython's, or addresses.
 MODES = {
-    "dns-slow": (slow_resolve(5.0), dns.exception.Timeout),
-    "dns-nxdomain": (nxdomain(), dns.rcode.NXDOMAIN),
-    "dns-servfail": (servfail(), dns.rcode.SERVFAIL),
-    "dns-no-address": (no_address(), []),
-    "dns-refused": (bad_dns("refused"), dns.rcode.REFUSED),
-    "dns-silence": (bad_dns("silence"), dns.exception.Timeout),
-    "dns-truncated": (bad_dns("truncated"), dns.message.Truncated),
-    "dns-wrong-id": (bad_dns("wrong_id"), dns.query.BadResponse),
-    "dns-garbage": (bad_dns("garbage"), dns.exception.DNSException),
-    "dns-cname-loop": (bad_dns("cname_loop"), ["loop.invalid.", "api.example.com."]),
-    "dns-flapping": (bad_dns("flapping"), ["127.0.0.1"]),
+    "slow-resolve --delay-seconds 5": (slow_resolve(5.0), dns.exception.Timeout),
+    "nxdomain": (nxdomain(), dns.rcode.NXDOMAIN),
+    "servfail": (servfail(), dns.rcode.SERVFAIL),
+    "no-address": (no_address(), []),
+    "resolves-to --server 127.0.0.2:8080": (resolves_to("127.0.0.2:8080"), ["127.0.0.2"]),
+    "bad-dns --kind refused": (bad_dns("refused"), dns.rcode.REFUSED),
+    "bad-dns --kind silence": (bad_dns("silence"), dns.exception.Timeout),
+    "bad-dns --kind truncated": (bad_dns("truncated"), dns.message.Truncated),
+    "bad-dns --kind wrong_id": (bad_dns("wrong_id"), dns.query.BadResponse),
+    "bad-dns --kind garbage": (bad_dns("garbage"), dns.exception.DNSException),
+    "bad-dns --kind cname_loop": (bad_dns("cname_loop"), ["loop.invalid.", "api.example.com."]),
+    "bad-dns --kind flapping": (bad_dns("flapping"), ["127.0.0.1"]),
 }
+KINDS = ["refused", "silence", "truncated", "wrong-id", "garbage", "cname-loop", "flapping"]
 
 
 @pytest.fixture(autouse=True)
@@ -99,10 +102,10 @@ def ask(port, kind="A", *, tcp=False, seconds=10.0):
 # --- serving ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODES)
-def test_every_mode_starts_answers_as_it_says_and_stops(start, name):
-    fault, expected = MODES[name]
-    process = start("--mode", name)
+@pytest.mark.parametrize("words", MODES)
+def test_every_mode_starts_answers_as_it_says_and_stops(start, words):
+    fault, expected = MODES[words]
+    process = start("--mode", *words.split())
     found = listening(process)
     assert found["plan"] == repr(fault)
 
@@ -114,7 +117,7 @@ def test_every_mode_starts_answers_as_it_says_and_stops(start, name):
     code, lines = stop(process)
 
     assert code == 0
-    struck = 0 if name == "dns-slow" else 1
+    struck = 1 if fault.break_ else 0
     assert re.fullmatch(rf"stopped after \d+\.\d s: 1 attempts, {struck} struck", lines[-1])
     assert lines[0].startswith(f"#1 A api.example.com: {fault!r} ")
     assert lines[0].endswith("(over UDP)")
@@ -122,7 +125,7 @@ def test_every_mode_starts_answers_as_it_says_and_stops(start, name):
 
 
 def test_a_query_is_a_line_as_it_is_answered(start):
-    process = start("--mode", "dns-nxdomain")
+    process = start("--mode", "nxdomain")
     port = listening(process)["port"]
     for number, (kind, tcp) in enumerate([("A", False), ("AAAA", False), ("MX", True)], 1):
         assert ask(port, kind, tcp=tcp) == dns.rcode.NXDOMAIN
@@ -138,7 +141,7 @@ def test_a_query_is_a_line_as_it_is_answered(start):
 
 
 def test_json_is_one_object_per_line(start):
-    process = start("--mode", "dns-servfail", "--json")
+    process = start("--mode", "servfail", "--json")
     begun = json.loads(process.stdout.readline())
     port = begun["url"].rpartition(":")[2]
     assert ask(port) == dns.rcode.SERVFAIL
@@ -158,7 +161,7 @@ def test_json_is_one_object_per_line(start):
 
 
 def test_a_slow_answer_is_as_late_as_it_was_told(start):
-    process = start("--mode", "dns-slow", "--delay-seconds", "0.05", "--json")
+    process = start("--mode", "slow-resolve", "--delay-seconds", "0.05", "--json")
     begun = json.loads(process.stdout.readline())
     assert ask(begun["url"].rpartition(":")[2]) == ["127.0.0.1"]
     attempt = json.loads(process.stdout.readline())
@@ -169,7 +172,7 @@ def test_a_slow_answer_is_as_late_as_it_was_told(start):
 
 
 def test_a_slow_answer_that_is_still_to_come_at_the_end_is_a_line_too(start):
-    process = start("--mode", "dns-slow", "--delay-seconds", "60", "--json")
+    process = start("--mode", "slow-resolve", "--delay-seconds", "60", "--json")
     port = json.loads(process.stdout.readline())["url"].rpartition(":")[2]
     with pytest.raises(dns.exception.Timeout):
         ask(port, seconds=0.2)
@@ -182,7 +185,7 @@ def test_a_slow_answer_that_is_still_to_come_at_the_end_is_a_line_too(start):
 
 
 def test_truncated_has_nobody_listening_over_tcp(start):
-    process = start("--mode", "dns-truncated")
+    process = start("--mode", "bad-dns", "--kind", "truncated")
     port = int(listening(process)["port"])
     with pytest.raises(dns.message.Truncated):
         ask(port)
@@ -192,7 +195,7 @@ def test_truncated_has_nobody_listening_over_tcp(start):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_stops_it_at_once(start, number):
-    process = start("--mode", "dns-silence")
+    process = start("--mode", "bad-dns", "--kind", "silence")
     port = int(listening(process)["port"])
     with socket.create_connection(("127.0.0.1", port), 10) as client:
         code, lines = stop(process, number)
@@ -205,28 +208,46 @@ def test_a_signal_stops_it_at_once(start, number):
 def test_the_port_is_the_one_that_was_asked_for(start):
     with dns_server() as server:
         port = str(server.port)
-    process = start("--mode", "dns-nxdomain", "--port", port, "--host", "localhost")
+    process = start("--mode", "nxdomain", "--port", port, "--host", "localhost")
 
     found = listening(process)
     assert (found["host"], found["port"]) == ("127.0.0.1", port)
     assert found["trial"] == f"dig @127.0.0.1 -p {port} api.example.com"
 
 
-@pytest.mark.parametrize("name", ["dns_no_address", "dns-no_address", "dns-no-address"])
-def test_a_mode_may_be_spelled_as_in_python(start, name):
-    assert listening(start("--mode", name))["plan"] == "no_address()"
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        *(("dns-nxdomain", nxdomain()), ("dns-servfail", servfail())),
+        *((word, no_address()) for word in ("no_address", "dns_no_address", "dns-no_address", "dns-no-address")),
+        *((f"dns-{kind}", bad_dns(kind.replace("-", "_"))) for kind in KINDS),
+    ],
+)
+def test_a_mode_may_be_spelled_as_in_python_or_as_it_was_before(word, fault):
+    entry, arguments = named(word)
+
+    assert entry.function(**arguments) == fault
+
+
+def test_a_mode_spelled_as_before_needs_no_option_for_what_the_word_says(start):
+    process = start("--mode", "dns-slow", "--delay-seconds", "0.01", "--then", "dns-refused", "--then", "ok", "--json")
+    begun = json.loads(process.stdout.readline())
+    port = begun["url"].rpartition(":")[2]
+
+    assert begun["plan"] == "sequence(slow_resolve(0.01), bad_dns('refused'), ok())"
+    assert [ask(port) for _ in range(4)] == [["127.0.0.1"], dns.rcode.REFUSED, ["127.0.0.1"], ["127.0.0.1"]]
 
 
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not on PATH")
 def test_the_printed_command_works(start):
-    trial = shlex.split(listening(start("--mode", "dns-nxdomain"))["trial"])
+    trial = shlex.split(listening(start("--mode", "nxdomain"))["trial"])
     tried = subprocess.run([*trial, "+time=5"], capture_output=True, text=True, check=False, timeout=30)
 
     assert "status: NXDOMAIN" in tried.stdout
 
 
 def test_a_line_that_nobody_reads_ends_the_server(start):
-    process = start("--mode", "dns-nxdomain")
+    process = start("--mode", "nxdomain")
     port = listening(process)["port"]
     process.stdout.close()
 
@@ -241,30 +262,24 @@ def test_a_line_that_nobody_reads_ends_the_server(start):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (
-            "serve --mode dns-nxdomin",
-            f"no mode 'dns-nxdomin'. Did you mean 'dns-nxdomain'? Modes of a DNS server: {', '.join(MODES)}.",
-        ),
-        ("serve --mode dns-", "no mode 'dns-'."),
-        ("serve --mode dns_garbag", "no mode 'dns_garbag'. Did you mean 'dns-garbage'? "),
-        ("serve --mode dns-bad-dns", "no mode 'dns-bad-dns'."),
+        ("serve --mode dns-nxdomin", "no mode 'dns-nxdomin'. Did you mean 'nxdomain'? Modes: "),
+        ("serve --mode dns-", "no mode 'dns-'. Modes: "),
+        ("serve --mode dns-bad-dns", "mode bad-dns needs --kind {refused,silence,truncated,wrong_id,garbage,"),
         ("serve --mode dns-reset", "no mode 'dns-reset'."),
-        (
-            "serve --mode dns-nxdomain --tls",
-            "mode dns-nxdomain takes neither --tls nor --then: it is one of a DNS server.",
-        ),
-        ("serve --mode dns-slow --then ok", "mode dns-slow takes neither --tls nor --then: it is one of a DNS server."),
-        ("serve --mode dns-silence --then dns-servfail", "mode dns-silence takes neither --tls nor --then: "),
-        ("serve --mode ok --then dns-nxdomain", "no mode 'dns-nxdomain'."),
+        ("serve --mode ok --then bad-dns", "mode bad-dns needs --kind {refused,silence,truncated,wrong_id,garbage,"),
+        ("serve --mode nxdomain --tls", "nxdomain(): expected no --tls with it; it takes a DNS server."),
+        ("serve --mode ok --then dns-refused --tls", "sequence(ok(), bad_dns('refused')): expected no --tls with it; "),
+        ("serve --mode dns-slow", "mode slow-resolve needs --delay-seconds SECONDS."),
+        ("serve --mode nxdomain --then dns-slow", "mode slow-resolve needs --delay-seconds SECONDS. An option goes "),
         ("serve --mode dns-slow --delay-seconds x", "delay_seconds='x': expected a number."),
         ("serve --mode dns-slow --delay-seconds -1", "delay_seconds=-1.0: expected a number of seconds, 0 or more."),
         ("serve --mode dns-slow --delay-seconds nan", "delay_seconds=nan: expected a number of seconds, 0 or more."),
         ("serve --mode dns-slow --delay-seconds", "argument --delay-seconds: expected one argument."),
-        ("serve --mode dns-nxdomain --delay-seconds 1", "unrecognized arguments: --delay-seconds 1."),
-        ("serve --mode dns-nxdomain --port x", "port='x': expected a whole number."),
-        ("serve --mode dns-nxdomain --port 70000", "port=70000: expected a whole number, from 0 to 65535."),
-        ("serve --mode dns-nxdomain --host 192.0.2.1", "host='192.0.2.1': expected an address of this machine"),
-        ("serve --mode dns-nxdomain --host a.test", "host='a.test': expected an IP address of this machine, or "),
+        ("serve --mode nxdomain --delay-seconds 1", "unrecognized arguments: --delay-seconds 1."),
+        ("serve --mode nxdomain --port x", "port='x': expected a whole number."),
+        ("serve --mode nxdomain --port 70000", "port=70000: expected a whole number, from 0 to 65535."),
+        ("serve --mode nxdomain --host 192.0.2.1", "host='192.0.2.1': expected an address of this machine"),
+        ("serve --mode nxdomain --host a.test", "host='a.test': expected an IP address of this machine, or "),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(capsys, words, said):
@@ -277,7 +292,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(capsys, words, said):
 
 
 def test_a_mistake_has_no_traceback_in_a_process_of_its_own():
-    words = ["serve", "--mode", "dns-nxdomain", "--tls"]
+    words = ["serve", "--mode", "nxdomain", "--tls"]
     ran = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, timeout=30)
 
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
@@ -285,66 +300,50 @@ def test_a_mistake_has_no_traceback_in_a_process_of_its_own():
 
 def test_a_busy_port_is_one_line_and_exit_status_2(capsys):
     with dns_server() as server:
-        assert main(["serve", "--mode", "dns-nxdomain", "--port", str(server.port)]) == 2
+        assert main(["serve", "--mode", "nxdomain", "--port", str(server.port)]) == 2
 
     told, port = capsys.readouterr(), server.port
     said = f"faultline: port={port}: expected a free port, but 127.0.0.1:{port} is in use; choose another or 0.\n"
     assert (told.out, told.err) == ("", said)
 
 
-@pytest.mark.parametrize("mode", ["dns-nxdomain", "dns-slow", "dns-no-such"])
-def test_a_relay_has_no_mode_of_a_dns_server(mode):
-    with socket.socket() as upstream:
-        upstream.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{upstream.getsockname()[1]}"
-        words = ["relay", "--upstream", where, "--mode", mode]
-        with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            line = process.stdout.readline()
-            process.terminate()
-            complaints = process.stderr.read()
+@pytest.mark.parametrize("words", ["nxdomain", "dns-refused", "dns-slow --delay-seconds 1"])
+def test_a_relay_has_no_mode_of_a_dns_server(capsys, words):
+    assert main(["relay", "--upstream", "127.0.0.1:9", "--mode", *words.split()]) == 2
 
-    assert line == ""
-    assert complaints.startswith(f"faultline: no mode {mode!r}.") or "DNS server" in complaints
-    assert process.returncode == 2
+    assert capsys.readouterr().err.endswith("expected `faultline serve` with it; it takes a DNS server.\n")
 
 
 def test_modes_are_listed_with_what_each_does(capsys):
     assert main(["modes"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    listed = lines[lines.index("lookup (a DNS server, with `faultline serve` alone)") + 1 :]
-    assert [line.split()[0] for line in listed if line.startswith("  dns-")] == list(MODES)
-    assert all(len(line.split()) > 3 for line in listed)
-    assert f"  {'dns-garbage':16} Answer a query by bad_dns('garbage')." in listed
+    listed = lines[lines.index("lookup (a DNS server)") + 1 : lines.index("connect")]
+    assert [line.split()[0] for line in listed if line[2] != " "] == [
+        *("addresses", "bad-dns", "no-address", "nxdomain", "resolves-to", "servfail", "slow-resolve")
+    ]
+    assert [line.strip() for line in listed if line[2] == " "] == [
+        "--first {dead_first,blackhole_first,ipv6_first}",
+        "The mode is for tests alone: its `server` is an object of the test.",
+        "--kind {refused,silence,truncated,wrong_id,garbage,cname_loop,flapping}",
+        "--server ADDRESS",
+        "--delay-seconds SECONDS",
+    ]
 
 
-def test_the_listed_modes_are_those_that_there_are(capsys):
-    main(["modes"])
-    listed = re.findall(r"^  (dns-\S+) ", capsys.readouterr().out, re.MULTILINE)
-    assert main(["serve", "--mode", "dns-x"]) == 2
-
-    assert capsys.readouterr().err.partition("Modes of a DNS server: ")[2] == f"{', '.join(listed)}.\n"
-
-
-def test_the_option_of_a_slow_answer_is_in_the_help(capsys):
+@pytest.mark.parametrize(("word", "is_there"), [("bad-dns", True), ("dns-refused", False)])
+def test_help_has_the_options_that_the_word_leaves_open(capsys, word, is_there):
     with pytest.raises(SystemExit) as ended:
-        main(["serve", "--mode", "dns-slow", "--help"])
+        main(["serve", "--mode", word, "--help"])
 
-    told = " ".join(capsys.readouterr().out.split())
+    told = capsys.readouterr().out
     assert ended.value.code == 0
-    assert "--delay-seconds DELAY_SECONDS how late it answers (default: 5)" in told
-
-
-def test_the_other_modes_have_no_option_of_their_own(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["serve", "--mode", "dns-nxdomain", "--help"])
-
-    assert ended.value.code == 0
-    assert "--delay-seconds" not in capsys.readouterr().out
+    assert "options of bad-dns:" in told
+    assert ("--kind" in told) is is_there
 
 
 def test_it_takes_dnspython_and_says_so_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
-    assert main(["serve", "--mode", "dns-nxdomain"]) == 2
+    assert main(["serve", "--mode", "nxdomain"]) == 2
 
     assert capsys.readouterr().err == "faultline: dns_server() needs dnspython; install pytest-faultline[dns].\n"

@@ -97,6 +97,15 @@ def test_no_module_leads_back_to_itself():
     assert len(list(TopologicalSorter(graph).static_order())) == len(INNER)
 
 
+def test_catalogue_imports_every_module_of_modes():
+    ahead, seen = ["modes._catalogue"], set()
+    while ahead:
+        seen.add(module := ahead.pop())
+        ahead += modules_used_by(module) - seen
+
+    assert set(in_layers("modes")) <= seen
+
+
 @pytest.mark.parametrize("module", in_layers("_core", "modes"))
 def test_values_and_modes_load_nothing_heavy(module):
     assert {name.partition(".")[0] for name in loaded_by(module)} & HEAVY == set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import types
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_args, get_origin
 
 from faultline._core.errors import ParameterError
 
@@ -77,6 +77,11 @@ def fits(value: object, kind: type) -> bool:
     return isinstance(value, kind)
 
 
+def is_protocol(kind: type) -> bool:
+    """Whether a type says only what a value has, so that the function itself has to look."""
+    return Protocol in kind.__mro__
+
+
 def flag(name: str, value: object) -> bool:
     """True or False, and not what happens to be like it."""
     if not isinstance(value, bool):
@@ -99,5 +104,5 @@ def parameter(name: str, value: object, annotation: Any) -> None:
         whole(name, value, " of bytes")
     elif name == "seconds" or name.endswith("_seconds"):
         seconds(name, value)
-    elif isinstance(kind, type) and get_origin(kind) is None and not fits(value, kind):
+    elif isinstance(kind, type) and get_origin(kind) is None and not is_protocol(kind) and not fits(value, kind):
         raise rejected(name, value, f"{kind.__name__}, not {type(value).__name__}")

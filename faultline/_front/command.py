@@ -1,7 +1,6 @@
 """The command line: the same servers, by hand.
 
-Rules of this room: it is the only one that prints or exits. Modes and their options are read from the catalogue.
-What the user got wrong is one line on stderr and exit status 2.
+Rules of this module: no other module prints or exits. A mistake of the user is one line on stderr and exit status 2.
 """
 
 from __future__ import annotations
@@ -14,43 +13,30 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from faultline._core.errors import FaultlineError
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, faults_of
-from faultline._core.points import POINTS
 from faultline._core.report import describe
+from faultline._front.listing import listing
 from faultline._front.options import (
+    Named,
     Parser,
     UsageError,
     add_mode_options,
-    dns_modes,
-    dns_plan,
-    is_of_dns,
     is_unseen,
-    legend,
-    metavar,
     number,
-    option_name,
-    options_of,
     plan_of,
-    usage,
-    wrapped,
+    server_of,
 )
 from faultline._version import __version__
-from faultline.modes._catalogue import modes
-from faultline.modes._registry import Mode
+from faultline.modes._registry import ServerKind
 
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint
 
-# The groups of modes that break nothing.
-NOWHERE: dict[str, str] = {
-    "condition": "conditions (how bytes travel)",
-    "answer": "answers (what is said when nothing breaks)",
-}
 EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
@@ -61,17 +47,17 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return run(words)
         finally:
-            sys.stdout.flush()  # here, and not at exit, where nobody could do anything about it
+            sys.stdout.flush()  # at exit it would be too late to handle an error
     except FaultlineError as error:
         print(f"faultline: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+    except BrokenPipeError:  # the reader of the output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def run(words: list[str]) -> int:
-    """Understand the words and do what they say."""
+    """Parse the words and run the command; the exit status."""
     top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"faultline {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -82,42 +68,18 @@ def run(words: list[str]) -> int:
     relayed = add_relay_options(relay, words)
     options = top.parse_args(words)
     if options.command == "modes":
-        list_modes()
+        print("\n".join(listing()))
     elif options.command == "relay":
         run_relay(plan_of(relayed, options), options)
-    elif is_of_dns(options.mode):
-        run_dns(options)
     else:
         run_server(plan_of(served, options), options)
     return 0
 
 
-# --- faultline modes -------------------------------------------------------------------------------------
-
-
-def list_modes() -> None:
-    """Print the catalogue, grouped by point."""
-    width = max(map(len, modes()))
-    for point in (*POINTS, *NOWHERE):
-        group = [entry for entry in modes().values() if entry.point == point]
-        if group:
-            print(NOWHERE.get(point, point))
-        for entry in group:
-            print(f"  {option_name(entry.name):{width}}  {entry.summary}")
-            lines = wrapped([usage(p) for p in options_of(entry)])
-            for p in options_of(entry):
-                lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split())]
-            for words in lines:
-                print(f"  {'':{width}}  {words}")
-    print("lookup (a DNS server, with `faultline serve` alone)")
-    for name, summary in dns_modes():
-        print(f"  {name:{width}}  {summary}")
-
-
 # --- faultline serve, faultline relay ------------------------------------------------------------------------
 
 
-def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode | None:
+def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
     """Add the options of `serve`, with those of the mode that the words name."""
     chosen = add_mode_options(parser, words, "serve", required=True)
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
@@ -127,7 +89,7 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
     return chosen
 
 
-def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode | None:
+def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
     """Add the options of `relay`, with those of the mode that the words name."""
     parser.add_argument("--upstream", required=True, metavar="ADDRESS", help="the real server: host:port, URL or path")
     parser.add_argument(
@@ -150,42 +112,78 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Mode
     return add_mode_options(parser, words, "relay", required=False)
 
 
+OnEnd: TypeAlias = Callable[[Attempt], None]
+
+
+class Started(NamedTuple):
+    """A server, where it is, and a command that tries it."""
+
+    server: Endpoint
+    url: str
+    where: str
+    trial: str
+
+
 def run_server(plan: Plan, options: argparse.Namespace) -> None:
     """Serve until a signal."""
+    kind = server_of(faults_of(plan))
+    if options.tls and kind != "TCP server":
+        raise UsageError(f"{plan!r}: expected no --tls with it; it takes a {kind}.")
+    with signals() as ended:
+        server, url, where, trial = STARTERS[kind](plan, options, ended.put)
+        text = f"{plan!r} on {where} - try: {trial}{unseen(plan)}"
+        watch(server, url, ended, text, options, {"plan": repr(plan), "try": trial})
+
+
+def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """A server of HTTP, or of the script that the plan has."""
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
     port = int(number("port", options.port))
-    with signals() as ended:
-        address = checked_address(options.host, port)
-        server = Server(plan, address=address, tls=options.tls, strict=False, on_end=ended.put)
-        trial = f"curl -v {server.url}/"
-        if server.url.startswith("https"):
-            trial = f"curl -v --cacert {server.ca_file} {server.url}/"
-        watch(
-            server,
-            server.url,
-            ended,
-            f"{plan!r} on {server.url} - try: {trial}{unseen(plan)}",
-            options,
-            {"plan": repr(plan), "try": trial},
-        )
+    address = checked_address(options.host, port)
+    server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
+    trusting = f"--cacert {server.ca_file} " if server.url.startswith("https") else ""
+    return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
 
 
-def run_dns(options: argparse.Namespace) -> None:
-    """Answer DNS queries until a signal."""
+def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """A DNS server."""
     from faultline._servers.dns import DnsServer
 
-    if options.tls or options.then:
-        raise UsageError(f"mode {options.mode} takes neither --tls nor --then: it is one of a DNS server.")
-    plan = dns_plan(options.mode, number("delay_seconds", getattr(options, "delay_seconds", "0"), float))
-    with signals() as ended:
-        port = int(number("port", options.port))
-        server = DnsServer(plan, host=options.host, port=port, strict=False, on_end=ended.put)
-        host, port = server.address
-        trial = f"dig @{host} -p {port} api.example.com"
-        text = f"{plan!r} on {host}:{port}, UDP and TCP - try: {trial}"
-        watch(server, f"dns://{host}:{port}", ended, text, options, {"plan": repr(plan), "try": trial})
+    port = int(number("port", options.port))
+    server = DnsServer(plan, host=options.host, port=port, strict=False, on_end=on_end)
+    host, port = server.address
+    trial = f"dig @{host} -p {port} api.example.com"
+    return Started(server, f"dns://{host}:{port}", f"{host}:{port}, UDP and TCP", trial)
+
+
+def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """A UDP server."""
+    from faultline._servers.udp import UdpServer
+
+    server = UdpServer(plan, host=options.host, port=int(number("port", options.port)), strict=False)
+    server.ledger.on_end = on_end
+    host, port = server.address
+    return Started(server, f"udp://{host}:{port}", f"{host}:{port}, UDP", f"echo ping | nc -u -w 1 {host} {port}")
+
+
+def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """A SOCKS proxy."""
+    from faultline._servers.proxies import socks_proxy
+
+    server = socks_proxy(plan, host=options.host, port=int(number("port", options.port)), strict=False)
+    server.ledger.on_end = on_end
+    trial = f"curl -v --proxy {server.proxy_url} http://localhost/"
+    return Started(server, server.proxy_url, server.proxy_url, trial)
+
+
+STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]] = {
+    "TCP server": start_tcp,
+    "DNS server": start_dns,
+    "UDP server": start_udp,
+    "SOCKS proxy": start_socks,
+}
 
 
 def run_relay(plan: Plan, options: argparse.Namespace) -> None:
@@ -193,6 +191,8 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address, checked_relay
 
+    if (kind := server_of(faults_of(plan))) != "TCP server":
+        raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
     plan, upstream = checked_relay(
         options.upstream, plan, options.tls, options.on_upstream_failure, allow_remote=options.allow_remote
     )
@@ -211,7 +211,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
         watch(server, server.url, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
 
 
-def watch(  # noqa: PLR0917 - what each of the three says differently
+def watch(  # noqa: PLR0917 - the two commands say each of these in their own words
     server: Endpoint,
     url: str,
     ended: queue.SimpleQueue[Attempt | None],
@@ -226,7 +226,7 @@ def watch(  # noqa: PLR0917 - what each of the three says differently
         say(options.json, f"{text} - Ctrl-C stops", listening | data)
         while (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
-    while not ended.empty():  # what ended because we stopped; a second signal is there too
+    while not ended.empty():  # attempts that ended because the server stopped; a second signal is there too
         if (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
     attempts = server.attempts
@@ -239,7 +239,7 @@ def watch(  # noqa: PLR0917 - what each of the three says differently
 
 
 def unseen(plan: Plan) -> str:
-    """What to expect of the ledger where the kernel answers for us."""
+    """What the ledger can't show, where the kernel answers instead of the server."""
     return " - the kernel answers, and no attempt is seen from here" if is_unseen(faults_of(plan)[0]) else ""
 
 
@@ -250,7 +250,7 @@ def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001
 
 @contextlib.contextmanager
 def signals() -> Iterator[queue.SimpleQueue[Attempt | None]]:
-    """A queue that SIGTERM and Ctrl-C end, whenever they come; `put` is safe in a handler."""
+    """A queue that SIGTERM and Ctrl-C put `None` into; `put` is safe in a signal handler."""
     ended: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
 
     def stop(*_: object) -> None:

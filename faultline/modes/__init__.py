@@ -4,6 +4,9 @@ from faultline.modes.answers import *  # noqa: F403 - the modes are the surface
 from faultline.modes.breaks import *  # noqa: F403
 from faultline.modes.certificates import *  # noqa: F403
 from faultline.modes.conditions import *  # noqa: F403
+from faultline.modes.datagrams import *  # noqa: F403
 from faultline.modes.door import *  # noqa: F403
 from faultline.modes.lies import *  # noqa: F403
+from faultline.modes.lookups import *  # noqa: F403
+from faultline.modes.proxies import *  # noqa: F403
 from faultline.modes.tls import *  # noqa: F403

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, ParamSpec, get_args, get_origin, get_type_hints
 
+from faultline._core.answers import SocksRefusal
 from faultline._core.check import parameter
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
@@ -21,10 +22,18 @@ from faultline._core.said import Said
 
 P = ParamSpec("P")
 
-# What a plain socket client meets: an exception by its class name, or one of two healthy ends.
+# What a plain client meets: an exception by its class name, or what it reads.
 Sees = Literal[
     "the response",
     "end of stream",
+    "an address",
+    "an answer",
+    "no answer",
+    "garbage",
+    "a SOCKS refusal",
+    "gaierror -2",
+    "gaierror -3",
+    "gaierror -5",
     "ConnectionRefusedError",
     "ConnectionResetError",
     "BrokenPipeError",
@@ -34,12 +43,25 @@ Sees = Literal[
     "SSLError",
 ]
 
-Group = Point | Literal["condition", "answer"]
+Place = Point | Literal["condition", "answer"]
+ServerKind = Literal["TCP server", "DNS server", "UDP server", "SOCKS proxy"]
+Group = Place | ServerKind
+
+
+def kind_of(fault: Fault) -> ServerKind:
+    """The kind of server that plays this fault: a TCP server, unless a part of the fault needs another kind."""
+    if fault.is_of_lookup:
+        return "DNS server"
+    if isinstance(fault.answer, SocksRefusal):
+        return "SOCKS proxy"
+    if fault.fate is not None:
+        return "UDP server"
+    return "TCP server"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A mode with fixed arguments, and what a plain socket client sees of it."""
+    """A mode with fixed arguments, and what a plain client sees of it."""
 
     function: Callable[..., Fault]
     arguments: tuple[tuple[str, Any], ...]
@@ -57,11 +79,18 @@ class Case:
         return self.function(**dict(self.arguments))
 
     @property
-    def point(self) -> Group:
-        """Where it breaks, or what it is if it breaks nothing."""
+    def kind(self) -> ServerKind:
+        """The kind of server that plays it."""
+        return kind_of(self.fault)
+
+    @property
+    def point(self) -> Place:
+        """Where it breaks, or whether it is a condition or an answer if it breaks nothing."""
         fault = self.fault
         if fault.break_ is not None:
             return fault.break_.at
+        if fault.is_of_lookup:
+            return "lookup"
         if fault.is_of_tls:
             return "handshake"
         return "condition" if fault.conditions and fault.answer is None else "answer"
@@ -81,7 +110,7 @@ class Parameter:
 
     @property
     def is_required(self) -> bool:
-        """Whether a call has to say it."""
+        """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
 
@@ -108,9 +137,14 @@ class Mode:
         )
 
     @property
-    def point(self) -> Group:
-        """Where the first case breaks: the group it is listed under."""
-        return self.cases[0].point
+    def kind(self) -> ServerKind:
+        """The kind of server that plays it."""
+        return self.cases[0].kind
+
+    @property
+    def group(self) -> Group:
+        """The group under which it is listed: the point of its first case, or the server that it needs."""
+        return self.kind if self.kind in ("UDP server", "SOCKS proxy") else self.cases[0].point
 
 
 # The modes that have been defined so far; `_catalogue` has imported all of them.
@@ -118,7 +152,7 @@ ENTRIES: dict[str, Mode] = {}
 
 
 def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
-    """One row for `@mode`: these arguments, and what a plain socket client then sees, in a word and in detail."""
+    """One case for `@mode`: these arguments, and what a plain client then sees, in a word and in detail."""
     return sees, detail, arguments
 
 
@@ -127,7 +161,7 @@ def mode(
 ) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
     """Put a function into the catalogue under its own name.
 
-    Calls of it are checked by the signature, and the fault remembers how it was said.
+    Its calls are checked by its signature, and its faults are shown as they were written.
     """
 
     def enter(function: Callable[P, Fault]) -> Callable[P, Fault]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from faultline._core.breaks import Break
 from faultline._core.fault import Fault
-from faultline._core.said import Said
 from faultline._core.steps import Behind, Twice
+from faultline.modes._registry import case, mode
 
 __all__ = ["duplicated", "reordered"]
 
 
+@mode(case("the response", "twice"))
 def duplicated() -> Fault:
     """Send the answer to a datagram twice; only a UDP server can.
 
@@ -20,11 +21,14 @@ def duplicated() -> Fault:
         ...     client.send(b"ping"), client.recv(10), client.recv(10)
         (4, b'ping', b'ping')
     """
-    return Fault(Break("response", Twice()), said=(Said("duplicated"),))
+    return Fault(Break("response", Twice()))
 
 
+@mode(case("the response", "after the response to the next datagram"))
 def reordered() -> Fault:
     """Send the answer to a datagram after the answer to the next one; only a UDP server can.
+
+    Where the next answer is held back too, both wait: `sequence(reordered(), ok())` lets both go.
 
     Example:
         >>> import faultline, socket
@@ -34,4 +38,4 @@ def reordered() -> Fault:
         ...     client.send(b"one"), client.send(b"two"), client.recv(10), client.recv(10)
         (3, 3, b'two', b'one')
     """
-    return Fault(Break("response", Behind()), said=(Said("reordered"),))
+    return Fault(Break("response", Behind()))

@@ -1,72 +1,114 @@
-"""Lookups: what happens when a client looks up a name, before there is anything to connect to.
-
-Rules of this room: as a mode, a function here checks its parameters and returns a fault. Where lookups are made is
-the resolver's business and that of the DNS server; on a connection these faults mean nothing.
-"""
+"""Modes that strike at `lookup`: a client looks up a name, before there is anything to connect to."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal, Protocol, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol, TypeAlias
 
 from faultline._core.breaks import Break
-from faultline._core.check import choice, rejected, seconds, whole
+from faultline._core.check import rejected, whole
 from faultline._core.conditions import Latency
 from faultline._core.fault import Fault
 from faultline._core.lookups import Found
-from faultline._core.said import Said
 from faultline._core.steps import NoName
+from faultline.modes._registry import case, mode
 
 __all__ = ["addresses", "bad_dns", "no_address", "nxdomain", "resolves_to", "servfail", "slow_resolve"]
 
 First: TypeAlias = Literal["dead_first", "blackhole_first", "ipv6_first"]
 DnsKind: TypeAlias = Literal["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"]
-DNS_KINDS: tuple[DnsKind, ...] = get_args(DnsKind)
 WHERE = "a server, an IP address of this machine, or one with a port such as '127.0.0.1:8080'"
 
 
 class Reachable(Protocol):
-    """What has an address: a server."""
+    """Anything that has an address: a server."""
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
 
 
-def nxdomain() -> Fault:
-    """Find no such name: EAI_NONAME, or NXDOMAIN from a DNS server (RFC 1035, 4.1.1).
+@dataclass(frozen=True)
+class ServerOfTest:
+    """Stands in the cases of the catalogue for the server that a test starts."""
 
-    `socket.getaddrinfo` raises `socket.gaierror` -2, "Name or service not known".
+    address: tuple[str, int] = ("127.0.0.1", 80)
+    ledger: None = None
+
+    def __repr__(self) -> str:
+        return "server"
+
+
+SERVER = ServerOfTest()
+
+
+@mode(
+    case("an address", "connecting to the first address: ConnectionRefusedError", first="dead_first", server=SERVER),
+    case("an address", "connecting to the first address: TimeoutError", first="blackhole_first", server=SERVER),
+    case("an address", "connecting to the first address: ConnectionRefusedError", first="ipv6_first", server=SERVER),
+)
+def addresses(
+    first: Annotated[First, "the address before that of the server"],
+    server: Annotated[Reachable, "the server, in whose ledger the tries are written down"],
+) -> Fault:
+    """Find two addresses, of which only the last one leads to the server.
+
+    For clients that try one address after the other, or several at once (Happy Eyeballs, RFC 8305). The first address
+    is another address of this machine, with the server's port: at `dead_first` it refuses, at `blackhole_first` it is
+    silent, and at `ipv6_first` it is the address ::1 and refuses. The tries of the client there are in the server's
+    ledger.
+
+    Raises:
+        ParameterError: `server` has no ledger, or does not listen on one address of IPv4.
 
     Example:
         >>> import faultline, socket
-        >>> with faultline.resolve("api.example.com", faultline.nxdomain()):
-        ...     socket.create_connection(("api.example.com", 443))
-        Traceback (most recent call last):
-        socket.gaierror: [Errno -2] Name or service not known
+        >>> with faultline.serve(faultline.ok()) as server:
+        ...     with faultline.resolve("api.example.com", faultline.addresses("dead_first", server)):
+        ...         with socket.create_connection(("api.example.com", server.port)):
+        ...             print([attempt.ended_how for attempt in server.attempts])
+        ['RST', None]
     """
-    return failing("nxdomain")
+    if isinstance(server, str) or not hasattr(server, "ledger"):
+        raise rejected("server", server, "a server, in whose ledger the tries are written down")
+    host, port = target_of(server)
+    if ":" in host or getattr(server, "host", "") in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
+        raise rejected("server", server, "a server on one address of IPv4, such as host='127.0.0.1'")
+    kind = first.removesuffix("_first")
+    return Fault(answer=Found(((host, port),), server, kind))  # type: ignore[arg-type] # one of its words
 
 
-def servfail() -> Fault:
-    """Find out nothing for now: EAI_AGAIN, or SERVFAIL from a DNS server (RFC 1035, 4.1.1).
+@mode(
+    case("an answer", "rcode REFUSED", kind="refused"),
+    case("no answer", kind="silence"),
+    case("an answer", "truncated; over TCP ConnectionRefusedError", kind="truncated"),
+    case("an answer", "with another id", kind="wrong_id"),
+    case("garbage", kind="garbage"),
+    case("an answer", "a loop of aliases", kind="cname_loop"),
+    case("an address", "every second answer: an address where no server listens", kind="flapping"),
+)
+def bad_dns(kind: Annotated[DnsKind, "what is wrong with the answer"]) -> Fault:
+    """Answer a DNS query wrongly, or not at all; only a DNS server can.
 
-    `socket.getaddrinfo` raises `socket.gaierror` -3, "Temporary failure in name resolution".
+    `refused` (RCODE 5), `silence`, `truncated` (TC over UDP, and no server listens over TCP), `wrong_id`, `garbage`
+    (bytes that are no message), `cname_loop` (two names, each an alias of the other), `flapping` (TTL 0, and every
+    second answer is an address where no server listens).
 
     Example:
-        >>> import faultline, socket
-        >>> with faultline.resolve("api.example.com", faultline.servfail()):
-        ...     socket.gethostbyname("api.example.com")
-        Traceback (most recent call last):
-        socket.gaierror: [Errno -3] Temporary failure in name resolution
+        >>> from faultline import bad_dns
+        >>> bad_dns("truncated")
+        bad_dns('truncated')
     """
-    return failing("servfail")
+    return failing(kind)
 
 
+@mode(case("gaierror -5", "a DNS client: NOERROR without an address"))
 def no_address() -> Fault:
-    """Find the name and no address of it: EAI_NODATA, or an empty answer from a DNS server (RFC 2308, 2.2).
+    """Find the name, but no address: EAI_NODATA, or an empty answer from a DNS server.
 
-    `socket.getaddrinfo` raises `socket.gaierror` -5, "No address associated with hostname".
+    `socket.getaddrinfo` raises `socket.gaierror` -5, "No address associated with hostname". The answer of a DNS server
+    is that of RFC 2308, 2.2.
 
     Example:
         >>> import faultline, socket
@@ -78,61 +120,36 @@ def no_address() -> Fault:
     return failing("no_address")
 
 
-def bad_dns(kind: DnsKind) -> Fault:
-    """Answer a DNS query wrongly, or not at all; only a DNS server can.
+@mode(case("gaierror -2", "a DNS client: rcode NXDOMAIN"))
+def nxdomain() -> Fault:
+    """Find no such name: EAI_NONAME, or NXDOMAIN from a DNS server.
 
-    `refused` (RCODE 5), `silence`, `truncated` (TC over UDP, and nobody listens over TCP), `wrong_id`, `garbage`
-    (bytes that are no message), `cname_loop` (two names, each an alias of the other), `flapping` (TTL 0, and every
-    other answer is an address where nobody listens).
-
-    Raises:
-        ParameterError: no such kind.
+    `socket.getaddrinfo` raises `socket.gaierror` -2, "Name or service not known". The answer of a DNS server has RCODE
+    3 (RFC 1035, 4.1.1).
 
     Example:
-        >>> from faultline import bad_dns
-        >>> bad_dns("truncated")
-        bad_dns('truncated')
+        >>> import faultline, socket
+        >>> with faultline.resolve("api.example.com", faultline.nxdomain()):
+        ...     socket.create_connection(("api.example.com", 443))
+        Traceback (most recent call last):
+        socket.gaierror: [Errno -2] Name or service not known
     """
-    choice("kind", kind, DNS_KINDS)
-    return Fault(Break("lookup", NoName(kind)), said=(Said("bad_dns", (("kind", kind),), 1),))
+    return failing("nxdomain")
 
 
-def failing(kind: str) -> Fault:
-    """A lookup that fails in one way, said by a function of that name."""
-    return Fault(Break("lookup", NoName(kind)), said=(Said(kind),))
+@mode(case("an address", server="127.0.0.2:8080"))
+def resolves_to(
+    server: Annotated[Reachable | str, "a server, or an address of this machine with or without a port"],
+) -> Fault:
+    """Find this server: its address, and its port instead of the port that the client asks for.
 
-
-def slow_resolve(delay_seconds: float) -> Fault:
-    """Answer a lookup so many seconds later.
-
-    What the answer is, another fault says, or who would be asked without it. The calling thread waits: asyncio looks
-    up in threads of its own, and its client's timeout ends the wait for it, not the thread.
+    Only clients that take the port from the lookup are led to another port: `socket.create_connection`, asyncio,
+    urllib3 and http.client do; anyio (and with it httpx's AsyncClient) and callers of `gethostbyname` take the address
+    alone. For those clients have the server's port in the URL, or use `intercept`, which changes the connect.
+    A DNS server answers with the address alone.
 
     Raises:
-        ParameterError: no number of seconds.
-
-    Example:
-        >>> from faultline import nxdomain, slow_resolve
-        >>> slow_resolve(2) & nxdomain()
-        slow_resolve(2) & nxdomain()
-    """
-    seconds("delay_seconds", delay_seconds)
-    late = Latency("lookup", float(delay_seconds))
-    return Fault(conditions=(late,), said=(Said("slow_resolve", (("delay_seconds", delay_seconds),), 1),))
-
-
-def resolves_to(server: Reachable | str) -> Fault:
-    """Find this server: its address, and its port instead of the one that the client asks for.
-
-    Only what takes the port from the lookup is led to another one: `socket.create_connection`, asyncio, urllib3 and
-    http.client do; anyio (and with it httpx's AsyncClient) and whoever uses `gethostbyname` take the address alone.
-    For those have the server's port in the URL, or use `intercept`, which changes the connect.
-
-    Args:
-        server: a server, or an address of this machine with or without a port.
-
-    Raises:
-        ParameterError: no such thing.
+        ParameterError: `server` is neither a server nor an address of this machine.
 
     Example:
         >>> import faultline, urllib.request
@@ -141,45 +158,53 @@ def resolves_to(server: Reachable | str) -> Fault:
         ...         urllib.request.urlopen("http://api.example.com/").read()
         b'found'
     """
-    host, port = target_of(server)
     kept = None if isinstance(server, str) else server
-    return Fault(answer=Found(((host, port),), kept), said=(Said("resolves_to", (("server", server),), 1),))
+    return Fault(answer=Found((target_of(server),), kept))
 
 
-def addresses(first: First, server: Reachable) -> Fault:
-    """Find several addresses, of which only the last leads to the server.
+@mode(case("gaierror -3", "a DNS client: rcode SERVFAIL"))
+def servfail() -> Fault:
+    """Fail for now, so that a later lookup may work: EAI_AGAIN, or SERVFAIL from a DNS server.
 
-    For clients that try one after the other, or several at once (Happy Eyeballs, RFC 8305). The first address is
-    another one of this machine, with the server's port: at `dead_first` it refuses, at `blackhole_first` it is
-    silent, and at `ipv6_first` it is that of IPv6 and refuses. What a client tries there is in the server's ledger.
-
-    Raises:
-        ParameterError: no such order, or no server.
+    `socket.getaddrinfo` raises `socket.gaierror` -3, "Temporary failure in name resolution". The answer of a DNS
+    server has RCODE 2 (RFC 1035, 4.1.1).
 
     Example:
         >>> import faultline, socket
-        >>> with faultline.serve(faultline.ok()) as server:
-        ...     with faultline.resolve("api.example.com", faultline.addresses("dead_first", server)):
-        ...         with socket.create_connection(("api.example.com", server.port)):
-        ...             print([attempt.ended_how for attempt in server.attempts])
-        ['RST', None]
+        >>> with faultline.resolve("api.example.com", faultline.servfail()):
+        ...     socket.gethostbyname("api.example.com")
+        Traceback (most recent call last):
+        socket.gaierror: [Errno -3] Temporary failure in name resolution
     """
-    choice("first", first, get_args(First))
-    if isinstance(server, str) or not hasattr(server, "ledger"):
-        raise rejected("server", server, "a server, in whose ledger the tries are written down")
-    host, port = target_of(server)
-    if ":" in host or getattr(server, "host", "") in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
-        raise rejected("server", server, "a server on one address of IPv4, such as host='127.0.0.1'")
-    kind = first.removesuffix("_first")
-    found = Found(((host, port),), server, kind)  # type: ignore[arg-type] # one of its words
-    return Fault(answer=found, said=(Said("addresses", (("first", first), ("server", server)), 2),))
+    return failing("servfail")
+
+
+@mode(case("an address", "this much later", delay_seconds=0.01))
+def slow_resolve(delay_seconds: Annotated[float, "how much later the answer comes"]) -> Fault:
+    """Answer a lookup later.
+
+    The answer is that of another fault, or the answer that the lookup would have without this fault. The calling thread
+    waits: asyncio looks up in threads of its own, and the timeout of its client ends the wait for the thread, not the
+    thread.
+
+    Example:
+        >>> from faultline import nxdomain, slow_resolve
+        >>> slow_resolve(2) & nxdomain()
+        slow_resolve(2) & nxdomain()
+    """
+    return Fault(conditions=(Latency("lookup", float(delay_seconds)),))
+
+
+def failing(kind: str) -> Fault:
+    """The fault of a lookup that fails in this way."""
+    return Fault(Break("lookup", NoName(kind)))
 
 
 def target_of(server: object) -> tuple[str, int | None]:
-    """Host and port of what a name is to lead to.
+    """The host and the port that a name leads to.
 
     Raises:
-        ParameterError: it is nothing of this machine.
+        ParameterError: `server` is neither a server nor an address of this machine.
     """
     if not isinstance(server, str):
         address = getattr(server, "address", None)

@@ -1,16 +1,12 @@
-"""What a SOCKS proxy says instead of opening a tunnel.
-
-Rules of this room: as a mode, the function here checks its parameter and returns a fault.
-"""
+"""Modes of proxies: what a SOCKS proxy says instead of opening a tunnel."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from faultline._core.answers import SocksRefusal
-from faultline._core.check import choice
 from faultline._core.fault import Fault
-from faultline._core.said import Said
+from faultline.modes._registry import case, mode
 
 __all__ = ["socks_refusal"]
 
@@ -36,23 +32,27 @@ SOCKS5_CODES: dict[str, int] = {kind: code for code, kind in enumerate(KINDS[:8]
 SOCKS4_CODES: dict[str, int] = {"rejected": 91, "identd_unreachable": 92, "identd_mismatch": 93}
 
 
-def socks_refusal(kind: Kind) -> Fault:
-    """Refuse a SOCKS client: each reply code, a method that fits nobody, bad credentials, garbage.
+@mode(
+    *(case("a SOCKS refusal", f"version 5, reply {code}", kind=kind) for kind, code in SOCKS5_CODES.items()),
+    case("a SOCKS refusal", "version 5, method 255", kind="no_acceptable_method"),
+    case("a SOCKS refusal", "version 5, a method that the client did not offer", kind="unoffered_method"),
+    case("a SOCKS refusal", "version 5, status 1 of the credentials", kind="bad_credentials"),
+    *(case("a SOCKS refusal", f"version 4, reply {code}", kind=kind) for kind, code in SOCKS4_CODES.items()),
+    case("garbage", kind="garbage"),
+)
+def socks_refusal(kind: Annotated[Kind, "how it refuses"]) -> Fault:
+    """Refuse a SOCKS client: by a reply code, by a wrong method, by its credentials, or by garbage.
 
     SOCKS5 has the reply codes `general_failure` (1), `not_allowed` (2), `network_unreachable` (3),
     `host_unreachable` (4), `connection_refused` (5), `ttl_expired` (6), `command_not_supported` (7) and
     `address_type_not_supported` (8) of RFC 1928, 6; before them, `no_acceptable_method` (0xFF),
-    `unoffered_method` (one that the client did not offer) and `bad_credentials` (RFC 1929). SOCKS4 has `rejected`
-    (91), `identd_unreachable` (92) and `identd_mismatch` (93). A client of the other version gets the general one.
-    `garbage` is an HTTP response.
-
-    Raises:
-        ParameterError: no such kind.
+    `unoffered_method` (a method that the client did not offer) and `bad_credentials` (RFC 1929). SOCKS4 has `rejected`
+    (91), `identd_unreachable` (92) and `identd_mismatch` (93). A client of the other version gets the general failure
+    of its own. `garbage` is an HTTP response.
 
     Example:
         >>> from faultline import socks_refusal
         >>> socks_refusal("connection_refused")
         socks_refusal('connection_refused')
     """
-    choice("kind", kind, KINDS)
-    return Fault(answer=SocksRefusal(kind), said=(Said("socks_refusal", (("kind", kind),), 1),))
+    return Fault(answer=SocksRefusal(kind))

@@ -1,0 +1,118 @@
+"""The catalogue as text: modes in groups, and each parameter as an option."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
+
+from faultline._core.check import is_protocol, plain
+from faultline._core.gate import Gate
+from faultline._core.points import POINTS
+from faultline.modes._catalogue import modes
+from faultline.modes._registry import Group, Mode, Parameter
+
+FEW = 8  # choices that an option can show
+HEADINGS: dict[Group, str] = {
+    **{point: point for point in POINTS},
+    "lookup": "lookup (a DNS server)",
+    "condition": "conditions (how bytes travel)",
+    "answer": "answers (what is said when nothing breaks)",
+    "SOCKS proxy": "proxies (a SOCKS proxy)",
+    "UDP server": "datagrams (a UDP server)",
+}
+
+
+def groups() -> Iterator[tuple[str, list[Mode]]]:
+    """The modes in groups, each under its heading, in the order of a conversation."""
+    for group, heading in HEADINGS.items():
+        if members := [entry for entry in modes().values() if entry.group == group]:
+            yield heading, members
+
+
+def listing() -> Iterator[str]:
+    """The catalogue in lines: each mode with its summary and its options."""
+    width = max(map(len, modes()))
+    for heading, members in groups():
+        yield heading
+        for entry in members:
+            yield f"  {option_name(entry.name):{width}}  {entry.summary}"
+            for line in option_lines(entry):
+                yield f"  {'':{width}}  {line}"
+
+
+def option_lines(entry: Mode) -> list[str]:
+    """The options of a mode in lines, and the choices of those that have many."""
+    lines = wrapped([usage(p) for p in options_of(entry)])
+    for p in options_of(entry):
+        lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split())]
+    return lines + [f"The mode {why}." for why in for_tests(entry)]
+
+
+def for_tests(entry: Mode) -> list[str]:
+    """Why a mode is for tests alone: it needs an object that no option can give."""
+    needed = [p.name for p in entry.parameters if p.is_required and not is_sayable(p)]
+    return [f"is for tests alone: its `{name}` is an object of the test" for name in needed]
+
+
+def options_of(entry: Mode) -> list[Parameter]:
+    """The parameters that can be given on a command line."""
+    return [p for p in entry.parameters if is_sayable(p)]
+
+
+def is_sayable(parameter: Parameter) -> bool:
+    """Whether a word can be its value."""
+    return not is_object(plain(parameter.annotation)[0])
+
+
+def is_object(kind: object) -> bool:
+    """Whether the values of a type are a test's own: gates and servers."""
+    return isinstance(kind, type) and (kind is Gate or is_protocol(kind))
+
+
+def option_name(name: str) -> str:
+    """A Python name as it is written on a command line."""
+    return name.rstrip("_").replace("_", "-")
+
+
+def usage(parameter: Parameter) -> str:
+    """One option as a synopsis shows it."""
+    word = f"--{option_name(parameter.name)}"
+    if plain(parameter.annotation)[0] is bool:
+        return f"--no-{option_name(parameter.name)}" if parameter.default else word
+    return f"{word} {metavar(parameter)}"
+
+
+def wrapped(words: list[str], width: int = 90) -> list[str]:
+    """Words in lines, without breaking one."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) < width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def metavar(parameter: Parameter) -> str:
+    """The word that stands for the value in a help text."""
+    name, (kind, _) = parameter.name, plain(parameter.annotation)
+    if words := choices(parameter):
+        return name.upper() if legend(parameter) else "{" + ",".join(map(str, words)) + "}"
+    if name == "headers":
+        return "'NAME: VALUE'"
+    if any(is_object(member) for member in get_args(kind)):
+        return "ADDRESS"  # of a server; in a test also the server itself
+    unit = next((unit for unit in ("bytes", "seconds") if f"_{name}".endswith(f"_{unit}")), "")
+    return unit.upper() or ("NUMBER" if kind in (int, float) else "TEXT")
+
+
+def legend(parameter: Parameter) -> list[str]:
+    """The choices in a line of their own, where there are too many for an option."""
+    words = choices(parameter)
+    return [", ".join(map(str, words))] if len(words) > FEW else []
+
+
+def choices(parameter: Parameter) -> tuple[str | int, ...]:
+    """The words that a parameter can be, if there is a choice of words."""
+    kind, _ = plain(parameter.annotation)
+    return get_args(kind) if get_origin(kind) is Literal else ()
