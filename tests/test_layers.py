@@ -162,6 +162,28 @@ def test_no_file_is_over_350_lines(module):
     assert lines <= 350
 
 
+def code_lines_of(function, source):
+    """The lines of a function's body without its docstring, comments and empty lines."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    lines = source[body[0].lineno - 1 : body[-1].end_lineno] if body else []
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in lines)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_is_over_40_lines_of_code(module):
+    text = MODULES[module].read_text()
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+    assert [f.name for f in functions if code_lines_of(f, text.splitlines()) > 40] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_private_name_is_imported(module):
+    names = [n.name for s in ast.walk(tree_of(module)) if isinstance(s, ast.ImportFrom) for n in s.names]
+
+    assert [name for name in names if name.startswith("_") and not name.startswith("__") and name not in LAYERS] == []
+
+
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "_version"])
 def test_every_module_opens_with_its_own_words(module):
     words = ast.get_docstring(ast.parse(MODULES[module].read_text()))

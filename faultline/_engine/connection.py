@@ -7,7 +7,6 @@ ledger before the client can observe it.
 
 from __future__ import annotations
 
-from faultline._core.certificates import Certificate, Terms
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
 from faultline._core.points import Point
@@ -19,7 +18,6 @@ from faultline._engine.stream import Stream
 from faultline._engine.valve import Valve
 from faultline._net import sockets
 from faultline._net.departures import Departed
-from faultline._net.tls import shows_certificate
 from faultline._net.wire import Wire
 
 
@@ -125,37 +123,6 @@ class Connection:
         self.attempt.strike(trip.brk.at, trip.passed_bytes)
         await play(self, trip.brk.steps)
         self.side.after_strike()
-
-    # --- TLS ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def certificate(self) -> Certificate:
-        """What this connection shows."""
-        planned = self.attempt.fault.certificate
-        return planned if planned is not None and self.number >= planned.from_connection else Certificate()
-
-    @property
-    def terms(self) -> Terms:
-        """What this connection agrees to."""
-        planned, usual = self.attempt.fault.terms, self.service.terms
-        return planned.over(usual) if planned else usual
-
-    async def secure(self) -> None:
-        """Speak TLS from here on."""
-        await self.reach("handshake")
-        context = self.service.context(self.certificate, self.terms)
-        await self.stream.secure(context, self._send_flight, refuses_protocols=self.terms.refuses_protocols)
-
-    async def _send_flight(self, data: bytes) -> None:
-        """Send TLS records of the handshake, as far as the tripwire lets them."""
-        trip = self.armed("handshake")
-        cut = trip.cut(data) if trip else None
-        await self.stream.write_flight(data if cut is None else data[:cut])
-        if cut is not None:
-            await self.strike()
-            await self.stream.write_flight(data[cut:])
-        if self.certificate.is_fault and not self.attempt.has_struck and shows_certificate(data):
-            self.attempt.strike("handshake", len(data))
 
     # --- bytes -------------------------------------------------------------------------------------------------------
 

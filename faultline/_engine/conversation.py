@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from faultline._core.fault import Fault
 from faultline._engine.connection import Connection
+from faultline._engine.handshake import secure
 from faultline._engine.play import Over, close
 from faultline._engine.service import Service
 from faultline._engine.talks import http1
@@ -47,7 +48,7 @@ class Conversation:
             await connection.reach("accept")
             script = connection.attempt.fault.script
             if self._service.tls and not connection.attempt.fault.starts_tls:
-                await connection.secure()
+                await secure(connection)
             await (self._service.talk(connection) if script is None else http1.perform(connection, script))
             await close(connection)
         except Over:

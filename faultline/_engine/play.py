@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from faultline._core import steps as do
 from faultline._core.ledger import KEPT_BODY_BYTES, Request
 from faultline._core.tripwire import end_of, enough
+from faultline._engine.handshake import secure
 from faultline._net import sockets
 from faultline._net.departures import Departed
 
@@ -40,7 +41,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
         Over: the step has ended the conversation.
         Departed: the client has left.
     """
-    stream, wire, attempt = connection.stream, connection.wire, connection.attempt
+    stream, wire = connection.stream, connection.wire
     match step:
         case do.Send(below_tls=True):
             await stream.write_raw(step.data)
@@ -56,7 +57,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             raise Departed("FIN")
         case do.StartTls():
             connection.take_unread()
-            await connection.secure()
+            await secure(connection)
         case do.StopTls():
             await stream.stop_tls()
         case do.Renegotiate():
@@ -73,15 +74,25 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
         case do.Partition():
             await connection.valve.cut_off(step.for_seconds)
         case do.Reset():
-            if step.flush:
-                await wire.flush()
-            attempt.end("server", "RST")
-            wire.reset()
-            raise Over
+            await reset(connection, flush=step.flush)
         case do.Close():
             await close(connection, close_notify=step.close_notify)
         case _:  # pragma: no cover - the type checker proves that there is no other
             unknown(step)
+
+
+async def reset(connection: Connection, *, flush: bool) -> None:
+    """Deliver what was sent, if `flush`, then send RST.
+
+    Raises:
+        Over: always, when it is done.
+        Departed: the client has reset the connection meanwhile.
+    """
+    if flush:
+        await connection.wire.flush()
+    connection.attempt.end("server", "RST")
+    connection.wire.reset()
+    raise Over
 
 
 async def close(connection: Connection, *, close_notify: bool = True) -> None:

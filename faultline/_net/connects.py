@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from faultline._core.fork import in_forked_child
+
 
 @dataclass(frozen=True, eq=False)
 class Watch:
@@ -91,4 +93,4 @@ def _arrived(sock: Any, address: Any) -> None:
             entry.on_connect()
 
 
-os.register_at_fork(after_in_child=_watches.clear)
+in_forked_child(_watches.clear)

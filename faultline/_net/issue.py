@@ -10,7 +10,6 @@ import datetime
 import functools
 import hashlib
 import ipaddress
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from faultline._core.certificates import DAY_SECONDS, Certificate, Key
+from faultline._core.fork import in_forked_child
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,13 +38,11 @@ PLAIN = ("kind", "names", "least_names", "from_seconds", "until_seconds", "from_
 _making = threading.RLock()
 
 
+@in_forked_child
 def _forget() -> None:
     """In a forked child: whoever held the lock is not there."""
     global _making  # noqa: PLW0603 - one per process is the point
     _making = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_forget)
 
 
 def once(function: Callable[P, T]) -> Callable[P, T]:
@@ -53,11 +51,12 @@ def once(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> T:
-        if args not in made:
+        called = args, tuple(sorted(kwargs.items()))
+        if called not in made:
             with _making:
-                if args not in made:
-                    made[args] = function(*args, **kwargs)
-        return made[args]
+                if called not in made:
+                    made[called] = function(*args, **kwargs)
+        return made[called]
 
     return locked
 

@@ -9,17 +9,32 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
-import os
+import selectors
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from faultline._core.errors import ServerError
-from faultline._net.departures import Departures
+from faultline._core.fork import in_forked_child
+from faultline._net.departures import Departures, wake
 
 T = TypeVar("T")
 CALL_SECONDS = 10.0
-SETTLE_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and idle watch add some
+QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and idle watch add some
+MOST_TURNS = 1000  # of a loop that is never quiet, because other servers are busy
+
+
+class Selector(selectors.DefaultSelector):
+    """A selector that counts the events that it has seen."""
+
+    seen = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for events, and count them."""
+        events: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
+        self.seen += len(events)
+        return events
 
 
 class Background:
@@ -27,7 +42,8 @@ class Background:
 
     def __init__(self) -> None:
         # Not new_event_loop(): a policy of the program under test is not ours.
-        self.loop = asyncio.SelectorEventLoop()
+        self._selector = Selector()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
         self.loop.set_debug(False)
         self.departures = Departures(self.loop)
         self._thread = threading.Thread(target=self.loop.run_forever, name="faultline", daemon=True)
@@ -63,16 +79,24 @@ class Background:
     def settle(self) -> None:
         """Return when the loop has worked off everything that had reached it."""
         settled = threading.Event()
-
-        def turn(left: int) -> None:
-            if left:
-                self.departures.hurry()
-                self.loop.call_soon(turn, left - 1)
-            else:
-                settled.set()
-
-        self.loop.call_soon_threadsafe(turn, SETTLE_TURNS)
+        self.loop.call_soon_threadsafe(self._turn, settled.set, QUIET_TURNS, MOST_TURNS, self._selector.seen)
         settled.wait(CALL_SECONDS)
+
+    async def settled(self) -> None:
+        """The same in the loop's thread."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._turn(partial(wake, future), QUIET_TURNS, MOST_TURNS, self._selector.seen)
+        await future
+
+    def _turn(self, done: Callable[[], None], quiet: int, most: int, seen: int) -> None:
+        """Turn once more, until this many turns in a row have brought no event."""
+        self.departures.hurry()
+        if self._selector.seen != seen:
+            quiet, seen = QUIET_TURNS, self._selector.seen
+        if quiet and most:
+            self.loop.call_soon(self._turn, done, quiet - 1, most - 1, seen)
+        else:
+            done()
 
     def stop(self) -> None:
         """End the thread and close the loop; only at exit."""
@@ -96,12 +120,10 @@ def background() -> Background:
         return _background
 
 
+@in_forked_child
 def _forget() -> None:
     """In a forked child: the thread is the parent's, and so is the lock's state."""
     global _background, _lock
     if _background is not None:
         atexit.unregister(_background.stop)
     _background, _lock = None, threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget)

@@ -19,7 +19,7 @@ from faultline._engine.talks import http1, http_proxy, relay, socks_proxy
 from faultline._net import connects
 from faultline._net.authority import AUTHORITY
 from faultline._servers.connections import Connections, Control
-from faultline._servers.loop import SETTLE_TURNS, background
+from faultline._servers.loop import background
 
 if TYPE_CHECKING:
     from faultline._engine.feasible import Role
@@ -219,8 +219,7 @@ class Running:
 
     async def _stop(self) -> None:
         self._listener.drain()  # clients that came before are in the ledger, and met what was planned
-        for _ in range(SETTLE_TURNS):
-            await asyncio.sleep(0)
+        await self._background.settled()
         self._listener.close()
         await self.connections.stop()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from faultline._core.certificates import Terms
 from faultline._core.check import choice, flag, rejected
@@ -21,11 +21,11 @@ from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream
 from faultline._engine.feasible import Role, Site, check_faults, checked_answer
 from faultline._net import sockets
-from faultline._net.authority import Authority, Environment
+from faultline._net.authority import Environment
 from faultline._servers.address import Address, proxy_url, set_proxy
-from faultline._servers.connections import Control
 from faultline._servers.endpoint import Endpoint
-from faultline._servers.running import Running, Setup
+from faultline._servers.process import started
+from faultline._servers.running import Setup
 
 if TYPE_CHECKING:
     import ssl
@@ -34,34 +34,6 @@ if TYPE_CHECKING:
 
 Tls: TypeAlias = bool | Literal["mutual"]
 MUTUAL = Terms("mutual", client="required")
-
-
-class Process(Protocol):
-    """The process in which a server is at work."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """What happened."""
-
-    @property
-    def address(self) -> Address:
-        """Where the server listens."""
-
-    @property
-    def authority(self) -> Authority:
-        """The CA that has signed what the server shows."""
-
-    def settle(self) -> None:
-        """Return when everything that has reached the server is in the ledger."""
-
-    def become(self, plan: Plan, *, open_too: bool) -> None:
-        """Play another plan from now on."""
-
-    def control(self, control: Control) -> int:
-        """Do something to every open connection; how many there were."""
-
-    def stop(self) -> list[BaseException]:
-        """Free the address and end every connection; the errors inside the server while it ran."""
 
 
 class Server(Endpoint):
@@ -329,15 +301,6 @@ def checked_tls(tls: object) -> Terms:
         raise rejected("tls", tls, "one of False, True, 'mutual'")
     choice("tls", tls, (False, True, "mutual"))
     return MUTUAL if tls == "mutual" else Terms()
-
-
-def started(setup: Setup, ledger: Ledger, *, isolated: bool) -> Process:
-    """A server at work, in this process or in the child."""
-    if not isolated:
-        return Running(setup, ledger)
-    from faultline._servers.isolated.parent import Remote
-
-    return Remote(setup)
 
 
 # What these names once stood for, every server is able to: they are its other names, for annotations.

@@ -58,7 +58,7 @@ from faultline import (
     when,
 )
 from faultline._core.chance import enter
-from faultline._servers.isolated.parent import pack
+from faultline._servers.isolated.link import pack
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 PLACES = pytest.mark.parametrize("isolated", [False, True], ids=["here", "isolated"])

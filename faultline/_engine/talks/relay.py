@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 
 from faultline._core import steps as do
-from faultline._core.ledger import Party, TlsFacts
+from faultline._core.ledger import Party
 from faultline._core.points import Point
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection, Side
 from faultline._engine.play import Over, play
 from faultline._engine.pump import Pump
+from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
 from faultline._net import sockets
-from faultline._net.client_hello import hello_of
 from faultline._net.departures import Departed
 from faultline._net.wire import Wire
 
@@ -58,10 +58,8 @@ class Relay(Side):
         connection.side = self
         self._first_to_end: Party | None = None
         self._has_lost_upstream = False
-        self._speaker: Party | None = None
-        self._spoke_at_seconds = 0.0
         self._pumps: dict[Party, Pump] = {}
-        self._greeting: bytes | None = b""  # the client's first bytes, until it is known whether they begin TLS
+        self._dialogue = Dialogue()
         self._open = asyncio.Event()  # cleared while a break is played
         self._open.set()
         self._news = asyncio.Event()  # set when there is another fault
@@ -118,7 +116,7 @@ class Relay(Side):
             Over: the conversation has ended.
             Departed: the client has left.
         """
-        self._speaker = speaker
+        self._dialogue.speaker = speaker
         left = await self._carried(far)
         if isinstance(left, Departed):
             if left.how == "RST":
@@ -167,7 +165,7 @@ class Relay(Side):
         await self._enter("request")
         while True:
             await self._may_flow()
-            if self._greeting is None and self._is_plain("request", far):
+            if self._dialogue.is_known and self._is_plain("request", far):
                 if await self._pumped("client", self._connection.wire, far.wire):
                     break
                 continue
@@ -188,7 +186,7 @@ class Relay(Side):
             await self._may_flow()
             self._speaks("client")
             await self._enter("request")
-            self._greet(data)
+            self._dialogue.greet(data, self._connection.attempt)
             trip = self._connection.armed("request")  # a test may have changed it meanwhile
             cut = trip.cut(data) if trip else None
             if trip is None or cut is None:
@@ -282,7 +280,7 @@ class Relay(Side):
         point: Point = "request" if by == "client" else self._connection.way_back
 
         def on_bytes(data: memoryview) -> None:
-            if self._speaker != by:
+            if self._dialogue.speaker != by:
                 self._speaks(by)
                 self._come_to(point)
             self._connection.attempt.entry.says(by, data)
@@ -300,39 +298,25 @@ class Relay(Side):
             raise Departed("RST")
         raise UpstreamLeft(outcome)
 
-    # --- what is known of the conversation ---------------------------------------------------------------------------
+    # --- messages and silence ----------------------------------------------------------------------------------------
 
     def _speaks(self, by: Party) -> None:
-        """One side says something; a message is all it says until the other side does."""
-        self._spoke_at_seconds = asyncio.get_running_loop().time()
-        if self._speaker != by:
-            self._speaker = by
+        """One side says something, which may begin a message."""
+        if self._dialogue.speaks(by):
             trip = self._connection.armed("request" if by == "client" else self._connection.way_back)
             if trip is not None:
                 trip.begin_message()
 
-    def _greet(self, data: bytes) -> None:
-        """Look for a ClientHello in what the client says first: who passes TLS on sees that much of it."""
-        if self._greeting is None:
-            return
-        self._greeting += data
-        hello = hello_of(self._greeting)
-        if hello is not None:
-            self._greeting = None
-            if hello.is_tls and self._connection.attempt.entry.tls is None:
-                self._connection.attempt.entry.tls = TlsFacts(sni=hello.sni, offered=hello.protocols)
-
     async def _watch_silence(self) -> None:
-        """Strike at `idle`: the upstream has spoken, and for so long nobody has said anything."""
-        loop = asyncio.get_running_loop()
+        """Strike at `idle`: the upstream has spoken, and for this long nobody has said anything."""
         while True:
             trip = self._connection.armed("idle")
             if trip is None:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            quiet = loop.time() - self._spoke_at_seconds if self._speaker == "server" else 0.0
-            if (left := trip.brk.trigger.after_seconds - quiet) <= 0:
+            left = trip.brk.trigger.after_seconds - self._dialogue.silent_seconds()
+            if left <= 0:
                 self._come_to("idle")
                 await self._connection.strike()
             else:

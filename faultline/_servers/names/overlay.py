@@ -8,7 +8,6 @@ c-ares, uvloop, gRPC) isn't seen here.
 from __future__ import annotations
 
 import functools
-import os
 import socket
 import threading
 import weakref
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faultline._core.errors import OutsideError
+from faultline._core.fork import in_forked_child
 from faultline._core.hosts import normal
 from faultline._net.addresses import Target, canonical, fitted, gaierror, ipv4_of, is_address
 
@@ -116,15 +116,13 @@ def replaced(key: tuple[Any, str], original: Callable[..., Any]) -> Callable[...
     return called
 
 
+@in_forked_child
 def _forget() -> None:  # pragma: no cover - in a fork, where nobody counts
     """In a forked child: the overlays are the parent's."""
     global _overlays, _lock  # noqa: PLW0603 - the names are the process's
     _lock = threading.RLock()
     _overlays = ()
     _patch()
-
-
-os.register_at_fork(after_in_child=_forget)
 
 
 # --- lookups ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,47 @@
+"""The TLS handshake of a connection: what is shown and agreed to, and the break that strikes among its records."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from faultline._core.certificates import Certificate
+from faultline._net.tls import shows_certificate
+
+if TYPE_CHECKING:
+    from faultline._engine.connection import Connection
+
+
+async def secure(connection: Connection) -> None:
+    """Speak TLS from here on.
+
+    Raises:
+        Departed: the client has left meanwhile.
+        Rejected: the client has sent an alert, or something that is no TLS; or it was refused.
+        Over: a break has ended the conversation.
+    """
+    await connection.reach("handshake")
+    planned, usual = connection.attempt.fault.terms, connection.service.terms
+    terms = planned.over(usual) if planned else usual
+    certificate = shown(connection)
+    context = connection.service.context(certificate, terms)
+    send = partial(send_flight, connection, certificate)
+    await connection.stream.secure(context, send, refuses_protocols=terms.refuses_protocols)
+
+
+def shown(connection: Connection) -> Certificate:
+    """The certificate that a connection shows."""
+    planned = connection.attempt.fault.certificate
+    return planned if planned is not None and connection.number >= planned.from_connection else Certificate()
+
+
+async def send_flight(connection: Connection, certificate: Certificate, data: bytes) -> None:
+    """Send records of the handshake, as far as the tripwire lets them pass."""
+    trip = connection.armed("handshake")
+    cut = trip.cut(data) if trip else None
+    await connection.stream.write_flight(data if cut is None else data[:cut])
+    if cut is not None:
+        await connection.strike()
+        await connection.stream.write_flight(data[cut:])
+    if certificate.is_fault and not connection.attempt.has_struck and shows_certificate(data):
+        connection.attempt.strike("handshake", len(data))
