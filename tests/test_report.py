@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from faultline import (
     blackhole,
     close,
     half_close,
+    malformed,
     ok,
     partition,
     refuse,
@@ -22,8 +24,11 @@ from faultline import (
     stall,
     unreachable,
 )
+from faultline._core.breaks import Break
+from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Request, Strike, Turn
 from faultline._core.report import WIDTH, arrow, arrows, describe, draw, ending, hung, remarks, verb_of
+from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
 
 STRUCK = Strike("response", 0, 1.5)
 GET = Turn("client", 1.1, 40, b"GET / HTTP/1.1\r\nHost: x")
@@ -142,6 +147,55 @@ def test_end_by_the_client_is_an_arrow_of_its_own():
 
 def test_end_by_the_strike_is_not_drawn_twice():
     assert inside(draw([BROKEN], "title")) == ["connect", "RST: struck at 'response'"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "at_strike", "later"),
+    [
+        ((Hold(0.3), Close()), "silence", "FIN"),
+        ((Hold(0.3), HalfClose(), Reset()), "silence", "FIN, RST"),
+        ((HalfClose(), Hold(0.3), Reset()), "FIN, silence", "RST"),
+        ((Partition(0.3), Reset()), "no packet passes", "RST"),
+    ],
+)
+def test_end_of_a_break_is_drawn_at_its_own_time(steps, at_strike, later):
+    slow = replace(BROKEN, fault=Fault(Break("response", steps)), ended_seconds=1.8)
+
+    assert arrows(slow)[-2:] == [
+        (1.5, arrow(f"{at_strike}: struck at 'response'", "server", "=")),
+        (1.8, arrow(later, "server")),
+    ]
+
+
+def test_client_that_leaves_in_the_middle_of_a_break_has_not_met_the_rest_of_it():
+    slow = Fault(Break("response", (Hold(0.3), Close())))
+    left = replace(BROKEN, fault=slow, ended_seconds=1.6, ended_by="client", ended_how="FIN")
+
+    assert inside(draw([left], "title")) == ["connect", "silence: struck at 'response'", "FIN"]
+
+
+def test_end_of_the_healthy_conversation_after_a_break_is_drawn():
+    went_on = replace(BROKEN, fault=stall(for_seconds=0.1), ended_seconds=2.0, ended_how="FIN")
+
+    assert inside(draw([went_on], "title")) == ["connect", "silence: struck at 'response'", "FIN"]
+
+
+def test_end_after_an_answer_that_is_wrong_is_drawn():
+    cut = replace(BROKEN, fault=malformed("chunk_cut"), turns=(OK,), ended_seconds=2.0, ended_how="FIN")
+
+    assert inside(draw([cut], "title"))[2:] == ["malformed('chunk_cut'): struck at 'response'", "FIN"]
+
+
+def test_silence_of_a_server_and_its_end_are_drawn_when_they_were():
+    slow = Fault(Break("response", (Hold(0.2), Close())))
+    with package.serve(slow) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1) == b""
+        [*_, (struck, silence), (ended, fin)] = arrows(server.attempts[0])
+
+    assert silence == arrow("silence: struck at 'response'", "server", "=")
+    assert fin == arrow("FIN", "server")
+    assert ended - struck >= 0.2
 
 
 def test_stop_of_the_server_is_drawn_after_the_strike():

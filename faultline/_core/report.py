@@ -1,13 +1,14 @@
-"""The ledger in words, for command line, guard and reports.
+"""The ledger in words and as a drawing, for command line, guard and reports.
 
-Rules of this room: pure; attempts in, text out. A drawing has the client on the left and the server on the right,
-time going down, one line for each turn, and the strike as a double line.
+A drawing has the client on the left and the server on the right, time going down, one line for each turn, and the
+strike as a double line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from faultline._core.breaks import Break
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Party
 from faultline._core.points import FACTS
@@ -24,6 +25,7 @@ from faultline._core.steps import (
     Reset,
     Twice,
     Vanish,
+    waits,
 )
 
 
@@ -76,12 +78,12 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str
         lines.append(f"  {nobody}")
     if len(attempts) > most:
         lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
-    seen = {attempt.connection for attempt in attempts[:-most]}
+    known = {attempt.connection for attempt in attempts[:-most]}
     for attempt in attempts[-most:]:
         where = "" if attempt.connection is None else f", connection {attempt.connection}"
         lines.append(f"#{attempt.number} {attempt.fault!r}{where}")
-        opens = not FACTS[attempt.point].is_connected or attempt.connection not in {None, *seen}
-        seen.add(attempt.connection)
+        opens = not FACTS[attempt.point].is_connected or attempt.connection not in {None, *known}
+        known.add(attempt.connection)
         lines += [f"  {at:8.3f} s |{arrow}|" for at, arrow in arrows(attempt, opens=opens)]
         lines += [f"             {remark}" for remark in remarks(attempt)]
     return "\n".join(lines)
@@ -102,12 +104,20 @@ def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
         what = f"struck at {struck.point!r}" + (f" after {struck.after_bytes} bytes" if struck.after_bytes else "")
         drawn.append((struck.at_seconds, arrow(f"{verb_of(attempt.fault)}: {what}", "server", "=")))
     drawn.sort(key=lambda item: item[0])
-    if attempt.ended_seconds is not None and attempt.ended_by is not None:
-        by_strike = attempt.struck is not None and attempt.ended_by == "server" and attempt.ended_how != "stop"
-        is_drawn = attempt.ended_how == "answer" and attempt.sent_bytes > 0
-        if not by_strike and not is_drawn:
-            drawn.append((attempt.ended_seconds, arrow(str(attempt.ended_how), attempt.ended_by)))
+    if attempt.ended_seconds is not None and attempt.ended_by is not None and (last := last_words(attempt)):
+        drawn.append((attempt.ended_seconds, arrow(last, attempt.ended_by)))
     return drawn
+
+
+def last_words(attempt: Attempt) -> str:
+    """How an attempt ended; nothing where another arrow shows that already, of the strike or of an answer."""
+    brk, how = attempt.fault.break_, str(attempt.ended_how)
+    if how == "answer" and attempt.sent_bytes:
+        return ""
+    if brk is None or attempt.struck is None or not brk.is_final or attempt.ended_by != "server" or how == "stop":
+        return how
+    _, later = acts_of(brk)
+    return ", ".join(seen(later))
 
 
 def arrow(text: str, by: Party, line: str = "-") -> str:
@@ -120,11 +130,24 @@ def arrow(text: str, by: Party, line: str = "-") -> str:
 
 def verb_of(fault: Fault) -> str:
     """What a strike of this fault looks like on the wire."""
-    does = fault.break_.does if fault.break_ else ()
-    seen = [VERBS[type(d)] for d in (does if isinstance(does, tuple) else (does,)) if type(d) in VERBS]
+    at_once, _ = acts_of(fault.break_) if fault.break_ else ((), ())
+    looks = seen(at_once)
     if fault.certificate is not None and fault.certificate.is_fault:
-        seen.append(f"certificate {fault.certificate.kind}")
-    return ", ".join(seen) or (repr(fault) if fault.strikes else "")
+        looks.append(f"certificate {fault.certificate.kind}")
+    return ", ".join(looks) or (repr(fault) if fault.strikes else "")
+
+
+def acts_of(brk: Break) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    """What a break does at its strike, up to the first step that lasts, and what it does after that."""
+    if not isinstance(brk.does, tuple):
+        return (brk.does,), ()
+    ends = next((i for i, step in enumerate(brk.does, 1) if waits(step)), len(brk.does))
+    return brk.does[:ends], brk.does[ends:]
+
+
+def seen(acts: tuple[object, ...]) -> list[str]:
+    """What each of these looks like on the wire, where it is seen at all."""
+    return [VERBS[type(act)] for act in acts if type(act) in VERBS]
 
 
 def remarks(attempt: Attempt) -> list[str]:

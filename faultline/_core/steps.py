@@ -264,6 +264,11 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
             return False
 
 
+def waits(step: Step) -> bool:
+    """Whether a step lasts: for a time, or until the client does something."""
+    return isinstance(step, (Hold, Partition, Receive, ReceiveAll, ReceiveRequest, ReceiveUntil, Renegotiate))
+
+
 def is_lie(step: Step) -> bool:
     """Whether a step of a script is a fault by itself."""
     match step:
