@@ -1,12 +1,12 @@
 """Real local sockets that misbehave on purpose, so that a client's error handling runs in its tests.
 
-Everything here is imported when it is first used: having the package installed costs a test run nothing.
+Each name is imported when it is first used: having the package installed costs a test run nothing. The imports below
+are the only list of public names.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faultline._core.causes import raises as raises
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from faultline._core.script import send as send
     from faultline._core.script import starttls as starttls
     from faultline._core.script import stoptls as stoptls
+    from faultline._front.starters import Faultline as Faultline
     from faultline._servers.dns import DnsServer as DnsServer
     from faultline._servers.dns import dns_server as dns_server
     from faultline._servers.names.intercept import intercept as intercept
@@ -60,62 +61,12 @@ if TYPE_CHECKING:
     from faultline._servers.udp import udp as udp
     from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
+else:  # hidden from type checkers, which would believe that it has every name
 
-_HOMES = {
-    "_core.causes": ("raises", "root_cause"),
-    "_servers.dns": ("DnsServer", "dns_server"),
-    "_core.errors": (
-        "ConflictError",
-        "FaultlineError",
-        "NotStruckError",
-        "OutsideError",
-        "ParameterError",
-        "PortError",
-        "ServerError",
-        "UnknownModeError",
-        "UnsupportedError",
-        "WaitError",
-    ),
-    "_core.fault": ("Fault",),
-    "_core.gate": ("Gate",),
-    "_servers.names.intercept": ("intercept",),
-    "_core.ledger": ("Attempt", "Ledger", "Request", "Strike", "TlsFacts", "Turn"),
-    "_core.plan": ("cycle", "sequence", "sometimes", "when"),
-    "_servers.proxies": ("http_proxy", "socks_proxy"),
-    "_servers.names.resolver": ("Resolver", "resolve"),
-    "_core.script": (
-        "hold",
-        "receive",
-        "receive_request",
-        "receive_until",
-        "repeat",
-        "respond",
-        "script",
-        "send",
-        "starttls",
-        "stoptls",
-    ),
-    "_servers.start": ("relay", "serve"),
-    "_servers.server": ("Interception", "Proxy", "Server", "UnixServer"),
-    "_servers.udp": ("UdpServer", "udp"),
-    "_version": ("__version__",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    def __getattr__(name: str) -> object:
+        from faultline._core.late import public
 
+        return public(__name__, name)
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(f"faultline.{_HOME_OF[name]}"), name)
-    if name == "__all__":
-        return sorted({*_HOME_OF, *_modes()})
-    if not name.startswith("_") and name in _modes():
-        return getattr(importlib.import_module("faultline.modes"), name)
-    raise AttributeError(f"module 'faultline' has no attribute {name!r}")
-
-
-def _modes() -> list[str]:
-    return list(importlib.import_module("faultline.modes._catalogue").modes())
-
-
-def __dir__() -> list[str]:
-    return [*__getattr__("__all__"), "__all__"]
+    def __dir__() -> list[str]:
+        return [*__getattr__("__all__"), "__all__"]

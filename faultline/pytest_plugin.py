@@ -1,6 +1,6 @@
-"""The pytest plugin: fixtures, the `faults` marker, a default timeout, and teardown that tells the truth.
+"""The pytest plugin: fixtures, the `faults` marker, a default timeout, and the guard at teardown.
 
-Rules of this room: loading it costs next to nothing, so everything of faultline is imported when a test uses it.
+Rule of this module: loading it costs next to nothing, so everything of faultline is imported when a test uses it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "faults(*faults, point=None, tls=None): run the test once per fault, each served by `fault_server`; "
-        "without faults: once per case of the catalogue, at one point, with or without those that need TLS.",
+        "without faults: once per case that `serve` can play, at one point, with or without those that need TLS.",
     )
 
     try:
@@ -135,7 +135,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     """The faults that a `faults` marker asks for, and whether each has to strike.
 
-    Of the whole catalogue these are the ones that every client meets: some are for HEAD or for a client certificate.
+    Without faults these are the cases that `serve` can play. Where the client of a case sees the response, its fault
+    need not strike: some cases are for HEAD, or for a client certificate.
     """
     from faultline._core.check import choice
     from faultline._core.plan import checked_plan

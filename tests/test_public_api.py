@@ -6,6 +6,8 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,9 @@ from pathlib import Path
 import pytest
 
 import faultline
-from faultline import modes
+from faultline import Faultline, modes
 from faultline._core import errors, script
+from faultline._servers.endpoint import Endpoint
 from faultline.modes import _catalogue
 
 SOURCE = Path(faultline.__file__)
@@ -66,11 +69,18 @@ def test_all_holds_every_error_and_every_step_of_a_script():
     assert {*errors.__all__, *script.__all__} <= set(faultline.__all__)
 
 
-def test_type_checkers_see_the_same_names():
+def test_type_checkers_see_the_same_names_each_in_one_import():
     block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
-    seen = {alias.name for node in block.body for alias in node.names} - {"*"}
+    seen = [alias.name for node in block.body for alias in node.names]
+    seen.remove("*")
 
-    assert seen | set(_catalogue.modes()) == set(faultline.__all__)
+    assert sorted([*seen, *_catalogue.modes()]) == faultline.__all__
+
+
+def test_only_what_is_imported_for_type_checkers_is_said_in_the_package():
+    said = re.findall(r"\b(\w+) as (\w+)\b|[\"'](\w+)[\"']", SOURCE.read_text())
+
+    assert [words for words in said if words[0] != words[1] or words[2]] == [("", "", "__all__"), ("", "", "__all__")]
 
 
 @pytest.mark.parametrize("name", [n for n in faultline.__all__ if inspect.isroutine(getattr(faultline, n))])
@@ -84,7 +94,7 @@ def test_public_function_says_what_it_does(name):
 @pytest.mark.parametrize("name", [n for n in faultline.__all__ if inspect.isclass(getattr(faultline, n))])
 def test_public_class_says_what_it_is_and_so_does_every_public_part_of_it(name):
     kind = getattr(faultline, name)
-    parts = {n: part for n, part in vars(kind).items() if not n.startswith("_")}
+    parts = {n: getattr(kind, n) for n in vars(kind) if not n.startswith("_")}
     mute = [n for n, p in parts.items() if isinstance(p, property) or inspect.isroutine(p) if not inspect.getdoc(p)]
 
     assert kind.__doc__
@@ -132,6 +142,7 @@ def test_importing_the_package_loads_nothing_heavy():
     [
         "import faultline; faultline.__all__; dir(faultline)",
         "from faultline import raises, root_cause, reset, ok, sequence, bad_cert, script, send, Gate, FaultlineError",
+        "from faultline import Faultline; Faultline()",
         "import faultline; repr(faultline.bad_cert('expired') & faultline.reset(after_bytes=3))",
         "import faultline.pytest_plugin",
         "import faultline._front.command",
@@ -142,6 +153,58 @@ def test_nothing_heavy_is_loaded_before_a_server_starts(program):
 
     assert "faultline" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_name_that_is_no_mode_loads_no_mode():
+    names = run(
+        "import sys\nfrom faultline import Gate\nprint(*[n for n in sys.modules if n.startswith('faultline.m')])"
+    )
+
+    assert names == []
+
+
+def test_fixture_for_annotations_loads_neither_pytest_nor_a_server():
+    loaded = run("import sys\nfrom faultline import Faultline\nprint(*sys.modules)")
+
+    assert "faultline._front.starters" in loaded
+    assert {"pytest", "faultline._servers", "faultline.modes"}.isdisjoint(loaded)
+
+
+def starters():
+    """The functions that return an endpoint, which the fixture has to offer too."""
+    for name in faultline.__all__:
+        if inspect.isfunction(function := getattr(faultline, name)):
+            kind = getattr(faultline, str(inspect.signature(function).return_annotation), None)
+            if inspect.isclass(kind) and issubclass(kind, Endpoint):
+                yield name
+
+
+def test_fixture_starts_whatever_the_package_starts():
+    offered = {name for name in vars(Faultline) if not name.startswith("_")}
+
+    assert offered == {*starters(), "close"}
+    assert len(offered) == 9
+
+
+@pytest.mark.parametrize("name", [*starters()])
+def test_method_of_the_fixture_has_parameters_and_docstring_of_the_function(name):
+    function, method, bound = (getattr(owner, name) for owner in (faultline, Faultline, Faultline()))
+
+    assert inspect.signature(bound) == inspect.signature(function)
+    assert list(inspect.signature(method).parameters) == ["self", *inspect.signature(function).parameters]
+    assert inspect.getdoc(bound) == inspect.getdoc(method) == inspect.getdoc(function)
+    assert (bound.__name__, bound.__self__.servers) == (name, [])
+
+
+def test_help_shows_the_methods_of_the_fixture():
+    text = pydoc.render_doc(Faultline, renderer=pydoc.plaintext)
+
+    assert " |  udp(self, plan: 'Plan', *, answer: 'Fault | None' = None, host: 'str' = '127.0.0.1'" in text
+    assert " |      Start a UDP server that does to each datagram what the plan says." in text
+
+
+def test_fixture_is_public_under_the_plugin_too():
+    assert importlib.import_module("faultline.pytest_plugin").Faultline is Faultline is faultline.Faultline
 
 
 def test_server_without_tls_loads_no_certificates():

@@ -1,6 +1,6 @@
-"""The modes, by the point where they break; importing this package fills the catalogue."""
+"""All modes; importing this package defines them."""
 
-from faultline.modes.answers import *  # noqa: F403 - the modes are the surface
+from faultline.modes.answers import *  # noqa: F403 - these are the public names
 from faultline.modes.breaks import *  # noqa: F403
 from faultline.modes.certificates import *  # noqa: F403
 from faultline.modes.conditions import *  # noqa: F403

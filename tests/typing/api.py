@@ -15,6 +15,7 @@ from faultline import (
     Attempt,
     DnsServer,
     Fault,
+    Faultline,
     FaultlineError,
     Gate,
     Interception,
@@ -78,7 +79,7 @@ from faultline import (
     unreachable,
     when,
 )
-from faultline.pytest_plugin import Faultline
+from faultline.pytest_plugin import Faultline as Fixture
 
 
 def uses(*_: object) -> None:
@@ -242,6 +243,31 @@ def test_around_the_connection(faultline: Faultline, monkeypatch: pytest.MonkeyP
     name_server: DnsServer = faultline.dns_server(sequence(servfail(), no_address(), bad_dns("truncated"), found))
     datagrams: UdpServer = faultline.udp(sequence(duplicated(), reordered()), answer=ok(b"pong"))
     uses(path, url, name_server.address, datagrams.wait_for_attempts(1))
+
+
+def test_with_every_starter_of_the_fixture(faultline: Fixture) -> None:
+    server: Server = faultline.serve(ok(), isolated=True)
+    relays: list[Server] = [faultline.relay(server, reset(), tls="terminate"), faultline.relay("127.0.0.1:80")]
+    proxies: list[Proxy] = [faultline.http_proxy(tls=True), faultline.socks_proxy(reset(), scheme="socks4")]
+    uses(relays, proxies, faultline.dns_server(), faultline.udp(ok(), port=53))
+
+
+def test_wrong_calls_are_errors(faultline: Faultline) -> None:
+    faultline.serve(reset(), prot=80)  # type: ignore[call-arg]
+    faultline.serve("reset")  # type: ignore[arg-type]
+    faultline.relay()  # type: ignore[call-arg]
+    faultline.relay("127.0.0.1:80", tls="maybe")  # type: ignore[arg-type]
+    faultline.http_proxy(scheme="http")  # type: ignore[call-arg]
+    faultline.socks_proxy(scheme="socks6")  # type: ignore[arg-type]
+    faultline.intercept("https://api.example.com")  # type: ignore[call-arg]
+    faultline.resolve("api.example.com")  # type: ignore[call-arg]
+    faultline.dns_server(port="53")  # type: ignore[arg-type]
+    uses(faultline.udp(ok()).url)  # type: ignore[attr-defined]
+    uses(faultline.serv)  # type: ignore[attr-defined]
+
+
+def unknown_names_are_errors() -> None:
+    uses(faultline.rest)  # type: ignore[attr-defined]
 
 
 def version() -> str:
