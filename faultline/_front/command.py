@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from faultline._core.errors import FaultlineError
+from faultline._core.hosts import hostport
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
@@ -140,8 +141,7 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
-    port = int(number("port", options.port))
-    address = checked_address(options.host, port)
+    address = checked_address(*place(options))
     server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
     trusting = f"--cacert {server.ca_file} " if server.url.startswith("https") else ""
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
@@ -151,31 +151,38 @@ def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     """A DNS server."""
     from faultline._servers.dns import DnsServer
 
-    port = int(number("port", options.port))
-    server = DnsServer(plan, host=options.host, port=port, strict=False, on_end=on_end)
+    host, port = place(options)
+    server = DnsServer(plan, host=host, port=port, strict=False, on_end=on_end)
     host, port = server.address
-    trial = f"dig @{host} -p {port} api.example.com"
-    return Started(server, f"dns://{host}:{port}", f"{host}:{port}, UDP and TCP", trial)
+    where = hostport(host, port)
+    return Started(server, f"dns://{where}", f"{where}, UDP and TCP", f"dig @{host} -p {port} api.example.com")
 
 
 def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """A UDP server."""
     from faultline._servers.udp import UdpServer
 
-    server = UdpServer(plan, host=options.host, port=int(number("port", options.port)), strict=False)
+    host, port = place(options)
+    server = UdpServer(plan, host=host, port=port, strict=False)
     server.ledger.on_end = on_end
     host, port = server.address
-    return Started(server, f"udp://{host}:{port}", f"{host}:{port}, UDP", f"echo ping | nc -u -w 1 {host} {port}")
+    where = hostport(host, port)
+    return Started(server, f"udp://{where}", f"{where}, UDP", f"echo ping | nc -u -w 1 {host} {port}")
 
 
 def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """A SOCKS proxy."""
-    from faultline._servers.proxies import socks_proxy
+    from faultline._servers.server import Server
+    from faultline._servers.start import checked_address
 
-    server = socks_proxy(plan, host=options.host, port=int(number("port", options.port)), strict=False)
-    server.ledger.on_end = on_end
-    trial = f"curl -v --proxy {server.proxy_url} http://localhost/"
-    return Started(server, server.proxy_url, server.proxy_url, trial)
+    address = checked_address(*place(options))
+    server = Server(plan, address=address, role="socks proxy", proxy_scheme="socks5h", strict=False, on_end=on_end)
+    return Started(server, server.proxy_url, server.proxy_url, f"curl -v --proxy {server.proxy_url} http://localhost/")
+
+
+def place(options: argparse.Namespace) -> tuple[str, int]:
+    """The address to bind."""
+    return options.host, int(number("port", options.port))
 
 
 STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]] = {
