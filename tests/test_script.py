@@ -15,6 +15,7 @@ import pytest
 from faultline import (
     ConflictError,
     Gate,
+    NotStruckError,
     ParameterError,
     UnsupportedError,
     bad_cert,
@@ -24,8 +25,10 @@ from faultline import (
     echo,
     half_close,
     hold,
+    inject,
     latency,
     loss,
+    malformed,
     nxdomain,
     ok,
     partition,
@@ -39,13 +42,15 @@ from faultline import (
     script,
     send,
     sequence,
+    serve,
     sometimes,
     stall,
     starttls,
+    status,
     unreachable,
 )
 from faultline._core.fault import Fault
-from faultline._core.steps import HTTP
+from faultline._engine.talks.http1 import HEALTHY
 
 LINE = receive_until(b"\r\n")
 GET = b"GET /thing HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -402,6 +407,152 @@ def test_partition_may_be_a_step(faultline, dial):
     assert read(client) == b"at last"
 
 
+# --- steps that are faults -------------------------------------------------------------------------------------------
+
+OPENED = Gate()
+OPENED.open()
+FAULTS = [
+    reset(),
+    reset(fin_first=True),
+    close(),
+    half_close(),
+    stall(),
+    stall(for_seconds=0.01),
+    stall(until=OPENED),
+    hold(),
+    partition(for_seconds=0.01),
+    inject(b"nonsense"),
+    send(b"no record", below_tls=True),
+]
+HELLO = b"EHLO test\r\n"
+
+
+def serve_or_skip(plan, **options):
+    """A server, if this user may produce it."""
+    try:
+        return serve(plan, **options)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+def converse(server, said=b""):
+    """Read the greeting, say something, and leave once the server knows it."""
+    with socket.create_connection(server.address, 10) as client:
+        if server.url.startswith("https"):
+            client = server.client_context().wrap_socket(client, server_hostname=server.host)  # noqa: PLW2901 - the same
+        with client:
+            assert read(client, 3) == b"220"
+            client.sendall(said)
+            if said:
+                server.wait_for_attempts(1, at="request")
+                while not server.attempts[0].struck:
+                    pass
+    server.wait_for_attempts(1, at="end")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("inside", [script, lambda *steps: script(repeat(*steps))], ids=["script", "repeat"])
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_step_that_is_a_fault_strikes_or_the_test_fails(fault, inside, tls):
+    tls = tls or "below" in repr(fault)
+    plan = inside(send(b"220"), LINE, fault)
+    with pytest.raises(NotStruckError, match="never struck: no client connected to "), serve_or_skip(plan, tls=tls):
+        pass
+    with pytest.raises(NotStruckError, match="never struck: #1: "), serve(plan, tls=tls) as server:
+        converse(server)
+    with serve(plan, tls=tls) as server:
+        converse(server, HELLO)
+
+    struck = server.attempts[0].struck
+    assert (struck.point, struck.after_bytes) == ("request", len(HELLO))
+
+
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [
+        ((), ("accept", 0)),
+        ((send(b"22"), send(b"0")), ("response", 3)),
+        ((send(b"220"), LINE, send(b"2")), ("response", 4)),
+    ],
+    ids=["accept", "response", "a second response"],
+)
+@pytest.mark.parametrize("fault", FAULTS[:-1], ids=repr)
+def test_step_that_is_a_fault_strikes_where_the_conversation_is(fault, steps, where):
+    with serve_or_skip(script(*steps, fault)) as server, socket.socket() as client:
+        client.settimeout(10)
+        with contextlib.suppress(OSError):  # a RST may be there before the client has looked at its connect
+            client.connect(server.address)
+            client.sendall(HELLO)
+        while not (server.attempts and server.attempts[0].struck):
+            pass
+
+    assert (server.attempts[0].struck.point, server.attempts[0].struck.after_bytes) == where
+
+
+def test_first_of_several_faults_in_a_script_strikes(faultline, dial):
+    server = faultline.serve(script(send(b"220"), stall(for_seconds=0.01), LINE, send(b"250"), reset()))
+    client = dial(server, HELLO)
+    with pytest.raises(ConnectionResetError):
+        read(client)
+
+    assert (server.attempts[0].struck.point, server.attempts[0].struck.after_bytes) == ("response", 3)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (send(b"220"),),
+        (LINE, send(b"250")),
+        (hold(0.01), send(b"220")),
+        (hold(until=OPENED), send(b"220")),
+        (repeat(LINE, send(b"250")),),
+        (receive_request(), respond()),
+        (send(b"220", below_tls=True), starttls(), LINE),
+    ],
+    ids=repr,
+)
+def test_script_without_a_fault_promises_nothing(steps):
+    assert not script(*steps).strikes
+    with serve(script(*steps)):
+        pass
+
+
+@pytest.mark.parametrize("answer", [status(503), malformed("chunk_cut")], ids=repr)
+def test_answer_that_is_a_fault_is_one_in_a_script_too(answer):
+    plan = script(receive_request(), respond(answer))
+    with pytest.raises(NotStruckError, match="no client connected"), serve(plan):
+        pass
+
+
+def test_script_with_a_fault_strikes_in_another_process_too(dial):
+    with serve(script(send(b"220"), LINE, reset()), isolated=True) as server:
+        with pytest.raises(ConnectionResetError):
+            read(dial(server, HELLO))
+
+        assert server.attempts[0].struck.point == "request"
+    with pytest.raises(NotStruckError), serve(script(send(b"220"), LINE, reset()), isolated=True):
+        pass
+
+
+def test_each_script_of_a_plan_has_to_strike(dial):
+    with serve(sequence(script(send(b"220"), reset()), script(send(b"220"), close()), ok()), strict=False) as server:
+        with contextlib.suppress(ConnectionResetError):
+            read(dial(server))
+        server.wait_for_attempts(1, at="end")
+
+    server._strict = True
+    with pytest.raises(NotStruckError, match=r"^script\(send\(b'220'\), close\(\)\) never struck: #1: "):
+        server.check_struck()
+
+
+def test_drawing_names_the_fault_in_a_script(faultline, dial):
+    server = faultline.serve(script(send(b"220"), stall(for_seconds=0.01), reset()))
+    with contextlib.suppress(ConnectionResetError):
+        read(dial(server))
+
+    assert "= silence, RST: struck at 'response' after 3 bytes =" in server.drawing()
+
+
 # --- TLS ---------------------------------------------------------------------------------------------------
 
 
@@ -421,7 +572,7 @@ def test_script_with_tls_begins_with_a_handshake(faultline, dial, secure):
 
 
 def test_conversation_of_http_as_a_script_begins_with_one_handshake(faultline, dial, secure):
-    server = faultline.serve(Fault(answer=HTTP), tls=True)
+    server = faultline.serve(Fault(answer=HEALTHY), tls=True)
     client = secure(server, dial(server))
     client.sendall(GET)
 

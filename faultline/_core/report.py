@@ -20,11 +20,13 @@ from faultline._core.steps import (
     NoName,
     NoRoute,
     Partition,
+    Planned,
     Refuse,
     Renegotiate,
     Reset,
     Twice,
     Vanish,
+    every,
     waits,
 )
 
@@ -131,7 +133,9 @@ def arrow(text: str, by: Party, line: str = "-") -> str:
 def verb_of(fault: Fault) -> str:
     """What a strike of this fault looks like on the wire."""
     at_once, _ = acts_of(fault.break_) if fault.break_ else ((), ())
-    looks = seen(at_once)
+    script = fault.script.steps if fault.script else ()
+    planned = [step for part in every(script) if isinstance(part, Planned) for step in part.steps]
+    looks = seen((*at_once, *planned))
     if fault.certificate is not None and fault.certificate.is_fault:
         looks.append(f"certificate {fault.certificate.kind}")
     return ", ".join(looks) or (repr(fault) if fault.strikes else "")

@@ -7,6 +7,7 @@ connection (`reset()`, `close()`, `stall()`, …) stands for its own steps.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeGuard
 
 from faultline._core.check import flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
@@ -14,7 +15,9 @@ from faultline._core.fault import Fault
 from faultline._core.gate import Gate
 from faultline._core.said import Said, abbreviated
 from faultline._core.steps import (
+    ConnectionStep,
     Hold,
+    Planned,
     Receive,
     ReceiveRequest,
     ReceiveUntil,
@@ -48,6 +51,11 @@ def script(*steps: Step | Fault) -> Fault:
     After the last step the server closes cleanly. A script is an answer: conditions, a certificate and a break
     compose with it by `&`.
 
+    A mode among the steps (`reset()`, `close()`, `half_close()`, `stall()`, `partition()`, `inject(…)`) is a fault, as
+    it is everywhere, and so are a `hold()` without an end and bytes that are sent below TLS. It strikes when it is
+    played, and a test fails in which the conversation never came to it. So leave `close()` out where hanging up is no
+    fault but the end of the protocol, as after `QUIT`: a script ends with a clean close by itself.
+
     Raises:
         ParameterError: something that is no step, or a mode that says where it strikes.
 
@@ -66,17 +74,20 @@ def script(*steps: Step | Fault) -> Fault:
 
 
 def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
-    """The steps, with the modes among them replaced by theirs.
+    """The steps, with the modes among them replaced by theirs; those that are faults are marked.
 
     Raises:
         ParameterError: something that is neither.
     """
     flat: list[Step] = []
-    for step in steps:
+    marked: list[Step] = []
+    for i, step in enumerate(steps):
         if isinstance(step, Fault):
             flat += steps_of(step)
+            marked.append(Planned(steps_of(step)))
         elif isinstance(step, Step.__args__):
             flat.append(step)
+            marked.append(Planned((step,)) if is_planned(step, steps[i:]) else step)
         else:
             raise rejected("step", step, "a step such as send(b'…'), or a mode such as reset()")
     for step, following in pairwise(flat):
@@ -84,10 +95,15 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
             raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
     if sum(isinstance(step, StartTls) for step in flat) > sum(isinstance(step, StopTls) for step in flat) + 1:
         raise ParameterError(f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first.")
-    return tuple(flat)
+    return tuple(marked)
 
 
-def steps_of(fault: Fault) -> tuple[Step, ...]:
+def is_planned(step: Step, ahead: tuple[Step | Fault, ...]) -> TypeGuard[Send | Hold]:
+    """Whether a step is a fault by itself: a silence without an end, or bytes below TLS where there may be TLS."""
+    return step == Hold() or (isinstance(step, Send) and step.below_tls and StartTls() not in ahead)
+
+
+def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
     """What a mode does when it strikes.
 
     Raises:

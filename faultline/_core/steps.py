@@ -172,9 +172,20 @@ class Partition:
     for_seconds: float | None = None
 
 
+@dataclass(frozen=True, repr=False)
+class Planned:
+    """Play these steps of a script, which are a fault: it strikes when the first of them is played."""
+
+    steps: tuple[ConnectionStep, ...]
+
+    def __repr__(self) -> str:
+        return ", ".join(map(repr, self.steps))
+
+
 # What any open connection plays.
 ConnectionStep: TypeAlias = (
     Send
+    | Planned
     | Receive
     | ReceiveUntil
     | ReceiveAll
@@ -248,7 +259,12 @@ class Script:
     @property
     def is_fault(self) -> bool:
         """Whether one of its steps is wrong by itself."""
-        return any(is_lie(step) for step in every(self.steps))
+        return any(is_fault(step) for step in every(self.steps))
+
+
+def begins_with_reset(step: Step | None) -> bool:
+    """Whether the connection is reset by this step."""
+    return isinstance(step, Reset) or (isinstance(step, Planned) and begins_with_reset(step.steps[0]))
 
 
 def is_final(step: Step | Door | Lookup | Fate) -> bool:
@@ -260,6 +276,8 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
             return step.for_seconds is None and step.until is None
         case Partition() | Refuse() | Vanish():
             return step.for_seconds is None
+        case Planned():
+            return is_final(step.steps[-1])
         case _:
             return False
 
@@ -269,9 +287,11 @@ def waits(step: Step) -> bool:
     return isinstance(step, (Hold, Partition, Receive, ReceiveAll, ReceiveRequest, ReceiveUntil, Renegotiate))
 
 
-def is_lie(step: Step) -> bool:
-    """Whether a step of a script is a fault by itself."""
+def is_fault(step: Step) -> bool:
+    """Whether a step of a script is to strike: it breaks the conversation, or it is a lie."""
     match step:
+        case Planned():
+            return True
         case Respond():
             return step.answer is not None and step.answer.is_fault
         case ReceiveRequest():
@@ -281,8 +301,8 @@ def is_lie(step: Step) -> bool:
 
 
 def every(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """All steps, those within a repeat too."""
+    """All steps, those within another too."""
     for step in steps:
         yield step
-        if isinstance(step, Repeat):
+        if isinstance(step, (Repeat, Planned)):
             yield from every(step.steps)

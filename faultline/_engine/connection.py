@@ -124,6 +124,13 @@ class Connection:
         await play(self, trip.brk.steps)
         self.side.after_strike()
 
+    def strike_here(self) -> None:
+        """Note that a step of the script strikes, at the present point; only the first one does."""
+        attempt, entry = self.attempt, self.attempt.entry
+        passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}
+        if not attempt.has_struck:
+            attempt.strike(attempt.point, passed.get(attempt.point, 0))
+
     # --- bytes -------------------------------------------------------------------------------------------------------
 
     async def send(self, data: bytes, *, acknowledged: bool = False) -> None:

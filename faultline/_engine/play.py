@@ -31,7 +31,7 @@ async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> 
         Departed: the client has left.
     """
     for step, following in zip_longest(steps, steps[1:]):
-        await play_one(connection, step, is_reset_next=isinstance(following, do.Reset))
+        await play_one(connection, step, is_reset_next=do.begins_with_reset(following))
 
 
 async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_next: bool = False) -> None:
@@ -43,6 +43,9 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
     """
     stream, wire = connection.stream, connection.wire
     match step:
+        case do.Planned():
+            connection.strike_here()
+            await play(connection, step.steps)
         case do.Send(below_tls=True):
             await stream.write_raw(step.data)
         case do.Send():

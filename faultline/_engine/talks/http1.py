@@ -66,7 +66,7 @@ class Http1:
                     while await self._again():
                         await self.perform(step.steps)
                 case _:
-                    await play_one(self._connection, step, is_reset_next=isinstance(following, do.Reset))
+                    await play_one(self._connection, step, is_reset_next=do.begins_with_reset(following))
 
     async def receive_request(self, step: do.ReceiveRequest) -> None:
         """Read one request, and write it down.
