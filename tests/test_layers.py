@@ -130,7 +130,7 @@ def test_front_doors_import_late(module):
         ("trustme", ["_net.issue"]),
         ("cryptography", ["_net.issue"]),
         ("OpenSSL", ["_net.openssl"]),
-        ("dns", ["_servers.dns"]),
+        ("dns", ["_net.dns_messages"]),
     ],
 )
 def test_each_dependency_is_known_in_one_module(package, users):

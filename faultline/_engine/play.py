@@ -46,11 +46,8 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
         case do.Planned():
             connection.strike_here()
             await play(connection, step.steps)
-        case do.Send(below_tls=True):
-            await stream.write_raw(step.data)
         case do.Send():
-            await connection.enter("response")
-            await connection.send(step.data, acknowledged=is_reset_next)
+            await send(connection, step, is_reset_next=is_reset_next)
         case do.Receive():
             await receive_until(connection, partial(enough, count=step.count_bytes))
         case do.ReceiveUntil():
@@ -82,6 +79,19 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             await close(connection, close_notify=step.close_notify)
         case _:  # pragma: no cover - the type checker proves that there is no other
             unknown(step)
+
+
+async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) -> None:
+    """Send bytes, as what the server says or below TLS.
+
+    Raises:
+        Departed: the client has left.
+    """
+    if step.below_tls:
+        await connection.stream.write_raw(step.data)
+    else:
+        await connection.enter("response")
+        await connection.send(step.data, acknowledged=is_reset_next)
 
 
 async def reset(connection: Connection, *, flush: bool) -> None:

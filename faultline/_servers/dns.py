@@ -1,6 +1,6 @@
 """A DNS server, over UDP and TCP, for clients that have a resolver of their own.
 
-Messages are dnspython's; what is wrong with them is ours. A query is an attempt.
+A query is an attempt.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import importlib.util
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from faultline._core.conditions import Latency
 from faultline._core.errors import UnsupportedError
@@ -22,6 +21,7 @@ from faultline._core.said import Said
 from faultline._core.steps import Refuse
 from faultline._net import sockets
 from faultline._net.departures import Departed
+from faultline._net.dns_messages import answered, kind_of, parsed
 from faultline._net.wire import Wire
 from faultline._servers.datagrams import Address, claim_both
 from faultline._servers.endpoint import Endpoint
@@ -29,14 +29,9 @@ from faultline._servers.listener import Listener
 from faultline._servers.loop import background
 from faultline._servers.names.resolver import check_lookup, fault_kind
 
-if TYPE_CHECKING:
-    import dns.message
-
 HERE = (("127.0.0.1", None), ("::1", None))
-TTL_SECONDS = 60
-NOBODY = "127.255.255.254"  # of loopback, where nobody listens
+NOBODY = (("127.255.255.254", None),)  # of loopback, where nobody listens
 LENGTH_BYTES = 2  # before each message over TCP: RFC 1035, 4.2.2
-RCODES = {"nxdomain": 3, "servfail": 2, "refused": 5}  # RFC 1035, 4.1.1
 FOUND = Fault(answer=Found(HERE), said=(Said("ok"),))
 
 
@@ -183,7 +178,11 @@ class DnsServer(Endpoint):
         entry.note = f"over {over}"
         self._last_kind = kind
         self._set_listener()
-        answer = self._answer(query, fault, kind, over)
+        found = fault.answer.targets if isinstance(fault.answer, Found) else HERE
+        if kind == "flapping":
+            self._answered += 1
+            found = HERE if self._answered % 2 else NOBODY
+        answer = answered(query, kind, found, can_truncate=over == "UDP")
 
         def say() -> None:
             if kind:
@@ -204,80 +203,6 @@ class DnsServer(Endpoint):
         self.ledger.end(entry, "server", "answer" if answer else "silence")
         if answer:
             send(answer)
-
-    def _answer(self, query: dns.message.Message, fault: Fault, kind: str, over: str) -> bytes:
-        """The bytes of the answer; none for silence."""
-        import dns.flags
-        import dns.message
-
-        reply = dns.message.make_response(query, recursion_available=True)
-        found = fault.answer.targets if isinstance(fault.answer, Found) else HERE
-        match kind:
-            case "silence":
-                return b""
-            case "nxdomain" | "servfail" | "refused":
-                reply.set_rcode(RCODES[kind])  # type: ignore[arg-type] # by its number
-            case "no_address":
-                pass
-            case "truncated" if over == "UDP":
-                reply.flags |= dns.flags.TC
-            case "garbage":
-                return query.id.to_bytes(2, "big") + b"\x81\x80" + b"\xff" * 40  # it says to have 65,535 of everything
-            case "cname_loop":
-                alias_both_ways(reply, query)
-            case "flapping":
-                self._answered += 1
-                add(reply, query, ((NOBODY, None),) if self._answered % 2 == 0 else HERE, ttl=0)
-            case _:
-                add(reply, query, found, ttl=TTL_SECONDS)
-        wire: bytes = reply.to_wire()
-        if kind == "wrong_id":
-            return (query.id ^ 0xFFFF).to_bytes(2, "big") + wire[2:]
-        return wire
-
-
-def parsed(data: bytes) -> dns.message.Message | None:
-    """A query with one question, or nothing."""
-    import dns.exception
-    import dns.flags
-    import dns.message
-
-    try:
-        query = dns.message.from_wire(data)
-    except (dns.exception.DNSException, ValueError):
-        return None
-    if query.flags & dns.flags.QR or len(query.question) != 1:
-        return None
-    return query
-
-
-def kind_of(question: Any) -> str:
-    """What is asked for, such as `AAAA`."""
-    import dns.rdatatype
-
-    return dns.rdatatype.to_text(question.rdtype)
-
-
-def add(reply: dns.message.Message, query: dns.message.Message, targets: tuple[tuple[str, Any], ...], ttl: int) -> None:
-    """Put the addresses of the family that is asked for into a reply."""
-    import dns.rrset
-
-    question = query.question[0]
-    kind = kind_of(question)
-    fitting = [host for host, _ in targets if kind == ("AAAA" if ":" in host else "A")]
-    if fitting:
-        reply.answer.append(dns.rrset.from_text(question.name, ttl, "IN", kind, *fitting))
-
-
-def alias_both_ways(reply: dns.message.Message, query: dns.message.Message) -> None:
-    """Have the name be an alias of another, which is one of this."""
-    import dns.name
-    import dns.rrset
-
-    name = query.question[0].name
-    other = dns.name.from_text("loop.invalid.")
-    for one, target in ((name, other), (other, name)):
-        reply.answer.append(dns.rrset.from_text(one, TTL_SECONDS, "IN", "CNAME", target.to_text()))
 
 
 async def exactly(wire: Wire, count: int) -> bytes:

@@ -137,7 +137,7 @@ def test_a_machine_without_a_free_port_says_so(monkeypatch):
 
 def test_an_error_in_the_dns_server_fails_it(monkeypatch):
     server = dns_server()
-    monkeypatch.setattr(server, "_answer", lambda *_: 1 / 0)
+    monkeypatch.setattr("faultline._servers.dns.answered", lambda *_, **__: 1 / 0)
 
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.sendto(QUERY, server.address)
