@@ -22,6 +22,7 @@ from faultline import (
     ok,
     partition,
     receive_request,
+    redirect,
     refuse,
     reordered,
     repeat,
@@ -36,7 +37,7 @@ from faultline import (
     throttle,
     when,
 )
-from faultline._core.answers import Answer, AsUsual, filler
+from faultline._core.answers import Answer, AsUsual, SocksRefusal, filler
 from faultline._core.breaks import Break, Trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Latency
@@ -46,7 +47,6 @@ from faultline._core.lookups import Found
 from faultline._core.points import POINTS
 from faultline._core.said import Said, abbreviated
 from faultline._core.steps import (
-    HTTP,
     Behind,
     Close,
     HalfClose,
@@ -58,10 +58,12 @@ from faultline._core.steps import (
     Reset,
     Script,
     Send,
+    StartTls,
     Twice,
     Vanish,
     every,
 )
+from faultline._engine.talks.http1 import HEALTHY
 from faultline.modes._catalogue import cases
 
 ALL = [row.fault for row in cases()]
@@ -410,7 +412,7 @@ def test_answer_is_the_servers_own_unless_something_else_is_said(fault, answer):
     assert fault.http_answer == answer
 
 
-@pytest.mark.parametrize("fault", [ok(), echo(), Fault(), Fault(answer=HTTP)])
+@pytest.mark.parametrize("fault", [ok(), echo(), Fault(), Fault(answer=HEALTHY)])
 def test_answers_are_healthy(fault):
     assert fault.is_healthy
 
@@ -464,6 +466,84 @@ def test_condition_is_no_healthy_part_and_strikes_nothing():
 
 
 @pytest.mark.parametrize(
+    ("at", "trigger", "does", "cut_off"),
+    [
+        ("accept", Trigger(), (Reset(),), {"handshake", "request", "response", "tunnel", "idle"}),
+        ("handshake", Trigger(), (Reset(),), {"handshake", "request", "response", "tunnel", "idle"}),
+        ("handshake", Trigger(after_bytes=1), (Reset(),), {"request", "response", "tunnel", "idle"}),
+        ("response", Trigger(), (Reset(),), {"tunnel", "idle"}),
+        ("response", Trigger(), (Hold(1.0),), set()),
+        ("connect", Trigger(), Refuse(), {*POINTS} - {"lookup", "connect"}),
+        ("lookup", Trigger(), NoName("nxdomain"), {*POINTS} - {"lookup"}),
+    ],
+)
+def test_break_knows_what_it_cuts_off(at, trigger, does, cut_off):
+    brk = Break(at, does, trigger)
+
+    assert {point for point in POINTS if brk.cuts_off(point)} == cut_off
+    assert not brk.cuts_off(None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "begins_at"),
+    [
+        (AsUsual(), None),
+        (Answer(body=b"x"), "response"),
+        (SocksRefusal("rejected"), "response"),
+        (Found(), "connect"),
+        (Script((Send(b"220"),)), "request"),
+        (Script((Send(b"220"), StartTls())), None),
+    ],
+)
+def test_answer_knows_where_it_is_first_needed(answer, begins_at):
+    assert answer.begins_at == begins_at
+
+
+@pytest.mark.parametrize(
+    ("answer", "missed"),
+    [
+        (AsUsual(), {}),
+        (Found(), {}),
+        (Answer(body=b"x"), {"tunnel": "the proxy answers by itself"}),
+        (
+            Answer(raw=b"x", ends=True),
+            {"tunnel": "the proxy answers by itself", "idle": "the connection ends with this answer"},
+        ),
+        (Script((Send(b"220"),)), {"tunnel": "the proxy answers by itself"}),
+        (SocksRefusal("rejected"), {"tunnel": "the proxy refuses"}),
+    ],
+)
+def test_answer_knows_the_points_that_it_keeps_from_being_reached(answer, missed):
+    assert {point: why for point in POINTS if (why := answer.misses(point))} == missed
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        reset(at="handshake"),
+        close(close_notify=False),
+        bad_cert("expired"),
+        bad_tls("only_version"),
+        latency(1, direction="handshake"),
+        script(send(b"x", below_tls=True)),
+        when(bool, close(close_notify=False)),
+        when(bool, ok(), otherwise=redirect("downgrade")),
+    ],
+    ids=repr,
+)
+def test_fault_needs_tls_if_one_of_its_parts_does(fault):
+    assert [part.needs_tls for part in fault.parts] == [True]
+    assert (fault & ok() if fault.script is None and fault.choice is None else fault).needs_tls
+
+
+def test_fault_has_the_parts_that_were_given():
+    whole = bad_cert("expired") & reset() & ok(b"x") & latency(1) & drip()
+
+    assert whole.parts == (whole.break_, whole.certificate, whole.answer, *whole.conditions)
+    assert Fault().parts == ()
+
+
+@pytest.mark.parametrize(
     ("trigger", "immediate"),
     [
         (Trigger(), True),
@@ -494,7 +574,7 @@ def test_everything_else_is_not_healthy(fault):
 
 
 def test_script_takes_the_place_of_the_healthy_conversation():
-    assert Fault(answer=HTTP).script is HTTP
+    assert Fault(answer=HEALTHY).script is HEALTHY
     assert ok().script is None
 
 
@@ -523,7 +603,7 @@ def test_break_is_final_if_its_last_step_is(does, final):
 
 
 def test_steps_within_a_repeat_are_steps_too():
-    assert [type(step).__name__ for step in every(HTTP.steps)] == ["Repeat", "ReceiveRequest", "Respond"]
+    assert [type(step).__name__ for step in every(HEALTHY.steps)] == ["Repeat", "ReceiveRequest", "Respond"]
 
 
 def test_answer_without_a_body_is_made_long_enough():

@@ -1,7 +1,4 @@
-"""The alerts of TLS by their names in RFC 8446, 6, and RFC 5246, 7.2, with what is left of older ones.
-
-Rules of this room: names and bytes, nothing else.
-"""
+"""The alerts of TLS by their names in RFC 8446, 6, and RFC 5246, 7.2, with what is left of older ones."""
 
 from __future__ import annotations
 

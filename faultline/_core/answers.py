@@ -7,19 +7,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
+from faultline._core.points import FACTS, Point
+
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 HeadersLike: TypeAlias = Mapping[str, str] | tuple[tuple[str, str], ...] | list[tuple[str, str]]
 
 
+class AnyAnswer:
+    """What is said when nothing breaks, and what a fault asks of it."""
+
+    is_of_lookup: ClassVar[bool] = False
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it is wrong by itself."""
+        return False
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it means something only where there is TLS."""
+        return False
+
+    @property
+    def begins_at(self) -> Point | None:
+        """The point where it is first needed; `None` if a fault does without it."""
+        return None
+
+    def misses(self, _at: Point) -> str:
+        """Why a conversation with this answer never comes to a point, if it doesn't."""
+        return ""
+
+
 @dataclass(frozen=True)
-class AsUsual:
+class AsUsual(AnyAnswer):
     """The answer that the server has for every request: `ok()` without a body means it."""
 
-    is_fault: ClassVar[bool] = False
-
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(AnyAnswer):
     """An answer in HTTP.
 
     Attributes:
@@ -48,6 +73,17 @@ class Answer:
     needs_tls: bool = False
 
     @property
+    def begins_at(self) -> Point:
+        """The point where it is said."""
+        return "response"
+
+    def misses(self, at: Point) -> str:
+        """Why a conversation with this answer never comes to a tunnel, or to a connection that is kept alive."""
+        if FACTS[at].of == "tunnel":
+            return "the proxy answers by itself"
+        return "the connection ends with this answer" if FACTS[at].of == "idle" and self.closes else ""
+
+    @property
     def closes(self) -> bool:
         """Whether the connection ends with it."""
         return self.ends or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
@@ -65,11 +101,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class SocksRefusal:
+class SocksRefusal(AnyAnswer):
     """What a SOCKS proxy says instead of opening the tunnel."""
 
     kind: str
-    is_fault: ClassVar[bool] = True
+
+    @property
+    def is_fault(self) -> bool:
+        """It is one, whatever its kind."""
+        return True
+
+    @property
+    def begins_at(self) -> Point:
+        """The point where it is said."""
+        return "response"
+
+    def misses(self, at: Point) -> str:
+        """Why there is no tunnel."""
+        return "the proxy refuses" if FACTS[at].of == "tunnel" else ""
 
 
 # As RFC 9110, 15.5 has it; Python before 3.13 has older words, and a response should not be longer for that.

@@ -8,8 +8,22 @@ from typing import ClassVar
 
 from faultline._core.check import rejected, whole
 from faultline._core.errors import ParameterError
-from faultline._core.points import DATA_POINTS, FACTS, Facts, Point
-from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, is_final
+from faultline._core.points import DATA_POINTS, FACTS, Facts, Point, is_before
+from faultline._core.steps import (
+    Behind,
+    ConnectionStep,
+    Door,
+    Fate,
+    Hold,
+    Lookup,
+    NoName,
+    NoRoute,
+    Refuse,
+    Twice,
+    Vanish,
+    is_final,
+    is_of_tls,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,43 @@ class Break:
         if isinstance(self.does, tuple):
             return bool(self.does) and is_final(self.does[-1])
         return is_final(self.does)
+
+    @property
+    def door(self) -> Door | None:
+        """What happens to the connect."""
+        return self.does if isinstance(self.does, (Refuse, Vanish, NoRoute)) else None
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """How a lookup fails."""
+        return self.does if isinstance(self.does, NoName) else None
+
+    @property
+    def fate(self) -> Fate | None:
+        """What happens to a datagram, if that is more than its loss."""
+        return self.does if isinstance(self.does, (Twice, Behind)) else None
+
+    @property
+    def begins_at(self) -> Point:
+        """The point where it strikes."""
+        return self.at
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it means something only where there is TLS."""
+        return self.facts.is_of_tls or any(is_of_tls(step) for step in self.steps)
+
+    @property
+    def never_reads(self) -> bool:
+        """Whether the client's bytes are left unread, so that its sends have to block soon."""
+        return self.facts.speaks == "client" and any(isinstance(step, Hold) for step in self.steps)
+
+    def cuts_off(self, point: Point | None) -> bool:
+        """Whether the conversation ends before what is needed at a point."""
+        if point is None or not self.is_final:
+            return False
+        shows_nothing = self.at == point and self.facts.is_of_tls and self.trigger.is_immediate
+        return shows_nothing or is_before(self.at, point)
 
 
 def check_trigger(at: Point, trigger: Trigger) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
+
+from faultline._core.points import Point
 
 DAY_SECONDS = 86_400.0
 Key = Literal["P-256", "Ed25519", "RSA-1024", "RSA-8192"]
@@ -43,6 +45,8 @@ class Certificate:
     staples: bool = False
     from_connection: int = 1
     is_fault: bool = False
+    needs_tls: ClassVar[bool] = True
+    begins_at: ClassVar[Point] = "handshake"
 
 
 Version = Literal["1.0", "1.1", "1.2", "1.3"]
@@ -69,6 +73,8 @@ class Terms:
     renegotiates: bool = False
     client: Literal["ignored", "required", "rejected"] = "ignored"
     is_fault: bool = False
+    needs_tls: ClassVar[bool] = True
+    begins_at: ClassVar[Point] = "handshake"
 
     @property
     def needs_python_ssl(self) -> bool:

@@ -1,7 +1,7 @@
 """All chance comes from here, so that one seed reproduces a run.
 
-Rules of this room: a generator belongs to a scope (a test's name under pytest) and to its number in that scope,
-never to the order in which tests happen to run, so that a run is the same under `pytest -n` and in random order.
+A generator belongs to a scope (a test's name under pytest) and to its number in that scope, never to the order in
+which tests happen to run, so that a run is the same under `pytest -n` and in random order.
 """
 
 from __future__ import annotations

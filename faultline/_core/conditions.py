@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from faultline._core.points import Point
+from faultline._core.points import FACTS, Point
 
 if TYPE_CHECKING:
     import random
@@ -36,6 +36,11 @@ class Condition:
     def begins_at(self) -> Point:
         """The first point that its bytes pass; both sides begin with the request."""
         return "request" if self.direction == "both" else self.direction
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether its bytes are there only in TLS."""
+        return FACTS[self.begins_at].is_of_tls
 
     def collides(self, other: Condition) -> bool:
         """Whether both say the same thing about the same bytes."""

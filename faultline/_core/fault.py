@@ -1,46 +1,39 @@
-"""What happens to one attempt, as a value: a break, an answer, a certificate, conditions.
+"""What happens to one attempt, as a value: a break, an answer, a certificate, terms, conditions, or a choice.
 
-Rules of this room: parts compose by `&`; two parts of one kind, or a part that could never be reached, are an
-error when they are put together. A fault knows how it was said, so that every report can say it back.
+Parts compose by `&`; two parts of one kind, or a part that could never be reached, are an error when they are put
+together. A fault knows how it was written, so that every report can say it back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol
 
-from faultline._core.answers import Answer, AsUsual, SocksRefusal
+from faultline._core.answers import Answer, AnyAnswer, AsUsual
 from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Condition
 from faultline._core.errors import ConflictError
-from faultline._core.lookups import Found
-from faultline._core.points import FACTS, Point, is_before
+from faultline._core.points import FACTS, Point
 from faultline._core.said import Said
-from faultline._core.steps import (
-    Behind,
-    Close,
-    ConnectionStep,
-    Door,
-    Fate,
-    Hold,
-    Lookup,
-    NoName,
-    NoRoute,
-    Refuse,
-    Renegotiate,
-    Respond,
-    Script,
-    Send,
-    StartTls,
-    Step,
-    Twice,
-    Vanish,
-    every,
-)
+from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Script
 
-Spoken: TypeAlias = AsUsual | Answer | Script | Found | SocksRefusal
+
+class Part(Protocol):
+    """What a fault asks of each of its parts."""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it makes something go wrong."""
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it means something only where there is TLS."""
+
+    @property
+    def begins_at(self) -> Point | None:
+        """The first point where it is needed."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +45,12 @@ class Choice:
     otherwise: Fault
     label: Said = field(compare=False)
     is_fault: ClassVar[bool] = True  # what it chooses is not known before there is a request
+    begins_at: ClassVar[Point] = "response"
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether one of the two means something only where there is TLS."""
+        return self.fault.needs_tls or self.otherwise.needs_tls
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,7 +58,7 @@ class Fault:
     """What one attempt meets. Made by the modes (`reset()`, `ok()`, …), combined by `&`."""
 
     break_: Break | None = None
-    answer: Spoken | None = None
+    answer: AnyAnswer | None = None
     certificate: Certificate | None = None
     terms: Terms | None = None
     conditions: tuple[Condition, ...] = ()
@@ -95,91 +94,49 @@ class Fault:
         )
         if both.choice is not None and (both.break_ is not None or both.answer is not None):
             raise two_of_a_kind(self, other, "break or answer")
-        both.check_reachable()
-        both.check_kept()
+        both.check_reached()
         return both
 
-    def check_reachable(self) -> None:
-        """Refuse a part that comes after a break which ends the conversation.
+    def check_reached(self) -> None:
+        """See that the conversation comes to all that is in it.
 
         Raises:
-            ConflictError: names both parts.
+            ConflictError: the break ends it before another part, or the answer before the break.
         """
-        if self.break_ is None or not self.break_.is_final:
+        brk = self.break_
+        if brk is None:
             return
-        at = self.break_.at
-        at_once = self.break_.trigger.is_immediate
-        parts: list[tuple[object, Point]] = [
-            (self.certificate, "handshake"),
-            (self.terms, "handshake"),
-            (None if self.starts_tls else self.script, "request"),
-            (self.http_answer, "response"),
-            (self.answer if isinstance(self.answer, Found) else None, "connect"),
-            (self.answer if isinstance(self.answer, SocksRefusal) else None, "response"),
-            (self.choice, "response"),
-        ]
-        parts += [(c, c.begins_at) for c in self.conditions]
-        for part, point in parts:
-            never_shown = at_once and at == point and FACTS[point].is_of_tls
-            if part is not None and (is_before(at, point) or never_shown):
+        for part in self.parts:
+            if part is not brk and brk.cuts_off(part.begins_at):
                 raise ConflictError(
-                    f"{self!r}: the conversation ends at {at!r} and never reaches {point!r}; leave one of the two out."
+                    f"{self!r}: the conversation ends at {brk.at!r} and never reaches {part.begins_at!r}; "
+                    "leave one of the two out."
                 )
+        if self.answer is not None and (why := self.answer.misses(brk.at)):
+            raise ConflictError(f"{self!r}: {why} and never comes to {brk.at!r}.")
 
-    def check_kept(self) -> None:
-        """Refuse a break of a connection that is kept alive, or of a tunnel, after an answer that ends it.
+    # --- its parts -------------------------------------------------------------------------------------------------
 
-        Raises:
-            ConflictError: says so.
-        """
-        if self.break_ is not None and self.break_.at == "tunnel" and (self.http_answer or self.script):
-            raise ConflictError(f"{self!r}: the proxy answers by itself and never comes to 'tunnel'.")
-        if self.break_ is not None and self.break_.at == "tunnel" and isinstance(self.answer, SocksRefusal):
-            raise ConflictError(f"{self!r}: the proxy refuses and never comes to 'tunnel'.")
-        if self.break_ is not None and self.break_.at == "idle" and self.http_answer and self.http_answer.closes:
-            raise ConflictError(f"{self!r}: the connection ends with this answer and never comes to 'idle'.")
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that it has."""
+        given = (self.break_, self.certificate, self.terms, self.answer, self.choice)
+        return (*(part for part in given if part is not None), *self.conditions)
 
     @property
     def script(self) -> Script | None:
-        """The conversation that replaces the healthy HTTP one, if there is one."""
+        """The conversation that replaces the healthy one, if there is one."""
         return self.answer if isinstance(self.answer, Script) else None
 
     @property
-    def is_of_lookup(self) -> bool:
-        """Whether it is about finding an address by a name, and not about a connection."""
-        points = [c.begins_at for c in self.conditions] + ([self.break_.at] if self.break_ else [])
-        return isinstance(self.answer, Found) or any(FACTS[point].of == "lookup" for point in points)
+    def http_answer(self) -> Answer | None:
+        """What it answers in HTTP, if that is not the answer of the server."""
+        return self.answer if isinstance(self.answer, Answer) else None
 
     @property
-    def door(self) -> Door | None:
-        """What happens to the connect."""
-        does = self.break_.does if self.break_ else None
-        return does if isinstance(does, (Refuse, Vanish, NoRoute)) else None
-
-    @property
-    def lookup(self) -> Lookup | None:
-        """How a lookup fails."""
-        does = self.break_.does if self.break_ else None
-        return does if isinstance(does, NoName) else None
-
-    @property
-    def fate(self) -> Fate | None:
-        """What happens to a datagram, if that is more than its loss."""
-        does = self.break_.does if self.break_ else None
-        return does if isinstance(does, (Twice, Behind)) else None
-
-    @property
-    def door_seconds(self) -> float | None:
-        """After how many seconds the door opens by itself; `None` if it never does."""
-        return getattr(self.door, "for_seconds", None)
-
-    @property
-    def never_reads(self) -> bool:
-        """Whether the client's bytes are left lying: its sends have to block soon."""
-        where = self.break_.facts if self.break_ else None
-        if where is None or where.speaks != "client":
-            return False
-        return any(isinstance(step, Hold) for step in self.break_steps)
+    def is_answer(self) -> bool:
+        """Whether it is an answer to a request and nothing else."""
+        return isinstance(self.answer, (AsUsual, Answer)) and self == Fault(answer=self.answer)
 
     @property
     def break_steps(self) -> tuple[ConnectionStep, ...]:
@@ -187,42 +144,26 @@ class Fault:
         return self.break_.steps if self.break_ else ()
 
     @property
-    def starts_tls(self) -> bool:
-        """Whether its script begins TLS by itself."""
-        return self.script is not None and any(isinstance(step, StartTls) for step in every(self.script.steps))
+    def door(self) -> Door | None:
+        """What happens to the connect."""
+        return self.break_.door if self.break_ else None
 
     @property
-    def is_of_tls(self) -> bool:
-        """Whether it is about the handshake: what is shown and agreed there, or how its bytes travel."""
-        handshake = any(FACTS[c.begins_at].is_of_tls for c in self.conditions)
-        return self.certificate is not None or self.terms is not None or handshake
+    def door_seconds(self) -> float | None:
+        """After how many seconds the door opens by itself; `None` if it never does."""
+        return getattr(self.door, "for_seconds", None)
 
     @property
-    def needs_tls(self) -> bool:
-        """Whether it can only be met on a server that begins with TLS."""
-        there = self.break_ is not None and self.break_.facts.is_of_tls
-        script = self.script.steps if self.script else ()
-        below = any(is_of_tls(step) for step in every((*script, *self.break_steps)))
-        below = below or (self.http_answer is not None and self.http_answer.needs_tls)
-        if self.choice is not None:
-            below = below or self.choice.fault.needs_tls or self.choice.otherwise.needs_tls
-        return not self.starts_tls and (self.is_of_tls or there or below)
+    def lookup(self) -> Lookup | None:
+        """How a lookup fails."""
+        return self.break_.lookup if self.break_ else None
 
     @property
-    def is_opening(self) -> bool:
-        """Whether it strikes while a connection is opened, so that a kept one can't meet it any more."""
-        return self.is_of_tls or (self.break_ is not None and self.break_.facts.is_opening)
+    def fate(self) -> Fate | None:
+        """What happens to a datagram, if that is more than its loss."""
+        return self.break_.fate if self.break_ else None
 
-    def can_follow(self, current: Fault) -> bool:
-        """Whether a further request on a connection whose fault is `current` can meet it."""
-        if self == current and self.break_ is not None and self.break_.at == "idle":
-            return True  # what is of the opening, this connection has met
-        return not self.is_opening and self.script == current.script
-
-    @property
-    def http_answer(self) -> Answer | None:
-        """What it answers, if that is not the answer of the server."""
-        return self.answer if isinstance(self.answer, Answer) else None
+    # --- what follows from them --------------------------------------------------------------------------------------
 
     @property
     def strikes(self) -> bool:
@@ -233,26 +174,46 @@ class Fault:
     @property
     def is_healthy(self) -> bool:
         """Whether nothing is planned to go wrong."""
-        choice = self.choice is not None and self.choice.is_fault
-        return not self.strikes and not choice and not any(condition.is_fault for condition in self.conditions)
+        return not any(part.is_fault for part in self.parts)
 
     @property
-    def is_answer(self) -> bool:
-        """Whether it is an answer to a request and nothing else."""
-        return isinstance(self.answer, (AsUsual, Answer)) and self == Fault(answer=self.answer)
+    def starts_tls(self) -> bool:
+        """Whether its script begins TLS by itself."""
+        return self.script is not None and self.script.starts_tls
 
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it can only be met on a server that begins with TLS."""
+        return not self.starts_tls and any(part.needs_tls for part in self.parts)
 
-def is_of_tls(step: Step) -> bool:
-    """Whether a step means something only where there is TLS."""
-    match step:
-        case Respond():
-            return step.answer is not None and step.answer.needs_tls
-        case Send():
-            return step.below_tls
-        case Close():
-            return not step.close_notify
-        case _:
-            return isinstance(step, Renegotiate)
+    @property
+    def is_of_tls(self) -> bool:
+        """Whether it is about the handshake: what is shown and agreed there, or how its bytes travel."""
+        shown = self.certificate is not None or self.terms is not None
+        return shown or any(condition.needs_tls for condition in self.conditions)
+
+    @property
+    def is_of_lookup(self) -> bool:
+        """Whether it is about finding an address by a name, and not about a connection."""
+        points = [c.begins_at for c in self.conditions] + ([self.break_.at] if self.break_ else [])
+        found = self.answer is not None and self.answer.is_of_lookup
+        return found or any(FACTS[point].of == "lookup" for point in points)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it strikes while a connection is opened, so that a kept one can't meet it any more."""
+        return self.is_of_tls or (self.break_ is not None and self.break_.facts.is_opening)
+
+    @property
+    def never_reads(self) -> bool:
+        """Whether the client's bytes are left unread, so that its sends have to block soon."""
+        return self.break_ is not None and self.break_.never_reads
+
+    def can_follow(self, current: Fault) -> bool:
+        """Whether a further request on a connection whose fault is `current` can meet it."""
+        if self == current and self.break_ is not None and self.break_.facts.of == "idle":
+            return True  # this connection has met what is of the opening
+        return not self.is_opening and self.script == current.script
 
 
 def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:

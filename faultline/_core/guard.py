@@ -1,14 +1,12 @@
-"""The guard: a planned fault that never struck proved nothing, and says so.
+"""The guard: a planned fault that never struck proved nothing, and the guard says so.
 
-Rules of this room: pure; it judges a plan by its ledger and never touches a server. What nobody could have seen
-(a refused connect leaves no trace in the server) is not judged.
+It judges a plan by its ledger alone. A strike that leaves no trace in the server, as a refused connect, is not judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faultline._core.answers import Answer
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Strike
 from faultline._core.plan import Plan, entries_of
@@ -63,7 +61,7 @@ def advice(fault: Fault, last: Attempt) -> str:
     steps = tuple(every(fault.script.steps)) if fault.script else ()
     silent = last.received_bytes == 0 and (where.is_exchange or idle)
     refuses = fault.terms is not None and fault.terms.is_fault
-    heads = isinstance(fault.answer, Answer) and fault.answer.bodies_head
+    heads = fault.http_answer is not None and fault.http_answer.bodies_head
     no_tunnel = where.of == "tunnel" and is_before(last.point, at)
     hints = {
         f" It strikes from connection {first} of the server on.": first > 1,

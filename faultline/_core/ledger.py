@@ -1,7 +1,7 @@
 """The ledger: what really happened, attempt by attempt.
 
-Rules of this room: the engine writes, everybody else reads frozen copies. What a client can observe is written
-down before the client can observe it. Times are seconds since the server began.
+Rules: the engine writes, and all others read frozen copies. What a client can observe is written down before the
+client can observe it. Times are seconds since the server began.
 """
 
 from __future__ import annotations

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from faultline._core.answers import AnyAnswer
+from faultline._core.points import Point
+
 
 @dataclass(frozen=True)
-class Found:
+class Found(AnyAnswer):
     """What a lookup finds.
 
     Attributes:
@@ -19,4 +22,9 @@ class Found:
     targets: tuple[tuple[str, int | None], ...] = ()
     server: Any = None
     first: Literal["nothing", "dead", "blackhole", "ipv6"] = "nothing"
-    is_fault: ClassVar[bool] = False
+    is_of_lookup: ClassVar[bool] = True
+
+    @property
+    def begins_at(self) -> Point:
+        """The first point where the address counts."""
+        return "connect"

@@ -1,7 +1,7 @@
 """Plans: which attempt meets which fault.
 
-Rules of this room: a plan is a value; a `Dealer` is one run through it, and may be asked from any thread. The
-dealer always knows the next fault before it is dealt, because the door must be right before a client knocks.
+A plan is a value, and a `Dealer` is one run through it, which any thread may ask. The dealer always knows the next
+fault before it is dealt, because the port has to refuse or accept before a client connects.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def sometimes(
     seed: int | None = None,
     per: Per = "attempt",
 ) -> Sometimes:
-    """Deal a fault with a probability from 0 to 1, and another one else.
+    """Deal a fault with a probability from 0 to 1, and otherwise another.
 
     The same seed deals the same faults. Without one, chance follows `--faultline-seed` under pytest.
 
@@ -146,7 +146,7 @@ def checked_plan(plan: object) -> Plan:
     """A plan, or an error that says what one looks like.
 
     Raises:
-        ParameterError: something that is no plan.
+        ParameterError: the value is neither a fault nor a plan of faults.
     """
     if isinstance(plan, (Fault, Sometimes, Sequence)):
         return plan
@@ -158,7 +158,7 @@ def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[F
     """The entries of a plan.
 
     Raises:
-        ParameterError: none at all, or one that is no fault.
+        ParameterError: there are no entries, or one is no fault.
     """
     checked_per(per)
     if not entries:
@@ -174,10 +174,10 @@ def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[F
 
 
 def checked_per(per: Per) -> Per:
-    """What an entry of a plan is dealt to.
+    """`per`, if it is "attempt" or "connection".
 
     Raises:
-        ParameterError: something else.
+        ParameterError: it is neither of the two words.
     """
     choice("per", per, ("attempt", "connection"))
     return per
@@ -187,7 +187,7 @@ def checked_probability(name: str, value: object) -> float:
     """A number from 0 to 1.
 
     Raises:
-        ParameterError: something else.
+        ParameterError: the value is no number, or is below 0 or above 1.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise rejected(name, value, "a probability from 0 to 1")

@@ -1,7 +1,7 @@
 """Scripts: any line protocol, step by step, for what no mode covers.
 
-Rules of this room: a function here checks its parameters and returns a step; a mode that ends or holds a
-connection (`reset()`, `close()`, `stall()`, …) stands for its own steps.
+A function here checks its parameters and returns a step. In a script a mode that ends or holds a connection
+(`reset()`, `close()`, `stall()`, …) stands for its own steps.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def script(*steps: Step | Fault) -> Fault:
     fault but the end of the protocol, as after `QUIT`: a script ends with a clean close by itself.
 
     Raises:
-        ParameterError: something that is no step, or a mode that says where it strikes.
+        ParameterError: an argument is no step, or a mode that says where it strikes.
 
     Example:
         >>> import faultline, socket
@@ -77,7 +77,8 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
     """The steps, with the modes among them replaced by theirs; those that are faults are marked.
 
     Raises:
-        ParameterError: something that is neither.
+        ParameterError: an argument is neither a step nor a mode that breaks an open connection, a step follows one
+            that ends the conversation, or TLS is started twice.
     """
     flat: list[Step] = []
     marked: list[Step] = []
@@ -104,7 +105,7 @@ def is_planned(step: Step, ahead: tuple[Step | Fault, ...]) -> TypeGuard[Send | 
 
 
 def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
-    """What a mode does when it strikes.
+    """The steps that a mode plays when it strikes.
 
     Raises:
         ParameterError: it is no break, or it says where it strikes: a script says that by its order.
@@ -121,16 +122,16 @@ def send(data: bytes, *, below_tls: bool = False) -> Step:
     """Send these bytes; `below_tls` sends them as they are, between the records of TLS.
 
     Raises:
-        ParameterError: not bytes, or none.
+        ParameterError: `data` is not bytes, or is empty.
     """
     return Send(some_bytes("data", data), flag("below_tls", below_tls))
 
 
 def receive(count_bytes: int) -> Step:
-    """Read exactly so many bytes.
+    """Read exactly this number of bytes.
 
     Raises:
-        ParameterError: not a whole number, 1 or more.
+        ParameterError: `count_bytes` is not a whole number, 1 or more.
     """
     return Receive(whole("count_bytes", count_bytes, " of bytes", 1))
 
@@ -139,7 +140,7 @@ def receive_until(marker: bytes) -> Step:
     """Read until these bytes have come; what follows them is left for the next step.
 
     Raises:
-        ParameterError: not bytes, or none.
+        ParameterError: `marker` is not bytes, or is empty.
     """
     return ReceiveUntil(some_bytes("marker", marker))
 
@@ -151,7 +152,7 @@ def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
     it sends the body (RFC 9110, 10.1.1) waits in vain.
 
     Raises:
-        ParameterError: anything but True or False.
+        ParameterError: an argument is not True or False.
     """
     return ReceiveRequest(flag("head_only", head_only), flag("continues", continues))
 
@@ -160,7 +161,7 @@ def respond(answer: Fault | None = None) -> Step:
     """Answer the HTTP request that was read, with `ok(…)`, `echo()` or the server's answer.
 
     Raises:
-        ParameterError: something that is no answer.
+        ParameterError: `answer` is no answer, or more than an answer.
     """
     if answer is None:
         return Respond()
@@ -173,7 +174,7 @@ def repeat(*steps: Step | Fault) -> Step:
     """Play the steps again for every further request on the connection: each is an attempt of its own.
 
     Raises:
-        ParameterError: no steps, or something that is none.
+        ParameterError: there are no steps, or an argument is none.
     """
     if not steps:
         raise ParameterError("repeat(): expected at least one step, such as receive_until(b'…').")
@@ -181,10 +182,10 @@ def repeat(*steps: Step | Fault) -> Step:
 
 
 def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step:
-    """Say and read nothing: for so long, until a gate opens, or until the client gives up.
+    """Say and read nothing: for a time, until a gate opens, or until the client gives up.
 
     Raises:
-        ParameterError: a duration below 0, or something that is no gate.
+        ParameterError: `for_seconds` is below 0, or `until` is no gate.
     """
     if for_seconds is not None:
         seconds("for_seconds", for_seconds)
@@ -207,10 +208,10 @@ def stoptls() -> Step:
 
 
 def some_bytes(name: str, value: object) -> bytes:
-    """At least one byte.
+    """Bytes, at least one.
 
     Raises:
-        ParameterError: something else.
+        ParameterError: the value is not bytes, or is empty.
     """
     if not isinstance(value, bytes) or not value:
         raise rejected(name, value, "at least one byte, as bytes")

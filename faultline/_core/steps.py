@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from faultline._core.answers import AnyAnswer
+from faultline._core.points import FACTS, Point
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -251,7 +254,7 @@ Fate: TypeAlias = Twice | Behind
 
 
 @dataclass(frozen=True)
-class Script:
+class Script(AnyAnswer):
     """A conversation: its steps in order. After the last one the server closes cleanly."""
 
     steps: tuple[Step, ...]
@@ -260,6 +263,25 @@ class Script:
     def is_fault(self) -> bool:
         """Whether one of its steps is wrong by itself."""
         return any(is_fault(step) for step in every(self.steps))
+
+    @property
+    def starts_tls(self) -> bool:
+        """Whether it begins TLS by itself."""
+        return any(isinstance(step, StartTls) for step in every(self.steps))
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether one of its steps means something only where there is TLS."""
+        return any(is_of_tls(step) for step in every(self.steps))
+
+    @property
+    def begins_at(self) -> Point | None:
+        """The point where it first says or hears something; one that starts TLS does that before the handshake."""
+        return None if self.starts_tls else "request"
+
+    def misses(self, at: Point) -> str:
+        """Why there is no tunnel."""
+        return "the proxy answers by itself" if FACTS[at].of == "tunnel" else ""
 
 
 def begins_with_reset(step: Step | None) -> bool:
@@ -285,6 +307,19 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
 def waits(step: Step) -> bool:
     """Whether a step lasts: for a time, or until the client does something."""
     return isinstance(step, (Hold, Partition, Receive, ReceiveAll, ReceiveRequest, ReceiveUntil, Renegotiate))
+
+
+def is_of_tls(step: Step) -> bool:
+    """Whether a step means something only where there is TLS."""
+    match step:
+        case Respond():
+            return step.answer is not None and step.answer.needs_tls
+        case Send():
+            return step.below_tls
+        case Close():
+            return not step.close_notify
+        case _:
+            return isinstance(step, Renegotiate)
 
 
 def is_fault(step: Step) -> bool:

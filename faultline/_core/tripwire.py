@@ -1,6 +1,6 @@
 """The tripwire: finds the byte at which a break strikes, among the bytes that pass its point.
 
-Rules of this room: pure; it counts and searches, and never sends or waits.
+It counts and searches, and never sends or waits.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from faultline._core.certificates import Terms
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
-from faultline._core.fault import Fault, is_of_tls
+from faultline._core.fault import Fault
 from faultline._core.ledger import Request
-from faultline._core.steps import Inject, NoRoute, Partition, Step, every
+from faultline._core.steps import Inject, NoRoute, Partition, Step, every, is_of_tls
 from faultline._net import sockets
 from faultline._net.http1 import render
 
