@@ -1,0 +1,126 @@
+"""Every public member of a server and of its ledger works on every kind of server, or an error says that it has none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+
+import pytest
+
+from faultline import Attempt, UnsupportedError, WaitError, http_proxy, ok, relay, serve
+from faultline._core.ledger import Ledger
+from faultline._servers.server import Server
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@contextlib.contextmanager
+def relayed():
+    with serve(ok()) as upstream, relay(upstream) as server:
+        yield server
+
+
+KINDS = {
+    "tcp": lambda: serve(ok()),
+    "tls": lambda: serve(ok(), tls=True),
+    "unix": lambda: serve(ok(), unix=True),
+    "isolated": lambda: serve(ok(), isolated=True),
+    "relay": relayed,
+    "proxy": lambda: http_proxy(ok()),
+}
+MEMBERS = {type_: [name for name in dir(type_) if not name.startswith("_")] for type_ in (Server, Ledger)}
+READS = {"attempts", "now", "to_json", "wait"}  # of the ledger; the engine calls the others
+
+
+def met(server):
+    """A client has asked once, and is gone."""
+    family, address = (socket.AF_UNIX, server.path) if server.path else (socket.AF_INET, server.address)
+    with socket.socket(family) as client:
+        client.settimeout(10)
+        client.connect(address)
+        if server.url.startswith("https"):
+            client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")  # noqa: PLW2901 - the same
+        with client:
+            client.sendall(GET)
+            while client.recv(65_536):
+                pass
+    server.wait_for_attempts(1, at="end")
+    return server
+
+
+def arguments_of(name, monkeypatch):
+    """What a method is called with."""
+    return {
+        "become": (ok(),),
+        "becoming": (ok(),),
+        "trust": (monkeypatch,),
+        "use_as_proxy": (monkeypatch,),
+        "wait": (1, "accept", 10.0),
+        "wait_for_attempts": (1,),
+    }.get(name, ())
+
+
+@pytest.mark.parametrize("name", MEMBERS[Server])
+@pytest.mark.parametrize("kind", KINDS)
+def test_member_of_a_server_works_or_there_is_none(kind, name, monkeypatch):
+    with KINDS[kind]() as server:
+        met(server)
+        if not hasattr(server, name):
+            with pytest.raises(
+                AttributeError, match=rf"\.{name} .*: expected \.path; a Unix socket has no host and no port"
+            ):
+                getattr(server, name)
+            return
+        value = getattr(server, name)
+        if callable(value):
+            with contextlib.suppress(UnsupportedError):
+                value(*arguments_of(name, monkeypatch))
+
+        assert kind != "unix" or name not in ("host", "port", "address")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_server_says_of_itself_is_the_same_when_it_is_closed(kind):
+    with KINDS[kind]() as server:
+        met(server)
+        before = server.attempts, server.drawing(), server.url, server.path, server.plan, server.intervals
+
+    assert (server.attempts, server.drawing(), server.url, server.path, server.plan, server.intervals) == before
+    assert server.wait_for_attempts(1, 0.0) == server.attempts
+    server.close()
+
+
+@pytest.mark.parametrize("name", MEMBERS[Ledger])
+@pytest.mark.parametrize("when", ["open", "closed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_member_of_a_ledger_works(kind, when, name, monkeypatch):
+    with KINDS[kind]() as server:
+        met(server)
+        if when == "closed":
+            server.close()
+        value = getattr(server.ledger, name)
+
+        if callable(value) and name in READS:
+            value(*arguments_of(name, monkeypatch))
+
+
+@pytest.mark.parametrize("when", ["open", "closed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_ledger_of_every_kind_says_the_same(kind, when):
+    with KINDS[kind]() as server:
+        met(server)
+        if when == "closed":
+            server.close()
+        ledger = server.ledger
+
+        assert [type(a) for a in ledger.attempts] == [Attempt]
+        assert ledger.attempts == server.attempts
+        assert [a["number"] for a in json.loads(ledger.to_json())] == [1]
+        assert ledger.now() >= ledger.attempts[0].ended_seconds
+        for point in ("accept", "request", "end"):
+            ledger.wait(1, point, 10.0)
+            with pytest.raises(
+                WaitError, match=rf"^1 of 2 attempts reached '{point}' within 0 s; there were 1 in all\.$"
+            ):
+                ledger.wait(2, point, 0.0)
