@@ -1,4 +1,4 @@
-"""Every public member of a server and of its ledger works on every kind of server, or an error says that it has none."""
+"""Each public member of servers and ledgers works on every kind of server, or an error says that it has none."""
 
 from __future__ import annotations
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from faultline._core.advice import advice
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Strike
 from faultline._core.plan import Plan, entries_of
-from faultline._core.points import FACTS, is_before
 from faultline._core.report import describe
-from faultline._core.steps import ReceiveRequest, every
 
 
 def unmet(plan: Plan, attempts: Sequence[Attempt], unasked: str) -> str | None:
@@ -26,7 +25,7 @@ def unmet(plan: Plan, attempts: Sequence[Attempt], unasked: str) -> str | None:
         if fault in struck:
             struck.remove(fault)  # an entry that is planned twice strikes twice
         elif not fault.is_healthy and fault.door is None:
-            return explained(fault, attempts, unasked)
+            return explained(plan, fault, attempts, unasked)
     return None
 
 
@@ -42,35 +41,11 @@ def certain(fault: Fault) -> list[Fault]:
     return [f for part in (fault.choice.fault, fault.choice.otherwise) for f in certain(part)]
 
 
-def explained(fault: Fault, attempts: Sequence[Attempt], unasked: str) -> str:
+def explained(plan: Plan, fault: Fault, attempts: Sequence[Attempt], unasked: str) -> str:
     """What happened instead of the fault."""
     if not attempts:
         return f"{fault!r} never struck: {unasked}."
     did = "; ".join(describe(a) for a in attempts[:5])
     more = f"; and {len(attempts) - 5} more" if len(attempts) > 5 else ""  # noqa: PLR2004 - a screenful
-    return f"{fault!r} never struck: {did}{more}.{advice(fault, attempts[-1])}"
-
-
-def advice(fault: Fault, last: Attempt) -> str:
-    """What to do about it, where that can be told."""
-    first = fault.certificate.from_connection if fault.certificate is not None else 1
-    at = fault.break_.at if fault.break_ else "handshake" if fault.is_of_tls else "response"
-    where = FACTS[at]
-    idle = where.of == "idle"
-    late = fault.break_ is not None and where.hears and not fault.break_.trigger.at_end
-    steps = tuple(every(fault.script.steps)) if fault.script else ()
-    silent = last.received_bytes == 0 and (where.is_exchange or idle)
-    refuses = fault.terms is not None and fault.terms.is_fault
-    heads = fault.http_answer is not None and fault.http_answer.bodies_head
-    no_tunnel = where.of == "tunnel" and is_before(last.point, at)
-    hints = {
-        f" It strikes from connection {first} of the server on.": first > 1,
-        " The client could meet these terms.": refuses and fault.break_ is None,
-        " The client said nothing: if it waits for the server to speak first, use at='accept' or a script.": silent,
-        " The client asked for no HEAD.": heads,
-        " The client did not wait for 100 Continue.": fault.break_ is None and ReceiveRequest(continues=False) in steps,
-        " The connection was not kept alive; use at='response', or a client that pools connections.": idle,
-        " No tunnel was opened; a fetch by absolute URL, as of http://, needs none.": no_tunnel,
-        " Strike after fewer bytes, or serve a longer answer.": late,
-    }
-    return next((hint for hint, fits in hints.items() if fits), "")
+    sentences = [f"{fault!r} never struck: {did}{more}.", advice(plan, fault, attempts)]
+    return " ".join(filter(None, sentences))
