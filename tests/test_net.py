@@ -39,7 +39,7 @@ def claimed(cleanup):
 
 @pytest.fixture
 def opened(claimed):
-    sockets.open_door(claimed)
+    sockets.start_listening(claimed)
     return claimed
 
 
@@ -56,7 +56,7 @@ def test_other_systems_are_refused_because_nothing_is_proven_there(monkeypatch):
     with pytest.raises(UnsupportedError) as raised:
         sockets.require_linux()
 
-    assert str(raised.value) == "sys.platform='darwin': expected 'linux'; its kernel makes the faults true."
+    assert str(raised.value) == "sys.platform='darwin': expected 'linux'; the faults depend on how its kernel behaves."
 
 
 # --- the port --------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_listening_opens_a_bound_port(opened):
 
 
 def test_shutdown_closes_a_listening_port_again(opened):
-    sockets.shut_door(opened)
+    sockets.stop_listening(opened)
 
     assert error_of_connecting(opened.getsockname()) is ConnectionRefusedError
 
@@ -80,16 +80,16 @@ def test_number_stays_through_opening_and_shutting(claimed):
     address = claimed.getsockname()
     seen = []
     for _ in range(50):
-        sockets.open_door(claimed)
+        sockets.start_listening(claimed)
         seen.append((claimed.getsockname(), error_of_connecting(address)))
-        sockets.shut_door(claimed)
+        sockets.stop_listening(claimed)
         seen.append((claimed.getsockname(), error_of_connecting(address)))
 
     assert seen == [(address, None), (address, ConnectionRefusedError)] * 50
 
 
 def test_shutting_a_port_that_is_not_open_changes_nothing(claimed):
-    sockets.shut_door(claimed)
+    sockets.stop_listening(claimed)
 
     assert error_of_connecting(claimed.getsockname()) is ConnectionRefusedError
 
@@ -98,7 +98,7 @@ def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(cl
     with suppress(OSError):
         claimed.shutdown(socket.SHUT_RD)
     claimed.setblocking(True)
-    sockets.open_door(claimed)
+    sockets.start_listening(claimed)
     client = cleanup.enter_context(socket.create_connection(claimed.getsockname(), 10))
     accepted = cleanup.enter_context(claimed.accept()[0])
     accepted.settimeout(PATIENCE_SECONDS)
@@ -109,7 +109,7 @@ def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(cl
 
 def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
-    sockets.shut_door(opened)
+    sockets.stop_listening(opened)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -118,7 +118,7 @@ def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
 def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
     server = cleanup.enter_context(opened.accept()[0])
-    sockets.shut_door(opened)
+    sockets.stop_listening(opened)
     server.sendall(b"still here")
 
     assert client.recv(100) == b"still here"
@@ -127,19 +127,19 @@ def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
 def states(sock, cleanup):
     """The port in every state that a server's can be in."""
     yield "claimed"
-    sockets.open_door(sock)
+    sockets.start_listening(sock)
     yield "open"
-    sockets.shut_door(sock)
+    sockets.stop_listening(sock)
     yield "shut"
-    for filler in sockets.fill_door(sock):
+    for filler in sockets.fill_accept_queue(sock):
         cleanup.enter_context(filler)
     yield "full"
-    sockets.shut_door(sock)
+    sockets.stop_listening(sock)
     yield "shut after full"
-    sockets.open_door(sock)
+    sockets.start_listening(sock)
     with socket.create_connection(sock.getsockname(), timeout=PATIENCE_SECONDS), sock.accept()[0]:
         yield "open with a connection"
-        sockets.shut_door(sock)
+        sockets.stop_listening(sock)
         yield "shut with a connection"
     yield "shut with a connection in TIME_WAIT"
 
@@ -185,13 +185,13 @@ def test_port_bound_as_0_is_given_up_on_shutdown_so_that_listening_again_changes
 
 def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
     with sockets.claim("127.0.0.1", 0) as first:
-        sockets.open_door(first)
+        sockets.start_listening(first)
         address = first.getsockname()
         with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
             first.accept()[0].close()  # who closes first is left in TIME_WAIT
             client.recv(1)
     again = cleanup.enter_context(sockets.claim(*address))
-    sockets.open_door(again)
+    sockets.start_listening(again)
 
     assert error_of_connecting(address) is None
 
@@ -201,7 +201,7 @@ def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
 
 @pytest.fixture
 def full(claimed, cleanup):
-    fillers = [cleanup.enter_context(filler) for filler in sockets.fill_door(claimed)]
+    fillers = [cleanup.enter_context(filler) for filler in sockets.fill_accept_queue(claimed)]
     return claimed, fillers
 
 
@@ -218,7 +218,7 @@ def test_full_queue_stays_full_after_a_client_gave_up(full):
 
 def test_queue_can_be_filled_behind_clients_that_came_before(opened, cleanup):
     early = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
-    for filler in sockets.fill_door(opened):
+    for filler in sockets.fill_accept_queue(opened):
         cleanup.enter_context(filler)
     accepted, address = opened.accept()
     cleanup.enter_context(accepted)
@@ -232,7 +232,7 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
     client = cleanup.enter_context(socket.socket())
     client.setblocking(False)
     code = client.connect_ex(door.getsockname())
-    sockets.open_door(door)
+    sockets.start_listening(door)
     door.settimeout(PATIENCE_SECONDS)
     met = [cleanup.enter_context(door.accept()[0]).getpeername() for _ in fillers]
     accepted, address = door.accept()
@@ -248,7 +248,7 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
 )
 def test_queue_of_any_address_can_be_filled(host, cleanup):
     door = cleanup.enter_context(sockets.claim(host, 0))
-    for filler in sockets.fill_door(door):
+    for filler in sockets.fill_accept_queue(door):
         cleanup.enter_context(filler)
     address = (sockets.reachable(host), door.getsockname()[1])
 
@@ -330,7 +330,7 @@ def test_machine_without_a_free_port_is_an_error(opened, monkeypatch):
         sockets.claim("127.0.0.1", 0)
 
     assert str(raised.value) == (
-        "port=0: expected a free port on 127.0.0.1, found none in 100 tries; end other servers."
+        "port=0: expected a free port on 127.0.0.1, found none in 100 tries; stop other servers."
     )
 
 
@@ -347,9 +347,9 @@ def test_port_of_ipv6_refuses_opens_and_keeps_its_number(cleanup):
     door = cleanup.enter_context(sockets.claim("::1", 0))
     address = door.getsockname()[:2]
     refused = error_of_connecting(address)
-    sockets.open_door(door)
+    sockets.start_listening(door)
     opened = error_of_connecting(address)
-    sockets.shut_door(door)
+    sockets.stop_listening(door)
 
     assert (refused, opened, error_of_connecting(address)) == (ConnectionRefusedError, None, ConnectionRefusedError)
     assert door.getsockname()[:2] == address

@@ -32,7 +32,7 @@ needs_filter = pytest.mark.skipif(not may_filter(), reason="attaching a socket f
 def pair():
     """A client and the server's side of its connection."""
     with sockets.claim("127.0.0.1", 0) as door:
-        sockets.open_door(door)
+        sockets.start_listening(door)
         with (
             socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
             door.accept()[0] as server,
@@ -199,7 +199,7 @@ def test_connection_with_a_narrow_window_takes_less_of_what_nobody_reads():
     for prepare in (lambda _: None, sockets.narrow_window):
         with sockets.claim("127.0.0.1", 0) as door:
             prepare(door)
-            sockets.open_door(door)
+            sockets.start_listening(door)
             with socket.create_connection(door.getsockname()) as client, door.accept()[0]:
                 taken.append(send_until_full(client))
 

@@ -158,7 +158,7 @@ def test_it_follows_refusals_that_are_counted(fault, kind):
 def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
     began = time.monotonic()
     turns = []
-    monkeypatch.setattr(sockets, "shut_door", turns.append)
+    monkeypatch.setattr(sockets, "stop_listening", turns.append)
     with serve(cycle(refuse(for_seconds=0), refuse(for_seconds=0))), serve(HELLO) as other:
         for _ in range(20):
             assert ask(dial(other)) == b"hello"

@@ -1091,9 +1091,7 @@ def test_a_path_is_no_longer_than_a_socket_has_room_for(tmp_path):
     with pytest.raises(ParameterError) as caught:
         serve(ok(), unix=long)
 
-    assert str(caught.value) == (
-        f"unix={long!r}: expected a path of at most 100 bytes; a Unix socket has no room for more."
-    )
+    assert str(caught.value) == f"unix={long!r}: expected a path of at most 100 bytes, the limit of a Unix socket."
     assert names_in(tmp_path) == []
 
 
@@ -1112,14 +1110,15 @@ def test_what_is_there_already_is_left_alone(tmp_path, kind):
         with pytest.raises(PortError) as caught:
             serve(ok(), unix=str(path))
 
-    assert str(caught.value) == f"unix={str(path)!r}: expected a path where nothing is; remove it, or use unix=True."
+    expected = "expected a path that doesn't exist yet; remove the file, or use unix=True."
+    assert str(caught.value) == f"unix={str(path)!r}: {expected}"
     assert names_in(tmp_path) == ["taken"]
 
 
 def test_two_servers_can_t_have_one_path(tmp_path):
     path = str(tmp_path / "socket")
     with serve(ok(b"hello"), unix=path) as server:
-        with pytest.raises(PortError, match="expected a path where nothing is"):
+        with pytest.raises(PortError, match="expected a path that doesn't exist yet"):
             serve(ok(), unix=path)
         assert by_http_client(server) == b"hello"
 
@@ -1136,21 +1135,18 @@ def test_a_folder_that_isn_t_there_is_an_error(tmp_path):
     with pytest.raises(PortError) as caught:
         serve(ok(), unix=path)
 
-    assert (
-        str(caught.value)
-        == f"unix={path!r}: expected a path in a folder that there is, and that this user may write to."
-    )
+    assert str(caught.value) == f"unix={path!r}: expected a path in an existing folder that this user may write to."
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(PortError, match="expected a path in a folder that there is, and that this user may write to"):
+    with pytest.raises(PortError, match="expected a path in an existing folder that this user may write to"):
         serve(ok(), unix=str(tmp_path / "socket"))
 
 
 def test_a_folder_that_takes_no_files_is_an_error():
-    with pytest.raises(PortError, match=r"expected a (folder that takes a socket|path in a folder that there is)"):
+    with pytest.raises(PortError, match=r"expected a (folder that takes a socket|path in an existing folder)"):
         serve(ok(), unix="/proc/faultline")  # os.access says that root may write there
 
 

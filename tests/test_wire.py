@@ -22,7 +22,7 @@ MIB = 1 << 20
 def pair():
     """A client and the server's side of its connection."""
     with sockets.claim("127.0.0.1", 0) as door:
-        sockets.open_door(door)
+        sockets.start_listening(door)
         with (
             socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
             door.accept()[0] as server,

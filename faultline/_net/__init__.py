@@ -1,1 +1,1 @@
-"""Facts of the operating system, TLS, certificates, and the bytes of HTTP and SOCKS."""
+"""What is particular to the operating system, to TLS and certificates, and to the bytes of HTTP and SOCKS."""

@@ -1,6 +1,6 @@
-"""Addresses and names of this process's lookups, as the C library has them.
+"""Addresses and host names in the forms of the C library, and the errors of its lookups.
 
-Rules of this room: facts and spellings; nothing is looked up, and nothing is replaced.
+Rules: nothing here looks up a name or replaces a function.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from faultline._core.hosts import is_local, is_numeric, normal
 
-Target: TypeAlias = tuple[str, "int | None"]  # an address, and a port, or the one that the client asks for
+Target: TypeAlias = tuple[str, "int | None"]  # an address and a port; `None` for the port that the client asks for
 
-# glibc's words (gai_strerror(3)).
+# The texts are those of glibc (gai_strerror(3)).
 FAILURES: dict[str, tuple[str, str]] = {
     "nxdomain": ("EAI_NONAME", "Name or service not known"),
     "servfail": ("EAI_AGAIN", "Temporary failure in name resolution"),
@@ -23,10 +23,10 @@ FAILURES: dict[str, tuple[str, str]] = {
 
 
 def ipv4_of(targets: Sequence[Target]) -> list[str]:
-    """The addresses that fit into a lookup of IPv4.
+    """The IPv4 addresses among the targets.
 
     Raises:
-        socket.gaierror: there is none.
+        socket.gaierror: no target is an IPv4 address.
     """
     found = [host for host, _ in targets if ":" not in host]
     if not found:
@@ -35,24 +35,24 @@ def ipv4_of(targets: Sequence[Target]) -> list[str]:
 
 
 def gaierror(kind: str) -> socket.gaierror:
-    """The error of a lookup that fails in this way."""
+    """The error that a lookup raises for this kind of failure."""
     name, words = FAILURES[kind]
     return socket.gaierror(getattr(socket, name), words)
 
 
 def canonical(host: str) -> str:
-    """The one spelling of an address."""
+    """The canonical spelling of an address; a name is returned unchanged."""
     return str(ipaddress.ip_address(host)) if is_numeric(host) else host
 
 
 def fitted(address: tuple[str, int], family: int) -> tuple[str, int]:
-    """An address of IPv4 as a socket of IPv6 takes it (RFC 4291, 2.5.5.2)."""
+    """The address for a socket of this family: an IPv4 address is mapped for an IPv6 socket (RFC 4291, 2.5.5.2)."""
     host, port = address
     return (f"::ffff:{host}", port) if family == socket.AF_INET6 and ":" not in host else (host, port)
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address for the C library, which takes `127.1` for one too (inet_aton(3))."""
+    """Whether the C library takes a host for an address; it takes `127.1` for an address too (inet_aton(3))."""
     try:
         return is_numeric(host) or (not any(map(str.isspace, host)) and bool(socket.inet_aton(host)))
     except OSError:
@@ -60,5 +60,5 @@ def is_address(host: str) -> bool:
 
 
 def is_outside(host: str) -> bool:
-    """Whether a host is another machine: no address of loopback, and no name of this one."""
+    """Whether a host is another machine: neither a loopback address nor a name of this machine."""
     return not is_local(host) and host not in (normal(socket.gethostname()), "localhost.localdomain", "ip6-localhost")

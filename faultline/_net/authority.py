@@ -1,4 +1,7 @@
-"""The test CA as users hold it: what to trust, and what to show. Nothing is made before it is asked for."""
+"""The test CA as users see it: its files, and a client context that trusts it.
+
+Certificates and files are made when they are first used.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,60 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import ssl
 
-# What OpenSSL, requests and curl read; httpx, urllib3 and urllib come to OpenSSL's.
+# OpenSSL reads the first, requests the second, curl the third; httpx, urllib3 and urllib use OpenSSL's.
 VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class Environment(Protocol):
-    """What can set a variable for a while: pytest's `monkeypatch`."""
+    """An object that sets environment variables until the test ends: pytest's `monkeypatch`."""
 
     def setenv(self, name: str, value: str) -> None:
-        """Set it until the end of the test."""
+        """Set an environment variable until the end of the test."""
 
 
 class Authority:
-    """The test CA, one per process: it signs what servers show, and clients are to trust it."""
+    """The test CA, one per process, that signs the certificates of servers and that clients have to trust."""
 
     @property
     def ca_file(self) -> str:
-        """The path of its certificate as PEM; the file is private, and gone at exit."""
+        """The path of the CA's certificate as PEM; only this user can read the file, which is removed at exit."""
         from faultline._net import contexts
 
         return contexts.ca_file()
 
     @property
     def crl_file(self) -> str:
-        """The path of its revocation list as PEM: all certificates of `bad_cert("revoked")` until now."""
+        """The path of the CA's revocation list as PEM: all certificates of `bad_cert("revoked")` so far."""
         from faultline._net import contexts
 
         return contexts.crl_file()
 
     @property
     def client_cert_file(self) -> str:
-        """The path of a client's key and certificate as PEM, in one file."""
+        """The path of one PEM file with a key and a certificate for a client."""
         from faultline._net import contexts
 
         return contexts.client_cert_file()
 
     def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
-        """A new client context that verifies, and trusts this CA and nothing else.
+        """A new client context that verifies the server's certificate and trusts only this CA.
 
-        With `certificate=True` it shows the certificate in `client_cert_file` to a server that asks for one.
+        With `certificate=True` the client shows the certificate in `client_cert_file` to a server that asks for it.
         """
         from faultline._net import contexts
 
         return contexts.client_context(certificate=certificate)
 
     def trust(self, monkeypatch: Environment) -> None:
-        """Have clients trust it that take what to trust from the environment.
+        """Make clients trust this CA if they read the CA file's path from the environment.
 
-        It sets `SSL_CERT_FILE` (OpenSSL, and with it urllib, urllib3, httpx), `REQUESTS_CA_BUNDLE` and
-        `CURL_CA_BUNDLE` until the end of the test. A client that has made its context already keeps what it
-        trusts: aiohttp makes its own when it is imported, so give it `ssl=server.client_context()`; and from Python
-        3.12 on `urllib.request.urlopen` keeps that of its first request (`install_opener(None)` forgets it).
+        This sets `SSL_CERT_FILE` (for OpenSSL, and so for urllib, urllib3 and httpx), `REQUESTS_CA_BUNDLE` and
+        `CURL_CA_BUNDLE` until the end of the test. A client that already has a TLS context doesn't read them again:
+        aiohttp makes its context when it is imported, so pass `ssl=server.client_context()` to it; and from Python
+        3.12 on `urllib.request.urlopen` keeps the context of its first request (`install_opener(None)` drops it).
+
+        Args:
+            monkeypatch: pytest's fixture of this name.
 
         Example:
             def test_url_is_hard_coded(faultline, monkeypatch):

@@ -1,14 +1,14 @@
-"""The ClientHello: what a client asks for in the first message of TLS, before anything is agreed.
+"""Parses a ClientHello, the first message of TLS: the server name and the protocols that a client asks for.
 
-Rules of this room: bytes in, a value out. OpenSSL tells a server the name and no more, and nothing at all to one
-that only passes the bytes on. The format is RFC 8446, 4.1.2, in records of RFC 8446, 5.1.
+OpenSSL shows a server only the name, and shows nothing to a relay that passes the bytes on. The format is RFC 8446,
+4.1.2, in records of RFC 8446, 5.1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-RECORD_HEAD, CLIENT_HELLO = b"\x16\x03", 1  # a record of the handshake, of TLS
+RECORD_HEAD, CLIENT_HELLO = b"\x16\x03", 1  # a handshake record, and the message type
 LIMIT_BYTES = 131_396  # OpenSSL's CLIENT_HELLO_MAX_LENGTH
 SERVER_NAME, PROTOCOLS = 0, 16  # extensions: RFC 6066, 3 and RFC 7301, 3.1
 RECORD_HEAD_BYTES, MESSAGE_HEAD_BYTES, VERSION_AND_RANDOM_BYTES = 5, 4, 34
@@ -16,7 +16,7 @@ RECORD_HEAD_BYTES, MESSAGE_HEAD_BYTES, VERSION_AND_RANDOM_BYTES = 5, 4, 34
 
 @dataclass(frozen=True)
 class Hello:
-    """What a client asks for; empty where the bytes are no ClientHello."""
+    """The content of a ClientHello; without content if the bytes are no ClientHello."""
 
     sni: str = ""
     protocols: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class Hello:
 
 
 def hello_of(data: bytes) -> Hello | None:
-    """What the first bytes of a client say; `None` if there have to be more of them."""
+    """The ClientHello in the first bytes of a client; `None` while it is incomplete."""
     message, at = bytearray(), 0
     while len(data) <= LIMIT_BYTES:
         head = data[at : at + RECORD_HEAD_BYTES]
@@ -43,7 +43,7 @@ def hello_of(data: bytes) -> Hello | None:
 
 
 def read(body: bytes) -> Hello:
-    """The extensions that matter here, of the body of a ClientHello."""
+    """The server name and the protocols in the body of a ClientHello."""
     rest = body[VERSION_AND_RANDOM_BYTES:]
     for length_bytes in (1, 2, 1):  # session, cipher suites, compression methods
         _, rest = vector(rest, length_bytes)
@@ -61,7 +61,7 @@ def read(body: bytes) -> Hello:
 
 
 def vector(data: bytes, length_bytes: int) -> tuple[bytes, bytes]:
-    """The content that a length goes before, and the rest (RFC 8446, 3.4)."""
+    """Split a length-prefixed vector (RFC 8446, 3.4) from the bytes after it."""
     begin = length_bytes
     end = begin + int.from_bytes(data[:begin], "big")
     return data[begin:end], data[end:]

@@ -1,9 +1,9 @@
 """Counts the connects that no server can see, because the kernel refuses or drops them.
 
-Python raises the audit event `socket.connect` in the client's thread before the system call
-(sys.addaudithook, PEP 578), so the door can be set right exactly before an attempt. Clients in C, uvloop and other
-processes raise none. A hook can't be removed: it is installed by the first plan that has to count, and is one line
-when no server watches.
+Python raises the audit event `socket.connect` in the client's thread before the system call (sys.addaudithook,
+PEP 578), so a listener can be opened or closed exactly before an attempt. Clients in C, uvloop and other processes
+raise no event. An audit hook can't be removed: the first plan that has to count installs it, and while no server
+watches it does nothing.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class Watch:
     path: str = ""
 
     def is_at(self, address: Any) -> bool:
-        """Whether this is the address, as a socket of its family has it."""
+        """Whether a socket address, in the form of its family, is the watched address."""
         if self.path:
-            return os.path.abspath(os.fsdecode(address)) == self.path  # noqa: PTH100 - nothing is looked up
+            return os.path.abspath(os.fsdecode(address)) == self.path  # noqa: PTH100 - symbolic links stay
         return address[1] == self.port and address[0] in self.hosts
 
 
 _watches: list[Watch] = []
-_counts = False  # a relay dials, in the loop's own thread
+_counts = False  # whether a connect of the loop's own thread counts: that of a relay does
 _installed = False
 
 
 def watch(port: int, hosts: set[str], family: int, on_connect: Callable[[], None]) -> Watch:
-    """Call `on_connect` before every connect of this process to this port of one of the hosts."""
+    """Call `on_connect` before every connect of this process to this port on any of the hosts."""
     return _watched(Watch(port, frozenset({*hosts, "localhost", ""}), family, on_connect))
 
 
 def watch_path(path: str, on_connect: Callable[[], None]) -> Watch:
-    """The same for a Unix socket."""
+    """Call `on_connect` before every connect of this process to this Unix socket."""
     return _watched(Watch(0, frozenset(), socket.AF_UNIX, on_connect, path))
 
 
@@ -61,9 +61,9 @@ def _watched(entry: Watch) -> Watch:
 
 
 @contextlib.contextmanager
-def counted() -> Iterator[None]:
-    """Have connects of the loop's own thread counted too: those of a relay, and not those that fill a queue."""
-    global _counts  # noqa: PLW0603 - there is one loop's thread
+def counting_own_connects() -> Iterator[None]:
+    """Count connects of the loop's own thread too; a relay's connects count, those that fill a queue don't."""
+    global _counts  # noqa: PLW0603 - only the loop's one thread sets it
     _counts = True
     try:
         yield
@@ -71,23 +71,23 @@ def counted() -> Iterator[None]:
         _counts = False
 
 
-def is_counted() -> bool:
-    """Whether the loop's own thread dials as a client does."""
+def counts_own_connects() -> bool:
+    """Whether a connect of the loop's own thread counts now."""
     return _counts
 
 
 def forget(entry: Watch) -> None:
-    """Watch no longer."""
-    if entry in _watches:  # a forked child has forgotten them all
+    """Stop watching."""
+    if entry in _watches:  # a forked child has no watches
         _watches.remove(entry)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event == "socket.connect" and _watches:
-        _arrived(*args)
+        _notify(*args)
 
 
-def _arrived(sock: Any, address: Any) -> None:
+def _notify(sock: Any, address: Any) -> None:
     for entry in tuple(_watches):
         if sock.family == entry.family and entry.is_at(address):
             entry.on_connect()

@@ -1,7 +1,7 @@
-"""TLS contexts and the files of the test CA, made at run time so that none can expire in a repository.
+"""TLS contexts and the files of the test CA, made at run time so that no certificate can expire in a repository.
 
-Rules of this room: contexts are kept per certificate, terms and host; files are private and gone at exit. Imported
-when the first TLS server starts: trustme brings cryptography.
+Rules: contexts are kept per certificate, terms and host; only this user can read the files, and they are removed at
+exit; this module is imported when the first TLS server starts, because trustme imports cryptography.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSIONS = {
     "1.2": ssl.TLSVersion.TLSv1_2,
     "1.3": ssl.TLSVersion.TLSv1_3,
 }
-# Old versions and small keys need level 0 (SSL_CTX_set_security_level(3)); what a client takes is its own business.
+# Old versions and small keys need level 0 (SSL_CTX_set_security_level(3)); the client decides what it accepts.
 ANYTHING = "DEFAULT:@SECLEVEL=0"
 NULL_CIPHER = "ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0"
 CLIENT = Certificate("client", names=("client.invalid",), subject="faultline client", usage="client")
@@ -36,7 +36,7 @@ CLIENT = Certificate("client", names=("client.invalid",), subject="faultline cli
 
 @once
 def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerContext:
-    """A server context that shows this certificate for a server on this host, and agrees to these terms."""
+    """A server context with this certificate, issued for this host, and with these terms."""
     if certificate.staples or terms.renegotiates:
         from faultline._net.openssl import Context
 
@@ -48,7 +48,7 @@ def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerC
     if terms.ciphers == "null":
         context.set_ciphers(NULL_CIPHER)
     if terms.version is not None or terms.ciphers == "null":
-        speak_only(context, terms.version or "1.2")  # the ciphers of 1.3 can't be chosen
+        speak_only(context, terms.version or "1.2")  # the ciphers of TLS 1.3 can't be chosen
     if terms.client != "ignored":
         context.verify_mode = ssl.CERT_REQUIRED
         authority("trusted" if terms.client == "required" else "unknown").configure_trust(context)
@@ -57,16 +57,16 @@ def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerC
 
 
 def speak_only(context: ssl.SSLContext, version: str) -> None:
-    """Agree to one version of TLS and no other."""
-    with warnings.catch_warnings():  # that 1.0 and 1.1 are old is the point
+    """Allow only one version of TLS."""
+    with warnings.catch_warnings():  # 1.0 and 1.1 are deprecated, and wanted here
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = VERSIONS[version]
 
 
 def client_context(*, certificate: bool = False) -> ssl.SSLContext:
-    """A verifying client context that trusts the test CA and nothing else; with a certificate of its own, or not."""
+    """A client context that verifies the server and trusts only the test CA; with a client certificate, or without."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # CPython's own default, which a distribution's build leaves out
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # CPython's default, which some distributions change
     authority("trusted").configure_trust(context)
     if certificate:
         context.load_cert_chain(client_cert_file())
@@ -74,7 +74,7 @@ def client_context(*, certificate: bool = False) -> ssl.SSLContext:
 
 
 def load(context: ssl.SSLContext, pem: bytes) -> None:
-    """Give a context its key and chain; Python's ssl reads them from a file only."""
+    """Load a key and a chain into a context; Python's ssl reads them only from a file."""
     with tempfile.NamedTemporaryFile(prefix="faultline-") as file:  # created with mode 0600
         file.write(pem)
         file.flush()
@@ -92,34 +92,34 @@ def ca_file() -> str:
 
 @once
 def client_cert_file() -> str:
-    """The path of a client's key and certificate as PEM, issued by the CA."""
+    """The path of one PEM file with a client's key and its certificate, issued by the CA."""
     return private_file("client", b"".join(issued(CLIENT, "")))
 
 
 def crl_file() -> str:
-    """The path of the CA's revocation list as PEM, as it is now."""
+    """The path of the CA's current revocation list as PEM."""
     return crl_file_of(len(revoked_serials))
 
 
 @once
 def crl_file_of(_count: int) -> str:
-    """The same, while nothing more is revoked."""
+    """The path of the revocation list with this number of certificates."""
     return private_file("crl", revocation_list())
 
 
 def private_file(name: str, pem: bytes) -> str:
-    """A file that nobody else may read (mode 0600), and that is gone at exit."""
+    """Write a file that only this user can read (mode 0600), and that is removed at exit; return its path."""
     handle, path = tempfile.mkstemp(prefix=f"faultline-{name}-", suffix=".pem")
     with os.fdopen(handle, "wb") as file:
         file.write(pem)
     owner = os.getpid()
 
     def remove() -> None:
-        if os.getpid() == owner:  # a forked child leaves its parent's file alone
+        if os.getpid() == owner:  # a forked child doesn't remove its parent's file
             with contextlib.suppress(FileNotFoundError):
                 Path(path).unlink()
 
     atexit.register(remove)
-    if (util := sys.modules.get("multiprocessing.util")) is not None:  # its children end without `atexit`
+    if (util := sys.modules.get("multiprocessing.util")) is not None:  # children of multiprocessing skip `atexit`
         util.Finalize(None, remove, exitpriority=0)
     return path

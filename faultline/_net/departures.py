@@ -1,4 +1,4 @@
-"""News of the other side leaving, without reading what it sends."""
+"""Notices when the peer of a connection ends it, without reading what the peer sends."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Literal
 Left = Literal["FIN", "RST"]
 
 
-class Departed(Exception):  # noqa: N818 - it is news, not an error
-    """The client is gone, by FIN or by RST."""
+class Departed(Exception):  # noqa: N818 - an event, not an error
+    """The peer has ended the connection, by FIN or by RST."""
 
     def __init__(self, how: Left) -> None:
         super().__init__(how)
@@ -21,10 +21,10 @@ class Departed(Exception):  # noqa: N818 - it is news, not an error
 
 
 class Departures:
-    """Tells when clients leave, without reading what they send, and lets waits for their acknowledgements look again.
+    """Watches for peers that end their connections, and wakes waits for acknowledgements.
 
-    One epoll in the loop's own, because asyncio can't watch for EPOLLRDHUP alone: with readability watched,
-    unread input of a stalled connection would wake the loop for ever.
+    This is an epoll object of its own, registered with the loop, because asyncio can't watch for EPOLLRDHUP alone: if
+    readability were watched, unread input on a stalled connection would wake the loop again and again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -35,7 +35,7 @@ class Departures:
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def watch(self, sock: socket.socket, *, half_closed: bool) -> asyncio.Future[Left]:
-        """A future of how the client leaves; a FIN that was already read is not news."""
+        """A future of how the peer ends the connection; with `half_closed` its FIN was read, and only RST counts."""
         future: asyncio.Future[Left] = self.loop.create_future()
         number = sock.fileno()
         self._waiting[number] = future
@@ -43,7 +43,7 @@ class Departures:
         return future
 
     def forget(self, sock: socket.socket) -> None:
-        """No longer watch; before the socket is closed, because its number is used again at once."""
+        """Stop watching; call this before the socket is closed, because the kernel reuses its number at once."""
         del self._waiting[sock.fileno()]
         self._epoll.unregister(sock.fileno())
 
@@ -54,7 +54,7 @@ class Departures:
                 future.set_result("RST" if events & select.EPOLLERR else "FIN")  # EPOLLHUP: both have sent FIN
 
     async def pause(self, for_seconds: float) -> None:
-        """Wait so long, or until somebody wants to know."""
+        """Wait this long, or until `hurry` is called."""
         future: asyncio.Future[None] = self.loop.create_future()
         timer = self.loop.call_later(for_seconds, wake, future)
         self._pauses.add(future)
@@ -65,7 +65,7 @@ class Departures:
             self._pauses.discard(future)
 
     def hurry(self) -> None:
-        """End all pauses: somebody reads a ledger, and what has been acknowledged belongs into it."""
+        """End all pauses, so that a ledger that is about to be read includes every acknowledgement."""
         for future in self._pauses:
             wake(future)
 
@@ -76,12 +76,12 @@ class Departures:
 
 
 def call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    """Call a function in the loop's thread; a gate may be opened when the loop is gone."""
+    """Call a function in the loop's thread; does nothing if the loop is closed, since a gate may be opened then."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function)
 
 
 def wake(future: asyncio.Future[None]) -> None:
-    """End a wait; an event may come twice before the waiter has run."""
+    """End a wait; does nothing if it has ended, since an event may come twice before the waiter runs."""
     if not future.done():
         future.set_result(None)

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as bytes: what a client asked, and what a server says.
+"""Reads HTTP/1.1 requests from bytes, and writes responses as bytes.
 
-Rules of this room: no sockets; h11 parses. Rendering is ours, because faults need every byte of a response and
-some of them are lies that h11 rightly refuses to write.
+Rules: no sockets. h11 parses requests; responses are written here, because faults need every byte of a response, and
+h11 refuses to write malformed ones.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from faultline._core.ledger import KEPT_BODY_BYTES, Request
 
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
-RESET_CONTENT = 205  # has no content, and says so: RFC 9110, 15.3.6
+RESET_CONTENT = 205  # has no content, and states a length of 0: RFC 9110, 15.3.6
 OK_BODY = b"ok\n"
-FIRST_LOOK_BYTES = 1024  # what doesn't look like HTTP so far down is not looked at again
+FIRST_LOOK_BYTES = 1024  # the part of the first line that is checked
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# RFC 9112, 3: method SP request-target SP HTTP-version. A prefix of that can still become a request line.
+# RFC 9112, 3: method SP request-target SP HTTP-version. A prefix of this can still become a request line.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 LINE = re.compile(TOKEN + rb"{1,32} [^\s\0]+ HTTP/1\.[0-9]")
 PREFIX = re.compile(
@@ -44,21 +44,21 @@ def can_begin_request(data: bytes) -> bool:
 
 
 def is_endless(data: bytes) -> bool:
-    """Whether a head has more bytes than anybody needs, however few reads it took to get them."""
+    """Whether a head is longer than HEAD_LIMIT_BYTES, in however many reads it came."""
     return len(data) > HEAD_LIMIT_BYTES and END_OF_HEAD.search(data, 0, HEAD_LIMIT_BYTES) is None
 
 
 class RequestReader:
-    """Reads one request from bytes as they come.
+    """Reads one request from bytes as they arrive.
 
-    Bytes that can't begin an HTTP request are a complete request as soon as they have arrived, so that clients of
-    other protocols meet their fault too.
+    Bytes that can't begin an HTTP request are a complete request as soon as they arrive, so that clients of other
+    protocols meet their fault too.
     """
 
     def __init__(self, *, head_only: bool = False) -> None:
         self._head_only = head_only
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
-        self._raw = b""  # what came before the head was complete
+        self._raw = b""  # the bytes until the head is complete
         self._head: h11.Request | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -69,9 +69,9 @@ class RequestReader:
         self.rest = b""
 
     def feed(self, data: bytes) -> bool:
-        """Take bytes in; true once, when the client waits for `100 Continue`.
+        """Add bytes; return true once, when the client begins to wait for `100 Continue`.
 
-        What is not HTTP, or stops being it, ends the request there; `is_http` is then false.
+        Bytes that are not HTTP complete the request, and `is_http` is then false.
         """
         if self._head is None:
             self._raw += data
@@ -101,7 +101,7 @@ class RequestReader:
                 kept = max(0, KEPT_BODY_BYTES - self._body_bytes)
                 self._body.append(bytes(event.data[:kept]))
                 self._body_bytes += len(event.data)
-            case _:  # h11.EndOfMessage: nothing else can follow a head
+            case _:  # h11.EndOfMessage: no other event can follow a head
                 self.complete = True
                 self.keep_alive = self._connection.their_state is h11.DONE
                 self.rest = self._connection.trailing_data[0]
@@ -111,7 +111,7 @@ class RequestReader:
 
     @property
     def request(self) -> Request:
-        """What was read; without a method where it was no HTTP."""
+        """The request read so far; its method is empty if it is not HTTP."""
         body = b"".join(self._body)
         if self._head is None:
             return Request(body=self._raw[:KEPT_BODY_BYTES], body_bytes=len(self._raw))
@@ -125,7 +125,7 @@ class RequestReader:
 
 
 def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
-    """The bytes of a response, framed as RFC 9112, 6.3 asks: no body to HEAD, nor with 204 and 304."""
+    """The bytes of a response, framed by RFC 9112, 6.3: no body in answer to HEAD, nor with 204 and 304."""
     if answer.raw is not None:
         return answer.raw
     if answer.echoes:
@@ -156,7 +156,7 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
 
 
 def hopped(answer: Answer, request: Request, last: Answer) -> Answer:
-    """The next redirect of a chain, or the last answer after all of them."""
+    """The next redirect of a chain, or `last` once the chain is over."""
     if not answer.hops:
         return answer
     hop = hop_of(request.target)
@@ -166,6 +166,6 @@ def hopped(answer: Answer, request: Request, last: Answer) -> Answer:
 
 
 def hop_of(target: str) -> int:
-    """How many redirects of a chain a request has behind it."""
+    """The number of redirects that a client followed before this request."""
     number = target.partition("?")[0].rpartition(HOP)[2]
     return int(number[:9]) if number.isdecimal() else 0

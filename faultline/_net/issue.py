@@ -1,7 +1,7 @@
-"""Certificates by their recipe: trustme issues what it can, cryptography's x509 builder the rest.
+"""Issues certificates from recipes: by trustme where that is enough, else by cryptography's x509 builder.
 
-Rules of this room: a recipe in, a key and a chain as PEM out; no contexts and no files of its own. One of everything
-per process, because keys take time; elliptic ones unless the recipe says otherwise.
+Rules: no TLS contexts and no files. Each certificate is issued once per process, because keys take time; keys are
+elliptic unless the recipe names another kind.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey |
 
 PEM = serialization.Encoding.PEM
 PUBLIC_EXPONENT = 65_537
-# What trustme can say too; a recipe that differs elsewhere is for the builder.
+# The fields that trustme supports; a recipe with other fields set needs the x509 builder.
 PLAIN = ("kind", "names", "least_names", "from_seconds", "until_seconds", "from_connection", "is_fault")
 
-# Two threads that need the first certificate at once must not make two CAs.
+# Without the lock, two threads that need the first certificate at once would make two CAs.
 _making = threading.RLock()
 
 
 @in_forked_child
 def _forget() -> None:
-    """In a forked child: whoever held the lock is not there."""
-    global _making  # noqa: PLW0603 - one per process is the point
+    """Replace the lock in a forked child, where the thread that holds it doesn't exist."""
+    global _making  # noqa: PLW0603 - there is one lock per process
     _making = threading.RLock()
 
 
 def once(function: Callable[P, T]) -> Callable[P, T]:
-    """Remember what a function returned, and call it in one thread only."""
+    """Call a function once for each set of arguments, in one thread, and keep the value it returns."""
     made: dict[Any, T] = {}
 
     @functools.wraps(function)
@@ -72,19 +72,19 @@ class Signer:
 
 @once
 def authority(name: str) -> trustme.CA:
-    """The CA that clients are told to trust, or another one."""
+    """The CA of this name: clients are to trust the CA "trusted"."""
     return trustme.CA(key_type=trustme.KeyType.ECDSA, organization_name=f"faultline {name}")
 
 
 @once
 def signer(issuer: str) -> Signer:
-    """Who signs for an issuer's name; intermediates are signed by the CA that clients trust."""
+    """The CA behind an issuer's name; intermediate CAs are signed by the CA that clients trust."""
     if issuer in ("trusted", "unknown"):
         ca = authority(issuer)
         return Signer(certificate_of(ca.cert_pem.bytes()), key_of(ca.private_key_pem.bytes()))
     above = signer("trusted" if issuer in ("constrained", "upper") else "upper")
     key = make_key("P-256")
-    builder = begun(Certificate(subject=f"faultline {issuer}", usage="authority"), key, above)
+    builder = unsigned(Certificate(subject=f"faultline {issuer}", usage="authority"), key, above)
     if issuer == "constrained":
         builder = builder.add_extension(x509.NameConstraints([x509.DNSName("elsewhere.invalid")], None), critical=True)
     certificate = builder.sign(above.key, hashes.SHA256())
@@ -93,12 +93,16 @@ def signer(issuer: str) -> Signer:
 
 @once
 def issued(recipe: Certificate, host: str) -> tuple[bytes, ...]:
-    """The key, the server's certificate and what is sent with it, each as PEM."""
+    """The key, the server's certificate and the other certificates that are sent, each as PEM."""
     names = recipe.names or tuple(dict.fromkeys(("localhost", "127.0.0.1", "::1", host)))
     names += tuple(f"host-{number:05}.invalid" for number in range(len(names), recipe.least_names))
     recipe = replace(recipe, names=names)
     plain = Certificate(**{name: getattr(recipe, name) for name in PLAIN})
-    if recipe == replace(plain, issuer=recipe.issuer) and recipe.issuer in ("trusted", "unknown") and are_usual(names):
+    if (
+        recipe == replace(plain, issuer=recipe.issuer)
+        and recipe.issuer in ("trusted", "unknown")
+        and fits_trustme(names)
+    ):
         begin, end = validity(recipe)
         leaf = authority(recipe.issuer).issue_cert(
             *names, not_before=begin, not_after=end, key_type=trustme.KeyType.ECDSA
@@ -107,16 +111,16 @@ def issued(recipe: Certificate, host: str) -> tuple[bytes, ...]:
     return built(recipe)
 
 
-def are_usual(names: tuple[str, ...]) -> bool:
-    """Whether trustme takes these names: it encodes each as a domain name, which is no `*`, and slow for thousands."""
-    return "*" not in names and len(names) < 100  # noqa: PLR2004 - some hundreds take milliseconds
+def fits_trustme(names: tuple[str, ...]) -> bool:
+    """Whether trustme can issue for these names: it encodes each as a domain name, which `*` isn't, and slowly."""
+    return "*" not in names and len(names) < 100  # noqa: PLR2004 - hundreds take milliseconds
 
 
 def built(recipe: Certificate) -> tuple[bytes, ...]:
-    """The same, for what trustme issues none of."""
+    """As `issued`, for a recipe that trustme can't issue."""
     key = make_key(recipe.key)
     by = None if recipe.issuer == "itself" else signer(recipe.issuer)
-    certificate = begun(recipe, key, by).sign(key if by is None else by.key, hashes.SHA256())
+    certificate = unsigned(recipe, key, by).sign(key if by is None else by.key, hashes.SHA256())
     leaf = certificate.public_bytes(PEM)
     if recipe.digest == "SHA-1":
         assert by is not None
@@ -127,8 +131,8 @@ def built(recipe: Certificate) -> tuple[bytes, ...]:
     return (pem_of(key), leaf, *(c.public_bytes(PEM) for c in sent))
 
 
-def begun(recipe: Certificate, key: PrivateKey, by: Signer | None) -> x509.CertificateBuilder:
-    """A certificate that lacks nothing but its signature."""
+def unsigned(recipe: Certificate, key: PrivateKey, by: Signer | None) -> x509.CertificateBuilder:
+    """A certificate that is complete except for its signature."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, recipe.subject)] if recipe.subject else [])
     begin, end = validity(recipe)
     of_authority = recipe.usage == "authority"
@@ -158,13 +162,13 @@ def begun(recipe: Certificate, key: PrivateKey, by: Signer | None) -> x509.Certi
 
 
 def validity(recipe: Certificate) -> tuple[datetime.datetime, datetime.datetime]:
-    """From when and until when it is valid."""
+    """The times from which and until which the certificate is valid."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return tuple(now + datetime.timedelta(seconds=s) for s in (recipe.from_seconds, recipe.until_seconds))  # type: ignore[return-value]
 
 
 def key_usage(*, of_authority: bool) -> x509.KeyUsage:
-    """What the key may sign: handshakes, or certificates and revocation lists."""
+    """The key usage extension: the key may sign handshakes, or certificates and revocation lists."""
     return x509.KeyUsage(
         digital_signature=not of_authority,
         key_cert_sign=of_authority,
@@ -179,7 +183,7 @@ def key_usage(*, of_authority: bool) -> x509.KeyUsage:
 
 
 def alternative_name(name: str) -> x509.GeneralName:
-    """An address or a host name, as a certificate lists it."""
+    """An address or a host name in the form of a certificate."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -209,7 +213,7 @@ revoked_serials: list[int] = []
 
 
 def revocation_list() -> bytes:
-    """The list of the trusted CA, as PEM: every certificate that was issued as revoked until now."""
+    """The revocation list of the trusted CA, as PEM: every certificate issued as revoked so far."""
     now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
     day = datetime.timedelta(seconds=DAY_SECONDS)
     builder = x509.CertificateRevocationListBuilder().issuer_name(by.certificate.subject)
@@ -225,7 +229,7 @@ def revocation_list() -> bytes:
 
 
 def revocation_answer(leaf: bytes) -> bytes:
-    """What an OCSP responder says of a certificate of the trusted CA that is revoked, in DER (RFC 6960)."""
+    """An OCSP response that calls this certificate of the trusted CA revoked, in DER (RFC 6960)."""
     now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
     day = datetime.timedelta(seconds=DAY_SECONDS)
     builder = ocsp.OCSPResponseBuilder().add_response(
@@ -242,11 +246,11 @@ def revocation_answer(leaf: bytes) -> bytes:
     return builder.sign(by.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-# --- keys and signatures that nobody should have ---------------------------------------------------------------------
+# --- weak keys and signatures ----------------------------------------------------------------------------------------
 
 
 def make_key(kind: Key) -> PrivateKey:
-    """A key of this kind; an elliptic one is made anew each time, because that takes no time."""
+    """A key of this kind; elliptic keys are made each time, because that is quick."""
     if kind == "RSA-1024":
         return rsa_1024()
     if kind == "RSA-8192":
@@ -258,15 +262,15 @@ def make_key(kind: Key) -> PrivateKey:
 
 @once
 def rsa_1024() -> rsa.RSAPrivateKey:
-    """A key that is too short for today."""
-    return rsa.generate_private_key(PUBLIC_EXPONENT, 1024)  # noqa: S505 - its weakness is the point
+    """An RSA key of 1024 bits, which clients reject as too short."""
+    return rsa.generate_private_key(PUBLIC_EXPONENT, 1024)  # noqa: S505 - a weak key is wanted
 
 
 @once
 def rsa_8192() -> rsa.RSAPrivateKey:
-    """An RSA key of 8192 bits that takes milliseconds, not seconds, because its primes are known to everybody.
+    """An RSA key of 8192 bits that takes milliseconds, not seconds, because its primes are public.
 
-    They are the 4096-bit primes of RFC 3526, 5 and RFC 7919, A.3, made by the formulas there.
+    They are the 4096-bit primes of RFC 3526, 5 and RFC 7919, A.3, computed by the formulas there.
     """
     frame = 2**4096 - 2**4032 - 1
     p = frame + 2**64 * (pi_times_two_to(3966) + 240_904)
@@ -281,7 +285,7 @@ GUARD_BITS = 64
 
 
 def pi_times_two_to(bits: int) -> int:
-    """Pi by Machin's formula, in whole numbers."""
+    """Pi times 2**bits, by Machin's formula, in whole numbers."""
     one = 1 << (bits + GUARD_BITS)
 
     def arctangent_of_inverse(x: int) -> int:
@@ -295,7 +299,7 @@ def pi_times_two_to(bits: int) -> int:
 
 
 def e_times_two_to(bits: int) -> int:
-    """Euler's number by its series, in whole numbers."""
+    """Euler's number times 2**bits, by its series, in whole numbers."""
     term = total = 1 << (bits + GUARD_BITS)
     for n in range(1, bits):
         term //= n
@@ -309,12 +313,12 @@ WITH_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 
 
 def signed_with_sha1(certificate: x509.Certificate, key: PrivateKey) -> bytes:
-    """The same certificate with a signature that cryptography refuses to make."""
+    """The certificate with a SHA-1 signature, which cryptography refuses to make."""
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     content = certificate.tbs_certificate_bytes[4:].replace(WITH_SHA256, WITH_SHA1, 1)
     signed = der(0x30, content)
     digest = hashlib.sha1(signed, usedforsecurity=False).digest()
-    signature = key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA1())))  # noqa: S303 - its weakness is the point
+    signature = key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA1())))  # noqa: S303 - a weak digest is wanted
     whole = der(0x30, signed + WITH_SHA1 + der(0x03, b"\0" + signature))
     return x509.load_der_x509_certificate(whole).public_bytes(PEM)
 

@@ -1,7 +1,7 @@
-"""Facts of sockets: the only module that sets socket options or reads the kernel's state of a connection.
+"""Socket options, and the kernel's state of a connection.
 
-Rules of this room: one function per fact, with its source; every difference between operating systems is here.
-Linux is where all of it is proven.
+Rules: no other module sets socket options. One function per fact, with its source. Every difference between operating
+systems is here; so far only Linux is supported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BACKLOG = 4096
 TCP_CLOSE = 7  # include/net/tcp_states.h
 READ_BYTES = 65_536
 
-# linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket decides packet by packet.
+# linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket keeps or drops each packet.
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 LOAD_RANDOM = (0x20, 0, 0, 0xFFFFF000 + 56)  # BPF_LD|BPF_W|BPF_ABS, SKF_AD_OFF + SKF_AD_RANDOM
 DROP = (0x06, 0, 0, 0)  # BPF_RET: keep no byte
@@ -30,13 +30,15 @@ KEEP = (0x06, 0, 0, 0xFFFFFFFF)
 
 
 def require_linux() -> None:
-    """Refuse other systems: their kernels answer differently, and nothing here has been proven on them.
+    """Refuse to run on other systems, whose kernels behave differently.
 
     Raises:
-        UnsupportedError: this is another system.
+        UnsupportedError: the operating system is not Linux.
     """
     if not sys.platform.startswith("linux"):
-        raise UnsupportedError(f"sys.platform={sys.platform!r}: expected 'linux'; its kernel makes the faults true.")
+        raise UnsupportedError(
+            f"sys.platform={sys.platform!r}: expected 'linux'; the faults depend on how its kernel behaves."
+        )
 
 
 # --- addresses -------------------------------------------------------------------------------------------
@@ -46,7 +48,7 @@ def checked_address(host: object, port: object) -> tuple[str, int]:
     """An address to bind: an IP address of this machine or `localhost`, and a port or 0.
 
     Raises:
-        ParameterError: neither.
+        ParameterError: `host` is no IP address or `localhost`, or `port` is not 0 to 65,535.
     """
     number = whole("port", port, "", 0, 65_535)
     try:
@@ -57,14 +59,14 @@ def checked_address(host: object, port: object) -> tuple[str, int]:
 
 
 def claim(host: str, port: int) -> socket.socket:
-    """Bind an address without listening: connects are refused, and nobody else can have the port.
+    """Bind an address without listening: connects are refused, and no other program can bind the port.
 
-    A port chosen by the kernel is bound again by its number, because Linux gives a port bound as 0 up when the
+    A port chosen by the kernel is bound again by its number, because Linux releases a port bound as 0 when the
     listener is shut down (`SOCK_BINDPORT_LOCK`, `__tcp_close`). `SO_REUSEADDR` is on only while it is needed, so
-    that a port which refuses can't be taken by another server with that option.
+    that another server with that option can't take a port that refuses.
 
     Raises:
-        PortError: the port is taken, or the host isn't one of this machine.
+        PortError: the port is in use, or `host` is not an address of this machine.
     """
     for _ in range(100):
         number = port or free_port(host)
@@ -75,19 +77,19 @@ def claim(host: str, port: int) -> socket.socket:
         except OSError as error:
             sock.close()
             if port == 0 and error.errno == errno.EADDRINUSE:
-                continue  # somebody got between the two binds; the kernel has other ports
+                continue  # another program has bound it between the two binds; the kernel has other ports
             raise bind_error(host, number, error) from error
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         sock.setblocking(False)
         return sock
-    raise PortError(f"port=0: expected a free port on {host}, found none in 100 tries; end other servers.")
+    raise PortError(f"port=0: expected a free port on {host}, found none in 100 tries; stop other servers.")
 
 
 def free_port(host: str) -> int:
-    """A number that the kernel would give out now.
+    """A port that the kernel chooses and that is free now.
 
     Raises:
-        PortError: the host isn't one of this machine.
+        PortError: `host` is not an address of this machine.
     """
     with socket.socket(family_of(host), socket.SOCK_STREAM) as sock:
         try:
@@ -98,7 +100,7 @@ def free_port(host: str) -> int:
 
 
 def bind_error(host: str, port: int, error: OSError) -> PortError:
-    """The kernel's refusal to bind, with what to do about it."""
+    """The error to raise when the kernel refuses to bind an address."""
     if error.errno == errno.EADDRINUSE:
         return PortError(f"port={port}: expected a free port, but {host}:{port} is in use; choose another or 0.")
     if error.errno == errno.EACCES:
@@ -112,23 +114,23 @@ def family_of(host: str) -> socket.AddressFamily:
 
 
 def reachable(host: str) -> str:
-    """Where a client on this machine reaches a server that is bound to `host`."""
+    """The address by which a client on this machine reaches a server that is bound to `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a lookup, not a bind
 
 
-# --- the door --------------------------------------------------------------------------------------------
+# --- a listening socket ----------------------------------------------------------------------------------
 
 
-def open_door(sock: socket.socket, backlog: int = BACKLOG) -> None:
-    """Listen. `SO_REUSEADDR` lets it happen while closed connections of the port are in TIME_WAIT."""
+def start_listening(sock: socket.socket, backlog: int = BACKLOG) -> None:
+    """Listen; `SO_REUSEADDR` allows this while closed connections of the port are in TIME_WAIT."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.listen(backlog)
 
 
-def shut_door(sock: socket.socket) -> None:
-    """Stop listening and keep the port: Linux takes a listener back to bound on shutdown (`inet_shutdown`)."""
-    # A shutdown of a socket that doesn't listen would mark it as read to its end, and every connection that it
-    # accepts later (`inet_shutdown`, TCP_CLOSE).
+def stop_listening(sock: socket.socket) -> None:
+    """Stop listening and keep the port: after a shutdown the socket is bound, but doesn't listen (`inet_shutdown`)."""
+    # A shutdown of a socket that doesn't listen would mark the socket, and every connection that it accepts later, as
+    # read to its end (`inet_shutdown`, TCP_CLOSE).
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.shutdown(socket.SHUT_RD)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
@@ -137,23 +139,23 @@ def shut_door(sock: socket.socket) -> None:
 def narrow_window(sock: socket.socket) -> None:
     """Give connections that are accepted from now on the smallest receive buffer, so that senders block soon.
 
-    It has to be set before a connection is opened, because its first window follows from it (tcp(7)). Over loopback
-    the client's own send buffer still takes about 1.7 MB, instead of 4.2 MB in all.
+    The option has to be set before a connection is opened, because the first window follows from it (tcp(7)). Over
+    loopback a client can still send about 1.7 MB, which fill its own send buffer; with a usual receive buffer 4.2 MB.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 
 
-def fill_door(sock: socket.socket) -> list[socket.socket]:
-    """Make the port drop every SYN: a listener whose accept queue is full.
+def fill_accept_queue(sock: socket.socket) -> list[socket.socket]:
+    """Make a listener drop every SYN, by filling its accept queue.
 
-    With `listen(0)` one waiting connection fills the queue, and Linux drops SYNs that find it full
-    (`sk_acceptq_is_full`). Two fillers are connected while it is open, so that real clients that came before
-    can be accepted from the front of the queue and it never becomes empty.
+    With `listen(0)` one waiting connection fills the queue, and Linux drops SYNs when the queue is full
+    (`sk_acceptq_is_full`). Two fillers are connected while the queue is open, so that clients that connected before
+    can be accepted from its front and it never becomes empty.
 
     Returns:
-        The fillers; close them after the door is opened again.
+        The filling sockets; close them after the socket listens again.
     """
-    open_door(sock)
+    start_listening(sock)
     host, port = sock.getsockname()[:2]
     fillers = []
     for _ in range(2):
@@ -166,16 +168,16 @@ def fill_door(sock: socket.socket) -> list[socket.socket]:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Make an accepted socket fit for the loop; small pieces leave when they are sent.
+    """Prepare an accepted socket for the loop, and turn Nagle's algorithm off.
 
-    Nagle's delay (RFC 896) would blur what a fault does to the bytes.
+    The delay of Nagle's algorithm (RFC 896) would hide what a fault does to the bytes.
     """
     sock.setblocking(False)
     quicken(sock)
 
 
 def quicken(sock: socket.socket) -> None:
-    """Let small pieces leave when they are sent; a Unix socket does so anyway."""
+    """Turn Nagle's algorithm off, so that small pieces leave at once; a Unix socket has no such delay."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -186,8 +188,8 @@ def quicken(sock: socket.socket) -> None:
 def unacknowledged_bytes(sock: socket.socket) -> int:
     """Bytes in the send queue that the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7))."""
     if sock.family == socket.AF_UNIX:
-        return 0  # what is sent lies in the peer's queue; what SIOCOUTQ says there is what it has not read
-    import fcntl  # POSIX: the module is to be importable where it then says that it needs Linux
+        return 0  # sent bytes are in the peer's queue at once; SIOCOUTQ would count those that it has not read
+    import fcntl  # only POSIX has it, and this module must be importable elsewhere, to raise UnsupportedError
     import termios
 
     count = array.array("i", [0])
@@ -207,18 +209,18 @@ def send_rst(sock: socket.socket) -> None:
 
 
 def arm_rst(sock: socket.socket) -> None:
-    """Have the close send RST and throw unsent data away: `SO_LINGER` of 0 (socket(7); `tcp_disconnect`)."""
+    """Make the next close send RST and discard unsent data: `SO_LINGER` of 0 (socket(7); `tcp_disconnect`)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def send_fin(sock: socket.socket) -> None:
-    """Send FIN after what is queued; receiving goes on."""
-    with contextlib.suppress(OSError):  # ENOTCONN: the client has reset it
+    """Send FIN after the queued bytes; receiving continues."""
+    with contextlib.suppress(OSError):  # ENOTCONN: the client has reset the connection
         sock.shutdown(socket.SHUT_WR)
 
 
 def discard_input(sock: socket.socket, limit_bytes: int = 1 << 20) -> None:
-    """Read away what has arrived, because closing with unread input sends RST (`__tcp_close`)."""
+    """Read and discard the bytes that have arrived, because closing with unread input sends RST (`__tcp_close`)."""
     read = 0
     with contextlib.suppress(OSError):
         while read < limit_bytes and (data := sock.recv(READ_BYTES)):
@@ -229,10 +231,10 @@ def discard_input(sock: socket.socket, limit_bytes: int = 1 << 20) -> None:
 
 
 def drop_packets(sock: socket.socket, probability: float = 1.0) -> None:
-    """Let packets to this socket vanish before TCP sees them, with a probability that the kernel draws.
+    """Drop packets to this socket before TCP sees them, each with this probability.
 
     Raises:
-        UnsupportedError: this user or system may not attach a filter.
+        UnsupportedError: the kernel doesn't let this user attach a filter.
     """
     if probability >= 1:
         program = [DROP]
@@ -251,15 +253,15 @@ def drop_packets(sock: socket.socket, probability: float = 1.0) -> None:
 
 
 def keep_packets(sock: socket.socket) -> None:
-    """Let packets through again."""
+    """Stop dropping packets."""
     sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
 
 def check_filter() -> None:
-    """See that filters can be attached, before a fault needs one.
+    """Check that a filter can be attached, before a fault needs one.
 
     Raises:
-        UnsupportedError: they can't.
+        UnsupportedError: the kernel doesn't let this user attach a filter.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         drop_packets(sock)

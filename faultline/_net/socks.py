@@ -1,7 +1,7 @@
-"""SOCKS as a server speaks it: bytes in, replies out, until it is known where the client wants to go.
+"""The server's side of a SOCKS negotiation: the client's bytes in, replies out, until the target is known.
 
-Rules of this room: no sockets and no waiting. SOCKS5 is RFC 1928 with RFC 1929 for name and password, SOCKS4 and 4a
-are what their clients send.
+Rules: no sockets and no waiting. SOCKS5 is RFC 1928, with RFC 1929 for name and password; SOCKS4 and 4a have no RFC,
+and follow what their clients send.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GARBAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
 class Socks:
-    """One client's way to its tunnel."""
+    """The negotiation with one client."""
 
     def __init__(self, auth: tuple[str, str] | None, refuses: str) -> None:
         self._auth = auth
@@ -40,19 +40,19 @@ class Socks:
         self.is_refused = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes in: what is to be answered now."""
+        """Add bytes from the client; return the replies to send now."""
         self._unread += data
-        said = b""
+        replies = b""
         while self.target is None and not self.is_refused:
             answer = self._next()
-            if answer is None:  # there have to be more bytes
+            if answer is None:  # the message is incomplete
                 break
-            said += answer
-        return said
+            replies += answer
+        return replies
 
     @property
     def rest(self) -> bytes:
-        """What the client said after its request."""
+        """The bytes that the client has sent after its request."""
         return self._unread
 
     def granted(self) -> bytes:
@@ -60,7 +60,7 @@ class Socks:
         return self._reply(0, GRANTED_4)
 
     def failed(self, error: Exception) -> bytes:
-        """The reply that the way there failed like this."""
+        """The reply that the connection to the target failed with this error."""
         return self.refusal(BY_ERRNO.get(getattr(error, "errno", None) or 0, "general_failure"))
 
     def refusal(self, kind: str) -> bytes:
@@ -72,7 +72,7 @@ class Socks:
         return taken
 
     def _greeting(self) -> bytes | None:
-        """The first message: the methods of SOCKS5, or all of SOCKS4."""
+        """Read the first message: the methods of SOCKS5, or the whole request of SOCKS4."""
         if not self._unread:
             return None
         self.version = self._unread[0]
@@ -90,7 +90,7 @@ class Socks:
         return bytes((VERSION_5, method))
 
     def _method(self, offered: bytes) -> int:
-        """The method that is chosen of those that the client offers."""
+        """The method that this server chooses from those that the client offers."""
         if self._refuses == "no_acceptable_method":
             return NONE_OF_THESE
         if self._refuses == "unoffered_method":
@@ -100,7 +100,7 @@ class Socks:
         return next((method for method in (NO_AUTH, PASSWORD) if method in offered), NONE_OF_THESE)
 
     def _credentials(self) -> bytes | None:
-        """Name and password (RFC 1929, 2)."""
+        """Read name and password (RFC 1929, 2)."""
         data = self._unread
         if data and data[0] != 1:  # the version of RFC 1929, 2
             return self._refused(b"\x01\x01")
@@ -116,7 +116,7 @@ class Socks:
         return b"\x01\x00"
 
     def _request_5(self) -> bytes | None:
-        """Where to (RFC 1928, 4)."""
+        """Read the request with the target (RFC 1928, 4)."""
         data = self._unread
         if data and data[0] != VERSION_5:
             return self._refused(self.refusal("general_failure"))
@@ -131,10 +131,10 @@ class Socks:
         message = self._take(4 + sizes[kind] + 2)
         where, port = message[4:-2], int.from_bytes(message[-2:], "big")
         host = where[1:].decode("latin-1") if kind == NAME else str(ipaddress.ip_address(where))
-        return self._asked(command, host, port)
+        return self._requested(command, host, port)
 
     def _request_4(self) -> bytes | None:
-        """Where to, by SOCKS4 or, with a name, by SOCKS4a."""
+        """Read the request of SOCKS4, or of SOCKS4a, whose target is a name."""
         data = self._unread[:MESSAGE_4_BYTES]
         named = len(data) >= 8 and data[4:7] == b"\0\0\0" and data[7] != 0  # noqa: PLR2004 - up to the user
         ends = data.find(b"\0", 8)
@@ -148,11 +148,11 @@ class Socks:
         host = str(ipaddress.ip_address(message[4:8]))
         if named:
             host = message[8:-1].partition(b"\0")[2].decode("latin-1")
-        return self._asked(message[1], host, int.from_bytes(message[2:4], "big"))
+        return self._requested(message[1], host, int.from_bytes(message[2:4], "big"))
 
-    def _asked(self, command: int, host: str, port: int) -> bytes:
+    def _requested(self, command: int, host: str, port: int) -> bytes:
         self.target = (host, port)
-        if self.version == VERSION_4 and self._auth is not None:  # it has no password
+        if self.version == VERSION_4 and self._auth is not None:  # SOCKS4 has no password
             return self._refused(self.refusal("rejected"))
         if self._refuses:
             return self._refused(GARBAGE if self._refuses == "garbage" else self.refusal(self._refuses))

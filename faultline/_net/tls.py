@@ -1,7 +1,7 @@
-"""TLS as a layer over a wire, so that every break falls on it as it falls on plain TCP.
+"""TLS as a layer over a wire, so that a break can strike in it as in plain TCP.
 
-Rules of this room: no sockets, only `ssl.MemoryBIO`; bytes go in and out through the wire below, and every
-record that is to be sent passes the one `write` the engine hands over, which may break in between.
+Rules: no sockets, only `ssl.MemoryBIO`. Bytes are read from the wire below, and every record to send passes the
+`write` function of the engine, which may break the conversation between two bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class Session(Protocol):
-    """What is used of `ssl.SSLObject`."""
+    """The methods of `ssl.SSLObject` that are used here."""
 
     def do_handshake(self) -> None: ...
     def read(self, len: int) -> bytes: ...  # noqa: A002
@@ -34,32 +34,32 @@ class Session(Protocol):
 
 
 class ServerContext(Protocol):
-    """What is used of `ssl.SSLContext`."""
+    """The method of `ssl.SSLContext` that is used here."""
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *, server_side: bool) -> Session:
-        """A session whose records go through these two."""
+        """A session that reads records from `incoming` and writes records to `outgoing`."""
 
 
-class Rejected(Exception):  # noqa: N818 - it is news: the client said no
-    """The client ended the TLS session, by an alert or by not speaking TLS."""
+class Rejected(Exception):  # noqa: N818 - an event, not an error
+    """The TLS session has ended: by an alert, or because the peer doesn't speak TLS."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
 
 
-# A ServerHello that asks for another ClientHello has this for its random bytes (RFC 8446, 4.1.3).
+# The random bytes of a ServerHello that asks for another ClientHello (RFC 8446, 4.1.3).
 RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 RANDOM = slice(11, 43)
 
 
 def shows_certificate(flight: bytes) -> bool:
-    """Whether these records of a server go on with its certificate: no alert, and no request for another hello."""
+    """Whether these records of a server include its certificate: no alert, and no request for another ClientHello."""
     return flight[:1] == b"\x16" and flight[RANDOM] != RETRY
 
 
 class Tls:
-    """One side of a TLS session: the server's, or the client's where a name is given that it asks for."""
+    """One side of a TLS session: the server's, or, with the name of a server, the client's."""
 
     def __init__(self, wire: Wire, context: ServerContext | ssl.SSLContext, name: str = "") -> None:
         self._wire = wire
@@ -70,11 +70,11 @@ class Tls:
             self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         else:
             self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._early = b""  # read before anybody asked for it
+        self._early = b""  # application bytes that were decrypted before a call of `receive`
         self.hello = Hello()
 
     def facts(self) -> TlsFacts:
-        """What was agreed, or known until it failed."""
+        """The facts of the session for the ledger, as far as the handshake has come."""
         return TlsFacts(
             self._session.version() or "",
             self.hello.sni,
@@ -84,7 +84,7 @@ class Tls:
         )
 
     def _client_name(self) -> str:
-        """The common name in the client's certificate, if it was asked for one and has shown it."""
+        """The common name in the client's certificate; empty if the client has shown no certificate."""
         try:
             subject = (self._session.getpeercert() or {}).get("subject", ())
         except ValueError:  # no handshake yet
@@ -93,15 +93,15 @@ class Tls:
         return str(names.get("commonName", ""))
 
     async def handshake(self, write: Write, *, refuses_protocols: bool = False) -> None:
-        """Agree with the client.
+        """Read the ClientHello, and perform the handshake.
 
         Raises:
-            Rejected: the client sent an alert, or something that is no TLS; or it was refused.
-            Departed: the client left meanwhile.
+            Rejected: the client sent an alert or bytes that are not TLS, or its protocols were refused.
+            Departed: the client ended the connection meanwhile.
         """
-        said = b""
-        while (hello := hello_of(said)) is None:
-            said += await self._more()
+        received = b""
+        while (hello := hello_of(received)) is None:
+            received += await self._more()
         self.hello = hello
         if refuses_protocols and hello.protocols:
             await write(alert("no_application_protocol"))  # RFC 7301, 3.2
@@ -109,11 +109,11 @@ class Tls:
         await self.agree(write)
 
     async def agree(self, write: Write) -> None:
-        """Go through the handshake.
+        """Perform the handshake.
 
         Raises:
-            Rejected: the other side sent an alert, or something that is no TLS.
-            Departed: it left meanwhile.
+            Rejected: the peer sent an alert, or bytes that are not TLS.
+            Departed: the peer ended the connection meanwhile.
         """
         await self._drive(self._session.do_handshake, write)
 
@@ -143,11 +143,11 @@ class Tls:
             await write(data)
 
     async def receive(self, limit_bytes: int, write: Write) -> bytes:
-        """At most so many application bytes; `b""` after the client's close_notify or FIN.
+        """Read at most `limit_bytes` application bytes; `b""` after the peer's close_notify or FIN.
 
         Raises:
-            Rejected: the client sent an alert.
-            Departed: the client has reset the connection.
+            Rejected: the peer sent an alert.
+            Departed: the peer reset the connection.
         """
         if self._early:
             data, self._early = self._early[:limit_bytes], self._early[limit_bytes:]
@@ -164,15 +164,15 @@ class Tls:
     def _read(self, limit_bytes: int) -> bytes:
         try:
             return self._session.read(limit_bytes)
-        except ssl.SSLZeroReturnError:  # after our own close_notify it is an error
+        except ssl.SSLZeroReturnError:  # after a close_notify was sent, the peer's is an error
             return b""
 
     async def stop(self, write: Write) -> bytes:
-        """End the session in both directions; what was read already.
+        """End the session in both directions; return the bytes that were already read.
 
         Raises:
-            Rejected: the client sent an alert.
-            Departed: it left meanwhile.
+            Rejected: the peer sent an alert.
+            Departed: the peer ended the connection meanwhile.
         """
         await self._drive(self._session.unwrap, write)
         return self._early + self._incoming.read()
@@ -183,11 +183,11 @@ class Tls:
         return self._outgoing.read()
 
     async def renegotiate(self, write: Write) -> None:
-        """Ask for a new handshake, and wait until it is through; application data that comes first is kept.
+        """Ask for a new handshake, and wait until it is complete; application data that arrives first is kept.
 
         Raises:
-            Rejected: the client refuses.
-            Departed: the client left meanwhile.
+            Rejected: the client refused.
+            Departed: the client ended the connection meanwhile.
         """
         session: Any = self._session  # of pyOpenSSL
 
@@ -208,15 +208,15 @@ class Tls:
 
     def close_notify(self) -> bytes:
         """The record that ends the session in an orderly way (RFC 8446, 6.1)."""
-        # OpenSSL looks for the client's own close_notify too, and gives the session up if it finds data instead.
+        # OpenSSL also looks for the peer's close_notify, and fails the session if it finds data instead.
         with contextlib.suppress(ssl.SSLError):
             while data := self._session.read(READ_BYTES):
                 self._early += data
-        with contextlib.suppress(ssl.SSLError):  # the client's close_notify need not come
+        with contextlib.suppress(ssl.SSLError):  # the peer's close_notify may be missing
             self._session.unwrap()
         return self._outgoing.read()
 
 
 def reason(error: ssl.SSLError) -> str:
-    """What OpenSSL calls it, in plain words."""
+    """OpenSSL's reason for an error, in lower case and with spaces."""
     return (error.reason or str(error)).replace("_", " ").lower()

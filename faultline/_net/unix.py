@@ -1,6 +1,6 @@
-"""Unix sockets: a door that is a file, and a wire on which a RST needs something unread.
+"""Unix sockets: the path of a listener, and a connection that is reset by leaving bytes unread.
 
-Rules of this room: what a Unix socket can't do as TCP does it is said where it is made up for (unix(7), Linux).
+A difference from TCP is described where the code makes up for it (unix(7), Linux).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.wire import Wire
 
-PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7), without the zero at its end, and with room for the next one
+PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero, and with room for a temporary suffix
 
 
 class UnixWire(Wire):
     """A connection over a Unix socket.
 
-    The kernel has no RST for it: a client gets ECONNRESET if the server closes with something unread
-    (`unix_release_sock`). So what was read last is taken out of the kernel only when more is wanted.
+    A Unix socket has no RST: a client gets ECONNRESET if the server closes with bytes unread (`unix_release_sock`).
+    So the bytes read last stay in the kernel until the next read.
     """
 
     _unread_bytes = 0
 
     async def receive(self, limit_bytes: int) -> bytes:
-        """At most so many bytes; `b""` when the client has finished sending.
+        """Read at most `limit_bytes` bytes; `b""` when the client has finished sending.
 
         Raises:
             Departed: the client has reset the connection.
@@ -52,12 +52,12 @@ class UnixWire(Wire):
                 return data
 
     async def readable(self) -> None:
-        """Wait until there is something more to read."""
+        """Wait until there is more to read."""
         self._take()
         await super().readable()
 
     def arm_reset(self) -> None:
-        """Have the close leave unread what there is."""
+        """Make the close leave the last bytes unread, which resets the connection."""
         self._unread_bytes = 0
 
     def close(self) -> None:
@@ -74,17 +74,17 @@ class UnixWire(Wire):
 
 
 def bound(path: str, step: Door | None) -> socket.socket:
-    """A socket at this path instead of what is there, which listens unless it is to refuse.
+    """Bind a socket at this path in place of the present file; it listens unless the step is to refuse.
 
     Raises:
-        OSError: it can't be made there.
+        OSError: the socket can't be made at this path.
     """
     sock, beside = new_socket(), f"{path}.{secrets.token_hex(3)}"
     try:
         sock.bind(beside)
         if not isinstance(step, Refuse):
             sock.listen(0 if isinstance(step, Vanish) else sockets.BACKLOG)
-        os.replace(beside, path)  # noqa: PTH105 - rename(2), and what it says
+        os.replace(beside, path)  # noqa: PTH105 - it is rename(2), with its errors
     except BaseException:
         sock.close()
         Path(beside).unlink(missing_ok=True)
@@ -93,35 +93,35 @@ def bound(path: str, step: Door | None) -> socket.socket:
 
 
 def new_socket() -> socket.socket:
-    """A Unix socket for the loop."""
+    """A Unix socket that doesn't block, for the loop."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     return sock
 
 
-def claimed_path(unix: bool | str) -> tuple[str, str]:  # noqa: FBT001 - as users say it
-    """The path of a new socket, and the folder that was made for it, if one was.
+def claimed_path(unix: bool | str) -> tuple[str, str]:  # noqa: FBT001 - the public parameter has both types
+    """The path for a new socket, and the temporary folder that holds it; empty if the user chose the path.
 
     Raises:
-        ParameterError: it is too long for a Unix socket.
-        PortError: there is something already, or it can't be made there.
+        ParameterError: the path has a zero byte, or is too long for a Unix socket.
+        PortError: the path exists already, or this user may not write to its folder.
     """
     if not isinstance(unix, str):
         folder = tempfile.mkdtemp(prefix="faultline-")
         return os.path.join(folder, "socket"), folder  # noqa: PTH118 - text, for bind
-    path = os.path.abspath(unix)  # noqa: PTH100 - nothing is looked up
+    path = os.path.abspath(unix)  # noqa: PTH100 - symbolic links stay
     if "\0" in path:
         raise rejected("unix", unix, "a path without a zero byte")
     if len(os.fsencode(path)) > PATH_BYTES:
-        raise rejected("unix", unix, f"a path of at most {PATH_BYTES} bytes; a Unix socket has no room for more")
+        raise rejected("unix", unix, f"a path of at most {PATH_BYTES} bytes, the limit of a Unix socket")
     if os.path.lexists(path):
-        raise PortError(f"unix={unix!r}: expected a path where nothing is; remove it, or use unix=True.")
+        raise PortError(f"unix={unix!r}: expected a path that doesn't exist yet; remove the file, or use unix=True.")
     if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):  # noqa: PTH120 - text
-        raise PortError(f"unix={unix!r}: expected a path in a folder that there is, and that this user may write to.")
+        raise PortError(f"unix={unix!r}: expected a path in an existing folder that this user may write to.")
     return path, ""
 
 
 def remove_folder(folder: str) -> None:
-    """Leave nothing behind."""
+    """Remove the temporary folder of a socket, if there is a folder."""
     if folder:
         shutil.rmtree(folder, ignore_errors=True)

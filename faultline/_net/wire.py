@@ -1,6 +1,6 @@
-"""One open connection as the engine uses it: bytes in, bytes out, and news of the client's leaving.
+"""A socket of an open connection: reading, writing, and waiting for the peer to end the connection.
 
-Rules of this room: no thread and no task of its own; every wait is a future of the loop, so that it wakes on stop.
+Rules: no threads and no tasks; every wait is a future of the loop, so that it ends when the server stops.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from faultline._core.gate import Gate
-from faultline._net.connects import counted
+from faultline._net.connects import counting_own_connects
 from faultline._net.departures import Departed, Departures, Left, call_in, wake
 from faultline._net.sockets import READ_BYTES, arm_rst, is_dead, quicken, send_rst, unacknowledged_bytes
 
@@ -27,19 +27,19 @@ async def open_wire(
     """Connect to a server.
 
     Raises:
-        OSError: it can't be reached.
+        OSError: the server can't be reached.
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     wire = Wire(loop, sock, departures)
     try:
-        with counted():
+        with counting_own_connects():
             code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
             await wire.writable()
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            raise OSError(code, os.strerror(code))  # noqa: TRY301 - it is the kernel's
+            raise OSError(code, os.strerror(code))  # noqa: TRY301 - the same handler closes the socket
     except BaseException:
         wire.close()
         raise
@@ -48,20 +48,20 @@ async def open_wire(
 
 
 class Wire:
-    """One accepted connection as the engine uses it: bytes in, bytes out, and how it ends."""
+    """A socket of one connection, used by the loop; the peer is a client, or the upstream of a relay."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
         self._loop = loop
         self.departures = departures
         self.sock = sock
         self._number = sock.fileno()
-        self.at_end = False  # the client has sent FIN, and it was read
+        self.at_end = False  # whether the peer's FIN was read
 
     async def receive(self, limit_bytes: int) -> bytes:
-        """At most so many bytes; `b""` when the client has finished sending.
+        """Read at most `limit_bytes` bytes; `b""` when the peer has finished sending.
 
         Raises:
-            Departed: the client has reset the connection.
+            Departed: the peer has reset the connection.
         """
         while True:
             try:
@@ -75,7 +75,7 @@ class Wire:
                 return data
 
     async def readable(self) -> None:
-        """Wait until there is something to read."""
+        """Wait until there are bytes or an end to read."""
         future: asyncio.Future[None] = self._loop.create_future()
         self.on_readable(partial(wake, future))
         try:
@@ -84,10 +84,10 @@ class Wire:
             self.on_readable(None)
 
     def sees_end(self) -> bool:
-        """Whether the next thing to read is the client's FIN.
+        """Whether the peer's FIN is next to read.
 
         Raises:
-            Departed: the client has reset the connection.
+            Departed: the peer has reset the connection.
         """
         try:
             return not self.sock.recv(1, socket.MSG_PEEK)
@@ -95,10 +95,10 @@ class Wire:
             raise Departed("RST") from None
 
     async def send_some(self, data: memoryview) -> int:
-        """Hand bytes to the kernel as soon as it takes some; how many it took.
+        """Hand bytes to the kernel as soon as it takes some; return how many it took.
 
         Raises:
-            Departed: the client has reset the connection.
+            Departed: the peer has reset the connection.
         """
         while True:
             try:
@@ -118,27 +118,27 @@ class Wire:
             self.on_writable(None)
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
-        """Call this whenever there is something to read, or no longer anything."""
+        """Call `callback` whenever there is something to read; `None` ends that."""
         if callback is not None:
             self._loop.add_reader(self._number, callback)
-        elif not self.is_closed:  # closing has ended it, and the number may be another's by now
+        elif not self.is_closed:  # closing has removed it, and another socket may have the number now
             self._loop.remove_reader(self._number)
 
     def on_writable(self, callback: Callable[[], None] | None) -> None:
-        """Call this whenever the kernel takes bytes, or no longer anything."""
+        """Call `callback` whenever the kernel takes bytes; `None` ends that."""
         if callback is not None:
             self._loop.add_writer(self._number, callback)
         elif not self.is_closed:
             self._loop.remove_writer(self._number)
 
     async def flush(self) -> None:
-        """Wait until everything sent is acknowledged: only then a RST takes nothing away.
+        """Wait until everything sent is acknowledged, so that a RST discards no bytes.
 
-        The kernel has no event for it, so this looks again after 0.2 ms, then ever later, up to every 10 ms; on
-        loopback it is done at the first look unless the client reads slowly.
+        The kernel has no event for this, so the queue is checked after 0.2 ms, then at growing intervals of up to
+        10 ms. On loopback the first check is enough unless the peer reads slowly.
 
         Raises:
-            Departed: the client has reset the connection meanwhile.
+            Departed: the peer has reset the connection meanwhile.
         """
         pause = 0.0
         while unacknowledged_bytes(self.sock):
@@ -148,16 +148,16 @@ class Wire:
             pause = min(pause + 0.0002, 0.01)
 
     async def drain(self) -> None:
-        """Read what comes until the client has finished sending, and throw it away.
+        """Read and discard bytes until the peer has finished sending.
 
         Raises:
-            Departed: the client has reset the connection.
+            Departed: the peer has reset the connection.
         """
         while not self.at_end:
             await self.receive(READ_BYTES)
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
-        """How the client leaves, or `None` if it is still there after so long, or when the gate is open."""
+        """Wait until the peer ends the connection, and return how; `None` when the time is over or the gate opens."""
         leaving = self.departures.watch(self.sock, half_closed=self.at_end)
         opened: asyncio.Future[None] = self._loop.create_future()
         if until is not None:
@@ -176,13 +176,13 @@ class Wire:
         return self.sock.fileno() < 0
 
     def close(self) -> None:
-        """Close without ceremony; closing twice is closing once."""
+        """Close the socket; closing again does nothing."""
         self.on_readable(None)
         self.on_writable(None)
         self.sock.close()
 
     def arm_reset(self) -> None:
-        """Have the close send RST."""
+        """Make the next close send RST."""
         arm_rst(self.sock)
 
     def reset(self) -> None:

@@ -71,11 +71,11 @@ class Listener:
         self._filler_addresses.update(filler.getsockname() for filler in fillers)
         self._is_open = False
         if isinstance(step, do.Vanish):
-            self._fillers = sockets.fill_door(self._sock)
+            self._fillers = sockets.fill_accept_queue(self._sock)
         elif isinstance(step, do.Refuse):
-            sockets.shut_door(self._sock)
+            sockets.stop_listening(self._sock)
         else:  # open; or nowhere, where no SYN comes
-            sockets.open_door(self._sock)
+            sockets.start_listening(self._sock)
             self._is_open = True
         for filler in fillers:
             filler.close()

@@ -157,7 +157,7 @@ class Running:
     def knock(self) -> None:
         """A client is about to connect: have the listener as that attempt is to find it, and write it down."""
         if self._background.is_current():  # which fills the queue of a black hole, or dials for a relay
-            if connects.is_counted():
+            if connects.counts_own_connects():
                 self._knock()
             return
         self._background.call(self._knock)
