@@ -550,7 +550,31 @@ def test_drawing_names_the_fault_in_a_script(faultline, dial):
     with contextlib.suppress(ConnectionResetError):
         read(dial(server))
 
-    assert "= silence, RST: struck at 'response' after 3 bytes =" in server.drawing()
+    *_, strike, end = server.drawing().splitlines()
+    assert "<=== silence: struck at 'response' after 3 bytes =" in strike
+    assert "<--- RST -" in end
+
+
+def test_drawing_shows_the_end_of_a_script_once(faultline, dial):
+    server = faultline.serve(script(send(b"220"), LINE, reset()))
+    with contextlib.suppress(ConnectionResetError):
+        read(dial(server, HELLO))
+
+    assert server.drawing().count("RST") == 1
+
+
+def test_drawing_shows_the_end_of_a_script_that_goes_on_after_its_fault_when_it_was(faultline, dial):
+    server = faultline.serve(script(inject(b"x"), LINE, reset()))
+    client = dial(server)
+    assert read(client, 1) == b"x"
+    client.sendall(HELLO)
+    with contextlib.suppress(ConnectionResetError):
+        read(client)
+
+    *_, strike, _, asked, end = server.drawing().splitlines()
+    assert "<=== script(inject" in strike
+    assert f"{len(HELLO)} bytes" in asked
+    assert "<--- RST -" in end
 
 
 # --- TLS ---------------------------------------------------------------------------------------------------

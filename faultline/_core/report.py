@@ -7,28 +7,38 @@ strike as a double line.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile
+from typing import TypeAlias
 
-from faultline._core.breaks import Break
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Party
 from faultline._core.points import FACTS
 from faultline._core.steps import (
     Behind,
     Close,
+    Door,
+    Fate,
     HalfClose,
     Hold,
+    Lookup,
     NoName,
     NoRoute,
     Partition,
     Planned,
     Refuse,
     Renegotiate,
+    Repeat,
     Reset,
+    Step,
     Twice,
     Vanish,
     every,
+    is_fault,
+    is_final,
     waits,
 )
+
+Act: TypeAlias = Step | Door | Lookup | Fate
 
 
 def describe(attempt: Attempt) -> str:
@@ -113,12 +123,13 @@ def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
 
 def last_words(attempt: Attempt) -> str:
     """How an attempt ended; nothing where another arrow shows that already, of the strike or of an answer."""
-    brk, how = attempt.fault.break_, str(attempt.ended_how)
+    how = str(attempt.ended_how)
     if how == "answer" and attempt.sent_bytes:
         return ""
-    if brk is None or attempt.struck is None or not brk.is_final or attempt.ended_by != "server" or how == "stop":
+    at_once, later = acts_of(attempt.fault)
+    ends = is_final((*at_once, *later)[-1]) if at_once else False
+    if attempt.struck is None or not ends or attempt.ended_by != "server" or how == "stop":
         return how
-    _, later = acts_of(brk)
     return ", ".join(seen(later))
 
 
@@ -132,24 +143,25 @@ def arrow(text: str, by: Party, line: str = "-") -> str:
 
 def verb_of(fault: Fault) -> str:
     """What a strike of this fault looks like on the wire."""
-    at_once, _ = acts_of(fault.break_) if fault.break_ else ((), ())
-    script = fault.script.steps if fault.script else ()
-    planned = [step for part in every(script) if isinstance(part, Planned) for step in part.steps]
-    looks = seen((*at_once, *planned))
+    at_once, _ = acts_of(fault)
+    looks = seen(at_once)
     if fault.certificate is not None and fault.certificate.is_fault:
         looks.append(f"certificate {fault.certificate.kind}")
     return ", ".join(looks) or (repr(fault) if fault.strikes else "")
 
 
-def acts_of(brk: Break) -> tuple[tuple[object, ...], tuple[object, ...]]:
-    """What a break does at its strike, up to the first step that lasts, and what it does after that."""
-    if not isinstance(brk.does, tuple):
-        return (brk.does,), ()
-    ends = next((i for i, step in enumerate(brk.does, 1) if waits(step)), len(brk.does))
-    return brk.does[:ends], brk.does[ends:]
+def acts_of(fault: Fault) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
+    """What a fault does at its strike, up to the first step that lasts, and what it does after that."""
+    does = fault.break_.does if fault.break_ else ()
+    script = every(fault.script.steps if fault.script else ())
+    from_fault_on = dropwhile(lambda step: not is_fault(step), script)
+    played = (step for step in from_fault_on if not isinstance(step, (Planned, Repeat)))
+    acts = (*(does if isinstance(does, tuple) else (does,)), *played)
+    ends = next((i for i, act in enumerate(acts, 1) if waits(act)), len(acts))
+    return acts[:ends], acts[ends:]
 
 
-def seen(acts: tuple[object, ...]) -> list[str]:
+def seen(acts: tuple[Act, ...]) -> list[str]:
     """What each of these looks like on the wire, where it is seen at all."""
     return [VERBS[type(act)] for act in acts if type(act) in VERBS]
 

@@ -304,7 +304,7 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
             return False
 
 
-def waits(step: Step) -> bool:
+def waits(step: Step | Door | Lookup | Fate) -> bool:
     """Whether a step lasts: for a time, or until the client does something."""
     return isinstance(step, (Hold, Partition, Receive, ReceiveAll, ReceiveRequest, ReceiveUntil, Renegotiate))
 
