@@ -174,7 +174,7 @@ def mode(
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
-            if len(args) == 1 and callable(args[0]):  # what pytest makes of a marker with a function in it
+            if len(args) == 1 and callable(args[0]):  # pytest calls it so where a marker has the function
                 raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
             call = signature_of(function).bind(*args, **kwargs)
             hints = hints_of(function)
@@ -209,7 +209,7 @@ def text_of(annotation: Any) -> str:
 
 
 def said(function: Callable[..., Fault], call: inspect.BoundArguments) -> Said:
-    """The call as a reader would write it: what is plain goes by position, and defaults are left out."""
+    """The call as a reader would write it: only keyword-only parameters are named, and defaults are left out."""
     call.apply_defaults()
     plain, named = [], []
     for name, entry in signature_of(function).parameters.items():
