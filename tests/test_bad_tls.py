@@ -980,7 +980,7 @@ def test_changed_byte_of_the_handshake_is_found_out_by_the_client(faultline, ver
     assert socket_failure(server, of_version(server.client_context(), version)) == ("connect", ssl.SSLError, reason)
 
     [attempt] = server.attempts
-    assert (attempt.tls.alert, attempt.note) == (alert, f"the client ended TLS by the alert {alert}")
+    assert (attempt.tls.alert, attempt.note) == (alert, f"the client ended TLS with the alert {alert}")
     assert (attempt.ended_by, attempt.ended_how, attempt.sent_bytes) == ("client", "FIN", 0)
 
 
@@ -1443,10 +1443,10 @@ def test_hello_that_comes_byte_by_byte_is_understood(faultline, dial):
 @pytest.mark.parametrize(
     ("said", "heard", "note"),
     [
-        ("garbage", b"", "the client spoke no TLS: "),
-        ("plain HTTP", b"", "the client spoke no TLS: http request"),
-        ("a record that is too long", b"\x15\x03\x03\0\x02\x02\x16", "the client spoke no TLS: "),
-        ("16 MiB of one message", b"\x15\x03\x03\0\x02\x02\x2f", "the client spoke no TLS: "),
+        ("garbage", b"", "the client did not speak TLS: "),
+        ("plain HTTP", b"", "the client did not speak TLS: http request"),
+        ("a record that is too long", b"\x15\x03\x03\0\x02\x02\x16", "the client did not speak TLS: "),
+        ("16 MiB of one message", b"\x15\x03\x03\0\x02\x02\x2f", "the client did not speak TLS: "),
     ],
 )
 def test_client_that_speaks_no_tls_is_told_of_in_the_ledger(faultline, dial, said, heard, note):
@@ -1479,4 +1479,4 @@ def test_plain_client_of_a_tls_server_gets_no_answer(faultline):
         with pytest.raises(http.client.RemoteDisconnected):
             client.getresponse()
 
-    assert [a.note for a in server.attempts] == ["the client spoke no TLS: http request"]
+    assert [a.note for a in server.attempts] == ["the client did not speak TLS: http request"]

@@ -135,7 +135,7 @@ def test_client_that_speaks_no_tls_is_told_so(faultline):
             pass
 
     (attempt,) = server.wait_for_attempts(1, at="end")
-    assert attempt.note.startswith("the client spoke no TLS: ")
+    assert attempt.note.startswith("the client did not speak TLS: ")
     assert attempt.tls.version == ""
 
 

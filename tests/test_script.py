@@ -638,7 +638,7 @@ def test_client_without_tls_ends_what_starttls_began(faultline, dial):
     assert b"secret" not in read(client)
     [attempt] = server.attempts
     assert (attempt.point, attempt.tls.version, attempt.ended_by) == ("handshake", "", "server")
-    assert attempt.note.startswith("the client spoke no TLS: ")
+    assert attempt.note.startswith("the client did not speak TLS: ")
 
 
 def test_bad_certificate_is_shown_at_starttls(faultline, dial, secure):

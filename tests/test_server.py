@@ -825,7 +825,7 @@ def test_tls_server_serves_the_next_client_after_one_without_tls(dial):
                 pass
 
         assert greet(server) == b"HTTP/1.1 200 OK"
-        assert server.attempts[0].note == "the client spoke no TLS: http request"
+        assert server.attempts[0].note == "the client did not speak TLS: http request"
 
 
 # --- what it tells ---------------------------------------------------------------------------------------

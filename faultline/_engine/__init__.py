@@ -1,1 +1,1 @@
-"""Plays the conversation of one connection, and breaks it where its fault says."""
+"""Plays the conversation of one connection, and breaks it at the point that its fault names."""

@@ -1,8 +1,9 @@
 """A connection: its points, the bytes that pass them, and the break that strikes among the bytes.
 
-A break is a tripwire on the bytes that pass its point. When it is reached the break's own steps are played, and if
-the connection is still open after them, the conversation goes on where it was. What a client can observe is in the
-ledger before the client can observe it.
+A break is a tripwire on the bytes that pass its point. When the bytes reach the tripwire, the break's steps are
+played, and if the connection is still open after them, the conversation continues where it was.
+
+Rules: an event is in the ledger before the client can observe it.
 """
 
 from __future__ import annotations
@@ -22,39 +23,43 @@ from faultline._net.wire import Wire
 
 
 class Side:
-    """The far side of a connection, where its bytes come from and go to: nobody, unless a talk puts an upstream there.
+    """The server's side of a connection, behind the points; a relay puts its upstream here.
 
-    Its methods are called by the connection, and do nothing here.
+    The connection calls these methods, which do nothing without an upstream.
     """
 
     async def before_strike(self) -> None:
-        """A break strikes now."""
+        """Prepare for a break, which strikes now."""
 
     def after_strike(self) -> None:
-        """A break has been played, and the conversation goes on."""
+        """Continue after a break, whose steps have been played."""
 
-    def look_again(self) -> None:
-        """The fault has changed, or bytes are to be held back: bytes that pass unseen have to be looked at."""
+    def recheck(self) -> None:
+        """Decide again which bytes may pass unparsed: the fault has changed, or bytes have to stop."""
 
     def dealt(self) -> None:
-        """The attempt has another fault."""
+        """Take note that the attempt has another fault."""
 
     async def take(self, data: bytes) -> bool:
-        """Whether these bytes, which are put in where the client speaks, go to the far side."""
+        """Send bytes on as if they came from the client; return whether that was possible."""
         return not data
 
     def leave(self) -> None:
-        """The conversation is over."""
+        """End with the conversation."""
 
 
 class Connection:
     """One client's connection, and how far its conversation has come.
 
     Attributes:
+        wire: the socket.
+        service: the values that the connections of a server share.
         number: 1 for the first connection of the server.
-        attempt: the attempt that goes on now; the first one begins with the connection, a talk opens the others.
-        way_back: the point that passes the bytes that go to the client.
-        side: where the bytes go on to.
+        attempt: the attempt under way; the first begins with the connection, a talk opens the others.
+        stream: the application bytes, plain or in TLS.
+        response_point: the point that bytes to the client pass: `response`, or `tunnel` behind a proxy.
+        side: the server's side of the connection.
+        valve: holds bytes back, and drops packets.
     """
 
     def __init__(self, wire: Wire, service: Service, number: int) -> None:
@@ -63,10 +68,10 @@ class Connection:
         self.number = number
         self.stream = Stream(wire, service.chance)
         self.side = Side()
-        self.valve = Valve(wire, self.stream.flowing, self.look_again)
-        self.way_back: Point = "response"
-        self._unread = b""  # read, and not yet used
-        self._counted_bytes = 0  # of these, as having passed the tripwire
+        self.valve = Valve(wire, self.stream.flowing, self.recheck)
+        self.response_point: Point = "response"
+        self._unread = b""  # read, and not yet used by a step
+        self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal())
 
     def open(self, fault: Fault) -> OpenAttempt:
@@ -79,43 +84,43 @@ class Connection:
         return self.attempt
 
     def deal(self, fault: Fault) -> None:
-        """Give the attempt another fault, which differs in what is still ahead."""
+        """Give the attempt another fault that differs only in the steps still ahead."""
         self.attempt.meet(fault)
         self.side.dealt()
 
     def meet(self, fault: Fault) -> None:
-        """Give the attempt another fault in all of its parts, from the next byte on."""
+        """Give the attempt another fault, conditions included, from the next byte on."""
         self.deal(fault)
         self.stream.serve(self.attempt.entry, fault)
         self.valve.follow(fault)
-        self.look_again()
+        self.recheck()
 
-    def look_again(self) -> None:
-        """Have bytes that pass unseen looked at from here on."""
-        self.side.look_again()
+    def recheck(self) -> None:
+        """Decide again which bytes may pass unparsed."""
+        self.side.recheck()
 
     # --- points and breaks -------------------------------------------------------------------------------------------
 
     async def reach(self, point: Point) -> None:
-        """Come to a point; a break there that waits for no byte strikes now."""
+        """Come to a point; a break that waits there for no byte strikes now."""
         self.attempt.come_to(point)
         trip = self.attempt.armed(point)
         if trip is None or (point == "idle" and trip.brk.trigger.after_seconds):
-            return  # at `idle` the seconds are a timer, which the next request stops
+            return  # at `idle` the talk waits these seconds for the next request
         if point in ("accept", "idle") or (point in ("response", "tunnel") and trip.cut(b"") is not None):
             await self.strike()
 
     async def enter(self, point: Point) -> None:
-        """Come to a point unless the conversation is there already."""
+        """Come to a point, unless the conversation is already there."""
         if self.attempt.point != point:
             await self.reach(point)
 
     def armed(self, point: Point) -> Tripwire | None:
-        """The attempt's tripwire, if it is at this point and has not struck."""
+        """The attempt's tripwire, if its break is at this point and has not struck."""
         return self.attempt.armed(point)
 
     async def strike(self) -> None:
-        """Break the conversation, as the attempt's fault says."""
+        """Break the conversation: record the strike, and play the steps of the attempt's break."""
         trip = self.attempt.disarm()
         await self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
@@ -125,7 +130,7 @@ class Connection:
         self.side.after_strike()
 
     def strike_here(self) -> None:
-        """Note that a step of the script strikes, at the present point; only the first one does."""
+        """Record that a step of the script strikes at the present point; only the first counts."""
         attempt, entry = self.attempt, self.attempt.entry
         passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}
         if not attempt.has_struck:
@@ -134,8 +139,11 @@ class Connection:
     # --- bytes -------------------------------------------------------------------------------------------------------
 
     async def send(self, data: bytes, *, acknowledged: bool = False) -> None:
-        """Send application bytes, as far as the tripwire lets them; `acknowledged` if a break comes next."""
-        trip = self.armed(self.way_back)
+        """Send application bytes; the break strikes between them if they reach its tripwire.
+
+        With `acknowledged`, which is for a break right after these bytes, the client's kernel acknowledges them soon.
+        """
+        trip = self.armed(self.response_point)
         cut = trip.cut(data) if trip else None
         if cut is None:
             await (self.stream.write_acknowledged if acknowledged else self.stream.write)(data)
@@ -145,8 +153,8 @@ class Connection:
         await self.stream.write(data[cut:])
 
     async def receive(self) -> bytes:
-        """Some application bytes of the request, as far as the tripwire lets them; `b""` at the end."""
-        if self._counted_bytes:  # read before, and passed the tripwire then
+        """Some application bytes of the request, up to the tripwire; `b""` when the client has finished sending."""
+        if self._counted_bytes:  # these bytes passed the tripwire when they were read
             data, self._unread = self._unread[: self._counted_bytes], self._unread[self._counted_bytes :]
             self._counted_bytes = 0
             return data
@@ -160,41 +168,41 @@ class Connection:
         data, self._unread = self._unread[:room], self._unread[room:]
         if not data:
             data = await self.stream.read(room)
-        trip = self.armed("request")  # a test may have changed it meanwhile
+        trip = self.armed("request")  # a test may have changed the fault meanwhile
         if data and trip and trip.cut(data) is not None:
             await self.strike()
         return data
 
     def put_back(self, data: bytes) -> None:
-        """Leave for the next step bytes that were read too far."""
+        """Leave bytes that a step has read but not used to the next step."""
         self._unread = data + self._unread
         self._counted_bytes += len(data)
 
     @property
     def unread(self) -> bytes:
-        """Bytes that were read, and that no step has used yet."""
+        """The bytes that were read and that no step has used yet."""
         return self._unread
 
     def count_anew(self) -> None:
-        """Have the tripwire of the next attempt count the bytes that are unread."""
+        """Let the tripwire of the next attempt count the unread bytes."""
         self._counted_bytes = 0
 
     def take_unread(self) -> bytes:
-        """The bytes that no step has used yet, for one that uses all of them."""
+        """Remove and return the bytes that no step has used yet."""
         data, self._unread, self._counted_bytes = self._unread, b"", 0
         return data
 
     async def inject(self, data: bytes) -> None:
-        """Put bytes among those that pass the point where the break has struck."""
+        """Insert bytes among those that pass the point where the break has struck."""
         struck = self.attempt.entry.struck
         if struck is None or struck.point != "request" or not await self.side.take(data):
             await self.stream.write(data)
 
     async def hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
-        """Say and read nothing for this time, until the gate opens, or until the client leaves.
+        """Send and read nothing for this time, or until the gate opens.
 
         Raises:
-            Departed: the client has left.
+            Departed: the client ended the connection meanwhile.
         """
         if left := await self.wire.departure(for_seconds, until):
             raise Departed(left)

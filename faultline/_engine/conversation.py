@@ -1,4 +1,4 @@
-"""A conversation: one client's connection from accept to its end, and what a test does to it while it is open."""
+"""A conversation: one client's connection from accept to its end, and the controls of a test while it is open."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Conversation:
         self._wire = wire
 
     def start(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[BaseException | None], None]) -> None:
-        """Begin to speak; `on_end` is told the error inside the server that ended it, or `None`."""
+        """Begin the conversation; at its end `on_end` is called with the server's own error, or `None`."""
         self.task = loop.create_task(self._run())
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._give_up()  # a task that is cancelled before its first step does nothing
+            self._give_up()  # here too, because a task that is cancelled before its first step doesn't run
             on_end(None if task.cancelled() else task.exception())
 
         self.task.add_done_callback(ended)
 
     @property
     def is_open(self) -> bool:
-        """Whether there still is a connection."""
+        """Whether the connection is still open."""
         return not self._wire.is_closed
 
     async def _run(self) -> None:
-        """Speak to the end; whatever that end is, it is in the ledger and the socket is closed."""
+        """Hold the conversation, record its end in the ledger, and close the socket."""
         connection = self._connection
         try:
             await connection.reach("accept")
@@ -56,37 +56,37 @@ class Conversation:
         except Departed as left:
             self._strike_terms()
             connection.attempt.end("client", left.how)
-            with contextlib.suppress(Departed):  # a client may wait for the answer to its close_notify
+            with contextlib.suppress(Departed):  # a client may wait for the server's close_notify
                 await connection.stream.end_tls()
         except Rejected as rejected:
             is_alert = connection.stream.rejected(rejected.why)
             self._strike_terms()
             connection.attempt.end("client" if is_alert else "server", "FIN")
             sockets.send_fin(self._wire.sock)
-            with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose our alert
+            with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
         finally:
             self._give_up()
 
     def _strike_terms(self) -> None:
-        """The handshake has failed: if its terms were the fault's, that was the fault."""
+        """After a failed handshake: record a strike if the fault's terms are faulty."""
         attempt = self._connection.attempt
         refuses = attempt.fault.terms is not None and attempt.fault.terms.is_fault
         if refuses and attempt.point == "handshake" and not attempt.has_struck and self._connection.stream.speaks_tls:
             attempt.strike("handshake", 0)
 
     def _give_up(self) -> None:
-        """Close the socket and the attempt; giving up again changes nothing."""
+        """Close the socket and end the attempt; closing again does nothing."""
         self._connection.attempt.end("server", "stop")
-        if self._connection.valve.drops_packets and self.is_open:  # its FIN could never be acknowledged
+        if self._connection.valve.drops_packets and self.is_open:  # a FIN could never be acknowledged
             self._wire.reset()
         self._wire.close()
         self._connection.side.leave()
 
-    # --- what a test does to an open connection ----------------------------------------------------------------------
+    # --- controls of an open connection ------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End at once, without a word to the client that the plan doesn't say."""
+        """End at once, and send the client nothing more."""
         self.task.cancel()
 
     def reset(self) -> None:
@@ -97,17 +97,17 @@ class Conversation:
         self.stop()
 
     def close(self) -> None:
-        """Send FIN, in TLS after a close_notify, and end."""
+        """Send FIN, in TLS after close_notify, and end."""
         self._connection.attempt.entry.note = "closed by the test"
         self._connection.attempt.end("server", "FIN")
         with contextlib.suppress(OSError):
-            self._wire.sock.send(self._connection.stream.last_words())
+            self._wire.sock.send(self._connection.stream.close_notify())
         sockets.send_fin(self._wire.sock)
         sockets.discard_input(self._wire.sock)
         self.stop()
 
     def pause(self) -> None:
-        """Let no byte pass, in either direction."""
+        """Hold all bytes back, in both directions."""
         self._connection.valve.pause(paused=True)
 
     def resume(self) -> None:
@@ -115,19 +115,19 @@ class Conversation:
         self._connection.valve.pause(paused=False)
 
     def partition(self) -> None:
-        """Let the client's packets vanish, and send it nothing."""
-        self._connection.valve.partition(apart=True)
+        """Drop all packets from the client, and send it nothing."""
+        self._connection.valve.partition(partitioned=True)
 
     def heal(self) -> None:
-        """Let packets pass again, unless it is the fault that drops them."""
-        self._connection.valve.partition(apart=False)
+        """Let packets pass again, except for those that the fault drops."""
+        self._connection.valve.partition(partitioned=False)
 
     def meet(self, fault: Fault) -> None:
-        """Have another fault from here on."""
+        """Replace the attempt's fault, from the next byte on."""
         self._connection.meet(fault)
 
     def ends_if_idle(self, upcoming: Fault) -> bool:
-        """End if the connection is idle and the fault that comes next needs a new one; whether it has ended."""
+        """End an idle connection if the next fault of the plan needs a new connection; return whether it ended."""
         attempt = self._connection.attempt
         is_ended = attempt.point == "idle" and not upcoming.can_follow(attempt.fault)
         if is_ended:

@@ -1,4 +1,4 @@
-"""The TLS handshake of a connection: what is shown and agreed to, and the break that strikes among its records."""
+"""The TLS handshake of a connection: its certificate, its terms, and the break that strikes among its records."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ async def secure(connection: Connection) -> None:
     """Speak TLS from here on.
 
     Raises:
-        Departed: the client has left meanwhile.
-        Rejected: the client has sent an alert, or something that is no TLS; or it was refused.
-        Over: a break has ended the conversation.
+        Departed: the client ended the connection meanwhile.
+        Rejected: the client sent an alert or bytes that are not TLS, or its protocols were refused.
+        Over: a break ended the conversation.
     """
     await connection.reach("handshake")
     planned, usual = connection.attempt.fault.terms, connection.service.terms
@@ -30,13 +30,13 @@ async def secure(connection: Connection) -> None:
 
 
 def shown(connection: Connection) -> Certificate:
-    """The certificate that a connection shows."""
+    """The certificate that the server shows on a connection."""
     planned = connection.attempt.fault.certificate
     return planned if planned is not None and connection.number >= planned.from_connection else Certificate()
 
 
 async def send_flight(connection: Connection, certificate: Certificate, data: bytes) -> None:
-    """Send records of the handshake, as far as the tripwire lets them pass."""
+    """Send records of the handshake; the break strikes between their bytes if they reach its tripwire."""
     trip = connection.armed("handshake")
     cut = trip.cut(data) if trip else None
     await connection.stream.write_flight(data if cut is None else data[:cut])

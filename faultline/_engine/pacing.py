@@ -1,6 +1,6 @@
-"""The conditions of one direction, applied to its bytes: when they arrive, how many at once, and what of them.
+"""Applies the conditions of one direction to its bytes: when they arrive, how many at once, and how they change.
 
-Deadlines are absolute, from the beginning of a turn, so that they don't drift.
+Deadlines are absolute, counted from the beginning of a turn, so that they don't drift.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ END_OF_HEAD = (b"\n\n", b"\n\r\n")
 
 
 class Flow:
-    """The conditions of one direction, and how far its turn has come."""
+    """The conditions of one direction, and how far its present turn has come."""
 
     def __init__(
         self, conditions: tuple[Condition, ...], direction: Direction, chance: Callable[[], random.Random]
     ) -> None:
         mine = [c for c in conditions if c.on(direction)]
-        self._chance = chance() if any(c.draws for c in mine) else random.Random(0)  # noqa: S311 - not drawn from
+        self._chance = chance() if any(c.draws for c in mine) else random.Random(0)  # noqa: S311 - never used
         self._latency = next((c for c in mine if isinstance(c, Latency)), None)
         self._corrupt = next((c for c in mine if isinstance(c, Corrupt)), None)
         self._edits = [c for c in mine if isinstance(c, Edit)]
         self.pace = next((c for c in mine if isinstance(c, Pace)), None)
         self._offset_bytes = 0
-        self._again = b""  # of what is to be duplicated, as far as it has come
+        self._again = b""  # the bytes so far of the range that is to be duplicated
         self.turn()
 
     def turn(self) -> None:
-        """The other side speaks now: the next bytes begin a turn."""
+        """End the turn, because the other side sends now: the next bytes begin a new turn."""
         self._began: float | None = None
         self._pieces = self._passed_bytes = 0
-        self._head: bytes | None = b"\n"  # its last bytes, until it is over; an interim response has one too
+        self._head: bytes | None = b"\n"  # the last bytes of the head, until it is complete; `None` after it
 
     def piece_bytes(self, wanted_bytes: int, view: memoryview = NOTHING) -> int:
-        """How many bytes may travel together, of these if it is known which."""
+        """How many of the wanted bytes may travel together; `view` has the bytes, if they are known."""
         if self.pace is None:
             return wanted_bytes
         size = self.pace.size(self._piece(wanted_bytes, view))
@@ -62,21 +62,21 @@ class Flow:
             await asyncio.sleep(wait)
 
     def delay_seconds(self) -> float:
-        """How much later the next turn arrives."""
+        """The delay of the next turn, in seconds."""
         return 0.0 if self._latency is None else self._latency.drawn_seconds(self._chance)
 
     def _piece(self, count_bytes: int, view: memoryview = NOTHING) -> Piece:
         return Piece(count_bytes, self._chance, view, self._pieces, self._passed_bytes, self._head is not None)
 
     def altered(self, data: bytes) -> bytes:
-        """The bytes as they arrive, which may be none."""
+        """The bytes as they arrive: corrupted, without those that are dropped, and with duplicates."""
         begin, self._offset_bytes = self._offset_bytes, self._offset_bytes + len(data)
         if self._corrupt is not None:
             data = self._corrupt.corrupted(data, begin, self._chance)
         return self._edited(data, begin)
 
     def _edited(self, data: bytes, begin: int) -> bytes:
-        """Without what is dropped, and with what is left of what is duplicated behind it."""
+        """The bytes without the dropped ranges, and with duplicates after the ranges that are repeated."""
         if not self._edits:
             return data
         edges = [edge - begin for e in self._edits for edge in (e.at_byte, e.end_byte)]

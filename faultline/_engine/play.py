@@ -1,4 +1,7 @@
-"""Plays steps on an open connection: one `match`, and no question which mode is running."""
+"""Plays steps on an open connection, in one `match`.
+
+Rules: no module asks which mode is running; a mode that needs more has a step for it.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,27 @@ if TYPE_CHECKING:
     from faultline._engine.connection import Connection
 
 
-class Over(Exception):  # noqa: N818 - it is news: a step has ended the conversation
+class Over(Exception):  # noqa: N818 - an event, not an error
     """The server has ended the conversation."""
 
 
 async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
-    """Do what these steps say, one after the other.
+    """Play steps in order.
 
     Raises:
-        Over: a step has ended the conversation.
-        Departed: the client has left.
+        Over: a step ended the conversation.
+        Departed: the client ended the connection.
     """
     for step, following in zip_longest(steps, steps[1:]):
         await play_one(connection, step, is_reset_next=do.begins_with_reset(following))
 
 
 async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_next: bool = False) -> None:
-    """Do what one step says.
+    """Play one step.
 
     Raises:
-        Over: the step has ended the conversation.
-        Departed: the client has left.
+        Over: the step ended the conversation.
+        Departed: the client ended the connection.
     """
     stream, wire = connection.stream, connection.wire
     match step:
@@ -77,7 +80,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             await reset(connection, flush=step.flush)
         case do.Close():
             await close(connection, close_notify=step.close_notify)
-        case _:  # pragma: no cover - the type checker proves that there is no other
+        case _:  # pragma: no cover - the type checker proves that every step has a case
             unknown(step)
 
 
@@ -98,7 +101,7 @@ async def reset(connection: Connection, *, flush: bool) -> None:
     """Deliver what was sent, if `flush`, then send RST.
 
     Raises:
-        Over: always, when it is done.
+        Over: always, once the connection is closed.
         Departed: the client has reset the connection meanwhile.
     """
     if flush:
@@ -112,24 +115,24 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     """Deliver what was sent, then send FIN and close.
 
     Raises:
-        Over: always, when it is done.
+        Over: always, once the connection is closed.
         Departed: the client has reset the connection meanwhile.
     """
     if close_notify:
         await connection.stream.end_tls()
     connection.attempt.end("server", "FIN")
     sockets.send_fin(connection.wire.sock)
-    await connection.wire.flush()  # closing with unread input would throw away what is not delivered yet
+    await connection.wire.flush()  # closing with unread input would discard bytes that are not delivered yet
     sockets.discard_input(connection.wire.sock)
     connection.wire.close()
     raise Over
 
 
 async def receive_until(connection: Connection, end: Callable[[bytes], int]) -> None:
-    """Read until `end` finds where the bytes that are wanted end; the bytes behind them stay for the next step.
+    """Read until `end` returns where the wanted bytes end; the bytes after them stay for the next step.
 
     Raises:
-        Departed: the client has left before.
+        Departed: the client ended the connection before.
     """
     await connection.enter("request")
     got = b""
@@ -145,6 +148,6 @@ async def receive_until(connection: Connection, end: Callable[[bytes], int]) -> 
     connection.service.ledger.keep(entry, replace(before, body=kept, body_bytes=before.body_bytes + at))
 
 
-def unknown(step: NoReturn) -> NoReturn:  # pragma: no cover - the same
-    """The type checker proves that no step comes here."""
+def unknown(step: NoReturn) -> NoReturn:  # pragma: no cover - the type checker proves that it is never called
+    """Fail for a step without a case."""
     raise AssertionError(step)

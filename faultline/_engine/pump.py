@@ -1,8 +1,8 @@
-"""The pump: bytes from one socket to another, unparsed, through one large buffer.
+"""The pump: carries bytes from one socket to another, unparsed, through one large buffer.
 
-Rules of this room: raw readiness and no tasks, because this is what makes a healthy relay fast. All pumps of a loop
-share one buffer: what the sink does not take at once is kept apart, and nothing more is read until it has gone, so
-that a slow reader slows the writer, and a connection holds 256 KiB in each direction at most.
+Rules: callbacks of the loop and no tasks, because that makes a healthy relay fast. All pumps of a loop share one
+buffer: bytes that the sink does not take at once are copied, and no more are read until these are sent. So a slow
+reader slows the writer, and a connection holds at most 256 KiB in each direction.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Literal
 from faultline._net.wire import Wire
 
 PIECE_BYTES = 262_144
-_shared = memoryview(bytearray(PIECE_BYTES))  # one loop, one thread
+_shared = memoryview(bytearray(PIECE_BYTES))  # safe without a lock, because there is one loop in one thread
 
 Outcome = Literal["end", "source reset", "sink reset", "interrupted"]
 
 
 class Pump:
-    """One direction of one connection."""
+    """Carries the bytes of one direction of a connection."""
 
     def __init__(self, source: Wire, sink: Wire, on_bytes: Callable[[memoryview], None]) -> None:
         self._source = source
@@ -28,11 +28,14 @@ class Pump:
         self._on_bytes = on_bytes
         self._is_wanted = True
         self._is_over = False
-        self._left = memoryview(b"")  # read, and not yet taken by the sink
+        self._pending = memoryview(b"")  # read, and not yet taken by the sink
         self._done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> Outcome:
-        """Carry bytes until one side has no more, or until it is interrupted, when all that was read is delivered."""
+        """Carry bytes until the source ends, a side resets, or `interrupt` is called; return which.
+
+        After an interrupt every byte that was read has been delivered.
+        """
         self._source.on_readable(self._on_readable)
         try:
             return await self._done
@@ -40,14 +43,14 @@ class Pump:
             self._finish("interrupted")
 
     def interrupt(self) -> None:
-        """Stop reading: somebody wants to look at the bytes, or none are to pass."""
-        if self._left:
+        """Stop reading: the bytes have to be parsed from here on, or held back."""
+        if self._pending:
             self._is_wanted = False
         else:
             self._finish("interrupted")
 
     def _finish(self, outcome: Outcome) -> None:
-        """Let go of both sockets at once: somebody else may wait for them before `run` goes on."""
+        """Stop watching both sockets at once: other code may watch them before `run` continues."""
         if not self._is_over:
             self._is_over = True
             self._source.on_readable(None)
@@ -56,7 +59,7 @@ class Pump:
                 self._done.set_result(outcome)
 
     def _on_readable(self) -> None:
-        if self._is_over:  # in this very turn: what there is to read is for who comes next
+        if self._is_over:  # in this turn of the loop; the next reader gets the bytes
             return
         try:
             count = self._source.sock.recv_into(_shared)
@@ -78,19 +81,19 @@ class Pump:
             self._finish("sink reset")
             return
         if taken < count:
-            self._left = memoryview(bytes(data[taken:]))
+            self._pending = memoryview(bytes(data[taken:]))
             self._source.on_readable(None)
             self._sink.on_writable(self._on_writable)
 
     def _on_writable(self) -> None:
         try:
-            self._left = self._left[self._sink.sock.send(self._left) :]
+            self._pending = self._pending[self._sink.sock.send(self._pending) :]
         except BlockingIOError:
             return
         except OSError:
             self._finish("sink reset")
             return
-        if self._left:
+        if self._pending:
             return
         self._sink.on_writable(None)
         if self._is_wanted:

@@ -1,4 +1,4 @@
-"""What the connections of one server share."""
+"""The values that all connections of one server share."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from faultline._net.tls import ServerContext
 if TYPE_CHECKING:
     from faultline._engine.connection import Connection
 
-# What is spoken on a connection, from the end of the opening to the end of the conversation.
+# A protocol: holds the conversation on a connection, from the end of the TLS handshake to the end of the conversation.
 Talk: TypeAlias = "Callable[[Connection], Awaitable[None]]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What a connection needs to know of its server.
+    """The values that a connection gets from its server.
 
     Attributes:
-        dealer: has the fault of each attempt.
-        ledger: where attempts are written down.
+        dealer: deals a fault to each attempt.
+        ledger: records the attempts.
         talk: the protocol of the server.
-        default: what is answered when the fault says nothing else.
+        default: the answer to a request, unless the fault has an answer.
         tls: whether a connection begins with TLS.
-        terms: what TLS agrees to when the fault says nothing else.
-        context: makes the TLS context that shows a certificate and agrees to terms.
-        chance: gives a new generator.
-        on_dealt: called after a fault was dealt, when the next one is known.
+        terms: the terms of TLS, unless the fault has terms.
+        context: returns the TLS context for a certificate and terms.
+        chance: returns a new random number generator.
+        on_dealt: called after a fault was dealt, when the next fault is known.
     """
 
     dealer: Dealer

@@ -1,6 +1,6 @@
 """A stream: application bytes over a wire, plain or in TLS, under the conditions of the attempt's fault.
 
-Rules of this room: every byte is written down in the ledger as it passes; a break is not its business.
+Rules: every application byte is recorded in the ledger as it passes; breaks are left to the connection.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from faultline._net.departures import Departed
 from faultline._net.tls import ServerContext, Tls, Write
 from faultline._net.wire import Wire
 
-# How OpenSSL words that the other side sent an alert: some say that it was one, and some don't.
+# The forms of OpenSSL's reason when the peer has sent an alert; some have the word "alert", and some don't.
 ALERT = re.compile(r"(?:(?:sslv3|tlsv1|tlsv13) (?:alert )?|(?:ssl/)?tls alert )(.+)")
 
 
 class Stream:
-    """What the engine reads from and writes to."""
+    """Reads and writes the application bytes of one connection."""
 
     def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
         self.wire = wire
         self._chance = chance
         self._tls: Tls | None = None
-        self._held = b""  # out of TLS, and not yet read by an attempt
-        self.flowing = asyncio.Event()  # cleared while the test lets nothing pass
+        self._held = b""  # decrypted, and not yet read by an attempt
+        self.flowing = asyncio.Event()  # cleared while the test holds all bytes back
         self.flowing.set()
-        self.speaks_tls = False  # the client began as TLS begins
+        self.speaks_tls = False  # whether the client's first bytes were TLS
 
     def serve(self, entry: Entry, fault: Fault) -> None:
-        """From here on the bytes belong to this attempt."""
+        """Record the bytes in this attempt from here on, under the conditions of this fault."""
         self._entry = entry
         entry.tls = self._tls.facts() if self._tls is not None else None
         self._flows: tuple[Flow, Flow] | None = None
@@ -48,7 +48,7 @@ class Stream:
 
     @property
     def is_plain(self) -> bool:
-        """Whether bytes pass as they are, and at once."""
+        """Whether bytes pass unchanged and without delay."""
         return self._tls is None and self._flows is None and not self._held
 
     async def write(self, data: bytes) -> None:
@@ -74,10 +74,10 @@ class Stream:
                 piece = piece[taken:]
 
     async def write_acknowledged(self, data: bytes) -> None:
-        """Send what a break comes right after, so that the client's kernel acknowledges it at once.
+        """Send bytes that a break follows, so that the client's kernel acknowledges them at once.
 
-        Linux acknowledges two pushed segments as soon as the client has read them, but may keep the
-        acknowledgement of a single one back for 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
+        Linux acknowledges two pushed segments as soon as the client has read them, but may delay the
+        acknowledgement of a single segment by 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
 
         Raises:
             Departed: the client has reset the connection.
@@ -109,7 +109,7 @@ class Stream:
             view = view[await self.wire.send_some(view) :]
 
     async def write_flight(self, data: bytes) -> None:
-        """Send records of the handshake.
+        """Send records of the TLS handshake.
 
         Raises:
             Departed: the client has reset the connection.
@@ -127,11 +127,11 @@ class Stream:
             data = data[size:]
 
     async def read(self, limit_bytes: int) -> bytes:
-        """At most so many application bytes; `b""` when the client has finished sending.
+        """Read at most `limit_bytes` application bytes; `b""` when the client has finished sending.
 
         Raises:
             Departed: the client has reset the connection.
-            Rejected: it has ended TLS by an alert.
+            Rejected: the client has ended TLS with an alert.
         """
         while True:
             data = await self._read_some(limit_bytes)
@@ -159,22 +159,22 @@ class Stream:
         return data
 
     async def read_to_end(self, *, expects_tls: bool) -> None:
-        """Read whatever comes; before the handshake of TLS these are no application bytes.
+        """Read and discard bytes until the client has finished sending; with `expects_tls` also before the handshake.
 
         Raises:
             Departed: the client has reset the connection.
-            Rejected: it has ended TLS by an alert.
+            Rejected: the client has ended TLS with an alert.
         """
         read = self.wire.receive if expects_tls and self._tls is None else self.read
         while await read(sockets.READ_BYTES):
             pass
 
     async def await_bytes(self) -> None:
-        """Wait until the client has said something, and leave it for the next `read`.
+        """Wait until the client has sent bytes, and leave them for the next `read`.
 
         Raises:
-            Departed: it has finished sending instead, or reset the connection.
-            Rejected: it has ended TLS by an alert.
+            Departed: the client has finished sending instead, or has reset the connection.
+            Rejected: the client has ended TLS with an alert.
         """
         if self._tls is None:
             await self.wire.readable()
@@ -189,8 +189,8 @@ class Stream:
         """Speak TLS from here on; `write` sends the records of the handshake.
 
         Raises:
-            Departed: the client left meanwhile.
-            Rejected: it sent an alert, or something that is no TLS; or it was refused.
+            Departed: the client ended the connection meanwhile.
+            Rejected: the client sent an alert or bytes that are not TLS, or its protocols were refused.
         """
         tls = Tls(self.wire, context)
         try:
@@ -201,43 +201,43 @@ class Stream:
         self._tls = tls
 
     async def renegotiate(self) -> None:
-        """Ask the client for a new handshake, and wait for it.
+        """Ask the client for a new handshake, and wait until it is complete.
 
         Raises:
-            Departed: the client left meanwhile.
-            Rejected: it refuses.
+            Departed: the client ended the connection meanwhile.
+            Rejected: the client refused.
         """
         assert self._tls is not None
         await self._tls.renegotiate(self.write_raw)
 
-    def last_words(self) -> bytes:
-        """The record that ends TLS, or nothing where there is none."""
+    def close_notify(self) -> bytes:
+        """The record that ends TLS; empty in plain text."""
         return self._tls.close_notify() if self._tls is not None else b""
 
     async def stop_tls(self) -> None:
-        """End TLS in both directions, and go on in plain text.
+        """End TLS in both directions, and continue in plain text.
 
         Raises:
-            Departed: the client left meanwhile.
-            Rejected: it has ended TLS by an alert.
+            Departed: the client ended the connection meanwhile.
+            Rejected: the client has ended TLS with an alert.
         """
         if self._tls is not None:
             self._held += await self._tls.stop(self.write_raw)
             self._tls = None
 
     async def end_tls(self) -> None:
-        """Send close_notify, if there is TLS."""
-        await self.write_raw(self.last_words())
+        """Send close_notify if the connection is in TLS."""
+        await self.write_raw(self.close_notify())
 
     def rejected(self, why: str) -> bool:
-        """Write down why TLS ended, by whom, in OpenSSL's words; whether it was the client, by an alert."""
+        """Record why TLS ended, with OpenSSL's reason; return whether the client ended it, with an alert."""
         match = ALERT.fullmatch(why)
         alert = match[1].replace(" ", "_") if match else ""
         self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
         if alert:
-            self._entry.note = f"the client ended TLS by the alert {alert}"
+            self._entry.note = f"the client ended TLS with the alert {alert}"
         elif self.speaks_tls:
             self._entry.note = f"the server ended TLS: {why}"
         else:
-            self._entry.note = f"the client spoke no TLS: {why}"
+            self._entry.note = f"the client did not speak TLS: {why}"
         return bool(alert)

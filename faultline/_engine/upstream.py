@@ -1,6 +1,6 @@
-"""A relay's own connection to its upstream, plain or in TLS.
+"""A relay's connection to its upstream, plain or in TLS.
 
-How it ends is told by `UpstreamLeft`, so that nobody takes it for the client's leaving.
+Its end is raised as `UpstreamLeft`, which can't be mistaken for the end of the client's connection.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class UpstreamLeft(Exception):  # noqa: N818 - it is news
-    """The upstream has reset the connection, or ended TLS by an alert."""
+class UpstreamLeft(Exception):  # noqa: N818 - an event, not an error
+    """The upstream has ended the connection early: by RST, with a TLS alert, or during the handshake."""
 
 
 class UpstreamConnection:
@@ -34,30 +34,30 @@ class UpstreamConnection:
         self._tls: Tls | None = None
 
     async def secure(self, name: str) -> None:
-        """Speak TLS to it; whatever certificate it has is good here, because the client is under test and not we.
+        """Speak TLS to the upstream, and accept any certificate, because only the client is under test.
 
         Raises:
-            UpstreamLeft: it has not agreed.
+            UpstreamLeft: the handshake failed.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         tls = Tls(self.wire, context, name)
-        with leaving():
+        with as_upstream_left():
             await tls.agree(self._write)
         self._tls = tls
 
     @property
     def is_plain(self) -> bool:
-        """Whether bytes pass as they are."""
+        """Whether the connection is in plain text."""
         return self._tls is None
 
     async def receive(self, limit_bytes: int) -> bytes:
-        """At most so many bytes; `b""` when it has finished sending.
+        """Read at most `limit_bytes` bytes; `b""` when the upstream has finished sending.
 
         Raises:
-            UpstreamLeft: it has reset the connection.
+            UpstreamLeft: the upstream has reset the connection.
         """
-        with leaving():
+        with as_upstream_left():
             if self._tls is None:
                 return await self.wire.receive(limit_bytes)
             return await self._tls.receive(limit_bytes, self._write)
@@ -66,11 +66,11 @@ class UpstreamConnection:
         """Send bytes.
 
         Raises:
-            UpstreamLeft: it has reset the connection.
+            UpstreamLeft: the upstream has reset the connection.
         """
         if not data:
             return
-        with leaving():
+        with as_upstream_left():
             await self._write(data if self._tls is None else self._tls.encrypt(memoryview(data)))
 
     async def _write(self, data: bytes) -> None:
@@ -79,19 +79,19 @@ class UpstreamConnection:
             view = view[await self.wire.send_some(view) :]
 
     async def finish(self) -> None:
-        """Say that nothing more will be sent, and go on reading."""
+        """Send FIN, and continue reading."""
         if self._tls is not None:
             with contextlib.suppress(UpstreamLeft):
-                await self.send_last_words(self._tls)
+                await self.send_close_notify(self._tls)
         sockets.send_fin(self.wire.sock)
 
-    async def send_last_words(self, tls: Tls) -> None:
+    async def send_close_notify(self, tls: Tls) -> None:
         """End TLS in an orderly way.
 
         Raises:
-            UpstreamLeft: it has reset the connection.
+            UpstreamLeft: the upstream has reset the connection.
         """
-        with leaving():
+        with as_upstream_left():
             await self._write(tls.close_notify())
 
     def reset(self) -> None:
@@ -99,7 +99,7 @@ class UpstreamConnection:
         self.wire.reset()
 
     def leave(self) -> None:
-        """End the connection; what was sent is delivered first."""
+        """Close the connection; the bytes that were sent are delivered first."""
         if not self.wire.is_closed:
             sockets.send_fin(self.wire.sock)
             sockets.discard_input(self.wire.sock)
@@ -107,11 +107,11 @@ class UpstreamConnection:
 
 
 @contextlib.contextmanager
-def leaving() -> Iterator[None]:
-    """Tell the upstream's leaving from the client's.
+def as_upstream_left() -> Iterator[None]:
+    """Raise the end of a connection as that of the upstream.
 
     Raises:
-        UpstreamLeft: it has left.
+        UpstreamLeft: the upstream has ended the connection, or failed the TLS handshake.
     """
     try:
         yield
@@ -125,22 +125,22 @@ async def reach(loop: asyncio.AbstractEventLoop, departures: Departures, upstrea
     """Connect to an upstream.
 
     Raises:
-        OSError: it can't be reached.
-        UpstreamLeft: it has not agreed to TLS.
+        OSError: the upstream can't be reached.
+        UpstreamLeft: the TLS handshake failed.
     """
     if upstream.path:
         wire = await open_wire(loop, departures, socket.AF_UNIX, upstream.path)
     elif is_numeric(upstream.host):
         wire = await open_wire(loop, departures, sockets.family_of(upstream.host), (upstream.host, upstream.port))
-    else:  # a name of another machine is looked up in a thread
+    else:  # the name of another machine is looked up in a thread
         found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
         family, _, _, _, (host, port, *_) = found[0]
         wire = await open_wire(loop, departures, family, (str(host), int(port)))
-    far = UpstreamConnection(wire)
+    upstream_connection = UpstreamConnection(wire)
     if upstream.tls:
         try:
-            await far.secure(upstream.host or "localhost")
+            await upstream_connection.secure(upstream.host or "localhost")
         except BaseException:
-            far.wire.close()
+            upstream_connection.wire.close()
             raise
-    return far
+    return upstream_connection

@@ -656,11 +656,11 @@ def test_a_way_to_another_machine_is_answered_by_403_and_nothing_is_dialled(faul
 
     code, _, answered = response_of(client)
 
-    assert (code, answered) == (403, b"The proxy leads to this machine only.\n")
+    assert (code, answered) == (403, b"This proxy connects only to this machine.\n")
     assert {item for item in dialled if item[0] == "socket.connect"} == {("socket.connect", proxy.address)}
     assert not [item for item in dialled if target.rpartition(":")[0] in repr(item)]
     (attempt,) = proxy.attempts
-    assert attempt.note == f"{target.rpartition('@')[2]} is not on this machine; to=… leads there"
+    assert attempt.note == f"{target.rpartition('@')[2]} is not on this machine; to=… sends clients to a server here"
     assert (attempt.struck, attempt.point, attempt.ended_by) == (None, "response", "server")
 
 
@@ -911,7 +911,7 @@ def test_who_shows_another_name_and_password_is_asked_for_them(faultline, dial, 
 
     code, head, answered = response_of(dial(proxy, data))
 
-    assert (code, answered) == (407, b"The proxy wants another name and password.\n")
+    assert (code, answered) == (407, b"This proxy requires another name and password.\n")
     assert '\r\nProxy-Authenticate: Basic realm="faultline"\r\n' in head
     assert ("socket.connect", ("127.0.0.1", 9)) not in dialled
     assert proxy.attempts[0].struck is None

@@ -348,7 +348,7 @@ def test_a_way_to_another_machine_is_not_allowed_and_nothing_is_dialled(faultlin
     assert not [item for item in dialled if host in repr(item)]
     (attempt,) = proxy.attempts
     where = f"[{ipaddress.ip_address(host)}]:443" if ":" in host else f"{host}:443"
-    assert attempt.note == f"{where} is not on this machine; to=… leads there"
+    assert attempt.note == f"{where} is not on this machine; to=… sends clients to a server here"
     assert attempt.struck is None
 
 

@@ -1,1 +1,1 @@
-"""Talks: the protocols that a server speaks on a connection, one file each."""
+"""Talks: the protocols that servers speak on a connection, one module each."""

@@ -1,4 +1,4 @@
-"""What a relay knows of a conversation that it passes on: who speaks, since when, and how the client began."""
+"""The facts that a relay keeps of a conversation: which side spoke last, when, and how the client began."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from faultline._net.client_hello import hello_of
 
 
 class Dialogue:
-    """Who speaks on a relayed connection.
+    """The turns of the two sides of a relayed connection.
 
     Attributes:
-        speaker: the side that has spoken last.
+        speaker: the side that sent the last bytes.
     """
 
     def __init__(self) -> None:
         self.speaker: Party | None = None
         self._spoke_at_seconds = 0.0
-        self._greeting: bytes | None = b""  # the client's first bytes, until it is known whether they begin TLS
+        self._first_bytes: bytes | None = b""  # until it is known whether the client begins with TLS
 
     @property
-    def is_known(self) -> bool:
-        """Whether it is known how the client began, so that its bytes may pass unseen."""
-        return self._greeting is None
+    def is_start_known(self) -> bool:
+        """Whether it is known how the client began, so that its bytes may pass unparsed."""
+        return self._first_bytes is None
 
     def speaks(self, by: Party) -> bool:
-        """Note that a side says something; whether it begins a message, which is all it says until the other speaks."""
+        """Record that a side sends bytes; return whether they begin a message, which ends when the other side sends."""
         self._spoke_at_seconds = asyncio.get_running_loop().time()
         begins, self.speaker = self.speaker != by, by
         return begins
 
-    def greet(self, data: bytes, attempt: OpenAttempt) -> None:
-        """Look for a ClientHello in what the client says first; the name in it is not encrypted."""
-        if self._greeting is None:
+    def read_hello(self, data: bytes, attempt: OpenAttempt) -> None:
+        """Look for a ClientHello in the client's first bytes, and record its server name, which is not encrypted."""
+        if self._first_bytes is None:
             return
-        self._greeting += data
-        hello = hello_of(self._greeting)
+        self._first_bytes += data
+        hello = hello_of(self._first_bytes)
         if hello is not None:
-            self._greeting = None
+            self._first_bytes = None
             if hello.is_tls and attempt.entry.tls is None:
                 attempt.entry.tls = TlsFacts(sni=hello.sni, offered=hello.protocols)
 
     def silent_seconds(self) -> float:
-        """How long nothing was said since the upstream spoke; 0 if the client spoke last."""
+        """Seconds since the upstream sent the last bytes; 0 if the client sent the last bytes."""
         if self.speaker != "server":
             return 0.0
         return asyncio.get_running_loop().time() - self._spoke_at_seconds

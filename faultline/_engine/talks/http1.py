@@ -1,4 +1,4 @@
-"""HTTP/1.1: the healthy conversation of a server, and the scripts that replace it."""
+"""HTTP/1.1: the healthy conversation of a server, and scripts, which may have steps of HTTP."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ HEALTHY = do.Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
 
 
 async def converse(connection: Connection) -> None:
-    """Answer requests for as long as the connection is kept alive.
+    """Answer requests while the connection is kept alive.
 
     Raises:
-        Over: the server has ended the conversation.
-        Departed: the client has left.
+        Over: the server ended the conversation.
+        Departed: the client ended the connection.
     """
     await perform(connection, HEALTHY)
 
 
 async def perform(connection: Connection, script: do.Script) -> None:
-    """Play a script, whose steps may be those of HTTP.
+    """Play a script, which may have steps of HTTP.
 
     Raises:
-        Over: a step has ended the conversation.
-        Departed: the client has left.
+        Over: a step ended the conversation.
+        Departed: the client ended the connection.
     """
     await Http1(connection).perform(script.steps)
 
@@ -45,15 +45,15 @@ class Http1:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._reader: RequestReader | None = None  # of the request that is answered next
-        self._keeps = True
+        self._reader: RequestReader | None = None  # of the request that the next response answers
+        self._keeps_alive = True
 
     async def perform(self, steps: tuple[do.Step, ...]) -> None:
-        """Do what these steps say, one after the other.
+        """Play steps in order.
 
         Raises:
-            Over: a step has ended the conversation.
-            Departed: the client has left.
+            Over: a step ended the conversation.
+            Departed: the client ended the connection.
         """
         for step, following in zip_longest(steps, steps[1:]):
             match step:
@@ -63,16 +63,16 @@ class Http1:
                     await self.respond(step.answer)
                 case do.Repeat():
                     await self.perform(step.steps)
-                    while await self._again():
+                    while await self._begin_next():
                         await self.perform(step.steps)
                 case _:
                     await play_one(self._connection, step, is_reset_next=do.begins_with_reset(following))
 
     async def receive_request(self, step: do.ReceiveRequest) -> None:
-        """Read one request, and write it down.
+        """Read one request, and record it.
 
         Raises:
-            Departed: the client has left before it was whole.
+            Departed: the client ended the connection before the request was complete.
         """
         connection = self._connection
         await connection.reach("request")
@@ -82,26 +82,26 @@ class Http1:
             if not data:
                 raise Departed("FIN")
             if reader.feed(data) and not step.head_only:
-                await self._invite(step)
+                await self._answer_expectation(step)
         connection.put_back(reader.rest)
         attempt = connection.attempt
         connection.service.ledger.keep(attempt.entry, reader.request)
         if attempt.fault.choice is not None:
             connection.deal(resolved(attempt.fault, reader.request))
 
-    async def _invite(self, step: do.ReceiveRequest) -> None:
-        """Say `100 Continue`, or let the client wait for it."""
+    async def _answer_expectation(self, step: do.ReceiveRequest) -> None:
+        """Send `100 Continue`, or let the client wait for it."""
         if step.continues:
             await self._connection.stream.write(CONTINUE)
         else:
             self._connection.attempt.strike("request", 0)
 
     async def respond(self, answer: Answer | None = None) -> None:
-        """Answer the request: with this, or as the fault says, or as the server usually does.
+        """Send a response: `answer`, else the fault's answer, else the server's default.
 
         Raises:
-            Over: a break of the response has ended the conversation.
-            Departed: the client has left.
+            Over: a break in the response ended the conversation.
+            Departed: the client ended the connection.
         """
         connection, service = self._connection, self._connection.service
         fault, request = connection.attempt.fault, connection.attempt.entry.request or Request()
@@ -112,21 +112,21 @@ class Http1:
             answer = answer.sized(trip.brk.trigger.after_bytes)
         is_http = self._reader is None or self._reader.is_http
         keep_alive = self._reader is not None and self._reader.keep_alive
-        self._keeps = keep_alive if is_http else answer.echoes
+        self._keeps_alive = keep_alive if is_http else answer.echoes
         if answer.closes or service.dealer.ends_connection(fault):
-            self._keeps = False  # so that the client has to open anew, and meets it
+            self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
         if planned is not None and planned.strikes_at(request.method) and fault.break_ is None:
             connection.attempt.strike("response", 0)
-        data = render(answer, request, keep_alive=self._keeps)
+        data = render(answer, request, keep_alive=self._keeps_alive)
         strikes_then = trip is not None and trip.brk.trigger.at_end
         await connection.send(data, acknowledged=strikes_then or connection.armed("idle") is not None)
         if strikes_then:
             await connection.strike()
 
-    async def _again(self) -> bool:
-        """Between two turns: whether the client asks again on this connection."""
-        if not self._keeps:
+    async def _begin_next(self) -> bool:
+        """Wait for a further request on a kept connection, and begin its attempt; return whether there is one."""
+        if not self._keeps_alive:
             return False
         connection, service = self._connection, self._connection.service
         await connection.reach("idle")
@@ -140,7 +140,7 @@ class Http1:
         return True
 
     async def _await_next(self) -> None:
-        """Wait for the next request, which is left for the attempt that begins with it."""
+        """Wait until the next request begins; its bytes are left to its attempt."""
         connection = self._connection
         trip = connection.armed("idle")
         timer = trip.brk.trigger.after_seconds if trip else None

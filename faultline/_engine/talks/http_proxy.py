@@ -1,7 +1,7 @@
-"""An HTTP proxy: tunnels by CONNECT, and fetches by absolute URL.
+"""An HTTP proxy: tunnels by CONNECT, and requests by absolute URL.
 
-What the proxy itself says passes `response`, and what comes back through a tunnel passes `tunnel`, if a break waits
-there.
+The proxy's own responses pass the point `response`. Bytes that come back through a tunnel pass `tunnel` if a break
+waits there, and else `response`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from faultline._engine.upstream import UpstreamConnection
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 BASIC = (("Proxy-Authenticate", 'Basic realm="faultline"'),)
-# What is between the client and the proxy, and goes no further: RFC 9110, 7.6.1 and 11.7.
+# Header fields for the proxy alone, which it doesn't pass on: RFC 9110, 7.6.1 and 11.7.
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-authorization", "proxy-connection"}
 
 
 async def converse(connection: Connection, *, route: Route) -> None:
-    """Do what an HTTP proxy was asked: open a tunnel, or fetch; else say why not.
+    """Answer one request to an HTTP proxy: open a tunnel, pass the request on, or refuse.
 
     Raises:
         Over: the conversation has ended.
-        Departed: the client has left.
+        Departed: the client ended the connection.
     """
     http, tunnel = Http1(connection), Tunnel(connection, route.to)
     await http.receive_request(ReceiveRequest(head_only=True))
@@ -37,8 +37,8 @@ async def converse(connection: Connection, *, route: Route) -> None:
         await http.respond()
         return
     request = connection.attempt.entry.request or Request()
-    way = way_of(request, tunnel, route)
-    reached = await reach(connection, tunnel, way) if isinstance(way, Upstream) else way
+    destination = destination_of(request, tunnel, route)
+    reached = await reach(connection, tunnel, destination) if isinstance(destination, Upstream) else destination
     if isinstance(reached, Answer):
         await http.respond(reached)
     elif request.method == "CONNECT":
@@ -49,36 +49,36 @@ async def converse(connection: Connection, *, route: Route) -> None:
         await tunnel.fetch(reached, head_of(request))
 
 
-def way_of(request: Request, tunnel: Tunnel, route: Route) -> Upstream | Answer:
-    """Where a request leads, or the answer that says that it doesn't."""
+def destination_of(request: Request, tunnel: Tunnel, route: Route) -> Upstream | Answer:
+    """The server that a request asks for, or the answer that refuses the request."""
     if not request.method:
-        return Answer(400, body=b"A proxy is asked in HTTP.\n")
+        return Answer(400, body=b"This proxy expects an HTTP request.\n")
     if route.auth is not None and not shows(request.header("proxy-authorization", "") or "", route.auth):
-        return Answer(407, BASIC, body=b"The proxy wants another name and password.\n")
+        return Answer(407, BASIC, body=b"This proxy requires another name and password.\n")
     is_tunnel = request.method == "CONNECT"
     asked = asked_for(f"tcp://{request.target}" if is_tunnel else request.target)
     if asked is None:
-        return Answer(400, body=b"A proxy is asked for host:port by CONNECT, and else for an absolute URL.\n")
+        return Answer(400, body=b"This proxy expects CONNECT with host:port, or an absolute URL.\n")
     speaks_tls = not is_tunnel and (asked.tls or (route.to is not None and route.to.tls))
-    return tunnel.way(asked, tls=speaks_tls) or Answer(403, body=b"The proxy leads to this machine only.\n")
+    return tunnel.destination(asked, tls=speaks_tls) or Answer(403, body=b"This proxy connects only to this machine.\n")
 
 
 async def reach(connection: Connection, tunnel: Tunnel, upstream: Upstream) -> UpstreamConnection | Answer:
-    """Connect to where the way leads; the answer that says that this failed.
+    """Connect to the server that the client asks for; the answer that reports the failure if that fails.
 
     Raises:
-        Departed: the client has reset the connection meanwhile.
-        Over: the upstream was reached, and has reset the connection.
+        Departed: the client reset the connection meanwhile.
+        Over: the server accepted the connection and reset it at once.
     """
-    far = await tunnel.reach(upstream)
-    if isinstance(far, UpstreamConnection):
-        return far
-    status = 504 if isinstance(far, TimeoutError) else 502
+    outcome = await tunnel.reach(upstream)
+    if isinstance(outcome, UpstreamConnection):
+        return outcome
+    status = 504 if isinstance(outcome, TimeoutError) else 502
     return Answer(status, body=f"{connection.attempt.entry.note}\n".encode())
 
 
 def asked_for(url: str) -> Upstream | None:
-    """What a URL leads to, or nothing if it is none."""
+    """The server of a URL; `None` if this is no URL of a known scheme."""
     if url.partition("://")[0].lower() not in SCHEMES:
         return None
     try:
@@ -88,7 +88,7 @@ def asked_for(url: str) -> Upstream | None:
 
 
 def shows(field: str, auth: tuple[str, str]) -> bool:
-    """Whether a client shows this name and password (RFC 7617), in UTF-8 or, as some do, in Latin-1."""
+    """Whether a header field has this name and password (RFC 7617), in UTF-8 or, as some clients send it, Latin-1."""
     scheme, _, shown = field.partition(" ")
     try:
         words = base64.b64decode(shown.strip(), validate=True)
@@ -99,7 +99,7 @@ def shows(field: str, auth: tuple[str, str]) -> bool:
 
 
 def head_of(request: Request) -> bytes:
-    """The head of a request as its origin is to get it (RFC 9112, 3.2): by its path, for one response only."""
+    """The head of a request for its origin server (RFC 9112, 3.2): with a path as target, and for one response."""
     authority, path = split_target(request.target)
     connection = {word.strip().lower() for word in (request.header("connection") or "").split(",")}
     upgrades = "upgrade" in connection
@@ -112,7 +112,7 @@ def head_of(request: Request) -> bytes:
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """Host and port of an absolute URL, and the rest of it as the client wrote it."""
+    """Split an absolute URL into host and port, and the rest in the client's spelling."""
     rest = target.partition("://")[2].partition("#")[0]
     ends = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
     path = rest[ends:]

@@ -1,8 +1,8 @@
-"""A relay: a conversation whose other end is a real server, both directions at once.
+"""A relay: the conversation between a client and a real server, in both directions at once.
 
-Bytes pass the same points and the same tripwire as in any conversation; the upstream answers. While nothing waits for
-the bytes of a direction they are pumped and not looked at. A half-close is passed on as a half-close and a RST as a
-RST, and what happens to the upstream ends this connection and no other.
+Bytes pass the same points and the same tripwire as in any conversation; the upstream answers. While no break and no
+condition waits for the bytes of a direction, they are pumped unparsed. A half-close is passed on as a half-close and
+a RST as a RST. The end of a connection to the upstream ends only the connection of its client.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ FAILURES: dict[str, tuple[do.ConnectionStep, ...]] = {
 
 
 async def converse(connection: Connection, *, upstream: Upstream) -> None:
-    """Let the client and the upstream talk to each other until both have finished.
+    """Carry bytes between the client and the upstream until both have finished.
 
     Raises:
-        Over: the conversation has ended, by the upstream or by a break.
-        Departed: the client has left.
+        Over: the conversation has ended, or a break ended it.
+        Departed: the client ended the connection.
     """
     relay = Relay(connection)
-    far = await relay.reach(upstream)
-    if isinstance(far, UpstreamConnection):
-        await relay.carry(far)
+    outcome = await relay.reach(upstream)
+    if isinstance(outcome, UpstreamConnection):
+        await relay.carry(outcome)
     else:
         await play(connection, FAILURES[upstream.on_failure])
 
 
 class Relay(Side):
-    """The far side of a connection that goes on to an upstream.
+    """The server's side of a connection that is carried on to an upstream.
 
     Attributes:
-        is_tunnel: the conversation has come to the point `tunnel`, and stays there.
+        is_tunnel: whether the conversation has come to the point `tunnel`, where it stays.
     """
 
     is_tunnel = False
@@ -60,26 +60,26 @@ class Relay(Side):
         self._has_lost_upstream = False
         self._pumps: dict[Party, Pump] = {}
         self._dialogue = Dialogue()
-        self._open = asyncio.Event()  # cleared while a break is played
-        self._open.set()
-        self._news = asyncio.Event()  # set when there is another fault
-        self._far: UpstreamConnection | None = None
+        self._may_pass = asyncio.Event()  # cleared while a break is played
+        self._may_pass.set()
+        self._changed = asyncio.Event()  # set when the fault has changed
+        self._upstream_connection: UpstreamConnection | None = None
 
     # --- the upstream ------------------------------------------------------------------------------------------------
 
     async def reach(self, upstream: Upstream) -> UpstreamConnection | Exception:
-        """Connect to an upstream; the error if that fails.
+        """Connect to an upstream; return the error if that fails.
 
         Raises:
-            Departed: the client has reset the connection meanwhile.
-            Over: the upstream was reached, and has reset the connection.
+            Departed: the client reset the connection meanwhile.
+            Over: the upstream accepted the connection and reset it at once.
         """
         connection, loop = self._connection, asyncio.get_running_loop()
         opening = loop.create_task(self._dial(upstream))
         leaving = loop.create_task(connection.wire.departure(None))
         try:
             await asyncio.wait((opening, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if leaving.done() and leaving.result() == "FIN":  # the client has said all, and may listen
+            if leaving.done() and leaving.result() == "FIN":  # the client has finished sending, and may still read
                 await asyncio.wait((opening,))
         finally:
             for task in (opening, leaving):
@@ -98,43 +98,46 @@ class Relay(Side):
         return opening.result()
 
     async def _dial(self, upstream: Upstream) -> UpstreamConnection:
-        """Connect to it; whatever comes then, the connection is known, and will be closed."""
-        self._far = await reach(asyncio.get_running_loop(), self._connection.wire.departures, upstream)
-        return self._far
+        """Connect to an upstream, and keep the connection at once, so that `leave` closes it in any case."""
+        self._upstream_connection = await reach(asyncio.get_running_loop(), self._connection.wire.departures, upstream)
+        return self._upstream_connection
 
     def leave(self) -> None:
         """End the connection to the upstream."""
-        if self._far is not None:
-            self._far.leave()
+        if self._upstream_connection is not None:
+            self._upstream_connection.leave()
 
     # --- both directions ---------------------------------------------------------------------------------------------
 
-    async def carry(self, far: UpstreamConnection, *, speaker: Party | None = None) -> None:
-        """Carry bytes both ways until both sides have finished; `speaker` has spoken last.
+    async def carry(self, upstream_connection: UpstreamConnection, *, speaker: Party | None = None) -> None:
+        """Carry bytes in both directions until both sides have finished; `speaker` sent the last bytes so far.
 
         Raises:
             Over: the conversation has ended.
-            Departed: the client has left.
+            Departed: the client ended the connection.
         """
         self._dialogue.speaker = speaker
-        left = await self._carried(far)
+        left = await self._carried(upstream_connection)
         if isinstance(left, Departed):
             if left.how == "RST":
-                far.reset()
-            far.leave()
+                upstream_connection.reset()
+            upstream_connection.leave()
             raise left
-        far.leave()
+        upstream_connection.leave()
         connection = self._connection
         connection.attempt.end("upstream" if left else self._first_to_end, "RST" if left else "FIN")
         if left:
-            await connection.wire.flush()  # what the upstream said before its RST
+            await connection.wire.flush()  # deliver the bytes that the upstream sent before its RST
             connection.wire.reset()
         raise Over
 
-    async def _carried(self, far: UpstreamConnection) -> Departed | UpstreamLeft | None:
-        """Carry bytes both ways; who left in the middle of it, if somebody did."""
+    async def _carried(self, upstream_connection: UpstreamConnection) -> Departed | UpstreamLeft | None:
+        """Carry bytes in both directions; return the early end of a side, if there was one."""
         loop = asyncio.get_running_loop()
-        carrying = {loop.create_task(self._carry_up(far)), loop.create_task(self._carry_down(far))}
+        carrying = {
+            loop.create_task(self._carry_to_upstream(upstream_connection)),
+            loop.create_task(self._carry_to_client(upstream_connection)),
+        }
         tasks = everything = {loop.create_task(self._watch_silence()), *carrying}
         try:
             while carrying & tasks:
@@ -146,27 +149,27 @@ class Relay(Side):
         finally:
             for task in everything:
                 task.cancel()
-            await asyncio.gather(*everything, return_exceptions=True)  # all are looked at, also those that are done
+            await asyncio.gather(*everything, return_exceptions=True)  # retrieves exceptions, so that none is logged
         return None
 
-    async def _carry_up(self, far: UpstreamConnection) -> None:
+    async def _carry_to_upstream(self, upstream_connection: UpstreamConnection) -> None:
         try:
-            await self._say_to(far)
+            await self._forward_client(upstream_connection)
         except UpstreamLeft:
             if self._first_to_end == "upstream":
                 raise
-            self._has_lost_upstream = True  # what it said before is heard first
+            self._has_lost_upstream = True  # the client first gets the bytes that the upstream sent before
             return
         self._first_to_end = self._first_to_end or "client"
-        await far.finish()
+        await upstream_connection.finish()
 
-    async def _say_to(self, far: UpstreamConnection) -> None:
-        """Let the client's bytes pass until it has finished."""
+    async def _forward_client(self, upstream_connection: UpstreamConnection) -> None:
+        """Pass the client's bytes on until the client has finished sending."""
         await self._enter("request")
         while True:
-            await self._may_flow()
-            if self._dialogue.is_known and self._is_plain("request", far):
-                if await self._pumped("client", self._connection.wire, far.wire):
+            await self._wait_to_pass()
+            if self._dialogue.is_start_known and self._is_plain("request", upstream_connection):
+                if await self._pumped("client", self._connection.wire, upstream_connection.wire):
                     break
                 continue
             trip = self._connection.armed("request")
@@ -183,34 +186,34 @@ class Relay(Side):
             data = await self._connection.stream.read(room)
             if not data:
                 break
-            await self._may_flow()
+            await self._wait_to_pass()
             self._speaks("client")
             await self._enter("request")
-            self._dialogue.greet(data, self._connection.attempt)
-            trip = self._connection.armed("request")  # a test may have changed it meanwhile
+            self._dialogue.read_hello(data, self._connection.attempt)
+            trip = self._connection.armed("request")  # a test may have changed the fault meanwhile
             cut = trip.cut(data) if trip else None
             if trip is None or cut is None:
-                await far.send(data)
+                await upstream_connection.send(data)
                 continue
             if trip.brk.trigger.on is not None:
-                cut = len(data)  # what came together with the words goes with them
-            await far.send(data[:cut])
+                cut = len(data)  # bytes that came together with the pattern pass with it
+            await upstream_connection.send(data[:cut])
             await self._connection.strike()
-            await far.send(data[cut:])
+            await upstream_connection.send(data[cut:])
 
-    async def _carry_down(self, far: UpstreamConnection) -> None:
+    async def _carry_to_client(self, upstream_connection: UpstreamConnection) -> None:
         while True:
-            await self._may_flow()
-            if self._is_plain(self._connection.way_back, far):
-                if await self._pumped("server", far.wire, self._connection.wire):
+            await self._wait_to_pass()
+            if self._is_plain(self._connection.response_point, upstream_connection):
+                if await self._pumped("server", upstream_connection.wire, self._connection.wire):
                     break
                 continue
-            data = await far.receive(sockets.READ_BYTES)
+            data = await upstream_connection.receive(sockets.READ_BYTES)
             if not data:
                 break
-            await self._may_flow()
+            await self._wait_to_pass()
             self._speaks("server")
-            await self._enter(self._connection.way_back)
+            await self._enter(self._connection.response_point)
             await self._connection.send(data)
         if self._has_lost_upstream:
             raise UpstreamLeft
@@ -224,60 +227,60 @@ class Relay(Side):
             await self._connection.enter(point)
 
     def _come_to(self, point: Point) -> None:
-        """Note that the conversation has come to a point, unless it is in a tunnel."""
+        """Record that the conversation has come to a point, unless it is in a tunnel."""
         if not self.is_tunnel:
             self._connection.attempt.come_to(point)
 
-    async def _may_flow(self) -> None:
-        """Wait while nothing is to pass."""
+    async def _wait_to_pass(self) -> None:
+        """Wait while bytes are held back, by the test or during a break."""
         await self._connection.stream.flowing.wait()
-        await self._open.wait()
+        await self._may_pass.wait()
 
-    # --- what the connection tells -----------------------------------------------------------------------------------
+    # --- calls of the connection -------------------------------------------------------------------------------------
 
     async def before_strike(self) -> None:
-        """Let nothing pass in either direction until the break is through."""
-        self._open.clear()
-        self.look_again()
-        if self._far is not None and do.ReceiveAll() in self._connection.attempt.fault.break_steps:
-            await self._far.finish()  # the client talks to us alone from here on
+        """Hold bytes back in both directions while the break is played."""
+        self._may_pass.clear()
+        self.recheck()
+        if self._upstream_connection is not None and do.ReceiveAll() in self._connection.attempt.fault.break_steps:
+            await self._upstream_connection.finish()  # the client's bytes stay here from now on
 
     def after_strike(self) -> None:
         """Let bytes pass again."""
-        self._open.set()
+        self._may_pass.set()
 
-    def look_again(self) -> None:
-        """Have bytes looked at that are pumped unseen, and silence too."""
-        self._news.set()
+    def recheck(self) -> None:
+        """Stop the pumps, and wake the watch for silence, so that both follow the present fault."""
+        self._changed.set()
         for pump in self._pumps.values():
             pump.interrupt()
 
     async def take(self, data: bytes) -> bool:
-        """Send these bytes to the upstream, among those that the client says."""
-        assert self._far is not None
-        await self._far.send(data)
+        """Send bytes to the upstream, among those of the client."""
+        assert self._upstream_connection is not None
+        await self._upstream_connection.send(data)
         return True
 
     def dealt(self) -> None:
-        """Have what comes back through a tunnel pass the point where the break of another fault waits."""
+        """In a tunnel, choose the point for bytes to the client anew, for another fault."""
         if self.is_tunnel:
-            self.look_back()
+            self.choose_response_point()
 
-    def look_back(self) -> None:
-        """Have what comes back pass `tunnel` if a break waits there, and else `response`."""
-        self._connection.way_back = "tunnel" if self._connection.armed("tunnel") is not None else "response"
+    def choose_response_point(self) -> None:
+        """Let bytes to the client pass `tunnel` if a break waits there, and else `response`."""
+        self._connection.response_point = "tunnel" if self._connection.armed("tunnel") is not None else "response"
 
     # --- unparsed ----------------------------------------------------------------------------------------------------
 
-    def _is_plain(self, point: Point, far: UpstreamConnection) -> bool:
-        """Whether nobody has to look at the bytes that pass this point."""
+    def _is_plain(self, point: Point, upstream_connection: UpstreamConnection) -> bool:
+        """Whether bytes may pass this point unparsed."""
         trip = self._connection.attempt.trip
         is_awaited = trip is not None and trip.brk.at in (point, "idle")
-        return far.is_plain and not is_awaited and self._connection.stream.is_plain
+        return upstream_connection.is_plain and not is_awaited and self._connection.stream.is_plain
 
     async def _pumped(self, by: Party, source: Wire, sink: Wire) -> bool:
-        """Pump bytes of one side until it has finished (true), or until somebody has to look at them."""
-        point: Point = "request" if by == "client" else self._connection.way_back
+        """Pump the bytes of one side; return true if it has finished, and false if the bytes have to be parsed."""
+        point: Point = "request" if by == "client" else self._connection.response_point
 
         def on_bytes(data: memoryview) -> None:
             if self._dialogue.speaker != by:
@@ -301,19 +304,19 @@ class Relay(Side):
     # --- messages and silence ----------------------------------------------------------------------------------------
 
     def _speaks(self, by: Party) -> None:
-        """One side says something, which may begin a message."""
+        """Record that a side sends bytes, and tell the tripwire if they begin a message."""
         if self._dialogue.speaks(by):
-            trip = self._connection.armed("request" if by == "client" else self._connection.way_back)
+            trip = self._connection.armed("request" if by == "client" else self._connection.response_point)
             if trip is not None:
                 trip.begin_message()
 
     async def _watch_silence(self) -> None:
-        """Strike at `idle`: the upstream has spoken, and for this long nobody has said anything."""
+        """Strike at `idle`, once neither side has sent bytes for the break's time since the upstream did."""
         while True:
             trip = self._connection.armed("idle")
             if trip is None:
-                self._news.clear()
-                await self._news.wait()
+                self._changed.clear()
+                await self._changed.wait()
                 continue
             left = trip.brk.trigger.after_seconds - self._dialogue.silent_seconds()
             if left <= 0:

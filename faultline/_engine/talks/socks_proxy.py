@@ -1,4 +1,4 @@
-"""A SOCKS proxy of version 4, 4a and 5: agrees with the client on where to, and opens the tunnel."""
+"""A SOCKS proxy of the versions 4, 4a and 5: negotiates the target with the client, and opens a tunnel to it."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ from faultline._net.socks import Socks
 
 
 async def converse(connection: Connection, *, route: Route) -> None:
-    """Do what a SOCKS proxy was asked, or refuse.
+    """Answer one SOCKS request: open a tunnel, or refuse.
 
     Raises:
         Over: the conversation has ended.
-        Departed: the client has left.
+        Departed: the client ended the connection.
     """
     answer = connection.attempt.fault.answer
     refusal = answer.kind if isinstance(answer, SocksRefusal) else ""
     socks = Socks(route.auth, refusal)
     tunnel = Tunnel(connection, route.to)
-    said = await negotiated(connection, socks)
-    far: UpstreamConnection | None = None
+    replies = await negotiated(connection, socks)
+    upstream_connection: UpstreamConnection | None = None
     if socks.target is not None:
         host, port = socks.target
         shown = Upstream(printable(host), port)
         asked = replace(shown, host=shown.host.lower().removesuffix("."))
         connection.service.ledger.keep(connection.attempt.entry, Request(f"SOCKS{socks.version}", str(shown)))
         if not socks.is_refused:
-            far, reply = await reached(tunnel, socks, asked)
-            said += reply
+            upstream_connection, reply = await reached(tunnel, socks, asked)
+            replies += reply
     await connection.enter("response")
     if refusal:
         connection.attempt.strike("response", 0)
-    await connection.send(said)  # in one piece, as clients read it
-    if far is not None:
-        await tunnel.open(far)
+    await connection.send(replies)  # in one piece, because clients may read it in one piece
+    if upstream_connection is not None:
+        await tunnel.open(upstream_connection)
 
 
 async def negotiated(connection: Connection, socks: Socks) -> bytes:
-    """Talk until the client has said where it wants to go, or was refused; the reply that is still to be sent.
+    """Negotiate until the client has named its target or was refused; return the replies that are not sent yet.
 
     Raises:
-        Departed: the client has left before.
+        Departed: the client ended the connection before.
     """
-    said = b""
+    replies = b""
     while socks.target is None and not socks.is_refused:
-        if said:
+        if replies:
             await connection.enter("response")
-            await connection.send(said)
+            await connection.send(replies)
         await connection.enter("request")
         data = await connection.receive()
         if not data:
             raise Departed("FIN")
-        said = socks.feed(data)
+        replies = socks.feed(data)
     connection.put_back(socks.rest)
-    return said
+    return replies
 
 
 async def reached(tunnel: Tunnel, socks: Socks, asked: Upstream) -> tuple[UpstreamConnection | None, bytes]:
-    """The connection to where the client wants to go, if there is one, and the reply that says so."""
-    upstream = tunnel.way(asked, tls=False)
+    """Connect to the target; return the connection, if there is one, and the reply to the client."""
+    upstream = tunnel.destination(asked, tls=False)
     if upstream is None:
         return None, socks.refusal("not_allowed")
-    far = await tunnel.reach(upstream)
-    return (far, socks.granted()) if isinstance(far, UpstreamConnection) else (None, socks.failed(far))
+    outcome = await tunnel.reach(upstream)
+    return (outcome, socks.granted()) if isinstance(outcome, UpstreamConnection) else (None, socks.failed(outcome))
 
 
 def printable(host: str) -> str:
-    """A name without anything that a terminal would act on."""
+    """A host name with escapes for characters that a terminal would interpret."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in host)

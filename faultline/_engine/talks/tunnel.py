@@ -1,4 +1,7 @@
-"""The way that a proxy leads a client, and the tunnel at its end; a way leads to this machine only."""
+"""The tunnel from a proxy to the server that the client asks for.
+
+Rules: a proxy connects only to this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,55 +15,55 @@ from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
 
 
 class Tunnel:
-    """Leads one client on to where it wants to go, or to where the proxy leads everybody."""
+    """Connects one client to the server that it asks for, or to the one server that the proxy has for all clients."""
 
     def __init__(self, connection: Connection, to: Upstream | None) -> None:
         self._connection = connection
         self._to = to
         self._relay = Relay(connection)
 
-    def way(self, asked: Upstream, *, tls: bool) -> Upstream | None:
-        """Where a client is led that asks for this, in TLS or not; `None` if that is another machine."""
+    def destination(self, asked: Upstream, *, tls: bool) -> Upstream | None:
+        """The server to connect to for a client that asks for `asked`; `None` if that is another machine."""
         if self._to is not None:
             return Upstream(self._to.host, self._to.port, self._to.path, tls)
         if is_local(asked.host):
             return asked
-        self._connection.attempt.entry.note = f"{asked} is not on this machine; to=… leads there"
+        self._connection.attempt.entry.note = f"{asked} is not on this machine; to=… sends clients to a server here"
         return None
 
     async def reach(self, upstream: Upstream) -> UpstreamConnection | Exception:
-        """Connect to where the way leads; the error if that fails.
+        """Connect to a server; return the error if that fails.
 
         Raises:
-            Departed: the client has reset the connection meanwhile.
-            Over: the upstream was reached, and has reset the connection.
+            Departed: the client reset the connection meanwhile.
+            Over: the server accepted the connection and reset it at once.
         """
         return await self._relay.reach(upstream)
 
-    async def open(self, far: UpstreamConnection) -> None:
-        """Let both talk to each other, until a break at `tunnel` or the end of both.
+    async def open(self, upstream_connection: UpstreamConnection) -> None:
+        """Carry bytes between client and server, until a break at `tunnel` or until both have finished.
 
         Raises:
             Over: the conversation has ended.
-            Departed: the client has left.
+            Departed: the client ended the connection.
         """
-        self._relay.look_back()
+        self._relay.choose_response_point()
         await self._connection.reach("tunnel")
         self._relay.is_tunnel = True
-        await self._hand_over(far, b"")
-        await self._relay.carry(far)
+        await self._hand_over(upstream_connection, b"")
+        await self._relay.carry(upstream_connection)
 
-    async def fetch(self, far: UpstreamConnection, head: bytes) -> None:
-        """Send the head of a request on, and let both talk to each other.
+    async def fetch(self, upstream_connection: UpstreamConnection, head: bytes) -> None:
+        """Send the head of a request to the server, then carry bytes between client and server.
 
         Raises:
             Over: the conversation has ended.
-            Departed: the client has left.
+            Departed: the client ended the connection.
         """
-        await self._hand_over(far, head)
-        await self._relay.carry(far, speaker="client")
+        await self._hand_over(upstream_connection, head)
+        await self._relay.carry(upstream_connection, speaker="client")
 
-    async def _hand_over(self, far: UpstreamConnection, head: bytes) -> None:
-        """Send to the other end the bytes that were read for it."""
-        with contextlib.suppress(UpstreamLeft):  # whoever carries on will hear of it
-            await far.send(head + self._connection.take_unread())
+    async def _hand_over(self, upstream_connection: UpstreamConnection, head: bytes) -> None:
+        """Send the server this head, and the client's bytes that were already read."""
+        with contextlib.suppress(UpstreamLeft):  # `carry` raises it again
+            await upstream_connection.send(head + self._connection.take_unread())
