@@ -1106,8 +1106,12 @@ def test_spawned_process_uses_a_server_and_has_its_own(run):
     assert (result.stdout, result.stderr) == ("b'parent'\nb'spawned'\n0 1\n", "")
 
 
-def test_interrupt_of_the_whole_process_group_is_not_the_childs(program):
+@pytest.mark.parametrize(
+    "shell", [(), ("sh", "-c", 'trap "" INT; exec "$@"', "sh")], ids=["alone", "SIGINT is ignored"]
+)
+def test_interrupt_of_the_whole_process_group_is_not_the_childs(program, shell):
     command = program("""
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
         server = serve(ok(b"still"), isolated=True)
         try:
             print("ready", flush=True)
@@ -1118,11 +1122,15 @@ def test_interrupt_of_the_whole_process_group_is_not_the_childs(program):
     """)
 
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*shell, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        assert process.stdout.readline() == "ready\n"
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        try:
+            assert process.stdout.readline() == "ready\n"
+            os.killpg(process.pid, signal.SIGINT)
+            out, err = process.communicate()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     assert (out, err, process.returncode) == ("b'still' 1\n", "", 0)
 
