@@ -163,8 +163,7 @@ def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.udp import UdpServer
 
     host, port = place(options)
-    server = UdpServer(plan, host=host, port=port, strict=False)
-    server.ledger.on_end = on_end
+    server = UdpServer(plan, host=host, port=port, strict=False, on_end=on_end)
     host, port = server.address
     where = hostport(host, port)
     return Started(server, f"udp://{where}", f"{where}, UDP", f"echo ping | nc -u -w 1 {host} {port}")

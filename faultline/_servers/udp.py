@@ -16,7 +16,7 @@ from faultline._core.conditions import Corrupt, Drop, Duplicate, Latency, Loss
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
-from faultline._core.ledger import Entry, Ledger, Request
+from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
@@ -37,14 +37,21 @@ class UdpServer(Endpoint):
     _nobody = "no datagram came"
 
     def __init__(
-        self, plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
+        self,
+        plan: Plan,
+        *,
+        answer: Fault | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        strict: bool = True,
+        on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         sockets.require_linux()
         self.host, number = sockets.checked_address(host, port)
         self._default = checked_words(answer)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(plan)
-        self.ledger = Ledger()
+        self.ledger = Ledger(on_end)
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
         self._asked: Door | None = None  # of the port
