@@ -1,7 +1,11 @@
 """What the documentation says is run, or made by a run."""
 
+import importlib
+import os
 import pathlib
+import pkgutil
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,7 +13,11 @@ import sys
 import pytest
 import requests  # noqa: F401 - so that every inner run has the same one
 
+import faultline
+
 TOP = pathlib.Path(__file__).parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*.md"))]
+FOR_CONTRIBUTORS = ["CONTRIBUTING.md", "docs/how-it-works.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -22,6 +30,7 @@ def test_the_python_of_the_readme_passes(pytester):
     pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio").assert_outcomes(passed=4)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
     pytester.makepyfile("\n".join(blocks("docs/tutorial.md", "python")))
     result = pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short")
@@ -34,12 +43,14 @@ def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
     assert any("struck at 'response'" in line for line in result.outlines)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_around_the_connection_passes(pytester):
     pytester.makepyfile("\n".join(blocks("docs/around-the-connection.md", "python")))
 
     pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short").assert_outcomes(passed=16)
 
 
+@pytest.mark.slow
 def test_the_output_in_the_readme_is_what_the_command_prints():
     (console,) = [b for b in blocks("README.md", "console") if "serve" in b and "pip" not in b]
     command, listening, attempt, stopped = console.rstrip().splitlines()
@@ -75,9 +86,111 @@ def test_the_set_up_commands_of_the_readme_are_those_that_ci_runs():
         assert words.replace("pip install", "pip install --quiet") in ci or words in ci
 
 
-def test_the_page_of_modes_is_made_from_the_catalogue():
-    made = subprocess.run(
-        [sys.executable, TOP / "docs/make_modes.py"], capture_output=True, text=True, check=True, encoding="utf-8"
-    ).stdout
+def test_the_page_of_modes_is_made_from_the_catalogue(capsys):
+    runpy.run_path(str(TOP / "docs/make_modes.py"))
 
-    assert made == (TOP / "docs/modes.md").read_text("utf-8")
+    assert capsys.readouterr().out == (TOP / "docs/modes.md").read_text("utf-8")
+
+
+# --- names and links -------------------------------------------------------------------------------------------------
+
+
+def prose(page: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"```.*?```", "", (TOP / page).read_text("utf-8"), flags=re.DOTALL)
+
+
+def words_in_code(page: str) -> list[str]:
+    """The words that a page shows as code, within its sentences."""
+    return [word for code in re.findall(r"`([^`]+)`", prose(page)) for word in code.split()]
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+    """The anchors that the headings of a page get: in lower case, without signs, with hyphens for blanks."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def missing(page: str, link: str) -> bool:
+    """Whether a link leads nowhere: to no file of the project, or to no heading of its page."""
+    path, _, anchor = link.partition("#")
+    target = (TOP / page).parent / path if path else TOP / page
+    return not target.exists() or bool(anchor and anchor not in anchors(target))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_to_a_file_and_a_heading(page):
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if "://" not in link]
+
+    assert [link for link in links if missing(page, link)] == []
+
+
+@pytest.mark.parametrize("page", FOR_CONTRIBUTORS)
+def test_every_file_and_folder_that_a_page_names_exists(page):
+    named = [word for word in words_in_code(page) if re.fullmatch(r"[\w./-]+(/|\.py|\.md|\.toml|\.ini)", word)]
+
+    assert len(named) > 20
+    assert [word for word in named if not any((top / word).exists() for top in (TOP, TOP / "faultline"))] == []
+
+
+def test_every_class_and_method_that_how_it_works_names_exists():
+    named = {word for word in words_in_code("docs/how-it-works.md") if re.fullmatch(r"([A-Z][a-z]+)+(\.\w+)?", word)}
+    names = [m.name for m in pkgutil.walk_packages(faultline.__path__, "faultline.") if m.name[-2:] != "__"]
+    modules = [vars(importlib.import_module(name)) for name in names]
+
+    def exists(word: str) -> bool:
+        owner, _, member = word.partition(".")
+        owners = [module[owner] for module in modules if owner in module]
+        return any(hasattr(owner, member) for owner in owners) if member else bool(owners)
+
+    assert len(named) > 20
+    assert [word for word in sorted(named) if not exists(word)] == []
+
+
+def test_every_environment_and_group_that_the_page_for_contributors_names_exists():
+    page = (TOP / "CONTRIBUTING.md").read_text("utf-8")
+    tox, project = ((TOP / name).read_text("utf-8") for name in ("tox.ini", "pyproject.toml"))
+    numbers = re.search(r"testenv:py\{([\d,]+)\}", tox)
+    assert numbers is not None
+    environments = {"py", *re.findall(r"\[testenv:(\w+)\]", tox), *(f"py{n}" for n in numbers[1].split(","))}
+
+    assert set(re.findall(r"tox -e (\w+)", page)) - environments == set()
+    assert [group for group in re.findall(r"--group (\w+)", page) if f"\n{group} = [" not in project] == []
+
+
+# --- the first change ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Run Python in a copy of the package with the change that the page for contributors makes."""
+    shutil.copytree(TOP / "faultline", tmp_path / "faultline", ignore=shutil.ignore_patterns("__pycache__"))
+    (mode,) = blocks("CONTRIBUTING.md", "python")
+    module = tmp_path / "faultline/modes/breaks.py"
+    code = module.read_text("utf-8").replace("__all__ = [", '__all__ = ["slow_close", ')
+    module.write_text(f"{code}\n\n{mode}", "utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST"))}
+
+    def run(*words: object) -> str:
+        return subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=tmp_path,
+            env=environment | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            check=True,
+            encoding="utf-8",
+        ).stdout
+
+    return run
+
+
+@pytest.mark.slow
+def test_first_change_of_the_page_for_contributors_works(changed):
+    tests = [TOP / f"tests/test_{name}.py" for name in ("contract", "docstrings")]
+    quiet = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist"]
+
+    passed = re.search(r"(\d+) passed", changed("-m", "pytest", *quiet, "-k", "slow_close", *tests))
+    assert passed is not None
+    assert int(passed[1]) >= 2 * 2 + 1  # two cases, each with TLS and without, and the example
+    assert "\n  slow-close       Send no response: " in changed("-m", "faultline", "modes")
+    assert "\n### `slow_close`\n" in changed(TOP / "docs/make_modes.py")
