@@ -47,7 +47,7 @@ def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
 def test_the_python_of_the_page_around_the_connection_passes(pytester):
     pytester.makepyfile("\n".join(blocks("docs/around-the-connection.md", "python")))
 
-    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short").assert_outcomes(passed=16)
+    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short").assert_outcomes(passed=17)
 
 
 @pytest.mark.slow
