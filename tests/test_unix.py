@@ -1154,3 +1154,49 @@ def test_a_folder_that_takes_no_files_is_an_error():
 def test_what_no_stream_can_meet_is_refused_here_too(fault):
     with pytest.raises(ParameterError, match="expected "):
         serve(fault, unix=True)
+
+
+RESETS = [
+    reset(),
+    reset(after_bytes=10),
+    reset(on=b"Host"),
+    reset(at="request", after_bytes=5),
+    reset(at="idle", after_seconds=0.02),
+    reset(at="response", after_seconds=0.02),
+]
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("fault", RESETS, ids=repr)
+def test_a_relay_resets_its_client_though_it_has_read_all_that_it_said(fault, isolated):
+    with (
+        serve(ok(b"hello")) as upstream,
+        relay(upstream, fault, unix=True, isolated=isolated) as server,
+        contextlib.closing(socket.socket(socket.AF_UNIX)) as client,
+    ):
+        client.settimeout(10)
+        client.connect(server.path)
+        client.sendall(GET)
+        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
+            stream.read()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [4608, 8192, 65_536, 212_992])
+def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_a_reset(size):
+    """A sender that is blocked gets room when a quarter of its buffer is taken (`unix_writable`)."""
+    body = b"x" * 3 * size
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with (
+        serve(echo()) as upstream,
+        relay(upstream, reset(on=b"never"), unix=True, strict=False) as server,
+        contextlib.closing(socket.socket(socket.AF_UNIX)) as client,
+    ):
+        client.settimeout(30)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size // 2)  # the kernel doubles it
+        client.connect(server.path)
+        client.sendall(head + body)
+        received = b""
+        while data := client.recv(65_536):
+            received += data
+    assert received.partition(b"\r\n\r\n")[2] == body

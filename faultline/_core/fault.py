@@ -17,7 +17,7 @@ from faultline._core.conditions import Condition
 from faultline._core.errors import ConflictError
 from faultline._core.points import FACTS, Point
 from faultline._core.said import Said
-from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Script
+from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset, Script
 
 
 class Part(Protocol):
@@ -208,6 +208,11 @@ class Fault:
     def never_reads(self) -> bool:
         """Whether the client's bytes are left unread, so that its sends have to block soon."""
         return self.break_ is not None and self.break_.never_reads
+
+    @property
+    def resets(self) -> bool:
+        """Whether a break resets the connection."""
+        return any(isinstance(step, Reset) for step in self.break_steps)
 
     def can_follow(self, current: Fault) -> bool:
         """Whether a further request on a connection whose fault is `current` can meet it."""

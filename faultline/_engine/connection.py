@@ -77,7 +77,7 @@ class Connection:
     def open(self, fault: Fault) -> OpenAttempt:
         """Begin an attempt that meets this fault."""
         self.attempt = OpenAttempt(self.service.ledger, self.number, fault)
-        self.side.dealt()
+        self._prepare()
         self.stream.serve(self.attempt.entry, fault)
         self.valve.follow(fault)
         self.service.on_dealt()
@@ -86,6 +86,11 @@ class Connection:
     def deal(self, fault: Fault) -> None:
         """Give the attempt another fault that differs only in the steps still ahead."""
         self.attempt.meet(fault)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Prepare for the fault of the attempt."""
+        self.wire.is_to_be_reset = self.attempt.fault.resets
         self.side.dealt()
 
     def meet(self, fault: Fault) -> None:

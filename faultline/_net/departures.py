@@ -32,6 +32,7 @@ class Departures:
         self._epoll = select.epoll()
         self._pauses: set[asyncio.Future[None]] = set()
         self._waiting: dict[int, asyncio.Future[Left]] = {}
+        self.edges = Edges(loop)
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def watch(self, sock: socket.socket, *, half_closed: bool) -> asyncio.Future[Left]:
@@ -72,6 +73,42 @@ class Departures:
     def close(self) -> None:
         """Stop watching."""
         self.loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+        self.edges.close()
+
+
+class Edges:
+    """Waits for bytes that follow unread bytes, by an epoll object of its own, which reports each arrival once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+    async def wait(self, sock: socket.socket, is_over: Callable[[], bool], within_seconds: float | None) -> None:
+        """Wait until `is_over`, which is asked now and whenever something arrives, or at most this long."""
+        number = sock.fileno()
+        self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        try:
+            while not is_over():
+                self._waiting[number] = self._loop.create_future()
+                done, _ = await asyncio.wait((self._waiting[number],), timeout=within_seconds)
+                if not done:
+                    break
+        finally:
+            self._waiting.pop(number, None)
+            if sock.fileno() >= 0:  # closing has ended it, and the number may be another's by now
+                self._epoll.unregister(number)
+
+    def _on_ready(self) -> None:
+        for number, _ in self._epoll.poll(0):
+            if (future := self._waiting.get(number)) is not None:
+                wake(future)
+
+    def close(self) -> None:
+        """Stop waiting."""
+        self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
 

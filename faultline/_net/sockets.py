@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import ipaddress
+import select
 import socket
 import struct
 import sys
@@ -195,6 +196,23 @@ def unacknowledged_bytes(sock: socket.socket) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(sock, termios.TIOCOUTQ, count)
     return count[0]
+
+
+def unread_bytes(sock: socket.socket) -> int:
+    """Count the bytes that have arrived and were not read (SIOCINQ, unix(7))."""
+    import fcntl
+    import termios
+
+    count = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, count)
+    return count[0]
+
+
+def has_left(sock: socket.socket) -> bool:
+    """Whether the peer has finished sending, or has reset the connection."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def is_dead(sock: socket.socket) -> bool:

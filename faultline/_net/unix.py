@@ -23,14 +23,26 @@ from faultline._net.wire import Wire
 PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero, and with room for a temporary suffix
 
 
+PATIENCE_SECONDS = 0.2
+HARMLESS_BYTES = 256  # what they take of the smallest send buffer leaves room (SOCK_MIN_SNDBUF)
+
+
 class UnixWire(Wire):
     """A connection over a Unix socket.
 
     A Unix socket has no RST: a client gets ECONNRESET if the server closes with bytes unread (`unix_release_sock`).
-    So the bytes read last stay in the kernel until the next read.
+    So the last byte that was read stays in the kernel until the next read. With `is_to_be_reset` it stays until bytes
+    follow it: the wait for those is edge-triggered, because the byte would end any other wait at once. A client with
+    a send buffer so small that the byte blocks it (`unix_writable`) gets room again after `PATIENCE_SECONDS`.
     """
 
-    _unread_bytes = 0
+    _has_unread = False  # the last byte that was read
+    _may_block = False  # together with so many others that a client may wait for room
+
+    @property
+    def keeps_byte(self) -> bool:
+        """Whether the last byte that was read stays in the kernel, so that nothing but `receive` may read."""
+        return self.is_to_be_reset
 
     async def receive(self, limit_bytes: int) -> bytes:
         """Read at most `limit_bytes` bytes; `b""` when the client has finished sending.
@@ -38,17 +50,21 @@ class UnixWire(Wire):
         Raises:
             Departed: the client has reset the connection.
         """
-        self._take()
         while True:
+            if self._has_unread and self.keeps_byte:
+                within = PATIENCE_SECONDS if self._may_block else None
+                await self.departures.edges.wait(self.sock, self._has_more, within)
+            self._take()
             try:
                 data = self.sock.recv(limit_bytes, socket.MSG_PEEK)
+                if len(data) > 1:
+                    self.sock.recv(len(data) - 1)
             except BlockingIOError:
-                await self.readable()
+                await super().readable()
             except OSError:
                 raise Departed("RST") from None
             else:
-                self.at_end = not data
-                self._unread_bytes = len(data)
+                self.at_end, self._has_unread, self._may_block = not data, bool(data), len(data) > HARMLESS_BYTES
                 return data
 
     async def readable(self) -> None:
@@ -56,9 +72,12 @@ class UnixWire(Wire):
         self._take()
         await super().readable()
 
+    def _has_more(self) -> bool:
+        return sockets.unread_bytes(self.sock) > 1 or sockets.has_left(self.sock)
+
     def arm_reset(self) -> None:
-        """Make the close leave the last bytes unread, which resets the connection."""
-        self._unread_bytes = 0
+        """Make the close leave the last byte unread, which resets the connection."""
+        self._has_unread = False
 
     def close(self) -> None:
         """Close in an orderly way."""
@@ -67,10 +86,10 @@ class UnixWire(Wire):
         super().close()
 
     def _take(self) -> None:
-        left, self._unread_bytes = self._unread_bytes, 0
-        with contextlib.suppress(OSError):
-            while left and (data := self.sock.recv(left)):
-                left -= len(data)
+        if self._has_unread:
+            self._has_unread = False
+            with contextlib.suppress(OSError):
+                self.sock.recv(1)
 
 
 def bound(path: str, step: Door | None) -> socket.socket:

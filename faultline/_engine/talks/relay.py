@@ -276,7 +276,8 @@ class Relay(Side):
         """Whether bytes may pass this point unparsed."""
         trip = self._connection.attempt.trip
         is_awaited = trip is not None and trip.brk.at in (point, "idle")
-        return upstream_connection.is_plain and not is_awaited and self._connection.stream.is_plain
+        stays = point == "request" and self._connection.wire.keeps_byte
+        return upstream_connection.is_plain and not is_awaited and not stays and self._connection.stream.is_plain
 
     async def _pumped(self, by: Party, source: Wire, sink: Wire) -> bool:
         """Pump the bytes of one side; return true if it has finished, and false if the bytes have to be parsed."""
