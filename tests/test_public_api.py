@@ -200,7 +200,7 @@ def test_help_shows_the_methods_of_the_fixture():
     text = pydoc.render_doc(Faultline, renderer=pydoc.plaintext)
 
     assert " |  udp(self, plan: 'Plan', *, answer: 'Fault | None' = None, host: 'str' = '127.0.0.1'" in text
-    assert " |      Start a UDP server that does to each datagram what the plan says." in text
+    assert " |      Start a UDP server that plays a plan to its clients: each datagram is an attempt." in text
 
 
 def test_fixture_is_public_under_the_plugin_too():

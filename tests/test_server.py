@@ -1151,7 +1151,7 @@ def test_error_while_a_connect_is_counted_is_the_server_s_and_not_the_client_s(m
 def test_connect_that_is_announced_while_the_server_stops_is_not_counted():
     server = serve(refuse())
     server.close()
-    server._process.knock()
+    server._process.before_connect()
 
     assert server.attempts == ()
 

@@ -1063,7 +1063,10 @@ def test_what_a_path_hasn_t_got_is_refused(options):
     with pytest.raises(ParameterError) as caught:
         serve(ok(), unix=True, **options)
 
-    assert str(caught.value) == f"{name}={value!r}: expected unix without it; the server is at server.path."
+    assert (
+        str(caught.value)
+        == f"{name}={value!r}: expected no {name} together with unix, because a Unix socket has only a path."
+    )
 
 
 @pytest.mark.parametrize("unix", [1, 0, "", None, b"path", 3.0, Path("/tmp/path")], ids=repr)
@@ -1146,7 +1149,7 @@ def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path):
 
 
 def test_a_folder_that_takes_no_files_is_an_error():
-    with pytest.raises(PortError, match=r"expected a (folder that takes a socket|path in an existing folder)"):
+    with pytest.raises(PortError, match=r"expected a (path for a Unix socket|path in an existing folder)"):
         serve(ok(), unix="/proc/faultline")  # os.access says that root may write there
 
 

@@ -1,4 +1,4 @@
-"""DNS messages: a query, and the answers to it, right or wrong. They are dnspython's; their faults are ours."""
+"""Reads DNS queries, and writes answers, correct or faulty, with dnspython."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RCODES = {"nxdomain": 3, "servfail": 2, "refused": 5}  # RFC 1035, 4.1.1
 
 
 def answered(query: dns.message.Message, kind: str, found: Targets, *, can_truncate: bool) -> bytes:
-    """The bytes of the answer to a query, which is wrong in this way or finds these addresses; none for silence."""
+    """The bytes of an answer to a query: with these addresses, or faulty in the way of `kind`; empty for silence."""
     import dns.flags
     import dns.message
 
@@ -28,7 +28,7 @@ def answered(query: dns.message.Message, kind: str, found: Targets, *, can_trunc
         case "truncated" if can_truncate:
             reply.flags |= dns.flags.TC
         case "garbage":
-            return query.id.to_bytes(2, "big") + b"\x81\x80" + b"\xff" * 40  # it says to have 65,535 of everything
+            return query.id.to_bytes(2, "big") + b"\x81\x80" + b"\xff" * 40  # each count is 65,535
         case "cname_loop":
             alias_both_ways(reply, query)
         case _:
@@ -40,7 +40,7 @@ def answered(query: dns.message.Message, kind: str, found: Targets, *, can_trunc
 
 
 def parsed(data: bytes) -> dns.message.Message | None:
-    """A query with one question, or nothing."""
+    """A query with one question; `None` for other bytes."""
     import dns.exception
     import dns.flags
     import dns.message
@@ -55,14 +55,14 @@ def parsed(data: bytes) -> dns.message.Message | None:
 
 
 def kind_of(question: Any) -> str:
-    """What is asked for, such as `AAAA`."""
+    """The type of record that a question asks for, such as `AAAA`."""
     import dns.rdatatype
 
     return dns.rdatatype.to_text(question.rdtype)
 
 
 def add(reply: dns.message.Message, query: dns.message.Message, targets: Targets, ttl: int) -> None:
-    """Put the addresses of the family that is asked for into a reply."""
+    """Add the addresses of the type that the query asks for to a reply."""
     import dns.rrset
 
     question = query.question[0]
@@ -73,7 +73,7 @@ def add(reply: dns.message.Message, query: dns.message.Message, targets: Targets
 
 
 def alias_both_ways(reply: dns.message.Message, query: dns.message.Message) -> None:
-    """Have the name be an alias of another, which is one of this."""
+    """Add two aliases to a reply: from the name to another name, and from that back to the name."""
     import dns.name
     import dns.rrset
 

@@ -1,1 +1,1 @@
-"""What the user holds: servers, relays, proxies, resolvers, each with a plan, a ledger and an end."""
+"""The endpoints that users start: servers, relays, proxies and resolvers, each with a plan and a ledger."""

@@ -1,6 +1,6 @@
-"""Where a server is: a host and port of TCP, or the path of a Unix socket, in the forms in which clients want it.
+"""The address of a server: a host and port of TCP, or the path of a Unix socket.
 
-What differs between the two when a server listens and speaks is here too.
+The differences between TCP and Unix sockets when a server listens are here too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from faultline._servers.listener import Listener, UnixListener
 
 
 class NoAddressError(ParameterError, AttributeError):
-    """A Unix socket has no host and no port; `hasattr` says so too."""
+    """A Unix socket has no host and no port; it is an `AttributeError`, so that `hasattr` returns false."""
 
 
 @dataclass(frozen=True)
 class Tcp:
-    """A host and a port.
+    """A host and a port of TCP.
 
     Attributes:
-        host: the address that is bound.
-        port: its port; 0 until a free one is bound.
-        name: the name that certificates are issued for, if that is not the host.
-        wire: the class of its connections.
-        has_packets: whether there are packets, which can be dropped.
+        host: the IP address to bind.
+        port: the port to bind; 0 until a free port is bound.
+        name: the host name that certificates are issued for; empty for `host`.
+        path: always empty.
+        wire: the class of connections.
+        has_packets: whether connections have packets, which can be dropped.
     """
 
     host: str
@@ -49,7 +50,7 @@ class Tcp:
         return sockets.reachable(self.host), self.port
 
     def url(self, where: str, *, tls: bool) -> str:
-        """`http://host:port`, or with TLS `https://host:port`."""
+        """The URL of a server at `where`: `http://host:port`, or with TLS `https://host:port`."""
         return f"{'https' if tls else 'http'}://{where}"
 
     @property
@@ -58,34 +59,39 @@ class Tcp:
         return self.name or self.pair[0]
 
     def listen(self, door: Door | None) -> tuple[Listener, Tcp]:
-        """A listener here, which does to clients what `door` says, and its address with the port that was bound.
+        """Bind a listener; return the listener and the address with the bound port.
 
         Raises:
-            PortError: the port is taken, or the host is not one of this machine.
+            PortError: the port is in use, or the host is not an address of this machine.
         """
         sock = sockets.claim(self.host, self.port)
         return Listener(sock, door), replace(self, port=int(sock.getsockname()[1]))
 
     def watch(self, on_connect: Callable[[], None]) -> connects.Watch:
-        """Call `on_connect` before every connect of this process to here, or to the address that leads nowhere."""
+        """Call `on_connect` before every connect of this process to this address, or to the unreachable address."""
         host, port = self.pair
         return connects.watch(port, {host, NOWHERE}, sockets.family_of(host), on_connect)
 
     def release(self) -> None:
-        """Give back what was made for the address: nothing."""
+        """Do nothing: this address has no folder to remove."""
 
 
 @dataclass(frozen=True)
 class Unix:
     """The path of a Unix socket.
 
-    `refuse()`: the file is there and nobody listens (ECONNREFUSED). `unreachable()`: there is no such file (ENOENT).
-    `blackhole()`: the queue is full, and a `connect` waits (one that doesn't block gets EAGAIN). `reset()` closes
-    with something unread, which is ECONNRESET to the client: bytes that it has sent last are left unread. Where there
-    are none, as at `accept` before the client has spoken or at `idle` after some seconds, the client sees the end.
+    With `refuse()` the file exists and nothing listens (ECONNREFUSED). With `unreachable()` the file doesn't exist
+    (ENOENT). With `blackhole()` the accept queue is full, and a `connect` waits (EAGAIN if it doesn't block).
+    `reset()` closes with bytes unread, which the client sees as ECONNRESET: the bytes that the client sent last are
+    left unread. Without such bytes, as at `accept` before the client has sent any or at `idle` after some seconds,
+    the client sees the end of the stream.
 
     Attributes:
-        folder: the folder that was made for it, if one was.
+        path: the path of the socket.
+        folder: the temporary folder that holds the socket; empty if the user chose the path.
+        certified_name: the host name that certificates are issued for.
+        wire: the class of connections.
+        has_packets: whether connections have packets, which can be dropped.
     """
 
     path: str
@@ -95,12 +101,12 @@ class Unix:
     has_packets: ClassVar[bool] = False
 
     @classmethod
-    def claimed(cls, unix: bool | str) -> Unix:  # noqa: FBT001 - as users say it
-        """An address at this path, or in a folder of its own.
+    def claimed(cls, unix: bool | str) -> Unix:  # noqa: FBT001 - the public parameter has both types
+        """An address at this path, or with `True` in a new temporary folder.
 
         Raises:
-            ParameterError: the path is too long for a Unix socket.
-            PortError: there is something already, or a socket can't be made there.
+            ParameterError: the path has a zero byte, or is too long for a Unix socket.
+            PortError: the path exists already, or this user may not write to its folder.
         """
         return cls(*claimed_path(unix))
 
@@ -111,7 +117,7 @@ class Unix:
 
     @property
     def host(self) -> str:
-        """There is none.
+        """Missing: a Unix socket has no host and no port.
 
         Raises:
             NoAddressError: always.
@@ -120,7 +126,7 @@ class Unix:
 
     @property
     def port(self) -> int:
-        """There is none.
+        """Missing: a Unix socket has no host and no port.
 
         Raises:
             NoAddressError: always.
@@ -129,7 +135,7 @@ class Unix:
 
     @property
     def pair(self) -> tuple[str, int]:
-        """There is none.
+        """Missing: a Unix socket has no host and no port.
 
         Raises:
             NoAddressError: always.
@@ -137,44 +143,44 @@ class Unix:
         raise self._missing("address")
 
     def url(self, where: str, *, tls: bool) -> str:
-        """`http+unix://` with the path as its host, percent-encoded."""
+        """The URL of a server at `where`: `http+unix://` with the percent-encoded path as its host."""
         return f"{'https' if tls else 'http'}+unix://{quote(where, safe='')}"
 
     def listen(self, door: Door | None) -> tuple[Listener, Unix]:
-        """A listener at the path, which does to clients what `door` says.
+        """Bind a listener at the path; return the listener and this address.
 
         Raises:
-            PortError: a socket can't be made there.
+            PortError: the kernel can't make a socket at the path.
         """
         try:
             return UnixListener(self.path, door), self
         except OSError as error:
-            raise PortError(f"unix={self.path!r}: expected a folder that takes a socket ({error.strerror}).") from error
+            raise PortError(f"unix={self.path!r}: expected a path for a Unix socket ({error.strerror}).") from error
 
     def watch(self, on_connect: Callable[[], None]) -> connects.Watch:
         """Call `on_connect` before every connect of this process to the path."""
         return connects.watch_path(self.path, on_connect)
 
     def release(self) -> None:
-        """Remove the folder that was made for the socket, if one was."""
+        """Remove the temporary folder of the socket, if there is a folder."""
         remove_folder(self.folder)
 
 
 Address: TypeAlias = Tcp | Unix
 
-# In both spellings, because clients differ in which they prefer; urllib ignores HTTP_PROXY in upper case in CGI only.
+# Set in upper and lower case, because clients prefer different spellings; only in CGI urllib ignores HTTP_PROXY.
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def proxy_url(url: str, scheme: str, auth: tuple[str, str] | None) -> str:
-    """The URL of a server as clients want it that take the server for a proxy: `http://user:password@host:port`."""
+    """The URL of a proxy for clients: `http://user:password@host:port`."""
     usual, _, where = url.partition("://")
     user = "".join(f"{quote(part, safe='')}{end}" for part, end in zip(auth or (), ":@", strict=False))
     return f"{scheme or usual}://{user}{where}"
 
 
 def set_proxy(environment: Environment, url: str, no_proxy: str) -> None:
-    """Have clients take this URL for their proxy that look for one in the environment."""
+    """Set the environment variables from which clients read the URL of their proxy."""
     for name in PROXY_VARIABLES:
         environment.setenv(name, url)
         environment.setenv(name.lower(), url)

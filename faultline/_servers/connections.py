@@ -1,6 +1,6 @@
-"""The open connections of one server, and what a test does to all of them at once.
+"""The open connections of one server, and the controls of a test for all of them.
 
-Everything happens in the loop's thread.
+Rules: every method is called in the loop's thread.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ ACTS: dict[Control, Callable[[Conversation], None]] = {
 
 
 class Connections:
-    """The conversations that go on at one server.
+    """The conversations under way at one server.
 
     Attributes:
-        is_partitioned: SYNs of clients are to vanish too.
+        is_partitioned: whether SYNs of clients are to be dropped too.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Connections:
         self._wire = wire
         self._departures = departures
         self._on_end = on_end
-        self._open: dict[Conversation, None] = {}  # in order of their connects
+        self._open: dict[Conversation, None] = {}  # in the order of their connects
         self._count = 0
         self._is_paused = False
         self.is_partitioned = False
@@ -52,28 +52,31 @@ class Connections:
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._open)
 
-    def welcome(self, sock: socket.socket) -> None:
-        """Begin a conversation with a client that was accepted."""
+    def accept(self, sock: socket.socket) -> None:
+        """Begin a conversation on an accepted socket."""
         loop = self._departures.loop
         self._count += 1
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count)
         self._open[conversation] = None
-        conversation.start(loop, partial(self._farewell, conversation))
+        conversation.start(loop, partial(self._remove, conversation))
         if self._is_paused:
             conversation.pause()
 
-    def _farewell(self, conversation: Conversation, error: BaseException | None) -> None:
+    def _remove(self, conversation: Conversation, error: BaseException | None) -> None:
         del self._open[conversation]
         self._on_end(error)
 
     def change(self, dealer: Dealer, upcoming: Fault, *, open_too: bool) -> None:
-        """The plan has changed: end idle connections that can't meet the next fault, and deal to the others too."""
+        """Follow a changed plan: end idle connections that can't meet the next fault.
+
+        With `open_too`, deal a fault of the new plan to the others.
+        """
         for conversation in list(self._open):
             if not conversation.ends_if_idle(upcoming) and open_too:
                 conversation.meet(dealer.deal())
 
     def act(self, control: Control) -> list[asyncio.Task[None]]:
-        """Do this to every open connection; their tasks."""
+        """Apply a control to every open connection; return the tasks of the connections."""
         if control in ("pause", "resume"):
             self._is_paused = control == "pause"
         elif control in ("partition", "heal"):

@@ -1,6 +1,6 @@
-"""Datagrams: one UDP socket in the loop, that answers later, closes its port without giving it up, and stops.
+"""A UDP socket in the loop, which can send later, and can refuse datagrams without releasing its port.
 
-Rules of this room: everything but the constructor happens in the loop's thread.
+Rules: every method except the constructor is called in the loop's thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Address = tuple[str, int]
 
 
 class Datagrams:
-    """One UDP port."""
+    """A bound UDP socket."""
 
     def __init__(self, host: str, port: int) -> None:
         self._sock = bound(host, port) if port else bound_anywhere(host)
@@ -31,20 +31,20 @@ class Datagrams:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, on_datagram: Callable[[bytes, Address], None]) -> None:
-        """Hand over every datagram from now on."""
+        """Call `on_datagram` for every datagram from now on."""
         self._loop, self._on_datagram = loop, on_datagram
         loop.add_reader(self._sock.fileno(), self._on_readable)
 
     def _on_readable(self) -> None:
-        for _ in range(64):  # a flood leaves turns for others
+        for _ in range(64):  # so that a flood doesn't block the loop
             try:
                 data, address = self._sock.recvfrom(READ_BYTES)
-            except OSError:  # there is no more, or an ICMP error of something sent before
+            except OSError:  # no more datagrams, or the ICMP error of a datagram sent before
                 return
             self._on_datagram(data, address)
 
     def send(self, data: bytes, address: Address) -> str:
-        """Send one datagram: why it could not be, or nothing."""
+        """Send one datagram; return the error's text, empty if there is no error."""
         try:
             self._sock.sendto(data, address)
         except OSError as error:
@@ -52,7 +52,7 @@ class Datagrams:
         return ""
 
     def later(self, seconds: float, function: Callable[[], None]) -> asyncio.TimerHandle:
-        """Call this after so long, unless it is closed or cancelled before."""
+        """Call a function after this many seconds, unless the socket is closed or the timer cancelled before."""
         assert self._loop is not None
 
         def call() -> None:
@@ -64,22 +64,22 @@ class Datagrams:
         return timer
 
     def shut(self) -> None:
-        """Have the kernel answer by ICMP port unreachable, and keep the port.
+        """Make the kernel answer datagrams with ICMP port unreachable, and keep the port.
 
-        A socket that is connected, here to itself, is no receiver for others (`__udp4_lib_lookup`).
+        A connected socket, here connected to itself, receives nothing from others (`__udp4_lib_lookup`).
         """
         self._sock.connect(self._sock.getsockname())
 
     def open(self) -> None:
-        """Receive from anybody again: connect(2) to AF_UNSPEC, which Python can't say."""
+        """Receive datagrams again, by connect(2) to AF_UNSPEC, which Python's socket doesn't offer."""
         libc = ctypes.CDLL(None, use_errno=True)
         nowhere = struct.pack("H14x", socket.AF_UNSPEC)
-        if libc.connect(self._sock.fileno(), nowhere, len(nowhere)):  # pragma: no cover - it has no reason to
+        if libc.connect(self._sock.fileno(), nowhere, len(nowhere)):  # pragma: no cover - the call can't fail here
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
 
     def close(self) -> None:
-        """Stop; nothing that was to be sent later is sent."""
+        """Close the socket; datagrams that wait to be sent are dropped."""
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         for timer in self._timers:
@@ -88,10 +88,10 @@ class Datagrams:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket of this port.
+    """A socket that is bound to this port.
 
     Raises:
-        PortError: it is taken.
+        PortError: the port is in use, or the host is not an address of this machine.
     """
     sock = socket.socket(sockets.family_of(host), socket.SOCK_DGRAM)
     sock.setblocking(False)
@@ -104,24 +104,24 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def bound_anywhere(host: str) -> socket.socket:
-    """A socket of a port that is free, bound by its number: one that the kernel chose is given up by `open`.
+    """A socket that is bound to a free port by its number, because `open` would release a port chosen by the kernel.
 
     Raises:
-        PortError: there is none.
+        PortError: no free port was found.
     """
     for _ in range(TRIES):
         with bound(host, 0) as sock:
             number = sock.getsockname()[1]
         with contextlib.suppress(PortError):
             return bound(host, number)
-    raise PortError(f"port=0: expected a free port of UDP on {host}, found none in {TRIES} tries.")
+    raise PortError(f"port=0: expected a free UDP port on {host}, found none in {TRIES} tries.")
 
 
 def claim_both(host: str, port: int) -> tuple[Datagrams, socket.socket]:
-    """One port of UDP and TCP alike.
+    """Bind the same port for UDP and TCP.
 
     Raises:
-        PortError: it is taken, or none is free in both.
+        PortError: the port is in use, or no port was found that is free for both.
     """
     for _ in range(TRIES):
         listener = sockets.claim(host, port)

@@ -30,16 +30,28 @@ from faultline._servers.loop import background
 from faultline._servers.names.resolver import check_lookup, fault_kind
 
 HERE = (("127.0.0.1", None), ("::1", None))
-NOBODY = (("127.255.255.254", None),)  # of loopback, where nobody listens
+NOBODY = (("127.255.255.254", None),)  # a loopback address where no server listens
 LENGTH_BYTES = 2  # before each message over TCP: RFC 1035, 4.2.2
 FOUND = Fault(answer=Found(HERE), said=(Said("ok"),))
 
 
 class DnsServer(Endpoint):
-    """A DNS server on this machine that does to its clients what the plan says."""
+    """A DNS server on this machine, over UDP and TCP, that plays a plan to its clients.
+
+    `faultline.dns_server` returns DNS servers. As a context manager the server stops at the end of the block, raises
+    an error that happened inside it, and raises `NotStruckError` if a planned fault never struck (not with
+    `strict=False`).
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        host: the IP address that the server is bound to.
+        port: the port that the server is bound to, for UDP and TCP.
+        ledger: the record of all attempts.
+    """
 
     _name = "DNS server"
-    _nobody = "nobody asked"
+    _no_attempt = "no query came"
 
     def __init__(
         self,
@@ -69,7 +81,7 @@ class DnsServer(Endpoint):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port, for UDP and TCP alike."""
+        """Host and port for a client on this machine, for UDP and TCP."""
         return sockets.reachable(self.host), self.port
 
     # --- as an endpoint ----------------------------------------------------------------------------------------------
@@ -102,21 +114,17 @@ class DnsServer(Endpoint):
     def _title(self) -> str:
         return f"queries to {self._where}"
 
-    @property
-    def _unasked(self) -> str:
-        return f"nobody asked {self._where}"
-
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._datagrams.start(self._background.loop, self._on_datagram)
-        self._listener.start(self._background.loop, self._welcome, self._errors.append)
+        self._listener.start(self._background.loop, self._on_client, self._errors.append)
         self._set_listener()
 
     def _set_listener(self) -> None:
-        """Nobody listens over TCP while a truncated answer is what is known, or what comes next."""
+        """Refuse TCP while the last or the next answer is a truncated one, which sends clients to TCP."""
         is_shut = "truncated" in (self._last_kind, fault_kind(self._dealer.upcoming()))
-        self._listener.put(Refuse() if is_shut else None)
+        self._listener.set_step(Refuse() if is_shut else None)
 
     async def _end_all(self) -> None:
         self._datagrams.close()
@@ -130,29 +138,29 @@ class DnsServer(Endpoint):
 
     def _on_datagram(self, data: bytes, address: Address) -> None:
         try:
-            self._meet(data, "UDP", lambda answer: self._datagrams.send(answer, address))
-        except Exception as error:  # noqa: BLE001 - it is ours, and must not end the loop
+            self._play(data, "UDP", lambda answer: self._datagrams.send(answer, address))
+        except Exception as error:  # noqa: BLE001 - a bug in faultline must not end the loop
             self._errors.append(error)
 
-    def _welcome(self, sock: socket.socket) -> None:
+    def _on_client(self, sock: socket.socket) -> None:
         task = self._background.loop.create_task(self._converse(sock))
         self._tasks.add(task)
-        task.add_done_callback(self._farewell)
+        task.add_done_callback(self._on_end)
 
-    def _farewell(self, task: asyncio.Task[None]) -> None:
+    def _on_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._errors.append(error)
 
     async def _converse(self, sock: socket.socket) -> None:
-        """Answer the queries of one connection of TCP."""
+        """Answer the queries on one TCP connection."""
         wire = Wire(self._background.loop, sock, self._background.departures)
         said: asyncio.Queue[bytes] = asyncio.Queue()
         try:
             while True:
-                size = int.from_bytes(await exactly(wire, LENGTH_BYTES), "big")
-                data = await exactly(wire, size)
-                if not self._meet(data, "TCP", said.put_nowait):
+                size = int.from_bytes(await read_exactly(wire, LENGTH_BYTES), "big")
+                data = await read_exactly(wire, size)
+                if not self._play(data, "TCP", said.put_nowait):
                     continue
                 answer = await said.get()
                 view = memoryview(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
@@ -163,11 +171,11 @@ class DnsServer(Endpoint):
         finally:
             wire.close()
 
-    def _meet(self, data: bytes, over: str, send: Callable[[bytes], object]) -> bool:
-        """Do to a query what the plan says; whether it is going to be answered."""
+    def _play(self, data: bytes, over: str, send: Callable[[bytes], object]) -> bool:
+        """Play the next fault to a query; return whether an answer will be sent."""
         query = parsed(data)
         if query is None:
-            return False  # no query at all, or one of nobody who waits
+            return False  # not a query, or a response
         fault = self._dealer.deal()
         entry = self.ledger.begin(None, fault, "lookup")
         entry.says("client", data)
@@ -184,7 +192,7 @@ class DnsServer(Endpoint):
             found = HERE if self._answered % 2 else NOBODY
         answer = answered(query, kind, found, can_truncate=over == "UDP")
 
-        def say() -> None:
+        def reply() -> None:
             if kind:
                 self.ledger.strike(entry, "lookup", 0)
             self._end(entry, answer, send)
@@ -192,9 +200,9 @@ class DnsServer(Endpoint):
         late = next((c.delay_seconds for c in fault.conditions if isinstance(c, Latency)), 0.0)
         if late:
             self._open.add(entry)
-            self._datagrams.later(late, say)
+            self._datagrams.later(late, reply)
         else:
-            say()
+            reply()
         return kind != "silence"
 
     def _end(self, entry: Entry, answer: bytes, send: Callable[[bytes], object]) -> None:
@@ -205,11 +213,11 @@ class DnsServer(Endpoint):
             send(answer)
 
 
-async def exactly(wire: Wire, count: int) -> bytes:
-    """So many bytes.
+async def read_exactly(wire: Wire, count: int) -> bytes:
+    """Read exactly `count` bytes.
 
     Raises:
-        Departed: there are no more.
+        Departed: the client ended the connection before.
     """
     data = b""
     while len(data) < count:
@@ -221,25 +229,27 @@ async def exactly(wire: Wire, count: int) -> bytes:
 
 
 def dns_server(plan: Plan | None = None, *, host: str = "127.0.0.1", port: int = 0, strict: bool = True) -> DnsServer:
-    """Start a DNS server, over UDP and TCP, for clients that have a resolver of their own.
+    """Start a DNS server, over UDP and TCP, for clients that have their own resolver.
 
-    Without a fault every name has the addresses 127.0.0.1 and ::1. A plan is of lookups: `nxdomain()`,
-    `servfail()`, `no_address()`, `slow_resolve(seconds)`, `resolves_to(address)`, and `bad_dns(kind)` for what only a
-    server can do. Each query is an attempt: a client that asks for A and AAAA, or once more, makes several.
+    Each query is an attempt: a client makes several if it asks for A and AAAA, or repeats a query. Without a fault
+    every name has the addresses 127.0.0.1 and ::1.
+
+    .. versionadded:: 0.1
 
     Args:
-        plan: what happens to which query.
-        host: the address to bind.
-        port: the port to bind, for UDP and TCP; 0 takes a free one.
-        strict: whether leaving the server fails when the planned fault never struck.
+        plan: the faults of the queries: `nxdomain()`, `servfail()`, `no_address()`, `slow_resolve(seconds)`,
+            `resolves_to(address)`, or `bad_dns(kind)`, which only a DNS server can play. Default: no faults.
+        host: the IP address to bind.
+        port: the port to bind, for UDP and TCP. Default: a free port.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
 
     Returns:
-        The server, listening: `server.address`.
+        The server, which is listening at `server.address`. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: a fault that is not of lookups.
-        PortError: the port is taken.
-        UnsupportedError: dnspython is not there (`pip install pytest-faultline[dns]`).
+        ParameterError: a value is out of its range, or a fault of the plan is not a fault of lookups.
+        PortError: the port is in use, or the address can't be bound.
+        UnsupportedError: dnspython is not installed (`pip install pytest-faultline[dns]`), or the system is not Linux.
 
     Example:
         >>> import dns.resolver, faultline

@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 
 
 class Endpoint(ABC):
-    """Something that does to its clients what a plan says, and tells what happened.
+    """Plays a plan to its clients, and records what happened.
 
-    A kind of endpoint says how its plans are checked and played, how it stops, and what it is called.
+    A subclass checks and plays plans, stops, and has a name for messages.
 
     Attributes:
-        ledger: what happened, as it is written down.
+        ledger: the record of all attempts.
     """
 
     ledger: Ledger
-    _name: ClassVar[str]  # of the kind, in messages
-    _nobody: ClassVar[str] = "no client connected"  # what a drawing says where nothing has happened
+    _name: ClassVar[str]  # the kind of endpoint, in messages
+    _no_attempt: ClassVar[str] = "no client connected"  # the text of a drawing without attempts
 
     def __init__(self, plan: Plan, *, strict: bool) -> None:
         self._strict = flag("strict", strict)
         self._plans = [self._checked(plan)]
-        self._errors: list[BaseException] = []  # of the inside, not yet raised
+        self._errors: list[BaseException] = []  # errors inside the endpoint that `close` has not raised yet
         self._is_closed = False
 
-    # --- what a kind of endpoint says --------------------------------------------------------------------------------
+    # --- defined by each kind of endpoint ----------------------------------------------------------------------------
 
     @abstractmethod
     def _checked(self, plan: object) -> Plan:
-        """The plan, if this endpoint can play it.
+        """Check that this endpoint can play a plan, and return the plan.
 
         Raises:
-            ParameterError: it is no plan, or one that this kind of endpoint can't play.
+            ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
         """
 
     @abstractmethod
@@ -58,14 +58,14 @@ class Endpoint(ABC):
 
     @abstractmethod
     def _stop(self) -> None:
-        """Stop, and give back what is held."""
+        """Stop, and release ports, files and patched functions."""
 
     @property
     @abstractmethod
     def _where(self) -> str:
-        """Where clients find it, as messages say it."""
+        """The address of the endpoint, in messages."""
 
-    def _settle(self) -> None:  # noqa: B027 - some have nothing to wait for
+    def _settle(self) -> None:  # noqa: B027 - some endpoints have no need to wait
         """Wait until everything that has reached the endpoint is in the ledger."""
 
     @property
@@ -75,43 +75,49 @@ class Endpoint(ABC):
 
     @property
     def _label(self) -> str:
-        """The kind of endpoint and where it is, as `repr` shows them."""
+        """The kind of endpoint and its address, for `repr`."""
         return f"{type(self).__name__} {self._where}"
 
     @property
-    def _unasked(self) -> str:
-        """What the guard says where nothing has happened."""
-        return f"{self._nobody} to {self._where}"
+    def _no_attempt_here(self) -> str:
+        """The text of the guard without attempts."""
+        return f"{self._no_attempt} to {self._where}"
 
     # --- what happened -----------------------------------------------------------------------------------------------
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """What happened, attempt by attempt: all that a client could have observed is in it."""
+        """The attempts so far, with everything that a client can have observed, as a tuple of `Attempt`."""
         if not self._is_closed:
             self._settle()
         return self.ledger.attempts
 
     @property
     def intervals(self) -> tuple[float, ...]:
-        """Seconds from the beginning of each attempt to the beginning of the next."""
+        """The seconds from the beginning of each attempt to the beginning of the next, such as a client's backoff."""
         begins = [a.started_seconds for a in self.attempts]
         return tuple(b - a for a, b in pairwise(begins))
 
     def drawing(self) -> str:
-        """What happened, as text: client left, server right, times, byte counts, the strike marked."""
-        return draw(self.attempts, f"{self._title} {self.plan!r}", nobody=self._nobody)
+        """Draw the attempts as text: client left, server right, with times, byte counts and strikes."""
+        return draw(self.attempts, f"{self._title} {self.plan!r}", nobody=self._no_attempt)
 
     def wait_for_attempts(
         self, count: int, timeout_seconds: float = 10.0, *, at: Point | Literal["end"] = "accept"
     ) -> tuple[Attempt, ...]:
-        """Wait until this many attempts have begun, or have come to the point `at`.
+        """Wait until this many attempts have begun, or have reached a point, and return all attempts.
 
-        `at="response"` waits until this many requests have been read, `at="end"` until this many attempts are over. It
-        blocks the thread: in async code call it by `await asyncio.to_thread(server.wait_for_attempts, 1)`.
+        This blocks the thread; in async code use `await asyncio.to_thread(server.wait_for_attempts, 1)`.
+
+        Args:
+            count: how many attempts, counted from the start of the server.
+            timeout_seconds: how long to wait at most.
+            at: the point that the attempts have to reach: `"response"` waits until the requests have been read,
+                `"end"` until the attempts are over.
 
         Raises:
-            WaitError: they have not within `timeout_seconds`.
+            ParameterError: a value is out of its range, or `at` is not a point or `"end"`.
+            WaitError: fewer attempts have reached the point after `timeout_seconds`.
         """
         whole("count", count, "")
         choice("at", at, (*POINTS, "end"))
@@ -122,26 +128,26 @@ class Endpoint(ABC):
 
     @property
     def plan(self) -> Plan:
-        """The plan that is played now."""
+        """The present plan: the last plan that was given to `become`, or else at the start."""
         return self._plans[-1]
 
     def become(self, plan: Plan) -> None:
-        """Change the plan, in place and at once: what begins after this returns meets the new plan.
+        """Change the plan at once, on the same port: attempts that begin after this returns meet the new plan.
 
         Raises:
-            ParameterError: `plan` is no plan, or one that this kind of endpoint can't play.
-            ServerError: the endpoint was closed.
+            ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
+            ServerError: the endpoint is closed.
         """
         plan = self._ready_for(plan)
         self._change(plan)
         self._plans.append(plan)
 
     def _ready_for(self, plan: Plan) -> Plan:
-        """The plan, if it can be played now.
+        """Check that a plan can be played now, and return the plan.
 
         Raises:
-            ParameterError: it can't be played here.
-            ServerError: the endpoint was closed.
+            ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
+            ServerError: the endpoint is closed.
         """
         plan = self._checked(plan)
         if self._is_closed:
@@ -150,11 +156,13 @@ class Endpoint(ABC):
 
     @contextlib.contextmanager
     def becoming(self, plan: Plan) -> Iterator[None]:
-        """Have another plan for a while: `with server.becoming(refuse()): …`; then the one before, from its start.
+        """Change the plan within a `with` block: `with server.becoming(refuse()): …`.
+
+        After the block the endpoint plays the plan from before, from its start.
 
         Raises:
-            ParameterError: as `become`.
-            ServerError: as `become`.
+            ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
+            ServerError: the endpoint is closed.
         """
         before = self.plan
         self.become(plan)
@@ -163,16 +171,16 @@ class Endpoint(ABC):
         finally:
             self.become(before)
 
-    def step_aside(self) -> None:  # noqa: B027 - most have replaced nothing
-        """Put back functions that this has replaced, if it has; what it serves goes on."""
+    def step_aside(self) -> None:  # noqa: B027 - most endpoints replace no functions
+        """Restore the functions that this endpoint has replaced, if any; it goes on serving."""
 
     # --- its end -----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop now: what it held is free when this returns. Closing again does nothing.
+        """Stop now; ports and files are free when this returns. Closing again does nothing.
 
         Raises:
-            ServerError: something broke inside while it ran.
+            ServerError: an error happened inside the endpoint while it ran; the error is its cause.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -183,12 +191,12 @@ class Endpoint(ABC):
             raise ServerError(f"the {self._name} on {self._where} broke: {errors[0]!r}{more}.") from errors[0]
 
     def check_struck(self) -> None:
-        """The guard: see that each planned fault that could be seen did strike.
+        """Check that every planned fault has struck, as far as that can be observed; with `strict=False` do nothing.
 
         Raises:
-            NotStruckError: a planned fault did not strike; says what happened instead.
+            NotStruckError: a planned fault did not strike; the message describes what happened instead.
         """
-        whys = [why for plan in self._plans if (why := unmet(plan, self.attempts, self._unasked))]
+        whys = [why for plan in self._plans if (why := unmet(plan, self.attempts, self._no_attempt_here))]
         if self._strict and whys:
             raise NotStruckError(f"{whys[0]} (strict=False allows it.)")
 

@@ -1,7 +1,7 @@
-"""The listener: a listening socket that can be open, refuse, or drop every SYN, on one port throughout.
+"""The listener: a socket that accepts clients, refuses them, or drops every SYN, and keeps its port throughout.
 
-After `start` everything happens in the loop's thread. While SYNs are dropped nothing is accepted, because an emptier
-queue would let clients in.
+Rules: after `start` every method is called in the loop's thread. While SYNs are dropped, no client is accepted,
+because a queue with room would let clients in.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from faultline._core import steps as do
 from faultline._net import sockets
 from faultline._net.unix import bound, new_socket
 
-ACCEPTS_PER_TURN = 64  # so that a flood of connects leaves turns for the conversations
+ACCEPTS_PER_TURN = 64  # so that a flood of connects doesn't block the conversations
 
 RETRY_SECONDS = 0.05
-LEAST_SECONDS = 0.001  # so that a cycle of closed doors of no duration leaves turns for everything else
+LEAST_SECONDS = 0.001  # so that a cycle of refusals with no duration doesn't block the loop
 
 
 class Listener:
-    """A listening socket of TCP, and what it does to the next connect."""
+    """A listening socket of TCP, which treats the next connect as its step says."""
 
     def __init__(self, sock: socket.socket, step: do.Door | None) -> None:
         self._sock = sock
-        self._asked: do.Door | None = None
+        self._step: do.Door | None = None
         self._is_open = False
         self._fillers: list[socket.socket] = []
-        self._filler_addresses: set[object] = set()  # clients that are none, to be turned away
+        self._filler_addresses: set[object] = set()  # accepted sockets from these addresses are closed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_over = False  # the time of the step that was asked for
-        self._turn(step)
-        self._asked = step
+        self._is_over = False  # whether the time of the step is over
+        self._apply(step)
+        self._step = step
 
     def start(
         self,
@@ -43,30 +43,30 @@ class Listener:
         on_error: Callable[[OSError], None],
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """Accept clients from now on; `on_over` is to put the next step when the time of one is over."""
+        """Accept clients from now on; `on_over` is called when the time of a step is over, to set the next step."""
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
         self._set_timer()
         self.resume()
 
     @property
     def is_open(self) -> bool:
-        """Whether a client gets in now."""
+        """Whether clients are accepted now."""
         return self._is_open
 
-    def put(self, step: do.Door | None) -> None:
-        """Do to the next SYN what the step says; `None` opens. A step equal to the current one changes nothing."""
-        if step == self._asked and not self._is_over:
+    def set_step(self, step: do.Door | None) -> None:
+        """Treat connects from now on as this step says; `None` accepts. A step equal to the current one is ignored."""
+        if step == self._step and not self._is_over:
             return
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         if self._timer is not None:
             self._timer.cancel()
-        self._turn(step)
-        self._asked, self._is_over = step, False
+        self._apply(step)
+        self._step, self._is_over = step, False
         self._set_timer()
         self.resume()
 
-    def _turn(self, step: do.Door | None) -> None:
+    def _apply(self, step: do.Door | None) -> None:
         fillers, self._fillers = self._fillers, []
         self._filler_addresses.update(filler.getsockname() for filler in fillers)
         self._is_open = False
@@ -74,14 +74,14 @@ class Listener:
             self._fillers = sockets.fill_accept_queue(self._sock)
         elif isinstance(step, do.Refuse):
             sockets.stop_listening(self._sock)
-        else:  # open; or nowhere, where no SYN comes
+        else:  # also for `NoRoute`: no SYN comes to this address
             sockets.start_listening(self._sock)
             self._is_open = True
         for filler in fillers:
             filler.close()
 
     def _set_timer(self) -> None:
-        after = self._asked.for_seconds if isinstance(self._asked, (do.Refuse, do.Vanish)) else None
+        after = self._step.for_seconds if isinstance(self._step, (do.Refuse, do.Vanish)) else None
         if after is not None and self._loop is not None:
             self._timer = self._loop.call_later(max(after, LEAST_SECONDS), self._expire)
 
@@ -90,21 +90,21 @@ class Listener:
         self._on_over()
 
     def resume(self) -> None:
-        """Accept again, if the listener is open."""
+        """Accept clients again, if the listener is open."""
         if self._loop is not None and self._is_open:
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def narrow(self) -> None:
-        """Let senders block soon, from the next connection on."""
+        """Give new connections a small receive buffer, so that senders block soon."""
         sockets.narrow_window(self._sock)
 
     def drain(self) -> None:
-        """Accept the clients that wait in the queue: they came before the step that is put next."""
+        """Accept the clients in the queue, which connected before the next step is set."""
         while self._is_open and self._accept():
             pass
 
     def _accept(self) -> bool:
-        """Accept some of the clients that wait; whether there may be more."""
+        """Accept some of the clients in the queue; return whether there may be more."""
         assert self._loop is not None
         for _ in range(ACCEPTS_PER_TURN):
             if not self._is_open:
@@ -113,7 +113,7 @@ class Listener:
                 client, address = self._sock.accept()
             except (BlockingIOError, ConnectionError):
                 return False
-            except OSError as error:  # out of descriptors: others may give theirs back, which is no event
+            except OSError as error:  # no descriptors are left; no event reports that some were freed
                 self._loop.remove_reader(self._sock.fileno())
                 self._loop.call_later(RETRY_SECONDS, self.resume)
                 self._on_error(error)
@@ -127,7 +127,7 @@ class Listener:
         return True
 
     def close(self) -> None:
-        """Close the port; clients in the queue are reset."""
+        """Close the sockets; clients in the queue are reset."""
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         self._is_open = False
@@ -138,10 +138,10 @@ class Listener:
 
 
 class UnixListener(Listener):
-    """A listening Unix socket, whose file is replaced by another when it is to do something else.
+    """A listening Unix socket, whose file is replaced for every step.
 
-    A listener can't be told to refuse and then to listen again, so there is a new one, moved over the old one's path
-    by rename(2): whoever connects meets either, and never no file.
+    A Unix socket can't stop listening and listen again, so each step makes a new socket and moves it over the old path
+    with rename(2): a client meets either the old socket or the new one, and never a missing file.
     """
 
     def __init__(self, path: str, step: do.Door | None) -> None:
@@ -153,7 +153,7 @@ class UnixListener(Listener):
             first.close()
             raise
 
-    def _turn(self, step: do.Door | None) -> None:
+    def _apply(self, step: do.Door | None) -> None:
         self._is_open = False
         before, fillers = self._sock, self._fillers
         self._fillers = []
@@ -161,7 +161,7 @@ class UnixListener(Listener):
             Path(self.path).unlink(missing_ok=True)
         else:
             self._sock = bound(self.path, step)
-        if isinstance(step, do.Vanish):  # one that waits is all that a queue of no length takes (`unix_recvq_full`)
+        if isinstance(step, do.Vanish):  # one waiting connection fills a queue of length 0 (`unix_recvq_full`)
             self._fillers = [new_socket()]
             self._fillers[0].connect_ex(self.path)
         self._is_open = step is None
@@ -170,9 +170,9 @@ class UnixListener(Listener):
                 sock.close()
 
     def narrow(self) -> None:
-        """Nothing: the sender's own buffer is all there is."""
+        """Do nothing: a Unix socket has no receive buffer besides the sender's own buffer."""
 
     def close(self) -> None:
-        """Close, and remove the file."""
+        """Close the sockets, and remove the file."""
         super().close()
         Path(self.path).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """The background loop: one daemon thread with one event loop for all servers of a process.
 
-Rules of this room: the thread is started by the first server and idles when there is none. A forked child has no
-such thread and starts its own; asyncio is imported here and below, never by loading the pytest plugin.
+The first server starts the thread, which idles while there are no servers. A forked child starts its own.
+
+Rules: loading the pytest plugin must not import this module, because it imports asyncio.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from faultline._net.departures import Departures, wake
 
 T = TypeVar("T")
 CALL_SECONDS = 10.0
-QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and idle watch add some
-MOST_TURNS = 1000  # of a loop that is never quiet, because other servers are busy
+QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and a relay's tasks add some
+MOST_TURNS = 1000  # the limit while other servers keep the loop busy
 
 
 class Selector(selectors.DefaultSelector):
-    """A selector that counts the events that it has seen."""
+    """A selector that counts its events."""
 
     seen = 0
 
@@ -38,10 +39,10 @@ class Selector(selectors.DefaultSelector):
 
 
 class Background:
-    """The loop, its thread, and what all servers share."""
+    """The event loop and its thread, and the objects that all servers share."""
 
     def __init__(self) -> None:
-        # Not new_event_loop(): a policy of the program under test is not ours.
+        # Not new_event_loop(), because the program under test may have set a policy.
         self._selector = Selector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self.loop.set_debug(False)
@@ -54,7 +55,7 @@ class Background:
         return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run a function in the loop's thread and wait for what it returns or raises."""
+        """Run a function in the loop's thread, and wait for its value or error."""
 
         async def wrapped() -> T:
             return function()
@@ -62,10 +63,10 @@ class Background:
         return self.run(wrapped())
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop's thread and wait for it.
+        """Run a coroutine in the loop's thread, and wait for its value or error.
 
         Raises:
-            ServerError: it did not end in time, which is a bug of faultline.
+            ServerError: the coroutine did not end within CALL_SECONDS, which is a bug in faultline.
         """
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
@@ -77,19 +78,19 @@ class Background:
             raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.") from None
 
     def settle(self) -> None:
-        """Return when the loop has worked off everything that had reached it."""
+        """Wait until the loop has handled everything that has reached it."""
         settled = threading.Event()
         self.loop.call_soon_threadsafe(self._turn, settled.set, QUIET_TURNS, MOST_TURNS, self._selector.seen)
         settled.wait(CALL_SECONDS)
 
     async def settled(self) -> None:
-        """The same in the loop's thread."""
+        """As `settle`, in the loop's thread."""
         future: asyncio.Future[None] = self.loop.create_future()
         self._turn(partial(wake, future), QUIET_TURNS, MOST_TURNS, self._selector.seen)
         await future
 
     def _turn(self, done: Callable[[], None], quiet: int, most: int, seen: int) -> None:
-        """Turn once more, until this many turns in a row have brought no event."""
+        """Take another turn of the loop, until `quiet` turns in a row have brought no event."""
         self.departures.hurry()
         if self._selector.seen != seen:
             quiet, seen = QUIET_TURNS, self._selector.seen
@@ -99,7 +100,7 @@ class Background:
             done()
 
     def stop(self) -> None:
-        """End the thread and close the loop; only at exit."""
+        """End the thread and close the loop; called only at exit."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CALL_SECONDS)
         self.departures.close()
@@ -111,8 +112,8 @@ _background: Background | None = None
 
 
 def background() -> Background:
-    """The process's loop, started if it isn't running."""
-    global _background  # noqa: PLW0603 - one per process is the point
+    """The background loop of this process, which is started by the first call."""
+    global _background  # noqa: PLW0603 - there is one loop per process
     with _lock:
         if _background is None:
             _background = Background()
@@ -122,7 +123,7 @@ def background() -> Background:
 
 @in_forked_child
 def _forget() -> None:
-    """In a forked child: the thread is the parent's, and so is the lock's state."""
+    """Drop the loop and the lock in a forked child, where the thread doesn't exist."""
     global _background, _lock
     if _background is not None:
         atexit.unregister(_background.stop)

@@ -1,4 +1,4 @@
-"""The process in which a server is at work: this one, or the child."""
+"""Starts a server in this process or in the child process."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 
 class Process(Protocol):
-    """The process in which a server is at work."""
+    """A running server, in this process or in the child process."""
 
     @property
     def ledger(self) -> Ledger:
-        """What happened."""
+        """The record of all attempts."""
 
     @property
     def address(self) -> Address:
-        """Where the server listens."""
+        """The address, with the port that was bound."""
 
     @property
     def authority(self) -> Authority:
-        """The CA that has signed what the server shows."""
+        """The CA that signs the server's certificates."""
 
     def settle(self) -> None:
-        """Return when everything that has reached the server is in the ledger."""
+        """Wait until everything that has reached the server is in the ledger."""
 
     def become(self, plan: Plan, *, open_too: bool) -> None:
-        """Play another plan from now on."""
+        """Play another plan from now on; with `open_too` on the open connections as well."""
 
     def control(self, control: Control) -> int:
-        """Do something to every open connection; how many there were."""
+        """Apply a control to every open connection; return how many there are."""
 
     def stop(self) -> list[BaseException]:
-        """Free the address and end every connection; the errors inside the server while it ran."""
+        """Release the address and end every connection; return the errors inside the server while it ran."""
 
 
 def started(setup: Setup, ledger: Ledger, *, isolated: bool) -> Process:
-    """A server at work, in this process or in the child."""
+    """Start a server, in this process or in the child process."""
     if not isolated:
         return Running(setup, ledger)
     from faultline._servers.isolated.parent import Remote

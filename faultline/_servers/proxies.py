@@ -1,6 +1,6 @@
-"""`faultline.http_proxy` and `faultline.socks_proxy`: servers that lead their clients on to others.
+"""The public functions `faultline.http_proxy` and `faultline.socks_proxy`.
 
-A way leads to this machine, or to the one server of `to`; nothing else is dialled.
+Rules: a proxy connects only to servers on this machine.
 """
 
 from __future__ import annotations
@@ -28,30 +28,34 @@ def http_proxy(
     strict: bool = True,
     isolated: bool = False,
 ) -> Server:
-    """Start an HTTP proxy: tunnels by CONNECT and absolute URLs, until the plan says otherwise.
+    """Start an HTTP proxy, for CONNECT and for absolute URLs, that plays a plan to its clients.
 
-    `request` is what the client asks the proxy, `response` what the proxy says, and `tunnel` what comes back through
-    it: `reset(at="tunnel")` says 200 and then RST, before the first byte. An answer is said instead of leading on:
-    `status(403)`, `status(407, headers={"Proxy-Authenticate": "Basic"})`, `raw(b"garbage")`. A fetch by absolute URL
-    has a connection of its own. A target that can't be reached is answered by 502, and one on another machine by 403.
+    The client's request to the proxy passes the point `request`, the proxy's own response passes `response`, and bytes
+    that come back through the tunnel pass `tunnel`: with `reset(at="tunnel")` the client gets 200, and then RST before
+    the first byte. A fault with an answer refuses the request, such as `status(403)`,
+    `status(407, headers={"Proxy-Authenticate": "Basic"})` or `raw(b"garbage")`. Each request by absolute URL has its
+    own connection to the target. The proxy answers 502 if it can't reach a target, 504 if the target doesn't answer
+    in time, and 403 if the target is on another machine.
+
+    .. versionadded:: 0.1
 
     Args:
-        plan: what happens to which connection; nothing, if there is none.
-        to: the server that all clients are led to, whatever they ask for. Default: the address that a client asks
-            for, if it is on this machine.
-        auth: name and password that clients have to show; 407 asks for them.
-        tls: speak TLS to the client; a plan that can only be met in TLS, such as `bad_cert("expired")`, implies it.
-        host: the address to bind.
-        port: the port to bind; 0 takes a free one.
-        strict: whether leaving the proxy fails when the planned fault never struck.
-        isolated: have it in a child process, for a test whose main thread computes and would delay it.
+        plan: the faults of the connections. Default: no faults.
+        to: the server to connect all clients to, whatever they ask for. Default: the server that a client asks for.
+        auth: the name and password that clients have to send; other clients get 407.
+        tls: whether to speak TLS to the client; a plan that needs TLS, such as `bad_cert("expired")`, implies it.
+        host: the IP address to bind.
+        port: the port to bind. Default: a free port.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
+        isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
 
     Returns:
-        The proxy, listening: `proxy.proxy_url`, `proxy.use_as_proxy(monkeypatch)`.
+        The proxy, which is listening. Clients get `proxy.proxy_url`, or `proxy.use_as_proxy(monkeypatch)`.
 
     Raises:
-        ParameterError: a value that can't mean anything, or a plan that a proxy can't follow.
-        PortError: the port is taken.
+        ParameterError: a value is out of its range, or an HTTP proxy can't play the plan.
+        PortError: the port is in use, or the address can't be bound.
+        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
 
     Example:
         >>> import faultline, urllib.request
@@ -82,29 +86,33 @@ def socks_proxy(
     strict: bool = True,
     isolated: bool = False,
 ) -> Server:
-    r"""Start a SOCKS proxy of version 4, 4a and 5, whichever the client speaks, until the plan says otherwise.
+    r"""Start a SOCKS proxy, for the versions 4, 4a and 5, that plays a plan to its clients.
 
-    `request` is what the client says to the proxy, `response` what the proxy says, and `tunnel` what comes back
-    through it. `socks_refusal(kind)` refuses; `stall()` never answers, and `stall(after_bytes=2)` has chosen the
-    method before. A target that can't be reached is refused by its reply code, one on another machine as not allowed.
+    The client's messages to the proxy pass the point `request`, the proxy's replies pass `response`, and bytes that
+    come back through the tunnel pass `tunnel`. `socks_refusal(kind)` refuses the request, `stall()` never replies, and
+    `stall(after_bytes=2)` stops after the choice of the method. The proxy refuses a target that it can't reach with
+    the reply code of the error, and a target on another machine as not allowed.
+
+    .. versionadded:: 0.1
 
     Args:
-        plan: what happens to which connection; nothing, if there is none.
-        to: the server that all clients are led to, whatever they ask for. Default: the address that a client asks
-            for, if it is on this machine.
-        auth: name and password that clients have to show (RFC 1929).
-        scheme: how `proxy.proxy_url` begins: with an "h" or an "a" at its end the proxy looks names up.
-        host: the address to bind.
-        port: the port to bind; 0 takes a free one.
-        strict: whether leaving the proxy fails when the planned fault never struck.
-        isolated: have it in a child process, for a test whose main thread computes and would delay it.
+        plan: the faults of the connections. Default: no faults.
+        to: the server to connect all clients to, whatever they ask for. Default: the server that a client asks for.
+        auth: the name and password that clients have to send (RFC 1929).
+        scheme: the scheme of `proxy.proxy_url`; `socks5h` and `socks4a` tell clients to leave name lookups to the
+            proxy.
+        host: the IP address to bind.
+        port: the port to bind. Default: a free port.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
+        isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
 
     Returns:
-        The proxy, listening: `proxy.proxy_url`, `proxy.use_as_proxy(monkeypatch)`.
+        The proxy, which is listening. Clients get `proxy.proxy_url`, or `proxy.use_as_proxy(monkeypatch)`.
 
     Raises:
-        ParameterError: a value that can't mean anything, or a plan that a proxy can't follow.
-        PortError: the port is taken.
+        ParameterError: a value is out of its range, or a SOCKS proxy can't play the plan.
+        PortError: the port is in use, or the address can't be bound.
+        UnsupportedError: the plan needs a capability that is missing here, or the system is not Linux.
 
     Example:
         >>> import faultline, socket
@@ -129,39 +137,38 @@ def socks_proxy(
 
 
 def planned(plan: Plan | None) -> Plan:
-    """What a proxy plays.
+    """The plan of a proxy; without a plan a proxy is healthy.
 
     Raises:
-        ParameterError: no plan.
+        ParameterError: `plan` is not a plan.
     """
     return HEALTHY if plan is None else checked_plan(plan)
 
 
 def checked_to(to: object) -> Upstream | None:
-    """Where every way leads.
+    """The server to connect all clients to, if `to` is given.
 
     Raises:
-        ParameterError: not to this machine.
+        ParameterError: `to` is not a server on this machine.
     """
     if to is None:
         return None
     try:
         return parsed_upstream(to.hostport if isinstance(to, Server) else to, allow_remote=False)
     except ParameterError:
-        raise rejected(
-            "to", to, "a server of this machine: '127.0.0.1:8080', a URL, or a server of faultline"
-        ) from None
+        raise rejected("to", to, "a server on this machine: '127.0.0.1:8080', a URL, or a faultline server") from None
 
 
 def checked_auth(auth: object) -> Auth | None:
-    """Name and password.
+    """The name and password that clients have to send, if `auth` is given.
 
     Raises:
-        ParameterError: not two texts of 1 to 255 bytes each (RFC 1929, 2), or a colon in the name (RFC 7617, 2).
+        ParameterError: `auth` is not two texts of 1 to 255 bytes each (RFC 1929, 2), or the name has a colon
+            (RFC 7617, 2).
     """
     if auth is None:
         return None
-    if isinstance(auth, tuple) and len(auth) == 2:  # noqa: PLR2004 - two of them
+    if isinstance(auth, tuple) and len(auth) == 2:  # noqa: PLR2004 - a name and a password
         name, password = auth
         texts = isinstance(name, str) and isinstance(password, str) and ":" not in name
         if texts and all(1 <= len(text.encode("utf-8", "replace")) <= 255 and is_text(text) for text in auth):  # noqa: PLR2004 - RFC 1929
@@ -170,7 +177,7 @@ def checked_auth(auth: object) -> Auth | None:
 
 
 def is_text(text: str) -> bool:
-    """Whether it can be said in UTF-8."""
+    """Whether a text can be encoded in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""A server at work: its listener, its plan and its connections, in the process where its loop is."""
+"""A running server: its listener, its plan and its connections, in the process that has the loop."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
 
-# How the attempt ends that a listener meets in this way.
+# How the ledger calls the end of an attempt that the listener refuses, drops, or never sees.
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a server is to be, as a value that another process can have.
+    """The settings of a server, as a value that can be sent to another process.
 
     Attributes:
         plan: what happens to which attempt.
@@ -56,11 +56,15 @@ class Setup:
 
 
 class Running:
-    """A server at work in this process; its methods may be called from any other thread than the loop's.
+    """A running server in this process.
+
+    Rules: the public methods are called from other threads than the loop's.
 
     Attributes:
-        address: where it listens, with the port that was bound.
-        authority: the CA that has signed what it shows.
+        ledger: the record of all attempts.
+        connections: the open connections.
+        address: the address, with the port that was bound.
+        authority: the CA that signs the server's certificates.
     """
 
     authority = AUTHORITY
@@ -93,7 +97,7 @@ class Running:
             partial(
                 self._listener.start,
                 self._background.loop,
-                self.connections.welcome,
+                self.connections.accept,
                 self._errors.append,
                 self._on_listener_over,
             )
@@ -101,7 +105,7 @@ class Running:
         self._watch_connects(setup.plan)
 
     def _make_contexts(self, plan: Plan) -> None:
-        """Make the TLS contexts of a plan ahead, in the caller's thread: they take a while, and may fail."""
+        """Make the TLS contexts of a plan in the caller's thread, because that takes time and may fail."""
         for fault in faults_of(plan):
             if self._setup.tls or fault.starts_tls:
                 terms = fault.terms.over(self._setup.terms) if fault.terms else self._setup.terms
@@ -110,7 +114,7 @@ class Running:
                     self._context(Certificate(), terms)
 
     def _narrow(self, plan: Plan) -> None:
-        """Have senders block soon, if a fault of the plan leaves lying what they send."""
+        """Use small receive buffers if a fault of the plan never reads, so that senders block soon."""
         if any(fault.never_reads for fault in faults_of(plan)):
             self._listener.narrow()
 
@@ -119,10 +123,10 @@ class Running:
 
         return contexts.server_context(certificate, terms, self._setup.address.certified_name)
 
-    # --- what is asked of it -----------------------------------------------------------------------------------------
+    # --- called from other threads -----------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Return when everything that has reached the server is in the ledger."""
+        """Wait until everything that has reached the server is in the ledger."""
         self._background.settle()
 
     def become(self, plan: Plan, *, open_too: bool) -> None:
@@ -140,12 +144,12 @@ class Running:
         self._watch_connects(plan)
 
     def control(self, control: Control) -> int:
-        """Do something to every open connection; how many there were."""
+        """Apply a control to every open connection; return how many there are."""
 
         async def acted() -> int:
             if self._is_closed:
                 return 0
-            self._listener.drain()  # clients that came before are open too
+            self._listener.drain()  # clients in the queue are open connections too
             tasks = self.connections.act(control)
             self._set_listener()
             if control in ("reset_all", "close_all") and tasks:
@@ -154,16 +158,16 @@ class Running:
 
         return self._background.run(acted())
 
-    def knock(self) -> None:
-        """A client is about to connect: have the listener as that attempt is to find it, and write it down."""
-        if self._background.is_current():  # which fills the queue of a black hole, or dials for a relay
+    def before_connect(self) -> None:
+        """Prepare the listener for a connect of this process, and record the attempt if the kernel will answer it."""
+        if self._background.is_current():  # the loop connects to fill an accept queue, and for relays, which count
             if connects.counts_own_connects():
-                self._knock()
+                self._before_connect()
             return
-        self._background.call(self._knock)
+        self._background.call(self._before_connect)
 
     def stop(self) -> list[BaseException]:
-        """Free the address and end every connection; the errors inside the server while it ran."""
+        """Release the address and end every connection; return the errors inside the server while it ran."""
         if not self._is_closed:
             self._is_closed = True
             if self._watch is not None:
@@ -175,50 +179,50 @@ class Running:
     # --- connects that the kernel answers ----------------------------------------------------------------------------
 
     def _watch_connects(self, plan: Plan) -> None:
-        """Count connects of this process, if a fault of the plan happens to one."""
+        """Count connects of this process if a fault of the plan strikes at a connect."""
         if self._watch is None and any(fault.door is not None for fault in faults_of(plan)):
             self._watch = self.address.watch(self._on_connect)
 
     def _on_connect(self) -> None:
-        """Before a connect of this process, in the client's thread."""
+        """Run before a connect of this process, in the client's thread."""
         try:
-            self.knock()
-        except Exception as error:  # noqa: BLE001 - it is ours, and must not become the client's
+            self.before_connect()
+        except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
             self._errors.append(error)
 
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
-    def _knock(self) -> None:
+    def _before_connect(self) -> None:
         if self._is_closed:
             return
         self._set_listener()
         fault = self._dealer.upcoming()
         if fault.door is None or (self._listener.is_open and not isinstance(fault.door, NoRoute)):
-            return  # it is dealt when the connection is accepted
+            return  # the fault is dealt when the connection is accepted
         entry = self.ledger.begin(None, fault, "connect")
         self.ledger.strike(entry, "connect", 0)
         self.ledger.end(entry, "server", ENDS[type(fault.door)])
         if fault.door_seconds is None:
-            self._dealer.deal()  # the listener stays as it is until the next one knocks
+            self._dealer.deal()  # the listener keeps its step until the next connect
 
     def _set_listener(self) -> None:
-        """Have the listener do what the next connect is to meet."""
-        self._listener.put(Vanish() if self.connections.is_partitioned else self._dealer.upcoming().door)
+        """Set the listener's step to that of the next fault."""
+        self._listener.set_step(Vanish() if self.connections.is_partitioned else self._dealer.upcoming().door)
 
     def _on_listener_over(self) -> None:
-        """The time of a refusal or a black hole is over: the next connect meets the next fault."""
+        """Deal the next fault, because the time of a refusal or a black hole is over."""
         self._dealer.deal()
         self._set_listener()
 
     def _on_end(self, error: BaseException | None) -> None:
-        """A conversation has ended."""
+        """Take note that a conversation has ended."""
         if error is not None:
             self._errors.append(error)
         if not self._is_closed:
-            self._listener.resume()  # descriptors may have run out
+            self._listener.resume()  # it may have stopped because no descriptors were left
 
     async def _stop(self) -> None:
-        self._listener.drain()  # clients that came before are in the ledger, and met what was planned
+        self._listener.drain()  # clients in the queue meet the plan, and are recorded
         await self._background.settled()
         self._listener.close()
         await self.connections.stop()

@@ -1,7 +1,7 @@
-"""What the user holds: a server that misbehaves as planned, from its start to a bounded stop.
+"""The public class `Server`, which misbehaves as planned, from its start to its stop.
 
-The address is bound and listening before the constructor returns, so a client may connect at once. A server is put
-together from the protocol that it speaks, the address that it listens on, and the process in which it is at work.
+A server is composed of its protocol, its address and its process. Its address is bound and listening before the
+constructor returns, so clients can connect at once.
 """
 
 from __future__ import annotations
@@ -37,10 +37,16 @@ MUTUAL = Terms("mutual", client="required")
 
 
 class Server(Endpoint):
-    """A server on this machine that does to its clients what the plan says.
+    """A server on this machine that plays a plan to its clients.
 
-    Made by `faultline.serve`, `relay`, `http_proxy`, `socks_proxy` and `intercept`; a context manager that stops the
-    server, raises errors from inside it, and fails if a planned fault never struck (`strict=False` leaves that out).
+    `faultline.serve`, `relay`, `http_proxy`, `socks_proxy` and `intercept` return servers. As a context manager a
+    server stops at the end of the block, raises an error that happened inside it, and raises `NotStruckError` if a
+    planned fault never struck (not with `strict=False`).
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        ledger: the record of all attempts.
     """
 
     _name: ClassVar[str] = "server"
@@ -92,52 +98,68 @@ class Server(Endpoint):
         if detour is not None:
             detour.lead_to(self.address)
 
-    # --- where it is -------------------------------------------------------------------------------------------------
+    # --- its address -------------------------------------------------------------------------------------------------
 
     @property
     def host(self) -> str:
-        """The address that it is bound to; a Unix socket has none (`AttributeError`)."""
+        """The IP address that the server is bound to.
+
+        Raises:
+            AttributeError: the server listens on a Unix socket.
+        """
         return self._address.host
 
     @property
     def port(self) -> int:
-        """The port that it is bound to; a Unix socket has none (`AttributeError`)."""
+        """The port that the server is bound to.
+
+        Raises:
+            AttributeError: the server listens on a Unix socket.
+        """
         return self._address.port
 
     @property
     def path(self) -> str:
-        """The path of its Unix socket; empty where it has none."""
+        """The path of the server's Unix socket; empty for TCP."""
         return self._address.path
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port for a client on this machine, as `socket.create_connection` takes them."""
+        """Host and port for a client on this machine, for `socket.create_connection`.
+
+        Raises:
+            AttributeError: the server listens on a Unix socket.
+        """
         host, port = self._address.pair
         leads_nowhere = any(isinstance(fault.door, NoRoute) for fault in faults_of(self.plan))
         return NOWHERE if leads_nowhere else host, port
 
     @property
     def hostport(self) -> str:
-        """`host:port`, with brackets around an IPv6 address; the path of a Unix socket."""
+        """`host:port`, with brackets around an IPv6 address; for a Unix socket its path."""
         if self._detour is not None:
             return self._detour.hostport
         return hostport(*self.address) if self._address.has_packets else self.path
 
     @property
     def url(self) -> str:
-        """`http://host:port` or `https://host:port`, without a path."""
+        """The URL of the server, without a path: `http://host:port`, or with TLS `https://host:port`."""
         return self._detour.url if self._detour is not None else self._address.url(self.hostport, tls=self._tls)
 
     @property
     def proxy_url(self) -> str:
-        """The same for clients that take this server for a proxy: `http://user:password@host:port`."""
+        """The URL for clients that use this server as their proxy: `http://user:password@host:port`."""
         return proxy_url(self.url, self._proxy_scheme, self._route.auth)
 
     def use_as_proxy(self, monkeypatch: Environment, *, no_proxy: str = "") -> None:
-        """Have clients take this server for their proxy that look for one in the environment.
+        """Make clients use this server as their proxy if they read the proxy's URL from the environment.
 
-        It sets `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, and `NO_PROXY` to the hosts that are asked directly
-        (none, unless `no_proxy` names some), in both spellings and until the end of the test.
+        This sets `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper and lower case, until the end of
+        the test.
+
+        Args:
+            monkeypatch: pytest's fixture of this name.
+            no_proxy: hosts that clients connect to without the proxy, separated by commas. Default: no hosts.
 
         Example:
             def test_proxy_refuses(faultline, monkeypatch):
@@ -146,37 +168,40 @@ class Server(Endpoint):
         """
         set_proxy(monkeypatch, self.proxy_url, no_proxy)
 
-    # --- what clients are to trust -----------------------------------------------------------------------------------
+    # --- the test CA -------------------------------------------------------------------------------------------------
 
     @property
     def ca_file(self) -> str:
-        """The path of the test CA's certificate as PEM; the file is private, and gone at exit."""
+        """The path of the test CA's certificate as PEM; only this user can read the file, which is removed at exit."""
         return self._process.authority.ca_file
 
     @property
     def crl_file(self) -> str:
-        """The path of the CA's revocation list as PEM: all certificates of `bad_cert("revoked")` until now."""
+        """The path of the CA's revocation list as PEM: all certificates of `bad_cert("revoked")` so far."""
         return self._process.authority.crl_file
 
     @property
     def client_cert_file(self) -> str:
-        """The path of a client's key and certificate as PEM, in one file."""
+        """The path of one PEM file with a key and a certificate for a client."""
         return self._process.authority.client_cert_file
 
     def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
-        """A new client context that verifies, and trusts the test CA and nothing else.
+        """A new client context that verifies the server's certificate and trusts only the test CA.
 
-        With `certificate=True` it shows the certificate in `client_cert_file` to a server that asks for one.
+        With `certificate=True` the client shows the certificate in `client_cert_file` to a server that asks for it.
         """
         return self._process.authority.client_context(certificate=certificate)
 
     def trust(self, monkeypatch: Environment) -> None:
-        """Have clients trust the test CA that take what to trust from the environment.
+        """Make clients trust the test CA if they read the CA file's path from the environment.
 
-        It sets `SSL_CERT_FILE` (OpenSSL, and with it urllib, urllib3, httpx), `REQUESTS_CA_BUNDLE` and
-        `CURL_CA_BUNDLE` until the end of the test. A client that has made its context already keeps what it
-        trusts: aiohttp makes its own when it is imported, so give it `ssl=server.client_context()`; and from Python
-        3.12 on `urllib.request.urlopen` keeps that of its first request (`install_opener(None)` forgets it).
+        This sets `SSL_CERT_FILE` (for OpenSSL, and so for urllib, urllib3 and httpx), `REQUESTS_CA_BUNDLE` and
+        `CURL_CA_BUNDLE` until the end of the test. A client that already has a TLS context doesn't read them again:
+        aiohttp makes its context when it is imported, so pass `ssl=server.client_context()` to it; and from Python
+        3.12 on `urllib.request.urlopen` keeps the context of its first request (`install_opener(None)` drops it).
+
+        Args:
+            monkeypatch: pytest's fixture of this name.
 
         Example:
             def test_url_is_hard_coded(faultline, monkeypatch):
@@ -185,67 +210,71 @@ class Server(Endpoint):
         """
         self._process.authority.trust(monkeypatch)
 
-    # --- what it does ------------------------------------------------------------------------------------------------
+    # --- controls ----------------------------------------------------------------------------------------------------
 
     def become(self, plan: Plan, *, open_too: bool = False) -> None:
-        """Change the plan, on the same port and at once: what begins after this returns meets the new plan.
+        """Change the plan at once, on the same port: attempts that begin after this returns meet the new plan.
 
-        An attempt under way keeps its fault, unless `open_too`: then it meets the next fault of the new plan from
-        the next byte on. A connection that is idle is closed if the new plan's first fault needs a new one.
+        An idle connection is closed if the first fault of the new plan needs a new connection.
+
+        Args:
+            plan: the new plan.
+            open_too: whether open connections meet the new plan too, each from its next byte on. By default an
+                attempt under way keeps its fault.
 
         Raises:
-            ParameterError: `plan` is no plan, needs TLS on a server without it, or can't be played here.
-            ServerError: the server was closed.
+            ParameterError: `plan` is not a plan, needs TLS on a server without it, or can't be played by this server.
+            ServerError: the server is closed.
         """
         plan = self._ready_for(plan)
         self._process.become(plan, open_too=open_too)
         self._plans.append(plan)
 
     def reset_all(self) -> int:
-        """Send RST on every open connection, now; how many there were. Later ones are served as planned."""
+        """Send RST on every open connection now, and return how many there were; later connections follow the plan."""
         return self._process.control("reset_all")
 
     def close_all(self) -> int:
-        """Send FIN on every open connection, now; how many there were. Later ones are served as planned."""
+        """Send FIN on every open connection now, and return how many there were; later connections follow the plan."""
         return self._process.control("close_all")
 
     def pause(self) -> int:
-        """Let no byte pass on any connection, open or later, until `resume`; how many are open.
+        """Hold all bytes back on every connection, open or later, until `resume`; return how many are open.
 
-        What clients send is acknowledged as far as the kernel's buffers reach, and then blocks.
+        Clients can still send until the kernel's buffers are full; then their sends block.
         """
         return self._process.control("pause")
 
     def resume(self) -> int:
-        """Let bytes pass again, none of which was lost; how many connections are open."""
+        """Let bytes pass again after `pause`, without loss; return how many connections are open."""
         return self._process.control("resume")
 
     def partition(self) -> int:
-        """Let all packets vanish, of open connections and of SYNs, until `heal`; how many connections are open.
+        """Drop all packets of open connections, and all SYNs, until `heal`; return how many connections are open.
 
         Raises:
-            UnsupportedError: the server is on a Unix socket, which has no packets, or this user may not attach the
-                socket filter, which takes CAP_NET_ADMIN.
+            UnsupportedError: the server listens on a Unix socket, which has no packets, or this user may not attach
+                the socket filter, which needs CAP_NET_ADMIN.
         """
         if not self._address.has_packets:
-            raise UnsupportedError("partition() needs a server of TCP; on a Unix socket there are no packets to drop.")
+            raise UnsupportedError("partition() needs a TCP server; a Unix socket has no packets to drop.")
         sockets.check_filter()
         return self._process.control("partition")
 
     def heal(self) -> int:
-        """Let packets pass again; TCP repeats what was lost. How many connections are open."""
+        """Let packets pass again after `partition`, and TCP repeats lost ones; return how many connections are open."""
         return self._process.control("heal")
 
     def step_aside(self) -> None:
-        """Put back functions that this has replaced, if it has; what it serves goes on."""
+        """Restore the functions that this server has replaced, if any; it goes on serving."""
         if self._detour is not None:
             self._detour.close()
 
     def check_struck(self) -> None:
-        """The guard: see that each planned fault that could be seen did strike.
+        """Check that every planned fault has struck, as far as that can be observed; with `strict=False` do nothing.
 
         Raises:
-            NotStruckError: a planned fault did not strike, or a client was kept from another machine and hid it.
+            NotStruckError: a planned fault did not strike, or `block_others` blocked a client, which hid the error.
         """
         if self._detour is not None and self._strict:
             self._detour.check_none_blocked()
@@ -292,18 +321,18 @@ class Server(Endpoint):
 
 
 def checked_tls(tls: object) -> Terms:
-    """What TLS is agreed to, by the parameter `tls`.
+    """The terms of TLS for the parameter `tls`.
 
     Raises:
         ParameterError: `tls` is not `True`, `False` or `"mutual"`.
     """
-    if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 is equal to True, and is none
+    if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 == True, but 1 is not accepted
         raise rejected("tls", tls, "one of False, True, 'mutual'")
     choice("tls", tls, (False, True, "mutual"))
     return MUTUAL if tls == "mutual" else Terms()
 
 
-# What these names once stood for, every server is able to: they are its other names, for annotations.
+# Other names of `Server`, for annotations.
 Interception: TypeAlias = Server
 Proxy: TypeAlias = Server
 UnixServer: TypeAlias = Server

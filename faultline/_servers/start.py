@@ -1,4 +1,4 @@
-"""`faultline.serve` and `faultline.relay`: what most users call."""
+"""The public functions `faultline.serve` and `faultline.relay`."""
 
 from __future__ import annotations
 
@@ -30,25 +30,32 @@ def serve(
     isolated: bool = False,
     unix: bool | str = False,
 ) -> Server:
-    r"""Start a server that does to its clients what the plan says.
+    r"""Start a server that plays a plan to its clients.
+
+    The server speaks HTTP/1.1, unless the plan is a script of another protocol.
+
+    .. versionadded:: 0.1
 
     Args:
-        plan: a fault such as `reset()`, met by every attempt.
-        tls: speak TLS, with a certificate of the test CA; a plan that can only be met in TLS implies it. "mutual"
-            demands a certificate of that CA from the client too, as `server.client_context(certificate=True)` shows.
-        answer: what is said when nothing breaks, for faults without an answer of their own.
-        host: the address to bind.
-        port: the port to bind; 0 takes a free one.
-        strict: whether leaving the server fails when the planned fault never struck.
-        isolated: have it in a child process, for a test whose main thread computes and would delay it.
-        unix: listen on a Unix socket instead, at `server.path`: in a folder of its own, or at the path that this is.
+        plan: the fault that every attempt meets, such as `reset()`, or a plan such as `sequence(reset(), ok())`.
+        tls: whether to speak TLS, with a certificate of the test CA; a plan that needs TLS implies it. `"mutual"`
+            also requires a certificate of that CA from the client, such as that of
+            `server.client_context(certificate=True)`.
+        answer: the response to a request, such as `ok(b"hello")`, when the fault has no answer of its own.
+            Default: 200 with the body `ok`.
+        host: the IP address to bind.
+        port: the port to bind. Default: a free port.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
+        isolated: whether to run the server in a child process, so that a busy main thread doesn't delay it.
+        unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
 
     Returns:
-        The server, listening; use it as a context manager, or `close()` it.
+        The server, which is listening. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: a value that can't mean anything.
-        PortError: the port is taken.
+        ParameterError: a value is out of its range, or the server can't play the plan.
+        PortError: the port is in use, or the address or the path can't be bound.
+        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
 
     Example:
         >>> import faultline, socket
@@ -77,34 +84,39 @@ def relay(
     isolated: bool = False,
     unix: bool | str = False,
 ) -> Server:
-    """Put a server in front of a real one: clients talk to that one, until the plan says otherwise.
+    """Start a relay in front of a real server, which answers its clients until a fault of the plan strikes.
 
-    The points are those of any server: `request` is what the client says, `response` what the upstream says, and
-    `idle` is reached when the upstream has spoken and then nobody says anything for `after_seconds`. There is one
-    attempt for each connection. While nothing waits for the bytes of a direction they pass unparsed. Each direction
-    of a connection holds 256 KiB at most beside the kernel's buffers, and then a slow reader slows the writer.
+    The points are those of any server: the client's bytes pass `request`, the upstream's bytes pass `response`, and
+    `idle` is reached when neither side has sent bytes for `after_seconds` since the upstream did. Each connection is
+    one attempt. While no fault needs the bytes of a direction, they pass unparsed. Beside the kernel's
+    buffers a relay holds at most 256 KiB of each direction of a connection; then a slow reader slows the writer.
+
+    .. versionadded:: 0.1
 
     Args:
-        upstream: `host:port`, a URL, the path of a Unix socket, or a server of faultline. Only `https`, `wss` and
-            `rediss` are spoken to in TLS, with any certificate: the client is under test, and not the upstream.
-        plan: what happens to which connection; nothing, if there is none.
-        tls: pass TLS `through` as it is (the ledger still shows the name that the client asked for), or `terminate`
-            it with a certificate of the test CA; `mutual` terminates it too, and demands a certificate of that CA from
-            the client.
-        on_upstream_failure: what a client meets whose upstream can't be reached: `reset`, `close` or `stall`.
-        allow_remote: let the upstream be on another machine.
-        host: the address to bind.
-        port: the port to bind; 0 takes a free one.
-        strict: whether leaving the server fails when the planned fault never struck.
-        isolated: have it in a child process, for a test whose main thread computes and would delay it.
-        unix: listen on a Unix socket instead, at `server.path`: in a folder of its own, or at the path that this is.
+        upstream: the real server: `host:port`, a URL, the path of a Unix socket, or a faultline server. The relay
+            speaks TLS to the upstream of a URL with `https`, `wss` or `rediss`, and accepts any certificate.
+        plan: the faults of the connections. Default: no faults.
+        tls: `"through"` passes TLS on unchanged, and the ledger shows the server name that the client asked for.
+            `"terminate"` speaks TLS to the client, with a certificate of the test CA. `"mutual"` does so too, and
+            requires a certificate of that CA from the client.
+        on_upstream_failure: what the client sees when the upstream can't be reached: `"reset"` (RST), `"close"`
+            (FIN) or `"stall"` (silence).
+        allow_remote: whether the upstream may be on another machine.
+        host: the IP address to bind.
+        port: the port to bind. Default: a free port.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
+        isolated: whether to run the relay in a child process, so that a busy main thread doesn't delay it.
+        unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
 
     Returns:
-        The server, listening; use it as a context manager, or `close()` it.
+        The relay, which is listening. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: a value that can't mean anything, or an upstream on another machine.
-        PortError: the port is taken.
+        ParameterError: a value is out of its range, the upstream is on another machine, or a relay can't play the
+            plan.
+        PortError: the port is in use, or the address or the path can't be bound.
+        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
 
     Example:
         >>> import faultline, urllib.request
@@ -126,12 +138,12 @@ def relay(
     )
 
 
-def checked_address(host: str, port: int, unix: bool | str = False) -> Address:  # noqa: FBT001, FBT002 - as users say it
-    """Where a server is to listen.
+def checked_address(host: str, port: int, unix: bool | str = False) -> Address:  # noqa: FBT001, FBT002 - as in public
+    """The address for a server to listen on.
 
     Raises:
-        ParameterError: a host, port or path that can't be one, or a host or port together with a path.
-        PortError: there is something at the path already, or a socket can't be made there.
+        ParameterError: a host, port or path is invalid, or `unix` is given together with a host or port.
+        PortError: the path exists already, or this user may not write to its folder.
     """
     if unix is False:
         return Tcp(*sockets.checked_address(host, port))
@@ -139,7 +151,7 @@ def checked_address(host: str, port: int, unix: bool | str = False) -> Address: 
         raise rejected("unix", unix, "True, False or a path")
     for name, value, usual in (("host", host, HOST), ("port", port, 0)):
         if value != usual:
-            raise rejected(name, value, "unix without it; the server is at server.path")
+            raise rejected(name, value, f"no {name} together with unix, because a Unix socket has only a path")
     return Unix.claimed(unix)
 
 

@@ -1,6 +1,6 @@
-"""A UDP server: datagrams that get lost, come late, twice, in another order or as garbage, or find no port.
+"""A UDP server: its answers are lost, late, duplicated, out of order or corrupted, or its port is closed.
 
-A datagram of a client is an attempt, and what is said to it is the fault's answer.
+Each datagram of a client is an attempt, which the fault's answer answers.
 """
 
 from __future__ import annotations
@@ -31,10 +31,21 @@ FITTING = f"of at most {MOST_BYTES} bytes"
 
 
 class UdpServer(Endpoint):
-    """A UDP server on this machine that does to its clients what the plan says."""
+    """A UDP server on this machine that plays a plan to its clients.
+
+    `faultline.udp` returns UDP servers. As a context manager the server stops at the end of the block, raises an error
+    that happened inside it, and raises `NotStruckError` if a planned fault never struck (not with `strict=False`).
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        host: the IP address that the server is bound to.
+        port: the port that the server is bound to.
+        ledger: the record of all attempts.
+    """
 
     _name = "UDP server"
-    _nobody = "no datagram came"
+    _no_attempt = "no datagram came"
 
     def __init__(
         self,
@@ -54,7 +65,7 @@ class UdpServer(Endpoint):
         self.ledger = Ledger(on_end)
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
-        self._asked: Door | None = None  # of the port
+        self._step: Door | None = None  # the present step of the port
         self._timer: asyncio.TimerHandle | None = None
         self._datagrams = Datagrams(self.host, number)
         self.port = self._datagrams.address[1]
@@ -82,7 +93,7 @@ class UdpServer(Endpoint):
         self._background.settle()
 
     def _stop(self) -> None:
-        self._settle()  # datagrams that came before are in the ledger
+        self._settle()  # so that datagrams that have arrived are in the ledger
         self._background.call(self._end)
 
     @property
@@ -105,11 +116,11 @@ class UdpServer(Endpoint):
             self.ledger.end(entry, "server", "stop")
 
     def _set_port(self) -> None:
-        """Have no port, if that is what comes next; what it does already is not begun again."""
+        """Close the port if the next fault refuses, else open it; a step equal to the present step is ignored."""
         door = self._dealer.upcoming().door
-        if door == self._asked:
+        if door == self._step:
             return
-        self._asked = door
+        self._step = door
         if self._timer is not None:
             self._timer.cancel()
         self._datagrams.open()
@@ -119,21 +130,21 @@ class UdpServer(Endpoint):
                 self._timer = self._datagrams.later(door.for_seconds, self._expire)
 
     def _expire(self) -> None:
-        """The refusal is over, and whoever comes meets the next fault."""
+        """Open the port after a timed refusal, and deal the next fault."""
         self._datagrams.open()
-        self._asked = None
+        self._step = None
         self._dealer.deal()
         self._set_port()
 
     def _on_datagram(self, data: bytes, address: Address) -> None:
         try:
-            self._meet(data, address)
-        except Exception as error:  # noqa: BLE001 - it is ours, and must not end the loop
+            self._play(data, address)
+        except Exception as error:  # noqa: BLE001 - a bug in faultline must not end the loop
             self._errors.append(error)
 
-    def _meet(self, data: bytes, address: Address) -> None:
+    def _play(self, data: bytes, address: Address) -> None:
         fault = self._dealer.deal()
-        self._set_port()  # before anybody hears of this one
+        self._set_port()  # before the client can observe this attempt
         entry = self.ledger.begin(None, fault, "response")
         entry.says("client", data)
         self.ledger.keep(entry, Request(body=data, body_bytes=len(data)))
@@ -145,14 +156,14 @@ class UdpServer(Endpoint):
             self.ledger.end(entry, "server", "silence")
             return
         flow = Flow(fault.conditions, "response", chance.generator)
-        words = flow.altered(said_to(data, fault, self._default))
+        payload = flow.altered(response_to(data, fault, self._default))
 
         def say() -> None:
             if fault.break_ is not None or (fault.http_answer is not None and fault.http_answer.is_fault):
                 self.ledger.strike(entry, "response", 0)
             for _ in range(2 if isinstance(fault.fate, Twice) else 1):
-                entry.note = self._datagrams.send(words, address)
-                entry.says("server", b"" if entry.note else words)
+                entry.note = self._datagrams.send(payload, address)
+                entry.says("server", b"" if entry.note else payload)
             self._open.discard(entry)
             self.ledger.end(entry, "server", "silence" if entry.note else "answer")
 
@@ -176,8 +187,8 @@ def in_turn(functions: list[Callable[[], None]]) -> None:
         function()
 
 
-def said_to(data: bytes, fault: Fault, default: Answer) -> bytes:
-    """The words of an answer: those of the fault, or of the server."""
+def response_to(data: bytes, fault: Fault, default: Answer) -> bytes:
+    """The payload of an answer: the fault's, or else the server's."""
     answer = fault.http_answer or default
     if answer.echoes:
         return data
@@ -239,25 +250,30 @@ def checked_datagram_plan(plan: object) -> Plan:
 def udp(
     plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
 ) -> UdpServer:
-    """Start a UDP server that does to each datagram what the plan says.
+    """Start a UDP server that plays a plan to its clients: each datagram is an attempt.
 
-    `blackhole()` and `loss(probability)` drop it, `latency(seconds)` answers later, `duplicated()` twice,
-    `reordered()` after the next, `raw(bytes)` and `corrupt(…)` with something else. `refuse()` has the kernel answer
-    by ICMP port unreachable: a connected client's next call raises `ConnectionRefusedError` (udp(7)).
+    `blackhole()` and `loss(probability)` don't answer, `latency(seconds)` answers later, `duplicated()` answers twice,
+    `reordered()` answers after the next datagram, and `raw(bytes)` and `corrupt(…)` change the answer. With `refuse()`
+    the kernel answers with ICMP port unreachable: the next call of a connected client raises `ConnectionRefusedError`
+    (udp(7)).
+
+    .. versionadded:: 0.1
 
     Args:
-        plan: what happens to which datagram.
-        answer: what is said when nothing breaks: the same as was heard, unless this is `ok(b"…")`.
-        host: the address to bind.
-        port: the port to bind; 0 takes a free one.
-        strict: whether leaving the server fails when the planned fault never struck.
+        plan: the faults of the datagrams.
+        answer: the answer when the fault has no answer of its own, such as `ok(b"pong")`. Default: the client's own
+            bytes.
+        host: the IP address to bind.
+        port: the port to bind. Default: a free port.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
 
     Returns:
-        The server, receiving: `server.address`.
+        The server, which receives at `server.address`. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: a fault that needs a connection.
-        PortError: the port is taken.
+        ParameterError: a value is out of its range, or a fault of the plan needs a connection.
+        PortError: the port is in use, or the address can't be bound.
+        UnsupportedError: the system is not Linux.
 
     Example:
         >>> import faultline, socket

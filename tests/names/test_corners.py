@@ -108,7 +108,7 @@ def test_addresses_without_a_free_one_say_so_and_leave_nothing(monkeypatch):
         resolve(NAME, addresses("dead_first", server))
 
     assert str(raised.value) == (
-        f"addresses('dead_first', …): expected a free address beside 127.0.0.1:{server.port}; tried 127.0.0.3 and on."
+        f"addresses('dead_first', …): expected a free address beside 127.0.0.1:{server.port}; tried 127.0.0.3 and more."
     )
     assert socket.getaddrinfo is before
 
@@ -131,7 +131,7 @@ def test_a_machine_without_a_free_port_says_so(monkeypatch):
     monkeypatch.setattr(datagrams, "TRIES", 0)
 
     for start in (dns_server, lambda: udp(ok())):
-        with pytest.raises(PortError, match=r"^port=0: expected a (free )?port .*found none in 0 tries\.$"):
+        with pytest.raises(PortError, match=r"^port=0: expected a (free UDP )?port .*found none in 0 tries\.$"):
             start()
 
 

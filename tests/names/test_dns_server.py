@@ -786,7 +786,7 @@ def test_the_guard_says_that_nobody_asked():
         server.check_struck()
 
     assert str(caught.value) == (
-        f"nxdomain() never struck: nobody asked 127.0.0.1:{server.port}. (strict=False allows it.)"
+        f"nxdomain() never struck: no query came to 127.0.0.1:{server.port}. (strict=False allows it.)"
     )
 
 
@@ -801,7 +801,7 @@ def test_the_guard_says_what_was_asked_instead():
 
 @pytest.mark.parametrize("kind", ["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"])
 def test_the_guard_is_not_content_with_a_server_that_nobody_asked(kind):
-    with pytest.raises(NotStruckError, match=r"nobody asked"), dns_server(bad_dns(kind)):
+    with pytest.raises(NotStruckError, match=r"no query came"), dns_server(bad_dns(kind)):
         pass
 
 
@@ -822,7 +822,7 @@ def test_a_query_that_has_begun_is_waited_for():
 
 def test_what_happened_is_drawn():
     with dns_server(sequence(nxdomain(), ok())) as server:
-        assert server.drawing().endswith("nobody asked")
+        assert server.drawing().endswith("no query came")
         with pytest.raises(dns.resolver.NXDOMAIN):
             by_dnspython(server)
         by_dnspython(server, "AAAA", tcp=TCP)
@@ -868,7 +868,7 @@ def test_the_fixture_has_one_that_ends_with_the_test(pytester):
     ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
 
     ran.assert_outcomes(passed=3, errors=1)
-    ran.stdout.fnmatch_lines(["*nxdomain() never struck: nobody asked 127.0.0.1:*"])
+    ran.stdout.fnmatch_lines(["*nxdomain() never struck: no query came to 127.0.0.1:*"])
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------

@@ -525,7 +525,7 @@ def test_a_resolver_lies_over_an_interception(faultline):
 
 
 def blocked(what, url=HTTP):
-    return f"{what}: expected nothing but {url}, because of block_others=True; intercept that one as well."
+    return f"{what}: expected only {url}, because of block_others=True; intercept that host too."
 
 
 def connected(kind, call, address):
@@ -1100,7 +1100,7 @@ def test_a_test_that_disables_sockets_leaves_nothing_behind_for_the_next(run, ho
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 ABSOLUTE = "an absolute URL such as 'https://api.example.com'"
-ALONE = "scheme, host and port alone; everything there is intercepted"
+ALONE = "scheme, host and port alone; every path is intercepted"
 LONG = f"{'a' * 64}.example.com"
 SIZES = "labels of at most 63 bytes and a name of at most 253 (RFC 1035, 2.3.4)"
 SCHEMES = "one of the schemes http, https, ws, wss, redis, rediss, postgresql, tcp"
@@ -1131,7 +1131,7 @@ SCHEMES = "one of the schemes http, https, ws, wss, redis, rediss, postgresql, t
         ("https://user:password@api.example.com", ALONE),
         ("ftp://api.example.com", SCHEMES),
         ("mailto://api.example.com", SCHEMES),
-        ("tcp://api.example.com", "a port with this scheme"),
+        ("tcp://api.example.com", "a port, because this scheme has no default port"),
     ],
 )
 def test_what_is_no_url_of_a_server_is_refused(functions, url, expected):

@@ -1630,7 +1630,7 @@ def test_a_fault_that_never_struck_is_allowed_where_it_is_said():
 TUNNEL = "at='tunnel': expected http_proxy(…) or socks_proxy(…) with it; nothing else has a tunnel."
 WITH_SOCKS = "socks_refusal('{0}'): expected a SOCKS proxy with it: faultline.socks_proxy(socks_refusal('{0}'))."
 SOCKS_KINDS = ", ".join(map(repr, get_args(Kind)))
-TO = "a server of this machine: '127.0.0.1:8080', a URL, or a server of faultline"
+TO = "a server on this machine: '127.0.0.1:8080', a URL, or a faultline server"
 ONE_ANSWER = "expected one answer, got two; deal them to different attempts, or leave one out."
 AUTHS = "a name without a colon and a password, such as ('user', 'secret')"
 

@@ -455,7 +455,7 @@ def test_bad_calls_raise_what_they_raise_in_this_process(faultline, isolated):
 def test_plan_with_a_lambda_can_not_be_isolated(faultline):
     plan = when(lambda request: request.target == "/pay", reset())
     server = faultline.serve(ok(b"well"), isolated=True)
-    expected = r"^isolated=True: expected a plan that another process can have: Can't (pickle|get) local object"
+    expected = r"^isolated=True: expected a plan that can be sent to another process: Can't (pickle|get) local object"
 
     with pytest.raises(ParameterError, match=expected):
         faultline.serve(plan, isolated=True)
@@ -1227,15 +1227,15 @@ def test_child_that_is_killed_fails_its_test_and_not_the_run(run_inner):
 
 def test_error_of_the_child_at_a_connect_is_the_servers_and_not_the_clients(monkeypatch):
     server = serve(refuse(), isolated=True)
-    line = server._process._line
-    ask = line.ask
+    handle = server._process._handle
+    ask = handle.ask
 
     def asked(method, *args, **options):
-        if method == "knock":
+        if method == "before_connect":
             raise ServerError("the child is dumb")
         return ask(method, *args, **options)
 
-    monkeypatch.setattr(line, "ask", asked)
+    monkeypatch.setattr(handle, "ask", asked)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address)
     with pytest.raises(ServerError, match="the child is dumb"):
@@ -1244,9 +1244,9 @@ def test_error_of_the_child_at_a_connect_is_the_servers_and_not_the_clients(monk
 
 def test_server_that_is_collected_while_another_is_asked_is_forgotten_later():
     server = serve(ok(b"hello"), isolated=True)
-    line, address = server._process._line, server.address
-    child, number = line._child, line._number
-    del line
+    handle, address = server._process._handle, server.address
+    child, number = handle._child, handle._number
+    del handle
 
     with child._sending:  # as in the middle of a message, where the collector may run
         del server

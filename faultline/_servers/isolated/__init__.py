@@ -1,1 +1,1 @@
-"""Servers in a child process."""
+"""Runs servers in a child process, which a busy main thread can't delay."""

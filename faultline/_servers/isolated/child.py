@@ -1,6 +1,6 @@
-"""The program of the child process: servers that do what their parent asks, and end with it.
+"""The program of the child process: runs servers, answers the calls of its parent, and ends with it.
 
-Each question has a thread of its own, because some wait; answers go back as they come.
+Each call runs in its own thread, because some calls wait; results go back in the order in which they are ready.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Servers:
         self._numbers = itertools.count(1)
 
     def do(self, number: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The value that a server returns for a question of the parent; without a number a server is started."""
+        """Call a method of a server and return its value; without a number, start a server."""
         if number is None:
             return self._start(*args)
         if method == "stop":
@@ -45,7 +45,7 @@ class Servers:
         if method == "attempts":
             running.settle()
             return running.ledger.attempts
-        return getattr(running, method)(*args, **kwargs)  # become, control, knock
+        return getattr(running, method)(*args, **kwargs)  # become, control, before_connect
 
     def _start(self, setup: Setup, scope: str) -> tuple[int, Address]:
         if scope:
@@ -60,21 +60,21 @@ class Servers:
         return running.ledger.attempts, running.ledger.now(), errors
 
     def forget(self, number: int) -> None:
-        """Stop a server that can be asked no more."""
+        """Stop and drop a server that the parent no longer uses."""
         self._stop(number)
         del self._servers[number]
 
     def close(self) -> None:
-        """Stop the servers that their owners left open."""
+        """Stop the servers that the parent left open."""
         for number in list(self._servers):
             self._stop(number)
 
 
 def sendable(error: BaseException) -> BaseException:
-    """The same error, or one that says the same where the parent can't have it."""
+    """The error itself, or a `RuntimeError` with its text if it can't be pickled."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-    except Exception:  # noqa: BLE001 - whatever goes wrong, it can't be sent
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled here
+    except Exception:  # noqa: BLE001 - any failure means that it can't be sent
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 
@@ -83,16 +83,16 @@ def loaded(packed: bytes) -> Any:
     """The arguments of a call.
 
     Raises:
-        ParameterError: something in them is of a module that this process hasn't got.
+        ParameterError: a value is of a module that this process can't import.
     """
     try:
-        return pickle.loads(packed)  # noqa: S301 - of our parent
+        return pickle.loads(packed)  # noqa: S301 - pickled by the parent
     except (AttributeError, ImportError) as error:
-        raise rejected("isolated", True, f"a plan that another process can have: {error}") from None
+        raise rejected("isolated", True, f"a plan that can be sent to another process: {error}") from None
 
 
 class Program:
-    """Answers the questions of the parent, each in a thread."""
+    """Answers the calls of the parent, each in its own thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -100,18 +100,18 @@ class Program:
         self._sending = threading.Lock()
 
     def run(self) -> None:
-        """Serve until the parent says stop, or is gone."""
+        """Serve until the parent asks to stop, or has ended."""
         with contextlib.suppress(EOFError, OSError):
             while (message := self._connection.recv()) is not None:
                 self._take(*message)
         self._servers.close()
 
     def _take(self, number: int | None, server: int | None, method: str, what: Any) -> None:
-        """Do what a message says."""
+        """Handle a message: a call, a server to forget, or a gate to open."""
         if number is not None:
             try:
-                words = loaded(what)  # here, so that a gate in it is there when the next message opens it
-            except Exception as error:  # noqa: BLE001 - it is the parent's
+                words = loaded(what)  # in this thread, so that the next message can open a gate in it
+            except Exception as error:  # noqa: BLE001 - sent to the parent
                 self._answer(number, error=error)
             else:
                 threading.Thread(target=self._do, args=(number, server, method, *words), daemon=True).start()
@@ -123,18 +123,18 @@ class Program:
     def _do(self, number: int, server: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
             value = self._servers.do(server, method, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - it is the parent's
+        except Exception as error:  # noqa: BLE001 - sent to the parent
             self._answer(number, error=error)
         else:
             self._answer(number, value)
 
     def _answer(self, number: int, value: Any = None, error: BaseException | None = None) -> None:
-        with self._sending, contextlib.suppress(OSError):  # the parent may be gone
+        with self._sending, contextlib.suppress(OSError):  # the parent may have ended
             self._connection.send((number, value, error))
 
 
 def main(descriptor: int) -> None:
-    """Serve until the parent says stop, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    """Serve until the parent asks to stop, or has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     Program(Connection(descriptor)).run()
     sys.stdout.flush()

@@ -1,7 +1,8 @@
-"""The child process, and the questions that its parent asks it.
+"""The parent's link to the child process: starts the child, and calls methods of its servers.
 
-There is one child for all isolated servers of a process, started by the first; it ends when its parent does. Values
-that cross over are pickled: a plan with a function in it can't be, and a gate is known on both sides by its number.
+There is one child for all isolated servers of a process; the first server starts it, and it ends with its parent.
+Arguments and results are pickled, which a plan with a local function can't be. A gate has the same number on both
+sides.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ PROGRAM = "import sys; sys.path[:] = {path!r}; from faultline._servers.isolated.
 
 
 class Child:
-    """The child process, and what was asked of it."""
+    """The child process, and the calls that wait for its answers."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this Python, and a program of ours
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, with the program above
                 [sys.executable, "-c", PROGRAM.format(path=sys.path, number=theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -44,8 +45,8 @@ class Child:
         self._connection = Connection(ours.detach())
         self._sending = threading.Lock()
         self._numbers = itertools.count()
-        self._asked: dict[int, Future[Any]] = {}
-        self._told: set[Number] = set()
+        self._calls: dict[int, Future[Any]] = {}
+        self._sent_gates: set[Number] = set()
         self._forgotten: collections.deque[int] = collections.deque()
         self._owner = os.getpid()
         self.is_alive = True
@@ -53,40 +54,40 @@ class Child:
         self._reader.start()
 
     def call(self, server: int | None, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Have a server of the child do something, and wait for what that returns or raises.
+        """Call a method of a server in the child, and wait for its value or error.
 
         Raises:
             ParameterError: the arguments can't be pickled.
-            ServerError: the child has ended, or this is a fork of its parent.
+            ServerError: the child has ended, or this process is a fork of the child's parent.
         """
-        if os.getpid() != self._owner:  # pragma: no cover - in a fork, where nobody counts
-            raise ServerError("a server of the process that this one was forked from: expected to be asked there.")
+        if os.getpid() != self._owner:  # pragma: no cover - coverage is not measured in a fork
+            raise ServerError("this server belongs to the process that this process was forked from; use it there.")
         if not self.is_alive:
             raise ServerError("the child process of isolated servers has ended.")
         packed, gates = pack((args, kwargs))
         future: Future[Any] = Future()
         number = next(self._numbers)
-        self._asked[number] = future
+        self._calls[number] = future
         self._send((number, server, method, packed))
-        for gate in gates:  # later, so that the child has the gate when it hears that it was opened
-            self._tell(gate)
+        for gate in gates:  # after the call, so that the child has the gate before the message that opens it
+            self._send_when_open(gate)
         return future.result()
 
     def forget(self, server: int) -> None:
-        """Stop this server, which can be asked no more; a collector may call this in the middle of `_send`."""
+        """Stop a server that is no longer used; the garbage collector may call this in the middle of `_send`."""
         self._forgotten.append(server)
         if self._sending.acquire(blocking=False):
             self._sending.release()
             self._send(None)
 
-    def _tell(self, gate: Gate) -> None:
-        """Let the child know when this gate is opened here."""
-        if gate.number not in self._told:
-            self._told.add(gate.number)
+    def _send_when_open(self, gate: Gate) -> None:
+        """Tell the child when this gate is opened here."""
+        if gate.number not in self._sent_gates:
+            self._sent_gates.add(gate.number)
             gate.when_open(partial(self._send, (None, None, "open", gate.number)))
 
     def _send(self, message: object) -> None:
-        if os.getpid() != self._owner:  # pragma: no cover - in a fork, where a gate is another one
+        if os.getpid() != self._owner:  # pragma: no cover - in a fork, whose gates are copies
             return
         try:
             with self._sending:
@@ -101,12 +102,12 @@ class Child:
         try:
             while True:
                 self._take(*self._connection.recv())
-        except Exception:  # noqa: BLE001 - whatever it is, nobody will be answered any more
+        except Exception:  # noqa: BLE001 - after any error no call can be answered
             self._fail()
 
     def _take(self, number: int, value: Any, error: Exception | None) -> None:
-        """An answer has come; it is kept nowhere here."""
-        future = self._asked.pop(number)
+        """Give an answer to the call that waits for it, and keep no reference to it."""
+        future = self._calls.pop(number)
         if error is None:
             future.set_result(value)
         else:
@@ -114,17 +115,17 @@ class Child:
 
     def _fail(self) -> None:
         self.is_alive = False
-        asked, self._asked = self._asked, {}
+        asked, self._calls = self._calls, {}
         for future in asked.values():
             future.set_exception(ServerError("the child process of isolated servers has ended."))
 
-    def let_go(self) -> None:  # pragma: no cover - in a fork, where nobody counts
-        """In a forked process: it is the parent's, and should end with that one alone."""
+    def release(self) -> None:  # pragma: no cover - coverage is not measured in a fork
+        """Close this process's copy of the connection in a fork, so that the child ends with its own parent."""
         self._connection.close()
         self._process.returncode = 0
 
     def stop(self) -> None:
-        """End it; only at exit."""
+        """End the child process; called only at exit."""
         with self._sending, contextlib.suppress(OSError):
             self._connection.send(None)
         self._process.wait()
@@ -137,8 +138,8 @@ _child: Child | None = None
 
 
 def child() -> Child:
-    """The process's child, started if there is none."""
-    global _child  # noqa: PLW0603 - one per process is the point
+    """The child of this process, which is started by the first call."""
+    global _child  # noqa: PLW0603 - there is one child per process
     with _lock:
         if _child is None or not _child.is_alive:
             _child = Child()
@@ -147,39 +148,43 @@ def child() -> Child:
 
 
 @in_forked_child
-def _forget() -> None:  # pragma: no cover - in a fork, where nobody counts
-    """In a forked child: the other is its parent's, and so is the lock's state."""
+def _forget() -> None:  # pragma: no cover - coverage is not measured in a fork
+    """Drop the parent's child process and the lock in a forked process."""
     global _child, _lock
     if _child is not None:
         atexit.unregister(_child.stop)
-        _child.let_go()
+        _child.release()
     _child, _lock = None, threading.Lock()
 
 
 class Packer(pickle.Pickler):
-    """Pickles a value, and keeps the gates in it."""
+    """Pickles a value, and collects the gates in it.
+
+    Attributes:
+        gates: the gates that were found.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.gates: list[Gate] = []
 
     def reducer_override(self, obj: object) -> Any:
-        """Pickle a gate, and everything else, as it says itself."""
+        """Collect a gate; every object is pickled as usual."""
         if isinstance(obj, Gate):
             self.gates.append(obj)
         return NotImplemented
 
 
 def pack(value: object) -> tuple[bytes, list[Gate]]:
-    """A pickled value, and the gates in it.
+    """Pickle a value; return the bytes and the gates in the value.
 
     Raises:
-        ParameterError: it can't be pickled.
+        ParameterError: the value can't be pickled.
     """
     file = io.BytesIO()
     packer = Packer(file)
     try:
         packer.dump(value)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise rejected("isolated", True, f"a plan that another process can have: {error}") from None
+        raise rejected("isolated", True, f"a plan that can be sent to another process: {error}") from None
     return file.getvalue(), packer.gates

@@ -1,4 +1,4 @@
-"""A server in the child process, which a busy main thread can't delay, as its parent sees it."""
+"""A server in the child process, from the parent's side."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from faultline._servers.connections import Control
 
 
-class Line:
-    """The line to one server of the child, which is stopped there when nobody holds the line any more."""
+class Handle:
+    """A handle on one server of the child, which stops the server when it is garbage collected.
+
+    Attributes:
+        address: the server's address, with the port that was bound.
+    """
 
     def __init__(self, setup: Setup) -> None:
         scope = chance.generator().randbytes(8).hex() if draws_chance(setup.plan) else ""
@@ -32,46 +36,46 @@ class Line:
         weakref.finalize(self, self._child.forget, self._number)
 
     def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """What the server in the child returns or raises.
+        """Call a method of the server, and return its value or raise its error.
 
         Raises:
-            ServerError: its process has ended.
+            ServerError: the child process has ended.
         """
         return self._child.call(self._number, method, *args, **kwargs)
 
 
 class RemoteLedger(Ledger):
-    """The ledger of a server in the child, as it is when it is read, and at last as it was at the end."""
+    """The ledger of a server in the child: it is read from the child, and kept when the server is closed."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, handle: Handle) -> None:
         super().__init__()
-        self._line: Line | None = line
+        self._handle: Handle | None = handle
         self._last: tuple[Attempt, ...] = ()
         self._ended_seconds = 0.0
 
     def close(self, attempts: tuple[Attempt, ...], now: float) -> None:
-        """Keep this, because the server can't be asked any more."""
-        self._line, self._last, self._ended_seconds = None, attempts, now
+        """Keep the final attempts and time, because the server has stopped."""
+        self._handle, self._last, self._ended_seconds = None, attempts, now
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Frozen copies of all attempts so far, those under way included."""
-        if self._line is not None:
-            self._last = self._line.ask("attempts")
+        """Frozen copies of all attempts so far, including those under way."""
+        if self._handle is not None:
+            self._last = self._handle.ask("attempts")
         return self._last
 
     def now(self) -> float:
-        """Seconds since the server began, until it was closed."""
-        return self._ended_seconds if self._line is None else float(self._line.ask("now"))
+        """Seconds since the server started; after its end, the seconds that it ran."""
+        return self._ended_seconds if self._handle is None else float(self._handle.ask("now"))
 
     def wait(self, count: int, point: Point | Literal["end"], timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their end.
 
         Raises:
-            WaitError: they have not, in time; says how many have.
+            WaitError: fewer attempts have after `timeout_seconds`; the message has their number.
         """
-        if self._line is not None:
-            self._line.ask("wait", count, point, timeout_seconds)
+        if self._handle is not None:
+            self._handle.ask("wait", count, point, timeout_seconds)
         elif reached(self._last, point) < count:
             raise too_few(self._last, count, point, timeout_seconds)
 
@@ -79,26 +83,26 @@ class RemoteLedger(Ledger):
 class RemoteAuthority(Authority):
     """The test CA of the child process."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
 
     @property
     def ca_file(self) -> str:
-        """The path of its certificate as PEM; the file is private, and gone when the child ends."""
-        return str(self._line.ask("ca_file"))
+        """The path of the CA's certificate as PEM; only this user can read it; removed when the child ends."""
+        return str(self._handle.ask("ca_file"))
 
     @property
     def crl_file(self) -> str:
-        """The path of its revocation list as PEM."""
-        return str(self._line.ask("crl_file"))
+        """The path of the CA's revocation list as PEM."""
+        return str(self._handle.ask("crl_file"))
 
     @property
     def client_cert_file(self) -> str:
-        """The path of a client's key and certificate as PEM, in one file."""
-        return str(self._line.ask("client_cert_file"))
+        """The path of one PEM file with a key and a certificate for a client."""
+        return str(self._handle.ask("client_cert_file"))
 
     def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
-        """A new client context that verifies, and trusts this CA and nothing else."""
+        """A new client context that verifies the server's certificate and trusts only this CA."""
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -110,19 +114,19 @@ class RemoteAuthority(Authority):
 
 
 class Remote:
-    """A server at work in the child process.
+    """A running server in the child process.
 
     Attributes:
-        address: where it listens.
-        ledger: what happened there.
-        authority: the CA that has signed what it shows.
+        address: the address, with the port that was bound.
+        ledger: the record of all attempts.
+        authority: the CA that signs the server's certificates.
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._line = Line(setup)
-        self.address: Address = self._line.address
-        self.ledger = RemoteLedger(self._line)
-        self.authority = RemoteAuthority(self._line)
+        self._handle = Handle(setup)
+        self.address: Address = self._handle.address
+        self.ledger = RemoteLedger(self._handle)
+        self.authority = RemoteAuthority(self._handle)
         self._errors: list[BaseException] = []
         self._watch: Watch | None = None
         self._watch_connects(setup.plan)
@@ -132,30 +136,30 @@ class Remote:
 
     def become(self, plan: Plan, *, open_too: bool) -> None:
         """Play another plan from now on; with `open_too` on the open connections as well."""
-        self._line.ask("become", plan, open_too=open_too)
+        self._handle.ask("become", plan, open_too=open_too)
         self._watch_connects(plan)
 
     def control(self, control: Control) -> int:
-        """Do something to every open connection; how many there were."""
-        return int(self._line.ask("control", control))
+        """Apply a control to every open connection; return how many there are."""
+        return int(self._handle.ask("control", control))
 
     def stop(self) -> list[BaseException]:
-        """Free the address and end every connection; the errors inside the server while it ran."""
+        """Release the address and end every connection; return the errors inside the server while it ran."""
         if self._watch is not None:
             forget(self._watch)
-        attempts, now, errors = self._line.ask("stop")
+        attempts, now, errors = self._handle.ask("stop")
         self.ledger.close(attempts, now)
         return [*errors, *self._errors]
 
     def _watch_connects(self, plan: Plan) -> None:
-        """Count connects of this process too, if a fault of the plan happens to one."""
+        """Count connects of this process too if a fault of the plan strikes at a connect."""
         if self._watch is None and any(fault.door is not None for fault in faults_of(plan)):
-            line, errors = self._line, self._errors
+            handle, errors = self._handle, self._errors
 
             def on_connect() -> None:
                 try:
-                    line.ask("knock")
-                except ServerError as error:  # it is ours, and must not become the client's
+                    handle.ask("before_connect")
+                except ServerError as error:  # must not reach the client
                     errors.append(error)
 
             self._watch = self.address.watch(on_connect)

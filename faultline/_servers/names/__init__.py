@@ -1,1 +1,1 @@
-"""Names: what this process looks up and connects to, changed for a while and always put back."""
+"""Changes which addresses this process finds and connects to, for a time; afterwards everything is restored."""

@@ -1,7 +1,7 @@
-"""The way from somebody else's URL to a server of ours, in this process.
+"""Leads the clients of this process from a URL to a server of faultline.
 
-The name leads to an address of loopback that stands for it, and a connect to that address goes to the server. Nothing
-leaves the machine.
+A lookup of the URL's host finds a loopback address that stands for the host, and a connect to that address goes to
+the server. No packet leaves the machine.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ _numbers: dict[str, int] = {}
 
 
 class Detour(overlay.Overlay):
-    """Leads clients of this process that ask for a URL to a server.
+    """Leads clients of this process from a URL to a server.
 
     Attributes:
-        name: the host that they ask for.
+        name: the host of the URL.
     """
 
     def __init__(self, url: str, *, block_others: bool = False) -> None:
         self._scheme, self.name, self._port = checked_url(url)
         self._blocks = flag("block_others", block_others)
         self._blocked: list[str] = []
-        self._stand_in = stand_in(self.name)
+        self._loopback_address = loopback_address(self.name)
         self._address = ("", 0)
 
     @property
     def is_secure(self) -> bool:
-        """Whether clients speak TLS there."""
+        """Whether clients of the URL speak TLS."""
         return self._scheme in SECURE
 
     @property
     def hostport(self) -> str:
-        """The host and the port that clients ask for."""
+        """The host and the port of the URL."""
         return hostport(self.name, self._port)
 
     @property
     def url(self) -> str:
-        """The URL that clients ask for, without a path."""
+        """The URL, without a path."""
         return f"{self._scheme}://{self.hostport.removesuffix(f':{SCHEMES[self._scheme]}')}"
 
     def lead_to(self, address: tuple[str, int]) -> None:
-        """Lead clients to this server, from now on."""
+        """Lead clients to the server at this address, from now on."""
         self._address = address
         overlay.put(self)
 
     def close(self) -> None:
-        """Put everything back as it was."""
+        """Restore everything."""
         overlay.remove(self)
 
     def check_none_blocked(self) -> None:
-        """See that no client was kept from another machine.
+        """Check that no client was blocked from another machine.
 
         Raises:
-            NotStruckError: a client was, and hid the error.
+            NotStruckError: a client was blocked, and hid the `OutsideError`.
         """
         if self._blocked:
             raise NotStruckError(
@@ -74,33 +74,33 @@ class Detour(overlay.Overlay):
 
     # --- what clients look up and connect to -------------------------------------------------------------------------
 
-    def look_up(self, function: str, name: str) -> list[Target] | None:  # noqa: ARG002 - whichever asks
-        """The address that stands for the name."""
-        return [(self._stand_in, None)] if name == self.name else None
+    def look_up(self, function: str, name: str) -> list[Target] | None:  # noqa: ARG002 - the same for all functions
+        """The address that stands for the host; `None` for other names."""
+        return [(self._loopback_address, None)] if name == self.name else None
 
     def name_of(self, host: str) -> str | None:
-        """The name, of the address that stands for it."""
-        return self.name if host == self._stand_in else None
+        """The host's name, for the address that stands for it; `None` for other addresses."""
+        return self.name if host == self._loopback_address else None
 
     def reroute(self, host: str, port: int) -> tuple[str, int] | None:
-        """The server, instead of the port that clients ask for."""
-        return self._address if host in (self._stand_in, self.name) and port == self._port else None
+        """The server's address, for a connect to the host and port of the URL; `None` for other connects."""
+        return self._address if host in (self._loopback_address, self.name) and port == self._port else None
 
     def check(self, host: str, what: str) -> None:
-        """Let no client reach another machine, if that is forbidden.
+        """With `block_others`, block lookups of other machines and connects to them.
 
         Raises:
-            OutsideError: a client tries to.
+            OutsideError: a client looks up another machine, or connects to it.
         """
         if self._blocks and is_outside(host) and not background().is_current():
             self._blocked.append(what)
             raise OutsideError(
-                f"{what}: expected nothing but {self.url}, because of block_others=True; intercept that one as well."
+                f"{what}: expected only {self.url}, because of block_others=True; intercept that host too."
             )
 
 
-def stand_in(name: str) -> str:
-    """The address of loopback that stands for a name, where nobody listens: one for all ports of it."""
+def loopback_address(name: str) -> str:
+    """The loopback address that stands for a host, the same for all its ports; no server listens there."""
     with _numbering:
         number = _numbers.setdefault(name, len(_numbers) + 1)
     return f"127.99.{number >> 8 & 255}.{number & 255}"
@@ -110,7 +110,7 @@ def checked_url(url: object) -> tuple[str, str, int]:
     """Scheme, host and port of a URL.
 
     Raises:
-        ParameterError: it is not absolute, or of a scheme without a known port.
+        ParameterError: `url` is not an absolute URL, has an unknown scheme or no known port, or has a path or a user.
     """
     expected = "an absolute URL such as 'https://api.example.com'"
     if not isinstance(url, str):
@@ -126,8 +126,8 @@ def checked_url(url: object) -> tuple[str, str, int]:
         raise rejected("url", url, f"one of the schemes {', '.join(SCHEMES)}")
     port = SCHEMES[parts.scheme] if port is None else port
     if not port:
-        raise rejected("url", url, "a port with this scheme")
+        raise rejected("url", url, "a port, because this scheme has no default port")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise rejected("url", url, "scheme, host and port alone; everything there is intercepted")
+        raise rejected("url", url, "scheme, host and port alone; every path is intercepted")
     name = str(ipaddress.ip_address(host)) if is_numeric(host) else checked_name(host, pattern=False)
     return parts.scheme, name, port

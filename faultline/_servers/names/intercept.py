@@ -1,4 +1,4 @@
-"""`faultline.intercept`: code with a URL in it that cannot be changed meets a server of ours."""
+"""The public function `faultline.intercept`, for code with a fixed URL."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ def intercept(
     strict: bool = True,
     isolated: bool = False,
 ) -> Server:
-    """Have code that asks for this URL meet a server of ours, without changing the code.
+    """Lead clients that use this URL to a server that plays a plan, without a change of the client's code.
 
-    In this process, and until it is closed, name and port lead to the server: it replaces the lookups of `resolve`
-    and the connects of `socket.socket`. With `https` the certificate is issued for the name;
-    `server.trust(monkeypatch)` or `server.client_context()` has clients accept it. Nothing leaves the machine. What
-    doesn't look up and connect by Python's `socket` isn't seen: uvloop, libpq, gRPC, and c-ares, which aiohttp takes
-    where aiodns is installed (give it `aiohttp.ThreadedResolver()`).
+    Until the server is closed, lookups of the URL's host and connects to its port lead to the server, in this process
+    only. For this, the lookup functions of `socket` (see `resolve`) and the connects of `socket.socket` are replaced.
+    With `https` the certificate is issued for the URL's host; `server.trust(monkeypatch)` or
+    `server.client_context()` makes clients accept it. No packet leaves the machine. Clients that don't look up and
+    connect by Python's `socket` are not affected: uvloop, libpq, gRPC, and c-ares, which aiohttp uses if aiodns is
+    installed (pass `aiohttp.ThreadedResolver()` to aiohttp).
+
+    .. versionadded:: 0.1
 
     Args:
-        url: scheme, host and port; without one, the scheme's.
-        plan: what happens to which attempt.
-        answer: what is said when nothing breaks.
+        url: scheme, host and port, such as `"https://api.example.com"`. Default for the port: that of the scheme.
+        plan: the fault that every attempt meets, or a plan of several.
+        answer: the response to a request when the fault has no answer of its own. Default: 200 with the body `ok`.
         block_others: whether a lookup of another name, or a connect to another machine, raises `OutsideError`.
-        mutual: whether the server demands a certificate of the test CA from the client, with a URL of TLS.
-        strict: whether leaving it fails when the planned fault never struck, or when somebody was blocked and the
-            client hid it.
-        isolated: have the server in a child process, for a test whose main thread computes and would delay it.
+        mutual: whether the server requires a certificate of the test CA from the client; the URL must be one of TLS.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck, or if a
+            client was blocked and hid the `OutsideError`.
+        isolated: whether to run the server in a child process, so that a busy main thread doesn't delay it.
 
     Returns:
-        The server, listening; use it as a context manager, or `close()` it.
+        The server, which is listening. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: no absolute URL, or a plan that means nothing.
+        ParameterError: `url` is not an absolute URL, another value is out of its range, or the plan can't be played.
+        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
 
     Example:
         >>> import faultline, urllib.request

@@ -1,8 +1,8 @@
-"""Names: what this process looks up and connects to, changed for a while and always put back.
+"""Replaces the lookups and connects of Python's `socket`, while an overlay is active.
 
-Rules of this room: the only one that replaces functions of `socket`, and only while somebody asks for it. What was
-there before is called for everything else, and is there again afterwards. What doesn't ask Python's `socket` (libpq,
-c-ares, uvloop, gRPC) isn't seen here.
+Rules: no other module replaces functions of `socket`. A replacement calls the original for everything that no overlay
+knows, and the originals are restored after the last overlay. Clients that don't use Python's `socket` (libpq, c-ares,
+uvloop, gRPC) are not affected.
 """
 
 from __future__ import annotations
@@ -20,76 +20,76 @@ from faultline._core.fork import in_forked_child
 from faultline._core.hosts import normal
 from faultline._net.addresses import Target, canonical, fitted, gaierror, ipv4_of, is_address
 
-# The class that clients make sockets of, also where a plugin has put a subclass that refuses into its place.
+# The class `socket` of the module `socket`, even if a plugin has replaced it with a subclass that refuses to connect.
 SOCKET: Any = next(kind for kind in socket.socket.__mro__ if kind.__module__ == "socket")
 LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 CONNECTS = ("connect", "connect_ex", "sendto", "sendmsg")
 
 
 class Overlay(ABC):
-    """What lies over the names of this process; the newest is asked first."""
+    """Answers lookups and reroutes connects of this process; the newest overlay is asked first."""
 
     @abstractmethod
     def look_up(self, function: str, name: str) -> Sequence[Target] | None:
-        """What a name leads to; `None` if it is none of ours.
+        """The addresses of a name; `None` if this overlay doesn't know the name.
 
         Raises:
-            socket.gaierror: the lookup fails.
+            socket.gaierror: the lookup fails, as planned.
         """
 
     @abstractmethod
     def name_of(self, host: str) -> str | None:
-        """The name of an address, if it is one of ours.
+        """The name of an address; `None` if this overlay doesn't know the address.
 
         Raises:
-            socket.gaierror: the lookup fails.
+            socket.gaierror: the lookup fails, as planned.
         """
 
     @abstractmethod
     def reroute(self, host: str, port: int) -> tuple[str, int] | None:
-        """Where a connect to this address goes instead."""
+        """The address to connect to instead; `None` to leave the connect unchanged."""
 
     @abstractmethod
     def check(self, host: str, what: str) -> None:
-        """See that a host may be looked up or connected to.
+        """Check that clients may look up a host or connect to it.
 
         Raises:
-            OutsideError: it may not.
+            OutsideError: clients may not.
         """
 
 
 _overlays: tuple[Overlay, ...] = ()
 _lock = threading.RLock()
-_before: dict[tuple[Any, str], Any] = {}  # what was there, by its owner and name; MISSING where nothing was
+_before: dict[tuple[Any, str], Any] = {}  # the replaced attributes, by owner and name; MISSING for inherited ones
 _ours: dict[tuple[Any, str], Any] = {}
 MISSING = object()
 _stale: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 def put(overlay: Overlay) -> None:
-    """Have lookups and connects ask this one first."""
-    global _overlays  # noqa: PLW0603 - the names are the process's
+    """Make lookups and connects ask this overlay first."""
+    global _overlays  # noqa: PLW0603 - lookups are global to the process
     with _lock:
         _overlays = (overlay, *_overlays)
         _patch()
 
 
 def remove(overlay: Overlay) -> None:
-    """Ask it no longer; after the last one everything is as it was."""
-    global _overlays  # noqa: PLW0603 - the same
+    """Stop asking an overlay; after the last overlay the originals are restored."""
+    global _overlays  # noqa: PLW0603 - lookups are global to the process
     with _lock:
         _overlays = tuple(each for each in _overlays if each is not overlay)
         _patch()
 
 
 def _patch() -> None:
-    """Have replaced what has to be, and nothing else."""
+    """Replace the functions that the overlays need, and restore the others."""
     wanted = {*((socket, name) for name in LOOKUPS), *((SOCKET, name) for name in CONNECTS)} if _overlays else set()
     for key in set(_before) - wanted:
         owner, name = key
         before, ours = _before.pop(key), _ours.pop(key)
         if vars(owner).get(name) is not ours:
-            continue  # somebody has replaced it since, and will put ours back: it passes everything on
+            continue  # other code has replaced it since, and may restore ours, which then calls the original
         if before is MISSING:
             delattr(owner, name)
         else:
@@ -97,7 +97,7 @@ def _patch() -> None:
     for key in wanted - set(_before):
         owner, name = key
         there, original = vars(owner).get(name, MISSING), getattr(owner, name)
-        while there in _stale:  # ours, which somebody has kept and put back
+        while there in _stale:  # a replacement of ours that other code has kept and restored
             there, original = _stale[there]
         _before[key] = there
         _ours[key] = replaced(key, original)
@@ -106,7 +106,7 @@ def _patch() -> None:
 
 
 def replaced(key: tuple[Any, str], original: Callable[..., Any]) -> Callable[..., Any]:
-    """Ours instead of the original, until it is put back; if somebody keeps it for longer it is the original."""
+    """A replacement of a function; once it is removed it calls the original, since other code may have kept it."""
     ours = REPLACEMENTS[key[1]](original)
 
     @functools.wraps(original)
@@ -117,9 +117,9 @@ def replaced(key: tuple[Any, str], original: Callable[..., Any]) -> Callable[...
 
 
 @in_forked_child
-def _forget() -> None:  # pragma: no cover - in a fork, where nobody counts
-    """In a forked child: the overlays are the parent's."""
-    global _overlays, _lock  # noqa: PLW0603 - the names are the process's
+def _forget() -> None:  # pragma: no cover - coverage is not measured in a fork
+    """Remove the parent's overlays in a forked child."""
+    global _overlays, _lock  # noqa: PLW0603 - lookups are global to the process
     _lock = threading.RLock()
     _overlays = ()
     _patch()
@@ -129,7 +129,7 @@ def _forget() -> None:  # pragma: no cover - in a fork, where nobody counts
 
 
 def _look_up(function: str, host: object) -> tuple[str, Sequence[Target]] | None:
-    """What a host leads to, if one of the overlays knows; the name as it was asked for."""
+    """The name in the client's spelling and its addresses, if an overlay knows the name."""
     if not isinstance(host, (str, bytes)) or not host:
         return None
     asked = host if isinstance(host, str) else host.decode("ascii", "replace")
@@ -146,7 +146,7 @@ def _look_up(function: str, host: object) -> tuple[str, Sequence[Target]] | None
 
 
 def _getaddrinfo(original: Callable[..., Any]) -> Callable[..., Any]:
-    # The original's names, which callers may say.
+    # Callers may pass arguments by the names of the original.
     def getaddrinfo(  # noqa: PLR0917
         host: Any,
         port: Any,
@@ -164,7 +164,7 @@ def _getaddrinfo(original: Callable[..., Any]) -> Callable[..., Any]:
         for address, own_port in targets:
             try:
                 results += original(address, port if own_port is None else own_port, family, type, proto, flags)
-            except socket.gaierror as error:  # an address of another family than asked for
+            except socket.gaierror as error:  # an address of another family than the client asked for
                 failed = error
         if not results:
             raise failed or gaierror("no_address")
@@ -206,7 +206,7 @@ def _gethostbyaddr(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _name_of(host: str, function: str) -> str | None:
-    """The name of an address, if one of the overlays knows."""
+    """The name of an address, if an overlay knows the address."""
     for overlay in _overlays:
         name = overlay.name_of(host)
         if name is not None:
@@ -231,12 +231,12 @@ def _getnameinfo(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _rerouted(sock: socket.socket, address: Any, what: str) -> Any:
-    """The address that is connected to instead, or the same.
+    """The address to connect to instead of this address, or the same address.
 
     Raises:
-        OutsideError: it may not be connected to.
+        OutsideError: clients may not connect to this address.
     """
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:  # noqa: PLR2004 - nothing with a port
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:  # noqa: PLR2004 - host and port
         return address
     host, port = address[:2]
     if isinstance(host, bytes):
@@ -245,7 +245,7 @@ def _rerouted(sock: socket.socket, address: Any, what: str) -> Any:
         return address
     overlays = _overlays
     known = _look_up(what, host)
-    if known is not None:  # by its name, which the system would look up itself
+    if known is not None:  # the host is a name, which the system would look up itself
         fitting = [t for t in known[1] if (":" in t[0]) is (sock.family == socket.AF_INET6)]
         if not fitting:
             raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
@@ -261,10 +261,11 @@ def _rerouted(sock: socket.socket, address: Any, what: str) -> Any:
 
 
 def _connected(sock: Any, address: Any) -> Any:
-    """Where a socket connects to; one that may not is closed, because its owner expects no error but an OSError.
+    """The address that a socket connects to instead, or the same address.
 
     Raises:
-        OutsideError: it may not.
+        OutsideError: clients may not connect to this address; the socket is closed, because its owner only expects an
+            `OSError` and would leave it open.
     """
     try:
         return _rerouted(sock, address, "connect")

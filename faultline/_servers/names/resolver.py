@@ -1,7 +1,6 @@
-"""The resolver: what this process looks up, by plan, and what came of it.
+"""The resolver: answers the lookups of this process by plan; each lookup is an attempt.
 
-It is active from its making to `close()`, and has a ledger and a guard as a server has: a lookup
-is an attempt.
+Like a server, a resolver has a ledger and a guard.
 """
 
 from __future__ import annotations
@@ -31,10 +30,21 @@ NEIGHBOURS = tuple(f"127.0.0.{number}" for number in range(2, 255))  # other add
 
 
 class Resolver(Endpoint, overlay.Overlay):
-    """The lookups of one name, or of all; a context manager that puts everything back as it was."""
+    """Answers this process's lookups of one name, or of all names, by plan.
+
+    `faultline.resolve` returns resolvers. As a context manager the resolver ends with the block, restores the
+    functions that it has replaced, and raises `NotStruckError` if a planned fault never struck (not with
+    `strict=False`).
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        name: the host name, or `*` for all names.
+        ledger: the record of all attempts.
+    """
 
     _name = "resolver"
-    _nobody = "nobody looked it up"
+    _no_attempt = "no lookup came"
 
     def __init__(self, name: str, plan: Plan, *, strict: bool = True) -> None:
         self.name = checked_name(name)
@@ -47,10 +57,10 @@ class Resolver(Endpoint, overlay.Overlay):
         overlay.put(self)
 
     def _meet_neighbours(self, plan: Plan) -> None:
-        """Start the servers beside those that a plan leads to, as far as they are not there yet.
+        """Start the refusing or silent servers that the faults of a plan need beside their own servers.
 
         Raises:
-            ParameterError: there is no address left for one.
+            ParameterError: no address is left for such a server.
         """
         try:
             for fault in faults_of(plan):
@@ -61,10 +71,10 @@ class Resolver(Endpoint, overlay.Overlay):
             self._close_neighbours()
             raise
 
-    # --- what is asked -----------------------------------------------------------------------------------------------
+    # --- as an overlay -----------------------------------------------------------------------------------------------
 
     def look_up(self, function: str, name: str) -> Sequence[Target] | None:
-        """What a name leads to; `None` leaves it to the system.
+        """The addresses of a name; `None` leaves the lookup to other overlays or to the system.
 
         Raises:
             socket.gaierror: the lookup fails, as planned.
@@ -74,7 +84,7 @@ class Resolver(Endpoint, overlay.Overlay):
         return self._answer(function, name)
 
     def name_of(self, host: str) -> str | None:
-        """The name of an address that ours leads to.
+        """The name of an address that the present answer has; `None` for other addresses.
 
         Raises:
             socket.gaierror: all lookups fail, as planned.
@@ -88,10 +98,10 @@ class Resolver(Endpoint, overlay.Overlay):
         return None
 
     def reroute(self, host: str, port: int) -> None:
-        """Connects are left alone."""
+        """Leave connects unchanged."""
 
     def check(self, host: str, what: str) -> None:
-        """Everything else is allowed."""
+        """Allow all hosts."""
 
     def _answer(self, *asked: str) -> Sequence[Target] | None:
         fault = self._dealer.deal()
@@ -109,7 +119,9 @@ class Resolver(Endpoint, overlay.Overlay):
             raise error
         targets = self._targets(fault.answer) if isinstance(fault.answer, Found) else None
         entry.note = (
-            "left to whoever is asked without it" if targets is None else f"found {', '.join(map(written, targets))}"
+            "left to the system or another resolver"
+            if targets is None
+            else f"found {', '.join(map(formatted, targets))}"
         )
         self.ledger.end(entry, "server", "answer")
         return targets
@@ -131,12 +143,12 @@ class Resolver(Endpoint, overlay.Overlay):
         self._dealer.change(plan)
 
     def _stop(self) -> None:
-        self._over.set()  # a thread that waits for a slow lookup waits no longer
+        self._over.set()  # ends the wait of slow lookups in other threads
         self.step_aside()
         self._close_neighbours()
 
     def step_aside(self) -> None:
-        """Put back the functions that this has replaced."""
+        """Restore the functions that this resolver has replaced."""
         overlay.remove(self)
 
     def _close_neighbours(self) -> None:
@@ -152,19 +164,19 @@ class Resolver(Endpoint, overlay.Overlay):
         return f"lookups of {self.name}"
 
     @property
-    def _unasked(self) -> str:
-        return f"nobody looked up {self.name!r} by Python's socket"
+    def _no_attempt_here(self) -> str:
+        return f"no lookup of {self.name!r} came through Python's socket"
 
 
-def written(target: Target) -> str:
-    """A target as one reads it."""
+def formatted(target: Target) -> str:
+    """A target as text: host, or host and port."""
     host, port = target
     host = f"[{host}]" if ":" in host else host
     return host if port is None else f"{host}:{port}"
 
 
 def fault_kind(fault: Fault) -> str:
-    """In which way a lookup fails, or nothing."""
+    """The kind of failure of a fault's lookups; empty if lookups succeed."""
     return fault.lookup.kind if fault.lookup else ""
 
 
@@ -187,10 +199,10 @@ def check_lookup(fault: Fault, *, on_the_wire: bool = False) -> None:
 
 
 def neighbour(found: Found) -> Server:
-    """A server beside this one, on another address with the same port, that refuses or is silent.
+    """Start a server that refuses or is silent, on another address with the port of the fault's server.
 
     Raises:
-        ParameterError: there is no such address left.
+        ParameterError: the port is in use on all other addresses.
     """
     from faultline._servers.address import Tcp
     from faultline._servers.server import Server
@@ -207,29 +219,32 @@ def neighbour(found: Found) -> Server:
                 continue
     raise ParameterError(
         f"addresses({found.first + '_first'!r}, …): expected a free address beside {found.targets[0][0]}:{port}; "
-        f"tried {hosts[0]} and on."
+        f"tried {hosts[0]} and more."
     )
 
 
 def resolve(name: str, plan: Plan, *, strict: bool = True) -> Resolver:
-    """Decide what a name is found to be, in this process and until this is closed.
+    """Answer this process's lookups of a name by plan, until the resolver is closed; each lookup is an attempt.
 
-    It replaces `socket.getaddrinfo`, `gethostbyname`, `gethostbyname_ex`, `gethostbyaddr` and `getnameinfo`, which
-    urllib, requests, httpx, aiohttp, asyncio, anyio and trio ask, and the connects of `socket.socket` by a name, and
-    leaves other names alone. Resolvers in C (c-ares, libpq, gRPC, uvloop) don't ask them: those meet `dns_server`.
-    Of two for one name the last counts; where it has no answer of its own, as `ok()`, the other is asked.
+    This replaces `socket.getaddrinfo`, `gethostbyname`, `gethostbyname_ex`, `gethostbyaddr` and `getnameinfo`, which
+    urllib, requests, httpx, aiohttp, asyncio, anyio and trio call, and the connects of `socket.socket` to a name.
+    Other names are not affected. Resolvers in C (c-ares, libpq, gRPC, uvloop) don't call these functions; use
+    `dns_server` for them. If two resolvers have the same name, the newer answers; where its fault has no answer, such
+    as `ok()`, the older does.
+
+    .. versionadded:: 0.1
 
     Args:
-        name: a host name, or `*` for all; numeric addresses are none.
-        plan: what happens at each lookup: `nxdomain()`, `servfail()`, `no_address()`, `slow_resolve(seconds)`,
-            `resolves_to(server)`, `addresses(first, server)`, or `ok()`, which leaves it alone.
-        strict: whether leaving it fails when the planned fault never struck.
+        name: a host name, or `*` for all names; numeric addresses are not looked up.
+        plan: the faults of the lookups: `nxdomain()`, `servfail()`, `no_address()`, `slow_resolve(seconds)`,
+            `resolves_to(server)`, `addresses(first, server)`, or `ok()`, which leaves a lookup unchanged.
+        strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
 
     Returns:
-        The resolver, active; use it as a context manager, or `close()` it.
+        The resolver, which is active. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: no host name, or a fault that is not of lookups.
+        ParameterError: `name` is not a host name, or a fault of the plan is not a fault of lookups.
 
     Example:
         >>> import faultline, socket
