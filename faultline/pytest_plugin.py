@@ -1,6 +1,6 @@
 """The pytest plugin: fixtures, the `faults` marker, a default timeout, and the guard at teardown.
 
-Rule of this module: loading it costs next to nothing, so everything of faultline is imported when a test uses it.
+Rules: pytest loads this module in every run, so everything of faultline is imported when a test first uses it.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ DREW = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the ini option."""
+    """Add the option `--faultline-seed` and the ini option `faultline_timeout`."""
     parser.getgroup("faultline").addoption(
         "--faultline-seed",
         type=int,
         metavar="NUMBER",
-        help="the seed of all chance in faults, to repeat a run; printed by a run that drew any",
+        help="the seed of all random choices in faults, to repeat a run; a run that made any prints its seed",
     )
     parser.addini(
         "faultline_timeout",
-        "seconds after which a test with a faultline fixture fails as hung, unless it has a timeout of its own",
+        "seconds after which a test with a faultline fixture fails as hung, unless the test has its own timeout",
         default="30",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker `faults`, and read the options."""
     config.addinivalue_line(
         "markers",
         "faults(*faults, point=None, tls=None): run the test once per fault, each served by `fault_server`; "
-        "without faults: once per case that `serve` can play, at one point, with or without those that need TLS.",
+        "without faults: once per case that `serve` can play, or per case at one point, with TLS or without TLS.",
     )
 
     try:
@@ -61,51 +61,51 @@ def pytest_configure(config: pytest.Config) -> None:
     if not 0 <= limit < float("inf"):
         given = config.getini("faultline_timeout")
         raise pytest.UsageError(f"faultline_timeout={given!r}: expected a number of seconds, 0 or more.")
-    worker = getattr(config, "workerinput", {})  # of pytest-xdist: one seed for all its processes
+    worker = getattr(config, "workerinput", {})  # set by pytest-xdist: all processes have the same seed
     given = config.getoption("faultline_seed")
     config.stash[SEED] = worker.get("faultline_seed", int.from_bytes(os.urandom(4), "big") if given is None else given)
     config.stash[DREW] = False
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
-    """Say in the header the seed of a run that can draw chance: one with servers in it."""
+    """Print the seed in the header if the run has tests with servers, which may make random choices."""
     has_servers = any(not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
     return f"faultline: {seed_option(config)}" if has_servers else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say the seed of a run that drew chance."""
+    """Print the seed of a run in which faults made random choices."""
     if config.stash[DREW]:
-        terminalreporter.write_line(f"faultline drew chance; this repeats it: {seed_option(config)}")
+        terminalreporter.write_line(f"faultline made random choices; this option repeats them: {seed_option(config)}")
 
 
 def seed_option(config: pytest.Config) -> str:
-    """The option that repeats this run's chance."""
+    """The option that repeats this run's random choices."""
     return f"--faultline-seed={config.stash[SEED]}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a process of pytest-xdist the seed."""
+    """Send the seed to a worker of pytest-xdist."""
     node.workerinput["faultline_seed"] = node.config.stash[SEED]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Hear from a process of pytest-xdist whether it drew chance."""
+    """Note whether a worker of pytest-xdist made random choices."""
     output = getattr(node, "workeroutput", None) or {}
     node.config.stash[DREW] |= output.get("faultline_drew", False)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Tell the main process of pytest-xdist whether this one drew chance."""
+    """In a worker of pytest-xdist, report to the main process whether this worker made random choices."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["faultline_drew"] = session.config.stash[DREW]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let chance follow the seed and the test's name, not the order of the tests."""
+    """Seed the random choices of a test by the run's seed and the test's name, so that the order has no influence."""
     from faultline._core import chance
 
     item.stash[SCOPE] = chance.enter(f"{item.config.stash[SEED]}/{item.nodeid}")
@@ -113,7 +113,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Remember that chance was drawn; let pytest-socket find what it has put there."""
+    """Note whether the test made random choices, and let pytest-socket find the functions that it has patched."""
     if any(item.config.pluginmanager.hasplugin(name) for name in ("socket", "pytest_socket")):
         for server in item.stash.get(SERVERS, []):
             server.step_aside()
@@ -122,7 +122,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per fault of the `faults` marker."""
+    """Run a test once per fault of its `faults` marker."""
     if "fault_server" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("faults")
@@ -133,10 +133,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
-    """The faults that a `faults` marker asks for, and whether each has to strike.
+    """The faults of a `faults` marker, each with whether the guard requires it to strike.
 
-    Without faults these are the cases that `serve` can play. Where the client of a case sees the response, its fault
-    need not strike: some cases are for HEAD, or for a client certificate.
+    A marker without faults stands for the cases that `serve` can play. A fault need not strike if a plain client gets
+    the response in its case: some faults strike only at clients that send HEAD or show a certificate.
     """
     from faultline._core.check import choice
     from faultline._core.plan import checked_plan
@@ -154,14 +154,14 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)
     rows = [(c, c.fault) for c in cases() if c.kind == "TCP server" and not c.fault.is_healthy]
-    meant = ("response", "answer") if point == "response" else (point,)  # a lie strikes at the response too
+    meant = ("response", "answer") if point == "response" else (point,)  # a faulty answer strikes at the response too
     asked = [(c, f) for c, f in rows if (point is None or c.point in meant) and tls in (None, f.needs_tls)]
     return [(fault, c.sees != "the response") for c, fault in asked]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give tests with our fixtures a timeout, unless they or the run have one."""
+    """Give tests with faultline fixtures a timeout, unless the test or the run has one."""
     limit = config.stash[LIMIT]
     if not limit or not has_pytest_timeout(config) or has_timeout(config):
         return
@@ -172,12 +172,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def has_pytest_timeout(config: pytest.Config) -> bool:
-    """Whether pytest-timeout is there, by its entry point's name or by its module's, as `-p` gives it."""
+    """Whether pytest-timeout is loaded, by the name of its entry point or, with `-p`, of its module."""
     return any(config.pluginmanager.hasplugin(name) for name in ("timeout", "pytest_timeout"))
 
 
 def has_timeout(config: pytest.Config) -> bool:
-    """Whether the run sets a timeout of its own for all tests."""
+    """Whether the run sets a timeout for all tests."""
     given = config.getoption("timeout", None)
     return given is not None or bool(config.getini("timeout") or os.environ.get("PYTEST_TIMEOUT"))
 
@@ -186,23 +186,23 @@ def has_timeout(config: pytest.Config) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Explain a failure by what happened at the test's servers."""
+    """Add a drawing of each server's attempts to the report of a failed test."""
     servers = item.stash.get(SERVERS, [])
     if servers and call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
         name_hung(call.excinfo.value, servers)
     report = yield
     if not report.passed:
-        item.stash[FAILED] = True  # or skipped: the guard has nothing to add to it
+        item.stash[FAILED] = True  # failed or skipped: the guard doesn't run
     if report.failed:
         for server in servers:
             report.sections.append(("faultline", drawing_of(server)))
         if servers and item.stash[SCOPE].was_used:
-            report.sections.append(("faultline chance", f"{seed_option(item.config)} repeats it"))
+            report.sections.append(("faultline chance", f"{seed_option(item.config)} repeats the random choices"))
     return report
 
 
 def drawing_of(server: Endpoint) -> str:
-    """What happened, or why nobody can tell."""
+    """The drawing of a server's attempts, or the error if the server can't be asked."""
     from faultline._core.errors import ServerError
 
     try:
@@ -212,7 +212,7 @@ def drawing_of(server: Endpoint) -> str:
 
 
 def name_hung(timeout: BaseException, servers: list[Endpoint]) -> None:
-    """Put into the timeout's message what the client was waiting for."""
+    """Add the point at which the client hung to the message of a timeout."""
     from faultline._core.report import hung
 
     waiting = [why for server in servers if (why := hung(server.attempts, server.ledger.now()))]
@@ -222,7 +222,7 @@ def name_hung(timeout: BaseException, servers: list[Endpoint]) -> None:
 
 @pytest.fixture(scope="session")
 def faultline_ca() -> Authority:
-    """The test CA: `ca_file`, `client_context()`, `trust(monkeypatch)`; it signs what the servers of a run show."""
+    """The test CA of all servers, for clients to trust: `ca_file`, `client_context()`, `trust(monkeypatch)`."""
     from faultline._net.authority import AUTHORITY
 
     return AUTHORITY
@@ -230,7 +230,7 @@ def faultline_ca() -> Authority:
 
 @pytest.fixture
 def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
-    """Start misbehaving servers: `faultline.serve(reset())`; they are stopped after the test."""
+    """Start misbehaving servers, such as `faultline.serve(reset())`; they stop after the test."""
     factory = Faultline()
     request.node.stash[SERVERS] = factory.servers
     yield factory
@@ -239,7 +239,7 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
 
 @pytest.fixture
 def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server:
-    """A server for each fault of the test's `faults` marker in turn; skips what this user may not produce."""
+    """A server for each fault of the test's `faults` marker in turn; skips faults that this user can't produce."""
     from faultline._core.errors import UnsupportedError
 
     fault, strict = request.param
@@ -250,7 +250,7 @@ def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server
 
 
 def ready_made(name: str) -> Callable[[Faultline], Server]:
-    """A fixture that serves one mode with its defaults."""
+    """A fixture with a server that plays one mode with its defaults."""
 
     def server(faultline: Faultline) -> Server:
         from faultline.modes._catalogue import find

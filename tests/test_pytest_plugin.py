@@ -628,7 +628,9 @@ def drawn(result):
 
 def test_seed_repeats_a_run_and_a_run_that_drew_chance_says_it(run):
     first = run(CHANCE, "-rP")
-    said = next(line for line in first.outlines if line.startswith("faultline drew chance; this repeats it: "))
+    said = next(
+        line for line in first.outlines if line.startswith("faultline made random choices; this option repeats them: ")
+    )
     again = run(CHANCE, "-rP", said.rpartition(" ")[2])
 
     assert drawn(first) == drawn(again) != []
@@ -641,7 +643,7 @@ def test_run_that_drew_no_chance_says_no_seed(run):
             assert fetch(faultline.serve(ok(b"hello"))) == b"hello"
     """)
 
-    assert "drew chance" not in result.stdout.str()
+    assert "made random choices" not in result.stdout.str()
 
 
 def test_run_with_servers_says_its_seed_before_the_first_test(run):
@@ -657,7 +659,7 @@ def test_run_without_servers_says_no_seed(run):
 def test_failing_test_that_drew_chance_says_the_seed(run):
     result = run(f"{CHANCE}    assert False", "--faultline-seed", "5")
 
-    result.stdout.re_match_lines([r"-+ faultline chance -+", "--faultline-seed=5 repeats it"])
+    result.stdout.re_match_lines([r"-+ faultline chance -+", "--faultline-seed=5 repeats the random choices"])
 
 
 # --- company ---------------------------------------------------------------------------------------------
@@ -683,7 +685,7 @@ def test_plugin_works_in_several_processes_with_one_seed(run_apart):
 
     result.assert_outcomes(passed=8, errors=1)
     result.stdout.fnmatch_lines(["*reset() never struck: no client connected to*"])
-    result.stdout.fnmatch_lines(["faultline drew chance; this repeats it: --faultline-seed=3"])
+    result.stdout.fnmatch_lines(["faultline made random choices; this option repeats them: --faultline-seed=3"])
 
 
 def test_pytest_asyncio_tests_use_the_same_fixtures(run_apart):

@@ -19,7 +19,7 @@ from faultline._net.wire import Wire
 
 
 class Conversation:
-    """A connection, and the task that speaks on it."""
+    """A connection, and the task that holds the conversation on it."""
 
     def __init__(self, wire: Wire, service: Service, number: int) -> None:
         self._connection = Connection(wire, service, number)

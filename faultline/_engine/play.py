@@ -85,10 +85,10 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
 
 
 async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) -> None:
-    """Send bytes, as what the server says or below TLS.
+    """Send bytes: as a part of the response, or below TLS.
 
     Raises:
-        Departed: the client has left.
+        Departed: the client ended the connection.
     """
     if step.below_tls:
         await connection.stream.write_raw(step.data)
@@ -98,7 +98,7 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
 
 
 async def reset(connection: Connection, *, flush: bool) -> None:
-    """Deliver what was sent, if `flush`, then send RST.
+    """Send RST; with `flush` deliver the bytes that were sent before.
 
     Raises:
         Over: always, once the connection is closed.
@@ -112,7 +112,7 @@ async def reset(connection: Connection, *, flush: bool) -> None:
 
 
 async def close(connection: Connection, *, close_notify: bool = True) -> None:
-    """Deliver what was sent, then send FIN and close.
+    """Send FIN, deliver the bytes that were sent before, and close.
 
     Raises:
         Over: always, once the connection is closed.

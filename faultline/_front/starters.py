@@ -1,6 +1,6 @@
 """The `faultline` fixture: starts servers, and stops them after the test.
 
-pytest loads this module in every run, so everything is imported when it is called.
+Rules: pytest loads this module in every run, so everything of faultline is imported when a test first uses it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T", bound="Endpoint")
 
 
 class Started(Generic[P, T]):
-    """A method of the fixture that calls a function of the library, and has its parameters and its docstring."""
+    """A method of the fixture that calls a public function, with the same parameters and docstring."""
 
     def __init__(self, find: Callable[[], Callable[P, T]]) -> None:
         self._find = find  # called late, because it imports
@@ -53,9 +53,15 @@ class Started(Generic[P, T]):
 
 
 class Faultline:
-    """The `faultline` fixture: its methods start what the functions of these names start, until the test ends.
+    """The `faultline` fixture, which starts servers and stops them after the test.
 
-    At teardown an error inside a server, or a planned fault that never struck (unless `strict=False`), fails the test.
+    Its methods are the public functions of the same names. After the test, an error inside a server fails the test, and
+    so does a planned fault that never struck (not with `strict=False`).
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        servers: the servers that the test has started, in order.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""What is particular to the operating system, to TLS and certificates, and to the bytes of HTTP and SOCKS."""
+"""Facts of the operating system, TLS and certificates, and the formats of HTTP, SOCKS and DNS."""

@@ -44,7 +44,7 @@ def can_begin_request(data: bytes) -> bool:
 
 
 def is_endless(data: bytes) -> bool:
-    """Whether a head is longer than HEAD_LIMIT_BYTES, in however many reads it came."""
+    """Whether a head is longer than HEAD_LIMIT_BYTES; h11 checks this only while the head is incomplete."""
     return len(data) > HEAD_LIMIT_BYTES and END_OF_HEAD.search(data, 0, HEAD_LIMIT_BYTES) is None
 
 

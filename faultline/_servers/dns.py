@@ -155,14 +155,14 @@ class DnsServer(Endpoint):
     async def _converse(self, sock: socket.socket) -> None:
         """Answer the queries on one TCP connection."""
         wire = Wire(self._background.loop, sock, self._background.departures)
-        said: asyncio.Queue[bytes] = asyncio.Queue()
+        answers: asyncio.Queue[bytes] = asyncio.Queue()
         try:
             while True:
                 size = int.from_bytes(await read_exactly(wire, LENGTH_BYTES), "big")
                 data = await read_exactly(wire, size)
-                if not self._play(data, "TCP", said.put_nowait):
+                if not self._play(data, "TCP", answers.put_nowait):
                     continue
-                answer = await said.get()
+                answer = await answers.get()
                 view = memoryview(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
                 while view:
                     view = view[await wire.send_some(view) :]

@@ -83,7 +83,7 @@ class Endpoint(ABC):
         """The text of the guard without attempts."""
         return f"{self._no_attempt} to {self._where}"
 
-    # --- what happened -----------------------------------------------------------------------------------------------
+    # --- attempts ----------------------------------------------------------------------------------------------------
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -124,7 +124,7 @@ class Endpoint(ABC):
         self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
         return self.attempts
 
-    # --- what it does ------------------------------------------------------------------------------------------------
+    # --- the plan ----------------------------------------------------------------------------------------------------
 
     @property
     def plan(self) -> Plan:
@@ -172,7 +172,7 @@ class Endpoint(ABC):
             self.become(before)
 
     def step_aside(self) -> None:  # noqa: B027 - most endpoints replace no functions
-        """Restore the functions that this endpoint has replaced, if any; it goes on serving."""
+        """Restore the functions that this endpoint has replaced, if any, and continue to serve."""
 
     # --- its end -----------------------------------------------------------------------------------------------------
 

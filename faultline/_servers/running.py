@@ -35,14 +35,14 @@ class Setup:
     """The settings of a server, as a value that can be sent to another process.
 
     Attributes:
-        plan: what happens to which attempt.
-        role: the protocol that it speaks.
-        address: where it listens.
-        default: what is answered when the fault says nothing else.
+        plan: the faults of the attempts.
+        role: the protocol.
+        address: the address to listen on.
+        default: the answer to a request, unless the fault has an answer.
         tls: whether a connection begins with TLS.
-        terms: what TLS agrees to when the fault says nothing else.
-        upstream: of a relay.
-        route: of a proxy.
+        terms: the terms of TLS, unless the fault has terms.
+        upstream: the server behind a relay.
+        route: the target of a proxy, and the name and password that its clients have to send.
     """
 
     plan: Plan

@@ -266,7 +266,7 @@ class Server(Endpoint):
         return self._process.control("heal")
 
     def step_aside(self) -> None:
-        """Restore the functions that this server has replaced, if any; it goes on serving."""
+        """Restore the functions that this server has replaced, if any, and continue to serve."""
         if self._detour is not None:
             self._detour.close()
 

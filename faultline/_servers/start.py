@@ -158,10 +158,10 @@ def checked_address(host: str, port: int, unix: bool | str = False) -> Address: 
 def checked_relay(
     upstream: str | Server, plan: Plan | None, tls: RelayTls, on_upstream_failure: OnFailure, *, allow_remote: bool
 ) -> tuple[Plan, Upstream]:
-    """What a relay plays, and in front of what.
+    """The plan and the upstream of a relay.
 
     Raises:
-        ParameterError: a value that can't mean anything, or an upstream on another machine.
+        ParameterError: a value is out of its range, or the upstream is on another machine.
     """
     choice("tls", tls, get_args(RelayTls))
     choice("on_upstream_failure", on_upstream_failure, get_args(OnFailure))

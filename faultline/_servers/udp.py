@@ -198,10 +198,10 @@ def response_to(data: bytes, fault: Fault, default: Answer) -> bytes:
 
 
 def checked_words(answer: Fault | None) -> Answer:
-    """What a server says to a datagram.
+    """The answer of a server to datagrams, for faults without an answer of their own.
 
     Raises:
-        ParameterError: it is more than words.
+        ParameterError: `answer` has more than a payload, or its payload doesn't fit into a datagram.
     """
     if answer is None:
         return Answer(echoes=True)
@@ -220,10 +220,10 @@ def is_words(fault: Fault) -> bool:
 
 
 def checked_datagram_plan(plan: object) -> Plan:
-    """A plan that datagrams can follow.
+    """Check that a UDP server can play a plan, and return the plan.
 
     Raises:
-        ParameterError: it needs a connection, or counts what can't be counted.
+        ParameterError: a fault needs a connection, or refuses datagrams that the server can't count.
     """
     good = checked_plan(plan)
     faults = faults_of(good)

@@ -262,7 +262,7 @@ class Relay(Side):
         return True
 
     def dealt(self) -> None:
-        """In a tunnel, choose the point for bytes to the client anew, for another fault."""
+        """In a tunnel, choose the point for bytes to the client again, because the fault has changed."""
         if self.is_tunnel:
             self.choose_response_point()
 

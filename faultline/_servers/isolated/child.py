@@ -110,11 +110,11 @@ class Program:
         """Handle a message: a call, a server to forget, or a gate to open."""
         if number is not None:
             try:
-                words = loaded(what)  # in this thread, so that the next message can open a gate in it
+                call = loaded(what)  # in this thread, so that the next message can open a gate in it
             except Exception as error:  # noqa: BLE001 - sent to the parent
                 self._answer(number, error=error)
             else:
-                threading.Thread(target=self._do, args=(number, server, method, *words), daemon=True).start()
+                threading.Thread(target=self._do, args=(number, server, method, *call), daemon=True).start()
         elif server is not None:
             self._servers.forget(server)
         else:

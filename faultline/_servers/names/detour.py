@@ -72,7 +72,7 @@ class Detour(overlay.Overlay):
                 "(strict=False allows it, for a test that expects the OutsideError.)"
             )
 
-    # --- what clients look up and connect to -------------------------------------------------------------------------
+    # --- as an overlay -----------------------------------------------------------------------------------------------
 
     def look_up(self, function: str, name: str) -> list[Target] | None:  # noqa: ARG002 - the same for all functions
         """The address that stands for the host; `None` for other names."""

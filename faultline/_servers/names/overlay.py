@@ -89,7 +89,7 @@ def _patch() -> None:
         owner, name = key
         before, ours = _before.pop(key), _ours.pop(key)
         if vars(owner).get(name) is not ours:
-            continue  # other code has replaced it since, and may restore ours, which then calls the original
+            continue  # other code has replaced it since, and may restore this replacement, which calls the original
         if before is MISSING:
             delattr(owner, name)
         else:
@@ -97,7 +97,7 @@ def _patch() -> None:
     for key in wanted - set(_before):
         owner, name = key
         there, original = vars(owner).get(name, MISSING), getattr(owner, name)
-        while there in _stale:  # a replacement of ours that other code has kept and restored
+        while there in _stale:  # an old replacement, which other code has kept and restored
             there, original = _stale[there]
         _before[key] = there
         _ours[key] = replaced(key, original)
