@@ -99,13 +99,27 @@ class Endpoint(ABC):
         return tuple(b - a for a, b in pairwise(begins))
 
     def drawing(self) -> str:
-        """Draw the attempts as text: client left, server right, with times, byte counts and strikes."""
+        """Draw the attempts as text: client left, server right, with times, byte counts and strikes.
+
+        Example:
+            >>> import faultline, urllib.request
+            >>> with faultline.serve(faultline.reset(after_bytes=10)) as server:
+            ...     with faultline.raises(ConnectionResetError):
+            ...         urllib.request.urlopen(server.url)
+            ...     print(server.drawing())
+            http://127.0.0.1:... reset(after_bytes=10)
+            #1 reset(after_bytes=10), connection 1
+                 ... s |--- connect ---------------------------------------------------->|
+                 ... s |--- ... bytes: GET / HTTP/1.1 ...>|
+                 ... s |<--- 10 bytes: HTTP/1.1 2 ---------------------------------------|
+                 ... s |<=== RST: struck at 'response' after 10 bytes ===================|
+        """
         return draw(self.attempts, f"{self._title} {self.plan!r}", nobody=self._no_attempt)
 
     def wait_for_attempts(
         self, count: int, timeout_seconds: float = 10.0, *, at: Point | Literal["end"] = "accept"
     ) -> tuple[Attempt, ...]:
-        """Wait until this many attempts have begun, or have reached a point, and return all attempts.
+        r"""Wait until this many attempts have begun, or have reached a point, and return all attempts.
 
         This blocks the thread; in async code use `await asyncio.to_thread(server.wait_for_attempts, 1)`.
 
@@ -118,6 +132,13 @@ class Endpoint(ABC):
         Raises:
             ParameterError: a value is out of its range, or `at` is not a point or `"end"`.
             WaitError: fewer attempts have reached the point after `timeout_seconds`.
+
+        Example:
+            >>> import faultline, socket
+            >>> with faultline.serve(faultline.stall()) as server, socket.create_connection(server.address) as client:
+            ...     client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            ...     [attempt.point for attempt in server.wait_for_attempts(1, at="response")]
+            ['response']
         """
         whole("count", count, "")
         choice("at", at, (*POINTS, "end"))
@@ -163,6 +184,14 @@ class Endpoint(ABC):
         Raises:
             ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
             ServerError: the endpoint is closed.
+
+        Example:
+            >>> import faultline, urllib.request
+            >>> with faultline.serve(faultline.ok(b"healthy")) as server:
+            ...     with server.becoming(faultline.reset()), faultline.raises(ConnectionResetError):
+            ...         urllib.request.urlopen(server.url)
+            ...     urllib.request.urlopen(server.url).read()
+            b'healthy'
         """
         before = self.plan
         self.become(plan)
