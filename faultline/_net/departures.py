@@ -87,7 +87,7 @@ class Edges:
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     async def wait(self, sock: socket.socket, is_over: Callable[[], bool], within_seconds: float | None) -> None:
-        """Wait until `is_over`, which is asked now and whenever something arrives, or at most this long."""
+        """Wait until `is_over()`, which is called now and whenever bytes or an end arrive, or at most this long."""
         number = sock.fileno()
         self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         try:
@@ -98,7 +98,7 @@ class Edges:
                     break
         finally:
             self._waiting.pop(number, None)
-            if sock.fileno() >= 0:  # closing has ended it, and the number may be another's by now
+            if sock.fileno() >= 0:  # closing has removed it, and another socket may have the number now
                 self._epoll.unregister(number)
 
     def _on_ready(self) -> None:

@@ -24,7 +24,7 @@ PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero,
 
 
 PATIENCE_SECONDS = 0.2
-HARMLESS_BYTES = 256  # what they take of the smallest send buffer leaves room (SOCK_MIN_SNDBUF)
+HARMLESS_BYTES = 256  # this many bytes don't fill the smallest send buffer (SOCK_MIN_SNDBUF)
 
 
 class UnixWire(Wire):
@@ -32,16 +32,16 @@ class UnixWire(Wire):
 
     A Unix socket has no RST: a client gets ECONNRESET if the server closes with bytes unread (`unix_release_sock`).
     So the last byte that was read stays in the kernel until the next read. With `is_to_be_reset` it stays until bytes
-    follow it: the wait for those is edge-triggered, because the byte would end any other wait at once. A client with
-    a send buffer so small that the byte blocks it (`unix_writable`) gets room again after `PATIENCE_SECONDS`.
+    follow it: the wait for them is edge-triggered, because the byte would end any other wait at once. A client with a
+    small send buffer, which the byte fills (`unix_writable`), gets room again after `PATIENCE_SECONDS`.
     """
 
-    _has_unread = False  # the last byte that was read
-    _may_block = False  # together with so many others that a client may wait for room
+    _has_unread = False  # whether the last byte that was read is still in the kernel
+    _may_block = False  # whether it came with so many others that a client may wait for room
 
     @property
     def keeps_byte(self) -> bool:
-        """Whether the last byte that was read stays in the kernel, so that nothing but `receive` may read."""
+        """Whether the last byte that was read stays in the kernel, so that only `receive` may read."""
         return self.is_to_be_reset
 
     async def receive(self, limit_bytes: int) -> bytes:

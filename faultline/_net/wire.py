@@ -55,12 +55,12 @@ class Wire:
         self.departures = departures
         self.sock = sock
         self._number = sock.fileno()
-        self.is_to_be_reset = False  # the fault of its attempt resets it, which a Unix socket has to prepare for
+        self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self.at_end = False  # whether the peer's FIN was read
 
     @property
     def keeps_byte(self) -> bool:
-        """Whether the last byte that was read stays in the kernel, so that nothing but `receive` may read."""
+        """Whether the last byte that was read stays in the kernel, so that only `receive` may read."""
         return False
 
     async def receive(self, limit_bytes: int) -> bytes:

@@ -82,9 +82,8 @@ class Unix:
 
     With `refuse()` the file exists and nothing listens (ECONNREFUSED). With `unreachable()` the file doesn't exist
     (ENOENT). With `blackhole()` the accept queue is full, and a `connect` waits (EAGAIN if it doesn't block).
-    `reset()` closes with bytes unread, which the client sees as ECONNRESET: the bytes that the client sent last are
-    left unread. Without such bytes, as at `accept` before the client has sent any or at `idle` after some seconds,
-    the client sees the end of the stream.
+    `reset()` closes with the client's last byte unread, which the client sees as ECONNRESET. Without such a byte, as
+    at `accept` before the client has sent any or at `idle` after some seconds, the client sees the end of the stream.
 
     Attributes:
         path: the path of the socket.
