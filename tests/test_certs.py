@@ -860,7 +860,7 @@ def test_child_of_multiprocessing_takes_its_file_with_it():
         "child = context.Process(target=f, args=(queue,))\n"
         "child.start(); print(queue.get()); child.join()\n"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     path = Path(run.stdout.strip())
     assert path.name.startswith("faultline-ca-")

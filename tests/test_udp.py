@@ -159,7 +159,7 @@ def test_a_late_answer_comes_late(dial):
         assert ask(dial(server)) == b"ping"
 
         (attempt,) = server.attempts
-        assert 0.05 <= attempt.ended_seconds - attempt.started_seconds < 5
+        assert attempt.ended_seconds - attempt.started_seconds >= 0.05
 
 
 def test_a_late_answer_is_overtaken(dial):
@@ -174,12 +174,12 @@ def test_a_late_answer_is_overtaken(dial):
 
 
 def test_jitter_is_within_its_bounds(dial):
-    with udp(latency(0.02, jitter_seconds=0.02)) as server:
+    with udp(latency(0.03, jitter_seconds=0.02)) as server:
         client = dial(server)
         assert [ask(client) for _ in range(5)] == [b"ping"] * 5
 
         took = [a.ended_seconds - a.started_seconds for a in server.attempts]
-        assert all(0 <= seconds < 5 for seconds in took)
+        assert all(seconds >= 0.01 for seconds in took)
         assert len({round(seconds, 4) for seconds in took}) > 1
 
 

@@ -250,7 +250,7 @@ def test_a_slow_answer_comes_late_and_is_right(ask, tcp):
 
         (attempt,) = server.attempts
         assert attempt.struck is None
-        assert 0.05 <= attempt.ended_seconds - attempt.started_seconds < 5
+        assert attempt.ended_seconds - attempt.started_seconds >= 0.05
 
 
 @over_both

@@ -1301,4 +1301,4 @@ def test_nothing_is_loaded_or_replaced_by_the_import_alone():
         "import socket; before = socket.getaddrinfo, dict(vars(socket.socket)); import faultline; faultline.resolve; "
         "assert (socket.getaddrinfo, dict(vars(socket.socket))) == before"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -152,7 +152,7 @@ def namespace():
         return (), f"needs {' and '.join(missing)} for a network namespace"
     for words in (["unshare", "--net"], ["unshare", "--net", "--user", "--map-root-user"]):
         shell = [*words, "sh", "-ec"]
-        tried = subprocess.run([*shell, routes("true")], capture_output=True, text=True, check=False, timeout=30)
+        tried = subprocess.run([*shell, routes("true")], capture_output=True, text=True, check=False)
         if tried.returncode == 0:
             return tuple(shell), ""
     return (), f"may not make a network namespace: {tried.stderr.strip()}"
