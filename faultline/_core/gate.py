@@ -18,16 +18,6 @@ class Gates:
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[Number, Gate] = weakref.WeakValueDictionary()
         self._numbers = itertools.count(1)
-        self._here = threading.local()
-
-    @property
-    def seen(self) -> list[Gate] | None:
-        """By who looks for gates, in this thread; nobody does where it is `None`."""
-        return getattr(self._here, "seen", None)
-
-    @seen.setter
-    def seen(self, found: list[Gate] | None) -> None:
-        self._here.seen = found
 
     def add(self, gate: Gate, number: Number | None) -> Number:
         """Know a gate, by this number or by a new one, which is of this process."""
@@ -62,8 +52,6 @@ class Gate:
         self.number = gates.add(self, number)
 
     def __reduce__(self) -> tuple[Callable[[Number, bool], Gate], tuple[Number, bool]]:
-        if gates.seen is not None:
-            gates.seen.append(self)
         return found, (self.number, self._open)
 
     @property

@@ -103,8 +103,7 @@ class Edges:
 
     def _on_ready(self) -> None:
         for number, _ in self._epoll.poll(0):
-            if (future := self._waiting.get(number)) is not None:
-                wake(future)
+            wake(self._waiting[number])
 
     def close(self) -> None:
         """Stop waiting."""

@@ -15,7 +15,7 @@ from faultline._core.points import POINTS, Point
 from faultline._core.report import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self  # of typing from Python 3.11 on, and never imported
@@ -69,9 +69,9 @@ class Endpoint(ABC):
         """Wait until everything that has reached the endpoint is in the ledger."""
 
     @property
+    @abstractmethod
     def _title(self) -> str:
         """The heading of a drawing, in front of the plan."""
-        return self._where
 
     @property
     def _label(self) -> str:
@@ -159,12 +159,10 @@ class Endpoint(ABC):
             ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
             ServerError: the endpoint is closed.
         """
-        plan = self._ready_for(plan)
-        self._change(plan)
-        self._plans.append(plan)
+        self._become(plan, self._change)
 
-    def _ready_for(self, plan: Plan) -> Plan:
-        """Check that a plan can be played now, and return the plan.
+    def _become(self, plan: Plan, change: Callable[[Plan], None]) -> None:
+        """Check that a plan can be played now, change to it, and keep it for the guard.
 
         Raises:
             ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
@@ -173,7 +171,8 @@ class Endpoint(ABC):
         plan = self._checked(plan)
         if self._is_closed:
             raise ServerError(f"{self!r}: expected an open {self._name}; it was closed.")
-        return plan
+        change(plan)
+        self._plans.append(plan)
 
     @contextlib.contextmanager
     def becoming(self, plan: Plan) -> Iterator[None]:

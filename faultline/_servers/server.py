@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from faultline._core.certificates import Terms
@@ -226,9 +227,7 @@ class Server(Endpoint):
             ParameterError: `plan` is not a plan, needs TLS on a server without it, or can't be played by this server.
             ServerError: the server is closed.
         """
-        plan = self._ready_for(plan)
-        self._process.become(plan, open_too=open_too)
-        self._plans.append(plan)
+        self._become(plan, partial(self._change, open_too=open_too))
 
     def reset_all(self) -> int:
         """Send RST on every open connection now, and return how many there were; later connections follow the plan."""
@@ -292,8 +291,8 @@ class Server(Endpoint):
         check_faults(faults, site)
         return good
 
-    def _change(self, plan: Plan) -> None:
-        self._process.become(plan, open_too=False)
+    def _change(self, plan: Plan, *, open_too: bool = False) -> None:
+        self._process.become(plan, open_too=open_too)
 
     def _settle(self) -> None:
         self._process.settle()

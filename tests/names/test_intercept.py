@@ -1231,3 +1231,8 @@ def test_what_is_no_plan_is_refused(functions, plan):
         intercept(HTTPS, plan)
 
     assert functions() == before
+
+
+def test_a_client_certificate_needs_a_url_of_tls():
+    with pytest.raises(ParameterError, match=r"^mutual=True: expected .*https.*'http://api\.example\.com'"):
+        intercept("http://api.example.com", ok(), mutual=True)

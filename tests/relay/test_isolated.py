@@ -58,6 +58,7 @@ from faultline import (
     when,
 )
 from faultline._core.chance import enter
+from faultline._servers.isolated.child import sendable
 from faultline._servers.isolated.link import pack
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -670,6 +671,16 @@ def test_gate_is_forgotten_with_its_server(isolated):
     gc.collect()
 
     assert known() is None
+
+
+def test_an_error_that_cannot_be_sent_says_what_it_was():
+    class OursError(Exception):
+        """Of a class that the parent can't find."""
+
+    good = ValueError("as it is")
+
+    assert sendable(good) is good
+    assert repr(sendable(OursError("no way"))) == "RuntimeError('OursError: no way')"
 
 
 def test_gates_are_found_wherever_they_are_in_a_value():
