@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import socket
 import ssl
 import sys
@@ -23,6 +24,7 @@ from faultline import (
     receive_until,
     script,
     send,
+    sequence,
     serve,
     starttls,
 )
@@ -188,12 +190,24 @@ def test_client_that_agrees_to_a_new_handshake_gets_the_response(faultline, slow
     assert (attempt.struck.point, attempt.tls.version) == ("response", "TLSv1.2")
 
 
-def test_what_the_client_says_before_its_new_handshake_is_the_next_request(faultline):
-    server = faultline.serve(bad_tls("renegotiate") & ok(b"hello"))
+@pytest.mark.parametrize("count", [1, 10, len(GET) - 1, len(GET)])
+@pytest.mark.parametrize("when", ["with the first request", "with the new handshake"])
+def test_what_the_client_says_before_its_new_handshake_is_the_next_request(faultline, when, count):
+    server = faultline.serve(sequence(bad_tls("renegotiate") & ok(b"hello"), ok(b"goodbye")))
+    early, late = GET[:count], GET[count:]
     with dialled(server) as client:
-        client.sendall(GET)
-        client.sendall(GET)
+        if when == "with the first request":
+            client.sendall(GET + early)
+        else:
+            client.sendall(GET)
+            assert select.select([client], [], [], 10)[0]  # a HelloRequest, which is not read yet
+            client.sendall(early)
         assert client.recv(1000).endswith(b"hello")
+        if late:
+            client.sendall(late)
+        assert client.recv(1000).endswith(b"goodbye")
+
+    assert [a.received_bytes for a in server.attempts] == [len(GET)] * 2
 
 
 def test_client_that_refuses_a_new_handshake_ends_it(faultline):
