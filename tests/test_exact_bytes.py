@@ -7,7 +7,22 @@ import sys
 
 import pytest
 
-from faultline import close, reset
+from faultline import (
+    bad_tls,
+    close,
+    drip,
+    half_close,
+    http_proxy,
+    ok,
+    receive_until,
+    relay,
+    reset,
+    script,
+    send,
+    serve,
+    stall,
+)
+from faultline._net.wire import Wire
 
 MIB = 1 << 20
 TIMES = 50
@@ -113,3 +128,122 @@ def test_rst_waits_until_a_late_client_has_read(faultline):
     assert before.sent_bytes > 0
     assert before.ended_by is None
     assert server.attempts[-1].ended_by == "server"
+
+
+# --- the last byte before a break travels by itself ------------------------------------------------------------------
+#
+# Two pushed segments are acknowledged as soon as the client has read them, a single one perhaps 40 ms later
+# (`tcp_cleanup_rbuf`), and a break waits for the acknowledgement. With TCP_NODELAY each send is a segment.
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many bytes went out at each send."""
+    counts = []
+    send_some = Wire.send_some
+
+    async def counting(wire, data):
+        count = await send_some(wire, data)
+        counts.append(count)
+        return count
+
+    monkeypatch.setattr(Wire, "send_some", counting)
+    return counts
+
+
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
+ANSWERED = script(receive_until(b"\r\n\r\n"), send(b"220 hello"))
+BROKEN = [
+    (reset(after_bytes=10), 10),
+    (close(after_bytes=10), 10),
+    (half_close(after_bytes=10), 10),
+    (stall(after_bytes=10), 10),
+    (reset(on=b"OK", at="response"), RESPONSE.index(b"OK") + 2),
+    (ok(b"hello") & reset(at="idle"), len(RESPONSE)),
+    (ok(b"hello") & close(at="idle", after_seconds=60), len(RESPONSE)),
+    (script(receive_until(b"\r\n\r\n"), send(b"220 hello"), reset()), 9),
+    (ANSWERED & reset(at="response", after_bytes=5), 5),
+]
+
+
+def heard(client, count):
+    """So many bytes of the server's."""
+    received = b""
+    while len(received) < count:
+        received += client.recv(count - len(received))
+    return received
+
+
+RECORD_BYTES = 22  # of TLS 1.3 around its content: head, type and tag (RFC 8446, 5.2)
+
+
+@contextlib.contextmanager
+def asking(server, request=REQUEST, *, tls=False):
+    """A client that has asked."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(socket.create_connection(server.address, timeout=10))
+        if tls:
+            client = stack.enter_context(server.client_context().wrap_socket(client, server_hostname=server.host))
+        client.sendall(request)
+        yield client
+
+
+def follow(counts, sizes):
+    """Whether these were sent one right after the other."""
+    return any(sizes[i : i + len(counts)] == counts for i in range(len(sizes)))
+
+
+@pytest.mark.parametrize(("fault", "count"), BROKEN, ids=repr)
+def test_last_byte_before_a_break_is_sent_by_itself(fault, count, sizes):
+    with serve(fault, strict=False) as server, asking(server) as client:
+        heard(client, count)
+
+    assert sizes == [count - 1, 1]
+
+
+@pytest.mark.parametrize(("fault", "count"), BROKEN, ids=repr)
+def test_last_byte_before_a_break_is_sent_by_itself_in_tls(fault, count, sizes):
+    with serve(fault, tls=True, strict=False) as server, asking(server, tls=True) as client:
+        heard(client, count)
+
+    assert follow([count - 1 + RECORD_BYTES, 1 + RECORD_BYTES], sizes)
+
+
+def test_last_byte_before_a_truncation_of_tls_is_sent_by_itself(sizes):
+    with serve(bad_tls("no_close_notify")) as server, asking(server, tls=True) as client:
+        count, _ = drain(client)
+
+    assert sizes[-2:] == [count - 1 + RECORD_BYTES, 1 + RECORD_BYTES]
+
+
+def test_last_byte_before_a_break_of_a_relay_is_sent_by_itself(sizes):
+    with serve(ok(b"hello")) as upstream, relay(upstream, reset(after_bytes=10)) as server, asking(server) as client:
+        heard(client, 10)
+
+    assert follow([9, 1], sizes)
+
+
+def test_last_byte_before_a_break_of_a_tunnel_is_sent_by_itself(sizes):
+    with serve(ok()) as origin, http_proxy(reset(at="tunnel")) as proxy:
+        request = f"CONNECT {origin.hostport} HTTP/1.1\r\nHost: {origin.hostport}\r\n\r\n"
+        with asking(proxy, request.encode()) as client:
+            count, _ = drain(client)
+
+    assert sizes == [count - 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (ok(b"hello"), [len(RESPONSE)]),
+        (reset(at="response"), []),
+        (ok(b"hello") & drip(10, every_seconds=0) & reset(after_bytes=25), [10, 10, 5]),
+        (script(send(b"220 hello"), stall()), [9]),
+    ],
+    ids=repr,
+)
+def test_bytes_travel_together_where_no_break_has_to_be_acknowledged(fault, expected, sizes):
+    with serve(fault, strict=False) as server, asking(server) as client:
+        heard(client, sum(expected))
+
+    assert sizes == expected
