@@ -1203,3 +1203,30 @@ def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_
         while data := client.recv(65_536):
             received += data
     assert received.partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [ok(), close(at="response", on=b"never"), close(at="request", on=b"never"), reset(on=b"never")],
+    ids=repr,
+)
+def test_relay_passes_every_byte_once(plan):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        relay(f"127.0.0.1:{listener.getsockname()[1]}", plan, unix=True, strict=False) as server,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(server.path)
+        upstream, _ = listener.accept()
+        with upstream:
+            client.sendall(b"first;")
+            heard = upstream.recv(100)
+            upstream.sendall(b"answer;")
+            assert client.recv(100) == b"answer;"
+            client.sendall(b"second;")
+            client.shutdown(socket.SHUT_WR)
+            while data := upstream.recv(100):
+                heard += data
+
+    assert heard == b"first;second;"
+    assert server.attempts[0].received_bytes == len(heard)

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from faultline._core.check import rejected
@@ -71,6 +72,12 @@ class UnixWire(Wire):
         """Wait until there is more to read."""
         self._take()
         await super().readable()
+
+    def on_readable(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` whenever there is something to read, without the byte that was read already."""
+        if callback is not None:
+            self._take()
+        super().on_readable(callback)
 
     def _has_more(self) -> bool:
         return sockets.unread_bytes(self.sock) > 1 or sockets.has_left(self.sock)
