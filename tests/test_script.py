@@ -903,3 +903,54 @@ def test_script_says_how_it_was_written():
 def test_scripts_of_the_same_steps_are_equal():
     assert script(send(b"hi"), reset()) == script(send(b"hi"), reset())
     assert script(send(b"hi"), reset()) != script(send(b"hi"), close())
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+ANSWERS = (b"one\n", b"two\n", b"three\n")
+TALK = tuple(step for answer in ANSWERS for step in (receive_until(b"\n"), send(answer)))
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def started(request, faultline, dial, secure):
+    """A function that starts a server and connects to it, in TLS or not."""
+
+    def start(plan):
+        server = faultline.serve(plan, tls=request.param)
+        client = dial(server)
+        return server, secure(server, client) if request.param else client
+
+    return start
+
+
+@pytest.mark.parametrize("at", ["request", "response"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_break_strikes_after_this_many_messages_of_a_script(started, at, count):
+    server, client = started(script(*TALK) & close(at=at, after_messages=count))
+    for answer in ANSWERS[:count]:
+        client.sendall(b"ask\n")
+        assert read(client, len(answer)) == answer
+    client.sendall(b"ask\n")
+
+    assert read(client) == b""
+    assert server.attempts[0].struck.point == at
+
+
+def test_lines_that_come_together_are_one_message(faultline, dial):
+    server = faultline.serve(script(*TALK) & reset(at="response", after_messages=1), strict=False)
+
+    assert read(dial(server, b"1\n2\n3\n")) == b"one\ntwo\nthree\n"
+    assert server.attempts[0].struck is None
+
+
+def test_messages_are_counted_anew_in_each_turn_of_a_repeat(faultline, dial):
+    turn = repeat(receive_until(b"\n"), send(b"user?\n"), receive_until(b"\n"), send(b"hi\n"))
+    server = faultline.serve(sequence(script(turn), script(turn) & close(at="response", after_messages=1)))
+    client = dial(server)
+    for asked, answer in ((b"hello\n", b"user?\n"), (b"me\n", b"hi\n"), (b"hello\n", b"user?\n")):
+        client.sendall(asked)
+        assert read(client, len(answer)) == answer
+    client.sendall(b"me\n")
+
+    assert read(client) == b""
+    assert [attempt.struck is not None for attempt in server.attempts] == [False, True]

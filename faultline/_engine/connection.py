@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
+from faultline._core.ledger import Party
 from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
@@ -59,6 +60,7 @@ class Connection:
         stream: the application bytes, plain or in TLS.
         response_point: the point that bytes to the client pass: `response`, or `tunnel` behind a proxy.
         side: the server's side of the connection.
+        speaker: the side that sent the last bytes of the attempt.
         valve: holds bytes back, and drops packets.
     """
 
@@ -70,6 +72,7 @@ class Connection:
         self.side = Side()
         self.valve = Valve(wire, self.stream.flowing, self.recheck)
         self.response_point: Point = "response"
+        self.speaker: Party | None = None
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal())
@@ -77,6 +80,7 @@ class Connection:
     def open(self, fault: Fault) -> OpenAttempt:
         """Begin an attempt that meets this fault."""
         self.attempt = OpenAttempt(self.service.ledger, self.number, fault)
+        self.speaker = None
         self._prepare()
         self.stream.serve(self.attempt.entry, fault)
         self.valve.follow(fault)
@@ -143,11 +147,24 @@ class Connection:
 
     # --- bytes -------------------------------------------------------------------------------------------------------
 
+    def speaks(self, by: Party) -> None:
+        """Record that a side sends bytes, and tell the tripwire if they begin a message.
+
+        A message is all that a side sends until the other side does.
+        """
+        if self.speaker == by:
+            return
+        self.speaker = by
+        trip = self.armed("request" if by == "client" else self.response_point)
+        if trip is not None:
+            trip.begin_message()
+
     async def send(self, data: bytes, *, acknowledged: bool = False) -> None:
         """Send application bytes; the break strikes between them if they reach its tripwire.
 
         With `acknowledged`, which is for a break right after these bytes, the client's kernel acknowledges them soon.
         """
+        self.speaks("server")
         trip = self.armed(self.response_point)
         cut = trip.cut(data) if trip else None
         if cut is None:
@@ -173,6 +190,8 @@ class Connection:
         data, self._unread = self._unread[:room], self._unread[room:]
         if not data:
             data = await self.stream.read(room)
+        if data:
+            self.speaks("client")
         trip = self.armed("request")  # a test may have changed the fault meanwhile
         if data and trip and trip.cut(data) is not None:
             await self.strike()

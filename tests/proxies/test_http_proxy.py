@@ -1260,6 +1260,15 @@ def test_messages_are_counted_in_the_tunnel(joined):
     assert to_end(client) == (b"", "RST")
 
 
+def test_what_the_client_asks_the_proxy_is_the_first_message_at_request(joined, faultline, dial, listener):
+    _, client, _ = joined(reset(at="request", after_messages=1))
+    client.sendall(b"one")
+
+    assert to_end(client) == (b"", "RST")
+    first = dial(faultline.http_proxy(reset(at="request", after_messages=0)), connect_to(address_of(listener)))
+    assert to_end(first) == (b"", "RST")
+
+
 def test_a_break_of_the_response_cuts_what_the_proxy_says(faultline, listener, dial):
     proxy = faultline.http_proxy(close(after_bytes=12))
     client = dial(proxy, connect_to(address_of(listener)))

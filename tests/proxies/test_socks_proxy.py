@@ -878,3 +878,24 @@ def test_clients_take_the_proxy_from_the_environment(faultline, monkeypatch, ask
     proxy.use_as_proxy(monkeypatch, no_proxy="127.0.0.1")
     assert ask(origin.url, timeout=10).content == b"found"
     assert len(proxy.attempts) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (close(at="request", after_messages=0), b""),
+        (close(at="request", after_messages=1), b"\5\0"),
+        (close(at="response", after_messages=0), b""),
+        (close(at="response", after_messages=1), b"\5\0"),
+    ],
+    ids=repr,
+)
+def test_the_negotiation_is_counted_by_its_messages(faultline, dial, listener, fault, said):
+    proxy = faultline.socks_proxy(fault)
+    client = dial(proxy, HELLO)
+    assert exactly(client, len(said)) == said
+    if said:
+        client.sendall(request_5("127.0.0.1", port_of(listener)))
+
+    assert to_end(client) == (b"", "FIN")
+    assert proxy.attempts[0].struck.point == fault.break_.at

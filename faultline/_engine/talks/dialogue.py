@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from faultline._core.ledger import Party, TlsFacts
+from faultline._core.ledger import TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._net.client_hello import hello_of
 
 
 class Dialogue:
-    """The turns of the two sides of a relayed connection.
-
-    Attributes:
-        speaker: the side that sent the last bytes.
-    """
+    """When a side of a relayed connection sent the last bytes, and how the client began."""
 
     def __init__(self) -> None:
-        self.speaker: Party | None = None
         self._spoke_at_seconds = 0.0
         self._first_bytes: bytes | None = b""  # until it is known whether the client begins with TLS
 
@@ -26,11 +21,9 @@ class Dialogue:
         """Whether it is known how the client began, so that its bytes may pass unparsed."""
         return self._first_bytes is None
 
-    def speaks(self, by: Party) -> bool:
-        """Record that a side sends bytes; return whether they begin a message, which ends when the other side sends."""
+    def goes_on(self) -> None:
+        """Record that a side sends bytes."""
         self._spoke_at_seconds = asyncio.get_running_loop().time()
-        begins, self.speaker = self.speaker != by, by
-        return begins
 
     def read_hello(self, data: bytes, attempt: OpenAttempt) -> None:
         """Look for a ClientHello in the client's first bytes, and record its server name, which is not encrypted."""
@@ -44,7 +37,5 @@ class Dialogue:
                 attempt.entry.tls = TlsFacts(sni=hello.sni, offered=hello.protocols)
 
     def silent_seconds(self) -> float:
-        """Seconds since the upstream sent the last bytes; 0 if the client sent the last bytes."""
-        if self.speaker != "server":
-            return 0.0
+        """Seconds since a side sent the last bytes."""
         return asyncio.get_running_loop().time() - self._spoke_at_seconds

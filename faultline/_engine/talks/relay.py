@@ -116,7 +116,7 @@ class Relay(Side):
             Over: the conversation has ended.
             Departed: the client ended the connection.
         """
-        self._dialogue.speaker = speaker
+        self._connection.speaker = speaker
         left = await self._carried(upstream_connection)
         if isinstance(left, Departed):
             if left.how == "RST":
@@ -284,7 +284,7 @@ class Relay(Side):
         point: Point = "request" if by == "client" else self._connection.response_point
 
         def on_bytes(data: memoryview) -> None:
-            if self._dialogue.speaker != by:
+            if self._connection.speaker != by:
                 self._speaks(by)
                 self._come_to(point)
             self._connection.attempt.entry.says(by, data)
@@ -305,11 +305,9 @@ class Relay(Side):
     # --- messages and silence ----------------------------------------------------------------------------------------
 
     def _speaks(self, by: Party) -> None:
-        """Record that a side sends bytes, and tell the tripwire if they begin a message."""
-        if self._dialogue.speaks(by):
-            trip = self._connection.armed("request" if by == "client" else self._connection.response_point)
-            if trip is not None:
-                trip.begin_message()
+        """Record that a side sends bytes, and when."""
+        self._dialogue.goes_on()
+        self._connection.speaks(by)
 
     async def _watch_silence(self) -> None:
         """Strike at `idle`, once neither side has sent bytes for the break's time since the upstream did."""
@@ -319,8 +317,8 @@ class Relay(Side):
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            left = trip.brk.trigger.after_seconds - self._dialogue.silent_seconds()
-            if left <= 0:
+            silent = self._dialogue.silent_seconds() if self._connection.speaker == "server" else 0.0
+            if (left := trip.brk.trigger.after_seconds - silent) <= 0:
                 self._come_to("idle")
                 await self._connection.strike()
             else:
