@@ -223,6 +223,17 @@ def test_an_answer_that_is_reordered_can_be_garbage_and_the_one_before_it_late(d
         assert [client.recv(10), client.recv(10)] == [b"2", b"g"]
 
 
+def test_an_answer_that_is_reordered_can_be_late_too(dial):
+    with udp(sequence(reordered() & latency(0.05), ok())) as server:
+        client = dial(server)
+        client.send(b"1")
+        client.send(b"2")
+        assert [client.recv(10), client.recv(10)] == [b"2", b"1"]
+        first, second = server.attempts
+
+    assert first.ended_seconds - second.ended_seconds >= 0.05
+
+
 def test_what_waits_for_the_next_answer_waits_through_one_that_is_lost(dial):
     with udp(sequence(reordered(), blackhole(), ok())) as server:
         client = dial(server)

@@ -168,11 +168,12 @@ class UdpServer(Endpoint):
             self.ledger.end(entry, "server", "silence" if entry.note else "answer")
 
         self._open.add(entry)
+        wait = flow.delay_seconds()
         if isinstance(fault.fate, Behind):
-            self._held.append(say)
+            self._held.append(partial(self._after, wait, say))
         else:
             held, self._held = self._held, []
-            self._after(flow.delay_seconds(), partial(in_turn, [say, *held]))
+            self._after(wait, partial(in_turn, [say, *held]))
 
     def _after(self, seconds: float, function: Callable[[], None]) -> None:
         if seconds:
