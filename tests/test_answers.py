@@ -1123,10 +1123,6 @@ def test_bytes_below_tls_are_plain_before_there_is_tls(faultline, dial):
         (receive_request(), "receive_request()"),
         (receive_request(head_only=True), "receive_request(head_only=True)"),
         (receive_request(continues=False), "receive_request(continues=False)"),
-        (
-            receive_request(head_only=True, continues=False),
-            "receive_request(head_only=True, continues=False)",
-        ),
         (repeat(receive_request(head_only=True), respond()), "repeat(receive_request(head_only=True), respond())"),
         (respond(raw(b"x")), "respond(raw(b'x'))"),
     ],
@@ -1146,6 +1142,10 @@ def test_step_can_be_read_back_from_how_it_is_said(step, text):
         (lambda: receive_request(head_only="yes"), "head_only='yes': expected True or False."),
         (lambda: receive_request(continues=None), "continues=None: expected True or False."),
         (lambda: receive_request(continues=0), "continues=0: expected True or False."),
+        (
+            lambda: receive_request(head_only=True, continues=False),
+            "continues=False: expected True with head_only=True, which waits for no body.",
+        ),
     ],
 )
 def test_step_with_a_value_that_means_nothing_is_an_error(make, said):
@@ -1196,7 +1196,29 @@ def test_tls_is_begun_once_unless_it_is_ended_between():
     assert script(starttls(), stoptls(), starttls()) is not None
 
 
-def test_ending_tls_where_there_is_none_changes_nothing(faultline):
+def test_a_script_that_ends_tls_has_some_from_the_beginning(faultline, dial):
     server = faultline.serve(script(stoptls(), send(b"plain")))
-    with socket.create_connection(server.address, 5) as client:
-        assert client.recv(5, socket.MSG_WAITALL) == b"plain"
+
+    assert server.url.startswith("https://")
+    assert read(dial(server).unwrap(), 5) == b"plain"
+
+
+@pytest.mark.parametrize(
+    ("steps", "step"),
+    [
+        ((stoptls(), starttls()), "stoptls()"),
+        ((starttls(), stoptls(), stoptls()), "stoptls()"),
+        ((starttls(), stoptls(), close(close_notify=False)), "close(close_notify=False)"),
+        ((repeat(starttls(), stoptls(), stoptls()),), "stoptls()"),
+    ],
+    ids=repr,
+)
+def test_what_needs_tls_is_refused_where_a_script_speaks_none(steps, step):
+    with pytest.raises(ParameterError, match=re.escape(f"{step}: expected a place in the script where TLS is spoken.")):
+        script(*steps)
+
+
+def test_tls_that_a_turn_begins_and_ends_is_begun_again_in_the_next():
+    assert script(repeat(starttls(), stoptls())) is not None
+    with pytest.raises(ParameterError, match=r"expected starttls\(\) once"):
+        script(repeat(starttls()))

@@ -22,6 +22,7 @@ from faultline import (
     ok,
     partition,
     receive_request,
+    receive_until,
     redirect,
     refuse,
     reordered,
@@ -46,6 +47,7 @@ from faultline._core.fault import Fault, breaks
 from faultline._core.lookups import Found
 from faultline._core.points import POINTS
 from faultline._core.said import Said, abbreviated
+from faultline._core.scripted import Script
 from faultline._core.steps import (
     Behind,
     Close,
@@ -56,7 +58,6 @@ from faultline._core.steps import (
     ReceiveAll,
     Refuse,
     Reset,
-    Script,
     Send,
     StartTls,
     Twice,
@@ -392,7 +393,7 @@ def test_fault_of_a_request_can_follow_on_a_kept_connection(fault):
 
 
 def test_script_can_follow_itself():
-    talk = script(send(b"220"))
+    talk = script(repeat(receive_until(b"\n"), send(b"220")))
 
     assert talk.can_follow(talk & reset(at="idle"))
 
@@ -514,7 +515,11 @@ def test_answer_knows_where_it_is_first_needed(answer, begins_at):
             Answer(raw=b"x", ends=True),
             {"tunnel": "the proxy answers by itself", "idle": "the connection ends with this answer"},
         ),
-        (Script((Send(b"220"),)), {"tunnel": "the proxy answers by itself"}),
+        (
+            Script((Send(b"220"),)),
+            {"tunnel": "the proxy answers by itself"}
+            | dict.fromkeys(("lookup", "request", "idle"), "the script has no such step"),
+        ),
         (SocksRefusal("rejected"), {"tunnel": "the proxy refuses"}),
     ],
 )

@@ -20,10 +20,12 @@ from faultline import (
     latency,
     malformed,
     ok,
+    receive_request,
     receive_until,
     refuse,
     repeat,
     reset,
+    respond,
     script,
     send,
     sequence,
@@ -138,9 +140,10 @@ POST = b"POST /x HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-
 FETCH = b"GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: 127.0.0.1:9\r\n\r\n"
 GREETED = script(send(b"220 hi\r\n"), receive_until(b"QUIT"), reset())
 LINES = script(repeat(receive_until(b"\n"), send(b"ok\n")))
+THREE_LINES = script(*(receive_until(b"\n"), send(b"ok\n")) * 3)
 CAUSES = {
     "too few bytes of the response": (
-        script(send(b"x\n")) & reset(after_bytes=999),
+        script(receive_request(), respond(echo())) & reset(after_bytes=999),
         [LAST],
         "Strike after fewer bytes, or serve a longer answer.",
     ),
@@ -159,7 +162,11 @@ CAUSES = {
         [LAST],
         "b'Q+' never came; in bytes that are encrypted or compressed it can't be found.",
     ),
-    "too few messages": (LINES & reset(after_messages=2), [b"1\n"], "Strike after fewer messages: there were 1."),
+    "too few messages": (
+        THREE_LINES & reset(after_messages=2),
+        [b"1\n2\n3\n"],
+        "Strike after fewer messages: there were 1.",
+    ),
     "one attempt": (sequence(ok(), reset()), [LAST], "The client made 1 attempt, the plan has 2."),
     "two attempts": (sequence(ok(), ok(), reset()), [GET, LAST], "The client made 2 attempts, the plan has 3."),
     "planned twice": (sequence(GREETED, GREETED), [b"QUIT"], "The client made 1 attempt, the plan has 2."),

@@ -32,6 +32,7 @@ from faultline import (
     nxdomain,
     ok,
     partition,
+    raw,
     receive,
     receive_request,
     receive_until,
@@ -954,3 +955,77 @@ def test_messages_are_counted_anew_in_each_turn_of_a_repeat(faultline, dial):
 
     assert read(client) == b""
     assert [attempt.struck is not None for attempt in server.attempts] == [False, True]
+
+
+# --- breaks where a script never comes -------------------------------------------------------------------------------
+
+HELP = (receive_until(b"\n"), send(b"214 help\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "fault", "why"),
+    [
+        (HELP, reset(at="idle"), "the script has no such step and never comes to 'idle'"),
+        ((send(b"220"),), reset(at="request"), "the script has no such step and never comes to 'request'"),
+        ((receive_until(b"\n"),), close(), "the script has no such step and never comes to 'response'"),
+        ((send(b"x", below_tls=True),), close(), "the script has no such step and never comes to 'response'"),
+        (HELP, reset(at="tunnel"), "the proxy answers by itself and never comes to 'tunnel'"),
+        (
+            (repeat(receive_request(), respond(raw(b"x"))),),
+            reset(at="idle"),
+            "the script has no such step and never comes to 'idle'",
+        ),
+        (HELP, reset(after_bytes=11), "expected after_bytes up to 10, which is all that the script has at 'response'"),
+        (
+            (receive(5), send(b"220")),
+            reset(at="request", after_bytes=6),
+            "expected after_bytes up to 5, which is all that the script has at 'request'",
+        ),
+        (
+            (repeat(*HELP),),
+            reset(after_bytes=11),
+            "expected after_bytes up to 10, which is all that the script has at 'response'",
+        ),
+        (
+            (*HELP, *HELP),
+            reset(at="request", after_messages=2),
+            "expected after_messages below 2, which is all that the script has at 'request'",
+        ),
+        (
+            (send(b"220"), starttls(), *HELP),
+            close(close_notify=False),
+            "expected a server that begins with TLS; a script with starttls() has a time before it",
+        ),
+    ],
+    ids=repr,
+)
+def test_break_where_a_script_never_comes_is_refused(steps, fault, why):
+    with pytest.raises(ConflictError) as caught:
+        script(*steps) & fault
+
+    assert str(caught.value) == f"{script(*steps)!r} & {fault!r}: {why}."
+
+
+@pytest.mark.parametrize(
+    ("steps", "fault"),
+    [
+        (HELP, reset(after_bytes=10)),
+        (HELP, reset(at="request", after_bytes=1000)),
+        ((repeat(*HELP),), reset(at="idle")),
+        ((repeat(receive_request(), respond()),), reset(at="idle")),
+        ((receive_request(), respond()), reset(after_bytes=1000)),
+        ((*HELP, *HELP), reset(at="request", after_messages=1)),
+    ],
+    ids=repr,
+)
+def test_break_where_a_script_comes_is_accepted(steps, fault):
+    assert script(*steps) & fault
+
+
+def test_nothing_follows_a_repeat_that_only_the_client_ends():
+    with pytest.raises(
+        ParameterError, match=r"^send\(b'bye'\): expected no step after repeat\(.*\), where the conversation"
+    ):
+        script(repeat(*HELP), send(b"bye"))
+
+    assert script(repeat(receive_request(), respond()), send(b"bye")) is not None

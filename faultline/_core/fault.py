@@ -17,7 +17,8 @@ from faultline._core.conditions import Condition
 from faultline._core.errors import ConflictError
 from faultline._core.points import FACTS, Point
 from faultline._core.said import Said
-from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset, Script
+from faultline._core.scripted import Script
+from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset
 
 
 class Part(Protocol):
@@ -114,6 +115,8 @@ class Fault:
                 )
         if self.answer is not None and (why := self.answer.misses(brk.at)):
             raise ConflictError(f"{self!r}: {why} and never comes to {brk.at!r}.")
+        if self.script is not None and (why := self.script.never_meets(brk)):
+            raise ConflictError(f"{self!r}: {why}.")
 
     # --- its parts -------------------------------------------------------------------------------------------------
 

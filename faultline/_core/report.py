@@ -13,6 +13,7 @@ from typing import TypeAlias
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Party
 from faultline._core.points import FACTS
+from faultline._core.scripted import is_fault
 from faultline._core.steps import (
     Behind,
     Close,
@@ -33,7 +34,6 @@ from faultline._core.steps import (
     Twice,
     Vanish,
     every,
-    is_fault,
     is_final,
     waits,
 )

@@ -7,13 +7,14 @@ A function here checks its parameters and returns a step. In a script a mode tha
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from faultline._core.check import flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
 from faultline._core.said import Said, abbreviated
+from faultline._core.scripted import Script
 from faultline._core.steps import (
     ConnectionStep,
     Hold,
@@ -23,13 +24,16 @@ from faultline._core.steps import (
     ReceiveUntil,
     Repeat,
     Respond,
-    Script,
     Send,
     StartTls,
     Step,
     StopTls,
     is_final,
+    is_of_tls,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "hold",
@@ -70,15 +74,17 @@ def script(*steps: Step | Fault) -> Fault:
     if not steps:
         raise ParameterError("script(): expected at least one step, such as send(b'…').")
     label = Said("script", tuple(("step", step) for step in steps), len(steps))
-    return Fault(answer=Script(unfolded(steps)), said=(label,))
+    flat = unfolded(steps)
+    check_tls(flat)
+    return Fault(answer=Script(flat), said=(label,))
 
 
 def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
     """The steps, with the modes among them replaced by theirs; those that are faults are marked.
 
     Raises:
-        ParameterError: an argument is neither a step nor a mode that breaks an open connection, a step follows one
-            that ends the conversation, or TLS is started twice.
+        ParameterError: an argument is neither a step nor a mode that breaks an open connection, or a step follows
+            one that ends the conversation.
     """
     flat: list[Step] = []
     marked: list[Step] = []
@@ -94,14 +100,46 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
     for step, following in pairwise(flat):
         if is_final(step):
             raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
-    if sum(isinstance(step, StartTls) for step in flat) > sum(isinstance(step, StopTls) for step in flat) + 1:
-        raise ParameterError(f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first.")
     return tuple(marked)
 
 
 def is_planned(step: Step, ahead: tuple[Step | Fault, ...]) -> TypeGuard[Send | Hold]:
     """Whether a step is a fault by itself: a silence without an end, or bytes below TLS where there may be TLS."""
     return step == Hold() or (isinstance(step, Send) and step.below_tls and StartTls() not in ahead)
+
+
+def check_tls(steps: tuple[Step, ...]) -> None:
+    """See that TLS is begun where there is none, and used and ended where there is some.
+
+    A script with `starttls()` begins in plain text; any other has the TLS of its server from the beginning.
+
+    Raises:
+        ParameterError: TLS is begun twice, or a step that needs TLS stands where none is spoken.
+    """
+    flat = tuple(as_played(steps))
+    has_tls = not any(isinstance(step, StartTls) for step in flat)
+    for step in flat:
+        needs_tls = is_of_tls(step) and not isinstance(step, Send)  # bytes below TLS can be sent without TLS too
+        if isinstance(step, StartTls) and has_tls:
+            raise ParameterError(
+                f"script({abbreviated(steps)}): expected starttls() once; TLS is spoken after the first."
+            )
+        if needs_tls and not has_tls:
+            raise ParameterError(f"{step!r}: expected a place in the script where TLS is spoken.")
+        if isinstance(step, (StartTls, StopTls)):
+            has_tls = isinstance(step, StartTls)
+
+
+def as_played(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """The steps in the order in which they are played; those of a repeat are played twice."""
+    for step in steps:
+        match step:
+            case Repeat():
+                yield from as_played(step.steps * 2)
+            case Planned():
+                yield from as_played(step.steps)
+            case _:
+                yield step
 
 
 def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
@@ -152,9 +190,11 @@ def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
     it sends the body (RFC 9110, 10.1.1) waits in vain.
 
     Raises:
-        ParameterError: an argument is not True or False.
+        ParameterError: a value is not True or False, or `continues` is False though no body is waited for.
     """
-    return ReceiveRequest(flag("head_only", head_only), flag("continues", continues))
+    if flag("head_only", head_only) and not flag("continues", continues):
+        raise rejected("continues", continues, "True with head_only=True, which waits for no body")
+    return ReceiveRequest(head_only, flag("continues", continues))
 
 
 def respond(answer: Fault | None = None) -> Step:

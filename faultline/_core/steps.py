@@ -10,9 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from faultline._core.answers import AnyAnswer
-from faultline._core.points import FACTS, Point
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -60,6 +57,11 @@ class Respond(Spoken):
 
     def __repr__(self) -> str:
         return f"respond({self.said})"
+
+    @property
+    def closes(self) -> bool:
+        """Whether its own answer ends the connection."""
+        return self.answer is not None and self.answer.closes
 
 
 @dataclass(frozen=True, repr=False)
@@ -253,37 +255,6 @@ class Behind:
 Fate: TypeAlias = Twice | Behind
 
 
-@dataclass(frozen=True)
-class Script(AnyAnswer):
-    """A conversation: its steps in order. After the last one the server closes cleanly."""
-
-    steps: tuple[Step, ...]
-
-    @property
-    def is_fault(self) -> bool:
-        """Whether one of its steps is wrong by itself."""
-        return any(is_fault(step) for step in every(self.steps))
-
-    @property
-    def starts_tls(self) -> bool:
-        """Whether it begins TLS by itself."""
-        return any(isinstance(step, StartTls) for step in every(self.steps))
-
-    @property
-    def needs_tls(self) -> bool:
-        """Whether one of its steps means something only where there is TLS."""
-        return any(is_of_tls(step) for step in every(self.steps))
-
-    @property
-    def begins_at(self) -> Point | None:
-        """The point where it first says or hears something; one that starts TLS does that before the handshake."""
-        return None if self.starts_tls else "request"
-
-    def misses(self, at: Point) -> str:
-        """Why there is no tunnel."""
-        return "the proxy answers by itself" if FACTS[at].of == "tunnel" else ""
-
-
 def begins_with_reset(step: Step | None) -> bool:
     """Whether the connection is reset by this step."""
     return isinstance(step, Reset) or (isinstance(step, Planned) and begins_with_reset(step.steps[0]))
@@ -300,6 +271,8 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
             return step.for_seconds is None
         case Planned():
             return is_final(step.steps[-1])
+        case Repeat():  # without a response, which can end the connection, it goes on until the client leaves
+            return not any(isinstance(each, Respond) for each in every(step.steps))
         case _:
             return False
 
@@ -319,20 +292,7 @@ def is_of_tls(step: Step) -> bool:
         case Close():
             return not step.close_notify
         case _:
-            return isinstance(step, Renegotiate)
-
-
-def is_fault(step: Step) -> bool:
-    """Whether a step of a script is to strike: it breaks the conversation, or it is a lie."""
-    match step:
-        case Planned():
-            return True
-        case Respond():
-            return step.answer is not None and step.answer.is_fault
-        case ReceiveRequest():
-            return not step.continues
-        case _:
-            return False
+            return isinstance(step, (Renegotiate, StopTls))
 
 
 def every(steps: tuple[Step, ...]) -> Iterator[Step]:

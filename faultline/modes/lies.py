@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from faultline._core.answers import Answer
 from faultline._core.fault import Fault
-from faultline._core.steps import HalfClose, ReceiveAll, ReceiveRequest, Repeat, Respond, Script
+from faultline._core.scripted import Script
+from faultline._core.steps import HalfClose, ReceiveAll, ReceiveRequest, Repeat, Respond
 from faultline.modes._registry import case, mode
 
 __all__ = ["malformed"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from faultline._core.breaks import Break
 from faultline._core.points import OpenPoint, Point
-from faultline._core.steps import Behind, NoName, NoRoute, Refuse, Repeat, Reset, Script, Step, Twice, Vanish
+from faultline._core.scripted import Script
+from faultline._core.steps import Behind, NoName, NoRoute, Refuse, Repeat, Reset, Step, Twice, Vanish
 
 
 def a_break_does_one_of_four_kinds_of_thing() -> tuple[Break, ...]:

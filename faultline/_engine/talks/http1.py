@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from faultline._core import steps as do
 from faultline._core.ledger import Request
 from faultline._core.plan import resolved
+from faultline._core.scripted import Script
 from faultline._engine.play import play_one
 from faultline._net.departures import Departed
 from faultline._net.http1 import CONTINUE, RequestReader, hopped, render
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from faultline._core.answers import Answer
     from faultline._engine.connection import Connection
 
-HEALTHY = do.Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
+HEALTHY = Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
 
 
 async def converse(connection: Connection) -> None:
@@ -30,7 +31,7 @@ async def converse(connection: Connection) -> None:
     await perform(connection, HEALTHY)
 
 
-async def perform(connection: Connection, script: do.Script) -> None:
+async def perform(connection: Connection, script: Script) -> None:
     """Play a script, which may have steps of HTTP.
 
     Raises:

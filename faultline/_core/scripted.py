@@ -1,0 +1,113 @@
+"""A script as a value: the steps of a conversation, the points that they come to, and how much they say there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from faultline._core import steps as do
+from faultline._core.answers import AnyAnswer
+from faultline._core.points import FACTS, Point
+
+if TYPE_CHECKING:
+    from faultline._core.breaks import Break
+
+
+@dataclass(frozen=True)
+class Script(AnyAnswer):
+    """A conversation: its steps in order. After the last one the server closes cleanly."""
+
+    steps: tuple[do.Step, ...]
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether one of its steps is wrong by itself."""
+        return any(is_fault(step) for step in do.every(self.steps))
+
+    @property
+    def starts_tls(self) -> bool:
+        """Whether it begins TLS by itself."""
+        return any(isinstance(step, do.StartTls) for step in do.every(self.steps))
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether one of its steps means something only where there is TLS."""
+        return any(do.is_of_tls(step) for step in do.every(self.steps))
+
+    @property
+    def begins_at(self) -> Point | None:
+        """The point where it first says or hears something; one that starts TLS does that before the handshake."""
+        return None if self.starts_tls else "request"
+
+    def misses(self, at: Point) -> str:
+        """Why a conversation with this script never comes to a point."""
+        if FACTS[at].of == "tunnel":
+            return "the proxy answers by itself"
+        comes = FACTS[at].is_opening or at in points_of(self.steps)
+        return "" if comes else "the script has no such step"
+
+    def never_meets(self, brk: Break) -> str:
+        """Why a break never strikes at a point to which the script comes, or comes at a wrong time."""
+        at, trigger = brk.at, brk.trigger
+        if brk.facts.hears:
+            most, messages = most_bytes(self.steps, at), most_messages(self.steps, at)
+            if most is not None and trigger.after_bytes > most:
+                return f"expected after_bytes up to {most}, which is all that the script has at {at!r}"
+            if trigger.after_messages is not None and trigger.after_messages >= messages:
+                return f"expected after_messages below {messages}, which is all that the script has at {at!r}"
+        if self.starts_tls and any(do.is_of_tls(step) for step in brk.steps):
+            return "expected a server that begins with TLS; a script with starttls() has a time before it"
+        return ""
+
+
+def is_fault(step: do.Step) -> bool:
+    """Whether a step of a script is to strike: it breaks the conversation, or it is a lie."""
+    match step:
+        case do.Planned():
+            return True
+        case do.Respond():
+            return step.answer is not None and step.answer.is_fault
+        case do.ReceiveRequest():
+            return not step.continues
+        case _:
+            return False
+
+
+def point_of(step: do.Step) -> Point | None:
+    """The point that a step of a script comes to."""
+    match step:
+        case do.ReceiveRequest() | do.Receive() | do.ReceiveUntil():
+            return "request"
+        case do.Respond() | do.Send(below_tls=False):
+            return "response"
+        case do.Repeat() if not any(isinstance(s, do.Respond) and s.closes for s in step.steps):
+            return "idle"
+        case _:
+            return None
+
+
+def points_of(steps: tuple[do.Step, ...]) -> set[Point]:
+    """The points that a script comes to after the opening."""
+    return {point for step in do.every(steps) if (point := point_of(step)) is not None}
+
+
+def most_bytes(steps: tuple[do.Step, ...], point: Point) -> int | None:
+    """The most bytes that pass a point in one attempt, which is one turn of a repeat; `None` if any number can."""
+    total = 0
+    for step in do.every(steps):
+        if point_of(step) == point:
+            match step:
+                case do.Send():
+                    total += len(step.data)
+                case do.Receive():
+                    total += step.count_bytes
+                case _:
+                    return None
+    return total
+
+
+def most_messages(steps: tuple[do.Step, ...], point: Point) -> int:
+    """The most messages that pass a point in one attempt."""
+    said = [at for step in do.every(steps) if (at := point_of(step)) in ("request", "response")]
+    return sum(at == point for at, _ in groupby(said))
