@@ -1127,7 +1127,9 @@ def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):
     with pytest.raises(ParameterError) as raised:
         server.become(bad_tls("garbage"))
 
-    assert str(raised.value) == "plan=bad_tls('garbage'): expected a server with TLS; start it with tls=True."
+    assert str(raised.value) == (
+        "bad_tls('garbage'): expected tls=True; a server that was started without TLS speaks none."
+    )
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------

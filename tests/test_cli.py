@@ -143,6 +143,9 @@ def test_options_of_a_mode_come_from_its_signature(capsys, name):
         assert parameter.text in told
 
 
+TCP = "expected serve(…), relay(…), http_proxy(…) or socks_proxy(…)"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -192,9 +195,18 @@ def test_options_of_a_mode_come_from_its_signature(capsys, name):
             "serve --mode nxdomain --then ok --then duplicated",
             "[nxdomain(), ok(), duplicated()]: expected modes of one kind of server, but nxdomain() takes a DNS server",
         ),
-        ("serve --mode nxdomain --then reset", "plan=reset(): expected what happens at a lookup, such as nxdomain()"),
-        ("serve --mode reset --then nxdomain", "plan=reset(): expected what happens at a lookup, such as nxdomain()"),
-        ("serve --mode duplicated --then close", "close(): expected what a datagram can meet: ok(), echo(), raw(), "),
+        (
+            "serve --mode nxdomain --then reset",
+            f"reset(): {TCP}; a DNS server ",
+        ),
+        (
+            "serve --mode reset --then nxdomain",
+            f"reset(): {TCP}; a DNS server ",
+        ),
+        (
+            "serve --mode duplicated --then close",
+            f"close(): {TCP}; a UDP server ",
+        ),
         ("serve --mode refuse --then duplicated", "plan=sequence(refuse(), duplicated()): expected refuse() alone or"),
         (
             "relay --upstream 127.0.0.1:9 --mode duplicated",

@@ -234,7 +234,7 @@ def test_nothing_can_be_injected_into_a_request_that_nobody_stands_behind():
     with pytest.raises(ParameterError) as raised:
         serve(inject(b"x", at="request"))
 
-    assert str(raised.value) == "at='request': expected a relay with it; only there the request is passed on as it is."
+    assert str(raised.value) == "inject(b'x', at='request'): expected relay(…); only a relay passes the request on."
 
 
 # --- on the wire -----------------------------------------------------------------------------------------------------

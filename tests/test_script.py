@@ -663,7 +663,7 @@ def test_bad_certificate_without_starttls_is_shown_at_the_beginning(faultline, d
 
 
 def test_starttls_on_a_server_with_tls_is_an_error(faultline):
-    with pytest.raises(ParameterError, match=r"^script\(.*\): expected tls=False, because it begins TLS by itself"):
+    with pytest.raises(ParameterError, match=r"^script\(.*\): expected tls=False; the script begins TLS by itself"):
         faultline.serve(script(LINE, starttls()), tls=True)
 
 

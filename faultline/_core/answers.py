@@ -88,6 +88,11 @@ class Answer(AnyAnswer):
         """Whether the connection ends with it."""
         return self.ends or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
 
+    @property
+    def is_bytes(self) -> bool:
+        """Whether it is bytes that need no HTTP around them."""
+        return replace(self, body=None, raw=None, echoes=False, ends=False, is_fault=False) == Answer()
+
     def strikes_at(self, method: str) -> bool:
         """Whether it is a fault to such a request; to HEAD there is no body."""
         seen = self.bodies_head or not self.lies_in_body if method == "HEAD" else not self.bodies_head

@@ -16,15 +16,24 @@ class Found(AnyAnswer):
     Attributes:
         targets: addresses, each with a port, or with `None` for the one that the client asks for.
         server: the server that they lead to, if it is one of ours.
-        first: what comes before it: an address that refuses, one that is silent, or one of IPv6 that refuses.
     """
 
     targets: tuple[tuple[str, int | None], ...] = ()
     server: Any = None
-    first: Literal["nothing", "dead", "blackhole", "ipv6"] = "nothing"
     is_of_lookup: ClassVar[bool] = True
 
     @property
     def begins_at(self) -> Point:
         """The first point where the address counts."""
         return "connect"
+
+
+@dataclass(frozen=True)
+class FoundLast(Found):
+    """What a lookup finds behind an address of the same port that leads nowhere.
+
+    Attributes:
+        first: that address: one that refuses, one that is silent, or one of IPv6 that refuses.
+    """
+
+    first: Literal["dead", "blackhole", "ipv6"] = "dead"

@@ -1,4 +1,4 @@
-"""A script as a value: the steps of a conversation, the points that they come to, and how much they say there."""
+"""Scripts: the steps of a conversation, the points that they come to, and the bytes and messages that pass there."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Script(AnyAnswer):
         return None if self.starts_tls else "request"
 
     def misses(self, at: Point) -> str:
-        """Why a conversation with this script never comes to a point."""
+        """Why a conversation with this script never comes to a point; empty if it does."""
         if FACTS[at].of == "tunnel":
             return "the proxy answers by itself"
         comes = FACTS[at].is_opening or at in points_of(self.steps)
         return "" if comes else "the script has no such step"
 
     def never_meets(self, brk: Break) -> str:
-        """Why a break never strikes at a point to which the script comes, or comes at a wrong time."""
+        """Why a break at a point of the script can't strike, or may strike before there is TLS; empty if it can."""
         at, trigger = brk.at, brk.trigger
         if brk.facts.hears:
             most, messages = most_bytes(self.steps, at), most_messages(self.steps, at)

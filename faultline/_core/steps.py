@@ -234,9 +234,14 @@ Door: TypeAlias = Refuse | Vanish | NoRoute
 
 @dataclass(frozen=True)
 class NoName:
-    """Fail a lookup in this way, or answer it wrongly."""
+    """Fail a lookup in this way."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class WrongAnswer(NoName):
+    """Answer a query in this wrong way, or not at all; only a DNS server can."""
 
 
 Lookup: TypeAlias = NoName

@@ -1,45 +1,26 @@
-"""What could never happen on a server is refused before there is one.
-
-Rules of this room: it looks at faults and at what this system can do, and starts nothing.
-"""
+"""Checks of a plan that depend on the machine, or on the answer and the address of one server."""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from faultline._core.answers import Answer, SocksRefusal
+from faultline._core.answers import Answer
 from faultline._core.certificates import Terms
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.ledger import Request
-from faultline._core.steps import Inject, NoRoute, Partition, Step, every, is_of_tls
+from faultline._core.steps import NoRoute, Partition, every
 from faultline._net import sockets
 from faultline._net.http1 import render
-
-Role: TypeAlias = Literal["server", "relay", "http proxy", "socks proxy"]
-
-
-@dataclass(frozen=True)
-class Site:
-    """What a server is like that is to play faults."""
-
-    default: Answer
-    tls: bool
-    terms: Terms
-    host: str
-    role: Role = "server"
-    is_unix: bool = False
 
 
 def checked_answer(answer: object) -> Answer:
     """The answer of a server, for attempts whose fault has none of its own.
 
     Raises:
-        ParameterError: anything but a fault that is an answer and nothing else.
+        ParameterError: `answer` is no fault, or a fault that is more than an answer.
     """
     if answer is None:
         return Answer()
@@ -48,46 +29,25 @@ def checked_answer(answer: object) -> Answer:
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
-def check_faults(faults: tuple[Fault, ...], site: Site) -> None:
-    """See that each of these faults can happen on a server like this.
+def check_machine(fault: Fault, terms: Terms) -> None:
+    """Check that this system and this user can produce a fault.
 
     Raises:
-        ParameterError: a combination that means nothing, or a break after more bytes than the answer has.
-        UnsupportedError: a fault that this user or system can't produce.
+        UnsupportedError: dropping packets is not allowed, or pyOpenSSL is missing.
+        ParameterError: it takes two TLS stacks at once.
     """
-    for fault in faults:
-        if needs_filter(fault):
-            sockets.check_filter()
-        if site.tls and fault.starts_tls:
-            raise ParameterError(f"{fault!r}: expected tls=False, because it begins TLS by itself.")
-        if fault.starts_tls and any(is_of_tls(step) for step in fault.break_steps):
-            raise ParameterError(
-                f"{fault!r}: expected a server that begins with TLS; a script with starttls() has a time before it."
-            )
-        check_openssl(fault, site.terms)
-        if isinstance(fault.door, NoRoute) and (len(faults) > 1 or ":" in site.host):
-            raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
-        check_lookup(fault)
-        check_datagram(fault)
-        if site.is_unix:
-            check_unix(fault)
-        check_relay(fault, site.role)
-        check_proxy(fault, site.role)
-        if site.role == "server":
-            check_size(fault, site.default)
-
-
-def steps_of(fault: Fault) -> tuple[Step, ...]:
-    """All steps that it can come to: of its script, and of its break."""
-    script = fault.script.steps if fault.script else ()
-    return tuple(every((*script, *fault.break_steps)))
+    steps = (*(fault.script.steps if fault.script else ()), *fault.break_steps)
+    drops = any(isinstance(step, Partition) for step in every(steps))
+    if drops or any(isinstance(condition, Loss) for condition in fault.conditions):
+        sockets.check_filter()
+    check_openssl(fault, terms)
 
 
 def check_openssl(fault: Fault, terms: Terms) -> None:
-    """See that pyOpenSSL is there if only it can do this, and that it needn't do what only Python's ssl does here.
+    """Check that pyOpenSSL is installed if a fault needs it, and that nothing else needs Python's ssl meanwhile.
 
     Raises:
-        UnsupportedError: it isn't there.
+        UnsupportedError: pyOpenSSL is not installed.
         ParameterError: both are needed at once.
     """
     terms = fault.terms.over(terms) if fault.terms else terms
@@ -101,96 +61,30 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
         raise ParameterError(f"{fault!r} with {terms.kind!r}: expected one of the two; no TLS stack does both here.")
 
 
-def check_lookup(fault: Fault) -> None:
-    """Refuse what happens before there is a connection to any server.
+def check_unreachable(faults: tuple[Fault, ...], host: str) -> None:
+    """Check that a server whose address no route leads to has no other faults.
 
     Raises:
-        ParameterError: says where it means something.
+        ParameterError: there are other faults, or the host is one of IPv6, where there is no such address.
     """
-    if fault.is_of_lookup:
-        raise ParameterError(
-            f"{fault!r}: expected a fault of a connection; this one goes with a name: faultline.resolve(name, …)."
-        )
+    if any(isinstance(fault.door, NoRoute) for fault in faults) and (len(faults) > 1 or ":" in host):
+        raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
 
 
-def check_datagram(fault: Fault) -> None:
-    """Refuse what only datagrams can meet.
+def check_response(fault: Fault, default: Answer) -> None:
+    """Check that the response has the bytes that pass before the break, and keeps the connection that a break needs.
 
     Raises:
-        ParameterError: says where it means something.
-    """
-    if fault.fate is not None:
-        raise ParameterError(f"{fault!r}: expected datagrams, with faultline.udp(…); a stream keeps its order.")
-
-
-def check_unix(fault: Fault) -> None:
-    """Refuse what a Unix socket can't do.
-
-    Raises:
-        ParameterError: it takes packets, and a Unix socket has none.
-    """
-    if needs_filter(fault):
-        raise ParameterError(f"{fault!r}: expected a server of TCP; on a Unix socket there are no packets to drop.")
-
-
-def check_proxy(fault: Fault, role: Role) -> None:
-    """See that a fault means something at a proxy, or without one.
-
-    Raises:
-        ParameterError: it doesn't.
-    """
-    if role != "socks proxy" and isinstance(fault.answer, SocksRefusal):
-        raise ParameterError(f"{fault!r}: expected a SOCKS proxy with it: faultline.socks_proxy({fault!r}).")
-    if role == "socks proxy" and fault.needs_tls:
-        raise ParameterError(f"{fault!r}: expected a server that speaks TLS; a SOCKS proxy does not.")
-    if role == "socks proxy" and (fault.http_answer is not None or fault.choice is not None):
-        raise ParameterError(f"{fault!r}: expected no HTTP at a SOCKS proxy; it refuses by socks_refusal(…).")
-    if role in ("server", "relay") and fault.break_ is not None and fault.break_.at == "tunnel":
-        raise rejected("at", "tunnel", "http_proxy(…) or socks_proxy(…) with it; nothing else has a tunnel")
-    if role in ("http proxy", "socks proxy") and fault.break_ is not None and fault.break_.at == "idle":
-        raise rejected("at", "idle", "at='tunnel' at a proxy; its connections are not kept for another request")
-
-
-def check_relay(fault: Fault, role: Role) -> None:
-    """See that a fault means something in front of an upstream, or without one.
-
-    Raises:
-        ParameterError: it doesn't.
-    """
-    relays = role == "relay"
-    if relays and (fault.http_answer is not None or fault.script is not None or fault.choice is not None):
-        raise ParameterError(f"{fault!r}: expected no answer, script or choice in a relay, where the upstream answers.")
-    brk = fault.break_
-    if brk is None:
-        return
-    if not relays and brk.at == "request" and any(isinstance(step, Inject) for step in brk.steps):
-        raise rejected("at", brk.at, "a relay with it; only there the request is passed on as it is")
-    messages = brk.trigger.after_messages
-    if messages is not None and role == "server" and fault.script is None:
-        raise rejected(
-            "after_messages", messages, "a relay or a script; in HTTP each message is an attempt: use sequence(…)"
-        )
-    if relays and brk.at == "idle" and not brk.trigger.after_seconds:
-        raise rejected(
-            "after_seconds",
-            brk.trigger.after_seconds,
-            "more than 0 at 'idle': a relay knows its end by silence",
-        )
-
-
-def needs_filter(fault: Fault) -> bool:
-    """Whether packets have to be dropped on an open connection."""
-    return any(isinstance(s, Partition) for s in steps_of(fault)) or any(isinstance(c, Loss) for c in fault.conditions)
-
-
-def check_size(fault: Fault, default: Answer) -> None:
-    """See that the response has as many bytes as are to pass before the break.
-
-    Raises:
-        ParameterError: it hasn't; says how many it has.
+        ParameterError: the response is shorter, or ends the connection that a break is waiting for.
     """
     brk, answer = fault.break_, fault.http_answer or default
-    if brk is None or brk.at != "response" or fault.script is not None or answer.echoes:
+    if brk is None or fault.script is not None:
+        return
+    if brk.at == "idle" and answer.closes:
+        raise ParameterError(
+            f"{fault!r}: expected an answer=… that keeps the connection alive; this server's never comes to 'idle'."
+        )
+    if brk.at != "response" or answer.echoes:
         return
     size = len(render(answer.sized(brk.trigger.after_bytes), Request(method="GET"), keep_alive=False))
     if brk.trigger.after_bytes > size:

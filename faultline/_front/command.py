@@ -171,11 +171,12 @@ def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
 
 def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """A SOCKS proxy."""
+    from faultline._core.kinds import SOCKS_PROXY
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
     address = checked_address(*place(options))
-    server = Server(plan, address=address, role="socks proxy", proxy_scheme="socks5h", strict=False, on_end=on_end)
+    server = Server(plan, address=address, kind=SOCKS_PROXY, proxy_scheme="socks5h", strict=False, on_end=on_end)
     return Started(server, server.proxy_url, server.proxy_url, f"curl -v --proxy {server.proxy_url} http://localhost/")
 
 
@@ -194,6 +195,7 @@ STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]]
 
 def run_relay(plan: Plan, options: argparse.Namespace) -> None:
     """Stand in front of a real server until a signal."""
+    from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address, checked_relay
 
@@ -208,7 +210,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
             plan,
             address=checked_address(host.strip("[]") or "127.0.0.1", int(number("port", port))),
             tls=options.tls == "terminate",
-            role="relay",
+            kind=TERMINATING_RELAY if options.tls == "terminate" else RELAY,
             upstream=upstream,
             strict=False,
             on_end=ended.put,

@@ -14,9 +14,10 @@ from faultline._core.conditions import Latency
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
+from faultline._core.kinds import DNS, check_plan
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.lookups import Found
-from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.plan import Dealer, Plan, checked_plan
 from faultline._core.said import Said
 from faultline._core.steps import Refuse
 from faultline._net import sockets
@@ -27,7 +28,7 @@ from faultline._servers.datagrams import Address, claim_both
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.listener import Listener
 from faultline._servers.loop import background
-from faultline._servers.names.resolver import check_lookup, fault_kind
+from faultline._servers.names.resolver import fault_kind
 
 HERE = (("127.0.0.1", None), ("::1", None))
 NOBODY = (("127.255.255.254", None),)  # a loopback address where no server listens
@@ -88,8 +89,7 @@ class DnsServer(Endpoint):
 
     def _checked(self, plan: object) -> Plan:
         good = checked_plan(plan)
-        for fault in faults_of(good):
-            check_lookup(fault, on_the_wire=True)
+        check_plan(good, DNS)
         return good
 
     def _change(self, plan: Plan) -> None:

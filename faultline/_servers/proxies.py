@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
+from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
 from faultline._core.plan import HEALTHY, Plan, checked_plan
 from faultline._core.upstream import Route, Upstream, parsed_upstream
 from faultline._servers.server import Server
@@ -67,7 +68,7 @@ def http_proxy(
     return Server(
         planned(plan),
         address=checked_address(host, port),
-        role="http proxy",
+        kind=HTTP_PROXY,
         tls=tls,
         route=Route(checked_to(to), checked_auth(auth)),
         strict=strict,
@@ -128,7 +129,7 @@ def socks_proxy(
     return Server(
         planned(plan),
         address=checked_address(host, port),
-        role="socks proxy",
+        kind=SOCKS_PROXY,
         route=Route(checked_to(to), checked_auth(auth)),
         proxy_scheme=scheme,
         strict=strict,

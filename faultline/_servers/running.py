@@ -22,7 +22,7 @@ from faultline._servers.connections import Connections, Control
 from faultline._servers.loop import background
 
 if TYPE_CHECKING:
-    from faultline._engine.feasible import Role
+    from faultline._core.capabilities import Talk as Spoken
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
 
@@ -36,7 +36,7 @@ class Setup:
 
     Attributes:
         plan: the faults of the attempts.
-        role: the protocol.
+        talk: the protocol.
         address: the address to listen on.
         default: the answer to a request, unless the fault has an answer.
         tls: whether a connection begins with TLS.
@@ -46,7 +46,7 @@ class Setup:
     """
 
     plan: Plan
-    role: Role
+    talk: Spoken
     address: Address
     default: Answer
     tls: bool
@@ -230,7 +230,7 @@ class Running:
 
 def talk_of(setup: Setup) -> Talk:
     """The protocol that a server speaks."""
-    match setup.role:
+    match setup.talk:
         case "relay":
             assert setup.upstream is not None
             return partial(relay.converse, upstream=setup.upstream)

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from faultline._core.answers import Answer
+from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Terms
 from faultline._core.check import choice, flag, rejected
-from faultline._core.errors import ParameterError, UnsupportedError
+from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE, hostport
+from faultline._core.kinds import SERVER, check, check_plan, on_unix
 from faultline._core.ledger import Attempt, Ledger
 from faultline._core.plan import Plan, checked_plan, faults_of
 from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream
-from faultline._engine.feasible import Role, Site, check_faults, checked_answer
+from faultline._engine.feasible import check_machine, check_response, check_unreachable, checked_answer
 from faultline._net import sockets
 from faultline._net.authority import Environment
 from faultline._servers.address import Address, proxy_url, set_proxy
@@ -57,7 +60,7 @@ class Server(Endpoint):
         plan: Plan,
         *,
         address: Address,
-        role: Role = "server",
+        kind: Capabilities = SERVER,
         tls: Tls = False,
         answer: Fault | None = None,
         upstream: Upstream | None = None,
@@ -72,17 +75,20 @@ class Server(Endpoint):
         sockets.require_linux()
         self._address = address
         self._release = weakref.finalize(self, address.release)
-        self._role, self._route, self._proxy_scheme = role, route or Route(), proxy_scheme
+        self._route, self._proxy_scheme = route or Route(), proxy_scheme
         self._detour = detour
         try:
             self._default = checked_answer(answer)
             self._terms = checked_tls(tls)
-            faults = faults_of(checked_plan(plan))
-            self._tls = bool(tls) or self._default.needs_tls or any(f.needs_tls for f in faults)
+            kind = kind if address.has_packets else on_unix(kind)
+            if answer is not None:
+                check(answer, kind)
+            self._tls = bool(tls) or (kind.tls == "if needed" and needs_tls(plan, self._default))
+            self._kind = kind.settled(tls=self._tls)
             super().__init__(plan, strict=strict)
             setup = Setup(
                 plan=plan,
-                role=role,
+                talk=kind.talk,
                 address=address,
                 default=self._default,
                 tls=self._tls,
@@ -283,12 +289,13 @@ class Server(Endpoint):
 
     def _checked(self, plan: object) -> Plan:
         good = checked_plan(plan)
+        check_plan(good, self._kind)
         faults = faults_of(good)
-        if not self._tls and any(f.needs_tls for f in faults):
-            raise ParameterError(f"plan={plan!r}: expected a server with TLS; start it with tls=True.")
-        host = self._address.host if self._address.has_packets else ""
-        site = Site(self._default, self._tls, self._terms, host, self._role, not self._address.has_packets)
-        check_faults(faults, site)
+        check_unreachable(faults, self._address.host if self._address.has_packets else "")
+        for fault in faults:
+            check_machine(fault, self._terms)
+            if self._kind.talk == "http":
+                check_response(fault, self._default)
         return good
 
     def _change(self, plan: Plan, *, open_too: bool = False) -> None:
@@ -316,7 +323,16 @@ class Server(Endpoint):
     def _label(self) -> str:
         if self._detour is not None:
             return f"Interception {self.url}"
-        return f"Proxy {self.proxy_url}" if self._role.endswith("proxy") else f"Server {self.url}"
+        return f"Proxy {self.proxy_url}" if self._kind.talk.endswith("proxy") else f"Server {self.url}"
+
+
+def needs_tls(plan: object, default: Answer) -> bool:
+    """Whether a plan, or the server's answer, takes a server with TLS.
+
+    Raises:
+        ParameterError: `plan` is no plan.
+    """
+    return default.needs_tls or any(fault.needs_tls for fault in faults_of(checked_plan(plan)))
 
 
 def checked_tls(tls: object) -> Terms:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from faultline._core.check import choice, flag, rejected
-from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Plan, checked_plan, faults_of
+from faultline._core.kinds import RELAY, TERMINATING_RELAY
+from faultline._core.plan import HEALTHY, Plan, checked_plan
 from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
 from faultline._net import sockets
 from faultline._servers.address import Address, Tcp, Unix
@@ -130,7 +130,7 @@ def relay(
     return Server(
         plan,
         address=checked_address(host, port, unix),
-        role="relay",
+        kind=RELAY if tls == "through" else TERMINATING_RELAY,
         tls=TERMINATES[tls],
         upstream=where,
         strict=strict,
@@ -168,6 +168,4 @@ def checked_relay(
     address = upstream.hostport if isinstance(upstream, Server) else upstream
     where = parsed_upstream(address, allow_remote=flag("allow_remote", allow_remote))
     plan = HEALTHY if plan is None else checked_plan(plan)
-    if tls == "through" and (fault := next((f for f in faults_of(plan) if f.needs_tls), None)):
-        raise ParameterError(f"{fault!r}: expected tls='terminate' with it, so that the relay speaks TLS itself.")
     return plan, replace(where, on_failure=on_upstream_failure)

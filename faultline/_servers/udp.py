@@ -10,12 +10,13 @@ from collections.abc import Callable
 from functools import partial
 
 from faultline._core import chance
-from faultline._core.answers import Answer, AsUsual
+from faultline._core.answers import Answer
 from faultline._core.check import rejected
-from faultline._core.conditions import Corrupt, Drop, Duplicate, Latency, Loss
+from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
+from faultline._core.kinds import UDP, check_plan
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
@@ -206,18 +207,14 @@ def checked_words(answer: Fault | None) -> Answer:
     """
     if answer is None:
         return Answer(echoes=True)
-    if not isinstance(answer, Fault) or not answer.is_answer or not is_words(answer):
-        raise rejected("answer", answer, f"ok(b'…'), echo() or raw(b'…') {FITTING}")
-    return answer.http_answer or Answer()
+    if isinstance(answer, Fault) and answer.is_answer and UDP.plays(answer) and fits(answer.http_answer):
+        return answer.http_answer or Answer()
+    raise rejected("answer", answer, f"ok(b'…'), echo() or raw(b'…') {FITTING}")
 
 
-def is_words(fault: Fault) -> bool:
-    """Whether an answer, if it has one, is bytes without a status or a header field."""
-    answer = fault.answer
-    if answer is None or isinstance(answer, AsUsual):
-        return True
-    fits = isinstance(answer, Answer) and max(len(answer.raw or b""), len(answer.body or b"")) <= MOST_BYTES
-    return fits and isinstance(answer, Answer) and (answer.status, answer.headers, answer.location) == (200, (), "")
+def fits(answer: Answer | None) -> bool:
+    """Whether a datagram has room for an answer."""
+    return answer is None or max(len(answer.raw or b""), len(answer.body or b"")) <= MOST_BYTES
 
 
 def checked_datagram_plan(plan: object) -> Plan:
@@ -227,20 +224,12 @@ def checked_datagram_plan(plan: object) -> Plan:
         ParameterError: a fault needs a connection, or refuses datagrams that the server can't count.
     """
     good = checked_plan(plan)
+    check_plan(good, UDP)
     faults = faults_of(good)
     for fault in faults:
-        allowed = (Latency, Corrupt, Drop, Duplicate)
         door = fault.door
-        break_fits = fault.break_ is None or fault.fate is not None or isinstance(door, (Refuse, Vanish))
-        conditions_fit = all(
-            isinstance(c, Loss) or (isinstance(c, allowed) and c.direction == "response") for c in fault.conditions
-        )
-        whole = fault.certificate is None and fault.terms is None and fault.choice is None and is_words(fault)
-        if not (break_fits and conditions_fit and whole):
-            raise ParameterError(
-                f"{fault!r}: expected what a datagram can meet: ok(), echo(), raw(), blackhole(), refuse(), loss(), "
-                f"latency(), corrupt(), drop_bytes(), duplicate(), duplicated() or reordered(); words {FITTING}."
-            )
+        if not fits(fault.http_answer):
+            raise ParameterError(f"{fault!r}: expected an answer {FITTING}; a datagram has no room for more.")
         if isinstance(door, Refuse) and door.for_seconds is None and len(faults) > 1:
             raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): nobody sees what is refused")
         if isinstance(door, Vanish) and door.for_seconds is not None:

@@ -10,8 +10,8 @@ from faultline._core.breaks import Break
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Latency
 from faultline._core.fault import Fault
-from faultline._core.lookups import Found
-from faultline._core.steps import NoName
+from faultline._core.lookups import Found, FoundLast
+from faultline._core.steps import NoName, WrongAnswer
 from faultline.modes._registry import case, mode
 
 __all__ = ["addresses", "bad_dns", "no_address", "nxdomain", "resolves_to", "servfail", "slow_resolve"]
@@ -76,7 +76,7 @@ def addresses(
     if ":" in host or getattr(server, "host", "") in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
         raise rejected("server", server, "a server on one address of IPv4, such as host='127.0.0.1'")
     kind = first.removesuffix("_first")
-    return Fault(answer=Found(((host, port),), server, kind))  # type: ignore[arg-type] # one of its words
+    return Fault(answer=FoundLast(((host, port),), server, kind))  # type: ignore[arg-type] # one of its words
 
 
 @mode(
@@ -100,7 +100,7 @@ def bad_dns(kind: Annotated[DnsKind, "what is wrong with the answer"]) -> Fault:
         >>> bad_dns("truncated")
         bad_dns('truncated')
     """
-    return failing(kind)
+    return Fault(Break("lookup", WrongAnswer(kind)))
 
 
 @mode(case("gaierror -5", "a DNS client: NOERROR without an address"))

@@ -172,7 +172,10 @@ def test_a_socks_proxy_speaks_no_tls():
     with pytest.raises(ParameterError) as raised:
         socks_proxy(bad_cert("expired"))
 
-    assert str(raised.value) == "bad_cert('expired'): expected a server that speaks TLS; a SOCKS proxy does not."
+    assert str(raised.value) == (
+        "bad_cert('expired'): expected serve(…), relay(…, tls='terminate') or http_proxy(…); "
+        "a SOCKS proxy speaks no TLS."
+    )
 
 
 def test_a_unix_socket_is_no_proxy_and_has_no_packets():

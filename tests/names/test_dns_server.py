@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import random
+import re
 import socket
 import struct
 
@@ -919,9 +920,7 @@ def test_what_is_not_of_lookups_is_refused(plan):
         dns_server(plan)
 
     culprit = reset() if repr(plan).startswith("sequence") else plan
-    assert str(caught.value) == (
-        f"plan={culprit!r}: expected what happens at a lookup, such as nxdomain() or resolves_to(server)."
-    )
+    assert re.fullmatch(rf"{re.escape(repr(culprit))}: expected .*\(…\); a DNS server .*\.", str(caught.value))
 
 
 @pytest.mark.parametrize("order", ["dead_first", "blackhole_first", "ipv6_first"])

@@ -1143,16 +1143,14 @@ def test_a_fault_of_a_connection_is_refused(fault, plan):
     with pytest.raises(ParameterError) as caught:
         resolve(NAME, plan(fault))
 
-    assert str(caught.value) == (
-        f"plan={fault!r}: expected what happens at a lookup, such as nxdomain() or resolves_to(server)."
-    )
+    assert re.fullmatch(rf"{re.escape(repr(fault))}: expected .*\(…\); a resolver .*\.", str(caught.value))
 
 
 def test_an_answer_is_refused_but_that_of_the_system():
     with pytest.raises(ParameterError) as caught:
         resolve(NAME, ok(b"a body")).close()
 
-    assert str(caught.value).startswith("plan=ok(b'a body'): expected ")
+    assert str(caught.value).startswith("ok(b'a body'): expected ")
 
 
 @pytest.mark.parametrize("kind", ["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"])
@@ -1160,9 +1158,7 @@ def test_what_only_a_dns_server_can_say_is_refused(kind):
     with pytest.raises(ParameterError) as caught:
         resolve(NAME, bad_dns(kind))
 
-    assert str(caught.value) == (
-        f"bad_dns('{kind}'): expected faultline.dns_server(bad_dns('{kind}')); only a DNS server can say that."
-    )
+    assert str(caught.value) == f"bad_dns('{kind}'): expected dns_server(…); only a DNS server can say that."
 
 
 @pytest.mark.parametrize(
@@ -1271,9 +1267,7 @@ def test_a_fault_of_a_lookup_is_refused_by_servers(start, fault):
     with pytest.raises(ParameterError) as caught:
         start(fault)
 
-    assert str(caught.value) == (
-        f"{fault!r}: expected a fault of a connection; this one goes with a name: faultline.resolve(name, …)."
-    )
+    assert re.match(rf"{re.escape(repr(fault))}: expected resolve\(name, …\) or dns_server\(…\); ", str(caught.value))
 
 
 def test_urllib_is_led_to_a_server_by_the_example_of_the_documentation():

@@ -1636,8 +1636,9 @@ def test_a_fault_that_never_struck_is_allowed_where_it_is_said():
 
 # --- what can't mean anything -----------------------------------------------------------------------------------------
 
-TUNNEL = "at='tunnel': expected http_proxy(…) or socks_proxy(…) with it; nothing else has a tunnel."
-WITH_SOCKS = "socks_refusal('{0}'): expected a SOCKS proxy with it: faultline.socks_proxy(socks_refusal('{0}'))."
+TUNNEL = "{0}(at='tunnel'): expected http_proxy(…) or socks_proxy(…); {1} never comes to 'tunnel'."
+REFUSES = "a SOCKS proxy refuses by socks_refusal(…), and not in HTTP"
+WITH_SOCKS = "socks_refusal('{0}'): expected socks_proxy(…); {1} gives no refusal in SOCKS."
 SOCKS_KINDS = ", ".join(map(repr, get_args(Kind)))
 TO = "a server on this machine: '127.0.0.1:8080', a URL, or a faultline server"
 ONE_ANSWER = "expected one answer, got two; deal them to different attempts, or leave one out."
@@ -1647,41 +1648,44 @@ AUTHS = "a name without a colon and a password, such as ('user', 'secret')"
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (lambda: serve(reset(at="tunnel")), TUNNEL),
-        (lambda: serve(sequence(ok(), stall(at="tunnel"))), TUNNEL),
-        (lambda: serve(when(lambda _: True, reset(at="tunnel"))), TUNNEL),
-        (lambda: relay("127.0.0.1:9", reset(at="tunnel")), TUNNEL),
+        (lambda: serve(reset(at="tunnel")), TUNNEL.format("reset", "a server")),
+        (lambda: serve(sequence(ok(), stall(at="tunnel"))), TUNNEL.format("stall", "a server")),
+        (lambda: serve(when(lambda _: True, reset(at="tunnel"))), TUNNEL.format("reset", "a server")),
+        (
+            lambda: relay("127.0.0.1:9", reset(at="tunnel")),
+            TUNNEL.format("reset", "a relay that passes TLS through"),
+        ),
         (
             lambda: serve(socks_refusal("not_allowed")),
-            WITH_SOCKS.format("not_allowed"),
+            WITH_SOCKS.format("not_allowed", "a server"),
         ),
         (
             lambda: relay("127.0.0.1:9", socks_refusal("garbage")),
-            WITH_SOCKS.format("garbage"),
+            WITH_SOCKS.format("garbage", "a relay that passes TLS through"),
         ),
         (
             lambda: http_proxy(sometimes(0.5, socks_refusal("garbage"))),
-            WITH_SOCKS.format("garbage"),
+            WITH_SOCKS.format("garbage", "an HTTP proxy"),
         ),
         (
             lambda: http_proxy(when(lambda _: True, socks_refusal("garbage"))),
-            WITH_SOCKS.format("garbage"),
+            WITH_SOCKS.format("garbage", "an HTTP proxy"),
         ),
         (
             lambda: http_proxy(reset(at="idle")),
-            "at='idle': expected at='tunnel' at a proxy; its connections are not kept for another request.",
+            "reset(at='idle'): expected at='tunnel'; the connections of a proxy are not kept for another request.",
         ),
         (
             lambda: socks_proxy(close(at="idle")),
-            "at='idle': expected at='tunnel' at a proxy; its connections are not kept for another request.",
+            "close(at='idle'): expected at='tunnel'; the connections of a proxy are not kept for another request.",
         ),
         (
             lambda: socks_proxy(status(403)),
-            "status(403): expected no HTTP at a SOCKS proxy; it refuses by socks_refusal(…).",
+            f"status(403): expected serve(…) or http_proxy(…); {REFUSES}.",
         ),
         (
             lambda: socks_proxy(sequence(ok(), raw(b"x"))),
-            "raw(b'x'): expected no HTTP at a SOCKS proxy; it refuses by socks_refusal(…).",
+            f"raw(b'x'): expected serve(…), http_proxy(…) or udp(…); {REFUSES}.",
         ),
         (lambda: http_proxy(to="example.invalid:80"), f"to='example.invalid:80': expected {TO}."),
         (lambda: http_proxy(to="http://192.0.2.1/"), f"to='http://192.0.2.1/': expected {TO}."),
@@ -1755,7 +1759,9 @@ def test_parts_that_can_never_meet_are_refused_when_they_are_put_together(combin
 def test_a_plan_that_can_not_be_is_refused_also_later(faultline):
     proxy = faultline.http_proxy()
 
-    with pytest.raises(ParameterError, match="expected at='tunnel' at a proxy"):
+    with pytest.raises(
+        ParameterError, match="expected at='tunnel'; the connections of a proxy are not kept for another request"
+    ):
         proxy.become(reset(at="idle"))
     assert proxy.plan == ok()
 

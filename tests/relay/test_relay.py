@@ -1351,6 +1351,9 @@ WHERE = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faul
 HERE = "127.0.0.1:1"
 
 
+TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS through speaks none itself"
+
+
 @pytest.mark.parametrize(
     ("upstream", "plan", "options", "message"),
     [
@@ -1390,19 +1393,19 @@ HERE = "127.0.0.1:1"
             HERE,
             bad_cert("expired"),
             {},
-            "bad_cert('expired'): expected tls='terminate' with it, so that the relay speaks TLS itself.",
+            f"bad_cert('expired'): {TERMINATE}.",
         ),
         (
             HERE,
             reset(at="handshake"),
             {},
-            "reset(at='handshake'): expected tls='terminate' with it, so that the relay speaks TLS itself.",
+            f"reset(at='handshake'): {TERMINATE}.",
         ),
         (
             HERE,
             stall(at="idle"),
             {},
-            "after_seconds=0.0: expected more than 0 at 'idle': a relay knows its end by silence.",
+            "stall(at='idle'): expected after_seconds more than 0; a relay knows 'idle' by silence alone.",
         ),
     ],
 )

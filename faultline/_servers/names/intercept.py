@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from faultline._core.check import flag, rejected
 from faultline._core.fault import Fault
-from faultline._core.plan import Plan, checked_plan, faults_of
+from faultline._core.kinds import INTERCEPTED_HTTP, INTERCEPTED_HTTPS
+from faultline._core.plan import Plan
 from faultline._servers.address import Tcp
 from faultline._servers.names.detour import Detour
 from faultline._servers.server import Server
@@ -55,13 +56,12 @@ def intercept(
         b'from here'
     """
     detour = Detour(url, block_others=block_others)
-    if not detour.is_secure and any(fault.needs_tls for fault in faults_of(checked_plan(plan))):
-        raise rejected("url", url, f"a URL of TLS, such as https://…, with {plan!r}")
     if flag("mutual", mutual) and not detour.is_secure:
         raise rejected("mutual", mutual, f"a URL of TLS with it, such as https://…, not {url!r}")
     return Server(
         plan,
         address=Tcp("127.0.0.1", 0, detour.name),
+        kind=INTERCEPTED_HTTPS if detour.is_secure else INTERCEPTED_HTTP,
         tls="mutual" if mutual else detour.is_secure,
         answer=answer,
         detour=detour,

@@ -9,16 +9,15 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faultline._core.answers import AsUsual
-from faultline._core.check import rejected
 from faultline._core.conditions import Latency
 from faultline._core.errors import ParameterError, PortError
 from faultline._core.fault import Fault
 from faultline._core.hosts import checked_name
+from faultline._core.kinds import RESOLVER, check_plan
 from faultline._core.ledger import Ledger, Request
-from faultline._core.lookups import Found
+from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
-from faultline._net.addresses import FAILURES, Target, gaierror
+from faultline._net.addresses import Target, gaierror
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.names import overlay
 from faultline.modes import blackhole, refuse
@@ -52,7 +51,7 @@ class Resolver(Endpoint, overlay.Overlay):
         self._dealer = Dealer(plan)
         self.ledger = Ledger()
         self._over = threading.Event()
-        self._neighbours: dict[Found, Server] = {}
+        self._neighbours: dict[FoundLast, Server] = {}
         self._meet_neighbours(plan)
         overlay.put(self)
 
@@ -65,7 +64,7 @@ class Resolver(Endpoint, overlay.Overlay):
         try:
             for fault in faults_of(plan):
                 found = fault.answer
-                if isinstance(found, Found) and found.first != "nothing" and found not in self._neighbours:
+                if isinstance(found, FoundLast) and found not in self._neighbours:
                     self._neighbours[found] = neighbour(found)
         except BaseException:
             self._close_neighbours()
@@ -127,15 +126,15 @@ class Resolver(Endpoint, overlay.Overlay):
         return targets
 
     def _targets(self, found: Found) -> tuple[Target, ...]:
-        first = self._neighbours.get(found)
-        return found.targets if first is None else (first.address, *found.targets)
+        if not isinstance(found, FoundLast):
+            return found.targets
+        return (self._neighbours[found].address, *found.targets)
 
     # --- as an endpoint ----------------------------------------------------------------------------------------------
 
     def _checked(self, plan: object) -> Plan:
         good = checked_plan(plan)
-        for fault in faults_of(good):
-            check_lookup(fault)
+        check_plan(good, RESOLVER)
         return good
 
     def _change(self, plan: Plan) -> None:
@@ -180,25 +179,7 @@ def fault_kind(fault: Fault) -> str:
     return fault.lookup.kind if fault.lookup else ""
 
 
-def check_lookup(fault: Fault, *, on_the_wire: bool = False) -> None:
-    """See that a fault is one of lookups.
-
-    Raises:
-        ParameterError: it is of a connection, or can only be said by a DNS server.
-    """
-    others = fault.break_ is not None and fault.break_.at != "lookup"
-    others = others or (fault.answer is not None and not isinstance(fault.answer, (AsUsual, Found)))
-    others = others or any(c.direction != "lookup" for c in fault.conditions)
-    others = others or fault.certificate is not None or fault.terms is not None or fault.choice is not None
-    if others:
-        raise rejected("plan", fault, "what happens at a lookup, such as nxdomain() or resolves_to(server)")
-    if on_the_wire and isinstance(fault.answer, Found) and fault.answer.first != "nothing":
-        raise ParameterError(f"{fault!r}: expected faultline.resolve(name, {fault!r}); a DNS server knows no ports.")
-    if fault_kind(fault) not in (*FAILURES, "") and not on_the_wire:
-        raise ParameterError(f"{fault!r}: expected faultline.dns_server({fault!r}); only a DNS server can say that.")
-
-
-def neighbour(found: Found) -> Server:
+def neighbour(found: FoundLast) -> Server:
     """Start a server that refuses or is silent, on another address with the port of the fault's server.
 
     Raises:

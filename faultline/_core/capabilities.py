@@ -1,0 +1,160 @@
+"""The capabilities of a kind of server: a kind plays the parts of a fault that they name, and refuses all others.
+
+A new kind is a row in `kinds.py`. A new step, condition, answer or trigger is refused until the row of a kind names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, TypeAlias
+
+from faultline._core.answers import Answer, AsUsual, SocksRefusal
+from faultline._core.breaks import Trigger
+from faultline._core.conditions import Condition, Direction
+from faultline._core.fault import Fault
+from faultline._core.lookups import Found, FoundLast
+from faultline._core.plan import Per
+from faultline._core.points import Point
+from faultline._core.scripted import Script
+from faultline._core.steps import every
+
+Key: TypeAlias = type | str  # a class of parts, a point, a field of `Trigger`, or one of "tls", "starttls", "choice"
+# The protocol that a kind speaks with its clients.
+Talk: TypeAlias = Literal["http", "relay", "http proxy", "socks proxy", "datagrams", "queries", "lookups"]
+
+
+@dataclass(frozen=True)
+class Here:
+    """The breaks that can strike at one point.
+
+    Attributes:
+        does: the classes of their steps, or of their effect on a connect, a lookup or a datagram.
+        triggers: the fields of `Trigger` that a break can wait for.
+        needs: the fields of `Trigger` that a break has to wait for.
+    """
+
+    does: frozenset[type]
+    triggers: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Why:
+    """The reason why a kind refuses a part.
+
+    Attributes:
+        reason: a sentence without its full stop.
+        instead: the words to write; empty if the fault takes another kind of server.
+    """
+
+    reason: str
+    instead: str = ""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The parts of faults that a kind of server plays.
+
+    Attributes:
+        name: the name of the kind, with its article.
+        written: the call that starts such a server.
+        talk: the protocol.
+        points: the points of its own conversation, with the breaks that can strike there.
+        answers: the classes of answers.
+        conditions: the classes of conditions, with the directions of each.
+        in_script: the classes of steps of a script.
+        in_script_points: the points of a script, with the breaks that can strike there.
+        tls: whether it speaks TLS with its clients: always, if a fault needs TLS, or never.
+        chooses: whether a fault can be chosen by the request.
+        says_bytes_alone: whether an answer has no status and no header fields.
+        per: the units that a plan can deal its faults to.
+        why: the reasons of refusals, where the missing part does not explain itself.
+    """
+
+    name: str
+    written: str
+    talk: Talk
+    points: Mapping[Point, Here]
+    answers: frozenset[type]
+    conditions: Mapping[type[Condition], frozenset[Direction]]
+    in_script: frozenset[type] = frozenset()
+    in_script_points: Mapping[Point, Here] = field(default_factory=dict)
+    tls: Literal["always", "if needed", "never"] = "never"
+    chooses: bool = False
+    says_bytes_alone: bool = False
+    per: frozenset[Per] = frozenset({"attempt"})
+    why: Mapping[Key, Why] = field(default_factory=dict)
+
+    @property
+    def starter(self) -> str:
+        """The name of the function that starts such a server."""
+        return self.written.partition("(")[0]
+
+    def settled(self, *, tls: bool) -> Capabilities:
+        """The capabilities of a server of this kind that was started with TLS, or without."""
+        return replace(self, tls="always" if tls else "never") if self.tls == "if needed" else self
+
+    def plays(self, fault: Fault) -> bool:
+        """Whether the kind plays a fault, and both faults of a choice."""
+        chosen = (fault.choice.fault, fault.choice.otherwise) if fault.choice else ()
+        return not any(lacks(fault, self)) and all(map(self.plays, chosen))
+
+
+NOUNS: dict[type, str] = {
+    AsUsual: "answer",
+    Answer: "answer in HTTP",
+    Script: "script",
+    Found: "address that a name leads to",
+    FoundLast: "port beside an address",
+    SocksRefusal: "refusal in SOCKS",
+}
+
+
+def lacks(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
+    """The parts of a fault that a kind does not play: the key of each, and a sentence about it."""
+    yield from lacking_answer(fault, can)
+    if fault.needs_tls and can.tls == "never":
+        yield "tls", f"{can.name} speaks no TLS"
+    if fault.starts_tls and can.tls == "always":
+        yield "starttls", f"{can.name} speaks TLS from the beginning"
+    yield from lacking_break(fault, can)
+    for condition in fault.conditions:
+        if condition.direction not in can.conditions.get(type(condition), ()):
+            kind, whose = type(condition).__name__.lower(), condition.direction
+            yield type(condition), f"{can.name} has no {kind} of {'both sides' if whose == 'both' else f'the {whose}'}"
+    if fault.choice is not None and not can.chooses:
+        yield "choice", f"{can.name} reads no request to choose by"
+
+
+def lacking_answer(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
+    """The answer of a fault, or the steps of its script, if a kind does not play them."""
+    answer = fault.answer
+    if answer is None:
+        return
+    if type(answer) not in can.answers:
+        yield type(answer), f"{can.name} gives no {NOUNS.get(type(answer), type(answer).__name__)}"
+    elif isinstance(answer, Answer) and can.says_bytes_alone and not answer.is_bytes:
+        yield Answer, f"{can.name} says bytes alone, without a status and header fields"
+    for step in every(answer.steps if isinstance(answer, Script) else ()):
+        if type(step) not in can.in_script:
+            yield type(step), f"{can.name} plays no {step!r} in a script"
+
+
+def lacking_break(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
+    """The point, the effects and the triggers of a break that a kind does not play."""
+    brk = fault.break_
+    if brk is None:
+        return
+    here = (can.points if fault.script is None else can.in_script_points).get(brk.at)
+    if here is None:
+        yield brk.at, f"{can.name} never comes to {brk.at!r}"
+        return
+    for thing in brk.does if isinstance(brk.does, tuple) else (brk.does,):
+        if type(thing) not in here.does:
+            yield type(thing), f"{can.name} plays no such break at {brk.at!r}"
+    waits = {f.name for f in fields(Trigger) if getattr(brk.trigger, f.name) != f.default}
+    for name in sorted(waits - here.triggers):
+        yield name, f"{can.name} counts no {name} at {brk.at!r}"
+    for name in sorted(here.needs - waits):
+        yield name, f"{can.name} needs {name} at {brk.at!r}"

@@ -1,0 +1,288 @@
+"""Every kind of server with its capabilities, and the check of a plan against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from faultline._core import steps as do
+from faultline._core.answers import Answer, AsUsual, SocksRefusal
+from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
+from faultline._core.conditions import (
+    Condition,
+    Corrupt,
+    Direction,
+    Drip,
+    Drop,
+    Duplicate,
+    Latency,
+    Loss,
+    Throttle,
+    Trickle,
+)
+from faultline._core.errors import ParameterError
+from faultline._core.fault import Fault
+from faultline._core.lookups import Found, FoundLast
+from faultline._core.plan import Per, Plan, Sequence, Sometimes, faults_of
+from faultline._core.points import FACTS, Point
+from faultline._core.scripted import Script
+
+# --- what kinds have in common ---------------------------------------------------------------------------------------
+
+PACKETS = frozenset({do.Partition})
+ENDS = frozenset({do.Reset, do.Close, do.HalfClose, do.ReceiveAll, do.Flush, do.Hold}) | PACKETS
+OF_TLS = frozenset({do.Send, do.Renegotiate})  # a break sends bytes only below TLS
+SECONDS = frozenset({"after_seconds"})
+BYTES = SECONDS | {"after_bytes"}
+WORDS = BYTES | {"on"}
+MESSAGES = WORDS | {"after_messages"}
+
+DOOR: dict[Point, Here] = {"connect": Here(frozenset({do.Refuse, do.Vanish, do.NoRoute}))}
+OPENING: dict[Point, Here] = DOOR | {
+    "accept": Here(ENDS, SECONDS),
+    "handshake": Here(ENDS | {do.Send}, BYTES),
+}
+SAID = ENDS | OF_TLS | {do.Inject}
+HTTP: dict[Point, Here] = OPENING | {
+    "request": Here(ENDS, WORDS),
+    "response": Here(SAID, WORDS | {"at_end"}),
+    "idle": Here(ENDS, SECONDS),
+}
+RELAYED: dict[Point, Here] = OPENING | {
+    "request": Here(ENDS | {do.Inject}, MESSAGES),
+    "response": Here(SAID - {do.Renegotiate}, MESSAGES),
+    "idle": Here(ENDS, SECONDS, SECONDS),
+}
+PROXIED: dict[Point, Here] = OPENING | {
+    "request": Here(ENDS, MESSAGES),
+    "response": Here(SAID, MESSAGES | {"at_end"}),
+    "tunnel": Here(ENDS | {do.Inject}, MESSAGES),
+}
+SCRIPTED: dict[Point, Here] = {
+    "connect": Here(frozenset({do.Refuse, do.Vanish})),  # for a while, and then the script
+    "accept": Here(ENDS, SECONDS),
+    "handshake": Here(ENDS, BYTES),
+    "request": Here(ENDS, MESSAGES),
+    "response": Here(SAID, MESSAGES),
+    "idle": Here(ENDS, SECONDS),
+}
+SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.Repeat, do.Inject})
+LINES = ENDS | SAYING | {do.Planned, do.StartTls, do.StopTls}
+REQUESTS = frozenset({do.ReceiveRequest, do.Respond})
+
+SIDES: frozenset[Direction] = frozenset({"request", "response", "both", "handshake"})
+STREAM: dict[type[Condition], frozenset[Direction]] = {
+    **dict.fromkeys((Latency, Throttle, Drip, Corrupt, Drop, Duplicate), SIDES),
+    Loss: frozenset({"request"}),
+}
+RESPONSES: dict[type[Condition], frozenset[Direction]] = {Trickle: frozenset({"response"})}
+RESPONSE: frozenset[Direction] = frozenset({"response"})
+LOOKUP: frozenset[Direction] = frozenset({"lookup"})
+PER_CONNECTION: frozenset[Per] = frozenset({"attempt", "connection"})
+
+UPSTREAMS: tuple[Key, ...] = (Answer, Script, "choice")
+NAMES: tuple[Key, ...] = ("lookup", Found, FoundLast)
+STREAMED: dict[Key, Why] = {
+    **dict.fromkeys(NAMES, Why("clients come here after the lookup")),
+    do.Twice: Why("a stream keeps its order"),
+    do.Behind: Why("a stream keeps its order"),
+    do.Inject: Why("only a relay passes the request on"),
+}
+AT_SERVER: dict[Key, Why] = STREAMED | {
+    "after_messages": Why("in HTTP each message is an attempt", "a relay, a script, or sequence(…)"),
+}
+AT_RELAY: dict[Key, Why] = STREAMED | {
+    **dict.fromkeys(UPSTREAMS, Why("the upstream of a relay answers")),
+    "after_seconds": Why("a relay knows 'idle' by silence alone", "after_seconds more than 0"),
+    "tls": Why("a relay that passes TLS through speaks none itself"),
+    do.Renegotiate: Why("a relay reads from its client at any time, also during a handshake"),
+}
+AT_PROXY: dict[Key, Why] = STREAMED | {
+    "idle": Why("the connections of a proxy are not kept for another request", "at='tunnel'"),
+}
+BEGUN: dict[Key, Why] = {
+    "starttls": Why("the script begins TLS by itself", "tls=False"),
+    "tls": Why("a server that was started without TLS speaks none", "tls=True"),
+}
+
+
+def without(points: Mapping[Point, Here], steps: frozenset[type]) -> dict[Point, Here]:
+    """The same points, without these steps."""
+    return {point: replace(here, does=here.does - steps) for point, here in points.items()}
+
+
+def in_plain(points: Mapping[Point, Here]) -> dict[Point, Here]:
+    """The same points of a conversation without TLS."""
+    return without({point: here for point, here in points.items() if not FACTS[point].is_of_tls}, OF_TLS)
+
+
+def on_unix(kind: Capabilities) -> Capabilities:
+    """The same kind on a Unix socket: it has no packets that could be dropped."""
+    return replace(
+        kind,
+        name=f"{kind.name} on a Unix socket",
+        written=kind.written.replace(")", ", unix=True)"),
+        points=without(kind.points, PACKETS),
+        conditions={condition: sides for condition, sides in kind.conditions.items() if condition is not Loss},
+        in_script=kind.in_script - PACKETS,
+        in_script_points=without(kind.in_script_points, PACKETS),
+        why={**kind.why, **dict.fromkeys((do.Partition, Loss), Why("a Unix socket has no packets to drop"))},
+    )
+
+
+# --- the kinds -------------------------------------------------------------------------------------------------------
+
+SERVER = Capabilities(
+    name="a server",
+    written="serve(…)",
+    talk="http",
+    points=HTTP,
+    answers=frozenset({AsUsual, Answer, Script}),
+    conditions=STREAM | RESPONSES,
+    in_script=LINES | REQUESTS,
+    in_script_points=SCRIPTED,
+    tls="if needed",
+    chooses=True,
+    per=PER_CONNECTION,
+    why=AT_SERVER | BEGUN,
+)
+UNIX = on_unix(SERVER)
+INTERCEPTED_HTTPS = replace(
+    SERVER, name="a server at https", written="intercept('https://…', …)", tls="always", why=AT_SERVER
+)
+INTERCEPTED_HTTP = replace(
+    SERVER,
+    name="a server at http",
+    written="intercept('http://…', …)",
+    points=in_plain(HTTP),
+    in_script_points=without(SCRIPTED, OF_TLS),
+    tls="never",
+    why=AT_SERVER,
+)
+RELAY = Capabilities(
+    name="a relay that passes TLS through",
+    written="relay(…)",
+    talk="relay",
+    points=in_plain(RELAYED),
+    answers=frozenset({AsUsual}),
+    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()},
+    per=PER_CONNECTION,
+    why=AT_RELAY,
+)
+TERMINATING_RELAY = replace(
+    RELAY,
+    name="a relay that terminates TLS",
+    written="relay(…, tls='terminate')",
+    points=RELAYED,
+    conditions=STREAM,
+    tls="always",
+)
+HTTP_PROXY = Capabilities(
+    name="an HTTP proxy",
+    written="http_proxy(…)",
+    talk="http proxy",
+    points=PROXIED,
+    answers=frozenset({AsUsual, Answer, Script}),
+    conditions=STREAM | RESPONSES,
+    in_script=LINES | REQUESTS,
+    in_script_points=SCRIPTED,
+    tls="if needed",
+    chooses=True,
+    per=PER_CONNECTION,
+    why=AT_PROXY | BEGUN,
+)
+SOCKS_PROXY = Capabilities(
+    name="a SOCKS proxy",
+    written="socks_proxy(…)",
+    talk="socks proxy",
+    points=in_plain(PROXIED | {"response": Here(SAID, MESSAGES)}),
+    answers=frozenset({AsUsual, SocksRefusal, Script}),
+    conditions=STREAM,
+    in_script=LINES,
+    in_script_points=without(SCRIPTED, OF_TLS),
+    per=PER_CONNECTION,
+    why={**AT_PROXY, Answer: Why("a SOCKS proxy refuses by socks_refusal(…), and not in HTTP")},
+)
+UDP = Capabilities(
+    name="a UDP server",
+    written="udp(…)",
+    talk="datagrams",
+    points={
+        "connect": Here(frozenset({do.Refuse, do.Vanish})),
+        "response": Here(frozenset({do.Twice, do.Behind})),
+    },
+    answers=frozenset({AsUsual, Answer}),
+    conditions={**dict.fromkeys((Latency, Corrupt, Drop, Duplicate), RESPONSE), Loss: frozenset({"request"})},
+    says_bytes_alone=True,
+)
+DNS = Capabilities(
+    name="a DNS server",
+    written="dns_server(…)",
+    talk="queries",
+    points={"lookup": Here(frozenset({do.NoName, do.WrongAnswer}))},
+    answers=frozenset({AsUsual, Found}),
+    conditions={Latency: LOOKUP},
+)
+RESOLVER = Capabilities(
+    name="a resolver",
+    written="resolve(name, …)",
+    talk="lookups",
+    points={"lookup": Here(frozenset({do.NoName}))},
+    answers=frozenset({AsUsual, Found, FoundLast}),
+    conditions={Latency: LOOKUP},
+    why={do.WrongAnswer: Why("only a DNS server can say that")},
+)
+KINDS: tuple[Capabilities, ...] = (
+    SERVER,
+    UNIX,
+    RELAY,
+    TERMINATING_RELAY,
+    HTTP_PROXY,
+    SOCKS_PROXY,
+    INTERCEPTED_HTTPS,
+    INTERCEPTED_HTTP,
+    UDP,
+    RESOLVER,
+    DNS,
+)
+
+
+# --- the check -------------------------------------------------------------------------------------------------------
+
+
+def check_plan(plan: Plan, can: Capabilities) -> None:
+    """Check that a kind of server plays every fault of a plan.
+
+    Raises:
+        ParameterError: a fault has a part that the kind does not play, or the plan is by connection and the kind has
+            no connections.
+    """
+    for fault in faults_of(plan):
+        check(fault, can)
+    if isinstance(plan, (Sequence, Sometimes)) and plan.per not in can.per:
+        raise ParameterError(f"per={plan.per!r}: expected per='attempt'; {can.name} has no connections to deal to.")
+
+
+def check(fault: Fault, can: Capabilities) -> None:
+    """Check that a kind of server plays a fault.
+
+    Raises:
+        ParameterError: the fault has a part that the kind does not play; the message names the kinds that do, or the
+            words to write.
+    """
+    for key, sentence in lacks(fault, can):
+        why = can.why.get(key, Why(sentence))
+        raise ParameterError(f"{fault!r}: expected {why.instead or others(fault, can)}; {why.reason}.")
+
+
+def others(fault: Fault, can: Capabilities) -> str:
+    """The kinds of server that play a fault: the first with the same starter, or else the first of each starter."""
+    known = [kind for kind in KINDS if kind.plays(fault)]
+    kin = [kind.written for kind in known if kind.starter == can.starter]
+    if kin:
+        return kin[0]
+    first = {kind.starter: kind.written for kind in reversed(known) if kind.starter != "intercept"}
+    if not first:
+        return "a fault that some kind of server can play"
+    *most, last = reversed(first.values())
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,1004 @@
+"""Kinds of server by faults: whatever a kind accepts happens to a client that fits, and it refuses all else."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import pytest
+
+import faultline as fl
+from faultline import Gate, ParameterError, UnsupportedError, ok
+from faultline._core import capabilities, kinds
+from faultline._core import conditions as cond
+from faultline._core import steps as do
+from faultline._core.answers import Answer, SocksRefusal
+from faultline._core.breaks import Break, Trigger
+from faultline._core.lookups import Found
+from faultline._core.script import as_played
+from faultline._core.scripted import Script
+from faultline._net.addresses import FAILURES
+from faultline.modes._catalogue import cases
+
+PATIENCE_SECONDS = 10
+POLL_SECONDS = 0.01
+FILLER = "a" * 300
+GET = f"GET / HTTP/1.1\r\nHost: test\r\nX-Filler: {FILLER}\r\n\r\n".encode()
+ANSWER = ok(b"hello", headers={"X-Word": "test", "X-Filler": FILLER})
+NAME = "kinds.faultline.example"
+GATE, SERVER = object(), object()  # stand for a gate and a server of the cell's own
+QUERY = b"\0\7\1\0\0\1\0\0\0\0\0\0\4test\7invalid\0\0\1\0\1"
+
+
+class EndError(Exception):
+    """The conversation is over for the client."""
+
+
+# --- the client ------------------------------------------------------------------------------------------------------
+
+
+SILENT = (do.Hold, do.Partition, do.Vanish)
+
+
+def last_of(does):
+    """The last step, within another or by itself."""
+    step = does[-1] if isinstance(does, tuple) else does
+    return last_of(step.steps) if isinstance(step, do.Planned) else step
+
+
+class Caller:
+    """A client by hand: it polls, and gives up once the fault has struck and nothing more can follow."""
+
+    def __init__(self, scene, fault, gate, protocols=()):
+        self.scene, self.fault, self.gate, self.protocols = scene, fault, gate, protocols
+        self.heard = b""
+        self.end = ""
+        self.is_done = False  # all moves were made
+        self.was_held = False  # by the gate
+        self.repeated = 0  # segments that TCP sent again
+        self.elapsed = 0.0
+        self._tls = None
+        self._rest = b""
+
+    def play(self, moves):
+        """Make these moves until the end, whatever that is, and hear what is said then."""
+        began = time.monotonic()
+        with contextlib.closing(self.scene.new_socket()) as self._sock:
+            try:
+                self._connect()
+                for move in moves:
+                    move(self)
+                self.is_done = True
+                while self._expects_more():
+                    self.hear()
+            except EndError as end:
+                self.end = str(end)
+            except OSError as error:
+                self.end = type(error).__name__
+            self.repeated = self.retransmitted()
+        self.elapsed = time.monotonic() - began
+
+    def _expects_more(self):
+        brk, script = self.fault.break_, self.fault.script
+        if brk is not None:
+            return not self.scene.is_struck(self.fault)
+        return script is not None and not any(isinstance(step, do.Repeat) for step in script.steps)
+
+    def _connect(self):
+        self._sock.settimeout(0.05 if isinstance(self.fault.door, do.Vanish) else PATIENCE_SECONDS)
+        try:
+            self._sock.connect(self.scene.address())
+        except BlockingIOError:  # of a Unix socket whose queue is full
+            raise EndError("silence") from None
+        self._sock.settimeout(POLL_SECONDS)
+        if self._sock.family != socket.AF_UNIX:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.scene.is_tls:
+            self.secure()
+
+    def retransmitted(self):
+        """How many segments TCP has sent again (`tcpi_total_retrans`)."""
+        if self._sock.family == socket.AF_UNIX:
+            return 0
+        return struct.unpack_from("I", self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+
+    def secure(self):
+        """Speak TLS from here on."""
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = context_of(self.scene.server.ca_file, self.protocols)
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=self.scene.tls_name)
+        self._drive(self._tls.do_handshake)
+
+    def stop_tls(self):
+        """Go on in plain text."""
+        self._drive(self._tls.unwrap)
+        self._tls, self._rest = None, self._in.read()
+
+    def _drive(self, act, *args):
+        while True:
+            try:
+                done = act(*args)
+            except ssl.SSLWantReadError:
+                done = self
+            if data := self._out.read():
+                self._sock.sendall(data)
+            if done is not self:
+                return done
+            if data := self._receive():
+                self._in.write(data)
+            else:
+                self._in.write_eof()
+
+    def _receive(self):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return self._sock.recv(65_536)
+            if self.is_done and self.fault.break_ is not None and self.scene.is_struck(self.fault):
+                raise EndError("struck")
+            self._open_gate()
+            if self.scene.is_struck(self.fault) and self._is_last():
+                raise EndError("silence")
+            if time.monotonic() > deadline:
+                raise EndError("patience")
+
+    def poll(self, is_so):
+        """Return when something is so, or soon."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_so() and time.monotonic() < deadline:
+            pass
+
+    def _open_gate(self):
+        if not self.gate.is_open and (self.fault.break_ is None or self.scene.is_struck(self.fault)):
+            self.was_held = True
+            self.gate.open()
+
+    def _is_last(self):
+        """Whether nothing more is to be heard after the strike, and no end."""
+        if self.fault.break_ is not None:
+            return isinstance(last_of(self.fault.break_.does), SILENT) and self.fault.break_.is_final
+        if self.fault.script is not None:
+            steps = self.fault.script.steps
+            waits = any(isinstance(step, do.ReceiveRequest) and not step.continues for step in do.every(steps))
+            return waits or (isinstance(last_of(steps), SILENT) and do.is_final(steps[-1]))
+        return not self.fault.conditions
+
+    def say(self, data, piece_bytes=1 << 20):
+        """Say this, in pieces."""
+        for begin in range(0, len(data), piece_bytes):
+            piece = data[begin : begin + piece_bytes]
+            if self._tls is None:
+                self._sock.sendall(piece)
+            else:
+                self._drive(self._tls.write, piece)
+
+    def hear(self):
+        """Some bytes of the server; its end is an end."""
+        data, self._rest = self._rest, b""
+        if data:
+            return data
+        data = self._receive() if self._tls is None else self._drive(self._tls.read, 65_536)
+        self.heard += data
+        if not data:
+            raise EndError("FIN")
+        return data
+
+    def hear_bytes(self, count):
+        """So many bytes."""
+        got = b""
+        while len(got) < count:
+            got += self.hear()
+        self._rest = got[count:]
+
+    def hear_response(self):
+        """A response, as far as its length says."""
+        got = b""
+        while True:
+            _, blank, body = got.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", got)
+            if blank and length and len(body) >= int(length[1]):
+                self._rest = body[int(length[1]) :]
+                return
+            got += self.hear()
+
+
+@cache
+def context_of(ca_file, protocols):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca_file)
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return context
+
+
+def asks(caller, data=GET, piece_bytes=1 << 20):
+    caller.say(data, piece_bytes)
+    caller.hear_response()
+
+
+def starts_tls(caller):
+    """Speak TLS once the server does: what came ahead of that would be thrown away."""
+    caller.poll(lambda: any(attempt.point == "handshake" for attempt in caller.scene.server.attempts))
+    caller.secure()
+
+
+def repeats(caller):
+    """Say so much in small pieces that some of it is lost."""
+    for _ in range(50):
+        if not caller.retransmitted():
+            asks(caller, piece_bytes=3)
+
+
+# What clients do: one of these fits.
+POST = GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+TWICE = (asks, asks)
+HEAD = (lambda caller: caller.say(GET.replace(b"GET", b"HEAD")), Caller.hear)
+EXPECTING = (lambda caller: caller.say(POST), Caller.hear)
+REPEATING = (repeats,)
+
+
+def ASKED(caller):  # noqa: N802 - as the other moves
+    """Wait to be asked for a body."""
+    caller.say(POST)
+
+
+MOVES: dict[type, Callable[[Any], Callable[[Caller], object]]] = {
+    do.Send: lambda step: partial(Caller.hear_bytes, count=len(step.data)) if not step.below_tls else Caller.hear,
+    do.Inject: lambda step: partial(Caller.hear_bytes, count=len(step.data)),
+    do.Receive: lambda step: partial(Caller.say, data=b"x" * step.count_bytes),
+    do.ReceiveUntil: lambda step: partial(Caller.say, data=step.marker),
+    do.ReceiveRequest: lambda step: partial(Caller.say, data=GET) if step.continues else ASKED,
+    do.Respond: lambda _: Caller.hear_response,
+    do.StartTls: lambda _: starts_tls,
+    do.StopTls: lambda _: Caller.stop_tls,
+}
+
+
+def mirrored(fault):
+    """What the client of a script does; where a break is still to come, it doesn't wait to be asked for a body."""
+    moves = [MOVES[type(step)](step) for step in as_played(fault.script.steps) if type(step) in MOVES]
+    if fault.break_ is not None:
+        moves = [partial(Caller.say, data=POST + b"hello") if move == ASKED else move for move in moves]
+    return (tuple(moves), ())
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Scene:
+    """A server of some kind while it runs, and how a client reaches it."""
+
+    server: Any
+    upstream: Any = None
+    is_tls: bool = False
+    tls_name: str = "localhost"
+    lead: Callable[[Caller], None] = lambda _caller: None
+    ways: tuple[Any, ...] = ()
+    named: tuple[str, int] | None = None
+
+    def new_socket(self):
+        return socket.socket(socket.AF_UNIX if getattr(self.server, "path", "") else socket.AF_INET)
+
+    def address(self):
+        return getattr(self.server, "path", "") or self.named or self.server.address
+
+    def is_struck(self, fault):
+        """Whether a fault has struck; where it has a break, by that one."""
+        at = fault.break_.at if fault.break_ else None
+        return any(a.struck and at in (None, a.struck.point) for a in self.server.attempts)
+
+    def transcript(self, heard):
+        """All that was heard, by whichever side, with the ports left out."""
+        sides = [side for side in (self.server, self.upstream) if side is not None]
+        text = repr((bytes(heard), [attempt.request for side in sides for attempt in side.attempts]))
+        ports = [str(side.port) for side in sides if hasattr(side, "port")]
+        return re.sub("|".join(ports), "PORT", text) if ports else text
+
+
+@contextlib.contextmanager
+def served(plan, **options):
+    with fl.serve(plan, answer=ANSWER, strict=False, **options) as server:
+        yield Scene(server, is_tls=server.url.startswith("https"))
+
+
+@contextlib.contextmanager
+def relayed(plan, **options):
+    with fl.serve(ANSWER) as upstream, fl.relay(upstream, plan, strict=False, **options) as server:
+        yield Scene(server, upstream, server.url.startswith("https"))
+
+
+@contextlib.contextmanager
+def http_proxied(plan):
+    with fl.serve(ANSWER) as upstream, fl.http_proxy(plan, strict=False) as server:
+
+        def lead(caller):
+            caller.say(f"CONNECT {upstream.hostport} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += caller.hear()
+
+        def fetches(data, caller):
+            caller.say(data.replace(b" /", b" " + upstream.url.encode() + b"/", 1))
+            caller.hear()
+
+        ways = [((partial(fetches, data),), ()) for data in (GET, HEAD_BYTES, POST)]
+        yield Scene(server, upstream, server.url.startswith("https"), lead=lead, ways=tuple(ways))
+
+
+@contextlib.contextmanager
+def socks_proxied(plan):
+    with fl.serve(ANSWER) as upstream, fl.socks_proxy(plan, strict=False) as server:
+
+        def lead(caller):
+            caller.say(b"\x05\x01\x00")
+            caller.hear_bytes(2)
+            caller.say(b"\x05\x01\x00\x01\x7f\0\0\1" + struct.pack(">H", upstream.port))
+            caller.hear_bytes(10)
+
+        yield Scene(server, upstream, lead=lead)
+
+
+@contextlib.contextmanager
+def intercepted(plan, scheme):
+    with fl.intercept(f"{scheme}://{NAME}", plan, answer=ANSWER, strict=False) as server:
+        named = (NAME, 443 if scheme == "https" else 80) if server.host == server.address[0] else None
+        yield Scene(server, is_tls=scheme == "https", tls_name=NAME, named=named)
+
+
+@contextlib.contextmanager
+def resolved(plan):
+    with fl.resolve(NAME, fl.resolves_to("127.0.0.1")), fl.resolve(NAME, plan, strict=False) as server:
+        yield Scene(server)
+
+
+@contextlib.contextmanager
+def plain(start, plan):
+    with start(plan, strict=False) as server:
+        yield Scene(server)
+
+
+HEAD_BYTES = GET.replace(b"GET", b"HEAD")
+STREAMS = {
+    "server": served,
+    "server with TLS": partial(served, tls=True),
+    "Unix server": partial(served, unix=True),
+    "isolated server": partial(served, isolated=True),
+    "intercepted http": partial(intercepted, scheme="http"),
+    "intercepted https": partial(intercepted, scheme="https"),
+    "relay through": relayed,
+    "relay that terminates TLS": partial(relayed, tls="terminate"),
+    "Unix relay": partial(relayed, unix=True),
+    "HTTP proxy": http_proxied,
+    "SOCKS proxy": socks_proxied,
+}
+KINDS = {
+    **STREAMS,
+    "UDP server": partial(plain, fl.udp),
+    "resolver": resolved,
+    "DNS server": partial(plain, fl.dns_server),
+}
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+SPANS = {
+    "reset": [{}, {"fin_first": True}],
+    "close": [{}, {"close_notify": False}],
+    "half_close": [{}],
+    "stall": [{}, {"for_seconds": 0.01}, {"until": GATE}],
+    "partition": [{}, {"for_seconds": 0.01}],
+    "inject": [{"data": b"\r\n"}],
+}
+POINTS = ("accept", "handshake", "request", "response", "tunnel", "idle")
+TRIGGERS = (
+    {},
+    {"after_bytes": 10},
+    {"after_seconds": 0.01},
+    {"on": b"test"},
+    {"on": re.compile(rb"OK|te")},
+    {"after_messages": 0},
+    {"after_messages": 1},
+    {"after_bytes": 10, "after_seconds": 0.01},
+    {"on": b"test", "after_seconds": 0.01},
+    {"after_messages": 0, "after_seconds": 0.01},
+)
+CONDITIONS = [
+    partial(fl.latency, 0.03),
+    partial(fl.throttle, 10_000),
+    partial(fl.drip, 100, every_seconds=0.01),
+    partial(fl.corrupt, at_byte=200),
+    partial(fl.drop_bytes, at_byte=200),
+    partial(fl.duplicate, at_byte=200),
+]
+COMPOSED = [
+    lambda: fl.reordered() & fl.latency(0.03),
+    lambda: fl.duplicated() & fl.corrupt(at_byte=200),
+    lambda: fl.reset() & fl.latency(0.03),
+    lambda: fl.reset(at="idle", after_seconds=0.01) & fl.latency(0.03, direction="request"),
+    lambda: fl.nxdomain() & fl.slow_resolve(0.02),
+    lambda: fl.slow_resolve(0.02) & fl.resolves_to("127.0.0.9"),
+    lambda: fl.slow_resolve(0.02) & fl.reset(),
+    lambda: fl.socks_refusal("general_failure") & fl.latency(0.03),
+    lambda: fl.bad_cert("wrong_host") & fl.latency(0.03, direction="handshake"),
+    lambda: fl.status(503) & fl.latency(0.03),
+    lambda: fl.malformed("early_response") & fl.close(at="idle"),
+    lambda: fl.malformed("continue_never") & fl.close(at="idle"),
+]
+
+
+def yes(_request):
+    return True
+
+
+CHOICES = [
+    lambda: fl.when(yes, fl.reset()),
+    lambda: fl.when(yes, fl.status(503)),
+    lambda: fl.when(yes, fl.close(at="idle")),
+    lambda: fl.when(yes, fl.reset(at="tunnel")),
+    lambda: fl.when(yes, fl.nxdomain()),
+    lambda: fl.when(yes, fl.duplicated()),
+]
+LINE = (fl.receive_until(b"MAIL FROM test\r\n"), fl.send(b"250 test OK\r\n"))
+SCRIPTS = {
+    "a line": LINE,
+    "lines": (fl.repeat(*LINE),),
+    "two lines": LINE + LINE,
+    "a greeting": (fl.send(b"220 test OK\r\n"),),
+    "a silence": (fl.receive(20),),
+    "a line in TLS": (fl.send(b"220 test OK\r\n"), fl.starttls(), *LINE),
+    "requests": (fl.repeat(fl.receive_request(), fl.respond(ANSWER)),),
+    "a request": (fl.receive_request(), fl.respond(ANSWER)),
+    "a request and its end": (fl.repeat(fl.receive_request(), fl.respond(fl.raw(b"220 test OK\r\n"))),),
+}
+LONG_LINE = (fl.receive_until(FILLER.encode() + b"\n"), fl.send(FILLER.encode() + b"\n"))
+LONG_LINES = {
+    "long lines": (fl.repeat(*LONG_LINE),),
+    "a long line in TLS": (fl.receive_until(b"\n"), fl.send(b"go\r\n"), fl.starttls(), *LONG_LINE),
+}
+STEPS = {
+    "send": [fl.send(b"x"), fl.send(b"not a record of TLS", below_tls=True)],
+    "receive": [fl.receive(3), fl.receive_until(b"\n"), fl.receive_request(), fl.receive_request(head_only=True)],
+    "continue": [fl.receive_request(continues=False)],
+    "respond": [fl.respond(), fl.respond(ok(b"x")), fl.respond(fl.status(503)), fl.respond(fl.redirect("downgrade"))],
+    "repeat": [fl.repeat(*LINE)],
+    "hold": [fl.hold(0.01), partial(fl.hold, until=GATE), fl.hold()],
+    "tls": [fl.starttls(), fl.stoptls()],
+    "others": [fl.refuse(), fl.blackhole(), fl.unreachable(), fl.nxdomain(), fl.duplicated(), fl.reset(at="idle")],
+}
+
+
+def called(make, gate, server):
+    """What is meant, with a gate and a server of the cell's own."""
+    if not isinstance(make, partial):
+        return make() if callable(make) and not isinstance(make, fl.Fault) else make
+    given = {GATE: gate, SERVER: server}
+    args = [given.get(arg, arg) if arg in (GATE, SERVER) else arg for arg in make.args]
+    return make.func(
+        *args, **{k: gate if v is GATE else server if v is SERVER else v for k, v in make.keywords.items()}
+    )
+
+
+def grid(verb, point):
+    """A verb at a point, by its variants and triggers."""
+    for i, span in enumerate(SPANS[verb]):
+        for trigger in TRIGGERS if i == 0 else TRIGGERS[:3]:
+            yield partial(getattr(fl, verb), at=point, **span, **trigger)
+
+
+@dataclass(frozen=True)
+class InScript:
+    """A step or a mode in a script, behind these and before those."""
+
+    step: Any
+    before: tuple[Any, ...] = ()
+    after: tuple[Any, ...] = ()
+
+    def __call__(self, gate, server):
+        return fl.script(*self.before, called(self.step, gate, server), *self.after)
+
+
+@dataclass(frozen=True)
+class OverScript:
+    """A script with a break."""
+
+    steps: tuple[Any, ...]
+    brk: Any
+
+    def __call__(self, gate, server):
+        return fl.script(*self.steps) & called(self.brk, gate, server)
+
+
+def in_scripts(step):
+    """A step in scripts, as far as they can be."""
+    yield InScript(step)
+    yield InScript(step, (fl.send(b"220 test OK\r\n"),))
+    yield InScript(step, (fl.receive_request(),), (fl.send(b"done\r\n"),))
+    yield InScript(step, (fl.starttls(),), (fl.send(b"done\r\n"),))
+
+
+def families():
+    """All faults, by what they have in common."""
+    for mode, rows in itertools.groupby(cases(), key=lambda case: case.mode):
+        yield (
+            mode,
+            [partial(row.function, **{k: v if k != "server" else SERVER for k, v in row.arguments}) for row in rows],
+        )
+    for verb in SPANS:
+        for point in POINTS:
+            yield f"{verb} at {point}", list(grid(verb, point))
+    for found in by_direction():
+        yield f"{found[0].func.__name__} by direction", found
+    yield "door for a while", [partial(make, for_seconds=0.05) for make in (fl.refuse, fl.blackhole)]
+    yield "composed", COMPOSED
+    yield "choices", CHOICES
+    for name, steps in STEPS.items():
+        yield f"{name} in a script", [made for step in steps for made in in_scripts(step)]
+    for verb, spans in SPANS.items():
+        steps = [partial(getattr(fl, verb), **span) for span in spans]
+        yield f"{verb} in a script", [made for step in steps for made in in_scripts(step)]
+    for name, steps in SCRIPTS.items():
+        breaks = [brk for point in POINTS for brk in grid("reset", point)]
+        yield f"breaks of {name}", [OverScript(steps, brk) for brk in breaks]
+    for name, steps in LONG_LINES.items():
+        found = [partial(getattr(fl, verb), at=at, **span) for verb in SPANS for at in POINTS for span in SPANS[verb]]
+        found += [partial(fl.bad_tls, kind) for kind in ("plain_http", "plaintext_midway", "renegotiate")]
+        found += [partial(make, for_seconds=0.05) for make in (fl.refuse, fl.blackhole)]
+        found += [make for conditions in by_direction() for make in conditions if is_safe(make)]
+        yield f"parts over {name}", [OverScript(steps, part) for part in found]
+
+
+def is_safe(make):
+    """Whether a script goes on under a condition: the words that it waits for arrive."""
+    return "at_byte" not in make.keywords or make.keywords["direction"] == "handshake"
+
+
+def by_direction():
+    """Each condition in all of its directions."""
+    for make in CONDITIONS:
+        found = [partial(make, direction=whose) for whose in ("request", "response", "both")]
+        found.append(partial(make, direction="handshake", **({"at_byte": 0} if "at_byte" in make.keywords else {})))
+        yield found
+
+
+def fault_of(make, gate, server):
+    """The fault, or nothing where the parts can't be put together at all."""
+    try:
+        return make(gate, server) if isinstance(make, (InScript, OverScript)) else called(make, gate, server)
+    except ParameterError:
+        return None
+
+
+# --- what happened ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def usual(kind, script=None):
+    """The transcript of a conversation, or of a script, in which nothing happens."""
+    fault = fl.Fault(answer=script) if script else ok()
+    with KINDS[kind](fault) as scene:
+        return next(OUTCOMES[kind](scene, fault, Gate())).said
+
+
+@dataclass
+class Outcome:
+    """What a client met."""
+
+    said: str
+    seconds: float
+    caller: Caller | None = None
+    lost: int = 0
+
+
+RESETS = {"ConnectionResetError", "BrokenPipeError"}
+CLOSED = {"FIN", "SSLZeroReturnError", "SSLEOFError"}
+
+
+def missing(kind, scene, fault, outcome):
+    """Which parts of a fault did not happen."""
+    strikes = [attempt.struck for attempt in scene.server.attempts if attempt.struck]
+    if fault.break_ is not None:
+        yield from missing_of_break(kind, scene, fault.break_, outcome)
+    elif fault.strikes and not strikes and not met_terms(fault, scene):
+        yield "strike"
+    elif fault.script is not None and not fault.conditions:
+        yield from missing_of_script(kind, fault.script, outcome)
+    if fault.certificate is not None and "handshake" not in [strike.point for strike in strikes]:
+        yield "certificate"
+    is_usual = isinstance(fault.answer, Answer) and fault.answer.echoes and kind == "UDP server"
+    if isinstance(fault.answer, (Answer, Found, SocksRefusal)) and not is_usual and outcome.said == usual(kind):
+        yield "answer"
+    if fault.choice is not None and not strikes:
+        yield "choice"
+    for condition in fault.conditions:
+        if not happened(condition, usual(kind, fault.script), outcome) and not (fault.break_ is not None and strikes):
+            yield repr(condition)
+
+
+def met_terms(fault, scene):
+    """Whether the client could meet the terms, and has met them."""
+    terms = fault.terms
+    return terms is not None and any(a.tls and a.tls.version == f"TLSv{terms.version}" for a in scene.server.attempts)
+
+
+def missing_of_break(kind, scene, brk, outcome):
+    """What of a break did not happen."""
+    attempts = scene.server.attempts
+    mine = [(a, a.struck) for a in attempts if a.struck and a.struck.point == brk.at]
+    if kind == "UDP server" and isinstance(brk.does, do.Refuse):
+        if outcome.said != "refused":
+            yield "refusal"
+        return
+    if not mine:
+        yield f"strike at {brk.at}"
+        return
+    attempt, strike = mine[0]
+    if brk.trigger.after_bytes and strike.after_bytes != brk.trigger.after_bytes:
+        yield f"after_bytes: {strike}"
+    if strike.at_seconds - attempt.started_seconds < brk.trigger.after_seconds:
+        yield f"after_seconds: {strike}"
+    is_door = brk.at == "connect"
+    if not (brk.is_final or is_door or brk.at == "idle" or outcome.caller is None or outcome.caller.is_done):
+        yield f"end: {outcome.caller.end}"
+
+
+def missing_of_script(kind, script, outcome):
+    """What of a script without a break did not happen."""
+    caller = outcome.caller
+    steps = [step for step in do.every(script.steps) if not isinstance(step, do.Planned)]
+    if any(isinstance(step, do.ReceiveRequest) and not step.continues for step in steps):
+        return
+    ends = ends_of(kind, steps)
+    if caller.end not in ends:
+        yield f"end: {caller.end}, expected {ends}"
+    if not caller.is_done and caller.end not in {*RESETS, "SSLError"}:
+        yield f"moves: {caller.end}"
+    waits = [step.for_seconds or 0 for step in steps if isinstance(step, (do.Hold, do.Partition))]
+    if outcome.seconds < sum(waits):
+        yield "wait"
+    if any(isinstance(step, do.Hold) and step.until is not None for step in steps) and not caller.was_held:
+        yield "gate"
+
+
+def ends_of(kind, steps):
+    """How the client of a script can see its end."""
+    if any(isinstance(step, do.Send) and step.below_tls for step in steps):
+        return {"SSLError"}
+    if any(isinstance(step, do.Repeat) for step in steps):
+        return {""}
+    match steps[-1]:
+        case do.Reset():
+            return RESETS | CLOSED if do.HalfClose() in steps or "Unix" in kind else RESETS
+        case do.Hold(for_seconds=None, until=None) | do.Partition(for_seconds=None):
+            return {"silence"}
+        case _:
+            return CLOSED
+
+
+def happened(condition, before, outcome):
+    """Whether bytes travelled as a condition says, and not as usual."""
+    match condition:
+        case cond.Latency():
+            return outcome.seconds >= condition.delay_seconds
+        case cond.Drip() | cond.Trickle():
+            return outcome.seconds >= 2 * condition.every_seconds
+        case cond.Throttle():
+            return outcome.seconds >= 0.02
+        case cond.Loss():
+            return outcome.lost > 0
+        case _:
+            return outcome.said != before
+
+
+def of_streams(scene, fault, gate):
+    """What happens to clients, one after the other, until one fits."""
+    ways = [(TWICE, ()), (TWICE, ("h2",)), (HEAD, ()), (EXPECTING, ()), (REPEATING, ())]
+    ways = [((scene.lead, *moves), protocols) for moves, protocols in ways] + list(scene.ways)
+    if fault.script is not None:
+        ways = [mirrored(fault), (EXPECTING, ())]
+    for moves, protocols in ways:
+        caller = Caller(scene, fault, gate, protocols)
+        caller.play(moves)
+        yield Outcome(scene.transcript(caller.heard), caller.elapsed, caller, caller.repeated)
+
+
+def of_datagrams(scene, _fault, _gate):
+    """What happens to two datagrams of each of some clients."""
+    for _ in range(100):
+        began = time.monotonic()
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.settimeout(POLL_SECONDS)
+            client.connect(scene.server.address)
+            before = len(scene.server.attempts)
+            try:
+                for number in b"12":
+                    client.send(bytes([number]) + FILLER.encode())
+                heard = answers(client, scene.server, before + 2)
+            except ConnectionRefusedError:
+                heard = "refused"
+        lost = sum(attempt.ended_how == "silence" for attempt in scene.server.attempts)
+        yield Outcome(str(heard), time.monotonic() - began, lost=lost)
+
+
+def answers(client, server, count):
+    """All answers, once so many attempts are over."""
+    heard = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        is_over = sum(attempt.ended_how is not None for attempt in server.attempts) >= count
+        try:
+            heard.append(client.recv(65_536))
+        except TimeoutError:
+            if is_over:
+                break
+    return heard
+
+
+def of_lookups(_scene, _fault, _gate):
+    """What a lookup finds."""
+    began = time.monotonic()
+    try:
+        heard = socket.getaddrinfo(NAME, 80)
+    except socket.gaierror as error:
+        heard = error
+    yield Outcome(repr(heard), time.monotonic() - began)
+
+
+def of_queries(scene, _fault, _gate):
+    """What a query is answered."""
+    began = time.monotonic()
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(POLL_SECONDS)
+        client.connect(scene.server.address)
+        client.send(QUERY)
+        heard = answers(client, scene.server, 1)
+    yield Outcome(repr(heard), time.monotonic() - began)
+
+
+OUTCOMES = dict.fromkeys(STREAMS, of_streams) | {
+    "UDP server": of_datagrams,
+    "resolver": of_lookups,
+    "DNS server": of_queries,
+}
+
+
+# What else is refused, though the kind plays it otherwise: a server can tell what will happen by more than its kind.
+ALSO_REFUSED = r"expected blackhole\(\) without it|a datagram has no room for more"
+
+
+def wrong(kind, make, server):
+    """What is wrong with a fault at a kind: it does not happen, or is refused by mistake; nothing if all is well."""
+    gate = Gate()
+    fault = fault_of(make, gate, server)
+    if fault is None:
+        return None
+    usual(kind, fault.script if fault.conditions and kind in STREAMS and ROWS[kind].plays(fault) else None)
+    plan = fl.sequence(fault, ok()) if isinstance(fault.fate, do.Behind) else fault
+    try:
+        with KINDS[kind](plan) as scene:
+            for outcome in OUTCOMES[kind](scene, fault, gate):
+                left = list(missing(kind, scene, fault, outcome))
+                if not left or (outcome.caller is not None and outcome.caller.end == "patience"):
+                    break
+            return f"{fault!r}: {', '.join(left)}; {scene.server.attempts[-1:]}" if left else None
+    except UnsupportedError:
+        return None
+    except ParameterError as error:
+        if ROWS[kind].plays(fault) and not re.search(ALSO_REFUSED, str(error)):
+            return f"{fault!r}: {error}"
+        return None if FORM.fullmatch(str(error)) else f"{fault!r}: another form of message: {error}"
+
+
+ROWS = {
+    "server": kinds.SERVER,
+    "server with TLS": kinds.SERVER.settled(tls=True),
+    "Unix server": kinds.UNIX,
+    "isolated server": kinds.SERVER,
+    "intercepted http": kinds.INTERCEPTED_HTTP,
+    "intercepted https": kinds.INTERCEPTED_HTTPS,
+    "relay through": kinds.RELAY,
+    "relay that terminates TLS": kinds.TERMINATING_RELAY,
+    "Unix relay": kinds.on_unix(kinds.RELAY),
+    "HTTP proxy": kinds.HTTP_PROXY,
+    "SOCKS proxy": kinds.SOCKS_PROXY,
+    "UDP server": kinds.UDP,
+    "resolver": kinds.RESOLVER,
+    "DNS server": kinds.DNS,
+}
+FORM = re.compile(r".+: expected .+; .+\.", re.DOTALL)
+FAMILIES = dict(families())
+OF_SCRIPTS = ("breaks of", "parts over", "in a script")
+# These play what a server plays, by the same engine in another place: they are tested with the catalogue.
+ELSEWHERE = ("isolated server", "intercepted http", "intercepted https")
+LONG = ("parts over", "by direction", "bad_cert", "drip")
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    with fl.serve(ok(), host="127.0.0.9") as server:
+        yield server
+
+
+def cells():
+    """Each kind with each family of faults, as far as they could differ."""
+    for kind, family in itertools.product(KINDS, FAMILIES):
+        is_of_script = any(word in family for word in OF_SCRIPTS)
+        is_of_grid = any(family.endswith(f"at {point}") for point in POINTS) or "by direction" in family
+        if kind in ELSEWHERE and (is_of_script or is_of_grid):
+            continue
+        if family.startswith("breaks of") and kind != "server":
+            continue
+        marks = pytest.mark.slow if kind in STREAMS and any(word in family for word in LONG) else ()
+        yield pytest.param(kind, family, marks=marks, id=f"{kind}-{family}")
+
+
+@pytest.mark.parametrize(("kind", "family"), list(cells()))
+def test_what_is_accepted_happens_and_all_else_is_refused(kind, family, elsewhere):
+    found = [what for make in FAMILIES[family] if (what := wrong(kind, make, elsewhere))]
+
+    assert not found, "\n".join(found)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def all_faults():
+    """Every fault of the families that can be put together."""
+    with fl.serve(ok(), host="127.0.0.9") as server:
+        made = [fault_of(make, Gate(), server) for makes in FAMILIES.values() for make in makes]
+    return tuple(fault for fault in made if fault is not None)
+
+
+def uses(fault):
+    """What of a row a fault needs: kinds of entry with their names."""
+    scripted = "script" if fault.script is not None else "own"
+    if fault.break_ is not None:
+        at, does = fault.break_.at, fault.break_.does
+        yield scripted, at
+        for step in does if isinstance(does, tuple) else (does,):
+            yield scripted, at, type(step)
+        for name in ("after_bytes", "after_seconds", "on", "after_messages", "at_end"):
+            if getattr(fault.break_.trigger, name) not in (0, None, False):
+                yield scripted, at, name
+    if fault.answer is not None:
+        yield "answer", type(fault.answer)
+    for step in do.every(fault.script.steps) if fault.script else ():
+        yield "step", type(step)
+    for condition in fault.conditions:
+        yield "condition", type(condition), condition.direction
+    if fault.choice is not None:
+        yield "choice", True
+
+
+def declared(row):
+    """The same of a row."""
+    for where, points in (("own", row.points), ("script", row.in_script_points)):
+        for at, here in points.items():
+            yield from [(where, at), *((where, at, each) for each in here.does | here.triggers)]
+    yield from (("answer", kind) for kind in row.answers)
+    yield from (("step", kind) for kind in row.in_script)
+    yield from (("condition", kind, whose) for kind, sides in row.conditions.items() for whose in sides)
+    if row.chooses:
+        yield "choice", True
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in kinds.KINDS if row.tls != "always" or not row.in_script], ids=lambda r: r.written
+)
+def test_everything_that_a_row_names_is_in_a_fault_that_happens(row):
+    used = {use for fault in all_faults() if row.plays(fault) for use in uses(fault)}
+
+    assert set(declared(row)) - used == set()
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_a_server_in_another_place_plays_what_a_server_plays(kind):
+    is_plain, always = ROWS[kind].tls == "never", ROWS[kind].tls == "always"
+    for fault in all_faults():
+        fits = not (is_plain and fault.needs_tls) and not (always and fault.starts_tls)
+        assert ROWS[kind].plays(fault) is (kinds.SERVER.plays(fault) and fits), fault
+
+
+@dataclass(frozen=True)
+class NewStep:
+    """A step that no row names."""
+
+
+@dataclass(frozen=True)
+class NewCondition(cond.Condition):
+    """A condition that no row names."""
+
+
+@dataclass(frozen=True)
+class NewAnswer(Answer):
+    """An answer that no row names, though it is one."""
+
+
+@dataclass(frozen=True)
+class NewPace(cond.Drip):
+    """A pace that no row names, though it is one."""
+
+
+NEW = {
+    "a step of a break": fl.Fault(Break("response", (NewStep(),))),
+    "a step of a script": fl.Fault(answer=Script((NewStep(),))),
+    "a step of a script's turn": fl.Fault(answer=Script((do.Repeat((do.Receive(1), NewStep())),))),
+    "a condition": fl.Fault(conditions=(NewCondition(),)),
+    "a pace": fl.Fault(conditions=(NewPace(),)),
+    "an answer": fl.Fault(answer=NewAnswer()),
+    "a choice of an answer": fl.when(yes, fl.Fault(answer=NewAnswer())),
+    "a direction": fl.Fault(conditions=(cond.Trickle("request"),)),
+}
+
+
+@pytest.mark.parametrize("new", NEW)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_no_row_names_is_refused_by_every_kind(kind, new):
+    with (
+        pytest.raises(ParameterError, match="expected a fault that some kind of server can play; "),
+        KINDS[kind](NEW[new]),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.written)
+def test_a_new_trigger_is_counted_by_no_kind(row, monkeypatch):
+    @dataclass(frozen=True)
+    class Waiting(Trigger):
+        after_thunder: bool = False
+
+    monkeypatch.setattr(capabilities, "Trigger", Waiting)
+    at = "connect" if row is kinds.UDP else next(point for point in row.points if point != "connect")
+    step = next(iter(row.points[at].does))
+    fault = fl.Fault(Break(at, (step.__new__(step),), Waiting(after_thunder=True)))
+
+    assert [key for key, _ in capabilities.lacks(fault, row)] == ["after_thunder"]
+
+
+@pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.written)
+def test_a_refusal_names_kinds_that_play_the_fault(row):
+    written = {other.written: other for other in kinds.KINDS}
+    for fault in all_faults():
+        if not row.plays(fault) and fault.choice is None:
+            with pytest.raises(ParameterError) as caught:
+                kinds.check(fault, row)
+
+            instead = str(caught.value).partition(": expected ")[2].partition("; ")[0]
+            named = [other for name, other in written.items() if name in re.split(r", (?=\w+\()| or ", instead)]
+            assert FORM.fullmatch(str(caught.value))
+            assert all(other.plays(fault) for other in named), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make", [fl.sequence, fl.cycle, partial(fl.sometimes, 0.5)], ids=["sequence", "cycle", "sometimes"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_by_connection_takes_connections(kind, make):
+    plan = make(ok(), per="connection")
+    refusal = pytest.raises(ParameterError, match=r"^per='connection': expected per='attempt'; a .* has no connections")
+    with contextlib.nullcontext() if kind in STREAMS else refusal, KINDS[kind](plan):
+        pass
+
+
+@pytest.mark.parametrize("answer", [fl.raw(b"x"), ok(headers={"Connection": "close"})], ids=repr)
+@pytest.mark.parametrize("fault", [fl.reset(at="idle"), fl.when(yes, fl.close(at="idle"))], ids=repr)
+def test_a_server_whose_answer_ends_the_connection_never_comes_to_idle(answer, fault):
+    with pytest.raises(ParameterError, match=r"at='idle'\): expected an answer=… that keeps the connection alive; "):
+        fl.serve(fault, answer=answer)
+    with fl.serve(fl.reset(at="idle") & ok(b"kept"), answer=answer, strict=False):
+        pass
+
+
+def test_a_resolver_fails_in_the_ways_that_it_says():
+    assert {fault.lookup.kind for fault in all_faults() if kinds.RESOLVER.plays(fault) and fault.lookup} == set(
+        FAILURES
+    )
