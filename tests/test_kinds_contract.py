@@ -7,6 +7,8 @@ import functools
 import inspect
 import socket
 import ssl
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -353,3 +355,98 @@ def test_a_plan_that_an_endpoint_cannot_play_changes_nothing(start):
         assert endpoint.plan == before
     with pytest.raises(fl.ServerError, match="it was closed"):
         endpoint.become(before)
+
+
+# --- another plan for connections that are open ----------------------------------------------------------------------
+
+OPEN_TOO = [kind for kind in KINDS if kind.connect in (by_tcp, by_path)]
+
+
+@pytest.mark.parametrize("kind", OPEN_TOO, ids=str)
+@pytest.mark.parametrize("new", [fl.ok(), fl.latency(0.001), fl.close(at="request")], ids=repr)
+def test_a_break_that_waits_for_the_first_byte_may_be_taken_away(kind, new, origin):
+    """The server waits for a byte to strike at, and meanwhile the attempt gets another fault."""
+    with kind.start(fl.reset(at="request"), origin, strict=False) as server:
+        with contextlib.closing(kind.connect(server, origin)) as client:
+            server.wait_for_attempts(1, at="request")
+            server.become(new, open_too=True)
+            client.sendall(get(origin.url + "/") if kind.ask == "absolute" else get())
+            with client.makefile("rb") as stream:
+                received = stream.read()
+
+        (attempt,) = server.wait_for_attempts(1, at="end")
+        assert received.endswith(b"" if attempt.struck else ORIGIN)
+        assert (attempt.fault, attempt.struck is not None) == (new, new == fl.close(at="request"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("new", [fl.ok(), fl.reset(at="request", after_bytes=3000)], ids=repr)
+def test_the_timer_of_an_idle_connection_goes_with_its_fault(new):
+    old = fl.close(at="idle", after_seconds=1)
+    with fl.serve(old, strict=False) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(4096)
+        server.wait_for_attempts(1, at="idle")
+        server.become(new, open_too=True)
+        client.settimeout(1.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        assert server.attempts[-1].struck is None
+
+
+def test_the_new_timer_of_an_idle_connection_counts():
+    plan = fl.close(at="idle", after_seconds=60)
+    with fl.serve(plan, strict=False) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(4096)
+        server.wait_for_attempts(1, at="idle")
+        server.become(fl.close(at="idle", after_seconds=0.02), open_too=True)
+        assert client.recv(1) == b""
+
+
+# --- a fork ----------------------------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys, faultline
+from faultline import ServerError, ok
+with faultline.{start} as server:
+    if os.fork() == 0:
+        for ask in (lambda: server.attempts, server.reset_all, server.close):
+            try:
+                ask()
+            except ServerError as error:
+                print(error, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.parametrize("start", ["serve(ok())", "serve(ok(), isolated=True)", "serve(ok(), unix=True)"])
+def test_a_fork_is_told_at_once_that_the_server_is_its_parents(start):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK.format(start=start)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    told = "this server belongs to the process that this process was forked from; use it there.\n"
+    assert (done.stdout, done.stderr) == (told * 3, "")
+
+
+def test_what_was_read_last_of_a_child_that_has_ended_can_still_be_reported(monkeypatch):
+    server = fl.serve(fl.ok(), isolated=True)
+    with socket.create_connection(server.address, 10) as client:
+        client.sendall(get())
+        client.recv(100)
+    before = server.wait_for_attempts(1, at="end")
+
+    def gone(*_, **__):
+        raise fl.ServerError("the child process of isolated servers has ended.")
+
+    monkeypatch.setattr(server._process._handle, "ask", gone)
+    with pytest.raises(fl.ServerError, match="has ended"):
+        server.close()
+    assert server.attempts == before
+    assert "connection 1" in server.drawing()

@@ -58,7 +58,9 @@ from faultline import (
     stall,
     unreachable,
 )
+from faultline._core.steps import Refuse
 from faultline._net import sockets
+from faultline._servers.listener import UnixListener
 from faultline._servers.loop import background
 
 pytestmark = pytest.mark.timeout(60)
@@ -1226,3 +1228,40 @@ def test_relay_passes_every_byte_once(plan):
 
     assert heard == b"first;second;"
     assert server.attempts[0].received_bytes == len(heard)
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("fault", [reset(), reset(after_bytes=10), reset(on=b"Host")], ids=repr)
+def test_a_relay_resets_a_client_that_has_finished_sending(fault, isolated):
+    with (
+        serve(ok(b"hello")) as upstream,
+        relay(upstream, fault, unix=True, isolated=isolated) as server,
+        contextlib.closing(socket.socket(socket.AF_UNIX)) as client,
+    ):
+        client.settimeout(10)
+        client.connect(server.path)
+        client.sendall(GET)
+        client.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
+            stream.read()
+
+
+def test_a_client_that_connects_while_the_plan_changes_is_served():
+    """Whoever connects to the old socket after its queue was emptied would be dropped with it."""
+    listener = UnixListener("/tmp/" + os.urandom(8).hex(), None)
+    accepted = []
+    try:
+        background().call(lambda: listener.start(background().loop, accepted.append, print, print))
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
+
+            def change():
+                client.connect(listener.path)  # before the loop could accept it
+                listener.set_step(Refuse())
+
+            background().call(change)
+            background().settle()
+            assert [sock.getpeername() for sock in accepted] == [client.getsockname()]
+    finally:
+        background().call(listener.close)
+        for sock in accepted:
+            sock.close()

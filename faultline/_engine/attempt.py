@@ -31,11 +31,9 @@ class OpenAttempt:
         """The tripwire, if its break is at this point and has not struck."""
         return self.trip if self.trip is not None and self.trip.brk.at == point else None
 
-    def disarm(self) -> Tripwire:
-        """Remove and return the tripwire, because its break strikes now."""
-        trip, self.trip = self.trip, None
-        assert trip is not None
-        return trip
+    def disarm(self) -> None:
+        """Remove the tripwire, because its break strikes now."""
+        self.trip = None
 
     def come_to(self, point: Point) -> None:
         """Record that the conversation has reached this point."""

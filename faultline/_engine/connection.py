@@ -8,6 +8,8 @@ Rules: an event is in the ledger before the client can observe it.
 
 from __future__ import annotations
 
+import asyncio
+
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
 from faultline._core.ledger import Party
@@ -73,6 +75,7 @@ class Connection:
         self.valve = Valve(wire, self.stream.flowing, self.recheck)
         self.response_point: Point = "response"
         self.speaker: Party | None = None
+        self._changed = asyncio.Event()  # set when the attempt has got another fault
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal())
@@ -103,6 +106,7 @@ class Connection:
         self.stream.serve(self.attempt.entry, fault)
         self.valve.follow(fault)
         self.recheck()
+        self._changed.set()
 
     def recheck(self) -> None:
         """Decide again which bytes may pass unparsed."""
@@ -117,7 +121,7 @@ class Connection:
         if trip is None or (point == "idle" and trip.brk.trigger.after_seconds):
             return  # at `idle` the talk waits these seconds for the next request
         if point in ("accept", "idle") or (point in ("response", "tunnel") and trip.cut(b"") is not None):
-            await self.strike()
+            await self.strike(trip)
 
     async def enter(self, point: Point) -> None:
         """Come to a point, unless the conversation is already there."""
@@ -128,9 +132,14 @@ class Connection:
         """The attempt's tripwire, if its break is at this point and has not struck."""
         return self.attempt.armed(point)
 
-    async def strike(self) -> None:
-        """Break the conversation: record the strike, and play the steps of the attempt's break."""
-        trip = self.attempt.disarm()
+    async def strike(self, trip: Tripwire) -> None:
+        """Break the conversation: record the strike, and play the steps of the break.
+
+        Does nothing if the attempt has another fault by now, as a test may have given it during a wait.
+        """
+        if self.attempt.trip is not trip:
+            return
+        self.attempt.disarm()
         await self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
             await self.hold(trip.brk.trigger.after_seconds)
@@ -167,11 +176,11 @@ class Connection:
         self.speaks("server")
         trip = self.armed(self.response_point)
         cut = trip.cut(data) if trip else None
-        if cut is None:
+        if trip is None or cut is None:
             await (self.stream.write_acknowledged if acknowledged else self.stream.write)(data)
             return
         await self.stream.write_acknowledged(data[:cut])
-        await self.strike()
+        await self.strike(trip)
         await self.stream.write(data[cut:])
 
     async def receive(self) -> bytes:
@@ -180,12 +189,10 @@ class Connection:
             data, self._unread = self._unread[: self._counted_bytes], self._unread[self._counted_bytes :]
             self._counted_bytes = 0
             return data
-        trip = self.armed("request")
-        if trip and trip.room_bytes(1) == 0:
+        while (trip := self.armed("request")) and trip.room_bytes(1) == 0:
             if not self._unread:
                 await self.stream.await_bytes()
-            await self.strike()
-            trip = None
+            await self.strike(trip)
         room = trip.room_bytes(sockets.READ_BYTES) if trip else sockets.READ_BYTES
         data, self._unread = self._unread[:room], self._unread[room:]
         if not data:
@@ -194,8 +201,25 @@ class Connection:
             self.speaks("client")
         trip = self.armed("request")  # a test may have changed the fault meanwhile
         if data and trip and trip.cut(data) is not None:
-            await self.strike()
+            await self.strike(trip)
         return data
+
+    async def await_bytes(self, within_seconds: float) -> bool:
+        """Wait for bytes of the client; false if none come in this time, or if the attempt gets another fault.
+
+        Raises:
+            Departed: the client has ended the connection.
+        """
+        self._changed.clear()
+        loop = asyncio.get_running_loop()
+        come, changed = loop.create_task(self.stream.await_bytes()), loop.create_task(self._changed.wait())
+        try:
+            await asyncio.wait((come, changed), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+            return come.done() and come.result() is None
+        finally:
+            come.cancel()
+            changed.cancel()
+            await asyncio.gather(come, changed, return_exceptions=True)
 
     def put_back(self, data: bytes) -> None:
         """Leave bytes that a step has read but not used to the next step."""

@@ -40,8 +40,8 @@ async def send_flight(connection: Connection, certificate: Certificate, data: by
     trip = connection.armed("handshake")
     cut = trip.cut(data) if trip else None
     await connection.stream.write_flight(data if cut is None else data[:cut])
-    if cut is not None:
-        await connection.strike()
+    if trip is not None and cut is not None:
+        await connection.strike(trip)
         await connection.stream.write_flight(data[cut:])
     if certificate.is_fault and not connection.attempt.has_struck and shows_certificate(data):
         connection.attempt.strike("handshake", len(data))

@@ -102,8 +102,9 @@ class Edges:
                 self._epoll.unregister(number)
 
     def _on_ready(self) -> None:
-        for number, _ in self._epoll.poll(0):
-            wake(self._waiting[number])
+        numbers = [number for number, _ in self._epoll.poll(0)]
+        for future in filter(None, map(self._waiting.get, numbers)):
+            wake(future)
 
     def close(self) -> None:
         """Stop waiting."""

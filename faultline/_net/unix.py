@@ -55,6 +55,9 @@ class UnixWire(Wire):
             if self._has_unread and self.keeps_byte:
                 within = PATIENCE_SECONDS if self._may_block else None
                 await self.departures.edges.wait(self.sock, self._has_more, within)
+                if sockets.unread_bytes(self.sock) == 1 and sockets.has_left(self.sock):
+                    self.at_end = True  # the byte stays: the client still listens, and may be reset
+                    return b""
             self._take()
             try:
                 data = self.sock.recv(limit_bytes, socket.MSG_PEEK)

@@ -7,6 +7,7 @@ because a queue with room would let clients in.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -154,7 +155,7 @@ class UnixListener(Listener):
             raise
 
     def _apply(self, step: do.Door | None) -> None:
-        self._is_open = False
+        was_open, self._is_open = self._is_open, False
         before, fillers = self._sock, self._fillers
         self._fillers = []
         if isinstance(step, do.NoRoute):
@@ -165,9 +166,20 @@ class UnixListener(Listener):
             self._fillers = [new_socket()]
             self._fillers[0].connect_ex(self.path)
         self._is_open = step is None
+        if was_open:
+            self._accept_late(before)
         for sock in (before, *fillers):
             if sock is not self._sock:
                 sock.close()
+
+    def _accept_late(self, before: socket.socket) -> None:
+        """Accept the clients that have connected to the old socket since its queue was emptied."""
+        assert self._loop is not None
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = before.accept()
+                sockets.prepare(client)
+                self._loop.call_soon(self._on_client, client)
 
     def narrow(self) -> None:
         """Do nothing: a Unix socket has no receive buffer besides the sender's own buffer."""

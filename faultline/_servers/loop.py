@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import os
 import selectors
 import threading
 from collections.abc import Callable, Coroutine
@@ -47,6 +48,7 @@ class Background:
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self.loop.set_debug(False)
         self.departures = Departures(self.loop)
+        self._owner = os.getpid()
         self._thread = threading.Thread(target=self.loop.run_forever, name="faultline", daemon=True)
         self._thread.start()
 
@@ -66,8 +68,14 @@ class Background:
         """Run a coroutine in the loop's thread, and wait for its value or error.
 
         Raises:
-            ServerError: the coroutine did not end within CALL_SECONDS, which is a bug in faultline.
+            ServerError: this is a fork of the server's process, or the coroutine did not end within CALL_SECONDS,
+                which is a bug in faultline.
         """
+        try:
+            self._check_process()
+        except ServerError:
+            coroutine.close()
+            raise
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result(CALL_SECONDS)
@@ -78,10 +86,24 @@ class Background:
             raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.") from None
 
     def settle(self) -> None:
-        """Wait until the loop has handled everything that has reached it."""
+        """Wait until the loop has handled everything that has reached it.
+
+        Raises:
+            ServerError: this is a fork of the server's process.
+        """
+        self._check_process()
         settled = threading.Event()
         self.loop.call_soon_threadsafe(self._turn, settled.set, QUIET_TURNS, MOST_TURNS, self._selector.seen)
         settled.wait(CALL_SECONDS)
+
+    def _check_process(self) -> None:
+        """Refuse a fork, which has no thread of its own for these servers.
+
+        Raises:
+            ServerError: this is a fork of the server's process.
+        """
+        if os.getpid() != self._owner:
+            raise ServerError("this server belongs to the process that this process was forked from; use it there.")
 
     async def settled(self) -> None:
         """As `settle`, in the loop's thread."""

@@ -12,7 +12,7 @@ from faultline._core.errors import ParameterError
 from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
 from faultline._core.plan import HEALTHY, Plan, checked_plan
 from faultline._core.upstream import Route, Upstream, parsed_upstream
-from faultline._servers.server import Server
+from faultline._servers.server import Server, Tls
 from faultline._servers.start import checked_address
 
 Auth: TypeAlias = tuple[str, str]
@@ -23,7 +23,7 @@ def http_proxy(
     *,
     to: str | Server | None = None,
     auth: Auth | None = None,
-    tls: bool = False,
+    tls: Tls = False,
     host: str = "127.0.0.1",
     port: int = 0,
     strict: bool = True,
@@ -45,6 +45,7 @@ def http_proxy(
         to: the server to connect all clients to, whatever they ask for. Default: the server that a client asks for.
         auth: the name and password that clients have to send; other clients get 407.
         tls: whether to speak TLS to the client; a plan that needs TLS, such as `bad_cert("expired")`, implies it.
+            "mutual" demands a certificate of the test CA from the client too.
         host: the IP address to bind.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.

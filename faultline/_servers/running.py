@@ -140,8 +140,8 @@ class Running:
             self._set_listener()
             self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
 
-        self._background.call(change)
         self._watch_connects(plan)
+        self._background.call(change)
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""

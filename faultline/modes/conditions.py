@@ -143,5 +143,9 @@ def loss(probability: Annotated[float, "of each packet"]) -> Fault:
         loss(0.1)
     """
     if not 0 < checked_probability("probability", probability) < 1:
-        raise rejected("probability", probability, "a probability between 0 and 1; partition() drops everything")
+        raise rejected(
+            "probability",
+            probability,
+            "a probability between 0 and 1; partition() or blackhole() drops everything",
+        )
     return Fault(conditions=(Loss("request", probability),))

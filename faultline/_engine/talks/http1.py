@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -120,10 +119,10 @@ class Http1:
         if planned is not None and planned.strikes_at(request.method) and fault.break_ is None:
             connection.attempt.strike("response", 0)
         data = render(answer, request, keep_alive=self._keeps_alive)
-        strikes_then = trip is not None and trip.brk.trigger.at_end
-        await connection.send(data, acknowledged=strikes_then or connection.armed("idle") is not None)
-        if strikes_then:
-            await connection.strike()
+        last = trip if trip is not None and trip.brk.trigger.at_end else None
+        await connection.send(data, acknowledged=last is not None or connection.armed("idle") is not None)
+        if last is not None:
+            await connection.strike(last)
 
     async def _begin_next(self) -> bool:
         """Wait for a further request on a kept connection, and begin its attempt; return whether there is one."""
@@ -143,10 +142,8 @@ class Http1:
     async def _await_next(self) -> None:
         """Wait until the next request begins; its bytes are left to its attempt."""
         connection = self._connection
-        trip = connection.armed("idle")
-        timer = trip.brk.trigger.after_seconds if trip else None
-        try:
-            await asyncio.wait_for(connection.stream.await_bytes(), timer)
-        except asyncio.TimeoutError:
-            await connection.strike()
-            await connection.stream.await_bytes()
+        while (trip := connection.armed("idle")) is not None:
+            if await connection.await_bytes(trip.brk.trigger.after_seconds):
+                return
+            await connection.strike(trip)
+        await connection.stream.await_bytes()

@@ -180,7 +180,7 @@ class Relay(Side):
                     if left.how == "RST":
                         raise
                     break
-                await self._connection.strike()
+                await self._connection.strike(trip)
                 continue
             room = trip.room_bytes(sockets.READ_BYTES) if trip else sockets.READ_BYTES
             data = await self._connection.stream.read(room)
@@ -198,7 +198,7 @@ class Relay(Side):
             if trip.brk.trigger.on is not None:
                 cut = len(data)  # bytes that came together with the pattern pass with it
             await upstream_connection.send(data[:cut])
-            await self._connection.strike()
+            await self._connection.strike(trip)
             await upstream_connection.send(data[cut:])
 
     async def _carry_to_client(self, upstream_connection: UpstreamConnection) -> None:
@@ -320,6 +320,6 @@ class Relay(Side):
             silent = self._dialogue.silent_seconds() if self._connection.speaker == "server" else 0.0
             if (left := trip.brk.trigger.after_seconds - silent) <= 0:
                 self._come_to("idle")
-                await self._connection.strike()
+                await self._connection.strike(trip)
             else:
                 await asyncio.sleep(left)

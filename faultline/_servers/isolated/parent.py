@@ -53,9 +53,11 @@ class RemoteLedger(Ledger):
         self._last: tuple[Attempt, ...] = ()
         self._ended_seconds = 0.0
 
-    def close(self, attempts: tuple[Attempt, ...], now: float) -> None:
-        """Keep the final attempts and time, because the server has stopped."""
-        self._handle, self._last, self._ended_seconds = None, attempts, now
+    def close(self, attempts: tuple[Attempt, ...] | None = None, now: float = 0.0) -> None:
+        """Keep the final attempts and time, or those that were read last, because the server has stopped."""
+        self._handle, self._ended_seconds = None, now
+        if attempts is not None:
+            self._last = attempts
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -136,8 +138,8 @@ class Remote:
 
     def become(self, plan: Plan, *, open_too: bool) -> None:
         """Play another plan from now on; with `open_too` on the open connections as well."""
-        self._handle.ask("become", plan, open_too=open_too)
         self._watch_connects(plan)
+        self._handle.ask("become", plan, open_too=open_too)
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
@@ -147,7 +149,11 @@ class Remote:
         """Release the address and end every connection; return the errors inside the server while it ran."""
         if self._watch is not None:
             forget(self._watch)
-        attempts, now, errors = self._handle.ask("stop")
+        try:
+            attempts, now, errors = self._handle.ask("stop")
+        except ServerError:  # the child has ended: reports show what was read last
+            self.ledger.close()
+            raise
         self.ledger.close(attempts, now)
         return [*errors, *self._errors]
 
