@@ -799,7 +799,7 @@ def wrong(kind, make, server):
 
 ROWS = {
     "server": kinds.SERVER,
-    "server with TLS": kinds.SERVER.settled(tls=True),
+    "server with TLS": kinds.settled(kinds.SERVER, ok(), Answer(), tls=True),
     "Unix server": kinds.UNIX,
     "isolated server": kinds.SERVER,
     "intercepted http": kinds.INTERCEPTED_HTTP,

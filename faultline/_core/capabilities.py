@@ -6,7 +6,7 @@ A new kind is a row in `kinds.py`. A new step, condition, answer or trigger is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
@@ -90,10 +90,6 @@ class Capabilities:
     def starter(self) -> str:
         """The name of the function that starts such a server."""
         return self.written.partition("(")[0]
-
-    def settled(self, *, tls: bool) -> Capabilities:
-        """The capabilities of a server of this kind that was started with TLS, or without."""
-        return replace(self, tls="always" if tls else "never") if self.tls == "if needed" else self
 
     def plays(self, fault: Fault) -> bool:
         """Whether the kind plays a fault, and both faults of a choice."""

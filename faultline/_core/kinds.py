@@ -250,6 +250,14 @@ KINDS: tuple[Capabilities, ...] = (
 # --- the check -------------------------------------------------------------------------------------------------------
 
 
+def settled(kind: Capabilities, plan: Plan, default: Answer, *, tls: bool) -> Capabilities:
+    """The capabilities of a server that is started with TLS, if asked for or needed, or without."""
+    if kind.tls != "if needed":
+        return kind
+    needs_tls = default.needs_tls or any(fault.needs_tls for fault in faults_of(plan))
+    return replace(kind, tls="always" if tls or needs_tls else "never")
+
+
 def check_plan(plan: Plan, can: Capabilities) -> None:
     """Check that a kind of server plays every fault of a plan.
 

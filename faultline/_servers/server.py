@@ -11,14 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
-from faultline._core.answers import Answer
 from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Terms
 from faultline._core.check import choice, flag, rejected
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE, hostport
-from faultline._core.kinds import SERVER, check, check_plan, on_unix
+from faultline._core.kinds import SERVER, check, check_plan, on_unix, settled
 from faultline._core.ledger import Attempt, Ledger
 from faultline._core.plan import Plan, checked_plan, faults_of
 from faultline._core.steps import NoRoute
@@ -83,8 +82,8 @@ class Server(Endpoint):
             kind = kind if address.has_packets else on_unix(kind)
             if answer is not None:
                 check(answer, kind)
-            self._tls = bool(tls) or (kind.tls == "if needed" and needs_tls(plan, self._default))
-            self._kind = kind.settled(tls=self._tls)
+            self._kind = settled(kind, checked_plan(plan), self._default, tls=bool(tls))
+            self._tls = self._kind.tls == "always"
             super().__init__(plan, strict=strict)
             setup = Setup(
                 plan=plan,
@@ -324,15 +323,6 @@ class Server(Endpoint):
         if self._detour is not None:
             return f"Interception {self.url}"
         return f"Proxy {self.proxy_url}" if self._kind.talk.endswith("proxy") else f"Server {self.url}"
-
-
-def needs_tls(plan: object, default: Answer) -> bool:
-    """Whether a plan, or the server's answer, takes a server with TLS.
-
-    Raises:
-        ParameterError: `plan` is no plan.
-    """
-    return default.needs_tls or any(fault.needs_tls for fault in faults_of(checked_plan(plan)))
 
 
 def checked_tls(tls: object) -> Terms:
