@@ -444,7 +444,7 @@ def test_bad_calls_raise_what_they_raise_in_this_process(faultline, isolated):
 
     with pytest.raises(PortError, match=rf"^port={server.port}: expected a free port, but "):
         serve(ok(), port=server.port, isolated=isolated)
-    with pytest.raises(ParameterError, match=r"^plan=bad_cert\('expired'\): expected a server with TLS"):
+    with pytest.raises(ParameterError, match=r"^bad_cert\('expired'\): expected tls=True; a server that was started"):
         server.become(bad_cert("expired"))
     with pytest.raises(ParameterError, match=r"^count=-1: expected a whole number"):
         server.wait_for_attempts(-1)
