@@ -1,1 +1,4 @@
-"""Values: what a fault, a plan and a ledger are. No socket, no event loop, and no thread is started here."""
+"""The values: faults, plans, steps and ledgers.
+
+Rules: no module of this package opens a socket, runs an event loop or starts a thread.
+"""

@@ -1,7 +1,7 @@
 """Advice: why a planned fault never struck, where that follows from the attempts.
 
-A reason is a function of the fault and of an attempt that was to meet it; it returns a sentence, or nothing where the
-attempt doesn't show it. The first sentence is given.
+A reason is a function of the fault and of an attempt to which the fault was dealt. It returns a sentence, or an empty
+string if the attempt doesn't show that reason. The first sentence is the advice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_REQUESTS = 3
 
 
 def advice(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
-    """What to do about a fault of the plan that has not struck, as a sentence; empty where nothing shows it."""
+    """What to do about a fault of the plan that has not struck, as a sentence; empty if no reason is known."""
     at = fault.break_.at if fault.break_ else None
     met = [a for a in attempts if a.fault == fault and (a.struck is None or at not in (None, a.struck.point))]
     if not met:
@@ -29,7 +29,7 @@ def advice(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
 
 
 def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
-    """Why no attempt was to meet it."""
+    """Why the fault was dealt to no attempt; empty if the attempts don't show it."""
     entries = entries_of(plan)
     if fault not in entries:
         asked = dict.fromkeys(f"{a.request.method} {a.request.target}" for a in attempts if a.request is not None)
@@ -46,20 +46,20 @@ def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
 
 
 def shows_a_later_certificate(fault: Fault, attempt: Attempt) -> str:
-    """The certificate is for later connections."""
+    """The certificate is for later connections than that of the attempt."""
     first = fault.certificate.from_connection if fault.certificate is not None else 1
     return f"It strikes from connection {first} of the server on." if (attempt.connection or 0) < first > 1 else ""
 
 
-def said_nothing(fault: Fault, attempt: Attempt) -> str:
-    """The server waits for the request, and the client for the server."""
+def sent_nothing(fault: Fault, attempt: Attempt) -> str:
+    """The server waits for the request, and the client waits for the server."""
     waits = attempt.point == "request" and attempt.received_bytes == 0 and fault.script is None
     hint = "The client said nothing: if it waits for the server to speak first, use at='accept' or a script."
     return hint if waits else ""
 
 
 def met_the_terms(fault: Fault, attempt: Attempt) -> str:
-    """The handshake came to its end."""
+    """The handshake was completed, although its terms are a fault."""
     refuses = fault.terms is not None and fault.terms.is_fault and fault.break_ is None
     return "The client could meet these terms." if refuses and is_before("handshake", attempt.point) else ""
 
@@ -75,7 +75,7 @@ def asked_otherwise(fault: Fault, attempt: Attempt) -> str:
 
 
 def did_not_wait(fault: Fault, attempt: Attempt) -> str:
-    """The client sent its body unasked."""
+    """The client sent its body before the server asked for it."""
     lies = fault.break_ is None and fault.script is not None
     lies = lies and ReceiveRequest(continues=False) in every(fault.script.steps if fault.script else ())
     return "The client did not wait for 100 Continue." if lies and attempt.request is not None else ""
@@ -91,22 +91,22 @@ def was_not_kept_alive(fault: Fault, attempt: Attempt) -> str:
 
 
 def opened_no_tunnel(fault: Fault, attempt: Attempt) -> str:
-    """The proxy was asked to fetch, or for nothing."""
+    """The proxy was asked to fetch a URL, and not for a tunnel."""
     at = fault.break_.at if fault.break_ else "response"
     no_tunnel = FACTS[at].of == "tunnel" and is_before(attempt.point, at) and attempt.received_bytes > 0
     return "No tunnel was opened; a fetch by absolute URL, as of http://, needs none." if no_tunnel else ""
 
 
 def was_too_short(fault: Fault, attempt: Attempt) -> str:
-    """Less has passed than the trigger waits for."""
+    """Fewer bytes or messages have passed than the trigger waits for."""
     brk = fault.break_
     if brk is None or not brk.facts.hears or is_before(attempt.point, brk.at):
         return ""
-    return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or never_said(brk)
+    return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or never_passed(brk)
 
 
 def too_few_bytes(brk: Break, attempt: Attempt) -> str:
-    """The trigger counts bytes."""
+    """The trigger counts more bytes than have passed."""
     passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
     if passed >= brk.trigger.after_bytes:
         return ""
@@ -115,19 +115,19 @@ def too_few_bytes(brk: Break, attempt: Attempt) -> str:
 
 
 def too_few_messages(brk: Break, attempt: Attempt) -> str:
-    """The trigger counts messages."""
+    """The trigger counts more messages than have passed."""
     after = brk.trigger.after_messages
-    said = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
-    return f"Strike after fewer messages: there were {said}." if after is not None and said <= after else ""
+    sent = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
+    return f"Strike after fewer messages: there were {sent}." if after is not None and sent <= after else ""
 
 
-def never_said(brk: Break) -> str:
-    """The trigger looks for words."""
+def never_passed(brk: Break) -> str:
+    """The trigger looks for bytes that have not passed."""
     on = brk.trigger.on
     if on is None:
         return ""
-    words = on if isinstance(on, bytes) else on.pattern
-    return f"{words!r} never came; in bytes that are encrypted or compressed it can't be found."
+    marker = on if isinstance(on, bytes) else on.pattern
+    return f"{marker!r} never came; in bytes that are encrypted or compressed it can't be found."
 
 
 def left_first(_: Fault, attempt: Attempt) -> str:
@@ -137,7 +137,7 @@ def left_first(_: Fault, attempt: Attempt) -> str:
 
 REASONS: tuple[Callable[[Fault, Attempt], str], ...] = (
     shows_a_later_certificate,
-    said_nothing,
+    sent_nothing,
     met_the_terms,
     asked_otherwise,
     did_not_wait,

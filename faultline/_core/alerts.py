@@ -1,4 +1,4 @@
-"""The alerts of TLS by their names in RFC 8446, 6, and RFC 5246, 7.2, with what is left of older ones."""
+"""The alerts of TLS by their names in RFC 8446, 6, and RFC 5246, 7.2, with those of older versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breaks as values: where something breaks, when, and what happens then."""
+"""Breaks as values: where a conversation breaks, when, and what happens then."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from faultline._core.steps import (
 
 @dataclass(frozen=True)
 class Trigger:
-    """When, within its point, a break strikes: after so many bytes or seconds, on these bytes, or at its end."""
+    """When a break strikes within its point: after bytes, seconds or messages, on these bytes, or at the end."""
 
     after_bytes: int = 0
     after_seconds: float = 0.0
@@ -45,13 +45,13 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Break:
-    """Where something breaks, when, and what happens then.
+    """Where a conversation breaks, when, and what happens then.
 
     Attributes:
         at: the point.
-        does: the steps that are played on the connection; or, where none is open, what happens to a connect, to a
+        does: the steps that are played on the connection; without a connection, what happens to a connect, to a
             lookup or to a datagram.
-        trigger: when it strikes, within the point.
+        trigger: when the break strikes, within the point.
     """
 
     at: Point
@@ -61,7 +61,7 @@ class Break:
 
     @property
     def facts(self) -> Facts:
-        """What its point is."""
+        """The facts of the point."""
         return FACTS[self.at]
 
     @property
@@ -71,43 +71,43 @@ class Break:
 
     @property
     def is_final(self) -> bool:
-        """Whether the conversation ends with it."""
+        """Whether the conversation ends with the break."""
         if isinstance(self.does, tuple):
             return bool(self.does) and is_final(self.does[-1])
         return is_final(self.does)
 
     @property
     def door(self) -> Door | None:
-        """What happens to the connect."""
+        """What happens to a connect; `None` if the break is at another point."""
         return self.does if isinstance(self.does, (Refuse, Vanish, NoRoute)) else None
 
     @property
     def lookup(self) -> Lookup | None:
-        """How a lookup fails."""
+        """How a lookup fails; `None` if the break is at another point."""
         return self.does if isinstance(self.does, NoName) else None
 
     @property
     def fate(self) -> Fate | None:
-        """What happens to a datagram, if that is more than its loss."""
+        """What happens to a datagram, apart from its loss."""
         return self.does if isinstance(self.does, (Twice, Behind)) else None
 
     @property
     def begins_at(self) -> Point:
-        """The point where it strikes."""
+        """The point where the break strikes."""
         return self.at
 
     @property
     def needs_tls(self) -> bool:
-        """Whether it means something only where there is TLS."""
+        """Whether the break has a meaning only with TLS."""
         return self.facts.is_of_tls or any(is_of_tls(step) for step in self.steps)
 
     @property
     def never_reads(self) -> bool:
-        """Whether the client's bytes are left unread, so that its sends have to block soon."""
+        """Whether the server leaves the client's bytes unread, so that the client's sends block soon."""
         return self.facts.speaks == "client" and any(isinstance(step, Hold) for step in self.steps)
 
     def cuts_off(self, point: Point | None) -> bool:
-        """Whether the conversation ends before what is needed at a point."""
+        """Whether the break ends the conversation before it comes to a point."""
         if point is None or not self.is_final:
             return False
         shows_nothing = self.at == point and self.facts.is_of_tls and self.trigger.is_immediate
@@ -115,10 +115,11 @@ class Break:
 
 
 def check_trigger(at: Point, trigger: Trigger) -> None:
-    """See that a break at this point can wait for what its trigger says.
+    """Check that a break at this point can wait for its trigger.
 
     Raises:
-        ParameterError: nothing is counted or said there, or the trigger waits for two things at once.
+        ParameterError: no bytes or messages pass this point, or the trigger has two of `after_bytes`, `on` and
+            `after_messages`.
     """
     on = trigger.on
     if trigger.after_bytes and not FACTS[at].counts_bytes:
@@ -132,8 +133,8 @@ def check_trigger(at: Point, trigger: Trigger) -> None:
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
         raise rejected("on", on, "bytes, or a pattern compiled from bytes")
     given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}
-    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
-    if len(said) > 1:
-        raise ParameterError(f"{', '.join(said)}: expected one of the two; a break strikes once.")
+    written = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if len(written) > 1:
+        raise ParameterError(f"{', '.join(written)}: expected one of the two; a break strikes once.")
     if on is not None and not (on if isinstance(on, bytes) else on.pattern):
         raise rejected("on", on, "at least one byte to look for")

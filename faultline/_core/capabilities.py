@@ -45,7 +45,7 @@ class Why:
 
     Attributes:
         reason: a sentence without its full stop.
-        instead: the words to write; empty if the fault takes another kind of server.
+        instead: the call or the option to use; empty if the fault takes another kind of server.
     """
 
     reason: str

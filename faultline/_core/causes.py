@@ -1,7 +1,6 @@
-"""Looking through what clients wrap around an operating system's error.
+"""Find the error of the operating system under the exceptions that clients raise from it.
 
-Rules of this room: every link that a known client uses is followed, and each exception is looked at once, because
-chains can be circles. No client is imported.
+Rules: look at each exception once, because chains can be circles; import no client.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
 
-# Where the exceptions of the system itself are defined, as against those that clients derive from OSError.
+# The modules of the system's own exceptions; clients derive exceptions of their own from OSError.
 SYSTEM_MODULES = frozenset({"builtins", "socket", "ssl", "_socket", "_ssl"})
-# Where exceptions keep others, the plainest link first. `__context__` is last, also where `from None` hides it.
+# The attributes that hold other exceptions, the plainest link first. `__context__` is last, and `from None` doesn't
+# hide it here.
 HOLDERS = ("__cause__", "exceptions", "reason", "os_error", "args", "__context__")
 MOST = 5_000  # exceptions that are looked at: a property may make a new one each time it is read
 MOST_TOLD = 20
@@ -33,7 +33,7 @@ MISSING = object()
 
 
 def links(error: BaseException) -> Iterator[BaseException]:
-    """What an exception points to, the plainest link first.
+    """The exceptions that an exception holds, the plainest link first.
 
     requests and urllib3 put the cause into `args` and `.reason`, urllib into `.reason`, aiohttp into `.os_error`,
     httpx into `__cause__`, anyio into exception groups.
@@ -43,7 +43,7 @@ def links(error: BaseException) -> Iterator[BaseException]:
 
 
 def held_by(error: BaseException, holder: str) -> list[BaseException]:
-    """The exceptions that an attribute holds; none where reading it fails or warns."""
+    """The exceptions that an attribute holds; an empty list if reading the attribute fails or warns."""
 
     def read() -> list[BaseException]:
         held = getattr(error, holder, None)
@@ -58,22 +58,22 @@ def held_by(error: BaseException, holder: str) -> list[BaseException]:
 
 
 def quietly(read: Callable[[], T], otherwise: T) -> T:
-    """What a function of somebody else's returns, or `otherwise` where it raises or warns.
+    """Return the value of a function of another library, or `otherwise` if the function raises or warns.
 
-    An interrupt, a timeout of pytest's or a cancellation may come while it runs, and is not its own.
+    An interrupt, a timeout of pytest or a cancellation can arrive while the function runs; these are not caught.
     """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             value = read()
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, it is no link
+    except (Exception, SystemExit):  # noqa: BLE001 - a foreign function can raise anything
         return otherwise
     return otherwise if caught else value
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and all that it leads to, depth first, each once."""
-    seen: dict[int, BaseException] = {}  # kept, because the number of one that is gone is another's
+    """The exception and all exceptions that it leads to, depth first, each once."""
+    seen: dict[int, BaseException] = {}  # keeps them alive: the id of a deleted exception can be used again
     ahead = [error]
     while ahead and len(seen) < MOST:
         here = ahead.pop()
@@ -85,15 +85,17 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_system_error(error: BaseException) -> bool:
-    """Whether this is the operating system's or TLS's own error, not a client's name for it."""
+    """Whether this is an error of the operating system or of TLS, and not a client's own class."""
     return isinstance(error, OSError) and type(error).__module__ in SYSTEM_MODULES
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Find the error that began it, under whatever a client wrapped around it.
+    """Find the first error in the chain of exceptions that a client raised.
 
-    That is the operating system's or TLS's own error (`ConnectionRefusedError`, `socket.gaierror`,
-    `ssl.SSLCertVerificationError`, …) where there is one, and else the innermost exception.
+    This is the error of the operating system or of TLS (`ConnectionRefusedError`, `socket.gaierror`,
+    `ssl.SSLCertVerificationError`, …), or the innermost exception if there is no such error.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import root_cause
@@ -114,13 +116,13 @@ def root_cause(error: BaseException) -> BaseException:
         for candidate in candidates:
             if is_system_error(candidate):
                 return candidate
-    # A timeout's CancelledError is none, and StopIteration is how Python's json comes to an end.
+    # CancelledError of a timeout is no Exception, and Python's json ends with StopIteration.
     news = [e for e in path if isinstance(e, Exception) and not isinstance(e, StopIteration)]
     return (news or path)[-1]
 
 
 class Raised(Generic[E]):
-    """What `raises` found: `value` is the exception that came out, `cause` the expected one in it."""
+    """The result of `raises`: `value` is the exception that was raised, `cause` the expected exception in it."""
 
     value: BaseException
     cause: E
@@ -147,37 +149,40 @@ class Raised(Generic[E]):
                 self.cause = cast("E", found)
                 return True
         if not isinstance(error, Exception):
-            return False  # the user stops the run, or pytest does
+            return False  # the user or pytest stops the run
         told = [f"{full_name(type(e))}: {text_of(e)}" for e in islice(chain(error), MOST_TOLD + 1)]
         told[MOST_TOLD:] = ["…"] if len(told) > MOST_TOLD else []
         raise AssertionError(f"expected {words} somewhere in what was raised; it was {' <- '.join(told)}.") from error
 
 
 def text_of(error: BaseException) -> str:
-    """The text of an exception, if it has one."""
+    """The text of an exception; `(no text)` if its `str()` fails."""
     return quietly(lambda: str(error), "(no text)")
 
 
 def full_name(kind: type) -> str:
-    """The name of a class, with its module where names alone are told apart badly."""
+    """The name of a class, with its module unless it is a builtin."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def widened(expected: tuple[type[E], ...]) -> tuple[type[BaseException], ...]:
-    """Python 3.10's asyncio has a TimeoutError of its own, which 3.11 made the builtin one."""
-    asyncio = sys.modules.get("asyncio.exceptions")  # if it isn't loaded, nothing of it was raised
+    """The classes to look for: in Python 3.10 asyncio has a `TimeoutError` that is not the builtin class."""
+    asyncio = sys.modules.get("asyncio.exceptions")  # none of its exceptions was raised if it isn't loaded
     if sys.version_info < (3, 11) and asyncio and TimeoutError in expected:
         return (*expected, asyncio.TimeoutError)
     return expected
 
 
 def raises(expected: type[E] | tuple[type[E], ...]) -> Raised[E]:
-    """Expect an exception somewhere under what a client raises, whatever it is wrapped in.
+    """Expect an exception anywhere in the chain of exceptions that a client raises.
 
-    Looks through `__cause__`, `__context__`, `args`, `.reason`, `.os_error` and exception groups.
+    The chain leads through `__cause__`, `__context__`, `args`, `.reason`, `.os_error` and exception groups.
+
+    .. versionadded:: 0.1
 
     Raises:
-        AssertionError: nothing was raised, or nothing that has `expected` in it; says what it was.
+        AssertionError: no exception was raised, or `expected` is not in the chain; the message shows the chain.
+        ParameterError: `expected` is neither an exception class nor a tuple of exception classes.
 
     Example:
         >>> from faultline import raises

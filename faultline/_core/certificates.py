@@ -1,4 +1,4 @@
-"""What TLS shows and agrees to, as values: a certificate and the terms of the handshake."""
+"""The values of TLS: a certificate, and the terms of a handshake."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ Key = Literal["P-256", "Ed25519", "RSA-1024", "RSA-8192"]
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the server's certificate says, and who signed it; the default is right in every point.
+    """The content of the server's certificate and its issuer; the default is right in every point.
 
     Attributes:
-        names: the subject alternative names; without them, those of the server.
-        least_names: so many of them at least, by more of hosts that don't exist.
-        issuer: the CA that clients trust, another one, itself, or an intermediate of the trusted one: with
-            name constraints that leave this server out, or without.
-        chain: what is sent: all up to the root, the leaf alone, or the intermediates in the wrong order.
+        kind: the name of the defect.
+        names: the subject alternative names; `None` for those of the server.
+        least_names: the least number of names; names of hosts that don't exist fill it up.
+        from_seconds: the beginning of its validity, in seconds from now.
+        until_seconds: the end of its validity, in seconds from now.
+        issuer: the CA that clients trust, an unknown CA, the certificate itself, or an intermediate of the trusted CA,
+            without name constraints or with constraints that exclude this server.
+        chain: the certificates that are sent: all up to the root, the leaf alone, or the intermediates in the wrong
+            order.
         subject: the common name; `None` leaves the subject empty.
         has_names: whether there are alternative names at all.
-        usage: what it may be used for.
-        staples: an OCSP answer that it is revoked goes with it to a client that asks (RFC 6066, 8).
-        from_connection: the first connection of a server that sees it; those before see the healthy one.
-        is_fault: something is wrong with it.
+        usage: the use that its extensions allow.
+        key: the kind of its key.
+        digest: the digest of its signature.
+        is_revoked: whether the revocation list has it.
+        staples: a client that asks for it gets an OCSP answer that the certificate is revoked (RFC 6066, 8).
+        from_connection: the number of the first connection that gets this certificate; earlier connections get the
+            healthy certificate.
+        is_fault: whether the certificate has a defect.
     """
 
     kind: str = "healthy"
@@ -54,16 +62,17 @@ Version = Literal["1.0", "1.1", "1.2", "1.3"]
 
 @dataclass(frozen=True)
 class Terms:
-    """What TLS the server agrees to; the default is what any client can meet.
+    """The terms of TLS that the server accepts; any client can meet the default.
 
     Attributes:
-        version: the only version.
-        ciphers: the ones that clients have, or only one without encryption, which no client offers.
+        kind: the name of the fault.
+        version: the only version that the server accepts.
+        ciphers: the usual ciphers, or a single cipher without encryption, which no client offers.
         refuses_protocols: a client that offers application protocols (ALPN) is refused.
         renegotiates: TLS 1.2, with a new handshake in the middle.
-        client: what becomes of the client's certificate: not asked for, asked for and verified, or asked for and
-            never accepted.
-        is_fault: they are there to be refused.
+        client: whether the client's certificate is not asked for, asked for and verified, or asked for and never
+            accepted.
+        is_fault: whether clients are meant to fail at these terms.
     """
 
     kind: str = "any"
@@ -78,10 +87,10 @@ class Terms:
 
     @property
     def needs_python_ssl(self) -> bool:
-        """Whether they ask for something that is done here by Python's ssl alone, and not by pyOpenSSL."""
+        """Whether only a server on Python's ssl has these terms, and a server on pyOpenSSL has not."""
         asks = self.version is not None or self.ciphers != "usual" or self.refuses_protocols
         return asks or self.client != "ignored"
 
     def over(self, usual: Terms) -> Terms:
-        """These on a server whose usual terms are others: a client certificate that it demands, it still demands."""
+        """The same terms on a server with usual terms of its own: its demand for a client certificate stays."""
         return replace(self, client=usual.client if self.client == "ignored" else self.client)

@@ -1,7 +1,8 @@
-"""All chance comes from here, so that one seed reproduces a run.
+"""Random generators that one seed reproduces.
 
-A generator belongs to a scope (a test's name under pytest) and to its number in that scope, never to the order in
-which tests happen to run, so that a run is the same under `pytest -n` and in random order.
+Rules: every random choice of the package draws from a generator of this module. A generator depends on the name of its
+scope (under pytest, the test) and on its number in that scope, and never on the order of the tests, so that a run is
+the same under `pytest -n` and in random order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 
 
 class Scope:
-    """Where generators come from: a name and a count of those given out."""
+    """A source of generators: a name, and a count of the generators that it has made."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -21,7 +22,7 @@ class Scope:
 
     @property
     def was_used(self) -> bool:
-        """Whether any chance was drawn here."""
+        """Whether a generator of this scope was made."""
         return self._given > 0
 
     def generator(self) -> random.Random:
@@ -42,5 +43,5 @@ def enter(name: str) -> Scope:
 
 
 def generator(seed: int | None = None) -> random.Random:
-    """A generator of its own seed, or the next one of the scope."""
+    """A generator with this seed, or the next generator of the scope."""
     return _scope.generator() if seed is None else random.Random(seed)  # noqa: S311

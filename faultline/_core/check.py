@@ -1,7 +1,7 @@
-"""Checks of parameters, all with one message: `name=value: expected …`.
+"""Checks of parameters, all with a message of the form `name=value: expected …`.
 
-The kind of check follows from the parameter's name and type, so that a new mode gets it by writing its
-signature: `*_bytes` is a whole number of bytes, `*_seconds` a duration, a `Literal` is its choices.
+The check follows from the name and the type of the parameter, so that the signature of a new mode is enough: `*_bytes`
+is a whole number of bytes, `*_seconds` a duration, a `Literal` is its choices.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 
 
 def rejected(name: str, value: object, expected: str) -> ParameterError:
-    """The one shape of a message about a bad value."""
+    """The error of a bad value, in the form of all such errors."""
     return ParameterError(f"{name}={value!r}: expected {expected}.")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for a typing error, or nothing."""
+    """` Did you mean 'x'?` for a typing error; empty if no known word is near."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def whole(name: str, value: object, unit: str, low: int = 0, high: int | None = None) -> int:
-    """A whole number between two bounds; `True` is no number."""
+    """Check that a value is a whole number within bounds; `True` is no number.
+
+    Raises:
+        ParameterError: the value is no whole number, or is out of bounds.
+    """
     good = isinstance(value, int) and not isinstance(value, bool) and value >= low
     if not isinstance(value, int) or not good or (high is not None and value > high):
         limit = f"{low} or more" if high is None else f"from {low} to {high}"
@@ -38,7 +42,11 @@ def whole(name: str, value: object, unit: str, low: int = 0, high: int | None = 
 
 
 def seconds(name: str, value: object) -> float:
-    """A finite duration of 0 or more."""
+    """Check that a value is a finite duration of 0 seconds or more.
+
+    Raises:
+        ParameterError: the value is no number, or is negative or infinite.
+    """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     try:
         if isinstance(value, (int, float)) and number and math.isfinite(value) and value >= 0:
@@ -49,7 +57,11 @@ def seconds(name: str, value: object) -> float:
 
 
 def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
-    """One of a few words."""
+    """Check that a value is one of the choices.
+
+    Raises:
+        ParameterError: the value is not among the choices.
+    """
     if value not in choices:
         words = ", ".join(repr(c) for c in choices)
         hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
@@ -78,22 +90,26 @@ def fits(value: object, kind: type) -> bool:
 
 
 def is_protocol(kind: type) -> bool:
-    """Whether a type says only what a value has, so that the function itself has to look."""
+    """Whether a type is a `Protocol`, so that the function itself has to check the value."""
     return Protocol in kind.__mro__
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False, and not what happens to be like it."""
+    """Check that a value is True or False.
+
+    Raises:
+        ParameterError: the value is neither True nor False.
+    """
     if not isinstance(value, bool):
         raise rejected(name, value, "True or False")
     return value
 
 
 def parameter(name: str, value: object, annotation: Any) -> None:
-    """Check one argument of a mode by the parameter's name and type.
+    """Check one argument of a mode by the name and the type of its parameter.
 
     Raises:
-        ParameterError: name, value and what was expected.
+        ParameterError: the value is of another type, is not among the choices, or is out of bounds.
     """
     kind, optional = plain(annotation)
     if value is None and optional:

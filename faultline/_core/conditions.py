@@ -1,7 +1,7 @@
 """How bytes travel while nothing breaks: each condition as a value, with its behaviour as pure functions.
 
-Chance comes from the generator that is handed in, and time is a number: nothing here draws or waits by itself. A new
-condition is a class here and a mode.
+Rules: a condition draws from the generator that it is given, gets the time as a number, and never waits. A new
+condition is a class in this module, a row in `kinds.py`, and a mode.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 Direction = Literal["request", "response", "both", "handshake", "lookup"]
 LINE_BYTES = 65_536  # a longer line travels in several pieces
-PIECES_PER_SECOND = 50  # of a throttled flow: short enough to look steady, long enough to be cheap
+PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How bytes travel while nothing breaks; `direction` is whose bytes."""
+    """How bytes travel while nothing breaks; `direction` selects the bytes by their sender."""
 
     direction: Direction = "response"
     is_fault: ClassVar[bool] = True
 
     @property
     def draws(self) -> bool:
-        """Whether chance decides anything, so that a seed repeats it."""
+        """Whether the condition draws random numbers, so that a seed repeats them."""
         return False
 
     @property
     def begins_at(self) -> Point:
-        """The first point that its bytes pass; both sides begin with the request."""
+        """The first point that its bytes pass; those of both sides begin with the request."""
         return "request" if self.direction == "both" else self.direction
 
     @property
     def needs_tls(self) -> bool:
-        """Whether its bytes are there only in TLS."""
+        """Whether its bytes exist only with TLS."""
         return FACTS[self.begins_at].is_of_tls
 
     def collides(self, other: Condition) -> bool:
-        """Whether both say the same thing about the same bytes."""
+        """Whether both conditions are of the same kind and change the same bytes."""
         same_bytes = self.on(other.direction) or other.on(self.direction)
         same_kind = type(self) is type(other) or (isinstance(self, Pace) and isinstance(other, Pace))
         return same_kind and same_bytes
 
     def on(self, direction: Direction) -> bool:
-        """Whether it is about bytes in this direction; both is what the two say once there is TLS."""
+        """Whether the condition changes bytes of this direction; `both` means request and response."""
         return self.direction == direction or (self.direction == "both" and direction not in ("handshake", "lookup"))
 
 
@@ -76,11 +76,11 @@ class Piece:
     """Bytes that are about to travel together, and how far their turn has come.
 
     Attributes:
-        count_bytes: how many bytes.
-        chance: where a condition draws from.
-        data: the bytes, where they are known already.
-        before: how many pieces of the turn have arrived.
-        before_bytes: how many bytes they had.
+        count_bytes: the number of bytes.
+        chance: the generator that a condition draws from.
+        data: the bytes, if they are known already.
+        before: the number of earlier pieces of the turn.
+        before_bytes: the number of bytes in the earlier pieces.
         is_in_head: whether no empty line has come yet in this turn.
     """
 
@@ -94,7 +94,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Pace(Condition, ABC):
-    """Bytes arrive bit by bit; a direction has one pace at most."""
+    """Bytes arrive in small pieces; a direction has one pace at most."""
 
     @abstractmethod
     def size(self, piece: Piece) -> int:
@@ -112,11 +112,11 @@ class Throttle(Pace):
     bytes_per_second: int = 0
 
     def size(self, piece: Piece) -> int:
-        """As many bytes as make a steady flow."""
+        """The bytes of one piece of a steady flow."""
         return min(piece.count_bytes, max(1, self.bytes_per_second // PIECES_PER_SECOND))
 
     def due_seconds(self, piece: Piece) -> float:
-        """When its last byte is through."""
+        """When the last byte of the piece has arrived at this rate."""
         return (piece.before_bytes + piece.count_bytes) / self.bytes_per_second
 
 
@@ -128,22 +128,22 @@ class Drip(Pace):
     every_seconds: float = 0.0
 
     def size(self, piece: Piece) -> int:
-        """A drop."""
+        """The size of a piece, or the rest of the bytes."""
         return min(piece.count_bytes, self.chunk_bytes)
 
     def due_seconds(self, piece: Piece) -> float:
-        """One interval after the drop before it."""
+        """One interval after the piece before it."""
         return piece.before * self.every_seconds
 
 
 @dataclass(frozen=True)
 class Trickle(Pace):
-    """The head of a response arrives line by line, at this interval; then all the rest."""
+    """The head of a response arrives line by line, at this interval, and then the body at once."""
 
     every_seconds: float = 0.0
 
     def size(self, piece: Piece) -> int:
-        """A line of the head, or all of the rest."""
+        """A line of the head, or the whole body."""
         if not piece.is_in_head:
             return piece.count_bytes
         line, newline, _ = bytes(piece.data[:LINE_BYTES]).partition(b"\n")
@@ -156,18 +156,18 @@ class Trickle(Pace):
 
 @dataclass(frozen=True)
 class Corrupt(Condition):
-    """A bit of one byte is turned over, or of each byte with a probability."""
+    """One bit is flipped: in a byte at a position, or in each byte with a probability."""
 
     at_byte: int | None = None
     probability: float = 0.0
 
     @property
     def draws(self) -> bool:
-        """Whether chance chooses the bytes."""
+        """Whether the bytes are chosen at random."""
         return self.probability > 0
 
     def corrupted(self, data: bytes, begin: int, chance: random.Random) -> bytes:
-        """The bytes, of which the first is number `begin` of its direction, as they arrive."""
+        """The bytes as they arrive; the first of them is number `begin` of its direction."""
         if self.at_byte is not None:
             hit = [self.at_byte - begin]
         else:
@@ -181,7 +181,7 @@ class Corrupt(Condition):
 
 @dataclass(frozen=True)
 class Edit(Condition):
-    """A number of bytes, from one on, arrive as often as `times` says."""
+    """A number of bytes from a position on arrive `times` times."""
 
     at_byte: int = 0
     count_bytes: int = 1
@@ -195,20 +195,20 @@ class Edit(Condition):
 
 @dataclass(frozen=True)
 class Drop(Edit):
-    """A number of bytes, from one on, never arrive."""
+    """A number of bytes from a position on never arrive."""
 
     times: ClassVar[int] = 0
 
 
 @dataclass(frozen=True)
 class Duplicate(Edit):
-    """A number of bytes, from one on, arrive twice."""
+    """A number of bytes from a position on arrive twice."""
 
     times: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
 class Loss(Condition):
-    """Packets are dropped with a probability; on a connection the kernel draws it, which no seed repeats."""
+    """Packets are dropped with a probability; on a connection the kernel draws, and no seed repeats it."""
 
     probability: float = 0.0

@@ -1,7 +1,7 @@
-"""What can go wrong, in one voice: name and value, what was expected, what to do.
+"""The exceptions of faultline.
 
-A parameter that can't be right raises `ParameterError` where it is given, before a socket exists. What the
-world does (a busy port, a missing capability) and what our own server does wrong have a class each.
+Rules: a message has the form `name=value: expected …`. A bad parameter raises `ParameterError` at once, before a
+socket is opened.
 """
 
 from __future__ import annotations
@@ -21,44 +21,74 @@ __all__ = [
 
 
 class FaultlineError(Exception):
-    """Anything that faultline itself raises; never what a fault makes the client raise."""
+    """The base class of the exceptions that faultline raises. Errors that a fault causes in a client are not.
+
+    .. versionadded:: 0.1
+    """
 
 
 class ParameterError(FaultlineError, ValueError):
-    """A parameter has a value that can't mean anything."""
+    """A parameter has a value that is not allowed.
+
+    .. versionadded:: 0.1
+    """
 
 
 class ConflictError(ParameterError):
-    """Two parts were combined that can't both happen in one attempt."""
+    """Two parts of a fault can't both happen in one attempt.
+
+    .. versionadded:: 0.1
+    """
 
 
 class UnknownModeError(ParameterError):
-    """No mode of the catalogue has this name."""
+    """No mode has this name.
+
+    .. versionadded:: 0.1
+    """
 
 
 class PortError(FaultlineError, OSError):
-    """The address can't be bound: the port is taken, or the host isn't one of this machine."""
+    """The address can't be bound: the port is taken, or the host isn't one of this machine.
+
+    .. versionadded:: 0.1
+    """
 
 
 class UnsupportedError(FaultlineError, NotImplementedError):
-    """This operating system can't produce the fault."""
+    """The fault needs an operating system, a privilege or a package that is not there.
+
+    .. versionadded:: 0.1
+    """
 
 
 class WaitError(FaultlineError, TimeoutError):
-    """What was waited for did not happen in time."""
+    """The awaited attempts did not come in time.
+
+    .. versionadded:: 0.1
+    """
 
 
 class NotStruckError(FaultlineError, AssertionError):
-    """A planned fault never struck, so the test proved nothing about it."""
+    """A planned fault never struck, so the test proved nothing about it.
+
+    .. versionadded:: 0.1
+    """
 
 
 class OutsideError(FaultlineError, RuntimeError):
-    """Somebody tried to reach another machine where that is forbidden; no OSError, so that no client retries it."""
+    """A client tried to reach another machine where that is forbidden. No `OSError`, so that no client retries.
+
+    .. versionadded:: 0.1
+    """
 
 
 class ServerError(FaultlineError, RuntimeError):
-    """Something broke inside a faultline server; the original exception is the cause."""
+    """A faultline server failed; the original exception is its `__cause__`.
+
+    .. versionadded:: 0.1
+    """
 
 
-for _name in __all__:  # so that a traceback names them as users import them
+for _name in __all__:  # a traceback then shows the names that users import
     globals()[_name].__module__ = "faultline"

@@ -1,7 +1,7 @@
 """What happens to one attempt, as a value: a break, an answer, a certificate, terms, conditions, or a choice.
 
-Parts compose by `&`; two parts of one kind, or a part that could never be reached, are an error when they are put
-together. A fault knows how it was written, so that every report can say it back.
+Parts compose by `&`. Combining two parts of one kind, or a part that the conversation could never come to, is an error.
+A fault keeps the text by which it was written, and reports show it.
 """
 
 from __future__ import annotations
@@ -22,41 +22,46 @@ from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset
 
 
 class Part(Protocol):
-    """What a fault asks of each of its parts."""
+    """The properties that each part of a fault has."""
 
     @property
     def is_fault(self) -> bool:
-        """Whether it makes something go wrong."""
+        """Whether the part is a fault by itself."""
 
     @property
     def needs_tls(self) -> bool:
-        """Whether it means something only where there is TLS."""
+        """Whether the part has a meaning only with TLS."""
 
     @property
     def begins_at(self) -> Point | None:
-        """The first point where it is needed."""
+        """The first point where the part is needed."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of two faults, by what the request is."""
+    """One of two faults, chosen by the request."""
 
     condition: Callable[[Any], bool]
     fault: Fault
     otherwise: Fault
     label: Said = field(compare=False)
-    is_fault: ClassVar[bool] = True  # what it chooses is not known before there is a request
+    is_fault: ClassVar[bool] = True  # the chosen fault is not known before there is a request
     begins_at: ClassVar[Point] = "response"
 
     @property
     def needs_tls(self) -> bool:
-        """Whether one of the two means something only where there is TLS."""
+        """Whether one of the two faults has a meaning only with TLS."""
         return self.fault.needs_tls or self.otherwise.needs_tls
 
 
 @dataclass(frozen=True, repr=False)
 class Fault:
-    """What one attempt meets. Made by the modes (`reset()`, `ok()`, …), combined by `&`."""
+    """What happens to one attempt: modes such as `reset()` and `ok()` make it, and `&` combines two.
+
+    `str()` and `repr()` show the fault as it was written, and two faults that do the same are equal.
+
+    .. versionadded:: 0.1
+    """
 
     break_: Break | None = None
     answer: AnyAnswer | None = None
@@ -70,10 +75,11 @@ class Fault:
         return " & ".join(str(s) for s in self.said) or "ok()"
 
     def __and__(self, other: Fault) -> Fault:
-        """Both at once.
+        """Combine two faults.
 
         Raises:
-            ConflictError: two parts of one kind, or one that the other makes unreachable.
+            ConflictError: both faults have a part of the same kind, or the conversation can't come to a part of one
+                because of the other.
         """
         if not isinstance(other, Fault):
             return NotImplemented
@@ -99,10 +105,11 @@ class Fault:
         return both
 
     def check_reached(self) -> None:
-        """See that the conversation comes to all that is in it.
+        """Check that the conversation comes to every part.
 
         Raises:
-            ConflictError: the break ends it before another part, or the answer before the break.
+            ConflictError: the break ends the conversation before another part, or the conversation with this answer
+                never comes to the break.
         """
         brk = self.break_
         if brk is None:
@@ -118,98 +125,98 @@ class Fault:
         if self.script is not None and (why := self.script.never_meets(brk)):
             raise ConflictError(f"{self!r}: {why}.")
 
-    # --- its parts -------------------------------------------------------------------------------------------------
+    # --- the parts -------------------------------------------------------------------------------------------------
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts that it has."""
+        """The parts of the fault."""
         given = (self.break_, self.certificate, self.terms, self.answer, self.choice)
         return (*(part for part in given if part is not None), *self.conditions)
 
     @property
     def script(self) -> Script | None:
-        """The conversation that replaces the healthy one, if there is one."""
+        """The script that replaces the healthy conversation, if there is one."""
         return self.answer if isinstance(self.answer, Script) else None
 
     @property
     def http_answer(self) -> Answer | None:
-        """What it answers in HTTP, if that is not the answer of the server."""
+        """The answer in HTTP; `None` for the answer of the server."""
         return self.answer if isinstance(self.answer, Answer) else None
 
     @property
     def is_answer(self) -> bool:
-        """Whether it is an answer to a request and nothing else."""
+        """Whether the fault is an answer to a request and has no other part."""
         return isinstance(self.answer, (AsUsual, Answer)) and self == Fault(answer=self.answer)
 
     @property
     def break_steps(self) -> tuple[ConnectionStep, ...]:
-        """The steps that are played on the connection when it strikes."""
+        """The steps that are played on the connection when the fault strikes."""
         return self.break_.steps if self.break_ else ()
 
     @property
     def door(self) -> Door | None:
-        """What happens to the connect."""
+        """What happens to a connect; `None` without a break there."""
         return self.break_.door if self.break_ else None
 
     @property
     def door_seconds(self) -> float | None:
-        """After how many seconds the door opens by itself; `None` if it never does."""
+        """The seconds until the port accepts connections; `None` if it never does, or does at once."""
         return getattr(self.door, "for_seconds", None)
 
     @property
     def lookup(self) -> Lookup | None:
-        """How a lookup fails."""
+        """How a lookup fails; `None` without a break there."""
         return self.break_.lookup if self.break_ else None
 
     @property
     def fate(self) -> Fate | None:
-        """What happens to a datagram, if that is more than its loss."""
+        """What happens to a datagram, apart from its loss."""
         return self.break_.fate if self.break_ else None
 
-    # --- what follows from them --------------------------------------------------------------------------------------
+    # --- properties that follow from the parts ------------------------------------------------------------------------
 
     @property
     def strikes(self) -> bool:
-        """Whether it is to break something, so that a run in which it doesn't proves nothing."""
+        """Whether the fault is meant to strike, so that a test in which it doesn't strike proves nothing."""
         parts = (self.break_, self.answer, self.certificate, self.terms)
         return any(part is not None and part.is_fault for part in parts)
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is planned to go wrong."""
+        """Whether no part is a fault by itself."""
         return not any(part.is_fault for part in self.parts)
 
     @property
     def starts_tls(self) -> bool:
-        """Whether its script begins TLS by itself."""
+        """Whether the script has a `starttls()`."""
         return self.script is not None and self.script.starts_tls
 
     @property
     def needs_tls(self) -> bool:
-        """Whether it can only be met on a server that begins with TLS."""
+        """Whether the fault needs a server that begins with TLS."""
         return not self.starts_tls and any(part.needs_tls for part in self.parts)
 
     @property
     def is_of_tls(self) -> bool:
-        """Whether it is about the handshake: what is shown and agreed there, or how its bytes travel."""
+        """Whether the fault changes the handshake: the certificate, the terms, or how its bytes travel."""
         shown = self.certificate is not None or self.terms is not None
         return shown or any(condition.needs_tls for condition in self.conditions)
 
     @property
     def is_of_lookup(self) -> bool:
-        """Whether it is about finding an address by a name, and not about a connection."""
+        """Whether the fault changes a lookup, and not a connection."""
         points = [c.begins_at for c in self.conditions] + ([self.break_.at] if self.break_ else [])
         found = self.answer is not None and self.answer.is_of_lookup
         return found or any(FACTS[point].of == "lookup" for point in points)
 
     @property
     def is_opening(self) -> bool:
-        """Whether it strikes while a connection is opened, so that a kept one can't meet it any more."""
+        """Whether the fault strikes while a connection is opened, and so never on a connection that was kept alive."""
         return self.is_of_tls or (self.break_ is not None and self.break_.facts.is_opening)
 
     @property
     def never_reads(self) -> bool:
-        """Whether the client's bytes are left unread, so that its sends have to block soon."""
+        """Whether the server leaves the client's bytes unread, so that the client's sends block soon."""
         return self.break_ is not None and self.break_.never_reads
 
     @property
@@ -218,14 +225,14 @@ class Fault:
         return any(isinstance(step, Reset) for step in self.break_steps)
 
     def can_follow(self, current: Fault) -> bool:
-        """Whether a further request on a connection whose fault is `current` can meet it."""
+        """Whether the fault can be dealt to a further request on a connection whose fault is `current`."""
         if self == current and self.break_ is not None and self.break_.facts.of == "idle":
-            return True  # this connection has met what is of the opening
+            return True  # the opening of this connection had the same parts
         return not self.is_opening and self.script == current.script
 
 
 def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:
-    """The error of a `&` that can't be."""
+    """The error of combining two faults that both have a part of this kind."""
     return ConflictError(
         f"{one!r} & {other!r}: expected one {kind}, got two; deal them to different attempts, or leave one out."
     )
@@ -234,10 +241,11 @@ def two_of_a_kind(one: Fault, other: Fault, kind: str) -> ConflictError:
 def breaks(at: Point | None, trigger: Trigger, *steps: ConnectionStep) -> Fault:
     """A fault that is one break of an open connection, with its trigger checked against its point.
 
-    Without a point it is the response, or the request where it waits for what the client says.
+    The default point is `response`, or `request` if the trigger has `on`.
 
     Raises:
-        ParameterError: the trigger means nothing at this point.
+        ParameterError: no bytes or messages pass this point and the trigger counts them, or the trigger waits for two
+            of them at once.
     """
     if at is None:
         at = "request" if trigger.on is not None else "response"

@@ -1,4 +1,4 @@
-"""What a forked child forgets: threads, locks and connections are its parent's."""
+"""Functions that run in a forked child, where the threads, locks and connections of the parent are of no use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _forgets: list[Callable[[], None]] = []
 
 
 def in_forked_child(forget: Callable[[], None]) -> Callable[[], None]:
-    """Have this called in every forked child, in the order in which modules said so."""
+    """Call this function in every forked child, in the order of registration."""
     _forgets.append(forget)
     return forget
 
 
-def _forget() -> None:  # pragma: no cover - in a fork, where nobody counts
+def _forget() -> None:  # pragma: no cover - runs in a fork, where coverage isn't measured
     for forget in _forgets:
         forget()
 

@@ -1,4 +1,4 @@
-"""A gate: how a test holds a server and lets it go on, by an event and not by a sleep."""
+"""Gates: a test opens a gate, and the stalls that wait for it end."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ import weakref
 from collections.abc import Callable
 from typing import TypeAlias
 
-Number: TypeAlias = tuple[int, int]  # of the process that made it, and its own
+Number: TypeAlias = tuple[int, int]  # the id of the process that made the gate, and a count
 
 
 class Gates:
-    """All gates of this process by number, so that another process can mean the same one."""
+    """The gates of this process by number, so that a pickled gate is found again."""
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[Number, Gate] = weakref.WeakValueDictionary()
         self._numbers = itertools.count(1)
 
     def add(self, gate: Gate, number: Number | None) -> Number:
-        """Know a gate, by this number or by a new one, which is of this process."""
+        """Register a gate under this number, or under a new number of this process."""
         number = (os.getpid(), next(self._numbers)) if number is None else number
         self._known[number] = gate
         return number
 
     def find(self, number: Number) -> Gate:
-        """The gate of this number, made if there is none."""
+        """The gate of this number; a new gate if there is none."""
         return self._known.get(number) or Gate(number)
 
 
 class Gate:
-    r"""Closed when made; a `stall(until=gate)` goes on when the test opens it.
+    r"""An event that ends a stall: `stall(until=gate)` lasts until the test opens the gate.
 
-    `open` may be called from any thread, and from async code: it never waits. An open gate stays open, so a stall
-    that comes later doesn't hold.
+    A new gate is closed, and an open gate stays open, so that a later stall ends at once. `open` never waits, and any
+    thread and async code can call it.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, urllib.request
@@ -56,11 +58,11 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has been opened."""
+        """Whether the gate is open."""
         return self._open
 
     def open(self) -> None:
-        """Let everything go on that waits here, and whatever comes later."""
+        """Open the gate: the stalls that wait for it end, and later stalls end at once. Opening again does nothing."""
         with self._lock:
             self._open = True
             waiting, self._waiting = self._waiting, []
@@ -68,7 +70,7 @@ class Gate:
             wake()
 
     def when_open(self, wake: Callable[[], None]) -> None:
-        """Call `wake` once the gate is open: now, or in the thread that opens it."""
+        """Call `wake` once the gate is open: at once, or later in the thread that opens the gate."""
         with self._lock:
             if not self._open:
                 self._waiting.append(wake)
@@ -82,8 +84,8 @@ class Gate:
 gates = Gates()
 
 
-def found(number: Number, is_open: bool) -> Gate:  # noqa: FBT001 - as it is pickled
-    """What a pickled gate becomes: the one of its number."""
+def found(number: Number, is_open: bool) -> Gate:  # noqa: FBT001 - pickle calls it by position
+    """Unpickle a gate: the gate of this number in this process, opened if the pickled gate was open."""
     gate = gates.find(number)
     if is_open:
         gate.open()

@@ -1,6 +1,7 @@
-"""The guard: a planned fault that never struck proved nothing, and the guard says so.
+"""The guard: find planned faults that never struck, because a test without the strike proves nothing.
 
-It judges a plan by its ledger alone. A strike that leaves no trace in the server, as a refused connect, is not judged.
+The guard compares a plan with its ledger. It passes over faults whose strikes the server can't see, such as a refused
+connect.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from faultline._core.report import describe
 
 
 def unmet(plan: Plan, attempts: Sequence[Attempt], unasked: str) -> str | None:
-    """Why a fault of this plan proved nothing, or `None` if all struck or can't be judged.
+    """Why a fault of this plan never struck; `None` if all faults struck or can't be judged.
 
-    `unasked` is what to say where there was no attempt.
+    `unasked` is the reason if there was no attempt.
     """
     planned = [fault for entry in entries_of(plan) if isinstance(entry, Fault) for fault in certain(entry)]
     struck = [a.fault for a in attempts if a.struck is not None and is_its_own(a.fault, a.struck)]
@@ -30,19 +31,19 @@ def unmet(plan: Plan, attempts: Sequence[Attempt], unasked: str) -> str | None:
 
 
 def is_its_own(fault: Fault, strike: Strike) -> bool:
-    """Whether a strike was that of the fault's break, and not only of its certificate or answer."""
+    """Whether the break of the fault struck, and not only its certificate or answer."""
     return fault.break_ is None or strike.point == fault.break_.at
 
 
 def certain(fault: Fault) -> list[Fault]:
-    """What has to strike for this entry: a choice by the request, whatever it chooses between."""
+    """The faults of this entry that have to strike; of a choice by the request, both."""
     if fault.choice is None:
         return [fault] if fault.strikes else []
     return [f for part in (fault.choice.fault, fault.choice.otherwise) for f in certain(part)]
 
 
 def explained(plan: Plan, fault: Fault, attempts: Sequence[Attempt], unasked: str) -> str:
-    """What happened instead of the fault."""
+    """A report that a fault never struck, with the attempts and the advice."""
     if not attempts:
         return f"{fault!r} never struck: {unasked}."
     did = "; ".join(describe(a) for a in attempts[:5])

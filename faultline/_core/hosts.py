@@ -1,4 +1,7 @@
-"""Host names and addresses as text: nothing is looked up."""
+"""Host names and addresses as text.
+
+Rules: no function of this module looks up a name.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def hostport(host: str, port: int) -> str:
 
 
 def is_numeric(host: str) -> bool:
-    """Whether a host is an address and no name."""
+    """Whether a host is an IP address, and not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -25,7 +28,7 @@ def is_numeric(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether a host is this machine by its name alone."""
+    """Whether a host is `localhost` or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -33,10 +36,11 @@ def is_local(host: str) -> bool:
 
 
 def checked_name(name: object, *, pattern: bool = True) -> str:
-    """A host name as lookups compare it: lower case, without the dot at its end; or `*` for all.
+    """A host name in the form that lookups compare: lower case, IDNA, without the final dot; or `*` for all names.
 
     Raises:
-        ParameterError: it is no name.
+        ParameterError: the value is no host name: it is an address or a URL, has an empty or a long label, or is `*`
+            where no pattern is allowed.
     """
     if name == "*" and pattern:
         return "*"
@@ -57,7 +61,7 @@ def checked_name(name: object, *, pattern: bool = True) -> str:
 
 
 def normal(name: str) -> str:
-    """The one spelling of a name."""
+    """A name in lower case and in IDNA, without the final dot."""
     name = name.lower().removesuffix(".")
     try:
         return name if name.isascii() else name.encode("idna").decode("ascii")

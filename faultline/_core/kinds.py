@@ -27,7 +27,7 @@ from faultline._core.plan import Per, Plan, Sequence, Sometimes, faults_of
 from faultline._core.points import FACTS, Point
 from faultline._core.scripted import Script
 
-# --- what kinds have in common ---------------------------------------------------------------------------------------
+# --- parts that several kinds share ----------------------------------------------------------------------------------
 
 PACKETS = frozenset({do.Partition})
 ENDS = frozenset({do.Reset, do.Close, do.HalfClose, do.ReceiveAll, do.Flush, do.Hold}) | PACKETS
@@ -59,7 +59,7 @@ PROXIED: dict[Point, Here] = OPENING | {
     "tunnel": Here(ENDS | {do.Inject}, MESSAGES),
 }
 SCRIPTED: dict[Point, Here] = {
-    "connect": Here(frozenset({do.Refuse, do.Vanish})),  # for a while, and then the script
+    "connect": Here(frozenset({do.Refuse, do.Vanish})),  # with for_seconds the script follows
     "accept": Here(ENDS, SECONDS),
     "handshake": Here(ENDS, BYTES),
     "request": Here(ENDS, MESSAGES),
@@ -276,7 +276,7 @@ def check(fault: Fault, can: Capabilities) -> None:
 
     Raises:
         ParameterError: the fault has a part that the kind does not play; the message names the kinds that do, or the
-            words to write.
+            call or the option to use.
     """
     for key, sentence in lacks(fault, can):
         why = can.why.get(key, Why(sentence))

@@ -1,6 +1,6 @@
-"""Public names of a package, imported when they are first asked for.
+"""Import the public names of a package when they are first used.
 
-The imports that the package has under `if TYPE_CHECKING:` are the only list of its names.
+The imports under `if TYPE_CHECKING:` in the package are the only list of its names.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def starred(package: str) -> dict[str, str]:
 @functools.cache
 def imports_of(package: str) -> tuple[tuple[str, str], ...]:
     """The names that a package imports for type checkers, each with its module."""
-    import ast  # importing the package alone need not load it
+    import ast  # imported here, so that importing the package doesn't load it
 
     source = pkgutil.get_data(package, "__init__.py")  # pytest's loader gives data, but no source
     blocks = [node for node in ast.parse(source or b"").body if isinstance(node, ast.If)]

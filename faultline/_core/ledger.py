@@ -1,7 +1,7 @@
-"""The ledger: what really happened, attempt by attempt.
+"""The ledger: a record of every attempt at a server.
 
-Rules: the engine writes, and all others read frozen copies. What a client can observe is written down before the
-client can observe it. Times are seconds since the server began.
+Rules: only the engine writes, and all others read frozen copies. An event is recorded before the client can observe it.
+Times are seconds since the server started.
 """
 
 from __future__ import annotations
@@ -28,7 +28,17 @@ TURN_BYTES = 80
 
 @dataclass(frozen=True)
 class Request:
-    """What the client asked; `method` is empty where the bytes were no HTTP, and `body` holds them."""
+    """A request of a client.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        method: the method; empty if the bytes are not HTTP.
+        target: the request target, such as `/path?query`.
+        headers: the header fields, in their order.
+        body: the body, or all bytes if they are not HTTP; the ledger keeps at most 16 MiB of it.
+        body_bytes: the number of bytes in the body.
+    """
 
     method: str = ""
     target: str = ""
@@ -37,19 +47,21 @@ class Request:
     body_bytes: int = 0
 
     def header(self, name: str, default: str | None = None) -> str | None:
-        """The first field of this name, whatever its case."""
+        """The first header field of this name, compared without case, or the default."""
         return next((v for n, v in self.headers if n.lower() == name.lower()), default)
 
 
 @dataclass(frozen=True)
 class TlsFacts:
-    """What TLS was agreed: empty where it did not come to that.
+    """The result of a TLS handshake; a field is empty if the handshake did not come to it.
+
+    .. versionadded:: 0.1
 
     Attributes:
-        version: `TLSv1.3` or the like.
+        version: the version, such as `TLSv1.3`.
         sni: the host name that the client asked for.
-        alpn: the protocol agreed on.
-        alert: why the client ended it, by the alert's name in RFC 8446, 6.
+        alpn: the application protocol that both agreed on (ALPN).
+        alert: the alert by which the client ended the handshake, by its name in RFC 8446, 6.
         offered: the protocols that the client offered (ALPN).
         client: the common name in the client's certificate.
     """
@@ -64,7 +76,16 @@ class TlsFacts:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side said until the other spoke: when it began, how many bytes, and how they begin."""
+    """The bytes that one side sent until the other side sent some.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        by: the side that sent the bytes.
+        at_seconds: when the turn began, in seconds since the server started.
+        count_bytes: the number of bytes.
+        begins: the first 80 bytes.
+    """
 
     by: Party
     at_seconds: float
@@ -74,7 +95,15 @@ class Turn:
 
 @dataclass(frozen=True)
 class Strike:
-    """The moment a fault broke the conversation."""
+    """The moment when a fault struck.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        point: the point of the conversation.
+        after_bytes: the number of bytes that had passed the point.
+        at_seconds: the time, in seconds since the server started.
+    """
 
     point: Point
     after_bytes: int
@@ -85,24 +114,27 @@ class Strike:
 class Attempt:
     """One attempt of a client: a new connection, or a further request on a kept one.
 
+    .. versionadded:: 0.1
+
     Attributes:
         number: 1 for the first attempt at this server.
-        connection: 1 for the first connection; `None` where none came about.
-        fault: what the plan dealt to it.
+        connection: 1 for the first connection; `None` if there was no connection.
+        fault: the fault that the plan dealt to the attempt.
         point: the last point that the conversation reached.
-        started_seconds: when it began, in seconds since the server began.
-        ended_seconds: when it ended; `None` while it goes on.
+        started_seconds: when the attempt began, in seconds since the server started.
+        ended_seconds: when the attempt ended; `None` while it goes on.
         received_bytes: bytes from the client, as read; with TLS, application bytes.
         sent_bytes: bytes to the client, as handed to the kernel; with TLS, application bytes.
-        request: what the client asked, once it was read whole; the first 16 MiB of its body, and no more than
-            256 MiB of all bodies together.
-        struck: where and when the fault broke the conversation; `None` if it did not.
-        ended_by: who ended the connection; `None` if it was kept alive, or goes on.
-        ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, or `stop` when the server was closed.
-        waited_seconds: how long the client waited after the strike, in which it got nothing, before it gave up.
-        tls: what TLS was agreed; `None` where there was none.
-        turns: who said how much and when, in order; at most 200 of them.
-        note: what else is worth knowing, as a phrase.
+        request: the request, once the server has read it; with at most 16 MiB of its body, and at most 256 MiB of the
+            bodies of all attempts.
+        struck: where and when the fault struck; `None` if it did not strike.
+        ended_by: the side that ended the connection; `None` if the connection was kept alive, or goes on.
+        ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, `no name`, `answer`, or `stop` if the test
+            closed the server.
+        waited_seconds: how long the client waited after the strike before it gave up, if it got no bytes meanwhile.
+        tls: the result of the TLS handshake; `None` without TLS.
+        turns: the turns of the conversation in order, at most 200.
+        note: a phrase with further facts.
     """
 
     number: int
@@ -123,7 +155,7 @@ class Attempt:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        r"""The same as plain data for JSON; bytes are text, with `\xNN` for what is none."""
+        r"""The attempt as plain data for JSON; bytes become text, with `\xNN` for bytes that are not UTF-8."""
         data = asdict(replace(self, fault=Fault()), dict_factory=texts)
         return data | {"fault": repr(self.fault)}
 
@@ -159,7 +191,7 @@ class Entry:
         self._turns: list[Turn] = []
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
-        """One side said this."""
+        """Record bytes that one side sent."""
         if not data:
             return
         if by == "client":
@@ -174,7 +206,7 @@ class Entry:
             self._turns.append(Turn(by, self.now(), len(data), bytes(data[:TURN_BYTES])))
 
     def take_back(self, data: bytes) -> None:
-        """The last that the client said belongs to the next attempt."""
+        """Remove the last bytes of the client, which belong to the next attempt."""
         self.received_bytes -= len(data)
         last = self._turns[-1] if self._turns else None
         if last is not None and last.by == "client":
@@ -184,7 +216,7 @@ class Entry:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """Who said how much and when."""
+        """The turns of the conversation so far, in order."""
         return tuple(self._turns)
 
     def frozen(self) -> Attempt:
@@ -194,7 +226,10 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """All attempts at one server, written by its engine and read by tests and reports."""
+    """The record of all attempts at a server; tests read it as `server.ledger`.
+
+    .. versionadded:: 0.1
+    """
 
     on_end: Callable[[Attempt], None] | None = None
     room_bytes: int = KEPT_BODIES_BYTES
@@ -203,18 +238,18 @@ class Ledger:
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def now(self) -> float:
-        """Seconds since the server began."""
+        """The seconds since the server started."""
         return time.monotonic() - self._began
 
     def keep(self, entry: Entry, request: Request) -> None:
-        """Write down what the client asked, with as much of its body as there is room for."""
+        """Record a request, with as much of its body as there is room for."""
         with self._changed:
             room = self.room_bytes + len(entry.request.body if entry.request else b"")
             entry.request = replace(request, body=request.body[:room])
             self.room_bytes = room - len(entry.request.body)
 
     def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:
-        """A new attempt."""
+        """Record a new attempt."""
         with self._changed:
             entry = Entry(len(self._entries) + 1, connection, fault, point, self.now)
             self._entries.append(entry)
@@ -222,19 +257,19 @@ class Ledger:
         return entry
 
     def reach(self, entry: Entry, point: Point) -> None:
-        """The conversation has come to this point."""
+        """Record that the conversation has come to this point."""
         with self._changed:
             entry.point = point
             self._changed.notify_all()
 
     def strike(self, entry: Entry, point: Point, after_bytes: int) -> None:
-        """The fault strikes now."""
+        """Record that the fault strikes now."""
         with self._changed:
             entry.struck, entry.sent_before_strike = Strike(point, after_bytes, self.now()), entry.sent_bytes
             self._changed.notify_all()
 
     def end(self, entry: Entry, by: Party | None = None, how: How | None = None) -> None:
-        """The attempt is over; what is said of an ended one changes nothing."""
+        """Record that the attempt has ended. Ending it again does nothing."""
         with self._changed:
             if entry.ended_seconds is not None:
                 return
@@ -247,7 +282,7 @@ class Ledger:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Frozen copies of all attempts so far, those under way included."""
+        """Frozen copies of all attempts so far, including those that go on."""
         with self._changed:
             return tuple(entry.frozen() for entry in self._entries)
 
@@ -259,7 +294,7 @@ class Ledger:
         """Wait until this many attempts have reached a point, or their end.
 
         Raises:
-            WaitError: they have not, in time; says how many have.
+            WaitError: fewer attempts reached the point within `timeout_seconds`; the message has their number.
         """
         limit = min(timeout_seconds, threading.TIMEOUT_MAX)
         with self._changed:
@@ -268,7 +303,7 @@ class Ledger:
 
 
 def reached(attempts: Sequence[Entry | Attempt], point: Point | Literal["end"]) -> int:
-    """How many of these attempts have reached a point, or their end."""
+    """The number of these attempts that have reached a point, or their end."""
     if point == "end":
         return sum(attempt.ended_seconds is not None for attempt in attempts)
     return sum(has_come_to(attempt.point, point) for attempt in attempts)

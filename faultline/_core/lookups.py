@@ -1,4 +1,4 @@
-"""What a lookup finds, as a value."""
+"""The results of lookups, as values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from faultline._core.points import Point
 
 @dataclass(frozen=True)
 class Found(AnyAnswer):
-    """What a lookup finds.
+    """The addresses that a lookup finds.
 
     Attributes:
-        targets: addresses, each with a port, or with `None` for the one that the client asks for.
-        server: the server that they lead to, if it is one of ours.
+        targets: the addresses, each with a port; `None` stands for the port that the client asks for.
+        server: the faultline server at these addresses, if there is one.
     """
 
     targets: tuple[tuple[str, int | None], ...] = ()
@@ -24,16 +24,16 @@ class Found(AnyAnswer):
 
     @property
     def begins_at(self) -> Point:
-        """The first point where the address counts."""
+        """The first point where the client uses the address."""
         return "connect"
 
 
 @dataclass(frozen=True)
 class FoundLast(Found):
-    """What a lookup finds behind an address of the same port that leads nowhere.
+    """The address that a lookup finds after an address that leads nowhere, with the same port.
 
     Attributes:
-        first: that address: one that refuses, one that is silent, or one of IPv6 that refuses.
+        first: the first address: an address that refuses, an address that is silent, or an IPv6 address that refuses.
     """
 
     first: Literal["dead", "blackhole", "ipv6"] = "dead"

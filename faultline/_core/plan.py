@@ -1,7 +1,7 @@
 """Plans: which attempt meets which fault.
 
-A plan is a value, and a `Dealer` is one run through it, which any thread may ask. The dealer always knows the next
-fault before it is dealt, because the port has to refuse or accept before a client connects.
+A plan is a value, and a `Dealer` is a run through the plan that any thread may use. The dealer knows the next fault
+before a client connects, because the port has to refuse or accept the connection.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEALTHY = Fault(answer=AsUsual(), said=(Said("ok"),))
 
 @dataclass(frozen=True)
 class Sometimes:
-    """One of two faults, by chance."""
+    """One of two faults, chosen at random."""
 
     probability: float
     fault: Fault
@@ -41,7 +41,7 @@ class Sometimes:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One fault after the other; then the last one for ever, or all again."""
+    """One fault after the other; then the last fault repeats, or all faults repeat."""
 
     entries: tuple[Fault | Sometimes, ...]
     cycles: bool = False
@@ -57,14 +57,17 @@ Plan: TypeAlias = Fault | Sometimes | Sequence
 
 
 def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
-    """Deal these faults in order, one to each attempt; the last one repeats.
+    """Deal these faults in order, one to each attempt; the last fault repeats.
 
-    An attempt is a new connection, or a further request on a kept one. With `per="connection"` all attempts on one
-    connection meet the same fault. Refused and black-holed attempts are counted where the client is Python in this
-    process; for others say how long: `refuse(for_seconds=1)`.
+    An attempt is a new connection, or a further request on a connection that is kept alive. With `per="connection"` all
+    attempts on one connection meet the same fault. Refused and black-holed attempts are counted if the client is Python
+    in this process; for other clients give a duration: `refuse(for_seconds=1)`.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: no entries, or something that is no fault.
+        ParameterError: there are no entries, an entry is neither a fault nor a `sometimes(…)`, or the `per` of an entry
+            is not that of the plan.
 
     Example:
         >>> from faultline import ok, refuse, sequence
@@ -75,10 +78,13 @@ def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
 
 
 def cycle(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
-    """Deal these faults in order, and begin again after the last one.
+    """Deal these faults in order, and begin again after the last fault.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: no entries, or something that is no fault.
+        ParameterError: there are no entries, an entry is neither a fault nor a `sometimes(…)`, or the `per` of an entry
+            is not that of the plan.
 
     Example:
         >>> from faultline import cycle, ok, reset
@@ -96,12 +102,15 @@ def sometimes(
     seed: int | None = None,
     per: Per = "attempt",
 ) -> Sometimes:
-    """Deal a fault with a probability from 0 to 1, and otherwise another.
+    """Deal a fault with a probability from 0 to 1, and the fault `otherwise` to the other attempts.
 
-    The same seed deals the same faults. Without one, chance follows `--faultline-seed` under pytest.
+    The same seed deals the same faults. Without a seed, `--faultline-seed` decides under pytest.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: a probability outside 0 to 1, or something that is no fault.
+        ParameterError: `probability` is not from 0 to 1, `fault` or `otherwise` is no fault, `seed` is no whole number,
+            or `per` is neither "attempt" nor "connection".
 
     Example:
         >>> from faultline import reset, sometimes
@@ -118,13 +127,16 @@ def sometimes(
 
 
 def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault = HEALTHY) -> Fault:
-    """Deal a fault to the requests for which a function says so.
+    """Deal a fault to the requests for which a function returns true.
 
-    The function gets the request once it is read whole, so the faults can strike at `response` or `idle`. The
-    ledger keeps the fault that was chosen. An error in the function is an error of the server.
+    The function gets the request once the server has read all of it, so that the faults can strike at `response` or
+    `idle`. The ledger keeps the fault that was chosen. An error in the function raises `ServerError` in the test.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: no function, or a fault that strikes before the request is read.
+        ParameterError: `condition` is not callable, or a fault has a script or conditions, or strikes before the
+            request is read.
 
     Example:
         >>> from faultline import reset, when
@@ -143,7 +155,7 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
 
 
 def checked_plan(plan: object) -> Plan:
-    """A plan, or an error that says what one looks like.
+    """The plan, once it is checked.
 
     Raises:
         ParameterError: the value is neither a fault nor a plan of faults.
@@ -155,10 +167,11 @@ def checked_plan(plan: object) -> Plan:
 
 
 def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[Fault | Sometimes, ...]:
-    """The entries of a plan.
+    """The entries of a plan, once they are checked.
 
     Raises:
-        ParameterError: there are no entries, or one is no fault.
+        ParameterError: there are no entries, an entry is neither a fault nor a `sometimes(…)`, or the `per` of an entry
+            is not that of the plan.
     """
     checked_per(per)
     if not entries:
@@ -177,7 +190,7 @@ def checked_per(per: Per) -> Per:
     """`per`, if it is "attempt" or "connection".
 
     Raises:
-        ParameterError: it is neither of the two words.
+        ParameterError: the value is neither "attempt" nor "connection".
     """
     choice("per", per, ("attempt", "connection"))
     return per
@@ -200,7 +213,7 @@ def entries_of(plan: Plan) -> tuple[Fault | Sometimes, ...]:
 
 
 def draws_chance(plan: Plan) -> bool:
-    """Whether chance decides anything in a plan."""
+    """Whether a plan draws random numbers."""
     conditions = [condition for fault in faults_of(plan) for condition in fault.conditions]
     return any(isinstance(entry, Sometimes) for entry in entries_of(plan)) or any(c.draws for c in conditions)
 
@@ -210,7 +223,7 @@ def faults_of(plan: Plan) -> tuple[Fault, ...]:
     faults: list[Fault] = []
     for entry in entries_of(plan):
         faults += [entry.fault, entry.otherwise] if isinstance(entry, Sometimes) else [entry]
-    for fault in faults:  # grows meanwhile: a choice can lead to another
+    for fault in faults:  # the list grows in the loop: a choice can lead to another choice
         if fault.choice is not None:
             faults += [fault.choice.fault, fault.choice.otherwise]
     return tuple(faults)
@@ -219,8 +232,8 @@ def faults_of(plan: Plan) -> tuple[Fault, ...]:
 def dealt(plan: Plan) -> Iterator[Fault]:
     """The faults in the order in which they are dealt, without end.
 
-    A refusal or a black hole with a duration is dealt when its time is over, so repeating it would never end it: where
-    only the same fault could follow, the server is healthy from then on.
+    A refusal or a black hole with a duration is dealt when its time is over. Repeating it as the last fault would never
+    end it, so the server is healthy from then on.
     """
     entries = entries_of(plan)
     generators: dict[int, random.Random] = {
@@ -241,14 +254,14 @@ def dealt(plan: Plan) -> Iterator[Fault]:
 
 
 class Dealer:
-    """Deals the plan's faults to attempts, one after the other."""
+    """A run through a plan: it deals the faults to the attempts."""
 
     def __init__(self, plan: Plan) -> None:
         self._lock = threading.Lock()
         self.change(plan)
 
     def change(self, plan: Plan) -> None:
-        """Begin with another plan."""
+        """Begin another plan."""
         with self._lock:
             self._per: Per = "attempt" if isinstance(plan, Fault) else plan.per
             self._faults = dealt(plan)
@@ -261,26 +274,26 @@ class Dealer:
             return fault
 
     def upcoming(self) -> Fault:
-        """The fault that the next attempt will meet, left where it is."""
+        """The fault that the next attempt will meet, without dealing it."""
         with self._lock:
             return self._upcoming
 
     def deal_kept(self, current: Fault) -> Fault:
         """The fault of a further request on a connection whose fault so far is `current`.
 
-        If the next one needs a new connection it is left for that, and this request is answered as if healthy.
+        A next fault that needs a new connection waits for it, and this request gets the healthy answer.
         """
         if self._per == "connection":
             return current
         return HEALTHY if self.ends_connection(current) else self.deal()
 
     def ends_connection(self, current: Fault) -> bool:
-        """Whether the next attempt needs a new connection, so that this one can't be kept."""
+        """Whether the next fault needs a new connection, so that this connection can't be kept alive."""
         return self._per == "attempt" and not self.upcoming().can_follow(current)
 
 
 def resolved(fault: Fault, request: Request) -> Fault:
-    """What a choice by the request comes to; the rest of the fault stays."""
+    """The fault with its choice by the request made; its other parts stay."""
     while fault.choice is not None:
         chosen = fault.choice.fault if fault.choice.condition(request) else fault.choice.otherwise
         rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))

@@ -1,6 +1,6 @@
-"""The points of a conversation, in order, and what each of them is.
+"""The points of a conversation in their order, with the facts of each.
 
-A new point is one row of the table, and a call where the engine comes to it. No other module lists points.
+Rules: no other module lists points. A new point is a row of the table, and a call where the engine comes to the point.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Part: TypeAlias = Literal["lookup", "opening", "exchange", "tunnel", "idle"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a point is.
+    """The facts of a point.
 
     Attributes:
         point: its name.
         of: the part of a conversation that it belongs to.
-        speaks: the side that speaks there, or that speaks next; `None` if that is nobody.
-        passes: the bytes that a break can count there: none, records of TLS, or data, in which words and messages
-            can be found too.
+        speaks: the side that sends there, or that sends next; `None` if neither does.
+        passes: the bytes that a break can count there: none, records of TLS, or data, which a break can also search,
+            and count in messages.
         is_connected: whether there is a connection.
     """
 
@@ -43,27 +43,27 @@ class Facts:
 
     @property
     def hears(self) -> bool:
-        """Whether a break can look for words and count messages there."""
+        """Whether a break can look for bytes and count messages there."""
         return self.passes == "data"
 
     @property
     def is_of_tls(self) -> bool:
-        """Whether only a server with TLS comes there."""
+        """Whether only conversations with TLS have the point."""
         return self.passes == "records"
 
     @property
     def is_opening(self) -> bool:
-        """Whether a connection that is kept alive has passed it for good."""
+        """Whether a connection passes the point once, while it is opened."""
         return self.of == "opening"
 
     @property
     def is_at_servers(self) -> bool:
-        """Whether every server comes there: lookups are of a resolver, and tunnels of a proxy."""
+        """Whether the point belongs to a server: lookups belong to a resolver, and tunnels to a proxy."""
         return self.of in ("opening", "exchange", "idle")
 
     @property
     def is_exchange(self) -> bool:
-        """Whether a request is asked or answered there."""
+        """Whether a request or its response passes there."""
         return self.of == "exchange"
 
 
@@ -71,7 +71,7 @@ TABLE: tuple[Facts, ...] = (
     Facts("lookup", "lookup", None, is_connected=False),
     Facts("connect", "opening", "client", is_connected=False),
     Facts("accept", "opening", "client"),
-    Facts("handshake", "opening", "server", "records"),  # the client's are not counted
+    Facts("handshake", "opening", "server", "records"),  # the client's bytes are not counted
     Facts("request", "exchange", "client", "data"),
     Facts("response", "exchange", "server", "data"),
     Facts("tunnel", "tunnel", "server", "data"),
@@ -89,5 +89,5 @@ def is_before(one: Point, other: Point) -> bool:
 
 
 def has_come_to(at: Point, point: Point) -> bool:
-    """Whether an attempt that is at `at` has come to `point`; a lookup has no other point."""
+    """Whether an attempt that is at `at` has come to `point`; an attempt at a lookup has all points."""
     return FACTS[at].of == "lookup" or not is_before(at, point)

@@ -1,4 +1,4 @@
-"""The ledger in words and as a drawing, for command line, guard and reports.
+"""Show the ledger as text and as a drawing, for the command line, the guard and reports.
 
 A drawing has the client on the left and the server on the right, time going down, one line for each turn, and the
 strike as a double line.
@@ -42,7 +42,7 @@ Act: TypeAlias = Step | Door | Lookup | Fate
 
 
 def describe(attempt: Attempt) -> str:
-    """One attempt in a line: what was asked, how far it came, what struck, who ended it."""
+    """An attempt in a line: its request, its last point, its strike, and the side that ended it."""
     request = attempt.request
     asked = f" {request.method} {request.target}" if request and request.method else ""
     struck = attempt.struck
@@ -55,7 +55,7 @@ def describe(attempt: Attempt) -> str:
 
 
 def ending(attempt: Attempt) -> str:
-    """How an attempt ended, and after how long."""
+    """How an attempt ended, and its duration."""
     if attempt.ended_seconds is None:
         return "still open"
     took = f"after {attempt.ended_seconds - attempt.started_seconds:.3f} s"
@@ -64,7 +64,7 @@ def ending(attempt: Attempt) -> str:
     return f"ended by the {attempt.ended_by} ({attempt.ended_how}) {took}"
 
 
-# What a break looks like on the wire.
+# How the steps of a break look on the wire.
 VERBS: dict[type, str] = {
     Behind: "behind the next",
     Close: "FIN",
@@ -80,11 +80,11 @@ VERBS: dict[type, str] = {
     Vanish: "silence",
 }
 JUST_NOW_SECONDS = 1.0
-WIDTH = 65  # between the two ends; with the times it fits 80 columns
+WIDTH = 65  # of the drawing between its two sides; with the times it fits 80 columns
 
 
 def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str = "no client connected") -> str:
-    """The conversation as text, at most so many attempts of it."""
+    """A drawing of the last attempts, at most `most` of them."""
     lines = [title]
     if not attempts:
         lines.append(f"  {nobody}")
@@ -102,7 +102,7 @@ def draw(attempts: Sequence[Attempt], title: str, *, most: int = 20, nobody: str
 
 
 def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
-    """When what passed between the two, in order."""
+    """The times and the arrows of an attempt, in order."""
     begins = "connect"
     if FACTS[attempt.point].of == "lookup" and attempt.request is not None:
         begins = f"{attempt.request.method} {attempt.request.target}"
@@ -110,19 +110,19 @@ def arrows(attempt: Attempt, *, opens: bool = True) -> list[tuple[float, str]]:
     for turn in attempt.turns[:10]:
         said = repr(turn.begins.partition(b"\n")[0].rstrip(b"\r"))[2:-1]  # no control character reaches a terminal
         drawn.append((turn.at_seconds, arrow(f"{turn.count_bytes} bytes: {said}", turn.by)))
-    if len(attempt.turns) > 10:  # noqa: PLR2004 - the beginning shows what was spoken
+    if len(attempt.turns) > 10:  # noqa: PLR2004 - the first turns show the protocol
         drawn.append((attempt.turns[10].at_seconds, f"{f'... {len(attempt.turns) - 10} more turns ...':^{WIDTH}}"))
     if (struck := attempt.struck) is not None:
         what = f"struck at {struck.point!r}" + (f" after {struck.after_bytes} bytes" if struck.after_bytes else "")
         drawn.append((struck.at_seconds, arrow(f"{verb_of(attempt.fault)}: {what}", "server", "=")))
     drawn.sort(key=lambda item: item[0])
-    if attempt.ended_seconds is not None and attempt.ended_by is not None and (last := last_words(attempt)):
+    if attempt.ended_seconds is not None and attempt.ended_by is not None and (last := last_event(attempt)):
         drawn.append((attempt.ended_seconds, arrow(last, attempt.ended_by)))
     return drawn
 
 
-def last_words(attempt: Attempt) -> str:
-    """How an attempt ended; nothing where another arrow shows that already, of the strike or of an answer."""
+def last_event(attempt: Attempt) -> str:
+    """How an attempt ended; empty if the arrow of the strike or of an answer shows that already."""
     how = str(attempt.ended_how)
     if how == "answer" and attempt.sent_bytes:
         return ""
@@ -134,7 +134,7 @@ def last_words(attempt: Attempt) -> str:
 
 
 def arrow(text: str, by: Party, line: str = "-") -> str:
-    """An arrow from the one who speaks to the other."""
+    """An arrow from the side that sends to the other side."""
     room = WIDTH - 8
     label = f" {text if len(text) <= room else text[: room - 3] + '...'} "
     drawn = f"{line * 3}{label}".ljust(WIDTH - 1, line)
@@ -142,7 +142,7 @@ def arrow(text: str, by: Party, line: str = "-") -> str:
 
 
 def verb_of(fault: Fault) -> str:
-    """What a strike of this fault looks like on the wire."""
+    """How a strike of this fault looks on the wire."""
     at_once, _ = acts_of(fault)
     looks = seen(at_once)
     if fault.certificate is not None and fault.certificate.is_fault:
@@ -151,7 +151,7 @@ def verb_of(fault: Fault) -> str:
 
 
 def acts_of(fault: Fault) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
-    """What a fault does at its strike, up to the first step that lasts, and what it does after that."""
+    """The steps of a fault at its strike, up to the first step that lasts, and the steps after that."""
     does = fault.break_.does if fault.break_ else ()
     script = every(fault.script.steps if fault.script else ())
     from_fault_on = dropwhile(lambda step: not is_fault(step), script)
@@ -162,12 +162,12 @@ def acts_of(fault: Fault) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
 
 
 def seen(acts: tuple[Act, ...]) -> list[str]:
-    """What each of these looks like on the wire, where it is seen at all."""
+    """How these steps look on the wire; a step that can't be seen is left out."""
     return [VERBS[type(act)] for act in acts if type(act) in VERBS]
 
 
 def remarks(attempt: Attempt) -> list[str]:
-    """What an arrow can't say."""
+    """Facts about an attempt that no arrow shows."""
     said = [attempt.note] if attempt.note else []
     certificate = attempt.fault.certificate
     if attempt.waited_seconds is not None and not (certificate is not None and certificate.is_fault):
@@ -176,7 +176,7 @@ def remarks(attempt: Attempt) -> list[str]:
 
 
 def hung(attempts: Sequence[Attempt], now: float) -> str | None:
-    """What a client without a timeout is waiting for, if one is; for the test that it hangs."""
+    """Where a client without a timeout still waits, as a sentence for a test that hangs; `None` if none waits."""
     for attempt in reversed(attempts):
         waits = attempt.ended_seconds is None and (FACTS[attempt.point].of != "idle" or attempt.struck is not None)
         # The timeout's exception may have closed the client's socket just before.

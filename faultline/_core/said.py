@@ -1,4 +1,4 @@
-"""How a part of a fault was written, so that every report can say it back."""
+"""The call that made a part of a fault, as text for reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Said:
-    """How a part was written: the mode's name and the arguments that differ from its defaults."""
+    """A call: the name of the mode, and the arguments that differ from its defaults."""
 
     mode: str
     arguments: tuple[tuple[str, Any], ...] = ()
@@ -24,7 +24,7 @@ class Said:
 
 def abbreviated(value: object, limit: int = 40) -> str:
     """`repr`, with the middle of long values left out."""
-    text = str(getattr(value, "__qualname__", None) or repr(value))  # a function by its name, not its address
+    text = str(getattr(value, "__qualname__", None) or repr(value))  # the name of a function, without its address
     if len(text) <= limit:
         return text
     size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."

@@ -1,4 +1,4 @@
-"""Scripts: any line protocol, step by step, for what no mode covers.
+"""Scripts: conversations in any line protocol, for faults that no mode covers.
 
 A function here checks its parameters and returns a step. In a script a mode that ends or holds a connection
 (`reset()`, `close()`, `stall()`, …) stands for its own steps.
@@ -55,13 +55,17 @@ def script(*steps: Step | Fault) -> Fault:
     After the last step the server closes cleanly. A script is an answer: conditions, a certificate and a break
     compose with it by `&`.
 
-    A mode among the steps (`reset()`, `close()`, `half_close()`, `stall()`, `partition()`, `inject(…)`) is a fault, as
-    it is everywhere, and so are a `hold()` without an end and bytes that are sent below TLS. It strikes when it is
-    played, and a test fails in which the conversation never came to it. So leave `close()` out where hanging up is no
-    fault but the end of the protocol, as after `QUIT`: a script ends with a clean close by itself.
+    A mode among the steps (`reset()`, `close()`, `half_close()`, `stall()`, `partition()`, `inject(…)`) is a fault, and
+    so are a `hold()` without an end and bytes that are sent below TLS. The fault strikes when its step is played, and a
+    test fails if the conversation never comes to the step. Leave `close()` out where the protocol ends the
+    connection, as after `QUIT`: a script ends with a clean close by itself.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: an argument is no step, or a mode that says where it strikes.
+        ParameterError: there are no steps; an argument is neither a step nor a mode that breaks an open connection; a
+            mode has `at` or a trigger; a step follows a step that ends the conversation; or a step needs TLS where
+            none is spoken.
 
     Example:
         >>> import faultline, socket
@@ -80,11 +84,11 @@ def script(*steps: Step | Fault) -> Fault:
 
 
 def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
-    """The steps, with the modes among them replaced by theirs; those that are faults are marked.
+    """The steps, with each mode replaced by its steps; the steps that are faults are marked.
 
     Raises:
         ParameterError: an argument is neither a step nor a mode that breaks an open connection, or a step follows
-            one that ends the conversation.
+            a step that ends the conversation.
     """
     flat: list[Step] = []
     marked: list[Step] = []
@@ -104,17 +108,17 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
 
 
 def is_planned(step: Step, ahead: tuple[Step | Fault, ...]) -> TypeGuard[Send | Hold]:
-    """Whether a step is a fault by itself: a silence without an end, or bytes below TLS where there may be TLS."""
+    """Whether a step is a fault by itself: a `hold()` without an end, or bytes below TLS if TLS may be spoken."""
     return step == Hold() or (isinstance(step, Send) and step.below_tls and StartTls() not in ahead)
 
 
 def check_tls(steps: tuple[Step, ...]) -> None:
-    """See that TLS is begun where there is none, and used and ended where there is some.
+    """Check that TLS begins where the script is in plain text, and is used and ended where TLS is spoken.
 
-    A script with `starttls()` begins in plain text; any other has the TLS of its server from the beginning.
+    A script with `starttls()` begins in plain text; any other script has the TLS of its server from the beginning.
 
     Raises:
-        ParameterError: TLS is begun twice, or a step that needs TLS stands where none is spoken.
+        ParameterError: TLS begins twice, or a step that needs TLS is where none is spoken.
     """
     flat = tuple(as_played(steps))
     has_tls = not any(isinstance(step, StartTls) for step in flat)
@@ -131,7 +135,7 @@ def check_tls(steps: tuple[Step, ...]) -> None:
 
 
 def as_played(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """The steps in the order in which they are played; those of a repeat are played twice."""
+    """The steps in the order in which they are played; the steps of a repeat are played twice."""
     for step in steps:
         match step:
             case Repeat():
@@ -146,7 +150,7 @@ def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
     """The steps that a mode plays when it strikes.
 
     Raises:
-        ParameterError: it is no break, or it says where it strikes: a script says that by its order.
+        ParameterError: the mode doesn't break an open connection, or has `at` or a trigger.
     """
     brk = fault.break_
     if brk is not None and not isinstance(brk.does, tuple):
@@ -159,6 +163,8 @@ def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
 def send(data: bytes, *, below_tls: bool = False) -> Step:
     """Send these bytes; `below_tls` sends them as they are, between the records of TLS.
 
+    .. versionadded:: 0.1
+
     Raises:
         ParameterError: `data` is not bytes, or is empty.
     """
@@ -168,6 +174,8 @@ def send(data: bytes, *, below_tls: bool = False) -> Step:
 def receive(count_bytes: int) -> Step:
     """Read exactly this number of bytes.
 
+    .. versionadded:: 0.1
+
     Raises:
         ParameterError: `count_bytes` is not a whole number, 1 or more.
     """
@@ -175,7 +183,9 @@ def receive(count_bytes: int) -> Step:
 
 
 def receive_until(marker: bytes) -> Step:
-    """Read until these bytes have come; what follows them is left for the next step.
+    """Read until these bytes have arrived; later bytes are left for the next step.
+
+    .. versionadded:: 0.1
 
     Raises:
         ParameterError: `marker` is not bytes, or is empty.
@@ -186,11 +196,13 @@ def receive_until(marker: bytes) -> Step:
 def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
     """Read one HTTP request.
 
-    With `head_only` its body is left unread; with `continues=False` a client that waits for `100 Continue` before
-    it sends the body (RFC 9110, 10.1.1) waits in vain.
+    With `head_only` the server leaves the body unread. With `continues=False` it sends no `100 Continue` to a client
+    that waits for it before sending the body (RFC 9110, 10.1.1).
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: a value is not True or False, or `continues` is False though no body is waited for.
+        ParameterError: a value is neither True nor False, or `continues` is False with `head_only`.
     """
     if flag("head_only", head_only) and not flag("continues", continues):
         raise rejected("continues", continues, "True with head_only=True, which waits for no body")
@@ -200,8 +212,10 @@ def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
 def respond(answer: Fault | None = None) -> Step:
     """Answer the HTTP request that was read, with `ok(…)`, `echo()` or the server's answer.
 
+    .. versionadded:: 0.1
+
     Raises:
-        ParameterError: `answer` is no answer, or more than an answer.
+        ParameterError: `answer` is not an answer such as `ok(…)`, or has another part.
     """
     if answer is None:
         return Respond()
@@ -211,10 +225,13 @@ def respond(answer: Fault | None = None) -> Step:
 
 
 def repeat(*steps: Step | Fault) -> Step:
-    """Play the steps again for every further request on the connection: each is an attempt of its own.
+    """Play the steps again for every further request on the connection. Each time is an attempt of its own.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: there are no steps, or an argument is none.
+        ParameterError: there are no steps, an argument is neither a step nor a mode that breaks an open connection, or
+            a step follows a step that ends the conversation.
     """
     if not steps:
         raise ParameterError("repeat(): expected at least one step, such as receive_until(b'…').")
@@ -222,10 +239,12 @@ def repeat(*steps: Step | Fault) -> Step:
 
 
 def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step:
-    """Say and read nothing: for a time, until a gate opens, or until the client gives up.
+    """Send and read nothing: for a time, until a gate opens, or until the client gives up.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: `for_seconds` is below 0, or `until` is no gate.
+        ParameterError: `for_seconds` is no number of 0 or more, or `until` is no gate.
     """
     if for_seconds is not None:
         seconds("for_seconds", for_seconds)
@@ -235,20 +254,25 @@ def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step
 
 
 def starttls() -> Step:
-    """Speak TLS from here on, with the test CA's certificate or the one of a composed `bad_cert(…)`.
+    """Speak TLS from here on, with the test CA's certificate or that of a composed `bad_cert(…)`.
 
-    What the client sent ahead of the handshake is thrown away (RFC 3207, 4.2).
+    Bytes that the client sent before the handshake are discarded (RFC 3207, 4.2).
+
+    .. versionadded:: 0.1
     """
     return StartTls()
 
 
 def stoptls() -> Step:
-    """End TLS and go on in plain text, once both have said close_notify: as after FTP's `CCC` (RFC 4217, 12.3)."""
+    """End TLS by close_notify of both sides, and go on in plain text, as after FTP's `CCC` (RFC 4217, 12.3).
+
+    .. versionadded:: 0.1
+    """
     return StopTls()
 
 
 def some_bytes(name: str, value: object) -> bytes:
-    """Bytes, at least one.
+    """Check that a value is bytes, at least one byte.
 
     Raises:
         ParameterError: the value is not bytes, or is empty.

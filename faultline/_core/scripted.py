@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Script(AnyAnswer):
-    """A conversation: its steps in order. After the last one the server closes cleanly."""
+    """The steps of a conversation in order. After the last step the server closes cleanly."""
 
     steps: tuple[do.Step, ...]
 
     @property
     def is_fault(self) -> bool:
-        """Whether one of its steps is wrong by itself."""
+        """Whether a step is a fault by itself."""
         return any(is_fault(step) for step in do.every(self.steps))
 
     @property
     def starts_tls(self) -> bool:
-        """Whether it begins TLS by itself."""
+        """Whether the script has a `starttls()`."""
         return any(isinstance(step, do.StartTls) for step in do.every(self.steps))
 
     @property
     def needs_tls(self) -> bool:
-        """Whether one of its steps means something only where there is TLS."""
+        """Whether a step has a meaning only with TLS."""
         return any(do.is_of_tls(step) for step in do.every(self.steps))
 
     @property
     def begins_at(self) -> Point | None:
-        """The point where it first says or hears something; one that starts TLS does that before the handshake."""
+        """The first point where bytes pass; `None` if the script starts TLS: then bytes pass before the handshake."""
         return None if self.starts_tls else "request"
 
     def misses(self, at: Point) -> str:
@@ -62,7 +62,7 @@ class Script(AnyAnswer):
 
 
 def is_fault(step: do.Step) -> bool:
-    """Whether a step of a script is to strike: it breaks the conversation, or it is a lie."""
+    """Whether a step of a script is a fault: it breaks the conversation, or its answer is wrong."""
     match step:
         case do.Planned():
             return True
@@ -109,5 +109,5 @@ def most_bytes(steps: tuple[do.Step, ...], point: Point) -> int | None:
 
 def most_messages(steps: tuple[do.Step, ...], point: Point) -> int:
     """The most messages that pass a point in one attempt."""
-    said = [at for step in do.every(steps) if (at := point_of(step)) in ("request", "response")]
-    return sum(at == point for at, _ in groupby(said))
+    points = [at for step in do.every(steps) if (at := point_of(step)) in ("request", "response")]
+    return sum(at == point for at, _ in groupby(points))

@@ -1,8 +1,8 @@
-"""The steps of a conversation as values: the server does one after the other.
+"""The steps of a conversation as values: the server plays them one after the other.
 
-A step is a frozen dataclass without behaviour, and the engine plays it in the one `match` of `play.py`. A new step is
-a class here, a member of `Step`, and a `case` there: the type checker points to the second place. A break that strikes
-where no connection is open does something of another kind: a `Door`, a `Lookup`, or a `Fate` of a datagram.
+Rules: a step is a frozen dataclass without behaviour. A new step is a class here, a member of `Step`, and a `case` in
+`play.py`, which the type checker demands. A break without an open connection has an effect instead of steps: a
+`Door`, a `Lookup`, or a `Fate` of a datagram.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Spoken:
-    """A step that users write; it is shown as they write it."""
+    """A step that users write; its `repr` is the call."""
 
     says: ClassVar[str]
 
@@ -36,8 +36,8 @@ class ReceiveRequest(Spoken):
     """Read one HTTP request, or bytes that can't begin one.
 
     Attributes:
-        head_only: leave its body for later.
-        continues: say `100 Continue` to a client that waits for it.
+        head_only: leave the body for later steps.
+        continues: send `100 Continue` to a client that waits for it.
     """
 
     says: ClassVar[str] = "receive_request"
@@ -48,7 +48,7 @@ class ReceiveRequest(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class Respond(Spoken):
-    """Send the answer to the request: this one, or the one that the fault or the server has."""
+    """Send the answer to the request: this answer, or the answer of the fault or the server."""
 
     says: ClassVar[str] = "respond"
 
@@ -60,13 +60,13 @@ class Respond(Spoken):
 
     @property
     def closes(self) -> bool:
-        """Whether its own answer ends the connection."""
+        """Whether the answer of this step ends the connection."""
         return self.answer is not None and self.answer.closes
 
 
 @dataclass(frozen=True, repr=False)
 class Repeat(Spoken):
-    """Play the steps again for every further request, for as long as the connection is kept alive."""
+    """Play the steps again for every further request while the connection is kept alive."""
 
     says: ClassVar[str] = "repeat"
 
@@ -75,7 +75,7 @@ class Repeat(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class Send(Spoken):
-    """Send these bytes; `below_tls` sends them as they are where there is TLS."""
+    """Send these bytes; `below_tls` sends them without TLS, between its records."""
 
     says: ClassVar[str] = "send"
 
@@ -85,7 +85,7 @@ class Send(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class Receive(Spoken):
-    """Read exactly so many bytes."""
+    """Read exactly this number of bytes."""
 
     says: ClassVar[str] = "receive"
 
@@ -94,7 +94,7 @@ class Receive(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class ReceiveUntil(Spoken):
-    """Read until these bytes have arrived, and not further."""
+    """Read until these bytes have arrived, and no byte more."""
 
     says: ClassVar[str] = "receive_until"
 
@@ -108,7 +108,7 @@ class ReceiveAll:
 
 @dataclass(frozen=True, repr=False)
 class StartTls(Spoken):
-    """Speak TLS from here on; what the client sent ahead of it is thrown away."""
+    """Speak TLS from here on; bytes that the client sent before the handshake are discarded."""
 
     says: ClassVar[str] = "starttls"
 
@@ -122,7 +122,7 @@ class StopTls(Spoken):
 
 @dataclass(frozen=True)
 class Inject:
-    """Put these bytes among those that pass the point of the break: to the client, or to the upstream."""
+    """Insert these bytes into those that pass the point of the break: to the client, or to the upstream."""
 
     data: bytes
 
@@ -134,7 +134,7 @@ class Renegotiate:
 
 @dataclass(frozen=True, repr=False)
 class Hold(Spoken):
-    """Say and read nothing: so many seconds, until a gate opens, or until the client gives up."""
+    """Send and read nothing: for a time, until a gate opens, or until the client gives up."""
 
     says: ClassVar[str] = "hold"
 
@@ -154,7 +154,7 @@ class HalfClose:
 
 @dataclass(frozen=True, repr=False)
 class Close(Spoken):
-    """Deliver what was sent, then FIN; the connection is gone. In TLS, after a close_notify or without one."""
+    """Deliver the bytes that were sent, then send FIN; in TLS, after a close_notify or without it."""
 
     says: ClassVar[str] = "close"
 
@@ -163,7 +163,7 @@ class Close(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class Reset(Spoken):
-    """Deliver what was sent, then RST; the connection is gone. `flush=False` waits for no acknowledgement."""
+    """Deliver the bytes that were sent, then send RST; `flush=False` waits for no acknowledgement."""
 
     says: ClassVar[str] = "reset"
 
@@ -172,14 +172,14 @@ class Reset(Spoken):
 
 @dataclass(frozen=True)
 class Partition:
-    """Let the client's packets vanish: nothing it sends is acknowledged any more."""
+    """Drop the client's packets: the kernel acknowledges none of its bytes."""
 
     for_seconds: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
 class Planned:
-    """Play these steps of a script, which are a fault: it strikes when the first of them is played."""
+    """Play these steps of a script, which are a fault; it strikes when the first step is played."""
 
     steps: tuple[ConnectionStep, ...]
 
@@ -187,7 +187,7 @@ class Planned:
         return ", ".join(map(repr, self.steps))
 
 
-# What any open connection plays.
+# Steps on any open connection.
 ConnectionStep: TypeAlias = (
     Send
     | Planned
@@ -205,7 +205,7 @@ ConnectionStep: TypeAlias = (
     | Reset
     | Partition
 )
-# What a conversation in HTTP plays beside.
+# Further steps of a conversation in HTTP.
 HttpStep: TypeAlias = ReceiveRequest | Respond | Repeat
 Step: TypeAlias = ConnectionStep | HttpStep
 
@@ -219,14 +219,14 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Vanish:
-    """Let a SYN go unanswered."""
+    """Leave a SYN without an answer."""
 
     for_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class NoRoute:
-    """Have an address that no route leads to."""
+    """Listen at an address that no route leads to."""
 
 
 Door: TypeAlias = Refuse | Vanish | NoRoute
@@ -241,7 +241,7 @@ class NoName:
 
 @dataclass(frozen=True)
 class WrongAnswer(NoName):
-    """Answer a query in this wrong way, or not at all; only a DNS server can."""
+    """Answer a query in this wrong way, or not at all. Only a DNS server plays it."""
 
 
 Lookup: TypeAlias = NoName
@@ -254,19 +254,19 @@ class Twice:
 
 @dataclass(frozen=True)
 class Behind:
-    """Send the datagram behind the next one."""
+    """Send the datagram after the next datagram."""
 
 
 Fate: TypeAlias = Twice | Behind
 
 
 def begins_with_reset(step: Step | None) -> bool:
-    """Whether the connection is reset by this step."""
+    """Whether the step resets the connection."""
     return isinstance(step, Reset) or (isinstance(step, Planned) and begins_with_reset(step.steps[0]))
 
 
 def is_final(step: Step | Door | Lookup | Fate) -> bool:
-    """Whether nothing can follow."""
+    """Whether no step can follow."""
     match step:
         case Close() | Reset() | ReceiveAll() | NoRoute() | NoName():
             return True
@@ -288,7 +288,7 @@ def waits(step: Step | Door | Lookup | Fate) -> bool:
 
 
 def is_of_tls(step: Step) -> bool:
-    """Whether a step means something only where there is TLS."""
+    """Whether a step has a meaning only with TLS."""
     match step:
         case Respond():
             return step.answer is not None and step.answer.needs_tls
@@ -301,7 +301,7 @@ def is_of_tls(step: Step) -> bool:
 
 
 def every(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """All steps, those within another too."""
+    """All steps, with the steps inside other steps."""
     for step in steps:
         yield step
         if isinstance(step, (Repeat, Planned)):

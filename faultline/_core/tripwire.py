@@ -1,6 +1,6 @@
-"""The tripwire: finds the byte at which a break strikes, among the bytes that pass its point.
+"""Find the byte at which a break strikes, among the bytes that pass its point.
 
-It counts and searches, and never sends or waits.
+Rules: a tripwire counts and searches, and never sends or waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has 
 
 
 class Tripwire:
-    """One break, waiting for the bytes of its point to pass."""
+    """The search for the strike of a break in the bytes that pass its point."""
 
     def __init__(self, brk: Break) -> None:
         self.brk = brk
@@ -22,14 +22,14 @@ class Tripwire:
         self._messages = 0
 
     def begin_message(self) -> None:
-        """What passes from here on is a new message."""
+        """Begin a new message: the bytes that pass from here on belong to it."""
         self._messages += 1
 
     def cut(self, data: bytes) -> int | None:
-        """How many of these bytes still pass before it strikes; `None` if all do and it waits on."""
+        """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
         trigger = self.brk.trigger
         if trigger.at_end:
-            found = None  # who knows the end strikes there
+            found = None  # the caller knows the end, and strikes there
         elif trigger.after_messages is not None:
             found = None if self._messages <= trigger.after_messages else 0
         elif trigger.on is None:
@@ -50,12 +50,12 @@ class Tripwire:
         else:
             match = marker.search(window, max(0, before - PATTERN_WINDOW_BYTES))
             end = match.end() if match else None
-            keep = PATTERN_WINDOW_BYTES + 1  # the byte before it, so that ^ doesn't match where the window begins
+            keep = PATTERN_WINDOW_BYTES + 1  # with the byte before the window, so that ^ doesn't match at its beginning
         self._window = window[-keep:] if keep else b""
         return None if end is None else max(0, end - before)
 
     def room_bytes(self, wanted_bytes: int) -> int:
-        """How many bytes may be read at once without reading past the strike."""
+        """The number of bytes that can be read at once without reading past the strike."""
         trigger = self.brk.trigger
         return (
             wanted_bytes
@@ -65,11 +65,11 @@ class Tripwire:
 
 
 def enough(data: bytes, count: int) -> int:
-    """So many bytes, if there are as many, or -1."""
+    """`count`, or -1 if the data is shorter."""
     return count if len(data) >= count else -1
 
 
 def end_of(data: bytes, marker: bytes) -> int:
-    """Where the marker ends in the data, or -1."""
+    """The position in the data where the marker ends, or -1."""
     at = data.find(marker)
     return at + len(marker) if at >= 0 else -1

@@ -1,6 +1,6 @@
-"""The upstream of a relay, as a value: where the real server is, how to speak to it, and what if it can't be reached.
+"""The upstream of a relay as a value: its address, whether it has TLS, and what happens if it can't be reached.
 
-Text in, a value out: nothing is looked up and nothing is dialled.
+Rules: no function of this module looks up a name or opens a connection.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faul
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where the real server is.
+    """The address of the real server.
 
     Attributes:
+        host: its host.
+        port: its port.
         path: the path of its Unix socket, instead of host and port.
-        tls: speak TLS to it.
-        on_failure: what the client meets if it can't be reached: RST, FIN or silence.
+        tls: whether to speak TLS to the server.
+        on_failure: what happens to the client if the server can't be reached: RST, FIN or silence.
     """
 
     host: str = ""
@@ -44,11 +46,11 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Route:
-    """Where a proxy leads its clients, and which clients it leads.
+    """The target of a proxy, and the clients that it accepts.
 
     Attributes:
-        to: all clients are led here; without it, to the address on this machine that they ask for.
-        auth: the name and password that a client has to show.
+        to: the target of all clients; `None` for the address on this machine that a client asks for.
+        auth: the name and the password that a client has to send.
     """
 
     to: Upstream | None = None
@@ -56,10 +58,10 @@ class Route:
 
 
 def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
-    """An upstream by its address.
+    """Parse the address of an upstream.
 
     Raises:
-        ParameterError: no address, or one of another machine.
+        ParameterError: the text is no address, or the address is on another machine and `allow_remote` is False.
     """
     if not isinstance(text, str) or not text:
         raise rejected("upstream", text, FORMS)
@@ -67,7 +69,7 @@ def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
         path = text.removeprefix("unix:").removeprefix("//")
         if not path:
             raise rejected("upstream", text, "a path behind it")
-        return Upstream(path=os.path.abspath(path))  # noqa: PTH100 - nothing is looked up
+        return Upstream(path=os.path.abspath(path))  # noqa: PTH100 - a lexical change
     try:
         parts = urlsplit(text if "://" in text else f"tcp://{text}")
         host, port = parts.hostname, parts.port or SCHEMES.get(parts.scheme, 0)
