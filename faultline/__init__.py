@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from faultline._servers.udp import udp as udp
     from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
-else:  # hidden from type checkers, which would believe that it has every name
+else:  # hidden from type checkers, for which every name would exist
 
     def __getattr__(name: str) -> object:
         from faultline._core.late import public

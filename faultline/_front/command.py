@@ -1,6 +1,6 @@
-"""The command line: the same servers, by hand.
+"""The command line: start a server, and print its attempts.
 
-Rules of this module: no other module prints or exits. A mistake of the user is one line on stderr and exit status 2.
+Rules: no other module prints or exits. A mistake of the user is one line on stderr and exit status 2.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `fau
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit status."""
+    """Run the command line and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
     try:
         try:
             return run(words)
         finally:
-            sys.stdout.flush()  # at exit it would be too late to handle an error
+            sys.stdout.flush()  # an error at exit could not be handled
     except FaultlineError as error:
         print(f"faultline: {error}", file=sys.stderr)
         return 2
@@ -58,14 +58,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(words: list[str]) -> int:
-    """Parse the words and run the command; the exit status."""
+    """Parse the words, run the command and return the exit status."""
     top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"faultline {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("modes", help="list the modes by the point where they strike")
     server = commands.add_parser("serve", help="serve one mode until Ctrl-C", epilog=EPILOG)
     served = add_serve_options(server, words)
-    relay = commands.add_parser("relay", help="stand in front of a real server until Ctrl-C", epilog=EPILOG)
+    relay = commands.add_parser("relay", help="pass connections on to a real server until Ctrl-C", epilog=EPILOG)
     relayed = add_relay_options(relay, words)
     options = top.parse_args(words)
     if options.command == "modes":
@@ -100,13 +100,13 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         "--tls",
         choices=("through", "terminate"),
         default="through",
-        help="pass TLS on as it is, or speak it here with a certificate of the test CA (default: %(default)s)",
+        help="pass TLS on as it is, or terminate it with a certificate of the test CA (default: %(default)s)",
     )
     parser.add_argument(
         "--on-upstream-failure",
         choices=("reset", "close", "stall"),
         default="reset",
-        help="what the client meets if the upstream can't be reached (default: %(default)s)",
+        help="what happens to the client if the upstream can't be reached (default: %(default)s)",
     )
     parser.add_argument("--allow-remote", action="store_true", help="let the upstream be on another machine")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
@@ -117,7 +117,7 @@ OnEnd: TypeAlias = Callable[[Attempt], None]
 
 
 class Started(NamedTuple):
-    """A server, where it is, and a command that tries it."""
+    """A server, its URL, its address as text, and a command that tries it."""
 
     server: Endpoint
     url: str
@@ -126,7 +126,7 @@ class Started(NamedTuple):
 
 
 def run_server(plan: Plan, options: argparse.Namespace) -> None:
-    """Serve until a signal."""
+    """Serve a plan until a signal."""
     kind = server_of(faults_of(plan))
     if options.tls and kind != "TCP server":
         raise UsageError(f"{plan!r}: expected no --tls with it; it takes a {kind}.")
@@ -137,7 +137,7 @@ def run_server(plan: Plan, options: argparse.Namespace) -> None:
 
 
 def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """A server of HTTP, or of the script that the plan has."""
+    """Start a server of HTTP, or of the protocol of a script."""
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
@@ -148,7 +148,7 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
 
 
 def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """A DNS server."""
+    """Start a DNS server."""
     from faultline._servers.dns import DnsServer
 
     host, port = place(options)
@@ -159,7 +159,7 @@ def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
 
 
 def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """A UDP server."""
+    """Start a UDP server."""
     from faultline._servers.udp import UdpServer
 
     host, port = place(options)
@@ -170,7 +170,7 @@ def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
 
 
 def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """A SOCKS proxy."""
+    """Start a SOCKS proxy."""
     from faultline._core.kinds import SOCKS_PROXY
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
@@ -194,7 +194,7 @@ STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]]
 
 
 def run_relay(plan: Plan, options: argparse.Namespace) -> None:
-    """Stand in front of a real server until a signal."""
+    """Run a relay until a signal."""
     from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address, checked_relay
@@ -219,7 +219,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
         watch(server, server.url, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
 
 
-def watch(  # noqa: PLR0917 - the two commands say each of these in their own words
+def watch(  # noqa: PLR0917 - the two commands differ in each of these
     server: Endpoint,
     url: str,
     ended: queue.SimpleQueue[Attempt | None],
@@ -234,7 +234,7 @@ def watch(  # noqa: PLR0917 - the two commands say each of these in their own wo
         say(options.json, f"{text} - Ctrl-C stops", listening | data)
         while (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
-    while not ended.empty():  # attempts that ended because the server stopped; a second signal is there too
+    while not ended.empty():  # attempts that the stop has ended; a second signal is in the queue too
         if (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
     attempts = server.attempts
@@ -247,11 +247,11 @@ def watch(  # noqa: PLR0917 - the two commands say each of these in their own wo
 
 
 def unseen(plan: Plan) -> str:
-    """What the ledger can't show, where the kernel answers instead of the server."""
+    """A remark if the kernel answers instead of the server, so that the ledger stays empty."""
     return " - the kernel answers, and no attempt is seen from here" if is_unseen(faults_of(plan)[0]) else ""
 
 
-def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001 - one of two forms
+def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001 - it selects the form
     """Print one line, at once."""
     print(json.dumps(data) if as_json else text, flush=True)
 

@@ -1,4 +1,4 @@
-"""The catalogue as text: modes in groups, and each parameter as an option."""
+"""Show the catalogue as text: modes in groups, and each parameter as an option."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from faultline._core.points import POINTS
 from faultline.modes._catalogue import modes
 from faultline.modes._registry import Group, Mode, Parameter
 
-FEW = 8  # choices that an option can show
+FEW = 8  # the most choices that an option shows in its synopsis
 HEADINGS: dict[Group, str] = {
     **{point: point for point in POINTS},
     "lookup": "lookup (a DNS server)",
     "condition": "conditions (how bytes travel)",
-    "answer": "answers (what is said when nothing breaks)",
+    "answer": "answers (what the server sends when nothing breaks)",
     "SOCKS proxy": "proxies (a SOCKS proxy)",
     "UDP server": "datagrams (a UDP server)",
 }
@@ -41,7 +41,7 @@ def listing() -> Iterator[str]:
 
 
 def option_lines(entry: Mode) -> list[str]:
-    """The options of a mode in lines, and the choices of those that have many."""
+    """The options of a mode in lines, followed by long lists of choices."""
     lines = wrapped([usage(p) for p in options_of(entry)])
     for p in options_of(entry):
         lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split())]
@@ -49,7 +49,7 @@ def option_lines(entry: Mode) -> list[str]:
 
 
 def for_tests(entry: Mode) -> list[str]:
-    """Why a mode is for tests alone: it needs an object that no option can give."""
+    """The reasons why a mode is for tests alone: the parameters that no option can give."""
     needed = [p.name for p in entry.parameters if p.is_required and not is_sayable(p)]
     return [f"is for tests alone: its `{name}` is an object of the test" for name in needed]
 
@@ -60,12 +60,12 @@ def options_of(entry: Mode) -> list[Parameter]:
 
 
 def is_sayable(parameter: Parameter) -> bool:
-    """Whether a word can be its value."""
+    """Whether a word on the command line can give the value of a parameter."""
     return not is_object(plain(parameter.annotation)[0])
 
 
 def is_object(kind: object) -> bool:
-    """Whether the values of a type are a test's own: gates and servers."""
+    """Whether the values of a type are objects of a test: gates and servers."""
     return isinstance(kind, type) and (kind is Gate or is_protocol(kind))
 
 
@@ -83,7 +83,7 @@ def usage(parameter: Parameter) -> str:
 
 
 def wrapped(words: list[str], width: int = 90) -> list[str]:
-    """Words in lines, without breaking one."""
+    """Wrap words into lines, without breaking a word."""
     lines: list[str] = []
     for word in words:
         if lines and len(lines[-1]) + len(word) < width:
@@ -101,18 +101,18 @@ def metavar(parameter: Parameter) -> str:
     if name == "headers":
         return "'NAME: VALUE'"
     if any(is_object(member) for member in get_args(kind)):
-        return "ADDRESS"  # of a server; in a test also the server itself
+        return "ADDRESS"  # in a test also the server itself
     unit = next((unit for unit in ("bytes", "seconds") if f"_{name}".endswith(f"_{unit}")), "")
     return unit.upper() or ("NUMBER" if kind in (int, float) else "TEXT")
 
 
 def legend(parameter: Parameter) -> list[str]:
-    """The choices in a line of their own, where there are too many for an option."""
+    """The choices as a line of their own, if there are too many for the synopsis."""
     words = choices(parameter)
     return [", ".join(map(str, words))] if len(words) > FEW else []
 
 
 def choices(parameter: Parameter) -> tuple[str | int, ...]:
-    """The words that a parameter can be, if there is a choice of words."""
+    """The choices of a parameter; empty if it is no choice."""
     kind, _ = plain(parameter.annotation)
     return get_args(kind) if get_origin(kind) is Literal else ()

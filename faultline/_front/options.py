@@ -1,4 +1,4 @@
-"""Words of a command line as modes, values and plans."""
+"""Turn the words of a command line into modes, values and plans."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ OLD_PREFIX = "dns_"
 
 
 class UsageError(FaultlineError):
-    """The command line is wrong."""
+    """The command line has a mistake."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that answers a mistake with one line."""
+    """A parser that raises `UsageError` on a mistake."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave the printing to `main`."""
+        """Raise the mistake, which `main` prints.
+
+        Raises:
+            UsageError: always.
+        """
         raise UsageError(f"{message}. See `{self.prog} --help`.")
 
 
@@ -68,7 +72,7 @@ def add_mode_options(
     parser: argparse.ArgumentParser, words: list[str], command: str, *, required: bool
 ) -> Named | None:
     """Add `--mode` and `--then`, with the options of the mode that the words name, if they are of this command."""
-    parser.add_argument("--mode", required=required, metavar="NAME", help="what to do to clients")
+    parser.add_argument("--mode", required=required, metavar="NAME", help="the mode that clients meet")
     parser.add_argument(
         "--then",
         action="append",
@@ -97,10 +101,10 @@ def add_mode_options(
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
-    """The value that the words on the command line mean.
+    """The value of a parameter, from the words on the command line.
 
     Raises:
-        ParameterError: the words are no number where the parameter is a number, or no header field.
+        ParameterError: the parameter is a number and the word is not, or a header field has no colon.
     """
     kind, _ = plain(parameter.annotation)
     if parameter.name == "headers":
@@ -122,7 +126,7 @@ def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
     """A number from the command line.
 
     Raises:
-        ParameterError: `given` is no number.
+        ParameterError: `given` is not a number of this kind.
     """
     try:
         return kind(given)
@@ -132,10 +136,11 @@ def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
 
 
 def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
-    """The plan that the words on the command line make: without a mode, nothing breaks.
+    """The plan of the command line; the healthy plan if there is no `--mode`.
 
     Raises:
-        FaultlineError: the words make no plan.
+        FaultlineError: a mode is unknown or for tests alone, an option is missing or has a wrong value, or the modes
+            can't be played together.
     """
     if chosen is None:
         return HEALTHY
@@ -170,7 +175,7 @@ def server_of(faults: list[Fault] | tuple[Fault, ...]) -> ServerKind:
 
 
 def is_unseen(fault: Fault) -> bool:
-    """Whether the door never opens, so that no attempt of another process is ever seen."""
+    """Whether the port never accepts a connection, so that the server sees no attempt of another process."""
     return fault.door is not None and fault.door_seconds is None
 
 

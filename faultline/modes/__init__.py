@@ -1,4 +1,4 @@
-"""All modes; importing this package defines them."""
+"""All modes; importing this package puts them into the catalogue."""
 
 from faultline.modes.answers import *  # noqa: F403 - these are the public names
 from faultline.modes.breaks import *  # noqa: F403

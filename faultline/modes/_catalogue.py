@@ -1,4 +1,4 @@
-"""The catalogue: every mode by its name, and every case."""
+"""The catalogue of modes: find a mode by its name, list all modes and all cases."""
 
 from __future__ import annotations
 

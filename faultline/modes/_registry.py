@@ -1,6 +1,6 @@
 """The decorator that makes a function a mode, and the values that describe a mode: cases and parameters.
 
-Rules of this module: a mode is a pure function from its parameters to a `Fault`. Fixtures, command line,
+Rules: a mode is a pure function from its parameters to a `Fault`. Fixtures, command line,
 documentation and the contract test follow from the function - its name, its signature, the texts in `Annotated`,
 the docstring's first line - and from its cases, so there is no second list of modes.
 """
@@ -22,7 +22,7 @@ from faultline._core.said import Said
 
 P = ParamSpec("P")
 
-# What a plain client meets: an exception by its class name, or what it reads.
+# The result for a plain client: an exception by its class name, or what the client reads.
 Sees = Literal[
     "the response",
     "end of stream",
@@ -61,7 +61,7 @@ def kind_of(fault: Fault) -> ServerKind:
 
 @dataclass(frozen=True)
 class Case:
-    """A mode with fixed arguments, and what a plain client sees of it."""
+    """A mode with fixed arguments, and the result for a plain client."""
 
     function: Callable[..., Fault]
     arguments: tuple[tuple[str, Any], ...]
@@ -80,12 +80,12 @@ class Case:
 
     @property
     def kind(self) -> ServerKind:
-        """The kind of server that plays it."""
+        """The kind of server that plays the fault."""
         return kind_of(self.fault)
 
     @property
     def point(self) -> Place:
-        """Where it breaks, or whether it is a condition or an answer if it breaks nothing."""
+        """The point of the break; without a break, whether the fault is a condition or an answer."""
         fault = self.fault
         if fault.break_ is not None:
             return fault.break_.at
@@ -110,7 +110,7 @@ class Parameter:
 
     @property
     def is_required(self) -> bool:
-        """Whether it has no default."""
+        """Whether the parameter has no default."""
         return self.default is inspect.Parameter.empty
 
 
@@ -138,7 +138,7 @@ class Mode:
 
     @property
     def kind(self) -> ServerKind:
-        """The kind of server that plays it."""
+        """The kind of server that plays the mode."""
         return self.cases[0].kind
 
     @property
@@ -147,12 +147,12 @@ class Mode:
         return self.kind if self.kind in ("UDP server", "SOCKS proxy") else self.cases[0].point
 
 
-# The modes that have been defined so far; `_catalogue` has imported all of them.
+# The modes that are defined so far; importing `_catalogue` defines all of them.
 ENTRIES: dict[str, Mode] = {}
 
 
 def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
-    """One case for `@mode`: these arguments, and what a plain client then sees, in a word and in detail."""
+    """A case for `@mode`: its arguments, and the result for a plain client, with its detail."""
     return sees, detail, arguments
 
 
@@ -161,7 +161,10 @@ def mode(
 ) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
     """Put a function into the catalogue under its own name.
 
-    Its calls are checked by its signature, and its faults are shown as they were written.
+    Its calls are checked by its signature, and its faults keep the text of the call.
+
+    Raises:
+        ParameterError: the catalogue has a mode of this name.
     """
 
     def enter(function: Callable[P, Fault]) -> Callable[P, Fault]:
@@ -174,7 +177,7 @@ def mode(
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
-            if len(args) == 1 and callable(args[0]):  # pytest calls it so where a marker has the function
+            if len(args) == 1 and callable(args[0]):  # pytest calls it so if a marker has the function
                 raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
             call = signature_of(function).bind(*args, **kwargs)
             hints = hints_of(function)
@@ -209,7 +212,7 @@ def text_of(annotation: Any) -> str:
 
 
 def said(function: Callable[..., Fault], call: inspect.BoundArguments) -> Said:
-    """The call as a reader would write it: only keyword-only parameters are named, and defaults are left out."""
+    """The call as users write it: only keyword-only parameters have a name, and defaults are left out."""
     call.apply_defaults()
     plain, named = [], []
     for name, entry in signature_of(function).parameters.items():

@@ -1,4 +1,4 @@
-"""Modes that break nothing: what is said when the conversation is healthy."""
+"""Modes of answers: what the server sends when nothing breaks."""
 
 from __future__ import annotations
 
@@ -37,8 +37,13 @@ def ok(
     The response carries `Content-Length` and keeps the connection alive as HTTP/1.1 says (RFC 9112, 9.3). A
     field in `headers` replaces the server's own of that name.
 
-    `ok()` alone means the answer that the server has for every request: the one of `serve(…, answer=…)`, or a short
-    text. With a body, a status or a field it is an answer of its own.
+    `ok()` alone means the answer that the server has for every request: that of `serve(…, answer=…)`, or a short text.
+    With a body, a status or a field it replaces that answer.
+
+    .. versionadded:: 0.1
+
+    Raises:
+        ParameterError: `status` is not from 200 to 999, or HTTP can't carry a name or a value in `headers`.
 
     Example:
         >>> import faultline, urllib.request
@@ -56,6 +61,8 @@ def ok(
 @mode(case("the response"))
 def echo() -> Fault:
     """Answer with the body of the request, or with the bytes themselves to a client without HTTP.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, urllib.request
@@ -78,15 +85,18 @@ def status(
         int | str | None, "a Retry-After field: seconds, or a date such as 'Fri, 31 Dec 1999 23:59:59 GMT'"
     ] = None,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
-    body: Annotated[bytes | None, "the body; the code in words if none is given"] = None,
+    body: Annotated[bytes | None, "the body; the code with its reason phrase if none is given"] = None,
 ) -> Fault:
     """Answer with this status code: from 400 on it is a fault.
 
-    The client's own `raise_for_status()` or the like makes an error of it; a retry policy may try again, after as
-    long as `Retry-After` says (RFC 9110, 10.2.3).
+    Many clients raise an error for it, some only in a call such as `raise_for_status()`; a retry policy may try again
+    after the time in `Retry-After` (RFC 9110, 10.2.3).
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: a code that is none, or what can't be a header field.
+        ParameterError: `code` is not from 200 to 999; HTTP can't carry `retry_after`, or a name or a value in
+            `headers`; `headers` has a Retry-After beside `retry_after`; or a code without content has a body.
 
     Example:
         >>> import faultline, urllib.request
@@ -132,19 +142,21 @@ def redirect(
     kind: Annotated[Literal["loop", "chain", "to_nowhere", "invalid_url", "downgrade"], "where it leads"] = "loop",
     *,
     hops: Annotated[int | None, "for kind=chain: how many redirects before the answer (default: 10)"] = None,
-    to: Annotated[str | None, "for the others: the Location field; {host} is what the request says"] = None,
+    to: Annotated[str | None, "for the other kinds: the Location field; {host} is the Host of the request"] = None,
     code: Annotated[Literal[301, 302, 303, 307, 308], "the status code"] = 302,
 ) -> Fault:
-    """Send the client elsewhere, and not where it should go.
+    """Redirect the client to a wrong place.
 
-    - `loop`: to `/again`, again and again. `chain`: `hops` redirects, to `/hop/1` and so on, then the answer.
+    - `loop`: to `/again`, without end. `chain`: `hops` redirects, to `/hop/1` and so on, then the answer.
     - `to_nowhere`: to an address that no route leads to, so that following it raises `OSError` with errno 101.
     - `invalid_url`: to a URL with a port that is no number.
-    - `downgrade`: from https to http, at the same host and port, where the ledger shows a client that follows: it
-      spoke no TLS. Say `to=other.url` to have it served.
+    - `downgrade`: from https to http, at the same host and port. The ledger shows a client that follows, because it
+      sends a request without TLS. `to=other.url` leads it to a server that answers.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: a parameter that belongs to another kind.
+        ParameterError: `hops` or `to` belongs to another kind, `hops` is below 1, or `to` is not a URL of one line.
 
     Example:
         >>> import faultline, urllib.request
@@ -168,16 +180,18 @@ def redirect(
 
 @mode(case("end of stream", data=b"220 mail.invalid ESMTP"))
 def raw(
-    data: Annotated[bytes, "what the server says to a request"],
+    data: Annotated[bytes, "the bytes that the server sends"],
     *,
-    keep_alive: Annotated[bool, "go on to the next request afterwards; else FIN"] = False,
+    keep_alive: Annotated[bool, "keep the connection open for the next request, instead of FIN"] = False,
 ) -> Fault:
-    r"""Answer with these bytes, whatever they are.
+    r"""Answer with these bytes, without a status line or header fields of the server's own.
 
-    Once the request is read they are said as they are, and then FIN. With TLS they are said inside it.
+    The server reads the request, sends the bytes as they are, and then sends FIN. With TLS the bytes are encrypted.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: no bytes.
+        ParameterError: `data` is empty.
 
     Example:
         >>> import faultline, urllib.request
@@ -213,16 +227,19 @@ def sse(
     ),
     *,
     break_: Annotated[
-        Literal["close", "reset", "stall", "none"], "what happens in the middle of the last event; none: its end comes"
+        Literal["close", "reset", "stall", "none"],
+        "what happens in the middle of the last event; none: the stream ends as it should",
     ] = "close",
 ) -> Fault:
-    """Answer with server-sent events, and break in the middle of the last one.
+    """Answer with server-sent events, and break in the middle of the last event.
 
-    Each event is a chunk of `text/event-stream` (WHATWG HTML, 9.2). The last one stops half-way, inside its chunk, and
-    then comes FIN, RST or silence; with `break_="none"` it is whole, and the stream ends as it should.
+    Each event is a chunk of `text/event-stream` (WHATWG HTML, 9.2). The last event stops half-way, inside its chunk,
+    and then comes FIN, RST or silence. With `break_="none"` it is complete, and the stream ends as it should.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: no events, or some that are no text.
+        ParameterError: there are no events, or an event is no text that UTF-8 can encode.
 
     Example:
         >>> import faultline, urllib.request
@@ -251,7 +268,7 @@ def chunk(data: bytes) -> bytes:
 
 @mode(case("the response", lines=5, every_seconds=0.001))
 def trickle_headers(
-    lines: Annotated[int, "how many header lines there are beside the usual ones"] = 20,
+    lines: Annotated[int, "the number of further header lines"] = 20,
     *,
     every_seconds: Annotated[float, "from line to line"] = 0.5,
 ) -> Fault:
@@ -259,6 +276,8 @@ def trickle_headers(
 
     The lines come by absolute deadlines that don't drift. A client whose timeout is per read never times out: only
     a limit on the whole request ends it.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import trickle_headers
@@ -274,7 +293,7 @@ def fields(headers: HeadersLike) -> Headers:
     """Header fields as pairs, checked.
 
     Raises:
-        ParameterError: a name or value that HTTP can't carry.
+        ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
     """
     if not isinstance(headers, (Mapping, tuple, list)):
         raise rejected("headers", headers, "a mapping, or pairs of name and value")

@@ -1,4 +1,4 @@
-"""The verbs: modes that break an open connection, at any point of the conversation."""
+"""Modes that break an open connection, at any point of the conversation."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ At = Annotated[
     OpenPoint | None,
     "the point of the conversation where it strikes (default: response, or request with --on)",
 ]
-AfterBytes = Annotated[int, "let so many bytes of that point through first"]
-AfterSeconds = Annotated[float, "wait so long there before it strikes"]
+AfterBytes = Annotated[int, "let this number of bytes pass the point first"]
+AfterSeconds = Annotated[float, "wait this many seconds at the point before it strikes"]
 AfterMessages = Annotated[
-    int | None, "let so many messages of that side through first; one is all it says until the other speaks"
+    int | None, "let this number of messages pass first: a message is what one side sends until the other side sends"
 ]
 On = Annotated[bytes | re.Pattern[bytes] | None, "strike when these bytes have passed"]
 
@@ -57,13 +57,15 @@ def reset(
     `fin_first` its next read is the end of the stream and its next send raises `BrokenPipeError` (EPIPE; in TLS
     `ssl.SSLZeroReturnError` once the client has read the end).
 
-    What was sent before is delivered first: exactly `after_bytes` bytes of the response (at `request`: of the
+    Bytes that were sent before are delivered first: exactly `after_bytes` bytes of the response (at `request`: of the
     request are read; at `handshake`: of the server's handshake are sent; with TLS, application bytes). At
     `request` it strikes when the request begins to arrive, at `idle` when a response is complete and the
     connection is kept alive; there `after_seconds` is a timer that the next request stops. `on` is looked for in
-    what the client says at `request`, in what the server says at `response`, also across reads.
+    the client's bytes at `request` and in the server's bytes at `response`, also across reads.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the send queue is acknowledged.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, urllib.request
@@ -96,16 +98,18 @@ def close(
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
     on: On = None,
-    close_notify: Annotated[bool, "with TLS: end the session before the connection; else it is cut off"] = True,
+    close_notify: Annotated[bool, "with TLS: send close_notify before FIN; without it the session is truncated"] = True,
 ) -> Fault:
     """Send FIN: the server hangs up in an orderly way, too early.
 
     The client reads exactly `after_bytes` bytes of the response and then the end of the stream; HTTP clients call
-    it "remote end closed connection without response" or "incomplete read". What the client has sent is read
-    first, because closing with unread input would send RST (RFC 1122, 4.2.2.13); what it sends later is
-    answered by RST, so that a client which keeps writing gets `BrokenPipeError`. The triggers are those of `reset`.
+    it "remote end closed connection without response" or "incomplete read". The server reads the
+    client's bytes first, because closing with unread input would send RST (RFC 1122, 4.2.2.13). Later bytes are
+    answered by RST, so that a client that keeps writing gets `BrokenPipeError`. The triggers are those of `reset`.
 
-    With `close_notify=False` a TLS session is truncated (RFC 8446, 6.1): `ssl.SSLEOFError` where the client cares.
+    With `close_notify=False` a TLS session is truncated (RFC 8446, 6.1): a client that checks raises `ssl.SSLEOFError`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, urllib.request
@@ -132,10 +136,12 @@ def half_close(
     after_messages: AfterMessages = None,
     on: On = None,
 ) -> Fault:
-    """Send FIN and go on reading: the server has said all, and still listens.
+    """Send FIN and go on reading: the server sends no more bytes, and still receives.
 
     The client reads the end of the stream, and may send as much as it likes; the ledger counts it. With TLS a
     close_notify goes before the FIN. The triggers are those of `reset`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket
@@ -167,17 +173,18 @@ def stall(
     after_messages: AfterMessages = None,
     on: On = None,
     for_seconds: Annotated[
-        float | None, "go on with the healthy conversation after so long; else when the client gives up"
+        float | None, "go on with the healthy conversation after this many seconds (default: never)"
     ] = None,
     until: Annotated[Gate | None, "go on when the test opens this gate"] = None,
 ) -> Fault:
-    """Say nothing more and read nothing more: the connection is open and silent.
+    """Send nothing more and read nothing more: the connection is open and silent.
 
     The client waits until its own timeout; at `accept` and `request` its sends block once the buffers are full, which
-    takes some 2 MB over loopback. Without
-    `for_seconds` and `until` that lasts until the client gives up, which the ledger keeps; a client that closes
-    only its sending side counts as having given up. With one of them the healthy conversation goes on afterwards:
-    a slow server. The triggers are those of `reset`.
+    takes some 2 MB over loopback. Without `for_seconds` and `until` the silence lasts until the client gives up, which
+    the ledger records; a client that closes only its sending side counts as having given up. With `for_seconds` or
+    `until` the healthy conversation goes on afterwards, as with a slow server. The triggers are those of `reset`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, urllib.request
@@ -207,16 +214,19 @@ def partition(
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
     on: On = None,
-    for_seconds: Annotated[float | None, "let packets through again after so long; else never"] = None,
+    for_seconds: Annotated[float | None, "let packets through again after this many seconds (default: never)"] = None,
 ) -> Fault:
-    """Let all packets vanish: the network between client and server is gone.
+    """Drop all packets: the network between client and server is gone.
 
-    The client waits until its own timeout, and what it sends is not even acknowledged: with `TCP_USER_TIMEOUT` or
-    keepalive it gets `TimeoutError` (ETIMEDOUT) from the kernel. The server can't see it leave. With `for_seconds`
-    the healthy conversation goes on afterwards. The triggers are those of `reset`; at `connect` it is `blackhole`.
+    The client waits until its own timeout, and its bytes are not even acknowledged: with `TCP_USER_TIMEOUT` or
+    keepalive it gets `TimeoutError` (ETIMEDOUT) from the kernel. The server can't see the client leave. With
+    `for_seconds` the healthy conversation goes on afterwards. The triggers are those of `reset`; at `connect` the mode
+    is `blackhole`.
 
     Needs the socket filter (SO_ATTACH_FILTER, socket(7)), which takes CAP_NET_ADMIN; without it `serve` raises
     `UnsupportedError`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import partition
@@ -231,18 +241,22 @@ def partition(
     case("the response", data=b"nonsense", at="response", on=b"OK"),
 )
 def inject(
-    data: Annotated[bytes, "what is put in"],
+    data: Annotated[bytes, "the bytes to insert"],
     *,
-    at: Annotated[DataPoint | None, "among whose bytes (default: response, or request with --on)"] = None,
+    at: Annotated[
+        DataPoint | None, "the bytes among which they are inserted (default: response, or request with --on)"
+    ] = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
     on: On = None,
 ) -> Fault:
-    r"""Put bytes among those that pass, which nobody has said; then all goes on.
+    r"""Insert bytes that neither side has sent; then the conversation goes on.
 
-    At `response` they are said to the client. At `request` they are said to the upstream, so that it takes a relay.
+    At `response` the client gets the bytes. At `request` the upstream gets them, so that it takes a relay.
     The triggers are those of `reset`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import inject

@@ -84,22 +84,24 @@ DEFECTS: dict[str, Certificate] = {
     case("SSLCertVerificationError", "verify code 66", kind="weak_key"),
     case("SSLCertVerificationError", "verify code 68", kind="sha1_signature"),
     case("the response", "accepted; with VERIFY_CRL_CHECK_LEAF and server.crl_file verify code 23", kind="revoked"),
-    case("the response", "accepted; who asks for an OCSP answer gets one", kind="revoked", staple=True),
+    case("the response", "accepted; a client that asks for an OCSP answer gets it", kind="revoked", staple=True),
     case("SSLError", "reason EXCESSIVE_MESSAGE_SIZE", kind="many_sans"),
     case("the response", "accepted; without RSA ciphers alert handshake_failure", kind="rsa_8192"),
     case("the response", "valid, and from the second connection on another one", kind="pinned_changed"),
 )
 def bad_cert(
-    kind: Annotated[Defect, "what is wrong with the certificate; all else is right"] = "expired",
+    kind: Annotated[Defect, "what is wrong with the certificate; the rest is right"] = "expired",
     *,
-    staple: Annotated[bool, "for kind=revoked: staple an OCSP answer that says so; needs pyOpenSSL"] = False,
+    staple: Annotated[
+        bool, "for kind=revoked: staple an OCSP answer that the certificate is revoked; needs pyOpenSSL"
+    ] = False,
 ) -> Fault:
     """Show a certificate that is wrong in exactly one way.
 
     The test's CA is in `server.ca_file`, the names and addresses of the server are in the certificate, and the keys
     are elliptic (P-256): nothing else is wrong. A client that verifies fails the handshake with
     `ssl.SSLCertVerificationError`, whose `verify_code` is in the table (X509_STORE_CTX_get_error(3)), as for a
-    client that connects to `server.url` with Python's defaults. The server speaks TLS without being told to.
+    client that connects to `server.url` with Python's defaults. The server speaks TLS also without `tls=True`.
 
     - `wildcard_too_broad` is for `*`, `*.localhost` and `*.invalid`: a wildcard has to leave two labels (`valid_star`).
     - `no_san` has the name `localhost` as its common name, and no alternative name. Python checks common names of
@@ -108,18 +110,20 @@ def bad_cert(
       `ssl.create_default_context()` reject it from Python 3.13 on.
     - `missing_intermediate`, `reversed_chain`: two intermediates; neither is sent, or both in the wrong order.
     - `ca_as_leaf` has a key that signs certificates and no handshakes; it is Ed25519, because OpenSSL's server would
-      not use an ECDSA one of that kind in TLS 1.2.
+      not use such an ECDSA key in TLS 1.2.
     - `name_constraints`: an intermediate that may sign for another domain only. `wrong_usage`: for clients only.
     - `many_sans`: 10,000 names, more than the 100 KiB that OpenSSL takes (SSL_CTX_set_max_cert_list(3)).
     - `rsa_8192` makes the server sign for some 40 ms, in the loop that serves all servers of the process.
-    - `revoked` is revoked in `server.crl_file`. With `staple` an OCSP answer says so to a client that asks for it in
-      its handshake (RFC 6066, 8); Python's ssl has no such thing, so the server then speaks TLS by pyOpenSSL, from
+    - `revoked` is revoked in `server.crl_file`. With `staple` a client that asks for it in its handshake gets an OCSP
+      answer that says so (RFC 6066, 8). Python's ssl can't staple, so the server then speaks TLS by pyOpenSSL, from
       `pytest-faultline[openssl]`, and it takes a client with pyOpenSSL to ask.
     - `pinned_changed` shows the healthy certificate on the first connection of the server, and from the second on
       another valid one with another key.
 
+    .. versionadded:: 0.1
+
     Raises:
-        ParameterError: `staple` with another kind.
+        ParameterError: `staple` is set with a kind other than `revoked`.
 
     Example:
         >>> import faultline, urllib.request

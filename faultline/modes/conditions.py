@@ -1,4 +1,4 @@
-"""Modes that break nothing: how the bytes travel. They compose with everything by `&`."""
+"""Modes of conditions: how the bytes travel while nothing breaks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from faultline.modes._registry import case, mode
 
 __all__ = ["corrupt", "drip", "drop_bytes", "duplicate", "latency", "loss", "throttle"]
 
-Whose = Annotated[Literal["request", "response", "both", "handshake"], "whose bytes; handshake: the server's, in TLS"]
+Whose = Annotated[
+    Literal["request", "response", "both", "handshake"], "the sender of the bytes; handshake: the server, in TLS"
+]
 
 
 @mode(case("the response", seconds=0.01))
 def latency(
-    seconds: Annotated[float, "how much later the bytes arrive"],
+    seconds: Annotated[float, "the delay of the bytes"],
     *,
-    jitter_seconds: Annotated[float, "up to so much more or less, by chance"] = 0.0,
+    jitter_seconds: Annotated[float, "the most that the delay varies, more or less, at random"] = 0.0,
     direction: Whose = "response",
 ) -> Fault:
-    """Deliver bytes later: once for each turn of the conversation.
+    """Delay bytes, once for each turn of the conversation.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import latency, ok
@@ -40,6 +44,8 @@ def throttle(
     direction: Whose = "response",
 ) -> Fault:
     """Deliver bytes at a rate, in pieces of about 20 ms, by absolute deadlines that don't drift.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import throttle
@@ -61,6 +67,8 @@ def drip(
 
     A client whose timeout is per read never times out, however long the response takes.
 
+    .. versionadded:: 0.1
+
     Example:
         >>> from faultline import drip
         >>> drip(1, every_seconds=0.2)
@@ -73,11 +81,13 @@ def drip(
 @mode(case("the response", at_byte=65))
 def corrupt(
     *,
-    at_byte: Annotated[int | None, "turn the lowest bit of this byte over, counted from 0"] = None,
-    probability: Annotated[float, "or of each byte, by chance"] = 0.0,
+    at_byte: Annotated[int | None, "flip the lowest bit of this byte, counted from 0"] = None,
+    probability: Annotated[float, "or flip that of each byte with this probability"] = 0.0,
     direction: Whose = "response",
 ) -> Fault:
-    """Change bytes on their way, without changing how many they are; with TLS, the bytes inside it.
+    """Change bytes on their way, but not their number; with TLS, the bytes inside it.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import corrupt
@@ -99,7 +109,9 @@ def drop_bytes(
     at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
     direction: Whose = "response",
 ) -> Fault:
-    """Leave bytes out, as if they had never been said; with TLS, the bytes inside it.
+    """Leave bytes out, as if they had never been sent; with TLS, the bytes inside it.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import drop_bytes
@@ -118,7 +130,9 @@ def duplicate(
     at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
     direction: Whose = "response",
 ) -> Fault:
-    """Say bytes twice, one after the other; with TLS, the bytes inside it.
+    """Deliver bytes twice, one copy after the other; with TLS, the bytes inside it.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import duplicate
@@ -131,11 +145,13 @@ def duplicate(
 
 
 @mode(case("the response", probability=0.1))
-def loss(probability: Annotated[float, "of each packet"]) -> Fault:
-    """Drop packets that come from the client, data and acknowledgements, so that TCP has to repeat.
+def loss(probability: Annotated[float, "the probability for each packet"]) -> Fault:
+    """Drop packets from the client, data and acknowledgements, so that TCP has to send them again.
 
-    The kernel draws the chance (SKF_AD_RANDOM, linux/filter.h), so no seed reproduces it. Needs the socket filter,
-    which takes CAP_NET_ADMIN; without it `serve` raises `UnsupportedError`.
+    The kernel draws the random numbers (SKF_AD_RANDOM, linux/filter.h), so no seed reproduces the loss. Needs the
+    socket filter, which takes CAP_NET_ADMIN; without it `serve` raises `UnsupportedError`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import loss

@@ -1,4 +1,4 @@
-"""Modes of datagrams: what only a UDP server can do to its answers."""
+"""Modes of datagrams, which only a UDP server plays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ __all__ = ["duplicated", "reordered"]
 def duplicated() -> Fault:
     """Send the answer to a datagram twice; only a UDP server can.
 
+    .. versionadded:: 0.1
+
     Example:
         >>> import faultline, socket
         >>> with faultline.udp(faultline.duplicated()) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
@@ -26,9 +28,11 @@ def duplicated() -> Fault:
 
 @mode(case("the response", "after the response to the next datagram"))
 def reordered() -> Fault:
-    """Send the answer to a datagram after the answer to the next one; only a UDP server can.
+    """Send the answer to a datagram after the answer to the next datagram; only a UDP server can.
 
-    Where the next answer is held back too, both wait: `sequence(reordered(), ok())` lets both go.
+    If the next answer is held back too, both wait; `sequence(reordered(), ok())` sends both.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket

@@ -1,4 +1,4 @@
-"""Modes that strike at `connect`: there is no connection yet, only the door."""
+"""Modes that strike at `connect`, before there is a connection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ ForSeconds = Annotated[float | None, "start accepting connections after this man
 
 @mode(case("ConnectionRefusedError"))
 def refuse(*, for_seconds: ForSeconds = None) -> Fault:
-    """Answer the SYN with RST: nobody listens on this port.
+    """Answer the SYN with RST, as a port without a listener does.
 
     The client's `connect` raises `ConnectionRefusedError` (ECONNREFUSED) at once. The port stays bound to the
-    server meanwhile, so nobody else can get it; `for_seconds` or `become(ok())` opens it. When `for_seconds` is over,
-    the next connection meets the next fault of the plan; where none follows, the server is healthy from then on.
+    server meanwhile, so that no other process gets it; `for_seconds` or `become(ok())` opens it. When `for_seconds` is
+    over, the next connection meets the next fault of the plan; if none follows, the server is healthy from then on.
 
     The kernel answers a refused attempt, so the server can't see it (`tcp_v4_rcv`, no listener for the port).
     Attempts of Python clients in this process are counted by the audit event of `socket.connect`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket
@@ -37,13 +39,15 @@ def refuse(*, for_seconds: ForSeconds = None) -> Fault:
 
 @mode(case("TimeoutError"))
 def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
-    """Let the SYN go unanswered: a dead host, or a firewall that drops.
+    """Leave the SYN without an answer, as a dead host or a firewall does.
 
-    The client's `connect` waits until its own timeout, or for the kernel's (over two minutes on Linux,
-    `net.ipv4.tcp_syn_retries`). It needs no privileges: the server's accept queue is kept full, and Linux drops a
-    SYN that finds it so (`tcp_conn_request`, `sk_acceptq_is_full`). After `for_seconds` or `become(ok())` a client
+    The client's `connect` waits until its own timeout, or until that of the kernel (over two minutes on Linux,
+    `net.ipv4.tcp_syn_retries`). It needs no privileges: the server keeps its accept queue full, and Linux drops a
+    SYN for a full queue (`tcp_conn_request`, `sk_acceptq_is_full`). After `for_seconds` or `become(ok())` a client
     that still waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN. When
     `for_seconds` is over, the next connection meets the next fault of the plan, as after `refuse`.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket
@@ -57,10 +61,12 @@ def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
 
 @mode(case("OSError 101"))
 def unreachable() -> Fault:
-    """Have an address that no route leads to.
+    """Listen at an address that no route leads to.
 
     The client's `connect` raises `OSError` with errno 101 (ENETUNREACH) at once. The server's address is the
     broadcast address of the loopback network, which TCP can't connect to (`tcp_v4_connect`); no packet leaves.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket

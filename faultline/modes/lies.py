@@ -1,4 +1,4 @@
-"""The mode that lies in HTTP: responses that no server should send, each wrong in exactly one way."""
+"""The mode of malformed HTTP: responses that no server should send, each wrong in exactly one way."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ CHUNKED = ("Transfer-Encoding", "chunked")
 LINE_BYTES = 200_000
 INTERIM = 10_000
 BOMB_BYTES, BOMB_BLOCK_BYTES = 64 << 20, 1 << 16
-BOMB_CRC32 = 0xB2EB30ED  # of so many zeros
+BOMB_CRC32 = 0xB2EB30ED  # of this number of zeros
 
 
 def length(*values: int | str) -> tuple[tuple[str, str], ...]:
-    """The header fields that say these lengths."""
+    """Content-Length fields with these values."""
     return tuple(("Content-Length", str(value)) for value in values)
 
 
 def chunked(body: bytes) -> Answer:
-    """A response of chunks, after which comes FIN."""
+    """A chunked response, followed by FIN."""
     return Answer(headers=(CHUNKED,), body=body, ends=True)
 
 
 def gzipped(body: bytes) -> Answer:
-    """A response that says that it is compressed."""
+    """A response with the field `Content-Encoding: gzip`."""
     return Answer(headers=(("Content-Encoding", "gzip"),), body=body)
 
 
@@ -75,7 +75,7 @@ def compressed() -> bytes:
 
 
 def bomb() -> bytes:
-    """64 MiB of zeros in gzip (RFC 1952): one block of deflate, said again and again."""
+    """64 MiB of zeros in gzip (RFC 1952): one block of deflate, repeated."""
     deflate = zlib.compressobj(9, wbits=-15)
     block = deflate.compress(bytes(BOMB_BLOCK_BYTES)) + deflate.flush(zlib.Z_FULL_FLUSH)
     head, end = b"\x1f\x8b\x08" + bytes(7), b"\x03\0"
@@ -85,7 +85,7 @@ def bomb() -> bytes:
 
 @functools.cache
 def lies() -> dict[str, Answer | Script]:
-    """What is said, by kind; made when it is first asked for."""
+    """The answer or the script of each kind, made at the first call."""
     refusal = Answer(413, body=b"413 Content Too Large\n", ends=True, is_fault=True)
     return {
         "length_short": Answer(headers=length(len(BODY) - 5), body=BODY, ends=True),
@@ -141,35 +141,41 @@ def lies() -> dict[str, Answer | Script]:
     case("the response", kind="gzip_cut"),
     case("the response", kind="gzip_bomb"),
     case("the response", kind="interim_flood"),
-    case("the response", "after a body that was sent unasked; else silence", kind="continue_never"),
+    case(
+        "the response",
+        "after a body that was sent without waiting; silence for a client that waits",
+        kind="continue_never",
+    ),
     case("end of stream", "after a response to the head of the request", kind="early_response"),
     case("the response", kind="body_surplus"),
     case("the response", kind="head_with_body"),
     case("the response", kind="unsolicited_response"),
 )
 def malformed(
-    kind: Annotated[Kind, "what is wrong with the response; all else is right"],
+    kind: Annotated[Kind, "what is wrong with the response; the rest is right"],
 ) -> Fault:
     """Answer with HTTP/1.1 that is wrong in exactly one way.
 
-    A plain client receives the bytes; what an HTTP client makes of them is its own business, and differs: see
+    A plain client receives the bytes. HTTP clients differ in how they handle them: see
     [what clients make of it](clients.md). Of RFC 9112 and 9110:
 
-    - Length (6.3): `length_short` says 5 bytes less than come, `length_long` 5 more; `length_negative`;
-      `length_conflicting` says two. FIN follows.
+    - Length (6.3): the Content-Length is 5 bytes too small in `length_short`, 5 too large in `length_long`, and
+      negative in `length_negative`; `length_conflicting` has two of them. FIN follows.
     - Chunks (7.1): `chunk_size_not_hex`; `chunk_cut` ends inside a chunk, `chunk_terminator_missing` before the
-      last one; `chunk_trailer_garbage` has a trailer that is no field. FIN follows.
+      last chunk; `chunk_trailer_garbage` has a trailer that is no field. FIN follows.
     - Status line (4): `status_garbage` has words for a code; `other_protocol` is the banner of SSH;
       `wrong_version` is HTTP/9.9. FIN follows.
     - Header (5): `header_line_long` has a line of 200,000 bytes, `headers_many` 10,000 fields more, `header_folded` a
       continuation line (5.2), `header_nul` a NUL; `header_cut` ends inside a field, by FIN.
-    - Content (9110, 8.4): `gzip_plain` says gzip and is none, `gzip_cut` ends too early, `gzip_bomb` is 64 MiB of
-      zeros in 85 kB.
-    - Order (9110, 10.1.1 and 15.2): `interim_flood` says `100 Continue` 10,000 times and then responds;
-      `continue_never` withholds it from a client that waits for it; `early_response` says 413 before it has read the
-      body, then FIN, and reads on.
+    - Content (9110, 8.4): `gzip_plain` is declared as gzip and is not compressed, `gzip_cut` ends too early,
+      `gzip_bomb` is 64 MiB of zeros in 85 kB.
+    - Order (9110, 10.1.1 and 15.2): `interim_flood` sends `100 Continue` 10,000 times and then responds;
+      `continue_never` never sends it to a client that waits for it; `early_response` sends 413 before it has read
+      the body, then FIN, and reads on.
     - On a kept connection: `body_surplus` has 5 bytes after the end of the body, `unsolicited_response` a second
       response; `head_with_body` has a body for HEAD too.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, urllib.request

@@ -1,4 +1,4 @@
-"""Modes that strike at `lookup`: a client looks up a name, before there is anything to connect to."""
+"""Modes that strike at `lookup`, when a client looks up a name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHERE = "a server, an IP address of this machine, or one with a port such as '12
 
 
 class Reachable(Protocol):
-    """Anything that has an address: a server."""
+    """An object with an address, such as a server."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -52,12 +52,14 @@ def addresses(
     first: Annotated[First, "the address before that of the server"],
     server: Annotated[Reachable, "the server, in whose ledger the tries are written down"],
 ) -> Fault:
-    """Find two addresses, of which only the last one leads to the server.
+    """Find two addresses, of which only the last address leads to the server.
 
-    For clients that try one address after the other, or several at once (Happy Eyeballs, RFC 8305). The first address
+    For clients that try addresses one after the other, or several at once (Happy Eyeballs, RFC 8305). The first address
     is another address of this machine, with the server's port: at `dead_first` it refuses, at `blackhole_first` it is
     silent, and at `ipv6_first` it is the address ::1 and refuses. The tries of the client there are in the server's
     ledger.
+
+    .. versionadded:: 0.1
 
     Raises:
         ParameterError: `server` has no ledger, or does not listen on one address of IPv4.
@@ -95,6 +97,8 @@ def bad_dns(kind: Annotated[DnsKind, "what is wrong with the answer"]) -> Fault:
     (bytes that are no message), `cname_loop` (two names, each an alias of the other), `flapping` (TTL 0, and every
     second answer is an address where no server listens).
 
+    .. versionadded:: 0.1
+
     Example:
         >>> from faultline import bad_dns
         >>> bad_dns("truncated")
@@ -109,6 +113,8 @@ def no_address() -> Fault:
 
     `socket.getaddrinfo` raises `socket.gaierror` -5, "No address associated with hostname". The answer of a DNS server
     is that of RFC 2308, 2.2.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket
@@ -126,6 +132,8 @@ def nxdomain() -> Fault:
 
     `socket.getaddrinfo` raises `socket.gaierror` -2, "Name or service not known". The answer of a DNS server has RCODE
     3 (RFC 1035, 4.1.1).
+
+    .. versionadded:: 0.1
 
     Example:
         >>> import faultline, socket
@@ -148,6 +156,8 @@ def resolves_to(
     alone. For those clients have the server's port in the URL, or use `intercept`, which changes the connect.
     A DNS server answers with the address alone.
 
+    .. versionadded:: 0.1
+
     Raises:
         ParameterError: `server` is neither a server nor an address of this machine.
 
@@ -169,6 +179,8 @@ def servfail() -> Fault:
     `socket.getaddrinfo` raises `socket.gaierror` -3, "Temporary failure in name resolution". The answer of a DNS
     server has RCODE 2 (RFC 1035, 4.1.1).
 
+    .. versionadded:: 0.1
+
     Example:
         >>> import faultline, socket
         >>> with faultline.resolve("api.example.com", faultline.servfail()):
@@ -180,12 +192,14 @@ def servfail() -> Fault:
 
 
 @mode(case("an address", "this much later", delay_seconds=0.01))
-def slow_resolve(delay_seconds: Annotated[float, "how much later the answer comes"]) -> Fault:
-    """Answer a lookup later.
+def slow_resolve(delay_seconds: Annotated[float, "the delay of the answer"]) -> Fault:
+    """Delay the answer to a lookup.
 
     The answer is that of another fault, or the answer that the lookup would have without this fault. The calling thread
     waits: asyncio looks up in threads of its own, and the timeout of its client ends the wait for the thread, not the
     thread.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import nxdomain, slow_resolve

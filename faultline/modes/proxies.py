@@ -1,4 +1,4 @@
-"""Modes of proxies: what a SOCKS proxy says instead of opening a tunnel."""
+"""Modes of proxies: the ways in which a SOCKS proxy refuses a tunnel."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def socks_refusal(kind: Annotated[Kind, "how it refuses"]) -> Fault:
     `address_type_not_supported` (8) of RFC 1928, 6; before them, `no_acceptable_method` (0xFF),
     `unoffered_method` (a method that the client did not offer) and `bad_credentials` (RFC 1929). SOCKS4 has `rejected`
     (91), `identd_unreachable` (92) and `identd_mismatch` (93). A client of the other version gets the general failure
-    of its own. `garbage` is an HTTP response.
+    of its version. `garbage` is an HTTP response.
+
+    .. versionadded:: 0.1
 
     Example:
         >>> from faultline import socks_refusal

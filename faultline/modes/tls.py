@@ -1,4 +1,4 @@
-"""Modes that strike in TLS: what is agreed in the handshake, and what is said in it and around it."""
+"""Modes that strike in TLS: wrong terms of the handshake, and wrong bytes in it and after it."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ Kind = Literal[
     "slow_handshake",
 ]
 
-# What servers say that get TLS on their port for plain HTTP.
+# The response of a server that gets TLS on its port for plain HTTP.
 BODY = b"The plain HTTP port was spoken to in TLS.\n"
 HEAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
 PLAIN_HTTP = HEAD % len(BODY) + BODY
 GARBAGE = bytes(range(255, 191, -1))
 
 
-def said_instead(data: bytes) -> Fault:
-    """A fault that says this instead of the ServerHello, and hangs up."""
+def sent_instead(data: bytes) -> Fault:
+    """A fault that sends these bytes instead of the ServerHello, and then FIN."""
     return Fault(Break("handshake", (Send(data, below_tls=True), Close())))
 
 
 # The kinds without a parameter.
 FIXED: dict[str, Fault] = {
-    "plain_http": said_instead(PLAIN_HTTP),
-    "garbage": said_instead(GARBAGE),
+    "plain_http": sent_instead(PLAIN_HTTP),
+    "garbage": sent_instead(GARBAGE),
     "no_shared_cipher": Fault(terms=Terms("no_shared_cipher", ciphers="null", is_fault=True)),
     "alpn_mismatch": Fault(terms=Terms("alpn_mismatch", refuses_protocols=True, is_fault=True)),
     "client_cert_required": Fault(terms=Terms("client_cert_required", client="required", is_fault=True)),
@@ -57,7 +57,7 @@ FIXED: dict[str, Fault] = {
         Break("response", (Renegotiate(),)), terms=Terms("renegotiate", renegotiates=True, is_fault=True)
     ),
 }
-# Which kind a parameter is for.
+# The kind that a parameter is for.
 BELONGS = {
     "alert": "alert",
     "version": "only_version",
@@ -72,7 +72,7 @@ BELONGS = {
     case("SSLError", "alert handshake_failure", kind="alert"),
     case("SSLError", "alert internal_error", kind="alert", alert="internal_error"),
     case("SSLError", "alert protocol_version", kind="only_version"),
-    case("the response", "spoken in that version", kind="only_version", version="1.2"),
+    case("the response", "in that version", kind="only_version", version="1.2"),
     case("SSLError", "alert handshake_failure", kind="no_shared_cipher"),
     case("the response", "a client that offers protocols: alert no_application_protocol", kind="alpn_mismatch"),
     case("SSLError", "alert certificate_required; in TLS 1.2 handshake_failure", kind="client_cert_required"),
@@ -89,35 +89,39 @@ BELONGS = {
 def bad_tls(
     kind: Annotated[Kind, "what is wrong with TLS; the certificate is right"] = "alert",
     *,
-    alert: Annotated[AlertName | None, "for kind=alert: its name in RFC 8446 (default: handshake_failure)"] = None,
-    version: Annotated[Version | None, "for kind=only_version: the only one (default: 1.0)"] = None,
-    after_bytes: Annotated[int, "for kind=plaintext_midway: let so many bytes of the response through first"] = 0,
+    alert: Annotated[
+        AlertName | None, "for kind=alert: the name of the alert in RFC 8446 (default: handshake_failure)"
+    ] = None,
+    version: Annotated[Version | None, "for kind=only_version: the only version (default: 1.0)"] = None,
+    after_bytes: Annotated[int, "for kind=plaintext_midway: let this number of bytes of the response pass first"] = 0,
     every_seconds: Annotated[float | None, "for kind=slow_handshake: from byte to byte (default: 0.01)"] = None,
 ) -> Fault:
     """Speak TLS wrongly, or on terms that the client can't meet.
 
-    The client's handshake fails with `ssl.SSLError`, whose `reason`, or where Python has none its text, names OpenSSL's
-    reason or the alert it got; `close_notify` is an end, and `user_canceled` is followed by one. The server speaks TLS
-    without being told to.
+    The client's handshake fails with `ssl.SSLError`. Its `reason`, or its text if Python has no reason, names OpenSSL's
+    reason or the alert that it got. The alert `close_notify` is the end of the stream, and the end follows
+    `user_canceled`. The server speaks TLS also without `tls=True`.
 
-    - `plain_http`, `garbage`, `alert`: said instead of the ServerHello, then FIN.
+    - `plain_http`, `garbage`, `alert`: sent instead of the ServerHello, then FIN.
     - `only_version`: any client that has the version gets its response. 1.0 and 1.1 are off in OpenSSL's clients
       unless they lower `minimum_version` and the security level.
-      With an old client, of 1.1 or 1.2 alone and of level 0, it is the client that refuses (`UNSUPPORTED_PROTOCOL`).
-    - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers; to a client that has TLS 1.3
-      alone it is a matter of versions, and the alert is `protocol_version`.
-    - `alpn_mismatch`: refuses a client that offers protocols (RFC 7301, 3.2); who offers none is served.
+      A client of 1.1 or 1.2 alone and of security level 0 refuses by itself (`UNSUPPORTED_PROTOCOL`).
+    - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers; a client that has
+      TLS 1.3 alone gets the alert `protocol_version`.
+    - `alpn_mismatch`: refuses a client that offers protocols (RFC 7301, 3.2), and serves a client that offers none.
     - `client_cert_required` serves a client with a certificate of the test CA (`server.client_cert_file`),
-      `client_cert_rejected` none at all. In TLS 1.3 the client learns it when it reads, not in its handshake.
+      `client_cert_rejected` serves no client. In TLS 1.3 the client gets the alert when it reads, not in its handshake.
     - `no_close_notify`: a body without a length, whose end is a FIN without close_notify, as a truncation
       attack looks (RFC 8446, 6.1). `plaintext_midway`: bytes that are no TLS between its records, then FIN.
     - `renegotiate`: TLS 1.2, and a new handshake before the response (RFC 5246, 7.4.1.1), which a client may refuse.
-      Python's ssl has no such thing, so the server then speaks TLS by pyOpenSSL, from `pytest-faultline[openssl]`.
+      Python's ssl can't renegotiate, so the server then speaks TLS by pyOpenSSL, from `pytest-faultline[openssl]`.
     - `slow_handshake`: the server's records byte by byte. `drip`, `throttle`, `latency` and `corrupt` with
-      `direction="handshake"` say more.
+      `direction="handshake"` have more options.
+
+    .. versionadded:: 0.1
 
     Raises:
-        ParameterError: a parameter that belongs to another kind.
+        ParameterError: a parameter belongs to another kind.
 
     Example:
         >>> import faultline, urllib.request
@@ -132,7 +136,7 @@ def bad_tls(
             raise rejected(name, value, f"kind={BELONGS[name]!r} with it, not {kind!r}")
     match kind:
         case "alert":
-            return said_instead(alert_record(alert or "handshake_failure"))
+            return sent_instead(alert_record(alert or "handshake_failure"))
         case "only_version":
             return Fault(terms=Terms("only_version", version=version or "1.0", is_fault=True))
         case "plaintext_midway":
