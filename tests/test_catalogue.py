@@ -228,9 +228,21 @@ def test_unknown_mode_is_answered_with_the_nearest_and_all_others(name, hint):
         ("corrupt", {}, "at_byte=None, probability=0.0: expected one of the two."),
         ("corrupt", {"at_byte": 1, "probability": 0.1}, "at_byte=1, probability=0.1: expected one of the two."),
         ("corrupt", {"probability": 1.5}, "probability=1.5: expected a probability from 0 to 1."),
-        ("loss", {"probability": 0.0}, "probability=0.0: expected a probability between 0 and 1; partition() drops "),
-        ("loss", {"probability": 1.0}, "probability=1.0: expected a probability between 0 and 1; partition() drops "),
-        ("loss", {"probability": 1}, "probability=1: expected a probability between 0 and 1; partition() drops "),
+        (
+            "loss",
+            {"probability": 0.0},
+            "probability=0.0: expected a probability between 0 and 1; partition() or blackhole() ",
+        ),
+        (
+            "loss",
+            {"probability": 1.0},
+            "probability=1.0: expected a probability between 0 and 1; partition() or blackhole() ",
+        ),
+        (
+            "loss",
+            {"probability": 1},
+            "probability=1: expected a probability between 0 and 1; partition() or blackhole() ",
+        ),
     ],
 )
 def test_argument_that_means_nothing_is_an_error_that_names_it(name, arguments, expected):
