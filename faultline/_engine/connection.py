@@ -31,8 +31,11 @@ class Side:
     The connection calls these methods, which do nothing without an upstream.
     """
 
-    async def before_strike(self) -> None:
-        """Prepare for a break, which strikes now."""
+    def before_strike(self) -> None:
+        """Prepare for a break, which strikes now or after its time."""
+
+    async def at_strike(self) -> None:
+        """Prepare for the steps of a break, which are played now."""
 
     def after_strike(self) -> None:
         """Continue after a break, whose steps have been played."""
@@ -140,10 +143,11 @@ class Connection:
         if self.attempt.trip is not trip:
             return
         self.attempt.disarm()
-        await self.side.before_strike()
+        self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
             await self.hold(trip.brk.trigger.after_seconds)
         self.attempt.strike(trip.brk.at, trip.passed_bytes)
+        await self.side.at_strike()
         await play(self, trip.brk.steps)
         self.side.after_strike()
 

@@ -317,6 +317,37 @@ def test_a_half_close_lets_the_client_talk_on_to_the_relay_alone(struck, listene
     assert attempt.struck.point == row[0]
 
 
+LATE = latency(0.001, direction="request")  # which parses the client's bytes
+PARSED = pytest.mark.parametrize("also", [ok(), LATE], ids=["pumped", "parsed"])
+
+
+@PARSED
+def test_a_half_close_that_waits_leaves_the_upstream_alone_until_it_strikes(join, also):
+    server, client, upstream = join(half_close(at="request", after_bytes=3, after_seconds=0.1) & also)
+    client.sendall(b"ask")
+    assert to_end(upstream) == (b"ask", "FIN")
+    assert server.attempts[0].struck is not None
+    upstream.close()
+
+    assert to_end(client) == (b"", "FIN")
+    client.close()
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert attempt.struck.at_seconds - attempt.started_seconds >= 0.1
+
+
+@PARSED
+def test_the_end_of_the_upstream_does_not_pass_during_a_break(join, also):
+    gate = Gate()
+    server, client, upstream = join(stall(at="request", after_bytes=3, until=gate) & also)
+    client.sendall(b"ask")
+    await_strike(server)
+    upstream.shutdown(socket.SHUT_WR)
+
+    assert quiet(client)
+    gate.open()
+    assert to_end(client) == (b"", "FIN")
+
+
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_a_stall_lets_nothing_pass_in_either_direction_until_the_client_leaves(struck, listener, row):
     server, client, upstream = struck(stall, row)

@@ -200,6 +200,7 @@ class Relay(Side):
             await upstream_connection.send(data[:cut])
             await self._connection.strike(trip)
             await upstream_connection.send(data[cut:])
+        await self._wait_to_pass()
 
     async def _carry_to_client(self, upstream_connection: UpstreamConnection) -> None:
         while True:
@@ -215,6 +216,7 @@ class Relay(Side):
             self._speaks("server")
             await self._enter(self._connection.response_point)
             await self._connection.send(data)
+        await self._wait_to_pass()
         if self._has_lost_upstream:
             raise UpstreamLeft
         self._first_to_end = self._first_to_end or "upstream"
@@ -238,10 +240,13 @@ class Relay(Side):
 
     # --- calls of the connection -------------------------------------------------------------------------------------
 
-    async def before_strike(self) -> None:
-        """Hold bytes back in both directions while the break is played."""
+    def before_strike(self) -> None:
+        """Hold bytes back in both directions until the break is over."""
         self._may_pass.clear()
         self.recheck()
+
+    async def at_strike(self) -> None:
+        """End the direction to the upstream if the break reads from the client itself."""
         if self._upstream_connection is not None and do.ReceiveAll() in self._connection.attempt.fault.break_steps:
             await self._upstream_connection.finish()  # the client's bytes stay here from now on
 
