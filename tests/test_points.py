@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from faultline import reset
 from faultline._core.points import DATA_POINTS, FACTS, OPEN_POINTS, POINTS, TABLE, Point, has_come_to, is_before
 
 
@@ -57,3 +58,7 @@ def test_attempt_has_come_to_its_point_and_to_those_before():
 
 def test_lookup_has_come_to_its_only_point_whatever_is_asked():
     assert all(has_come_to("lookup", point) for point in POINTS)
+
+
+def test_a_break_begins_at_its_point():
+    assert [reset(at=point).break_.begins_at for point in OPEN_POINTS] == list(OPEN_POINTS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
-from faultline._core.breaks import Trigger
+from faultline._core.breaks import Break, Trigger
 from faultline._core.conditions import Condition, Direction
 from faultline._core.fault import Fault
 from faultline._core.lookups import Found, FoundLast
@@ -145,7 +145,12 @@ def lacking_break(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
     here = (can.points if fault.script is None else can.in_script_points).get(brk.at)
     if here is None:
         yield brk.at, f"{can.name} never comes to {brk.at!r}"
-        return
+    else:
+        yield from lacking_there(brk, here, can)
+
+
+def lacking_there(brk: Break, here: Here, can: Capabilities) -> Iterator[tuple[Key, str]]:
+    """The effects and the triggers of a break that a kind does not play at its point."""
     for thing in brk.does if isinstance(brk.does, tuple) else (brk.does,):
         if type(thing) not in here.does:
             yield type(thing), f"{can.name} plays no such break at {brk.at!r}"

@@ -221,9 +221,9 @@ class Stream:
             Departed: the client ended the connection meanwhile.
             Rejected: the client has ended TLS with an alert.
         """
-        if self._tls is not None:
-            self._held += await self._tls.stop(self.write_raw)
-            self._tls = None
+        assert self._tls is not None  # a script without TLS has no such step
+        self._held += await self._tls.stop(self.write_raw)
+        self._tls = None
 
     async def end_tls(self) -> None:
         """Send close_notify if the connection is in TLS."""

@@ -1064,7 +1064,7 @@ def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, leaks, fault, b
     waits = fault.break_ is not None and cause is TimeoutError
 
     with raises(cause) as caught:
-        by(origin, proxy, timeout=0.15 if waits else 10)
+        by(origin, proxy, timeout=0.4 if waits else 10)
 
     assert type(caught.value) is error
     struck = [a.struck and a.struck.point for a in proxy.attempts]
