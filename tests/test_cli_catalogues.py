@@ -319,7 +319,8 @@ def test_help_of_bad_tls_says_which_parameter_belongs_to_which_kind(capsys, hund
     text = " ".join(told(capsys, "serve", "--mode", "bad-tls", "--help").split())
 
     for words in (
-        "--alert ALERT for kind=alert: the name of the alert in RFC 8446 (default: handshake_failure); one of: clos",
+        "--alert ALERT for kind=alert: the name of the alert in RFC 8446 (default: handshake_failure); one of: ",
+        "one of: close_notify, ",
         "--version {1.0,1.1,1.2,1.3} for kind=only_version: the only version (default: 1.0)",
         "--after-bytes BYTES for kind=plaintext_midway: let this number of bytes of the response pass first",
         "--every-seconds SECONDS for kind=slow_handshake: from byte to byte (default: 0.01)",
