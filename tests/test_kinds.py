@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import re
 import socket
@@ -874,7 +875,7 @@ def uses(fault):
     for step in do.every(fault.script.steps) if fault.script else ():
         yield "step", type(step)
     for condition in fault.conditions:
-        yield "condition", type(condition), condition.direction
+        yield from (("condition", kind, condition.direction) for kind in type(condition).__mro__)
     if fault.choice is not None:
         yield "choice", True
 
@@ -925,7 +926,7 @@ class NewAnswer(Answer):
 
 @dataclass(frozen=True)
 class NewPace(cond.Drip):
-    """A pace that no row names, though it is one."""
+    """A pace, which is played wherever paces are."""
 
 
 NEW = {
@@ -933,7 +934,6 @@ NEW = {
     "a step of a script": fl.Fault(answer=Script((NewStep(),))),
     "a step of a script's turn": fl.Fault(answer=Script((do.Repeat((do.Receive(1), NewStep())),))),
     "a condition": fl.Fault(conditions=(NewCondition(),)),
-    "a pace": fl.Fault(conditions=(NewPace(),)),
     "an answer": fl.Fault(answer=NewAnswer()),
     "a choice of an answer": fl.when(yes, fl.Fault(answer=NewAnswer())),
     "a direction": fl.Fault(conditions=(cond.Trickle("request"),)),
@@ -948,6 +948,25 @@ def test_what_no_row_names_is_refused_by_every_kind(kind, new):
         KINDS[kind](NEW[new]),
     ):
         pass
+
+
+@pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.written)
+def test_a_new_pace_is_played_where_paces_are_and_refused_elsewhere(row):
+    assert row.plays(fl.Fault(conditions=(NewPace(),))) is row.plays(fl.drip())
+
+
+@pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.written)
+def test_a_talk_is_a_module_with_a_conversation(row):
+    if row.talk:
+        assert callable(importlib.import_module(f"faultline._engine.talks.{row.talk}").converse)
+    assert bool(row.talk) is (row not in (kinds.UDP, kinds.DNS, kinds.RESOLVER))
+
+
+@pytest.mark.parametrize("fault", [fl.Fault(Break("response", (do.Close(),), Trigger(at_end=True)))], ids=repr)
+def test_the_end_of_an_answer_is_known_to_a_proxy_that_gives_one(fault):
+    assert not kinds.HTTP_PROXY.plays(fault)
+    assert kinds.HTTP_PROXY.plays(fault & fl.status(503))
+    assert kinds.SERVER.plays(fault)
 
 
 @pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.written)

@@ -6,7 +6,7 @@ A new kind is a row in `kinds.py`. A new step, condition, answer or trigger is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
@@ -20,8 +20,6 @@ from faultline._core.scripted import Script
 from faultline._core.steps import every
 
 Key: TypeAlias = type | str  # a class of parts, a point, a field of `Trigger`, or one of "tls", "starttls", "choice"
-# The protocol that a kind speaks with its clients.
-Talk: TypeAlias = Literal["http", "relay", "http proxy", "socks proxy", "datagrams", "queries", "lookups"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,14 @@ class Here:
     Attributes:
         does: the classes of their steps, or of their effect on a connect, a lookup or a datagram.
         triggers: the fields of `Trigger` that a break can wait for.
+        with_answer: those that it can wait for where the fault has an answer of its own.
         needs: the fields of `Trigger` that a break has to wait for.
     """
 
     does: frozenset[type]
     triggers: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    with_answer: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Capabilities:
     Attributes:
         name: the name of the kind, with its article.
         written: the call that starts such a server.
-        talk: the protocol.
+        talk: the module of `_engine/talks` with the protocol; none where there are no connections.
         points: the points of its own conversation, with the breaks that can strike there.
         answers: the classes of answers.
-        conditions: the classes of conditions, with the directions of each.
+        conditions: the classes of conditions, with the directions of each; a subclass has those of its nearest class.
         in_script: the classes of steps of a script.
         in_script_points: the points of a script, with the breaks that can strike there.
         tls: whether it speaks TLS with its clients: always, if a fault needs TLS, or never.
@@ -74,10 +74,10 @@ class Capabilities:
 
     name: str
     written: str
-    talk: Talk
     points: Mapping[Point, Here]
     answers: frozenset[type]
     conditions: Mapping[type[Condition], frozenset[Direction]]
+    talk: str = ""
     in_script: frozenset[type] = frozenset()
     in_script_points: Mapping[Point, Here] = field(default_factory=dict)
     tls: Literal["always", "if needed", "never"] = "never"
@@ -90,6 +90,11 @@ class Capabilities:
     def starter(self) -> str:
         """The name of the function that starts such a server."""
         return self.written.partition("(")[0]
+
+    def sides_of(self, condition: Condition) -> frozenset[Direction]:
+        """The directions in which a condition is played, as its nearest class that is named has them."""
+        named = (kind for kind in type(condition).__mro__ if kind in self.conditions)
+        return next((self.conditions[kind] for kind in named), frozenset())
 
     def plays(self, fault: Fault) -> bool:
         """Whether the kind plays a fault, and both faults of a choice."""
@@ -116,7 +121,7 @@ def lacks(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
         yield "starttls", f"{can.name} speaks TLS from the beginning"
     yield from lacking_break(fault, can)
     for condition in fault.conditions:
-        if condition.direction not in can.conditions.get(type(condition), ()):
+        if condition.direction not in can.sides_of(condition):
             kind, whose = type(condition).__name__.lower(), condition.direction
             yield type(condition), f"{can.name} has no {kind} of {'both sides' if whose == 'both' else f'the {whose}'}"
     if fault.choice is not None and not can.chooses:
@@ -146,7 +151,8 @@ def lacking_break(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
     if here is None:
         yield brk.at, f"{can.name} never comes to {brk.at!r}"
     else:
-        yield from lacking_there(brk, here, can)
+        triggers = here.triggers | (here.with_answer if fault.http_answer is not None else frozenset())
+        yield from lacking_there(brk, replace(here, triggers=triggers), can)
 
 
 def lacking_there(brk: Break, here: Here, can: Capabilities) -> Iterator[tuple[Key, str]]:

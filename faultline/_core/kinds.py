@@ -8,18 +8,7 @@ from dataclasses import replace
 from faultline._core import steps as do
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
 from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
-from faultline._core.conditions import (
-    Condition,
-    Corrupt,
-    Direction,
-    Drip,
-    Drop,
-    Duplicate,
-    Latency,
-    Loss,
-    Throttle,
-    Trickle,
-)
+from faultline._core.conditions import Condition, Corrupt, Direction, Edit, Latency, Loss, Pace, Trickle
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.lookups import Found, FoundLast
@@ -55,7 +44,7 @@ RELAYED: dict[Point, Here] = OPENING | {
 }
 PROXIED: dict[Point, Here] = OPENING | {
     "request": Here(ENDS, MESSAGES),
-    "response": Here(SAID, MESSAGES | {"at_end"}),
+    "response": Here(SAID, MESSAGES, with_answer=frozenset({"at_end"})),
     "tunnel": Here(ENDS | {do.Inject}, MESSAGES),
 }
 SCRIPTED: dict[Point, Here] = {
@@ -72,7 +61,8 @@ REQUESTS = frozenset({do.ReceiveRequest, do.Respond})
 
 SIDES: frozenset[Direction] = frozenset({"request", "response", "both", "handshake"})
 STREAM: dict[type[Condition], frozenset[Direction]] = {
-    **dict.fromkeys((Latency, Throttle, Drip, Corrupt, Drop, Duplicate), SIDES),
+    **dict.fromkeys((Latency, Pace, Corrupt, Edit), SIDES),
+    Trickle: frozenset(),  # it needs the head of a response
     Loss: frozenset({"request"}),
 }
 RESPONSES: dict[type[Condition], frozenset[Direction]] = {Trickle: frozenset({"response"})}
@@ -135,7 +125,7 @@ def on_unix(kind: Capabilities) -> Capabilities:
 SERVER = Capabilities(
     name="a server",
     written="serve(…)",
-    talk="http",
+    talk="http1",
     points=HTTP,
     answers=frozenset({AsUsual, Answer, Script}),
     conditions=STREAM | RESPONSES,
@@ -180,7 +170,7 @@ TERMINATING_RELAY = replace(
 HTTP_PROXY = Capabilities(
     name="an HTTP proxy",
     written="http_proxy(…)",
-    talk="http proxy",
+    talk="http_proxy",
     points=PROXIED,
     answers=frozenset({AsUsual, Answer, Script}),
     conditions=STREAM | RESPONSES,
@@ -194,7 +184,7 @@ HTTP_PROXY = Capabilities(
 SOCKS_PROXY = Capabilities(
     name="a SOCKS proxy",
     written="socks_proxy(…)",
-    talk="socks proxy",
+    talk="socks_proxy",
     points=in_plain(PROXIED | {"response": Here(SAID, MESSAGES)}),
     answers=frozenset({AsUsual, SocksRefusal, Script}),
     conditions=STREAM,
@@ -206,19 +196,17 @@ SOCKS_PROXY = Capabilities(
 UDP = Capabilities(
     name="a UDP server",
     written="udp(…)",
-    talk="datagrams",
     points={
         "connect": Here(frozenset({do.Refuse, do.Vanish})),
         "response": Here(frozenset({do.Twice, do.Behind})),
     },
     answers=frozenset({AsUsual, Answer}),
-    conditions={**dict.fromkeys((Latency, Corrupt, Drop, Duplicate), RESPONSE), Loss: frozenset({"request"})},
+    conditions={**dict.fromkeys((Latency, Corrupt, Edit), RESPONSE), Loss: frozenset({"request"})},
     says_bytes_alone=True,
 )
 DNS = Capabilities(
     name="a DNS server",
     written="dns_server(…)",
-    talk="queries",
     points={"lookup": Here(frozenset({do.NoName, do.WrongAnswer}))},
     answers=frozenset({AsUsual, Found}),
     conditions={Latency: LOOKUP},
@@ -226,7 +214,6 @@ DNS = Capabilities(
 RESOLVER = Capabilities(
     name="a resolver",
     written="resolve(name, …)",
-    talk="lookups",
     points={"lookup": Here(frozenset({do.NoName}))},
     answers=frozenset({AsUsual, Found, FoundLast}),
     conditions={Latency: LOOKUP},

@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from faultline._core.answers import Headers
 from faultline._core.errors import WaitError
 from faultline._core.fault import Fault
-from faultline._core.points import Point, has_come_to
+from faultline._core.points import POINTS, Point, has_come_to
 
 Party = Literal["client", "server", "upstream"]
 How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer"]
+Milestone: TypeAlias = Point | Literal["strike", "end"]  # of an attempt, which a test can wait for
+MILESTONES: tuple[Milestone, ...] = (*POINTS, "strike", "end")
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28
 TURNS = 200
@@ -290,8 +292,8 @@ class Ledger:
         """All attempts as JSON, one object each."""
         return json.dumps([attempt.to_dict() for attempt in self.attempts], indent=2)
 
-    def wait(self, count: int, point: Point | Literal["end"], timeout_seconds: float) -> None:
-        """Wait until this many attempts have reached a point, or their end.
+    def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
+        """Wait until this many attempts have reached a point, or their strike or their end.
 
         Raises:
             WaitError: fewer attempts reached the point within `timeout_seconds`; the message has their number.
@@ -302,16 +304,16 @@ class Ledger:
                 raise too_few(self._entries, count, point, timeout_seconds)
 
 
-def reached(attempts: Sequence[Entry | Attempt], point: Point | Literal["end"]) -> int:
-    """The number of these attempts that have reached a point, or their end."""
+def reached(attempts: Sequence[Entry | Attempt], point: Milestone) -> int:
+    """The number of these attempts that have reached a point, or their strike or their end."""
     if point == "end":
         return sum(attempt.ended_seconds is not None for attempt in attempts)
+    if point == "strike":
+        return sum(attempt.struck is not None for attempt in attempts)
     return sum(has_come_to(attempt.point, point) for attempt in attempts)
 
 
-def too_few(
-    attempts: Sequence[Entry | Attempt], count: int, point: Point | Literal["end"], timeout_seconds: float
-) -> WaitError:
+def too_few(attempts: Sequence[Entry | Attempt], count: int, point: Milestone, timeout_seconds: float) -> WaitError:
     """The error of a wait that took too long."""
     return WaitError(
         f"{reached(attempts, point)} of {count} attempts reached {point!r} within {timeout_seconds:g} s; "

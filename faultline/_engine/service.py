@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.ledger import Ledger
 from faultline._core.plan import Dealer
+from faultline._core.upstream import Route, Upstream
 from faultline._net.tls import ServerContext
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Service:
         context: returns the TLS context for a certificate and terms.
         chance: returns a new random number generator.
         on_dealt: called after a fault was dealt, when the next fault is known.
+        upstream: the server behind a relay.
+        route: the target of a proxy, and the name and password that its clients have to send.
     """
 
     dealer: Dealer
@@ -45,3 +48,5 @@ class Service:
     context: Callable[[Certificate, Terms], ServerContext]
     chance: Callable[[], random.Random]
     on_dealt: Callable[[], None]
+    upstream: Upstream | None = None
+    route: Route = field(default_factory=Route)

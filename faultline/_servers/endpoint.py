@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from faultline._core.check import choice, flag, seconds, whole
 from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.guard import unmet
-from faultline._core.ledger import Attempt, Ledger
-from faultline._core.points import POINTS, Point
+from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
 from faultline._core.report import draw
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Endpoint(ABC):
         return draw(self.attempts, f"{self._title} {self.plan!r}", nobody=self._no_attempt)
 
     def wait_for_attempts(
-        self, count: int, timeout_seconds: float = 10.0, *, at: Point | Literal["end"] = "accept"
+        self, count: int, timeout_seconds: float = 10.0, *, at: Milestone = "accept"
     ) -> tuple[Attempt, ...]:
         r"""Wait until this many attempts have begun, or have reached a point, and return all attempts.
 
@@ -127,10 +126,10 @@ class Endpoint(ABC):
             count: how many attempts, counted from the start of the server.
             timeout_seconds: how long to wait at most.
             at: the point that the attempts have to reach: `"response"` waits until the requests have been read,
-                `"end"` until the attempts are over.
+                `"strike"` until their faults have struck, and `"end"` until the attempts are over.
 
         Raises:
-            ParameterError: a value is out of its range, or `at` is not a point or `"end"`.
+            ParameterError: a value is out of its range, or `at` is not a point, `"strike"` or `"end"`.
             WaitError: fewer attempts have reached the point after `timeout_seconds`.
 
         Example:
@@ -141,7 +140,7 @@ class Endpoint(ABC):
             ['response']
         """
         whole("count", count, "")
-        choice("at", at, (*POINTS, "end"))
+        choice("at", at, MILESTONES)
         self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
         return self.attempts
 

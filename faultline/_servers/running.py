@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,14 +16,12 @@ from faultline._core.plan import Dealer, Plan, faults_of
 from faultline._core.steps import NoRoute, Refuse, Vanish
 from faultline._core.upstream import Route, Upstream
 from faultline._engine.service import Service, Talk
-from faultline._engine.talks import http1, http_proxy, relay, socks_proxy
 from faultline._net import connects
 from faultline._net.authority import AUTHORITY
 from faultline._servers.connections import Connections, Control
 from faultline._servers.loop import background
 
 if TYPE_CHECKING:
-    from faultline._core.capabilities import Talk as Spoken
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
 
@@ -36,7 +35,7 @@ class Setup:
 
     Attributes:
         plan: the faults of the attempts.
-        talk: the protocol.
+        talk: the module of `_engine/talks` with the protocol.
         address: the address to listen on.
         default: the answer to a request, unless the fault has an answer.
         tls: whether a connection begins with TLS.
@@ -46,7 +45,7 @@ class Setup:
     """
 
     plan: Plan
-    talk: Spoken
+    talk: str
     address: Address
     default: Answer
     tls: bool
@@ -87,6 +86,8 @@ class Running:
             context=self._context,
             chance=chance.generator,
             on_dealt=self._set_listener,
+            upstream=setup.upstream,
+            route=setup.route,
         )
         self.connections = Connections(service, setup.address.wire, self._background.departures, self._on_end)
         self._make_contexts(setup.plan)
@@ -229,14 +230,6 @@ class Running:
 
 
 def talk_of(setup: Setup) -> Talk:
-    """The protocol that a server speaks."""
-    match setup.talk:
-        case "relay":
-            assert setup.upstream is not None
-            return partial(relay.converse, upstream=setup.upstream)
-        case "http proxy":
-            return partial(http_proxy.converse, route=setup.route)
-        case "socks proxy":
-            return partial(socks_proxy.converse, route=setup.route)
-        case _:
-            return http1.converse
+    """The protocol that a server speaks: the function `converse` of the module of its name."""
+    talk: Talk = importlib.import_module(f"faultline._engine.talks.{setup.talk}").converse
+    return talk

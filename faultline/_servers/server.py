@@ -293,7 +293,7 @@ class Server(Endpoint):
         check_unreachable(faults, self._address.host if self._address.has_packets else "")
         for fault in faults:
             check_machine(fault, self._terms)
-            if self._kind.talk == "http":
+            if self._kind.talk == "http1":
                 check_response(fault, self._default)
         return good
 

@@ -24,13 +24,14 @@ BASIC = (("Proxy-Authenticate", 'Basic realm="faultline"'),)
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-authorization", "proxy-connection"}
 
 
-async def converse(connection: Connection, *, route: Route) -> None:
+async def converse(connection: Connection) -> None:
     """Answer one request to an HTTP proxy: open a tunnel, pass the request on, or refuse.
 
     Raises:
         Over: the conversation has ended.
         Departed: the client ended the connection.
     """
+    route = connection.service.route
     http, tunnel = Http1(connection), Tunnel(connection, route.to)
     await http.receive_request(ReceiveRequest(head_only=True))
     if connection.attempt.fault.http_answer is not None:

@@ -29,14 +29,15 @@ FAILURES: dict[str, tuple[do.ConnectionStep, ...]] = {
 }
 
 
-async def converse(connection: Connection, *, upstream: Upstream) -> None:
+async def converse(connection: Connection) -> None:
     """Carry bytes between the client and the upstream until both have finished.
 
     Raises:
         Over: the conversation has ended, or a break ended it.
         Departed: the client ended the connection.
     """
-    relay = Relay(connection)
+    relay, upstream = Relay(connection), connection.service.upstream
+    assert upstream is not None
     outcome = await relay.reach(upstream)
     if isinstance(outcome, UpstreamConnection):
         await relay.carry(outcome)

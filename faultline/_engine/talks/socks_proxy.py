@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from faultline._core.answers import SocksRefusal
 from faultline._core.ledger import Request
-from faultline._core.upstream import Route, Upstream
+from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection
 from faultline._engine.talks.tunnel import Tunnel
 from faultline._engine.upstream import UpstreamConnection
@@ -14,14 +14,14 @@ from faultline._net.departures import Departed
 from faultline._net.socks import Socks
 
 
-async def converse(connection: Connection, *, route: Route) -> None:
+async def converse(connection: Connection) -> None:
     """Answer one SOCKS request: open a tunnel, or refuse.
 
     Raises:
         Over: the conversation has ended.
         Departed: the client ended the connection.
     """
-    answer = connection.attempt.fault.answer
+    route, answer = connection.service.route, connection.attempt.fault.answer
     refusal = answer.kind if isinstance(answer, SocksRefusal) else ""
     socks = Socks(route.auth, refusal)
     tunnel = Tunnel(connection, route.to)

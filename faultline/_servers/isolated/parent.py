@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from faultline._core import chance
 from faultline._core.errors import ServerError
@@ -17,7 +17,7 @@ from faultline._servers.running import Setup
 if TYPE_CHECKING:
     import ssl
 
-    from faultline._core.points import Point
+    from faultline._core.ledger import Milestone
     from faultline._servers.address import Address
     from faultline._servers.connections import Control
 
@@ -70,7 +70,7 @@ class RemoteLedger(Ledger):
         """Seconds since the server started; after its end, the seconds that it ran."""
         return self._ended_seconds if self._handle is None else float(self._handle.ask("now"))
 
-    def wait(self, count: int, point: Point | Literal["end"], timeout_seconds: float) -> None:
+    def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their end.
 
         Raises:
