@@ -45,6 +45,11 @@ class OpenAttempt:
         self._ledger.strike(self.entry, point, after_bytes)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the attempt is over."""
+        return self.entry.ended_seconds is not None
+
+    @property
     def has_struck(self) -> bool:
         """Whether the fault has struck."""
         return self.entry.struck is not None

@@ -12,7 +12,7 @@ import asyncio
 
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
-from faultline._core.ledger import Party
+from faultline._core.ledger import How, Party
 from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
@@ -61,7 +61,8 @@ class Connection:
         wire: the socket.
         service: the values that the connections of a server share.
         number: 1 for the first connection of the server.
-        attempt: the attempt under way; the first begins with the connection, a talk opens the others.
+        attempt: the attempt that was opened last; the first begins with the connection, a talk opens the others, and
+            may have several open at once.
         stream: the application bytes, plain or in TLS.
         response_point: the point that bytes to the client pass: `response`, or `tunnel` behind a proxy.
         side: the server's side of the connection.
@@ -79,6 +80,7 @@ class Connection:
         self.response_point: Point = "response"
         self.speaker: Party | None = None
         self._changed = asyncio.Event()  # set when the attempt has got another fault
+        self._attempts: list[OpenAttempt] = []  # those that are open; most talks have one at a time
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal())
@@ -86,12 +88,18 @@ class Connection:
     def open(self, fault: Fault) -> OpenAttempt:
         """Begin an attempt that meets this fault."""
         self.attempt = OpenAttempt(self.service.ledger, self.number, fault)
+        self._attempts = [attempt for attempt in self._attempts if not attempt.has_ended] + [self.attempt]
         self.speaker = None
         self._prepare()
         self.stream.serve(self.attempt.entry, fault)
         self.valve.follow(fault)
         self.service.on_dealt()
         return self.attempt
+
+    def end(self, by: Party | None, how: How) -> None:
+        """Record how the connection ends, for every attempt that is open."""
+        for attempt in self._attempts:
+            attempt.end(by, how)
 
     def deal(self, fault: Fault) -> None:
         """Give the attempt another fault that differs only in the steps still ahead."""
@@ -140,13 +148,14 @@ class Connection:
 
         Does nothing if the attempt has another fault by now, as a test may have given it during a wait.
         """
-        if self.attempt.trip is not trip:
+        attempt = next((attempt for attempt in self._attempts if attempt.trip is trip), None)
+        if attempt is None:
             return
-        self.attempt.disarm()
+        attempt.disarm()
         self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
             await self.hold(trip.brk.trigger.after_seconds)
-        self.attempt.strike(trip.brk.at, trip.passed_bytes)
+        attempt.strike(trip.brk.at, trip.passed_bytes)
         await self.side.at_strike()
         await play(self, trip.brk.steps)
         self.side.after_strike()

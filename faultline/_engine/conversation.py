@@ -55,13 +55,13 @@ class Conversation:
             pass
         except Departed as left:
             self._strike_terms()
-            connection.attempt.end("client", left.how)
+            connection.end("client", left.how)
             with contextlib.suppress(Departed):  # a client may wait for the server's close_notify
                 await connection.stream.end_tls()
         except Rejected as rejected:
             is_alert = connection.stream.rejected(rejected.why)
             self._strike_terms()
-            connection.attempt.end("client" if is_alert else "server", "FIN")
+            connection.end("client" if is_alert else "server", "FIN")
             sockets.send_fin(self._wire.sock)
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
@@ -77,7 +77,7 @@ class Conversation:
 
     def _give_up(self) -> None:
         """Close the socket and end the attempt; closing again does nothing."""
-        self._connection.attempt.end("server", "stop")
+        self._connection.end("server", "stop")
         if self._connection.valve.drops_packets and self.is_open:  # a FIN could never be acknowledged
             self._wire.reset()
         self._wire.close()
@@ -92,14 +92,14 @@ class Conversation:
     def reset(self) -> None:
         """Send RST, and end."""
         self._connection.attempt.entry.note = "reset by the test"
-        self._connection.attempt.end("server", "RST")
+        self._connection.end("server", "RST")
         self._wire.arm_reset()
         self.stop()
 
     def close(self) -> None:
         """Send FIN, in TLS after close_notify, and end."""
         self._connection.attempt.entry.note = "closed by the test"
-        self._connection.attempt.end("server", "FIN")
+        self._connection.end("server", "FIN")
         with contextlib.suppress(OSError):
             self._wire.sock.send(self._connection.stream.close_notify())
         sockets.send_fin(self._wire.sock)

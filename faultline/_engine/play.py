@@ -106,7 +106,7 @@ async def reset(connection: Connection, *, flush: bool) -> None:
     """
     if flush:
         await connection.wire.flush()
-    connection.attempt.end("server", "RST")
+    connection.end("server", "RST")
     connection.wire.reset()
     raise Over
 
@@ -120,7 +120,7 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     """
     if close_notify:
         await connection.stream.end_tls()
-    connection.attempt.end("server", "FIN")
+    connection.end("server", "FIN")
     sockets.send_fin(connection.wire.sock)
     await connection.wire.flush()  # closing with unread input would discard bytes that are not delivered yet
     sockets.discard_input(connection.wire.sock)

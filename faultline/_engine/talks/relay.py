@@ -90,7 +90,7 @@ class Relay(Side):
             raise Departed("RST")
         error = opening.exception()
         if isinstance(error, ConnectionResetError):
-            connection.attempt.end("upstream", "RST")
+            connection.end("upstream", "RST")
             connection.wire.reset()
             raise Over
         if isinstance(error, (OSError, UpstreamLeft)):
@@ -126,7 +126,7 @@ class Relay(Side):
             raise left
         upstream_connection.leave()
         connection = self._connection
-        connection.attempt.end("upstream" if left else self._first_to_end, "RST" if left else "FIN")
+        connection.end("upstream" if left else self._first_to_end, "RST" if left else "FIN")
         if left:
             await connection.wire.flush()  # deliver the bytes that the upstream sent before its RST
             connection.wire.reset()
