@@ -12,6 +12,7 @@ import pytest
 from faultline import Gate
 from faultline._net import sockets
 from faultline._net.departures import Departed, Departures, call_in, wake
+from faultline._net.unix import UnixWire
 from faultline._net.wire import Wire
 
 PATIENCE_SECONDS = 10.0
@@ -310,3 +311,32 @@ def test_departure_is_told_once_though_the_kernel_goes_on_telling(pair, play):
         return first, future.result()
 
     assert play(departure) == ("FIN", "FIN")
+
+
+# --- Unix sockets ----------------------------------------------------------------------------------------------------
+
+
+def test_a_wait_behind_the_last_byte_of_a_unix_socket_outlives_its_close():
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        departures = Departures(loop)
+        ours.setblocking(False)
+        wire = UnixWire(loop, ours, departures)
+        wire.is_to_be_reset = True
+        theirs.sendall(b"one")
+        assert await wire.receive(MIB) == b"one"
+        waiting = loop.create_task(wire.receive(MIB))
+        await asyncio.sleep(0)
+        theirs.sendall(b"two")
+        departures.edges._on_ready()
+        wire.close()  # by another task, before the wait goes on
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()  # whoever has closed it cancels the wait
+        waiting.cancel()
+        departures.close()
+
+    with theirs:
+        asyncio.run(main())

@@ -94,6 +94,8 @@ class Edges:
             while not is_over():
                 self._waiting[number] = self._loop.create_future()
                 done, _ = await asyncio.wait((self._waiting[number],), timeout=within_seconds)
+                if sock.fileno() < 0:  # another task has closed it, and will cancel this one
+                    await self._loop.create_future()
                 if not done:
                     break
         finally:
