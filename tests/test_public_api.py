@@ -197,10 +197,11 @@ def test_method_of_the_fixture_has_parameters_and_docstring_of_the_function(name
 
 
 def test_help_shows_the_methods_of_the_fixture():
-    text = pydoc.render_doc(Faultline, renderer=pydoc.plaintext)
+    lines = pydoc.render_doc(Faultline, renderer=pydoc.plaintext).replace(" | ", " ").split()
+    text = " ".join(lines).replace("( ", "(")  # Python 3.13 has a line for each parameter of a long signature
 
-    assert " |  udp(self, plan: 'Plan', *, answer: 'Fault | None' = None, host: 'str' = '127.0.0.1'" in text
-    assert " |      Start a UDP server that plays a plan to its clients: each datagram is an attempt." in text
+    assert "udp(self, plan: 'Plan', *, answer: 'Fault None' = None, host: 'str' = '127.0.0.1'" in text
+    assert "Start a UDP server that plays a plan to its clients: each datagram is an attempt." in text
 
 
 def test_fixture_is_public_under_the_plugin_too():

@@ -116,26 +116,28 @@ class UdpServer(Endpoint):
         for entry in self._open:
             self.ledger.end(entry, "server", "stop")
 
-    def _set_port(self) -> None:
-        """Close the port if the next fault refuses, else open it; a step equal to the present step is ignored."""
+    def _set_port(self, *, anew: bool = False) -> None:
+        """Close the port if the next fault refuses, else open it; a step equal to the present step begins only anew.
+
+        Between two refusals the port stays closed, so that no datagram comes in.
+        """
         door = self._dealer.upcoming().door
-        if door == self._step:
+        if door == self._step and not anew:
             return
         self._step = door
         if self._timer is not None:
             self._timer.cancel()
-        self._datagrams.open()
-        if isinstance(door, Refuse):
-            self._datagrams.shut()
-            if door.for_seconds is not None:
-                self._timer = self._datagrams.later(door.for_seconds, self._expire)
+        if not isinstance(door, Refuse):
+            self._datagrams.open()
+            return
+        self._datagrams.shut()
+        if door.for_seconds is not None:
+            self._timer = self._datagrams.later(door.for_seconds, self._expire)
 
     def _expire(self) -> None:
-        """Open the port after a timed refusal, and deal the next fault."""
-        self._datagrams.open()
-        self._step = None
+        """Deal a timed refusal that is over, and have the port as the next fault wants it."""
         self._dealer.deal()
-        self._set_port()
+        self._set_port(anew=True)
 
     def _on_datagram(self, data: bytes, address: Address) -> None:
         try:
