@@ -537,7 +537,7 @@ def families():
             yield f"{verb} at {point}", list(grid(verb, point))
     for found in by_direction():
         yield f"{found[0].func.__name__} by direction", found
-    yield "door for a while", [partial(make, for_seconds=0.05) for make in (fl.refuse, fl.blackhole)]
+    yield "door for a while", [partial(make, for_seconds=1) for make in (fl.refuse, fl.blackhole)]
     yield "composed", COMPOSED
     yield "choices", CHOICES
     for name, steps in STEPS.items():
@@ -551,7 +551,7 @@ def families():
     for name, steps in LONG_LINES.items():
         found = [partial(getattr(fl, verb), at=at, **span) for verb in SPANS for at in POINTS for span in SPANS[verb]]
         found += [partial(fl.bad_tls, kind) for kind in ("plain_http", "plaintext_midway", "renegotiate")]
-        found += [partial(make, for_seconds=0.05) for make in (fl.refuse, fl.blackhole)]
+        found += [partial(make, for_seconds=1) for make in (fl.refuse, fl.blackhole)]
         found += [make for conditions in by_direction() for make in conditions if is_safe(make)]
         yield f"parts over {name}", [OverScript(steps, part) for part in found]
 
