@@ -15,7 +15,6 @@ from faultline._front import starters
 
 if TYPE_CHECKING:
     from faultline._core.chance import Scope
-    from faultline._core.plan import Plan
     from faultline._net.authority import Authority
     from faultline._servers.endpoint import Endpoint
     from faultline._servers.server import Server
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 Faultline = starters.Faultline
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
-FAILED = pytest.StashKey[bool]()
+PASSED = pytest.StashKey[bool]()  # of the call; absent without a report of the call
 SERVERS: pytest.StashKey[list[Endpoint]] = pytest.StashKey()
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 SEED = pytest.StashKey[int]()
@@ -108,6 +107,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed the random choices of a test by the run's seed and the test's name, so that the order has no influence."""
     from faultline._core import chance
 
+    if PASSED in item.stash:  # an earlier run of the test, by pytest-rerunfailures or flaky
+        del item.stash[PASSED]
+    if item.get_closest_marker("faults") is not None:
+        from faultline._front.marker import check_used
+
+        check_used(item)
     item.stash[SCOPE] = chance.enter(f"{item.config.stash[SEED]}/{item.nodeid}")
 
 
@@ -123,40 +128,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once per fault of its `faults` marker."""
-    if "fault_server" not in metafunc.fixturenames:
-        return
-    marker = metafunc.definition.get_closest_marker("faults")
-    if marker is None:
-        pytest.fail("fault_server needs the marker @pytest.mark.faults(reset(), …).", pytrace=False)
-    faults = chosen(marker)
-    metafunc.parametrize("fault_server", faults, ids=[repr(f) for f, _ in faults], indirect=True)
+    if "fault_server" in metafunc.fixturenames:
+        from faultline._front.marker import parametrized
 
-
-def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
-    """The faults of a `faults` marker, each with whether the guard requires it to strike.
-
-    A marker without faults stands for the cases that `serve` can play. A fault need not strike if a plain client gets
-    the response in its case: some faults strike only at clients that send HEAD or show a certificate.
-    """
-    from faultline._core.check import choice
-    from faultline._core.plan import checked_plan
-    from faultline._core.points import TABLE
-    from faultline.modes._catalogue import cases
-
-    point, tls = marker.kwargs.get("point"), marker.kwargs.get("tls")
-    if set(marker.kwargs) - {"point", "tls"} or (marker.args and marker.kwargs):
-        pytest.fail(f"{marker}: expected faults, or point=… and tls=… alone.", pytrace=False)
-    try:
-        if marker.args:
-            return [(checked_plan(fault), True) for fault in marker.args]
-        choice("point", point, (None, *(row.point for row in TABLE if row.is_at_servers)))
-        choice("tls", tls, (None, True, False))
-    except ValueError as error:
-        pytest.fail(str(error), pytrace=False)
-    rows = [(c, c.fault) for c in cases() if c.kind == "TCP server" and not c.fault.is_healthy]
-    meant = ("response", "answer") if point == "response" else (point,)  # a faulty answer strikes at the response too
-    asked = [(c, f) for c, f in rows if (point is None or c.point in meant) and tls in (None, f.needs_tls)]
-    return [(fault, c.sees != "the response") for c, fault in asked]
+        parametrized(metafunc)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -191,8 +166,8 @@ def pytest_runtest_makereport(
     if servers and call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
         name_hung(call.excinfo.value, servers)
     report = yield
-    if not report.passed:
-        item.stash[FAILED] = True  # failed or skipped: the guard doesn't run
+    if call.when == "call":  # of one call there are several reports if it has subtests
+        item.stash[PASSED] = item.stash.get(PASSED, True) and report.passed
     if report.failed:
         for server in servers:
             report.sections.append(("faultline", drawing_of(server)))
@@ -234,14 +209,16 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     factory = Faultline()
     request.node.stash[SERVERS] = factory.servers
     yield factory
-    factory.close(guard=FAILED not in request.node.stash)
+    factory.close(guard=request.node.stash.get(PASSED, False))
 
 
 @pytest.fixture
 def fault_server(request: pytest.FixtureRequest, faultline: Faultline) -> Server:
     """A server for each fault of the test's `faults` marker in turn; skips faults that this user can't produce."""
-    from faultline._core.errors import UnsupportedError
+    from faultline._core.errors import ParameterError, UnsupportedError
 
+    if isinstance(request.param, ParameterError):
+        pytest.fail(str(request.param), pytrace=False)
     fault, strict = request.param
     try:
         return faultline.serve(fault, strict=strict)

@@ -123,7 +123,7 @@ def test_front_doors_import_late(module):
 @pytest.mark.parametrize(
     ("package", "users"),
     [
-        ("pytest", ["_front.starters", "pytest_plugin"]),
+        ("pytest", ["_front.marker", "_front.starters", "pytest_plugin"]),
         ("_pytest", []),
         ("pytest_timeout", []),
         ("h11", ["_net.http1"]),

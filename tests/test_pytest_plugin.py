@@ -307,6 +307,68 @@ def test_marker_with_wrong_arguments_says_what_it_expects(run, marker, said):
     assert said in told
     assert "Traceback" not in told
     assert "pytest_plugin.py" not in told
+    assert re.search(r"^test_inner\.py::test_it: @pytest\.mark\.faults\(.*\): ", told, re.MULTILINE)
+
+
+def test_wrong_marker_does_not_keep_other_tests_from_running(run):
+    result = run("""
+        @pytest.mark.faults("reset")
+        def test_it(fault_server): pass
+
+        def test_missing(fault_server): pass
+
+        class TestOthers:
+            @pytest.mark.faults(refuse())
+            def test_other(self, fault_server):
+                with pytest.raises(ConnectionRefusedError):
+                    fetch(fault_server)
+    """)
+
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["test_inner.py::test_it: @pytest.mark.faults('reset'): plan='reset': expected a *"])
+    result.stdout.fnmatch_lines(["test_inner.py::test_missing: fault_server needs the marker *"])
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("@pytest.mark.faults(reset())\ndef test_it(): pass", "test_it"),
+        ("@pytest.mark.faults()\ndef test_it(reset_server): pass", "test_it"),
+        ("pytestmark = pytest.mark.faults(reset())\ndef test_it(faultline): pass", "test_it"),
+        ("@pytest.mark.faults(reset())\nclass TestAll:\n    def test_it(self): pass", "TestAll::test_it"),
+        (
+            "import unittest\nclass TestAll(unittest.TestCase):\n    @pytest.mark.faults(reset())\n"
+            "    def test_it(self): pass",
+            "TestAll::test_it",
+        ),
+        (
+            "@pytest.mark.parametrize('x', [pytest.param(1, marks=pytest.mark.faults(reset()))])\ndef test_it(x): pass",
+            "test_it[1]",
+        ),
+    ],
+)
+def test_marker_on_a_test_that_takes_no_fault_server_fails_it(run, source, name):
+    result = run(source + "\n\ndef test_other(): pass")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert ("passed" in result.parseoutcomes()) is ("pytestmark" not in source)
+    assert f"test_inner.py::{name}: @pytest.mark.faults(" in result.stdout.str()
+    result.stdout.fnmatch_lines(["*expected a test that takes the fixture fault_server, *"])
+
+
+def test_marker_is_enough_where_another_fixture_takes_the_server(run):
+    result = run("""
+        @pytest.fixture
+        def client(fault_server):
+            return fault_server
+
+        @pytest.mark.faults(refuse())
+        def test_it(client):
+            with pytest.raises(ConnectionRefusedError):
+                fetch(client)
+    """)
+
+    result.assert_outcomes(passed=1)
 
 
 def test_marker_with_one_mode_that_is_not_called_says_what_to_write(run):
@@ -447,6 +509,59 @@ def test_guard_adds_nothing_to_a_setup_that_did_not_pass(run, body, outcome):
     """)
 
     result.assert_outcomes(**outcome)
+
+
+@pytest.mark.parametrize("first", ["call", "setup"])
+def test_guard_judges_each_run_of_a_test_that_is_run_again(run, pytester, first):
+    pytester.makeconftest("""
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):  # as pytest-rerunfailures does it
+            runtestprotocol(item, nextitem=nextitem, log=False)
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            runtestprotocol(item, nextitem=nextitem)
+            return True
+    """)
+    result = run(f"""
+        runs = []
+
+        @pytest.fixture
+        def shaky(faultline):
+            if "{first}" == "setup" and not runs:
+                runs.append(1)
+                assert False
+            return faultline
+
+        def test_it(shaky):
+            shaky.serve(reset())
+            if not runs:
+                runs.append(1)
+                assert False
+    """)
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["reset() never struck: no client connected *"])
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("raise KeyboardInterrupt", pytest.ExitCode.INTERRUPTED),
+        ("pytest.exit('enough')", pytest.ExitCode.INTERRUPTED),
+        ("pytest.exit('enough', returncode=7)", 7),
+        ("threading.main_thread() and __import__('signal').raise_signal(2)", pytest.ExitCode.INTERRUPTED),
+    ],
+)
+def test_guard_is_silent_where_the_run_was_interrupted(run_apart, ends, code):
+    result = run_apart(f"""
+        def test_it(faultline):
+            faultline.serve(reset())
+            {ends}
+    """)
+
+    assert result.ret == code
+    assert "never struck" not in result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
 
 
 def test_error_inside_the_server_fails_the_test(run):
