@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from faultline._core.causes import raises as raises
     from faultline._core.causes import root_cause as root_cause
+    from faultline._core.ends import End as End
     from faultline._core.errors import ConflictError as ConflictError
     from faultline._core.errors import FaultlineError as FaultlineError
     from faultline._core.errors import NotStruckError as NotStruckError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from faultline._core.ledger import Request as Request
     from faultline._core.ledger import Strike as Strike
     from faultline._core.ledger import TlsFacts as TlsFacts
-    from faultline._core.ledger import Turn as Turn
     from faultline._core.plan import cycle as cycle
     from faultline._core.plan import sequence as sequence
     from faultline._core.plan import sometimes as sometimes
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from faultline._core.script import send as send
     from faultline._core.script import starttls as starttls
     from faultline._core.script import stoptls as stoptls
+    from faultline._core.turns import Pause as Pause
+    from faultline._core.turns import Turn as Turn
     from faultline._front.starters import Faultline as Faultline
     from faultline._servers.dns import DnsServer as DnsServer
     from faultline._servers.dns import dns_server as dns_server

@@ -9,9 +9,11 @@ import threading
 import pytest
 
 from faultline import ok, reset
+from faultline._core.ends import End
 from faultline._core.errors import WaitError
-from faultline._core.ledger import TURN_BYTES, TURNS, Attempt, Entry, Ledger, Request, Strike, TlsFacts, Turn
+from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike, TlsFacts
 from faultline._core.points import POINTS
+from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
 
 
 @pytest.fixture
@@ -139,12 +141,17 @@ def test_body_is_kept_as_far_as_there_is_room(room_bytes):
 # --- turns -----------------------------------------------------------------------------------------------
 
 
-def said_by(*turns):
-    moments = iter(range(1000))
+def said_by(*turns, times=None):
+    """An entry in which these bytes were said, one each hundredth of a second, or at these times."""
+    moments = iter([0.0, *(times or [number / 100 for number in range(1, 5000)])])
     entry = Entry(1, 1, ok(), "accept", lambda: next(moments))
     for by, data in turns:
         entry.says(by, data)
     return entry
+
+
+def said_in(entry):
+    return [(turn.number, turn.by, turn.count_bytes, turn.begins) for turn in entry.turns]
 
 
 def test_bytes_are_counted_for_who_said_them():
@@ -156,7 +163,11 @@ def test_bytes_are_counted_for_who_said_them():
 def test_turn_lasts_until_the_other_side_speaks():
     entry = said_by(("client", b"GE"), ("client", b"T"), ("server", memoryview(b"200")), ("client", b"bye"))
 
-    assert entry.turns == (Turn("client", 1, 3, b"GET"), Turn("server", 2, 3, b"200"), Turn("client", 3, 3, b"bye"))
+    assert entry.turns == (
+        Turn("client", 0.01, 3, b"GET", 0.02, 1),
+        Turn("server", 0.03, 3, b"200", 0.03, 2),
+        Turn("client", 0.04, 3, b"bye", 0.04, 3),
+    )
 
 
 def test_silence_is_no_turn():
@@ -164,44 +175,131 @@ def test_silence_is_no_turn():
 
 
 def test_turn_keeps_how_it_begins_and_counts_the_rest():
-    entry = said_by(("client", b"a" * 50), ("client", b"b" * 50), ("server", b"c" * 100))
+    entry = said_by(("client", b"a" * 50), ("client", b"b" * 50), ("client", b"d"), ("server", b"c" * 100))
 
-    assert entry.turns == (
-        Turn("client", 1, 100, b"a" * 50 + b"b" * (TURN_BYTES - 50)),
-        Turn("server", 2, 100, b"c" * TURN_BYTES),
-    )
+    assert said_in(entry) == [
+        (1, "client", 101, b"a" * 50 + b"b" * (TURN_BYTES - 50)),
+        (2, "server", 100, b"c" * TURN_BYTES),
+    ]
+
+
+def test_pauses_of_a_turn_are_known_with_their_place_their_time_and_their_length():
+    entry = said_by(*[("server", b"abc")] * 4, ("client", b"x"), times=[1.0, 1.5, 1.53125, 3.53125, 9.0])
+
+    assert [turn.pauses for turn in entry.turns] == [(Pause(3, 1.0, 0.5), Pause(9, 1.53125, 2.0)), ()]
+
+
+def test_pauses_are_kept_up_to_their_limit():
+    entry = said_by(*[("server", b"x")] * 100, times=range(100))
+
+    assert [pause.at_seconds for pause in entry.turns[0].pauses] == [*range(PAUSES)]
 
 
 def test_turns_are_kept_up_to_their_limit_and_bytes_counted_beyond():
     entry = said_by(*[("client", b"x"), ("server", b"y")] * TURNS)
 
-    assert len(entry.turns) == TURNS
+    assert len(entry.turns) == FIRST_TURNS + LAST_TURNS
     assert (entry.received_bytes, entry.sent_bytes) == (TURNS, TURNS)
 
 
+def test_turns_of_a_long_conversation_are_the_first_those_before_the_strike_and_the_last():
+    entry = said_by(*[("client", b"x"), ("server", b"y")] * 300)
+    entry.strikes("response", 300)
+    entry.strikes("response", 300)
+    for _ in range(300):
+        entry.says("client", b"x")
+        entry.says("server", b"y")
+    numbers = [turn.number for turn in entry.turns]
+
+    assert numbers == [*range(1, 101), *range(551, 600), *range(1151, 1201)]
+    assert len(numbers) <= TURNS
+
+
+@pytest.mark.parametrize("count", [0, 1, FIRST_TURNS])
+def test_strike_early_in_a_conversation_keeps_every_turn(count):
+    entry = said_by(*[("client", b"x"), ("server", b"y")] * (count // 2), *[("client", b"x")] * (count % 2))
+    entry.strikes("response", 0)
+
+    assert [turn.number for turn in entry.turns] == [*range(1, count + 1)]
+
+
 @pytest.mark.parametrize(
-    ("taken", "left"),
-    [(b"Y", (Turn("server", 1, 2, b"ok"), Turn("client", 2, 1, b"X"))), (b"XY", (Turn("server", 1, 2, b"ok"),))],
+    ("turns", "taken", "left"),
+    [
+        ([("server", b"ok"), ("client", b"XY")], 1, [(1, "server", 2, b"ok"), (2, "client", 1, b"X")]),
+        ([("server", b"ok"), ("client", b"XY")], 2, [(1, "server", 2, b"ok")]),
+        ([("client", b"XYZ"), ("server", b"ok")], 2, [(1, "client", 1, b"X"), (2, "server", 2, b"ok")]),
+        (
+            [("client", b"XYZ"), ("server", b"o"), ("client", b"ab")],
+            3,
+            [(1, "client", 2, b"XY"), (2, "server", 1, b"o")],
+        ),
+        (
+            [("client", b"X"), ("server", b"o"), ("client", b"ab"), ("server", b"k")],
+            2,
+            [(1, "client", 1, b"X"), (2, "server", 2, b"ok")],
+        ),
+        ([("client", b"X"), ("server", b"ok")], 0, [(1, "client", 1, b"X"), (2, "server", 2, b"ok")]),
+        ([], 0, []),
+    ],
 )
-def test_what_belongs_to_the_next_attempt_is_taken_back(taken, left):
-    entry = said_by(("server", b"ok"), ("client", b"XY"))
-    entry.take_back(taken)
+def test_what_belongs_to_the_next_attempt_is_taken_back(turns, taken, left):
+    entry = said_by(*turns)
+    received = entry.received_bytes
+    entry.take_back(bytes(taken))
 
-    assert (entry.turns, entry.received_bytes) == (left, 2 - len(taken))
-
-
-def test_taking_back_leaves_what_the_server_said():
-    entry = said_by(("client", b"X"), ("server", b"ok"))
-    entry.take_back(b"")
-
-    assert [turn.by for turn in entry.turns] == ["client", "server"]
+    assert said_in(entry) == left
+    assert entry.received_bytes == received - taken
 
 
-def test_taking_back_from_who_said_nothing_changes_no_turn():
-    entry = said_by()
-    entry.take_back(b"")
+def test_turn_that_was_joined_has_the_pauses_of_its_parts():
+    turns = [("client", b"X"), ("server", b"o"), ("client", b"ab"), ("server", b"k"), ("server", b"!")]
+    entry = said_by(*turns, times=[1.0, 2.0, 3.0, 4.0, 5.0])
+    entry.take_back(b"ab")
 
-    assert (entry.turns, entry.received_bytes) == ((), 0)
+    assert entry.turns[1] == Turn("server", 2.0, 3, b"ok!", 5.0, 2, (Pause(1, 2.0, 2.0), Pause(2, 4.0, 1.0)))
+
+
+def test_bytes_are_taken_back_from_a_long_conversation_too():
+    entry = said_by(*[("client", b"x"), ("server", b"y")] * TURNS, ("client", b"ab"))
+    entry.take_back(b"ab")
+    entry.says("server", b"c")
+    entry.says("client", b"d")
+
+    assert said_in(entry)[-2:] == [(2 * TURNS, "server", 2, b"yc"), (2 * TURNS + 1, "client", 1, b"d")]
+
+
+# --- ends ------------------------------------------------------------------------------------------------
+
+
+def test_each_sign_of_an_end_is_written_once_with_its_time(ledger, entry):
+    ledger.sign(entry, "client", "FIN")
+    ledger.sign(entry, "server", "alert", "unknown_ca")
+    ledger.sign(entry, "client", "FIN")
+    ledger.end(entry, "server", "FIN")
+    ledger.sign(entry, "client", "RST")
+    (attempt,) = ledger.attempts
+    times = [end.at_seconds for end in attempt.ends]
+
+    assert [(end.by, str(end)) for end in attempt.ends] == [
+        ("client", "FIN"),
+        ("server", "alert unknown_ca"),
+        ("server", "FIN"),
+        ("client", "RST"),
+    ]
+    assert times == sorted(times)
+    assert attempt.started_seconds <= times[0]
+    assert attempt.ends[0] == End("client", "FIN", times[0])
+
+
+@pytest.mark.parametrize("side", ["client", "server", "upstream"])
+def test_end_of_one_direction_can_be_waited_for(ledger, entry, side):
+    with pytest.raises(WaitError, match=f"^0 of 1 attempts reached '{side}_end' within 0 s"):
+        ledger.wait(1, f"{side}_end", 0.0)
+    ledger.sign(entry, side, "FIN")
+
+    assert ledger.wait(1, f"{side}_end", 0.0) is None
+    assert ledger.attempts[0].ended_seconds is None
 
 
 # --- readers ---------------------------------------------------------------------------------------------
@@ -225,14 +323,15 @@ def test_attempt_is_plain_data_for_json():
         ended_seconds=2.0,
         received_bytes=4,
         sent_bytes=3,
-        request=Request("POST", "/", (("Host", "t"),), b"caf\xc3\xa9 \xff", 6),
+        request=Request("POST", "/", (("Host", "t"),), b"caf\xc3\xa9 \xff\\xff", 10),
         struck=Strike("response", 3, 1.5),
         ended_by="client",
         ended_how="FIN",
         waited_seconds=0.5,
         tls=TlsFacts("TLSv1.3", "localhost", "http/1.1", offered=("h2",)),
-        turns=(Turn("client", 0.6, 4, b"\x00\xff"),),
+        turns=(Turn("client", 0.6, 4, b"\x00\xff", 1.2, 1, (Pause(1, 0.6, 0.6),)),),
         note="a phrase",
+        ends=(End("client", "FIN", 2.0),),
     )
 
     assert json.loads(json.dumps(attempt.to_dict())) == {
@@ -248,8 +347,8 @@ def test_attempt_is_plain_data_for_json():
             "method": "POST",
             "target": "/",
             "headers": [["Host", "t"]],
-            "body": "caf\xe9 \\xff",
-            "body_bytes": 6,
+            "body": "caf\xc3\xa9 \xff\\xff",
+            "body_bytes": 10,
         },
         "struck": {"point": "response", "after_bytes": 3, "at_seconds": 1.5},
         "ended_by": "client",
@@ -262,7 +361,18 @@ def test_attempt_is_plain_data_for_json():
             "offered": ["h2"],
             "client": "",
         },
-        "turns": [{"by": "client", "at_seconds": 0.6, "count_bytes": 4, "begins": "\x00\\xff"}],
+        "turns": [
+            {
+                "by": "client",
+                "at_seconds": 0.6,
+                "count_bytes": 4,
+                "begins": "\x00\xff",
+                "until_seconds": 1.2,
+                "number": 1,
+                "pauses": [{"after_bytes": 1, "at_seconds": 0.6, "for_seconds": 0.6}],
+            }
+        ],
+        "ends": [{"by": "client", "how": "FIN", "at_seconds": 2.0, "alert": ""}],
         "note": "a phrase",
         "waited_seconds": 0.5,
     }
@@ -274,10 +384,18 @@ def test_attempt_without_anything_is_plain_data_too(ledger, entry):
     assert (data["request"], data["struck"], data["tls"], data["turns"]) == (None, None, None, ())
 
 
-def test_ledger_is_a_list_of_its_attempts_in_json(ledger, entry):
+def test_ledger_is_its_version_and_its_attempts_in_json(ledger, entry):
     ledger.begin(2, ok(b"\xff"), "accept")
+    data = json.loads(ledger.to_json())
 
-    assert [row["fault"] for row in json.loads(ledger.to_json())] == ["reset()", "ok(b'\\xff')"]
+    assert (data["version"], [row["fault"] for row in data["attempts"]]) == (1, ["reset()", "ok(b'\\xff')"])
+
+
+def test_every_byte_comes_back_from_json(ledger, entry):
+    ledger.keep(entry, Request(body=bytes(range(256))))
+    (row,) = json.loads(ledger.to_json())["attempts"]
+
+    assert row["request"]["body"].encode("latin-1") == bytes(range(256))
 
 
 # --- waiting ---------------------------------------------------------------------------------------------

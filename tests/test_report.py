@@ -26,9 +26,10 @@ from faultline import (
 )
 from faultline._core.breaks import Break
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt, Request, Strike, Turn
+from faultline._core.ledger import Attempt, Request, Strike
 from faultline._core.report import WIDTH, arrow, arrows, describe, draw, ending, hung, remarks, verb_of
 from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
+from faultline._core.turns import Turn
 
 STRUCK = Strike("response", 0, 1.5)
 GET = Turn("client", 1.1, 40, b"GET / HTTP/1.1\r\nHost: x")

@@ -14,18 +14,18 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from faultline._core.answers import Headers
+from faultline._core.ends import End, How, Party, Sign
 from faultline._core.errors import WaitError
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS, Point, has_come_to
+from faultline._core.turns import Turn, Turns
 
-Party = Literal["client", "server", "upstream"]
-How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer"]
-Milestone: TypeAlias = Point | Literal["strike", "end"]  # of an attempt, which a test can wait for
-MILESTONES: tuple[Milestone, ...] = (*POINTS, "strike", "end")
+# Of an attempt, which a test can wait for.
+Milestone: TypeAlias = Point | Literal["strike", "end", "client_end", "server_end", "upstream_end"]
+MILESTONES: tuple[Milestone, ...] = (*POINTS, "strike", "end", "client_end", "server_end", "upstream_end")
+JSON_VERSION = 1
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28
-TURNS = 200
-TURN_BYTES = 80
 
 
 @dataclass(frozen=True)
@@ -77,25 +77,6 @@ class TlsFacts:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """The bytes that one side sent until the other side sent some.
-
-    .. versionadded:: 0.1
-
-    Attributes:
-        by: the side that sent the bytes.
-        at_seconds: when the turn began, in seconds since the server started.
-        count_bytes: the number of bytes.
-        begins: the first 80 bytes.
-    """
-
-    by: Party
-    at_seconds: float
-    count_bytes: int
-    begins: bytes
-
-
-@dataclass(frozen=True)
 class Strike:
     """The moment when a fault struck.
 
@@ -135,8 +116,9 @@ class Attempt:
             closed the server.
         waited_seconds: how long the client waited after the strike before it gave up, if it got no bytes meanwhile.
         tls: the result of the TLS handshake; `None` without TLS.
-        turns: the turns of the conversation in order, at most 200.
+        turns: the turns of the conversation in order, at most 200: the first, those before the strike, and the last.
         note: a phrase with further facts.
+        ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
     """
 
     number: int
@@ -155,16 +137,17 @@ class Attempt:
     tls: TlsFacts | None = None
     turns: tuple[Turn, ...] = ()
     note: str = ""
+    ends: tuple[End, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        r"""The attempt as plain data for JSON; bytes become text, with `\xNN` for bytes that are not UTF-8."""
+        """The attempt as plain data for JSON; bytes become text, one character for each byte (Latin-1)."""
         data = asdict(replace(self, fault=Fault()), dict_factory=texts)
         return data | {"fault": repr(self.fault)}
 
 
 def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """A record as a dictionary, its bytes as text."""
-    return {k: v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v for k, v in items}
+    return {k: v.decode("latin-1") if isinstance(v, bytes) else v for k, v in items}
 
 
 class Entry:
@@ -190,7 +173,8 @@ class Entry:
         self.tls: TlsFacts | None = None
         self.note = ""
         self.sent_before_strike = 0
-        self._turns: list[Turn] = []
+        self.ends: tuple[End, ...] = ()
+        self._turns = Turns()
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
         """Record bytes that one side sent."""
@@ -200,26 +184,27 @@ class Entry:
             self.received_bytes += len(data)
         else:
             self.sent_bytes += len(data)
-        last = self._turns[-1] if self._turns else None
-        if last is not None and last.by == by:
-            begins = (last.begins + bytes(data[:TURN_BYTES]))[:TURN_BYTES]
-            self._turns[-1] = Turn(by, last.at_seconds, last.count_bytes + len(data), begins)
-        elif len(self._turns) < TURNS:
-            self._turns.append(Turn(by, self.now(), len(data), bytes(data[:TURN_BYTES])))
+        self._turns.says(by, data, self.now())
 
     def take_back(self, data: bytes) -> None:
         """Remove the last bytes of the client, which belong to the next attempt."""
         self.received_bytes -= len(data)
-        last = self._turns[-1] if self._turns else None
-        if last is not None and last.by == "client":
-            left = last.count_bytes - len(data)
-            kept = Turn("client", last.at_seconds, left, last.begins[:left])
-            self._turns[-1:] = [kept] if left > 0 else []
+        self._turns.take_back(len(data))
+
+    def gives(self, by: Party, how: Sign, alert: str = "") -> None:
+        """Record a sign of the end, unless this side has given it before."""
+        if not any((end.by, end.how, end.alert) == (by, how, alert) for end in self.ends):
+            self.ends += (End(by, how, self.now(), alert),)
+
+    def strikes(self, point: Point, after_bytes: int) -> None:
+        """Record that the fault strikes now."""
+        self.struck, self.sent_before_strike = Strike(point, after_bytes, self.now()), self.sent_bytes
+        self._turns.strikes()
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The turns of the conversation so far, in order."""
-        return tuple(self._turns)
+        return self._turns.frozen()
 
     def frozen(self) -> Attempt:
         """A copy for readers."""
@@ -267,7 +252,13 @@ class Ledger:
     def strike(self, entry: Entry, point: Point, after_bytes: int) -> None:
         """Record that the fault strikes now."""
         with self._changed:
-            entry.struck, entry.sent_before_strike = Strike(point, after_bytes, self.now()), entry.sent_bytes
+            entry.strikes(point, after_bytes)
+            self._changed.notify_all()
+
+    def sign(self, entry: Entry, by: Party, how: Sign, alert: str = "") -> None:
+        """Record that a side ends one direction, or sends or receives an alert; the attempt may go on."""
+        with self._changed:
+            entry.gives(by, how, alert)
             self._changed.notify_all()
 
     def end(self, entry: Entry, by: Party | None = None, how: How | None = None) -> None:
@@ -276,6 +267,8 @@ class Ledger:
             if entry.ended_seconds is not None:
                 return
             entry.ended_seconds, entry.ended_by, entry.ended_how = self.now(), by, how
+            if by is not None and how is not None:
+                entry.gives(by, how)
             if by == "client" and entry.struck is not None and entry.sent_bytes == entry.sent_before_strike:
                 entry.waited_seconds = entry.ended_seconds - entry.struck.at_seconds
             self._changed.notify_all()
@@ -289,8 +282,9 @@ class Ledger:
             return tuple(entry.frozen() for entry in self._entries)
 
     def to_json(self) -> str:
-        """All attempts as JSON, one object each."""
-        return json.dumps([attempt.to_dict() for attempt in self.attempts], indent=2)
+        """All attempts as JSON, in the form that docs/ledger.md describes."""
+        attempts = [attempt.to_dict() for attempt in self.attempts]
+        return json.dumps({"version": JSON_VERSION, "attempts": attempts}, indent=2)
 
     def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their strike or their end.
@@ -304,13 +298,20 @@ class Ledger:
                 raise too_few(self._entries, count, point, timeout_seconds)
 
 
-def reached(attempts: Sequence[Entry | Attempt], point: Milestone) -> int:
-    """The number of these attempts that have reached a point, or their strike or their end."""
-    if point == "end":
-        return sum(attempt.ended_seconds is not None for attempt in attempts)
-    if point == "strike":
-        return sum(attempt.struck is not None for attempt in attempts)
-    return sum(has_come_to(attempt.point, point) for attempt in attempts)
+SIDES: dict[Milestone, Party] = {"client_end": "client", "server_end": "server", "upstream_end": "upstream"}
+
+
+def reached(attempts: Sequence[Entry | Attempt], milestone: Milestone) -> int:
+    """The number of these attempts that have reached a point, their strike, their end, or an end by a side."""
+    match milestone:
+        case "end":
+            return sum(attempt.ended_seconds is not None for attempt in attempts)
+        case "strike":
+            return sum(attempt.struck is not None for attempt in attempts)
+        case "client_end" | "server_end" | "upstream_end":
+            return sum(any(end.by == SIDES[milestone] for end in attempt.ends) for attempt in attempts)
+        case _:
+            return sum(has_come_to(attempt.point, milestone) for attempt in attempts)
 
 
 def too_few(attempts: Sequence[Entry | Attempt], count: int, point: Milestone, timeout_seconds: float) -> WaitError:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from itertools import dropwhile
 from typing import TypeAlias
 
+from faultline._core.ends import Party
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt, Party
+from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
 from faultline._core.scripted import is_fault
 from faultline._core.steps import (

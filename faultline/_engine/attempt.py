@@ -6,8 +6,9 @@ once on a connection opens an attempt for each of them.
 
 from __future__ import annotations
 
+from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
-from faultline._core.ledger import How, Ledger, Party
+from faultline._core.ledger import Ledger
 from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 
@@ -43,6 +44,10 @@ class OpenAttempt:
     def strike(self, point: Point, after_bytes: int) -> None:
         """Record that the fault strikes now."""
         self._ledger.strike(self.entry, point, after_bytes)
+
+    def sign(self, by: Party, how: Sign, alert: str = "") -> None:
+        """Record that a side ends one direction of the conversation, or sends an alert."""
+        self._ledger.sign(self.entry, by, how, alert)
 
     @property
     def has_ended(self) -> bool:

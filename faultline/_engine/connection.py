@@ -9,10 +9,11 @@ Rules: an event is in the ledger before the client can observe it.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
+from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
-from faultline._core.ledger import How, Party
 from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
@@ -84,6 +85,7 @@ class Connection:
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal())
+        wire.on_end = partial(self.sign, "client")
 
     def open(self, fault: Fault) -> OpenAttempt:
         """Begin an attempt that meets this fault."""
@@ -100,6 +102,11 @@ class Connection:
         """Record how the connection ends, for every attempt that is open."""
         for attempt in self._attempts:
             attempt.end(by, how)
+
+    def sign(self, by: Party, how: Sign, alert: str = "") -> None:
+        """Record that a side ends one direction of the connection, or sends an alert."""
+        for attempt in [attempt for attempt in self._attempts if not attempt.has_ended] or [self.attempt]:
+            attempt.sign(by, how, alert)
 
     def deal(self, fault: Fault) -> None:
         """Give the attempt another fault that differs only in the steps still ahead."""

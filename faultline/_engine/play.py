@@ -73,6 +73,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             await wire.flush()
         case do.HalfClose():
             await stream.end_tls()
+            connection.sign("server", "FIN")
             sockets.send_fin(wire.sock)
         case do.Partition():
             await connection.valve.cut_off(step.for_seconds)

@@ -18,7 +18,6 @@ from faultline._core.check import rejected
 from faultline._core.errors import PortError
 from faultline._core.steps import Door, Refuse, Vanish
 from faultline._net import sockets
-from faultline._net.departures import Departed
 from faultline._net.wire import Wire
 
 PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero, and with room for a temporary suffix
@@ -66,7 +65,7 @@ class UnixWire(Wire):
             except BlockingIOError:
                 await super().readable()
             except OSError:
-                raise Departed("RST") from None
+                raise self.gone() from None
             else:
                 self.at_end, self._has_unread, self._may_block = not data, bool(data), len(data) > HARMLESS_BYTES
                 return data

@@ -56,7 +56,32 @@ class Wire:
         self.sock = sock
         self._number = sock.fileno()
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
-        self.at_end = False  # whether the peer's FIN was read
+        self._at_end = False
+        self.on_end: Callable[[Left], None] | None = None  # called with each FIN and RST of the peer, once
+        self._seen_ends: set[Left] = set()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the peer's FIN was read."""
+        return self._at_end
+
+    @at_end.setter
+    def at_end(self, is_so: bool) -> None:
+        self._at_end = is_so
+        if is_so:
+            self.sees("FIN")
+
+    def sees(self, how: Left) -> None:
+        """Take note that the peer has sent FIN or RST; a second call for the same sign does nothing."""
+        if how not in self._seen_ends:
+            self._seen_ends.add(how)
+            if self.on_end is not None:
+                self.on_end(how)
+
+    def gone(self) -> Departed:
+        """Take note that the peer has reset the connection; return the error to raise."""
+        self.sees("RST")
+        return Departed("RST")
 
     @property
     def keeps_byte(self) -> bool:
@@ -75,7 +100,7 @@ class Wire:
             except BlockingIOError:
                 await self.readable()
             except OSError:
-                raise Departed("RST") from None
+                raise self.gone() from None
             else:
                 self.at_end = not data
                 return data
@@ -96,9 +121,12 @@ class Wire:
             Departed: the peer has reset the connection.
         """
         try:
-            return not self.sock.recv(1, socket.MSG_PEEK)
+            is_end = not self.sock.recv(1, socket.MSG_PEEK)
         except OSError:
-            raise Departed("RST") from None
+            raise self.gone() from None
+        if is_end:
+            self.sees("FIN")
+        return is_end
 
     async def send_some(self, data: memoryview) -> int:
         """Hand bytes to the kernel as soon as it takes some; return how many it took.
@@ -112,7 +140,7 @@ class Wire:
             except BlockingIOError:
                 await self.writable()
             except OSError:
-                raise Departed("RST") from None
+                raise self.gone() from None
 
     async def writable(self) -> None:
         """Wait until the kernel takes bytes."""
@@ -149,7 +177,7 @@ class Wire:
         pause = 0.0
         while unacknowledged_bytes(self.sock):
             if is_dead(self.sock):
-                raise Departed("RST")
+                raise self.gone()
             await self.departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
 
@@ -170,7 +198,10 @@ class Wire:
             until.when_open(partial(call_in, self._loop, partial(wake, opened)))
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-            return leaving.result() if leaving.done() and not opened.done() else None
+            left = leaving.result() if leaving.done() and not opened.done() else None
+            if left is not None:
+                self.sees(left)
+            return left
         finally:
             leaving.cancel()
             opened.cancel()

@@ -126,10 +126,11 @@ class Endpoint(ABC):
             count: how many attempts, counted from the start of the server.
             timeout_seconds: how long to wait at most.
             at: the point that the attempts have to reach: `"response"` waits until the requests have been read,
-                `"strike"` until their faults have struck, and `"end"` until the attempts are over.
+                `"strike"` until their faults have struck, and `"end"` until the attempts are over; `"client_end"`,
+                `"server_end"` and `"upstream_end"` wait until this side has ended at least its own direction.
 
         Raises:
-            ParameterError: a value is out of its range, or `at` is not a point, `"strike"` or `"end"`.
+            ParameterError: a value is out of its range, or `at` is not a point and none of these words.
             WaitError: fewer attempts have reached the point after `timeout_seconds`.
 
         Example:

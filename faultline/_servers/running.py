@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from faultline._core import chance
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
-from faultline._core.ledger import How, Ledger
+from faultline._core.ends import How
+from faultline._core.ledger import Ledger
 from faultline._core.plan import Dealer, Plan, faults_of
 from faultline._core.steps import NoRoute, Refuse, Vanish
 from faultline._core.upstream import Route, Upstream

@@ -1568,7 +1568,7 @@ def test_the_ledger_is_plain_data_too(joined):
     proxy, *_ = joined(stall(at="tunnel"))
     proxy.wait_for_attempts(1, at="tunnel")
 
-    (attempt,) = json.loads(proxy.ledger.to_json())
+    (attempt,) = json.loads(proxy.ledger.to_json())["attempts"]
     assert (attempt["request"]["method"], attempt["point"], attempt["fault"]) == (
         "CONNECT",
         "tunnel",

@@ -166,7 +166,7 @@ def test_ledger_is_told_as_json_and_as_a_drawing(faultline, isolated):
 
     converse(server)
 
-    (told,) = json.loads(server.ledger.to_json())
+    (told,) = json.loads(server.ledger.to_json())["attempts"]
     assert told == json.loads(json.dumps(server.attempts[0].to_dict()))
     assert (told["fault"], told["sent_bytes"], told["ended_how"]) == ("close(after_bytes=20)", 20, "FIN")
     title, *lines = server.drawing().splitlines()

@@ -8,9 +8,10 @@ a RST as a RST. The end of a connection to the upstream ends only the connection
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from faultline._core import steps as do
-from faultline._core.ledger import Party
+from faultline._core.ends import Party
 from faultline._core.points import Point
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection, Side
@@ -101,6 +102,7 @@ class Relay(Side):
     async def _dial(self, upstream: Upstream) -> UpstreamConnection:
         """Connect to an upstream, and keep the connection at once, so that `leave` closes it in any case."""
         self._upstream_connection = await reach(asyncio.get_running_loop(), self._connection.wire.departures, upstream)
+        self._upstream_connection.wire.on_end = partial(self._connection.sign, "upstream")
         return self._upstream_connection
 
     def leave(self) -> None:

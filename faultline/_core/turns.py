@@ -1,0 +1,131 @@
+"""Turns: the bytes of a conversation in the order in which its sides sent them, and the pauses between the bytes.
+
+Rules: memory is bounded. A long conversation keeps its first turns, those before its strike, and its last.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from faultline._core.ends import Party
+
+TURNS = 200
+FIRST_TURNS = 100
+LAST_TURNS = 50
+TURN_BYTES = 80
+PAUSE_SECONDS = 0.05
+PAUSES = 20  # of a turn
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A silence of at least 50 ms between two bytes of a turn.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        after_bytes: the number of bytes of the turn before the pause.
+        at_seconds: when the pause began, in seconds since the server started.
+        for_seconds: its duration.
+    """
+
+    after_bytes: int
+    at_seconds: float
+    for_seconds: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The bytes that one side sent until the other side sent some.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        by: the side that sent the bytes.
+        at_seconds: when the turn began, in seconds since the server started.
+        count_bytes: the number of bytes.
+        begins: the first 80 bytes.
+        until_seconds: when the last bytes of the turn were sent.
+        number: 1 for the first turn of the attempt.
+        pauses: the pauses between the bytes, at most 20.
+    """
+
+    by: Party
+    at_seconds: float
+    count_bytes: int
+    begins: bytes
+    until_seconds: float = 0.0
+    number: int = 0
+    pauses: tuple[Pause, ...] = ()
+
+    def going_on(self, data: bytes | memoryview, now: float) -> Turn:
+        """The turn with further bytes."""
+        pauses = self.pauses
+        if now - self.until_seconds >= PAUSE_SECONDS and len(pauses) < PAUSES:
+            pauses += (Pause(self.count_bytes, self.until_seconds, now - self.until_seconds),)
+        missing = TURN_BYTES - len(self.begins)
+        begins = self.begins + bytes(data[:missing]) if missing > 0 else self.begins
+        return Turn(self.by, self.at_seconds, self.count_bytes + len(data), begins, now, self.number, pauses)
+
+
+class Turns:
+    """The turns of an attempt, as they are recorded."""
+
+    def __init__(self) -> None:
+        self._kept: list[Turn] = []
+        self._last: deque[Turn] = deque(maxlen=LAST_TURNS)
+        self._count = 0
+        self._is_struck = False
+
+    def says(self, by: Party, data: bytes | memoryview, now: float) -> None:
+        """Record bytes that a side sent."""
+        place: list[Turn] | deque[Turn] = self._last or self._kept
+        if place and place[-1].by == by:
+            place[-1] = place[-1].going_on(data, now)
+            return
+        self._count += 1
+        turn = Turn(by, now, len(data), bytes(data[:TURN_BYTES]), now, self._count)
+        (self._kept if self._count <= FIRST_TURNS else self._last).append(turn)
+
+    def strikes(self) -> None:
+        """Keep the present last turns: the first fault strikes now."""
+        if self._is_struck or not self._last:
+            return
+        self._is_struck = True
+        self._kept += list(self._last)[:-1]
+        self._last = deque([self._last[-1]], maxlen=LAST_TURNS)
+
+    def take_back(self, count_bytes: int) -> None:
+        """Remove the last bytes of the client, which belong to the next attempt."""
+        turns: list[Turn] = []
+        is_gap = False  # whether the turn between two turns of the server is gone
+        for turn in reversed(self.frozen()):
+            taken = min(count_bytes, turn.count_bytes) if turn.by == "client" else 0
+            count_bytes -= taken
+            left = turn.count_bytes - taken
+            if is_gap and turns:
+                turns[-1] = joined(turn, turns[-1])
+            elif left:
+                turns.append(replace(turn, count_bytes=left, begins=turn.begins[:left]))
+            is_gap = not left
+        turns.reverse()
+        self._count -= len(self.frozen()) - len(turns)
+        first = len(turns) if self._count <= FIRST_TURNS else len(self._kept)
+        self._kept, self._last = turns[:first], deque(turns[first:], maxlen=LAST_TURNS)
+
+    def frozen(self) -> tuple[Turn, ...]:
+        """The turns so far, in order; of a long conversation not all."""
+        return (*self._kept, *self._last)
+
+
+def joined(first: Turn, second: Turn) -> Turn:
+    """Two turns of one side as one, because nothing lies between them any more."""
+    pauses = tuple(replace(pause, after_bytes=first.count_bytes + pause.after_bytes) for pause in second.pauses)
+    turn = first.going_on(second.begins, second.at_seconds)
+    return replace(
+        turn,
+        count_bytes=first.count_bytes + second.count_bytes,
+        until_seconds=second.until_seconds,
+        pauses=(turn.pauses + pauses)[:PAUSES],
+    )
