@@ -221,16 +221,28 @@ def untrusting(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_trust_sets_three_variables_to_the_ca_file(faultline, monkeypatch, untrusting):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "PIP_CERT"),
+        *("GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "npm_config_cafile"),
+    ],
+)
+def test_trust_sets_each_variable_to_the_ca_file(faultline, monkeypatch, untrusting, name):
+    monkeypatch.setenv(name, "before.pem")
     server = faultline.serve(ok(), tls=True)
 
     server.trust(monkeypatch)
 
-    assert {name: os.environ[name] for name in VARIABLES} == {
-        "SSL_CERT_FILE": server.ca_file,
-        "REQUESTS_CA_BUNDLE": server.ca_file,
-        "CURL_CA_BUNDLE": server.ca_file,
-    }
+    assert os.environ[name] == server.ca_file
+
+
+def test_child_process_that_reads_node_extra_ca_certs_gets_the_ca(faultline, monkeypatch, untrusting):
+    faultline.serve(ok(), tls=True).trust(monkeypatch)
+    code = "import os, ssl; c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT); "
+    code += "c.load_verify_locations(os.environ['NODE_EXTRA_CA_CERTS']); print(len(c.get_ca_certs()))"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"1\n"
 
 
 def test_trust_is_taken_back_as_it_was(faultline_ca, monkeypatch, untrusting):
@@ -239,7 +251,7 @@ def test_trust_is_taken_back_as_it_was(faultline_ca, monkeypatch, untrusting):
         faultline_ca.trust(inner)
         assert os.environ["SSL_CERT_FILE"] == faultline_ca.ca_file
 
-    assert [os.environ.get(name) for name in VARIABLES] == ["before.pem", None, None]
+    assert {os.environ.get(name) for name in VARIABLES} == {"before.pem", None}
 
 
 @pytest.mark.parametrize("fetch", WITHOUT_ARGUMENTS)
@@ -347,7 +359,7 @@ def test_trust_ends_with_the_test_even_if_that_raises(run, monkeypatch, untrusti
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["E*KeyError: 'the test itself'"])
-    assert [os.environ.get(name) for name in VARIABLES] == [None, None, "before.pem"]
+    assert [os.environ.get(name) for name in VARIABLES[:3]] == [None, None, "before.pem"]
 
 
 def test_fixture_lives_as_long_as_the_session(run):

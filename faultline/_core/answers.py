@@ -57,6 +57,8 @@ class Answer(AnyAnswer):
         location: the `Location` field; `{host}` stands for the `Host` of the request.
         hops: the number of redirects that come before the answer, each to the next path.
         bodies_head: the body is sent to HEAD too.
+        in_chunks: the body is sent in chunks (RFC 9112, 7.1).
+        endless: the client reads the body until the connection ends.
         lies_in_body: the body is wrong, or the boundary of head and body.
         is_fault: the answer is a fault by itself.
         needs_tls: the answer has a meaning only with TLS.
@@ -71,6 +73,8 @@ class Answer(AnyAnswer):
     location: str = ""
     hops: int = 0
     bodies_head: bool = False
+    in_chunks: bool = False
+    endless: bool = False
     lies_in_body: bool = False
     is_fault: bool = False
     needs_tls: bool = False
@@ -88,8 +92,18 @@ class Answer(AnyAnswer):
 
     @property
     def closes(self) -> bool:
-        """Whether the connection ends with the answer."""
-        return self.ends or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
+        """Whether the connection ends with the answer to any request."""
+        return self.closes_after("HEAD")
+
+    def closes_after(self, method: str) -> bool:
+        """Whether the connection ends with the answer to a request of this method."""
+        is_endless = self.ends or (self.endless and method != "HEAD")
+        return is_endless or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the status code is that of an error."""
+        return self.raw is None and self.status >= FAULTY
 
     @property
     def is_bytes(self) -> bool:
@@ -127,6 +141,52 @@ class SocksRefusal(AnyAnswer):
     def misses(self, at: Point) -> str:
         """Why there is no tunnel; empty for other points."""
         return "the proxy refuses" if FACTS[at].of == "tunnel" else ""
+
+
+FAULTY = 400  # status codes from here on are errors: RFC 9110, 15
+OK_BODY = b"ok\n"  # of a server that has no other answer
+NO_CONTENT = (204, 304)  # a client goes by the status, whatever the fields say: RFC 9112, 6.3
+RESET_CONTENT = 205  # has no content, and states a length of 0: RFC 9110, 15.3.6
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How the end of a body is found, by the header fields that a user gives (RFC 9112, 6.3).
+
+    Attributes:
+        in_chunks: the last transfer coding is `chunked`.
+        endless: the client reads the body until the connection ends.
+        is_wrong: the fields contradict the body or each other.
+    """
+
+    in_chunks: bool = False
+    endless: bool = False
+    is_wrong: bool = False
+
+
+def framing(status: int, headers: Headers, body: bytes | None) -> Framing:
+    """How the end of a body is found, by the header fields that a user gives."""
+    if status in NO_CONTENT:
+        return Framing()
+    codings, lengths = listed(headers, "transfer-encoding"), listed(headers, "content-length")
+    if codings:
+        in_chunks = codings[-1] == "chunked"
+        return Framing(in_chunks, endless=not in_chunks or bool(lengths), is_wrong=bool(lengths))
+    real = 0 if status == RESET_CONTENT else len(OK_BODY if body is None else body)
+    right = all(text.isdecimal() and text.isascii() and int(text) == real for text in lengths)
+    short = all(text.isdecimal() and text.isascii() and int(text) < real for text in lengths) and len(set(lengths)) == 1
+    return Framing(endless=not right and not short, is_wrong=not right)
+
+
+def listed(headers: Headers, name: str) -> list[str]:
+    """The members of a field that is a list, in lower case (RFC 9110, 5.6.1)."""
+    values = [value for field, value in headers if field.lower() == name]
+    return [member.strip().lower() for value in values for member in value.split(",")]
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of a body (RFC 9112, 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 # The phrases of RFC 9110, 15.5. Python before 3.13 has older phrases of another length.

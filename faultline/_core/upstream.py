@@ -29,6 +29,7 @@ class Upstream:
         port: its port.
         path: the path of its Unix socket, instead of host and port.
         tls: whether to speak TLS to the server.
+        has_tls_of_client: whether a relay passes on the client's TLS, so that the URL of the relay is of `https`.
         on_failure: what happens to the client if the server can't be reached: RST, FIN or silence.
     """
 
@@ -36,6 +37,7 @@ class Upstream:
     port: int = 0
     path: str = ""
     tls: bool = False
+    has_tls_of_client: bool = False
     on_failure: OnFailure = "reset"
 
     def __str__(self) -> str:

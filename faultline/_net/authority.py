@@ -10,8 +10,25 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import ssl
 
-# OpenSSL reads the first, requests the second, curl the third; httpx, urllib3 and urllib use OpenSSL's.
-VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# OpenSSL reads the first, requests the second, curl the third; httpx, urllib3 and urllib use OpenSSL's. Each of the
+# others belongs to the client that its name says, and wins over OpenSSL's there.
+VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "AWS_CA_BUNDLE",
+    "BUNDLE_SSL_CA_CERT",
+    "CARGO_HTTP_CAINFO",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "DENO_CERT",
+    "GIT_SSL_CAINFO",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "HTTPLIB2_CA_CERTS",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "WEBSOCKET_CLIENT_CA_BUNDLE",
+    "npm_config_cafile",
+)
 
 
 class Environment(Protocol):
@@ -57,8 +74,10 @@ class Authority:
     def trust(self, monkeypatch: Environment) -> None:
         """Make clients trust this CA if they read the CA file's path from the environment.
 
-        This sets `SSL_CERT_FILE` (for OpenSSL, and so for urllib, urllib3 and httpx), `REQUESTS_CA_BUNDLE` and
-        `CURL_CA_BUNDLE` until the end of the test. A client that already has a TLS context doesn't read them again:
+        This sets, until the end of the test, `SSL_CERT_FILE` (for OpenSSL, and so for urllib, urllib3 and httpx),
+        `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `AWS_CA_BUNDLE` (boto3), `PIP_CERT`, `GIT_SSL_CAINFO`,
+        `NODE_EXTRA_CA_CERTS`, and those of Cargo, Deno, gcloud, gRPC, httplib2, npm, Ruby's Bundler and
+        websocket-client. Child processes inherit them. A client that already has a TLS context doesn't read them again:
         aiohttp makes its context when it is imported, so pass `ssl=server.client_context()` to it; and from Python
         3.12 on `urllib.request.urlopen` keeps the context of its first request (`install_opener(None)` drops it).
 

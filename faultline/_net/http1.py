@@ -10,13 +10,12 @@ import re
 
 import h11
 
-from faultline._core.answers import Answer, phrase_of
+from faultline._core.answers import NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
 from faultline._core.ledger import KEPT_BODY_BYTES, Request
 
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
-RESET_CONTENT = 205  # has no content, and states a length of 0: RFC 9110, 15.3.6
-OK_BODY = b"ok\n"
+LAST_CHUNK = b"0\r\n\r\n"
 FIRST_LOOK_BYTES = 1024  # the part of the first line that is checked
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -106,6 +105,10 @@ class RequestReader:
                 self.keep_alive = self._connection.their_state is h11.DONE
                 self.rest = self._connection.trailing_data[0]
 
+    def refuse(self) -> None:
+        """Complete the request without its body; the connection can't be kept alive, because the body may still come."""
+        self.complete = True
+
     def _give_up(self) -> None:
         self.complete, self.is_http, self.keep_alive = True, False, False
 
@@ -141,7 +144,7 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     if answer.status == RESET_CONTENT:
         body = b""
     tunnels = request.method == "CONNECT" and answer.status < 300  # noqa: PLR2004 - RFC 9110, 9.3.6
-    bodiless = tunnels or answer.status in (204, 304)
+    bodiless = tunnels or answer.status in NO_CONTENT
     if not bodiless and not answer.ends and not given & {"content-length", "transfer-encoding"}:
         fields.append(("Content-Length", str(len(body))))
     if body and not bodiless and "content-type" not in given:
@@ -152,6 +155,8 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} {phrase_of(answer.status)}"]
     lines += [f"{name}: {value}" for name, value in fields]
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    if answer.in_chunks:
+        body = (chunk(body) if body else b"") + LAST_CHUNK
     return head if bodiless or (request.method == "HEAD" and not answer.bodies_head) else head + body
 
 

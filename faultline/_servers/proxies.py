@@ -11,9 +11,9 @@ from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
 from faultline._core.plan import HEALTHY, Plan, checked_plan
-from faultline._core.upstream import Route, Upstream, parsed_upstream
+from faultline._core.upstream import Route, Upstream
 from faultline._servers.server import Server, Tls
-from faultline._servers.start import checked_address
+from faultline._servers.start import checked_address, named_upstream
 
 Auth: TypeAlias = tuple[str, str]
 
@@ -156,7 +156,7 @@ def checked_to(to: object) -> Upstream | None:
     if to is None:
         return None
     try:
-        return parsed_upstream(to.hostport if isinstance(to, Server) else to, allow_remote=False)
+        return named_upstream(to)
     except ParameterError:
         raise rejected("to", to, "a server on this machine: '127.0.0.1:8080', a URL, or a faultline server") from None
 

@@ -84,6 +84,7 @@ class Server(Endpoint):
                 check(answer, kind)
             self._kind = settled(kind, checked_plan(plan), self._default, tls=bool(tls))
             self._tls = self._kind.tls == "always"
+            self._has_tls_url = self._tls or (upstream is not None and upstream.has_tls_of_client)
             super().__init__(plan, strict=strict)
             setup = Setup(
                 plan=plan,
@@ -150,7 +151,9 @@ class Server(Endpoint):
     @property
     def url(self) -> str:
         """The URL of the server, without a path: `http://host:port`, or with TLS `https://host:port`."""
-        return self._detour.url if self._detour is not None else self._address.url(self.hostport, tls=self._tls)
+        if self._detour is not None:
+            return self._detour.url
+        return self._address.url(self.hostport, tls=self._has_tls_url)
 
     @property
     def proxy_url(self) -> str:
@@ -201,8 +204,10 @@ class Server(Endpoint):
     def trust(self, monkeypatch: Environment) -> None:
         """Make clients trust the test CA if they read the CA file's path from the environment.
 
-        This sets `SSL_CERT_FILE` (for OpenSSL, and so for urllib, urllib3 and httpx), `REQUESTS_CA_BUNDLE` and
-        `CURL_CA_BUNDLE` until the end of the test. A client that already has a TLS context doesn't read them again:
+        This sets, until the end of the test, `SSL_CERT_FILE` (for OpenSSL, and so for urllib, urllib3 and httpx),
+        `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `AWS_CA_BUNDLE` (boto3), `PIP_CERT`, `GIT_SSL_CAINFO`,
+        `NODE_EXTRA_CA_CERTS`, and those of Cargo, Deno, gcloud, gRPC, httplib2, npm, Ruby's Bundler and
+        websocket-client. Child processes inherit them. A client that already has a TLS context doesn't read them again:
         aiohttp makes its context when it is imported, so pass `ssl=server.client_context()` to it; and from Python
         3.12 on `urllib.request.urlopen` keeps the context of its first request (`install_opener(None)` drops it).
 

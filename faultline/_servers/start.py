@@ -95,7 +95,8 @@ def relay(
 
     Args:
         upstream: the real server: `host:port`, a URL, the path of a Unix socket, or a faultline server. The relay
-            speaks TLS to the upstream of a URL with `https`, `wss` or `rediss`, and accepts any certificate.
+            speaks TLS to the upstream of a URL with `https`, `wss` or `rediss`, and accepts any certificate; with
+            `tls="terminate"` also to a faultline server that speaks TLS.
         plan: the faults of the connections. Default: no faults.
         tls: `"through"` passes TLS on unchanged, and the ledger shows the server name that the client asked for.
             `"terminate"` speaks TLS to the client, with a certificate of the test CA. `"mutual"` does so too, and
@@ -165,7 +166,20 @@ def checked_relay(
     """
     choice("tls", tls, get_args(RelayTls))
     choice("on_upstream_failure", on_upstream_failure, get_args(OnFailure))
-    address = upstream.hostport if isinstance(upstream, Server) else upstream
-    where = parsed_upstream(address, allow_remote=flag("allow_remote", allow_remote))
+    where = named_upstream(upstream, allow_remote=flag("allow_remote", allow_remote))
+    if isinstance(upstream, Server) and tls == "through":
+        where = replace(where, tls=False, has_tls_of_client=where.tls)
     plan = HEALTHY if plan is None else checked_plan(plan)
     return plan, replace(where, on_failure=on_upstream_failure)
+
+
+def named_upstream(upstream: object, *, allow_remote: bool = False) -> Upstream:
+    """The upstream at an address; a faultline server also says whether it speaks TLS.
+
+    Raises:
+        ParameterError: `upstream` is not an address, or is on another machine.
+    """
+    if not isinstance(upstream, Server):
+        return parsed_upstream(upstream, allow_remote=allow_remote)
+    where = parsed_upstream(upstream.hostport, allow_remote=allow_remote)
+    return replace(where, tls=upstream.url.startswith("https"))

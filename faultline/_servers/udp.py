@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from faultline._core import chance
-from faultline._core.answers import Answer
+from faultline._core.answers import OK_BODY, Answer
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError
@@ -22,7 +22,6 @@ from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
-from faultline._net.http1 import OK_BODY
 from faultline._servers.datagrams import Address, Datagrams
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.loop import background

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from faultline._core.answers import Answer, AsUsual, Headers, HeadersLike, phrase_of
+from faultline._core.answers import FAULTY, Answer, AsUsual, Headers, HeadersLike, chunk, framing, phrase_of
 from faultline._core.breaks import Break, Trigger
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Trickle
@@ -19,7 +19,6 @@ __all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
 
 USUAL = 200
 BODILESS = (204, 205, 304)  # RFC 9110, 15.3.5, 15.3.6, 15.4.5
-FAULTY = 400  # status codes from here on are errors: RFC 9110, 15
 # RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -35,7 +34,9 @@ def ok(
     """Answer as a healthy server does.
 
     The response carries `Content-Length` and keeps the connection alive as HTTP/1.1 says (RFC 9112, 9.3). A
-    field in `headers` replaces the server's own of that name.
+    field in `headers` replaces the server's own of that name. With `Transfer-Encoding: chunked` the body is sent in
+    chunks; with another coding the body ends with the connection. A `Content-Length` that is not that of the body is
+    a fault: the client reads too little, or the connection ends before the client has read enough.
 
     `ok()` alone means the answer that the server has for every request: that of `serve(…, answer=…)`, or a short text.
     With a body, a status or a field it replaces that answer.
@@ -55,7 +56,7 @@ def ok(
     given = fields(headers)
     if body is None and status == USUAL and not given:
         return Fault(answer=AsUsual())
-    return Fault(answer=Answer(status, given, body))
+    return Fault(answer=framed(status, given, body))
 
 
 @mode(case("the response"))
@@ -120,7 +121,7 @@ def status(
         given += (("Retry-After", str(retry_after)),)
     if body is None:
         body = f"{code} {phrase_of(code)}".strip().encode() + b"\n"
-    return Fault(answer=Answer(code, given, body, is_fault=code >= FAULTY))
+    return Fault(answer=framed(code, given, body))
 
 
 LEADS = {
@@ -261,11 +262,6 @@ def sse(
     return Fault(end, answer=Answer(raw=SSE_HEAD + cut, ends=True))
 
 
-def chunk(data: bytes) -> bytes:
-    """A chunk of a body (RFC 9112, 7.1)."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
 @mode(case("the response", lines=5, every_seconds=0.001))
 def trickle_headers(
     lines: Annotated[int, "the number of further header lines"] = 20,
@@ -287,6 +283,20 @@ def trickle_headers(
     whole("lines", lines, "", 1, 10_000)
     headers = tuple((f"X-Trickle-{number}", "more to come") for number in range(1, lines + 1))
     return Fault(answer=Answer(headers=headers), conditions=(Trickle("response", every_seconds),))
+
+
+def framed(status: int, headers: Headers, body: bytes | None) -> Answer:
+    """An answer whose body ends as its header fields say, and which is a fault if they are wrong."""
+    frame, is_error = framing(status, headers, body), status >= FAULTY
+    return Answer(
+        status,
+        headers,
+        body,
+        endless=frame.endless,
+        in_chunks=frame.in_chunks,
+        lies_in_body=frame.is_wrong and not is_error,
+        is_fault=frame.is_wrong or is_error,
+    )
 
 
 def fields(headers: HeadersLike) -> Headers:

@@ -58,7 +58,7 @@ class Http1:
         for step, following in zip_longest(steps, steps[1:]):
             match step:
                 case do.ReceiveRequest():
-                    await self.receive_request(step)
+                    await self.receive_request(step, following)
                 case do.Respond():
                     await self.respond(step.answer)
                 case do.Repeat():
@@ -68,8 +68,10 @@ class Http1:
                 case _:
                     await play_one(self._connection, step, is_reset_next=do.begins_with_reset(following))
 
-    async def receive_request(self, step: do.ReceiveRequest) -> None:
+    async def receive_request(self, step: do.ReceiveRequest, following: do.Step | None = None) -> None:
         """Read one request, and record it.
+
+        A client that waits for `100 Continue` gets a final response at once if the step after this one refuses.
 
         Raises:
             Departed: the client ended the connection before the request was complete.
@@ -82,12 +84,22 @@ class Http1:
             if not data:
                 raise Departed("FIN")
             if reader.feed(data) and not step.head_only:
-                await self._answer_expectation(step)
+                if step.continues and self._refuses(following):
+                    reader.refuse()
+                else:
+                    await self._answer_expectation(step)
         connection.put_back(reader.rest)
         attempt = connection.attempt
         connection.service.ledger.keep(attempt.entry, reader.request)
         if attempt.fault.choice is not None:
             connection.deal(resolved(attempt.fault, reader.request))
+
+    def _refuses(self, following: do.Step | None) -> bool:
+        """Whether the response is an error that needs no body of the request (RFC 9110, 10.1.1)."""
+        if not isinstance(following, do.Respond) or self._connection.attempt.fault.choice is not None:
+            return False
+        answer = following.answer or self._connection.attempt.fault.http_answer or self._connection.service.default
+        return answer.is_error
 
     async def _answer_expectation(self, step: do.ReceiveRequest) -> None:
         """Send `100 Continue`, or let the client wait for it."""
@@ -113,7 +125,7 @@ class Http1:
         is_http = self._reader is None or self._reader.is_http
         keep_alive = self._reader is not None and self._reader.keep_alive
         self._keeps_alive = keep_alive if is_http else answer.echoes
-        if answer.closes or service.dealer.ends_connection(fault):
+        if answer.closes_after(request.method) or service.dealer.ends_connection(fault):
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
         if planned is not None and planned.strikes_at(request.method) and fault.break_ is None:

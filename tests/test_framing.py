@@ -1,0 +1,191 @@
+"""A response that the user words ends for every client: by its length, by its last chunk, or with the connection."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+
+import pytest
+
+from faultline import NotStruckError, malformed, ok, receive_request, respond, script, sequence, serve, status
+
+BODY = b"hello, world"
+CHUNKED = {"Transfer-Encoding": "chunked"}
+REFUSED = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+
+
+def fetch(client, method="GET"):
+    """The body and the field Connection of a response."""
+    client.request(method, "/")
+    response = client.getresponse()
+    return response.read(), response.getheader("Connection")
+
+
+@pytest.fixture
+def dial():
+    """A function that opens a client of HTTP, which is closed after the test."""
+    clients = []
+
+    def connect(server):
+        clients.append(http.client.HTTPConnection(*server.address, timeout=10))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", " chunked ", "identity, chunked"])
+@pytest.mark.parametrize("make", [lambda **given: ok(BODY, **given), lambda **given: status(503, body=BODY, **given)])
+def test_body_with_a_chunked_coding_is_sent_in_chunks(coding, make, tls):
+    with serve(make(headers={"Transfer-Encoding": coding.strip()}), tls=tls) as server:
+        client = socket.create_connection(server.address, 10)
+        if tls:
+            client = server.client_context().wrap_socket(client, server_hostname=server.host)
+        with client, client.makefile("rb") as file:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            while file.readline() != b"\r\n":
+                pass
+
+            assert file.read(3 + len(BODY) + 7) == b"c\r\n" + BODY + b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("make", [serve, lambda plan: serve(script(receive_request(), respond(plan)))])
+def test_chunks_are_read_by_a_client(make, dial):
+    with make(ok(BODY, headers=CHUNKED)) as server:
+        assert fetch(dial(server))[0] == BODY
+
+
+@pytest.mark.parametrize("body", [None, b"", BODY])
+def test_connection_is_kept_alive_after_chunks(body, dial):
+    with serve(ok(body, headers=CHUNKED)) as server:
+        client = dial(server)
+        bodies = [fetch(client), fetch(client, "HEAD"), fetch(client)]
+
+        assert bodies == [(b"ok\n" if body is None else body, None), (b"", None), bodies[0]]
+        assert [attempt.connection for attempt in server.attempts] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("answer", [ok(BODY, headers=CHUNKED), ok(BODY, headers={"Transfer-Encoding": "gzip"})])
+def test_answer_of_the_server_is_framed_too(answer):
+    with serve(ok(), answer=answer) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        with client.makefile("rb") as file:
+            assert BODY in file.read()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity", "chunked, gzip"])
+def test_body_with_another_coding_ends_with_the_connection(coding):
+    with (
+        serve(ok(BODY, headers={"Transfer-Encoding": coding})) as server,
+        socket.create_connection(server.address, 10) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        with client.makefile("rb") as file:
+            head, _, body = file.read().partition(b"\r\n\r\n")
+
+        assert (body, b"Connection: close" in head) == (BODY, True)
+
+
+@pytest.mark.parametrize("length", ["13", "1000", "-1", "twelve", "12, 13", "+12"])
+@pytest.mark.parametrize("code", [200, 503])
+def test_response_whose_length_is_too_long_or_none_ends_with_the_connection(length, code):
+    with serve(status(code, body=BODY, headers={"Content-Length": length})) as server:
+        with socket.create_connection(server.address, 10) as client, client.makefile("rb") as file:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+
+            assert file.read().endswith(b"Connection: close\r\n\r\n" + BODY)
+        assert server.attempts[0].struck is not None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("Content-Length", "5")],
+        [("Content-Length", "1000")],
+        [("Content-Length", "12"), ("Content-Length", "13")],
+        [("Content-Length", "12"), ("Transfer-Encoding", "chunked")],
+        [("Transfer-Encoding", "gzip"), ("Content-Length", "12")],
+    ],
+)
+def test_contradiction_of_fields_and_body_is_a_fault_that_has_to_strike(fields):
+    with pytest.raises(NotStruckError), serve(ok(BODY, headers=fields)):
+        pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(BODY, headers={"Content-Length": "12"}),
+        ok(BODY, headers=[("Content-Length", "12"), ("content-length", "12")]),
+        ok(BODY, headers={"Content-Length": "12, 12"}),
+        ok(headers={"Content-Length": "3"}),
+        ok(status=204, headers={"Content-Length": "5"}),
+        ok(status=304, headers={"Content-Length": "5"}),
+        ok(status=205, headers={"Content-Length": "0"}),
+        ok(BODY, headers=CHUNKED),
+    ],
+)
+def test_fields_that_fit_the_body_are_no_fault(answer):
+    with serve(answer):
+        pass
+
+    assert answer.is_healthy
+
+
+def test_wrong_length_is_no_fault_for_head(dial):
+    with serve(ok(BODY, headers={"Content-Length": "1000"}), strict=False) as server:
+        assert fetch(dial(server), "HEAD")[0] == b""
+        assert server.attempts[0].struck is None
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        status(417),
+        status(413, body=b"large"),
+        status(503, retry_after=1),
+        script(receive_request(), respond(status(401))),
+        sequence(status(417), ok()),
+    ],
+)
+def test_error_refuses_a_client_that_waits_for_100_continue(plan):
+    with serve(plan) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(REFUSED)
+        with client.makefile("rb") as file:
+            response = file.read()
+
+        assert response.startswith(b"HTTP/1.1 4" if b" 503 " not in response else b"HTTP/1.1 503 ")
+        assert b"100 Continue" not in response
+        assert server.attempts[0].request.body_bytes == 0
+
+
+def test_error_that_every_request_gets_refuses_too():
+    with serve(ok(), answer=status(413)) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(REFUSED)
+
+        assert client.recv(20) == b"HTTP/1.1 413 Content"
+
+
+def test_client_that_does_not_wait_has_its_body_read_before_an_error():
+    with serve(status(417)) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(REFUSED + b"hello")
+
+        assert client.recv(20) == b"HTTP/1.1 417 Expecta"
+        assert server.attempts[0].request.body == b"hello"
+
+
+@pytest.mark.parametrize("plan", [ok(), status(302), malformed("length_short")])
+def test_other_answers_ask_for_the_body(plan):
+    with (
+        serve(plan, strict=False) as server,
+        socket.create_connection(server.address, 10) as client,
+        client.makefile("rb") as file,
+    ):
+        client.sendall(REFUSED)
+        assert file.read(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"hello")
+
+        assert file.readline().startswith(b"HTTP/1.1 ")
+        assert server.attempts[0].request.body == b"hello"
