@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faultline import reset
-from faultline._core.tripwire import PATTERN_WINDOW_BYTES, Tripwire, end_of, enough
+from faultline._core.tripwire import PATTERN_WINDOW_BYTES, EndOf, Enough, Tripwire
 
 steadily = settings(derandomize=True, deadline=None)
 
@@ -148,13 +148,30 @@ def test_what_was_looked_at_before_the_strike_is_not_kept_for_ever():
     assert trip.passed_bytes == 100_000
 
 
-@pytest.mark.parametrize(("count", "end"), [(0, 0), (3, 3), (5, 5), (6, -1)])
-def test_enough_is_so_many_bytes(count, end):
-    assert enough(b"hello", count) == end
+@pytest.mark.parametrize(("count", "cut"), [(0, 0), (3, 3), (5, 5), (6, None)])
+def test_enough_is_a_number_of_bytes(count, cut):
+    assert Enough(count).cut(b"hello") == cut
 
 
 @pytest.mark.parametrize(
-    ("marker", "end"), [(b"h", 1), (b"l", 3), (b"lo", 5), (b"hello", 5), (b"x", -1), (b"hello!", -1)]
+    ("marker", "cut"), [(b"h", 1), (b"l", 3), (b"lo", 5), (b"hello", 5), (b"x", None), (b"hello!", None)]
 )
-def test_end_of_a_marker_is_behind_its_last_byte(marker, end):
-    assert end_of(b"hello", marker) == end
+def test_end_of_a_marker_is_behind_its_last_byte(marker, cut):
+    assert EndOf(marker).cut(b"hello") == cut
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Enough(5), lambda: EndOf(b"lo"), lambda: EndOf(b"o"), lambda: EndOf(b"hello")]
+)
+def test_end_is_found_byte_by_byte_among_the_new_bytes(make):
+    end = make()
+
+    assert [end.cut(bytes([byte])) for byte in b"hello"] == [None, None, None, None, 1]
+
+
+def test_search_for_a_marker_keeps_no_more_than_the_marker_may_need():
+    end = EndOf(b"\r\n\r\n")
+    for _ in range(100):
+        end.cut(b"x" * 1000)
+
+    assert len(end._tail) == 3

@@ -232,7 +232,7 @@ class Ledger:
         """Record a request, with as much of its body as there is room for."""
         with self._changed:
             room = self.room_bytes + len(entry.request.body if entry.request else b"")
-            entry.request = replace(request, body=request.body[:room])
+            entry.request = replace(request, body=request.body[: min(room, KEPT_BODY_BYTES)])
             self.room_bytes = room - len(entry.request.body)
 
     def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:

@@ -64,12 +64,32 @@ class Tripwire:
         )
 
 
-def enough(data: bytes, count: int) -> int:
-    """`count`, or -1 if the data is shorter."""
-    return count if len(data) >= count else -1
+class Enough:
+    """The search for the end of a number of bytes."""
+
+    def __init__(self, count_bytes: int) -> None:
+        self._left_bytes = count_bytes
+
+    def cut(self, data: bytes) -> int | None:
+        """The number of these bytes that are wanted; `None` if all are, and more."""
+        if len(data) >= self._left_bytes:
+            return self._left_bytes
+        self._left_bytes -= len(data)
+        return None
 
 
-def end_of(data: bytes, marker: bytes) -> int:
-    """The position in the data where the marker ends, or -1."""
-    at = data.find(marker)
-    return at + len(marker) if at >= 0 else -1
+class EndOf:
+    """The search for the end of a marker; its cost grows only with the bytes that are new."""
+
+    def __init__(self, marker: bytes) -> None:
+        self._marker = marker
+        self._tail = b""  # the last bytes so far, in which the marker may have begun
+
+    def cut(self, data: bytes) -> int | None:
+        """The number of these bytes up to the end of the marker; `None` if it has not come yet."""
+        window = self._tail + data
+        if (at := window.find(self._marker)) >= 0:
+            return at + len(self._marker) - len(self._tail)
+        keep = len(self._marker) - 1
+        self._tail = window[-keep:] if keep else b""
+        return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
-from faultline._core.ledger import Ledger
+from faultline._core.ledger import Ledger, Request
 from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 
@@ -20,6 +20,7 @@ class OpenAttempt:
         self._ledger = ledger
         self.entry = ledger.begin(connection, fault, "accept")
         self.point: Point = "accept"
+        self.request = Request()  # with all of its body, of which the ledger may keep a part
         self.meet(fault)
 
     def meet(self, fault: Fault) -> None:
@@ -40,6 +41,11 @@ class OpenAttempt:
         """Record that the conversation has reached this point."""
         self.point = point
         self._ledger.reach(self.entry, point)
+
+    def keep(self, request: Request) -> None:
+        """Take note of the request, for the answer and for the ledger."""
+        self.request = request
+        self._ledger.keep(self.entry, request)
 
     def strike(self, point: Point, after_bytes: int) -> None:
         """Record that the fault strikes now."""

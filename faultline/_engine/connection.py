@@ -9,11 +9,13 @@ Rules: an event is in the ledger before the client can observe it.
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
+from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._core.points import Point
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
@@ -146,6 +148,11 @@ class Connection:
         if self.attempt.point != point:
             await self.reach(point)
 
+    @property
+    def kept_body_bytes(self) -> int:
+        """How much of a request's body the attempt has to keep: all of it if the answer may repeat it."""
+        return sys.maxsize if self.service.may_echo(self.attempt.fault) else KEPT_BODY_BYTES
+
     def armed(self, point: Point) -> Tripwire | None:
         """The attempt's tripwire, if its break is at this point and has not struck."""
         return self.attempt.armed(point)
@@ -206,6 +213,7 @@ class Connection:
     async def receive(self) -> bytes:
         """Some application bytes of the request, up to the tripwire; `b""` when the client has finished sending."""
         if self._counted_bytes:  # these bytes passed the tripwire when they were read
+            await self.wire.give_way()
             data, self._unread = self._unread[: self._counted_bytes], self._unread[self._counted_bytes :]
             self._counted_bytes = 0
             return data
@@ -215,7 +223,9 @@ class Connection:
             await self.strike(trip)
         room = trip.room_bytes(sockets.READ_BYTES) if trip else sockets.READ_BYTES
         data, self._unread = self._unread[:room], self._unread[room:]
-        if not data:
+        if data:
+            await self.wire.give_way()
+        else:
             data = await self.stream.read(room)
         if data:
             self.speaks("client")

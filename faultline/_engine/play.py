@@ -5,15 +5,12 @@ Rules: no module asks which mode is running; a mode that needs more has a step f
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NoReturn
 
 from faultline._core import steps as do
-from faultline._core.ledger import KEPT_BODY_BYTES, Request
-from faultline._core.tripwire import end_of, enough
+from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
 from faultline._net import sockets
 from faultline._net.departures import Departed
@@ -52,9 +49,9 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
         case do.Send():
             await send(connection, step, is_reset_next=is_reset_next)
         case do.Receive():
-            await receive_until(connection, partial(enough, count=step.count_bytes))
+            await receive_until(connection, Enough(step.count_bytes))
         case do.ReceiveUntil():
-            await receive_until(connection, partial(end_of, marker=step.marker))
+            await receive_until(connection, EndOf(step.marker))
         case do.ReceiveAll():
             await stream.read_to_end(expects_tls=connection.service.tls)
             raise Departed("FIN")
@@ -129,24 +126,26 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     raise Over
 
 
-async def receive_until(connection: Connection, end: Callable[[bytes], int]) -> None:
-    """Read until `end` returns where the wanted bytes end; the bytes after them stay for the next step.
+async def receive_until(connection: Connection, end: Enough | EndOf) -> None:
+    """Read until the end of the wanted bytes; the bytes after them stay for the next step.
+
+    The ledger keeps the first of these bytes, and their number.
 
     Raises:
         Departed: the client ended the connection before.
     """
     await connection.enter("request")
-    got = b""
-    while (at := end(got)) < 0:
+    before, room_bytes = connection.attempt.request, connection.kept_body_bytes
+    kept, count_bytes, data = bytearray(before.body), before.body_bytes, b""
+    while (at := end.cut(data)) is None:
+        kept += data[: max(0, room_bytes - len(kept))]
+        count_bytes += len(data)
         data = await connection.receive()
         if not data:
             raise Departed("FIN")
-        got += data
-    connection.put_back(got[at:])
-    entry = connection.attempt.entry
-    before = entry.request or Request()
-    kept = (before.body + got[:at])[:KEPT_BODY_BYTES]
-    connection.service.ledger.keep(entry, replace(before, body=kept, body_bytes=before.body_bytes + at))
+    connection.put_back(data[at:])
+    kept += data[: min(at, max(0, room_bytes - len(kept)))]
+    connection.attempt.keep(replace(before, body=bytes(kept), body_bytes=count_bytes + at))
 
 
 def unknown(step: NoReturn) -> NoReturn:  # pragma: no cover - the type checker proves that it is never called

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from faultline._core import steps as do
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
+from faultline._core.fault import Fault
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Dealer
+from faultline._core.plan import Dealer, faults_of
 from faultline._core.upstream import Route, Upstream
 from faultline._net.tls import ServerContext
 
@@ -50,3 +52,12 @@ class Service:
     on_dealt: Callable[[], None]
     upstream: Upstream | None = None
     route: Route = field(default_factory=Route)
+
+    def may_echo(self, fault: Fault) -> bool:
+        """Whether the answer to a request may repeat the request's body."""
+        for each in faults_of(fault):
+            steps = do.every(each.script.steps) if each.script is not None else ()
+            answers = [step.answer for step in steps if isinstance(step, do.Respond)]
+            if any((answer or each.http_answer or self.default).echoes for answer in (*answers, None)):
+                return True
+        return False

@@ -31,6 +31,7 @@ class Departures:
         self.loop = loop
         self._epoll = select.epoll()
         self._pauses: set[asyncio.Future[None]] = set()
+        self.given_turns = 0  # how often a connection with ready data has let the others have their turn
         self._waiting: dict[int, asyncio.Future[Left]] = {}
         self.edges = Edges(loop)
         loop.add_reader(self._epoll.fileno(), self._on_ready)

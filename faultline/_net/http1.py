@@ -16,6 +16,7 @@ from faultline._core.ledger import KEPT_BODY_BYTES, Request
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
 LAST_CHUNK = b"0\r\n\r\n"
+EVENTS_AT_ONCE = 16  # of h11: a client may send a chunk for each byte
 FIRST_LOOK_BYTES = 1024  # the part of the first line that is checked
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -54,8 +55,9 @@ class RequestReader:
     protocols meet their fault too.
     """
 
-    def __init__(self, *, head_only: bool = False) -> None:
+    def __init__(self, *, head_only: bool = False, kept_body_bytes: int = KEPT_BODY_BYTES) -> None:
         self._head_only = head_only
+        self._kept_body_bytes = kept_body_bytes
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         self._raw = b""  # the bytes until the head is complete
         self._head: h11.Request | None = None
@@ -63,6 +65,7 @@ class RequestReader:
         self._body_bytes = 0
         self._continued = False
         self.complete = False
+        self.is_behind = False  # whether some of the bytes were not read yet
         self.is_http = True
         self.keep_alive = False
         self.rest = b""
@@ -77,11 +80,17 @@ class RequestReader:
             if not can_begin_request(self._raw) or is_endless(self._raw):
                 self._give_up()
                 return False
+        self._connection.receive_data(data)
+        return self.proceed()
+
+    def proceed(self) -> bool:
+        """Read some of the bytes so far, and set `is_behind` if there are more; return as `feed` does."""
+        self.is_behind = True
         try:
-            self._connection.receive_data(data)
-            while not self.complete:
-                event = self._connection.next_event()
+            for _ in range(EVENTS_AT_ONCE):
+                event = h11.NEED_DATA if self.complete else self._connection.next_event()
                 if event is h11.NEED_DATA:
+                    self.is_behind = False
                     break
                 self._take(event)
         except h11.RemoteProtocolError:
@@ -97,8 +106,8 @@ class RequestReader:
                 if self._head_only:
                     self.complete, self.rest = True, self._connection.trailing_data[0]
             case h11.Data():
-                kept = max(0, KEPT_BODY_BYTES - self._body_bytes)
-                self._body.append(bytes(event.data[:kept]))
+                if (room := self._kept_body_bytes - self._body_bytes) > 0:
+                    self._body.append(bytes(event.data[:room]))
                 self._body_bytes += len(event.data)
             case _:  # h11.EndOfMessage: no other event can follow a head
                 self.complete = True
@@ -117,7 +126,7 @@ class RequestReader:
         """The request read so far; its method is empty if it is not HTTP."""
         body = b"".join(self._body)
         if self._head is None:
-            return Request(body=self._raw[:KEPT_BODY_BYTES], body_bytes=len(self._raw))
+            return Request(body=self._raw, body_bytes=len(self._raw))
         return Request(
             self._head.method.decode("ascii"),
             self._head.target.decode("ascii"),

@@ -149,6 +149,7 @@ class Tls:
             Rejected: the peer sent an alert.
             Departed: the peer reset the connection.
         """
+        await self._wire.give_way()  # records that were read before don't come from the wire
         if self._early:
             data, self._early = self._early[:limit_bytes], self._early[limit_bytes:]
             return data

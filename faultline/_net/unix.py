@@ -50,6 +50,7 @@ class UnixWire(Wire):
         Raises:
             Departed: the client has reset the connection.
         """
+        await self.give_way()
         while True:
             if self._has_unread and self.keeps_byte:
                 within = PATIENCE_SECONDS if self._may_block else None

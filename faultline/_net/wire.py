@@ -1,6 +1,7 @@
 """A socket of an open connection: reading, writing, and waiting for the peer to end the connection.
 
-Rules: no threads and no tasks; every wait is a future of the loop, so that it ends when the server stops.
+Rules: no threads and no tasks; every wait is a future of the loop, so that it ends when the server stops. Whoever reads
+or sends gives way to the others after a few operations without a wait.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from faultline._core.gate import Gate
 from faultline._net.connects import counting_own_connects
 from faultline._net.departures import Departed, Departures, Left, call_in, wake
 from faultline._net.sockets import READ_BYTES, arm_rst, is_dead, quicken, send_rst, unacknowledged_bytes
+
+OPERATIONS_PER_TURN = 4  # of a connection with ready data, before the others have their turn
+SEND_BYTES = 262_144  # handed to the kernel at once, which copies them meanwhile
 
 
 async def open_wire(
@@ -55,6 +59,7 @@ class Wire:
         self.departures = departures
         self.sock = sock
         self._number = sock.fileno()
+        self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
         self.on_end: Callable[[Left], None] | None = None  # called with each FIN and RST of the peer, once
@@ -94,6 +99,7 @@ class Wire:
         Raises:
             Departed: the peer has reset the connection.
         """
+        await self.give_way()
         while True:
             try:
                 data = self.sock.recv(limit_bytes)
@@ -105,8 +111,20 @@ class Wire:
                 self.at_end = not data
                 return data
 
+    async def give_way(self) -> None:
+        """Let the other connections have their turn, after some operations of this one without a wait.
+
+        A client that sends or takes without a pause always has ready data, for which nothing would wait.
+        """
+        self._operations += 1
+        if self._operations > OPERATIONS_PER_TURN:
+            self._operations = 0
+            self.departures.given_turns += 1
+            await asyncio.sleep(0)
+
     async def readable(self) -> None:
         """Wait until there are bytes or an end to read."""
+        self._operations = 0
         future: asyncio.Future[None] = self._loop.create_future()
         self.on_readable(partial(wake, future))
         try:
@@ -134,9 +152,10 @@ class Wire:
         Raises:
             Departed: the peer has reset the connection.
         """
+        await self.give_way()
         while True:
             try:
-                return self.sock.send(data)
+                return self.sock.send(data[:SEND_BYTES])
             except BlockingIOError:
                 await self.writable()
             except OSError:
@@ -144,6 +163,7 @@ class Wire:
 
     async def writable(self) -> None:
         """Wait until the kernel takes bytes."""
+        self._operations = 0
         future: asyncio.Future[None] = self._loop.create_future()
         self.on_writable(partial(wake, future))
         try:

@@ -18,6 +18,7 @@ from faultline._net import sockets
 
 READ_BYTES = 65_535
 TRIES = 100
+DATAGRAMS_PER_TURN = 16
 Address = tuple[str, int]
 
 
@@ -36,7 +37,7 @@ class Datagrams:
         loop.add_reader(self._sock.fileno(), self._on_readable)
 
     def _on_readable(self) -> None:
-        for _ in range(64):  # so that a flood doesn't block the loop
+        for _ in range(DATAGRAMS_PER_TURN):  # so that a flood doesn't block the loop
             try:
                 data, address = self._sock.recvfrom(READ_BYTES)
             except OSError:  # no more datagrams, or the ICMP error of a datagram sent before

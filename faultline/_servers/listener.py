@@ -100,9 +100,10 @@ class Listener:
         sockets.narrow_window(self._sock)
 
     def drain(self) -> None:
-        """Accept the clients in the queue, which connected before the next step is set."""
-        while self._is_open and self._accept():
-            pass
+        """Accept the clients in the queue, which connected before the next step is set, but not without end."""
+        for _ in range(sockets.BACKLOG // ACCEPTS_PER_TURN):
+            if not (self._is_open and self._accept()):
+                break
 
     def _accept(self) -> bool:
         """Accept some of the clients in the queue; return whether there may be more."""

@@ -25,7 +25,9 @@ T = TypeVar("T")
 CALL_SECONDS = 10.0
 FORKED = "this server belongs to the process that this process was forked from; use it there."
 QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and a relay's tasks add some
-MOST_TURNS = 1000  # the limit while other servers keep the loop busy
+MOST_TURNS = 1000  # the limit while clients keep the loop busy
+BUSY_TURNS = 60  # as many as it takes to read a full receive buffer; then the limit is BUSY_SECONDS
+BUSY_SECONDS = 0.05
 
 
 class Selector(selectors.DefaultSelector):
@@ -93,24 +95,18 @@ class Background:
         if os.getpid() != self._owner:  # pragma: no cover - the same
             raise ServerError(FORKED)
         settled = threading.Event()
-        self.loop.call_soon_threadsafe(self._turn, settled.set, QUIET_TURNS, MOST_TURNS, self._selector.seen)
+        self.loop.call_soon_threadsafe(Settling(self, settled.set).begin)
         settled.wait(CALL_SECONDS)
 
     async def settled(self) -> None:
         """As `settle`, in the loop's thread."""
         future: asyncio.Future[None] = self.loop.create_future()
-        self._turn(partial(wake, future), QUIET_TURNS, MOST_TURNS, self._selector.seen)
+        Settling(self, partial(wake, future)).begin()
         await future
 
-    def _turn(self, done: Callable[[], None], quiet: int, most: int, seen: int) -> None:
-        """Take another turn of the loop, until `quiet` turns in a row have brought no event."""
-        self.departures.hurry()
-        if self._selector.seen != seen:
-            quiet, seen = QUIET_TURNS, self._selector.seen
-        if quiet and most:
-            self.loop.call_soon(self._turn, done, quiet - 1, most - 1, seen)
-        else:
-            done()
+    def news(self) -> int:
+        """A number that grows with every event, and with every turn that a busy connection gives to the others."""
+        return self._selector.seen + self.departures.given_turns
 
     def stop(self) -> None:
         """End the thread and close the loop; called only at exit."""
@@ -118,6 +114,34 @@ class Background:
         self._thread.join(CALL_SECONDS)
         self.departures.close()
         self.loop.close()
+
+
+class Settling:
+    """Takes turns of the loop until they bring nothing new, or for a while if clients keep the loop busy."""
+
+    def __init__(self, owner: Background, done: Callable[[], None]) -> None:
+        self._owner = owner
+        self._done = done
+
+    def begin(self) -> None:
+        """Take the first turn, and then the others."""
+        self._quiet, self._turns, self._seen = 0, 0, self._owner.news()
+        self._began = self._owner.loop.time()
+        self._turn()
+
+    def _turn(self) -> None:
+        self._owner.departures.hurry()
+        if self._owner.news() != self._seen:
+            self._quiet, self._seen = 0, self._owner.news()
+        if self._quiet == QUIET_TURNS or self._is_long():
+            self._done()
+            return
+        self._quiet, self._turns = self._quiet + 1, self._turns + 1
+        self._owner.loop.call_soon(self._turn)
+
+    def _is_long(self) -> bool:
+        is_late = self._owner.loop.time() - self._began > BUSY_SECONDS
+        return self._turns >= (BUSY_TURNS if is_late else MOST_TURNS)
 
 
 _lock = threading.Lock()

@@ -6,7 +6,6 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from faultline._core import steps as do
-from faultline._core.ledger import Request
 from faultline._core.plan import resolved
 from faultline._core.scripted import Script
 from faultline._engine.play import play_one
@@ -78,21 +77,32 @@ class Http1:
         """
         connection = self._connection
         await connection.reach("request")
-        reader = self._reader = RequestReader(head_only=step.head_only)
+        reader = self._reader = RequestReader(head_only=step.head_only, kept_body_bytes=connection.kept_body_bytes)
         while not reader.complete:
-            data = await connection.receive()
-            if not data:
-                raise Departed("FIN")
-            if reader.feed(data) and not step.head_only:
+            if await self._feed(reader) and not step.head_only:
                 if step.continues and self._refuses(following):
                     reader.refuse()
                 else:
                     await self._answer_expectation(step)
         connection.put_back(reader.rest)
         attempt = connection.attempt
-        connection.service.ledger.keep(attempt.entry, reader.request)
+        attempt.keep(reader.request)
         if attempt.fault.choice is not None:
-            connection.deal(resolved(attempt.fault, reader.request))
+            connection.deal(resolved(attempt.fault, attempt.request))
+
+    async def _feed(self, reader: RequestReader) -> bool:
+        """Have some bytes read as a request; return whether the client begins to wait for `100 Continue`.
+
+        Raises:
+            Departed: the client has finished sending.
+        """
+        if reader.is_behind:
+            await self._connection.wire.give_way()
+            return reader.proceed()
+        data = await self._connection.receive()
+        if not data:
+            raise Departed("FIN")
+        return reader.feed(data)
 
     def _refuses(self, following: do.Step | None) -> bool:
         """Whether the response is an error that needs no body of the request (RFC 9110, 10.1.1)."""
@@ -116,7 +126,7 @@ class Http1:
             Departed: the client ended the connection.
         """
         connection, service = self._connection, self._connection.service
-        fault, request = connection.attempt.fault, connection.attempt.entry.request or Request()
+        fault, request = connection.attempt.fault, connection.attempt.request
         planned = answer or fault.http_answer
         answer = hopped(planned or service.default, request, service.default)
         trip = connection.armed("response")
