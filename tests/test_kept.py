@@ -1,0 +1,59 @@
+"""Answers are those of the plan, however little of the conversation the ledger keeps."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+
+import pytest
+
+import faultline as fl
+from faultline._core.ledger import KEPT_BODY_BYTES
+
+LONG = bytes(range(256)) * (KEPT_BODY_BYTES // 256) + b"and more"
+ECHOES = {
+    "the answer": lambda: fl.echo(),
+    "a branch of a condition": lambda: fl.when(lambda request: request.method == "POST", fl.echo()),
+    "a step": lambda: fl.script(fl.receive_request(), fl.respond(fl.echo())),
+    "conditions": lambda: fl.latency(0.0) & fl.echo(),
+}
+
+
+def post(server, body):
+    client = http.client.HTTPConnection(*server.address, timeout=30)
+    client.request("POST", "/", body)
+    answer = client.getresponse().read()
+    client.close()
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ECHOES)
+def test_echo_is_whole_where_the_ledger_keeps_a_part(name):
+    with fl.serve(ECHOES[name](), strict=False) as server:
+        assert post(server, LONG) == LONG
+        (attempt,) = server.attempts
+        assert (len(attempt.request.body), attempt.request.body_bytes) == (KEPT_BODY_BYTES, len(LONG))
+
+
+def test_default_answer_may_be_an_echo():
+    with fl.serve(fl.latency(0.0), answer=fl.echo(), strict=False) as server:
+        assert post(server, b"hello") == b"hello"
+
+
+@pytest.mark.parametrize("name", ECHOES)
+def test_echo_is_whole_where_the_ledger_has_no_more_room(name):
+    with fl.serve(ECHOES[name](), strict=False) as server:
+        server.ledger.room_bytes = 3
+        assert [post(server, b"hello"), post(server, b"hello")] == [b"hello", b"hello"]
+        assert [attempt.request.body for attempt in server.attempts] == [b"hel", b""]
+
+
+def test_script_that_reads_bytes_echoes_all_of_them():
+
+    plan = fl.script(fl.receive(5), fl.receive_until(b"!"), fl.respond(fl.echo()))
+    with fl.serve(plan, strict=False) as server, socket.create_connection(server.address, 10) as client:
+        server.ledger.room_bytes = 3
+        client.sendall(b"hello world!")
+        assert client.makefile("rb").read() == b"hello world!"
+        assert server.wait_for_attempts(1, at="end")[0].request.body == b"hel"
