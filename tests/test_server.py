@@ -276,10 +276,10 @@ def test_client_that_left_before_close_is_in_the_ledger_as_having_left(dial):
     assert told == {("client", "FIN")}
 
 
-def test_client_that_came_and_left_before_close_was_struck():
+def test_client_that_came_and_left_before_close_is_in_the_ledger():
     for _ in range(100):
         # The RST may come while connect still returns.
-        with serve(reset(at="accept")) as server, contextlib.suppress(ConnectionResetError):
+        with serve(reset(at="accept"), strict=False) as server, contextlib.suppress(ConnectionResetError):
             socket.create_connection(server.address, 10).close()
 
         assert len(server.attempts) == 1
@@ -1081,7 +1081,7 @@ def test_client_that_never_reads_is_blocked_soon_by_a_server_that_never_reads(di
         client.settimeout(0.2)
 
         with pytest.raises(TimeoutError):
-            client.sendall(bytes(4_000_000))
+            client.sendall(bytes(1_500_000))
 
 
 def test_wait_for_the_end_of_an_attempt(dial):

@@ -303,12 +303,13 @@ def test_wait_that_has_ended_can_be_ended_again(play):
 
 def test_departure_is_told_once_though_the_kernel_goes_on_telling(pair, play):
     async def departure(wire):
-        future = wire.departures.watch(wire.sock, half_closed=False)
+        future = wire.departures.watch(wire.sock, lambda: None)
         pair[0].close()
         first = await future
         await wire.departures.pause(0.001)
-        wire.departures.forget(wire.sock)
-        return first, future.result()
+        again = future.result()
+        wire.departures.forget(future)
+        return first, again
 
     assert play(departure) == ("FIN", "FIN")
 

@@ -24,7 +24,7 @@ from faultline._engine.service import Service
 from faultline._engine.stream import Stream
 from faultline._engine.valve import Valve
 from faultline._net import sockets
-from faultline._net.departures import Departed
+from faultline._net.departures import Departed, Left
 from faultline._net.wire import Wire
 
 
@@ -53,6 +53,10 @@ class Side:
         """Send bytes on as if they came from the client; return whether that was possible."""
         return not data
 
+    def left(self, _how: Left) -> bool:
+        """Take note that the client has left while its bytes wait; return whether they are to arrive all the same."""
+        return False
+
     def leave(self) -> None:
         """End with the conversation."""
 
@@ -77,7 +81,7 @@ class Connection:
         self.wire = wire
         self.service = service
         self.number = number
-        self.stream = Stream(wire, service.chance)
+        self.stream = Stream(wire, service.chance, self._left)
         self.side = Side()
         self.valve = Valve(wire, self.stream.flowing, self.recheck)
         self.response_point: Point = "response"
@@ -132,6 +136,10 @@ class Connection:
         """Decide again which bytes may pass unparsed."""
         self.side.recheck()
 
+    def _left(self, how: Left) -> bool:
+        """Take note that the client has left while its bytes wait; return whether they are to arrive all the same."""
+        return self.side.left(how)
+
     # --- points and breaks -------------------------------------------------------------------------------------------
 
     async def reach(self, point: Point) -> None:
@@ -169,13 +177,24 @@ class Connection:
         self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
             await self.hold(trip.brk.trigger.after_seconds)
+        self.check_client()
         attempt.strike(trip.brk.at, trip.passed_bytes)
         await self.side.at_strike()
         await play(self, trip.brk.steps)
         self.side.after_strike()
 
+    def check_client(self) -> None:
+        """Check that the client is still there, because nothing can strike a client that has left.
+
+        Raises:
+            Departed: the client has left.
+        """
+        if left := self.wire.left():
+            raise Departed(left)
+
     def strike_here(self) -> None:
         """Record that a step of the script strikes at the present point; only the first counts."""
+        self.check_client()
         attempt, entry = self.attempt, self.attempt.entry
         passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}
         if not attempt.has_struck:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 from faultline._core.conditions import Condition, Corrupt, Direction, Edit, Latency, Pace, Piece
@@ -20,7 +20,11 @@ class Flow:
     """The conditions of one direction, and how far its present turn has come."""
 
     def __init__(
-        self, conditions: tuple[Condition, ...], direction: Direction, chance: Callable[[], random.Random]
+        self,
+        conditions: tuple[Condition, ...],
+        direction: Direction,
+        chance: Callable[[], random.Random],
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         mine = [c for c in conditions if c.on(direction)]
         self._chance = chance() if any(c.draws for c in mine) else random.Random(0)  # noqa: S311 - never used
@@ -28,6 +32,7 @@ class Flow:
         self._corrupt = next((c for c in mine if isinstance(c, Corrupt)), None)
         self._edits = [c for c in mine if isinstance(c, Edit)]
         self.pace = next((c for c in mine if isinstance(c, Pace)), None)
+        self._wait = wait
         self._offset_bytes = 0
         self._again = b""  # the bytes so far of the range that is to be duplicated
         self.turn()
@@ -59,7 +64,7 @@ class Flow:
         self._pieces += 1
         self._passed_bytes += count_bytes
         if (wait := due - loop.time()) > 0:
-            await asyncio.sleep(wait)
+            await self._wait(wait)
 
     def delay_seconds(self) -> float:
         """The delay of the next turn, in seconds."""

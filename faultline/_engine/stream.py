@@ -15,19 +15,21 @@ from faultline._core.fault import Fault
 from faultline._core.ledger import Entry, TlsFacts
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
-from faultline._net.departures import Departed
+from faultline._net.departures import Departed, Left
 from faultline._net.tls import ServerContext, Tls, Write
 from faultline._net.wire import Wire
 
 # The forms of OpenSSL's reason when the peer has sent an alert; some have the word "alert", and some don't.
 ALERT = re.compile(r"(?:(?:sslv3|tlsv1|tlsv13) (?:alert )?|(?:ssl/)?tls alert )(.+)")
+SHORT_SECONDS = 0.02  # a wait that is over so soon isn't worth a watch for the client's leaving
 
 
 class Stream:
     """Reads and writes the application bytes of one connection."""
 
-    def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
+    def __init__(self, wire: Wire, chance: Callable[[], random.Random], on_left: Callable[[Left], bool]) -> None:
         self.wire = wire
+        self.on_left = on_left  # told when the client leaves while its bytes wait; returns whether they still arrive
         self._chance = chance
         self._tls: Tls | None = None
         self._held = b""  # decrypted, and not yet read by an attempt
@@ -42,9 +44,35 @@ class Stream:
         self._flows: tuple[Flow, Flow] | None = None
         self._handshake_flow: Flow | None = None
         if fault.conditions:
-            request = Flow(fault.conditions, "request", self._chance)
-            self._flows = request, Flow(fault.conditions, "response", self._chance)
-            self._handshake_flow = Flow(fault.conditions, "handshake", self._chance)
+            request = Flow(fault.conditions, "request", self._chance, self._await_request)
+            self._flows = request, Flow(fault.conditions, "response", self._chance, self._await_response)
+            self._handshake_flow = Flow(fault.conditions, "handshake", self._chance, self._await_response)
+
+    async def _await_response(self, for_seconds: float) -> None:
+        """Hold the server's bytes back for this time.
+
+        Raises:
+            Departed: the client has left meanwhile.
+        """
+        if for_seconds < SHORT_SECONDS:
+            await asyncio.sleep(for_seconds)
+        elif left := await self.wire.departure(for_seconds):
+            raise Departed(left)
+
+    async def _await_request(self, for_seconds: float) -> None:
+        """Hold the client's bytes back for this time.
+
+        Raises:
+            Departed: the client has left meanwhile, and its bytes can't arrive without it.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + for_seconds
+        try:
+            await self._await_response(for_seconds)
+        except Departed as left:
+            if left.how == "RST" or not self.on_left(left.how):
+                raise
+            await asyncio.sleep(due - loop.time())
 
     @property
     def is_plain(self) -> bool:

@@ -9,7 +9,12 @@ import socket
 from collections.abc import Callable
 from typing import Literal
 
+from faultline._net import sockets
+from faultline._net.peers import Peers
+
 Left = Literal["FIN", "RST"]
+PRESSED_BYTES = 16_384  # unread; behind more, a FIN may find no room in the smallest window
+SLOWEST_LOOK_SECONDS = 0.05
 
 
 class Departed(Exception):  # noqa: N818 - an event, not an error
@@ -24,36 +29,66 @@ class Departures:
     """Watches for peers that end their connections, and wakes waits for acknowledgements.
 
     This is an epoll object of its own, registered with the loop, because asyncio can't watch for EPOLLRDHUP alone: if
-    readability were watched, unread input on a stalled connection would wake the loop again and again.
+    readability were watched, unread input on a stalled connection would wake the loop again and again. It is
+    edge-triggered: each arrival is reported once.
+
+    A FIN is no leaving, because a client that has only finished sending still listens (RFC 9293, 3.6); and behind more
+    bytes than the window takes, no FIN arrives. In both cases the kernel is asked for the peer, again and again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.peers = Peers()
         self._epoll = select.epoll()
         self._pauses: set[asyncio.Future[None]] = set()
         self.given_turns = 0  # how often a connection with ready data has let the others have their turn
-        self._waiting: dict[int, asyncio.Future[Left]] = {}
+        self._watches: dict[int, Watch] = {}
+        self._watch_of: dict[asyncio.Future[Left], Watch] = {}
         self.edges = Edges(loop)
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
-    def watch(self, sock: socket.socket, *, half_closed: bool) -> asyncio.Future[Left]:
-        """A future of how the peer ends the connection; with `half_closed` its FIN was read, and only RST counts."""
-        future: asyncio.Future[Left] = self.loop.create_future()
+    def watch(self, sock: socket.socket, on_fin: Callable[[], None]) -> asyncio.Future[Left]:
+        """A future of how the peer leaves, for one of the waits on this connection; end it by `forget`.
+
+        When the peer has finished sending, and still listens, `on_fin` is called.
+        """
         number = sock.fileno()
-        self._waiting[number] = future
-        self._epoll.register(number, 0 if half_closed else select.EPOLLRDHUP)
+        watch = self._watches.get(number)
+        if watch is None or watch.sock is not sock:  # that socket was closed, and this one has its number
+            watch = self._watches[number] = Watch(self, sock, on_fin)
+            self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        future: asyncio.Future[Left] = self.loop.create_future()
+        self._watch_of[future] = watch
+        watch.add(future)
         return future
 
-    def forget(self, sock: socket.socket) -> None:
-        """Stop watching; call this before the socket is closed, because the kernel reuses its number at once."""
-        del self._waiting[sock.fileno()]
-        self._epoll.unregister(sock.fileno())
+    def forget(self, future: asyncio.Future[Left]) -> None:
+        """End a wait."""
+        future.cancel()
+        watch = self._watch_of.pop(future)
+        if watch.drop(future) and self._watches.get(watch.number) is watch:
+            del self._watches[watch.number]
+            if watch.sock.fileno() >= 0:  # closing has removed it
+                self._epoll.unregister(watch.number)
 
     def _on_ready(self) -> None:
-        for number, events in self._epoll.poll(0):
-            future = self._waiting.get(number)
-            if future is not None and not future.done():
-                future.set_result("RST" if events & select.EPOLLERR else "FIN")  # EPOLLHUP: both have sent FIN
+        for number, _ in self._epoll.poll(0):
+            if (watch := self._watches.get(number)) is not None:
+                watch.look()
+
+    def left(self, sock: socket.socket) -> Left | None:
+        """How the peer has left by now; `None` if a program still holds its socket, and may read."""
+        events = sockets.ends_of(sock)
+        if events & select.POLLERR:
+            return "RST"
+        if events & select.POLLHUP:  # both directions have ended
+            return "FIN"
+        has_finished = bool(events)
+        if not has_finished and sockets.unread_bytes(sock) < PRESSED_BYTES:
+            return None
+        peer = self.peers.of(sock)
+        listens = not has_finished if peer is None else peer.listens
+        return None if listens else "FIN"
 
     async def pause(self, for_seconds: float) -> None:
         """Wait this long, or until `hurry` is called."""
@@ -76,6 +111,55 @@ class Departures:
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         self.edges.close()
+        self.peers.close()
+
+
+class Watch:
+    """The waits for one peer to leave."""
+
+    def __init__(self, departures: Departures, sock: socket.socket, on_fin: Callable[[], None]) -> None:
+        self.sock = sock
+        self._on_fin = on_fin
+        self.number = sock.fileno()
+        self._departures = departures
+        self._futures: set[asyncio.Future[Left]] = set()
+        self._asking: asyncio.Task[None] | None = None
+
+    def add(self, future: asyncio.Future[Left]) -> None:
+        """Add a wait."""
+        self._futures.add(future)
+        self.look()
+
+    def drop(self, future: asyncio.Future[Left]) -> bool:
+        """Remove a wait; return whether it was the last."""
+        self._futures.discard(future)
+        if not self._futures and self._asking is not None:
+            self._asking.cancel()
+        return not self._futures
+
+    def look(self) -> None:
+        """End the waits if the peer has left, and ask again soon if it may leave without an event."""
+        if self.sock.fileno() < 0:  # another task has closed it, and will cancel the waits
+            return
+        left = self._departures.left(self.sock)
+        if left is not None:
+            for future in self._futures:
+                if not future.done():
+                    future.set_result(left)
+        elif self._asking is None:
+            has_finished = sockets.has_left(self.sock)
+            if has_finished:
+                self._on_fin()
+            if has_finished or sockets.unread_bytes(self.sock) >= PRESSED_BYTES:
+                self._asking = self._departures.loop.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        """Look again and again: soon at first, because a FIN travels a moment before its socket is gone."""
+        pause = 0.0002
+        while True:
+            await self._departures.pause(pause)
+            pause = min(pause * 1.5, SLOWEST_LOOK_SECONDS)
+            self.look()
 
 
 class Edges:

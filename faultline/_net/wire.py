@@ -211,8 +211,8 @@ class Wire:
             await self.receive(READ_BYTES)
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
-        """Wait until the peer ends the connection, and return how; `None` when the time is over or the gate opens."""
-        leaving = self.departures.watch(self.sock, half_closed=self.at_end)
+        """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
+        leaving = self.departures.watch(self.sock, partial(self.sees, "FIN"))
         opened: asyncio.Future[None] = self._loop.create_future()
         if until is not None:
             until.when_open(partial(call_in, self._loop, partial(wake, opened)))
@@ -223,9 +223,15 @@ class Wire:
                 self.sees(left)
             return left
         finally:
-            leaving.cancel()
             opened.cancel()
-            self.departures.forget(self.sock)
+            self.departures.forget(leaving)
+
+    def left(self) -> Left | None:
+        """How the peer has left by now; `None` if it still sends or listens."""
+        left = self.departures.left(self.sock)
+        if left is not None:
+            self.sees(left)
+        return left
 
     @property
     def is_closed(self) -> bool:

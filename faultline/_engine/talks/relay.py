@@ -20,7 +20,7 @@ from faultline._engine.pump import Pump
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
 from faultline._net import sockets
-from faultline._net.departures import Departed
+from faultline._net.departures import Departed, Left
 from faultline._net.wire import Wire
 
 FAILURES: dict[str, tuple[do.ConnectionStep, ...]] = {
@@ -65,6 +65,7 @@ class Relay(Side):
         self._may_pass = asyncio.Event()  # cleared while a break is played
         self._may_pass.set()
         self._changed = asyncio.Event()  # set when the fault has changed
+        self._client_has_finished = asyncio.Event()  # set when its FIN has been passed on
         self._upstream_connection: UpstreamConnection | None = None
 
     # --- the upstream ------------------------------------------------------------------------------------------------
@@ -141,7 +142,8 @@ class Relay(Side):
             loop.create_task(self._carry_to_upstream(upstream_connection)),
             loop.create_task(self._carry_to_client(upstream_connection)),
         }
-        tasks = everything = {loop.create_task(self._watch_silence()), *carrying}
+        watching = {loop.create_task(self._watch_silence()), loop.create_task(self._watch_client())}
+        tasks = everything = watching | carrying
         try:
             while carrying & tasks:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -165,6 +167,7 @@ class Relay(Side):
             return
         self._first_to_end = self._first_to_end or "client"
         await upstream_connection.finish()
+        self._client_has_finished.set()
 
     async def _forward_client(self, upstream_connection: UpstreamConnection) -> None:
         """Pass the client's bytes on until the client has finished sending."""
@@ -269,6 +272,11 @@ class Relay(Side):
         await self._upstream_connection.send(data)
         return True
 
+    def left(self, how: Left) -> bool:
+        """Record that the client has left; its bytes still go to the upstream."""
+        self._connection.end("client", how)
+        return True
+
     def dealt(self) -> None:
         """In a tunnel, choose the point for bytes to the client again, because the fault has changed."""
         if self.is_tunnel:
@@ -331,3 +339,14 @@ class Relay(Side):
                 await self._connection.strike(trip)
             else:
                 await asyncio.sleep(left)
+
+    async def _watch_client(self) -> None:
+        """End the conversation once a client that has finished sending leaves.
+
+        Raises:
+            Departed: the client has left.
+        """
+        await self._client_has_finished.wait()
+        left = await self._connection.wire.departure(None)
+        if left and self._first_to_end == "client":
+            raise Departed(left)

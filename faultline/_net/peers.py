@@ -1,0 +1,116 @@
+"""What the kernel knows of the other end of a connection on this machine: whether a program still holds it, and reads.
+
+A FIN doesn't tell a client that has only finished sending from a client that has closed its socket. The kernel does,
+for both ends of a connection on this machine: sock_diag(7) looks a socket up by its two addresses, in some 10 µs and
+without privileges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import select
+import socket
+import struct
+from dataclasses import dataclass
+
+from faultline._net import sockets
+
+# linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR = 4, 20, 1, 2
+INET_DIAG_SHUTDOWN, NO_COOKIE, ANY_STATE = 8, 0xFFFFFFFF, 0xFFFFFFFF
+RCV_SHUTDOWN = 1  # include/net/sock.h
+HEAD = struct.Struct("=IHHII")  # nlmsghdr
+ASK = struct.Struct("=BBBBI")  # inet_diag_req_v2, up to the addresses
+TELL = struct.Struct("=4x48xIIIII")  # inet_diag_msg: the addresses lie between the state and the queues
+ATTRIBUTE = struct.Struct("=HH")  # nlattr
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The other end of a connection.
+
+    Attributes:
+        unread_bytes: how much of what was sent to it, and has arrived, its program has not read yet.
+        listens: whether a program holds the socket and has not closed it for reading.
+    """
+
+    unread_bytes: int
+    listens: bool
+
+
+GONE = Peer(0, listens=False)
+
+
+class Peers:
+    """Looks the other ends of connections up."""
+
+    _netlink: socket.socket | None = None
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):  # a sandbox may not have it
+            kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+            self._netlink = socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)
+
+    def close(self) -> None:
+        """Close the socket to the kernel."""
+        if self._netlink is not None:
+            self._netlink.close()
+
+    def of(self, sock: socket.socket) -> Peer | None:
+        """The other end of a connection; `None` if it is on another machine, or if the kernel doesn't tell."""
+        if sock.family == socket.AF_UNIX:
+            return of_unix(sock)
+        try:
+            theirs, ours = sock.getpeername()[:2], sock.getsockname()[:2]
+        except OSError:  # ENOTCONN: the peer has reset the connection
+            return GONE
+        if self._netlink is None or not is_here(theirs[0], ours[0]):
+            return None
+        try:
+            self._netlink.send(question(sock.family, theirs, ours))
+            return answered(self._netlink.recv(4096))
+        except OSError:
+            return None
+
+
+def of_unix(sock: socket.socket) -> Peer:
+    """The other end of a Unix socket: a close ends both directions (`unix_release_sock`), a shutdown only one."""
+    return Peer(sockets.outgoing_bytes(sock), listens=not sockets.ends_of(sock) & select.POLLHUP)
+
+
+def is_here(theirs: str, ours: str) -> bool:
+    """Whether a peer with this address is on this machine."""
+    address = ipaddress.ip_address(theirs)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return theirs == ours or (mapped or address).is_loopback
+
+
+def question(family: int, own: tuple[str, int], other: tuple[str, int]) -> bytes:
+    """A message that asks for the TCP socket with these two addresses."""
+    ports = struct.pack("!HH", own[1], other[1])
+    hosts = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (own, other))
+    identity = ports + hosts + struct.pack("=III", 0, NO_COOKIE, NO_COOKIE)
+    body = ASK.pack(family, socket.IPPROTO_TCP, 1 << (INET_DIAG_SHUTDOWN - 1), 0, ANY_STATE) + identity
+    return HEAD.pack(HEAD.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0) + body
+
+
+def answered(message: bytes) -> Peer | None:
+    """What the kernel's answer says."""
+    kind = HEAD.unpack_from(message)[1]
+    if kind == NLMSG_ERROR:
+        is_unknown = struct.unpack_from("=i", message, HEAD.size)[0] == -errno.ENOENT
+        return GONE if is_unknown else None
+    _, unread, _, _, inode = TELL.unpack_from(message, HEAD.size)
+    return Peer(unread, listens=bool(inode) and not shutdown_of(message[HEAD.size + TELL.size :]) & RCV_SHUTDOWN)
+
+
+def shutdown_of(attributes: bytes) -> int:
+    """Which directions the program has ended, from the attributes of an answer."""
+    while attributes:
+        size, kind = ATTRIBUTE.unpack_from(attributes)
+        if kind == INET_DIAG_SHUTDOWN:
+            return attributes[ATTRIBUTE.size]
+        attributes = attributes[(size + 3) & ~3 :]
+    return 0
