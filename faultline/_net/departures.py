@@ -50,7 +50,7 @@ class Departures:
     def watch(self, sock: socket.socket, on_fin: Callable[[], None]) -> asyncio.Future[Left]:
         """A future of how the peer leaves, for one of the waits on this connection; end it by `forget`.
 
-        When the peer has finished sending, and still listens, `on_fin` is called.
+        When the peer has finished sending and still listens, `on_fin` is called, unless bytes come before its FIN.
         """
         number = sock.fileno()
         watch = self._watches.get(number)
@@ -147,10 +147,10 @@ class Watch:
                 if not future.done():
                     future.set_result(left)
         elif self._asking is None:
-            has_finished = sockets.has_left(self.sock)
-            if has_finished:
+            has_finished, unread = sockets.has_left(self.sock), sockets.unread_bytes(self.sock)
+            if has_finished and not unread:
                 self._on_fin()
-            if has_finished or sockets.unread_bytes(self.sock) >= PRESSED_BYTES:
+            if has_finished or unread >= PRESSED_BYTES:
                 self._asking = self._departures.loop.create_task(self._ask())
 
     async def _ask(self) -> None:
