@@ -12,7 +12,7 @@ from faultline._core.ledger import KEPT_BODY_BYTES
 
 LONG = bytes(range(256)) * (KEPT_BODY_BYTES // 256) + b"and more"
 ECHOES = {
-    "the answer": lambda: fl.echo(),
+    "the answer": fl.echo,
     "a branch of a condition": lambda: fl.when(lambda request: request.method == "POST", fl.echo()),
     "a step": lambda: fl.script(fl.receive_request(), fl.respond(fl.echo())),
     "conditions": lambda: fl.latency(0.0) & fl.echo(),

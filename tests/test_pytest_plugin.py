@@ -337,8 +337,10 @@ def test_wrong_marker_does_not_keep_other_tests_from_running(run):
         ("pytestmark = pytest.mark.faults(reset())\ndef test_it(faultline): pass", "test_it"),
         ("@pytest.mark.faults(reset())\nclass TestAll:\n    def test_it(self): pass", "TestAll::test_it"),
         (
-            "import unittest\nclass TestAll(unittest.TestCase):\n    @pytest.mark.faults(reset())\n"
-            "    def test_it(self): pass",
+            (
+                "import unittest\nclass TestAll(unittest.TestCase):\n    @pytest.mark.faults(reset())\n"
+                "    def test_it(self): pass"
+            ),
             "TestAll::test_it",
         ),
         (

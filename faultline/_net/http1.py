@@ -115,7 +115,7 @@ class RequestReader:
                 self.rest = self._connection.trailing_data[0]
 
     def refuse(self) -> None:
-        """Complete the request without its body; the connection can't be kept alive, because the body may still come."""
+        """Complete the request without its body; the connection can't be kept alive, as the body may still come."""
         self.complete = True
 
     def _give_up(self) -> None:
