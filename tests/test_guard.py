@@ -219,7 +219,8 @@ def ask(client, requests):
         client.sendall(said)
         if said.endswith(b"\n") or said == b"QUIT":
             with contextlib.suppress(ConnectionResetError):
-                client.recv(65_536)
+                while client.recv(65_536) and said == b"QUIT":  # to the end
+                    pass
 
 
 def why(server, requests, *, tls=False):

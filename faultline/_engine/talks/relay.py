@@ -341,11 +341,7 @@ class Relay(Side):
                 await asyncio.sleep(left)
 
     async def _watch_client(self) -> None:
-        """End the conversation once a client that has finished sending leaves.
-
-        Raises:
-            Departed: the client has left.
-        """
+        """Raise `Departed` once a client that has finished sending leaves."""
         await self._client_has_finished.wait()
         left = await self._connection.wire.departure(None)
         if left and self._first_to_end == "client":
