@@ -170,18 +170,22 @@ def pytest_runtest_makereport(
         item.stash[PASSED] = item.stash.get(PASSED, True) and report.passed
     if report.failed:
         for server in servers:
-            report.sections.append(("faultline", drawing_of(server)))
+            report.sections.append(("faultline", drawing_of(server, item.config)))
         if servers and item.stash[SCOPE].was_used:
             report.sections.append(("faultline chance", f"{seed_option(item.config)} repeats the random choices"))
     return report
 
 
-def drawing_of(server: Endpoint) -> str:
-    """The drawing of a server's attempts, or the error if the server can't be asked."""
+def drawing_of(server: Endpoint, config: pytest.Config) -> str:
+    """The drawing of a server's attempts for pytest's terminal, or the error if the server can't be asked."""
     from faultline._core.errors import ServerError
 
+    width, color = None, config.getoption("color", "auto") == "yes"
+    if config.pluginmanager.has_plugin("terminalreporter"):  # a worker of xdist has none
+        terminal = config.get_terminal_writer()
+        width, color = terminal.fullwidth, terminal.hasmarkup
     try:
-        return server.drawing()
+        return server.drawing(width=width, color=color)
     except ServerError as error:
         return str(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 from faultline._net import connects
 
@@ -11,6 +12,10 @@ pytest_plugins = ["pytester"]
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
 for name in ("_front.command", "_net.contexts", "_servers.server", "modes"):
     importlib.import_module(f"faultline.{name}")
+
+# Drawings look the same on every terminal.
+os.environ |= {"COLUMNS": "80", "NO_COLOR": "1"}
+os.environ.pop("FORCE_COLOR", None)
 
 # Python traces an audit hook only if it asks for that (sys.addaudithook); coverage needs it.
 connects._hook.__cantrace__ = True

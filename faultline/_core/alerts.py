@@ -44,6 +44,7 @@ AlertName = Literal[
 # In the order of the names.
 CODES = (0, 10, 20, 21, 22, 30, 40, *range(41, 52), 60, 70, 71, 80, 86, 90, 100, *range(109, 117), 120)
 CODE_OF: dict[str, int] = dict(zip(get_args(AlertName), CODES, strict=True))
+NAME_OF: dict[int, str] = {code: name for name, code in CODE_OF.items()}
 WARNINGS = {"close_notify", "user_canceled", "no_renegotiation"}
 
 

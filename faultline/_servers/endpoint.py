@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
+from faultline._core import terminal
 from faultline._core.check import choice, flag, seconds, whole
+from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.guard import unmet
 from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
-from faultline._core.report import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,8 +98,16 @@ class Endpoint(ABC):
         begins = [a.started_seconds for a in self.attempts]
         return tuple(b - a for a, b in pairwise(begins))
 
-    def drawing(self) -> str:
-        """Draw the attempts as text: client left, server right, with times, byte counts and strikes.
+    def drawing(self, *, width: int | None = None, color: bool | None = None) -> str:
+        """Draw the attempts as text: client left, server right, with times, byte counts, strikes and ends.
+
+        Args:
+            width: the length of the lines, from 40 to 120. Default: that of the terminal.
+            color: whether strikes are red. Default: on a terminal, unless `NO_COLOR` is set; `FORCE_COLOR` asks for it
+                elsewhere too.
+
+        Raises:
+            ParameterError: `width` is no whole number of 1 or more, or `color` is neither true nor false.
 
         Example:
             >>> import faultline, urllib.request
@@ -107,13 +116,19 @@ class Endpoint(ABC):
             ...         urllib.request.urlopen(server.url)
             ...     print(server.drawing())
             http://127.0.0.1:... reset(after_bytes=10)
-            #1 reset(after_bytes=10), connection 1
+            #1 reset(after_bytes=10), connection 1, HTTP/1.1
                  ... s |--- connect ---------------------------------------------------->|
                  ... s |--- ... bytes: GET / HTTP/1.1 ...>|
                  ... s |<--- 10 bytes: HTTP/1.1 2 ---------------------------------------|
                  ... s |<=== RST: struck at 'response' after 10 bytes ===================|
         """
-        return draw(self.attempts, f"{self._title} {self.plan!r}", nobody=self._no_attempt)
+        return draw(
+            self.attempts,
+            f"{self._title} {self.plan!r}",
+            nobody=self._no_attempt,
+            width=terminal.width() if width is None else whole("width", width, " of characters", 1),
+            color=terminal.shows_color() if color is None else flag("color", color),
+        )
 
     def wait_for_attempts(
         self, count: int, timeout_seconds: float = 10.0, *, at: Milestone = "accept"

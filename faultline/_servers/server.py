@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Terms
 from faultline._core.check import choice, flag, rejected
+from faultline._core.drawing import title_of
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE, hostport
@@ -74,7 +75,7 @@ class Server(Endpoint):
         sockets.require_linux()
         self._address = address
         self._release = weakref.finalize(self, address.release)
-        self._route, self._proxy_scheme = route or Route(), proxy_scheme
+        self._route, self._proxy_scheme, self._upstream = route or Route(), proxy_scheme, upstream
         self._detour = detour
         try:
             self._default = checked_answer(answer)
@@ -321,7 +322,7 @@ class Server(Endpoint):
 
     @property
     def _title(self) -> str:
-        return self.url
+        return self.proxy_url if self._proxy_scheme else title_of(self.url, self.attempts, self._upstream)
 
     @property
     def _label(self) -> str:

@@ -1357,7 +1357,7 @@ def test_a_relay_that_nobody_used_says_so(listener):
     assert str(raised.value) == f"reset() never struck: no client connected to {where}. (strict=False allows it.)"
 
 
-def test_the_drawing_shows_the_upstream_as_the_server_and_who_ended_it(join):
+def test_the_drawing_shows_the_upstream_as_the_server_and_who_ended_it(join, listener):
     server, client, upstream = join()
     client.sendall(b"hello")
     assert exactly(upstream, 5) == b"hello"
@@ -1369,12 +1369,13 @@ def test_the_drawing_shows_the_upstream_as_the_server_and_who_ended_it(join):
 
     lines = [re.sub(r"^ +\d+\.\d{3} s ", "", line) for line in server.drawing().splitlines()]
     assert lines == [
-        f"{server.url} ok()",
+        f"relay tcp://{server.hostport} to {address_of(listener)} ok()",
         "#1 ok(), connection 1",
         f"|{'--- connect ':-<64}>|",
         f"|{'--- 5 bytes: hello ':-<64}>|",
         f"|{'<--- 6 bytes: world! ':-<65}|",
         f"|{'<--- FIN ':-<65}|",
+        f"|{'--- FIN ':-<64}>|",
     ]
 
 

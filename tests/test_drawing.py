@@ -1,0 +1,542 @@
+"""The ledger as a drawing: what each line says, how wide it is, and which lines there are."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+from dataclasses import replace
+
+import pytest
+
+import faultline as package
+from faultline import (
+    ParameterError,
+    bad_cert,
+    close,
+    malformed,
+    ok,
+    raw,
+    receive_request,
+    receive_until,
+    refuse,
+    reset,
+    respond,
+    script,
+    send,
+    stall,
+    status,
+)
+from faultline._core import terminal
+from faultline._core.breaks import Break
+from faultline._core.drawing import MARGIN, WIDTH, arrow, draw, lines_of, remarks, title_of
+from faultline._core.ends import End
+from faultline._core.fault import Fault
+from faultline._core.ledger import Attempt, Entry, Request, Strike, TlsFacts
+from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
+from faultline._core.turns import Pause, Turn
+from faultline._core.upstream import Upstream
+
+STRUCK = Strike("response", 0, 1.5)
+GET = Turn("client", 1.1, 40, b"GET / HTTP/1.1\r\nHost: x")
+OK = Turn("server", 1.2, 67, b"HTTP/1.1 200 OK\r\n")
+OPEN = Attempt(1, 1, reset(), "response", 1.0, received_bytes=40)
+ROOM = WIDTH - MARGIN
+
+
+def over(attempt, *ends):
+    """The attempt with these ends, each a side, a sign and a time; the last is that of the attempt."""
+    by, how, at_seconds = ends[-1]
+    signs = tuple(End(*end) for end in ends)
+    return replace(attempt, ended_seconds=at_seconds, ended_by=by, ended_how=how, ends=signs)
+
+
+STRUCK_OPEN = replace(OPEN, struck=STRUCK)
+BROKEN = over(STRUCK_OPEN, ("server", "RST", 1.51))
+
+
+# --- the lines -----------------------------------------------------------------------------------------------
+
+
+def inside(text):
+    """What the arrows of a drawing say, without their lines."""
+    return [line.partition("|")[2].strip("|<>-= ") for line in text.splitlines() if "|" in line]
+
+
+def told(attempt):
+    """The lines of an attempt: their times, the sides where they begin, and their texts."""
+    return [(line.at_seconds, line.by, line.text) for line in lines_of(attempt)]
+
+
+def test_drawing_has_the_client_left_the_server_right_and_the_strike_marked():
+    drawn = draw([replace(BROKEN, turns=(GET,), note="a phrase")], "http://127.0.0.1:80 reset()")
+    struck = arrow("RST: struck at 'response'", "server", "=")
+
+    assert drawn.splitlines() == [
+        "http://127.0.0.1:80 reset()",
+        "#1 reset(), connection 1, HTTP/1.1",
+        f"     1.000 s |{arrow('connect', 'client')}|",
+        f"     1.100 s |{arrow('40 bytes: GET / HTTP/1.1', 'client')}|",
+        f"     1.500 s |{struck}|",
+        "             a phrase",
+    ]
+
+
+def test_drawing_fits_80_columns_and_its_ends_stand_one_below_the_other():
+    wordy = Turn("client", 1.1, 10**9, b"x" * 80)
+    lines = draw([replace(BROKEN, turns=(wordy, OK))], "title").splitlines()[2:]
+
+    assert {len(line) for line in lines} == {80}
+    assert {(line[13], line[-1]) for line in lines} == {("|", "|")}
+
+
+def test_drawing_without_attempts_says_so():
+    assert draw([], "title") == "title\n  no client connected"
+
+
+def test_drawing_of_many_attempts_leaves_the_first_ones_out():
+    drawn = draw([replace(OPEN, number=number) for number in range(1, 26)], "title", most=2)
+
+    assert drawn.splitlines()[1] == "  (23 earlier attempts left out)"
+    assert [line for line in drawn.splitlines() if line[0] == "#"] == [
+        "#24 reset(), connection 1",
+        "#25 reset(), connection 1",
+    ]
+
+
+def test_attempt_without_a_connection_names_none():
+    refused = Attempt(1, None, refuse(), "connect", 1.0, struck=Strike("connect", 0, 1.0))
+
+    assert draw([refused], "title").splitlines()[1] == "#1 refuse()"
+
+
+def long(count, **changes):
+    """An attempt of this many turns in alternation, one each hundredth of a second from 1.1 s on."""
+    turns = [Turn("server" if n % 2 else "client", 1.1 + n / 100, n + 1, b"x", number=n + 1) for n in range(count)]
+    return replace(OPEN, turns=tuple(turns), **changes)
+
+
+@pytest.mark.parametrize("count", [1, 5, 12])
+def test_every_turn_of_a_short_conversation_is_drawn(count):
+    assert inside(draw([long(count)], "title")) == ["connect", *(f"{n + 1} bytes: x" for n in range(count))]
+
+
+def test_first_and_last_turns_of_a_long_conversation_are_drawn_with_the_number_of_the_others():
+    drawn = inside(draw([long(40)], "title"))
+
+    assert drawn == [
+        "connect",
+        *(f"{n} bytes: x" for n in (1, 2, 3, 4)),
+        "... 33 more turns ...",
+        *(f"{n} bytes: x" for n in (38, 39, 40)),
+    ]
+
+
+def test_turns_around_the_strike_are_drawn_too():
+    drawn = inside(draw([long(40, fault=stall(), struck=Strike("response", 0, 1.305))], "title"))
+
+    assert drawn == [
+        "connect",
+        *(f"{n} bytes: x" for n in (1, 2, 3, 4)),
+        "... 14 more turns ...",
+        *(f"{n} bytes: x" for n in (19, 20, 21)),
+        "silence: struck at 'response'",
+        *(f"{n} bytes: x" for n in (22, 23)),
+        "... 14 more turns ...",
+        *(f"{n} bytes: x" for n in (38, 39, 40)),
+    ]
+
+
+@pytest.mark.parametrize("at", [1.0, 1.105, 1.495, 9.0])
+def test_what_came_before_the_strike_is_drawn_wherever_it_strikes(at):
+    attempt = long(40, fault=stall(), struck=Strike("response", 0, at))
+    texts = [line.text for line in lines_of(attempt) if not line.text.startswith("...")]
+    before = [turn for turn in attempt.turns if turn.at_seconds <= at]
+    struck = texts.index("silence: struck at 'response'")
+
+    assert texts[:struck][-1] == (f"{before[-1].count_bytes} bytes: x" if before else texts[:struck][-1])
+
+
+def test_single_turn_that_is_left_out_is_one():
+    assert "... 1 more turn ..." in inside(draw([replace(OPEN, turns=long(9).turns[:4] + long(9).turns[5:])], "title"))
+
+
+def test_conversation_that_was_struck_after_ten_thousand_turns_shows_what_came_before():
+    entry = Entry(1, 1, reset(), "accept", iter(n / 1000 for n in range(100_000)).__next__)
+    for number in range(10_000):
+        entry.says("client", b"question %d" % number)
+        entry.says("server", b"answer %d" % number)
+    entry.says("client", b"the last question")
+    entry.strikes("response", 0)
+    drawn = inside(draw([entry.frozen()], "title"))
+
+    assert drawn[-3:] == [
+        "11 bytes: answer 9999",
+        "17 bytes: the last question",
+        "RST: struck at 'response'",
+    ]
+
+
+def test_pauses_inside_a_turn_are_drawn_with_their_place():
+    turn = replace(OK, pauses=(Pause(10, 1.2, 0.5), Pause(20, 1.8, 0.25)))
+
+    assert told(replace(OPEN, turns=(turn,)))[1:] == [
+        (1.2, "server", "67 bytes: HTTP/1.1 200 OK"),
+        (1.2, None, "... 0.500 s of silence after 10 bytes ..."),
+        (1.8, None, "... 0.250 s of silence after 20 bytes ..."),
+    ]
+
+
+@pytest.mark.parametrize(("more", "words"), [(1, "1 more pause, 0.500 s"), (3, "3 more pauses, 1.500 s in all")])
+def test_many_pauses_are_drawn_as_their_sum(more, words):
+    turn = replace(OK, pauses=tuple(Pause(n, 1.2 + n, 0.5) for n in range(2 + more)))
+
+    assert told(replace(OPEN, turns=(turn,)))[-1] == (3.2, None, f"... {words} ...")
+
+
+def test_strike_tells_its_byte():
+    struck = replace(BROKEN, fault=reset(after_bytes=3), struck=Strike("response", 3, 1.5))
+
+    assert inside(draw([struck], "title"))[-1] == "RST: struck at 'response' after 3 bytes"
+
+
+def test_end_by_the_client_is_an_arrow_of_its_own():
+    gave_up = over(replace(STRUCK_OPEN, fault=stall()), ("client", "RST", 3.0))
+
+    assert told(gave_up)[-2:] == [
+        (1.5, "server", "silence: struck at 'response'"),
+        (3.0, "client", "RST"),
+    ]
+
+
+def test_end_by_the_strike_is_not_drawn_twice():
+    assert inside(draw([BROKEN], "title")) == ["connect", "RST: struck at 'response'"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "at_strike", "later"),
+    [
+        ((Hold(0.3), Close()), "silence", "FIN"),
+        ((Hold(0.3), HalfClose(), Reset()), "silence", "FIN, RST"),
+        ((HalfClose(), Hold(0.3), Reset()), "FIN, silence", "RST"),
+        ((Partition(0.3), Reset()), "no packet passes", "RST"),
+    ],
+)
+def test_end_of_a_break_is_drawn_at_its_own_time(steps, at_strike, later):
+    ends = [("server", how, 1.5 if how in at_strike else 1.8) for how in ("FIN", "RST") if how in at_strike + later]
+    slow = over(replace(STRUCK_OPEN, fault=Fault(Break("response", steps))), *ends)
+
+    assert told(slow)[-2:] == [(1.5, "server", f"{at_strike}: struck at 'response'"), (1.8, "server", later)]
+
+
+def test_client_that_leaves_in_the_middle_of_a_break_has_not_met_the_rest_of_it():
+    slow = Fault(Break("response", (Hold(0.3), Close())))
+    left = over(replace(STRUCK_OPEN, fault=slow), ("client", "FIN", 1.6))
+
+    assert inside(draw([left], "title")) == ["connect", "silence: struck at 'response'", "FIN"]
+
+
+def test_end_of_the_healthy_conversation_after_a_break_is_drawn():
+    went_on = over(replace(STRUCK_OPEN, fault=stall(for_seconds=0.1)), ("server", "FIN", 2.0))
+
+    assert inside(draw([went_on], "title")) == ["connect", "silence: struck at 'response'", "FIN"]
+
+
+def test_end_after_an_answer_that_is_wrong_is_drawn():
+    cut = over(replace(STRUCK_OPEN, fault=malformed("chunk_cut"), turns=(OK,)), ("server", "FIN", 2.0))
+
+    assert inside(draw([cut], "title"))[2:] == ["malformed('chunk_cut'): struck at 'response'", "FIN"]
+
+
+def test_silence_of_a_server_and_its_end_are_drawn_when_they_were():
+    slow = Fault(Break("response", (Hold(0.2), Close())))
+    with package.serve(slow) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1) == b""
+        [*_, silence, end] = told(server.attempts[0])
+
+    assert (silence[1:], end[1:]) == (("server", "silence: struck at 'response'"), ("server", "FIN"))
+    assert end[0] - silence[0] >= 0.2
+
+
+def test_stop_of_the_server_is_drawn_after_the_strike():
+    stopped = over(replace(STRUCK_OPEN, fault=stall()), ("server", "stop", 1.6))
+
+    assert inside(draw([stopped], "title")) == ["connect", "silence: struck at 'response'", "stop"]
+
+
+def test_attempt_that_is_open_or_kept_has_no_last_arrow():
+    kept = replace(OPEN, connection=2, ended_seconds=2.0)
+
+    assert inside(draw([OPEN, kept], "title")) == ["connect", "connect"]
+
+
+@pytest.mark.parametrize(
+    ("connections", "most", "connects"),
+    [((1, 1, 2), 20, 2), ((1, 2, 1, 2), 20, 2), ((1, 1), 1, 0), ((None, None, 1), 20, 3)],
+)
+def test_connect_is_drawn_once_for_each_connection(connections, most, connects):
+    points = ["connect" if connection is None else "response" for connection in connections]
+    attempts = [replace(OPEN, connection=c, point=point) for c, point in zip(connections, points, strict=True)]
+    drawn = draw(attempts, "title", most=most)
+
+    assert inside(drawn).count("connect") == connects
+
+
+def test_request_on_a_kept_connection_is_drawn_without_a_connect():
+    with package.serve(ok(b"x")) as server:
+        client = http.client.HTTPConnection(*server.address, timeout=10)
+        for _ in range(2):
+            client.request("GET", "/")
+            client.getresponse().read()
+        drawn = inside(server.drawing())
+        client.close()
+
+    assert drawn.count("connect") == 1
+
+
+def test_arrow_points_from_who_speaks():
+    assert arrow("hi", "client") == "--- hi " + "-" * (ROOM - 8) + ">"
+    assert arrow("hi", "server", "=") == "<=== hi " + "=" * (ROOM - 8)
+    assert arrow("hi", "upstream") == arrow("hi", "server")
+
+
+@pytest.mark.parametrize("length", [ROOM - 8, ROOM - 7, ROOM - 6, 1000])
+def test_arrow_is_as_wide_as_ever_whatever_it_says(length):
+    assert len(arrow("x" * length, "client")) == len(arrow("x", "server")) == ROOM
+
+
+def test_remarks_tell_the_note_and_how_long_the_client_waited():
+    gave_up = replace(OPEN, fault=stall(), struck=STRUCK, ended_by="client", waited_seconds=1.5, note="a phrase")
+
+    assert remarks(gave_up) == ["a phrase", "the client gave up 1.500 s after the strike"]
+
+
+@pytest.mark.parametrize("attempt", [OPEN, BROKEN, replace(OPEN, fault=bad_cert("expired"), waited_seconds=0.1)])
+def test_nothing_is_remarked_where_nobody_waited(attempt):
+    assert remarks(attempt) == []
+
+
+def test_drawing_lets_no_control_character_through():
+    wild = Turn("client", 1.1, 9, b"\x1b[2J\x00\xff it\r\n")
+
+    assert draw([replace(OPEN, turns=(wild,))], "title").isascii()
+    assert "\\x1b[2J\\x00\\xff it" in draw([replace(OPEN, turns=(wild,))], "title")
+
+
+@pytest.mark.parametrize("where", ["note", "target", "title"])
+@pytest.mark.parametrize("text", ["\x1b[31mred", "a\nb", "\x9b31m", "\u202eback"])
+def test_no_control_character_comes_through_wherever_it_is(where, text):
+    attempt = replace(OPEN, note=text) if where == "note" else OPEN
+    if where == "target":
+        attempt = Attempt(1, None, reset(), "lookup", 1.0, request=Request("A", text))
+    drawn = draw([attempt], text if where == "title" else "title")
+
+    assert all(character == "\n" or character.isprintable() for character in drawn)
+
+
+# --- ends ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ends", "drawn"),
+    [
+        ([("upstream", "FIN", 2.0), ("client", "FIN", 3.0)], [(2.0, "upstream", "FIN"), (3.0, "client", "FIN")]),
+        ([("client", "FIN", 2.0), ("server", "FIN", 2.5)], [(2.0, "client", "FIN"), (2.5, "server", "FIN")]),
+        ([("server", "close_notify", 2.0), ("server", "FIN", 2.001)], [(2.0, "server", "close_notify, FIN")]),
+    ],
+)
+def test_every_end_is_drawn(ends, drawn):
+    assert told(over(replace(OPEN, fault=ok()), *ends))[1:] == drawn
+
+
+def test_alert_is_drawn_with_its_name():
+    ends = (End("client", "alert", 2.0, "unknown_ca"), End("client", "FIN", 2.0))
+
+    assert told(replace(OPEN, ends=ends))[-1] == (2.0, "client", "alert unknown_ca, FIN")
+
+
+def test_answer_of_the_server_to_the_end_of_the_client_is_left_out():
+    left = over(replace(OPEN, fault=ok()), ("client", "FIN", 2.0))
+    left = replace(left, ends=(*left.ends, End("server", "FIN", 2.01)))
+
+    assert told(left)[1:] == [(2.0, "client", "FIN")]
+
+
+def test_half_close_is_drawn_among_the_turns_that_follow_it():
+    late = replace(OK, at_seconds=3.0)
+    attempt = replace(OPEN, turns=(GET, late), ends=(End("client", "FIN", 2.0),))
+
+    assert [text for _, _, text in told(attempt)[2:]] == ["FIN", "67 bytes: HTTP/1.1 200 OK"]
+
+
+def ask(server, data):
+    with socket.create_connection(server.address, 10) as client, contextlib.suppress(ConnectionError):
+        client.sendall(data)
+        while client.recv(65_536):
+            pass
+
+
+LAST_GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("plan", "ends"),
+    [
+        (raw(b"junk"), ["4 bytes: junk", "FIN"]),
+        (status(503), ["HTTP/1.1 503 Service Unavailable", "FIN"]),
+        (stall(for_seconds=0.01), ["86 bytes: HTTP/1.1 200 OK", "FIN"]),
+        (script(receive_request(), respond(status(413)), reset()), ["HTTP/1.1 413 Content Too Large", "RST"]),
+        (script(send(b"220 hi\r\n"), receive_until(b"\n"), close()), ["FIN"]),
+        (ok(), ["HTTP/1.1 200 OK", "FIN"]),
+        (reset(at="accept"), ["RST"]),
+        (reset(after_bytes=3), ["3 bytes: HTT", "RST"]),
+        (close(), ["FIN"]),
+    ],
+    ids=repr,
+)
+def test_end_by_the_server_is_drawn_whatever_comes_before_it(plan, ends):
+    with package.serve(plan, strict=False) as server:
+        ask(server, LAST_GET)
+        server.wait_for_attempts(1, at="end")
+        lines = inside(server.drawing())
+
+    *before, last = ends
+    assert last in lines[-1].partition(":")[0]
+    assert all(any(text in line for line in lines[:-1]) for text in before)
+
+
+# --- width, color and title ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [0, 40, 60, 80, 100, 120, 500])
+def test_drawing_fits_the_width(width):
+    wordy = Turn("client", 1.1, 10**9, b"x" * 80, pauses=(Pause(1, 1.2, 3.0),))
+    attempt = replace(BROKEN, fault=ok(b"x" * 500) & bad_cert("expired"), turns=(wordy, OK), note="a note " * 40)
+    lines = draw([attempt], "http://127.0.0.1:80 " + "plan " * 60, width=width).splitlines()
+
+    assert max(map(len, lines)) == min(max(width, 40), 120)
+    assert len({len(line) for line in lines if line.endswith("|")}) == 1
+
+
+def test_strike_alone_is_red_where_that_is_wanted():
+    attempt = replace(BROKEN, turns=(GET,))
+    plain, colored = (draw([attempt], "title", color=color) for color in (False, True))
+
+    assert "\x1b" not in plain
+    assert colored.replace("\x1b[1;31m", "").replace("\x1b[0m", "") == plain
+    assert [line for line in colored.splitlines() if "\x1b" in line] == [
+        f"     1.500 s |\x1b[1;31m{arrow(WORDS, 'server', '=')}\x1b[0m|"
+    ]
+
+
+WORDS = "RST: struck at 'response'"
+REDIS = Turn("client", 1.1, 22, b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n")
+WITH_TLS = TlsFacts("TLSv1.3")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "upstream", "title"),
+    [
+        ([], None, "http://127.0.0.1:80"),
+        ([replace(OPEN, turns=(GET,))], None, "http://127.0.0.1:80"),
+        ([OPEN, replace(OPEN, turns=(REDIS,))], None, "redis://127.0.0.1:80"),
+        ([replace(OPEN, turns=(REDIS,), tls=WITH_TLS)], None, "rediss://127.0.0.1:80"),
+        ([replace(OPEN, turns=(replace(REDIS, begins=b"hi"),))], None, "tcp://127.0.0.1:80"),
+        ([], Upstream("127.0.0.1", 6379), "relay tcp://127.0.0.1:80 to 127.0.0.1:6379"),
+        ([replace(OPEN, turns=(REDIS,))], Upstream("127.0.0.1", 6379), "relay redis://127.0.0.1:80 to 127.0.0.1:6379"),
+        ([replace(OPEN, turns=(GET,))], Upstream(path="/tmp/x"), "relay http://127.0.0.1:80 to /tmp/x"),
+        ([replace(OPEN, turns=(GET,), tls=WITH_TLS)], Upstream("::1", 1), "relay https://127.0.0.1:80 to [::1]:1"),
+    ],
+)
+def test_title_names_what_is_spoken(attempts, upstream, title):
+    assert title_of("http://127.0.0.1:80", attempts, upstream) == title
+
+
+def test_server_draws_in_the_width_and_colors_that_are_asked_for(faultline):
+    server = faultline.serve(close())
+    ask(server, LAST_GET)
+
+    assert {len(line) for line in server.drawing(width=100).splitlines() if line.endswith("|")} == {100}
+    assert "\x1b[1;31m<===" in server.drawing(color=True)
+    assert server.drawing() == server.drawing(width=80, color=False)
+
+
+@pytest.mark.parametrize("given", [{"width": 0}, {"width": "80"}, {"width": True}, {"color": 1}])
+def test_width_and_color_are_checked(faultline, given):
+    ((name, value),) = given.items()
+    with pytest.raises(ParameterError, match=rf"^{name}={value!r}: expected "):
+        faultline.serve(ok()).drawing(**given)
+
+
+# --- the terminal --------------------------------------------------------------------------------------------
+
+
+class Output(io.StringIO):
+    def __init__(self, *, is_terminal):
+        super().__init__()
+        self.isatty = lambda: is_terminal
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_terminal", "shows"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colors_are_shown_where_the_terminal_has_them_and_nobody_forbids_them(
+    monkeypatch, environment, is_terminal, shows
+):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", Output(is_terminal=is_terminal))
+
+    assert terminal.shows_color() is shows
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_width_is_that_of_the_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    assert terminal.width() == columns
+
+
+@pytest.mark.parametrize("state", ["closed", "none"])
+def test_output_that_is_gone_shows_no_colors(monkeypatch, state):
+    monkeypatch.delenv("NO_COLOR")
+    gone = Output(is_terminal=True)
+    gone.close()
+    monkeypatch.setattr("sys.stdout", gone if state == "closed" else None)
+
+    assert terminal.shows_color() is False
+
+
+# --- pytest --------------------------------------------------------------------------------------------------
+
+FAILING = """
+import pytest, urllib.request
+def test_it(faultline):
+    urllib.request.urlopen(faultline.serve(faultline_reset()).url)
+""".replace("faultline_reset()", "__import__('faultline').reset()")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("color", "mark"), [("yes", "\x1b[1;31m<==="), ("no", "|<===")])
+def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, workers, color, mark):
+    monkeypatch.setenv("COLUMNS", "100")
+    pytester.makepyfile(FAILING)
+    out = pytester.runpytest_subprocess(f"--color={color}", f"-n{workers}", "-p", "no:randomly").stdout.str()
+
+    (struck,) = [line for line in out.splitlines() if "RST: struck" in line]
+    assert mark in struck
+    assert len(struck.replace("\x1b[1;31m", "").replace("\x1b[0m", "")) == 100
