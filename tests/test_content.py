@@ -1,201 +1,449 @@
-"""The content of a turn in words, and the name of the protocol: for people, and never an error."""
+"""What changes the bytes of a stream: by a plain model at every split of it, then on the wire in both directions."""
 
 from __future__ import annotations
 
-import ssl
-import struct
+import contextlib
+import itertools
+import random
+import socket
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultline import ok
-from faultline._core.content import READERS, first_line, inner_protocol, protocol_of, words
-from faultline._core.ledger import Attempt, Request, TlsFacts
-from faultline._core.turns import TURN_BYTES, Turn
+from faultline import (
+    ConflictError,
+    ParameterError,
+    corrupt,
+    drip,
+    drop_bytes,
+    duplicate,
+    inject,
+    latency,
+    ok,
+    receive,
+    script,
+    send,
+    serve,
+    throttle,
+)
+from faultline._engine.pacing import Flow
+
+steadily = settings(derandomize=True, deadline=None)
+TEXT = b"0123456789abcdefghij"
+MIB = 1 << 20
 
 
-def turn(data, by="client"):
-    return Turn(by, 1.0, len(data), data[:TURN_BYTES])
+def flow_of(fault, direction="response", seed=0):
+    return Flow(fault.conditions, direction, lambda: random.Random(seed))
 
 
-def attempt(*turns, **changes):
-    return Attempt(1, 1, ok(), "response", 1.0, turns=turns, **changes)
+def altered(flow, pieces):
+    return b"".join(flow.altered(piece) for piece in pieces)
 
 
-def startup(**fields):
-    body = b"".join(name.encode() + b"\0" + value.encode() + b"\0" for name, value in fields.items()) + b"\0"
-    return struct.pack("!II", len(body) + 8, 196608) + body
+def model(data, *, dropped=None, repeated=None, flipped=None):
+    """The whole stream after the change, byte by byte."""
+    out = bytearray()
+    copy = bytearray()
+    for at, byte in enumerate(data):
+        said = byte ^ 1 if at == flipped else byte
+        if dropped is None or not dropped[0] <= at < sum(dropped):
+            out.append(said)
+        if repeated is not None and repeated[0] <= at < sum(repeated):
+            copy.append(said)
+            if at == sum(repeated) - 1:
+                out += copy
+    return bytes(out)
 
 
-def message(kind, body=b""):
-    return kind + struct.pack("!I", len(body) + 4) + body
+@st.composite
+def splits(draw, data):
+    """Pieces of the data, cut anywhere, empty ones among them."""
+    ends = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    return [data[begin:end] for begin, end in zip([0, *ends], [*ends, len(data)], strict=True)]
 
 
-def record(kind, body):
-    return bytes([kind, 3, 3]) + struct.pack("!H", len(body)) + body
+streams = st.binary(max_size=40)
+ranges = st.tuples(st.integers(0, 45), st.integers(1, 45))
 
 
-def frame(kind, body=b""):
-    return len(body).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + body
+@steadily
+@given(st.data(), streams, ranges)
+def test_dropped_bytes_are_those_that_were_asked_for_however_the_stream_is_cut(draws, data, where):
+    flow = flow_of(drop_bytes(where[1], at_byte=where[0]))
+
+    assert altered(flow, draws.draw(splits(data))) == model(data, dropped=where)
 
 
-SSL_REQUEST = struct.pack("!II", 8, 80877103)
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+@steadily
+@given(st.data(), streams, ranges)
+def test_repeated_bytes_are_those_that_were_asked_for_however_the_stream_is_cut(draws, data, where):
+    flow = flow_of(duplicate(where[1], at_byte=where[0]))
+
+    assert altered(flow, draws.draw(splits(data))) == model(data, repeated=where)
 
 
-# --- the protocol --------------------------------------------------------------------------------------------
+@steadily
+@given(st.data(), streams, st.integers(0, 45))
+def test_the_corrupt_byte_is_the_one_that_was_asked_for_however_the_stream_is_cut(draws, data, at):
+    flow = flow_of(corrupt(at_byte=at))
+
+    assert altered(flow, draws.draw(splits(data))) == model(data, flipped=at)
 
 
+@steadily
+@given(st.data(), streams, st.integers(0, 9))
+def test_bytes_that_are_corrupted_by_chance_are_the_same_however_the_stream_is_cut(draws, data, seed):
+    one, other = (flow_of(corrupt(probability=0.3), seed=seed) for _ in range(2))
+
+    assert altered(one, draws.draw(splits(data))) == altered(other, [data])
+
+
+@st.composite
+def apart(draw):
+    """Two ranges that don't touch each other, in either order."""
+    first = draw(st.integers(0, 15)), draw(st.integers(1, 15))
+    second = sum(first) + draw(st.integers(1, 15)), draw(st.integers(1, 15))
+    return draw(st.permutations([first, second]))
+
+
+@steadily
+@given(st.data(), st.binary(max_size=60), apart(), st.integers(0, 60))
+def test_changes_apart_from_each_other_do_not_disturb_each_other(draws, data, places, flipped):
+    dropped, repeated = places
+    fault = drop_bytes(dropped[1], at_byte=dropped[0]) & duplicate(repeated[1], at_byte=repeated[0])
+    flow = flow_of(fault & corrupt(at_byte=flipped))
+
+    expected = model(data, dropped=dropped, repeated=repeated, flipped=flipped)
+    assert altered(flow, draws.draw(splits(data))) == expected
+
+
+PLACES = [(at, count) for at in range(6) for count in (1, 2, 4)]
+
+
+def test_a_gap_and_a_repetition_that_overlap_come_to_the_same_however_the_stream_is_cut():
+    data, differ = TEXT[:10], []
+    for dropped, repeated in itertools.product(PLACES, PLACES):
+        fault = drop_bytes(dropped[1], at_byte=dropped[0]) & duplicate(repeated[1], at_byte=repeated[0])
+        seen = {altered(flow_of(fault), [data[at : at + cut] for at in range(0, 10, cut)]) for cut in range(1, 11)}
+        if len(seen) > 1:
+            differ.append((fault, seen))
+
+    assert differ == []
+
+
+@pytest.mark.parametrize("cut", range(1, len(TEXT) + 1))
 @pytest.mark.parametrize(
-    ("data", "name"),
+    ("fault", "expected"),
     [
-        (GET, "HTTP/1.1"),
-        (b"POST /x HTTP/1.0\r\n\r\n", "HTTP/1.0"),
-        (b"GET /" + b"x" * 200 + b" HTTP/1.1\r\n\r\n", "HTTP/1.1"),
-        (PREFACE + frame(4), "HTTP/2"),
-        (record(22, b"\x01\0\0\0"), "TLS"),
-        (b"*1\r\n$4\r\nPING\r\n", "Redis"),
-        (startup(user="me"), "PostgreSQL"),
-        (SSL_REQUEST, "PostgreSQL"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
-        (b"EHLO me\r\n", "SMTP"),
-        (b"AMQP\0\0\x09\x01", "AMQP"),
-        (b"\x10\x10\0\x04MQTT\x04", "MQTT"),
-        (b"\x05\x01\0", "SOCKS5"),
-        (b"\x05\x02\0\x02", "SOCKS5"),
-        (b"hello", ""),
-        (b"\x05\x01", ""),
-        (b"GET", ""),
+        (drop_bytes(), b"123456789abcdefghij"),
+        (drop_bytes(3, at_byte=4), b"0123789abcdefghij"),
+        (drop_bytes(20), b""),
+        (drop_bytes(99, at_byte=19), TEXT[:19]),
+        (drop_bytes(1, at_byte=20), TEXT),
+        (duplicate(), b"00123456789abcdefghij"),
+        (duplicate(3, at_byte=4), b"0123456456789abcdefghij"),
+        (duplicate(20), TEXT + TEXT),
+        (duplicate(1, at_byte=19), TEXT + b"j"),
+        (duplicate(21), TEXT),
+        (corrupt(at_byte=0), b"1" + TEXT[1:]),
+        (corrupt(at_byte=19), TEXT[:19] + b"k"),
+        (corrupt(at_byte=20), TEXT),
+        (corrupt(at_byte=4) & duplicate(2, at_byte=4), b"0123" + b"5555" + TEXT[6:]),
+        (corrupt(at_byte=4) & drop_bytes(1, at_byte=4), b"0123" + TEXT[5:]),
     ],
+    ids=repr,
 )
-def test_protocol_is_known_by_the_first_bytes_of_the_client(data, name):
-    assert inner_protocol(attempt(turn(data))) == name
-    assert inner_protocol(attempt(turn(b"220 hi\r\n", "server"), turn(data))) == name
+def test_a_change_is_the_same_for_pieces_of_any_size(fault, expected, cut):
+    assert altered(flow_of(fault), [TEXT[at : at + cut] for at in range(0, len(TEXT), cut)]) == expected
+
+
+@pytest.mark.parametrize("direction", ["request", "response"])
+def test_a_change_is_of_its_own_direction_alone(direction):
+    fault = drop_bytes(2, direction=direction)
+    other = "response" if direction == "request" else "request"
+
+    assert flow_of(fault, direction).altered(b"abcd") == b"cd"
+    assert flow_of(fault, other).altered(b"abcd") == b"abcd"
+
+
+def test_a_change_of_both_directions_counts_each_by_itself():
+    fault = drop_bytes(2, at_byte=1, direction="both")
+
+    assert flow_of(fault, "request").altered(b"abcd") == b"ad"
+    assert flow_of(fault, "response").altered(b"abcd") == b"ad"
 
 
 @pytest.mark.parametrize(
-    ("data", "name"), [(b"J\0\0\0\x0a8.0.36\0", "MySQL"), (b"SSH-2.0-x\r\n", "SSH"), (b"220 hi\r\n", "")]
-)
-def test_protocol_is_known_by_a_server_that_speaks_first(data, name):
-    assert inner_protocol(attempt(turn(data, "server"))) == name
-
-
-def test_nobody_speaks_no_protocol():
-    assert protocol_of(attempt()) == ""
-
-
-def test_protocol_of_a_proxys_request_is_that_of_the_request():
-    assert protocol_of(attempt(turn(b"\x04\x01"), request=Request("SOCKS4", "x:1"))) == "SOCKS4"
-
-
-@pytest.mark.parametrize(
-    ("data", "version", "name"),
-    [(GET, "TLSv1.3", "HTTP/1.1 in TLSv1.3"), (b"hello", "TLSv1.2", "TLSv1.2"), (GET, "", "HTTP/1.1")],
-)
-def test_protocol_tells_the_version_of_tls(data, version, name):
-    assert protocol_of(attempt(turn(data), tls=TlsFacts(version))) == name
-
-
-# --- words ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("protocol", "data", "said"),
+    ("one", "other", "kind"),
     [
-        ("", b"first\r\nsecond", "first"),
-        ("", b"\r\n\r\nafter empty lines\n", "after empty lines"),
-        ("", b"\x1b[2J'\"\\\xff", "\\x1b[2J'\"\\\\\\xff"),
-        ("", b"\r\n", ""),
-        ("HTTP/1.1", GET, "GET / HTTP/1.1"),
-        ("HTTP/1.1 in TLSv1.3", GET, "GET / HTTP/1.1"),
-        ("Redis", b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", "*2 GET key"),
-        ("Redis", b"*2\r\n$3\r\nGET\r\n$3\r\nke", "*2 GET ke"),
-        ("Redis", b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n", "*1 PING, *2 GET a"),
-        ("Redis in TLSv1.3", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\r\n\r\n", "*3 SET a \\r\\n"),
-        ("Redis", b"*x\r\n$y\r\n", "*x, $y"),
-        ("PostgreSQL", SSL_REQUEST, "SSLRequest"),
-        ("PostgreSQL", startup(user="me", database="db"), "StartupMessage user=me database=db"),
-        ("PostgreSQL", message(b"Q", b"SELECT 1\0"), "Query SELECT 1"),
+        (drop_bytes(1), drop_bytes(2, at_byte=5), "drop"),
+        (duplicate(1), duplicate(2, at_byte=5), "duplicate"),
+        (corrupt(at_byte=1), corrupt(probability=0.5), "corrupt"),
+        (drop_bytes(1, direction="both"), drop_bytes(1, direction="request"), "drop"),
+    ],
+    ids=repr,
+)
+def test_two_changes_of_one_kind_in_one_direction_are_a_conflict(one, other, kind):
+    with pytest.raises(ConflictError) as raised:
+        one & other
+
+    assert str(raised.value) == (
+        f"{one!r} & {other!r}: expected one {kind}, got two; deal them to different attempts, or leave one out."
+    )
+
+
+def test_two_changes_of_one_kind_in_different_directions_are_none():
+    fault = drop_bytes(1) & drop_bytes(2, direction="request")
+
+    assert flow_of(fault, "response").altered(b"abcd") == b"bcd"
+    assert flow_of(fault, "request").altered(b"abcd") == b"cd"
+
+
+def test_two_injections_are_a_conflict():
+    with pytest.raises(ConflictError, match="expected one break, got two"):
+        inject(b"a") & inject(b"b", at="request")
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (drop_bytes, {"count_bytes": 0}, "count_bytes=0: expected a whole number of bytes, 1 or more."),
+        (duplicate, {"count_bytes": 0}, "count_bytes=0: expected a whole number of bytes, 1 or more."),
+        (drop_bytes, {"at_byte": -1}, "at_byte=-1: expected a whole number, 0 or more."),
+        (duplicate, {"at_byte": 1.0}, "at_byte=1.0: expected int, not float."),
+        (inject, {"data": b""}, "data=b'': expected at least one byte."),
+        (inject, {"data": "text"}, "data='text': expected bytes, not str."),
         (
-            "PostgreSQL",
-            message(b"P", b"s1\0SELECT $1\0\0\0") + message(b"B") + message(b"E") + message(b"S"),
-            "Parse SELECT $1, Bind, Execute, Sync",
+            inject,
+            {"data": b"x", "at": "idle"},
+            "at='idle': expected one of 'request', 'response', 'tunnel'.",
         ),
-        ("PostgreSQL", message(b"X"), "Terminate"),
-        ("PostgreSQL", message(b"Q"), "Query"),
-        ("PostgreSQL", b"?\0\0\0\0", "?\\x00\\x00\\x00\\x00"),
-        ("PostgreSQL", record(22, b"\x01\0\0\0"), "ClientHello"),
-        ("TLS", record(22, b"\x01\0\0\0") + record(20, b"\1"), "ClientHello, ChangeCipherSpec"),
-        ("TLS", record(21, b"\x02\x30"), "alert unknown_ca"),
-        ("TLS", record(21, b"\x02\xfe"), "alert 254"),
-        ("TLS", record(21, bytes(30)), "alert"),
-        ("TLS", record(23, bytes(5)) + record(23, bytes(5)), "application data"),
-        ("TLS", record(22, b"\xfe"), "handshake"),
-        ("HTTP/2", PREFACE + frame(4) + frame(8, bytes(4)), "preface, SETTINGS, WINDOW_UPDATE"),
-        ("HTTP/2", frame(1, b"abc") + frame(0, b"x" * 100), "HEADERS, DATA"),
-        ("HTTP/2", b"HTTP/1.1 400 no\r\n", "HTTP/1.1 400 no"),
-        ("SOCKS5", b"\x05\x02\0\x02", "methods: no password, name and password"),
-        ("SOCKS5", b"\x05\x01\0\x05\x01\0\x03\x0bexample.com\0\x50", "methods: no password, CONNECT example.com"),
-        ("SOCKS5", b"\x05\x01\0\x01\x7f\0\0\x01\0\x50", "CONNECT"),
-        ("SOCKS5", b"\x05\x09\0\x01\x7f\0\0\x01\0\x50", "9"),
-        ("SOCKS5", GET, "GET / HTTP/1.1"),
     ],
 )
-def test_turn_of_a_client_in_words(protocol, data, said):
-    assert words(turn(data), protocol) == said
+def test_a_value_that_can_mean_nothing_is_refused(make, arguments, message):
+    with pytest.raises(ParameterError) as raised:
+        make(**arguments)
+
+    assert str(raised.value) == message
+
+
+def test_nothing_can_be_injected_into_a_request_that_nobody_stands_behind():
+    with pytest.raises(ParameterError) as raised:
+        serve(inject(b"x", at="request"))
+
+    assert str(raised.value) == "inject(b'x', at='request'): expected relay(…); only a relay passes the request on."
+
+
+# --- on the wire -----------------------------------------------------------------------------------------------------
+
+CHANGES = [
+    (drop_bytes, {"count_bytes": 3, "at_byte": 4}, {"dropped": (4, 3)}),
+    (drop_bytes, {"count_bytes": MIB}, {"dropped": (0, MIB)}),
+    (drop_bytes, {"count_bytes": 1, "at_byte": MIB}, {}),
+    (duplicate, {"count_bytes": 3, "at_byte": 4}, {"repeated": (4, 3)}),
+    (duplicate, {"count_bytes": len(TEXT)}, {"repeated": (0, len(TEXT))}),
+    (duplicate, {"count_bytes": 1, "at_byte": MIB}, {}),
+    (corrupt, {"at_byte": 4}, {"flipped": 4}),
+]
+
+
+def name_of(row):
+    return f"{row[0].__name__}-{row[1]}"
+
+
+def to_end(sock):
+    got = bytearray()
+    while data := sock.recv(65_536):
+        got += data
+    return bytes(got)
+
+
+@pytest.fixture
+def join(faultline):
+    """A function that connects through a relay, plain or with TLS ended there: both ends."""
+    with contextlib.ExitStack() as stack:
+
+        def joined(plan, *, tls=False):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            listener.settimeout(10)
+            address = "{}:{}".format(*listener.getsockname())
+            server = faultline.relay(address, plan, tls="terminate" if tls else "through", strict=False)
+            client = stack.enter_context(socket.create_connection(server.address, 10))
+            if tls:
+                wrapped = server.client_context().wrap_socket(client, server_hostname="localhost")
+                client = stack.enter_context(wrapped)
+            upstream, _ = listener.accept()
+            upstream.settimeout(10)
+            return server, client, stack.enter_context(upstream)
+
+        yield joined
+
+
+def finish(sock):
+    """Say that this is all: FIN, below TLS too."""
+    sock.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("row", CHANGES, ids=name_of)
+def test_what_the_upstream_says_is_changed_on_its_way(join, row, tls):
+    make, arguments, change = row
+    server, client, upstream = join(make(**arguments), tls=tls)
+
+    for piece in (TEXT[:5], TEXT[5:6], TEXT[6:]):
+        upstream.sendall(piece)
+    finish(upstream)
+    client.sendall(TEXT)
+    expected = model(TEXT, **change)
+    assert to_end(client) == expected
+    finish(client)
+    assert to_end(upstream) == TEXT
+    assert server.attempts[0].sent_bytes == len(expected)
+    assert server.attempts[0].received_bytes == len(TEXT)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("row", CHANGES, ids=name_of)
+def test_what_the_client_says_is_changed_on_its_way(join, row, tls):
+    make, arguments, change = row
+    server, client, upstream = join(make(**arguments, direction="request"), tls=tls)
+
+    for piece in (TEXT[:5], TEXT[5:6], TEXT[6:]):
+        client.sendall(piece)
+    upstream.sendall(TEXT)
+    finish(upstream)
+    assert to_end(client) == TEXT
+    finish(client)
+    assert to_end(upstream) == model(TEXT, **change)
+    assert server.attempts[0].received_bytes == len(TEXT)
+
+
+@pytest.mark.parametrize("row", CHANGES, ids=name_of)
+def test_both_directions_are_changed_at_once(join, row):
+    make, arguments, change = row
+    _, client, upstream = join(make(**arguments, direction="both"))
+
+    client.sendall(TEXT)
+    upstream.sendall(TEXT)
+    finish(client)
+    finish(upstream)
+    assert (to_end(client), to_end(upstream)) == (model(TEXT, **change), model(TEXT, **change))
+
+
+ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("row", CHANGES, ids=name_of)
+def test_what_a_server_without_an_upstream_says_is_changed(faultline, row, tls):
+    make, arguments, change = row
+    healthy, changing = (faultline.serve(plan, tls=tls) for plan in (ok(b"hello"), make(**arguments) & ok(b"hello")))
+    seen = []
+    for server in (healthy, changing):
+        with socket.create_connection(server.address, 10) as sock:
+            client = server.client_context().wrap_socket(sock, server_hostname="localhost") if tls else sock
+            with client:
+                client.sendall(ASKED)
+                seen.append(to_end(client))
+
+    assert seen[0].endswith(b"hello")
+    assert seen[1] == model(seen[0], **change)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("row", CHANGES, ids=name_of)
+def test_what_is_said_to_a_server_without_an_upstream_is_changed(faultline, row, tls):
+    make, arguments, change = row
+    expected = model(TEXT, **change)
+    steps = [receive(len(expected)), send(b"heard")] if expected else [receive(1)]
+    server = faultline.serve(script(*steps) & make(**arguments, direction="request"), tls=tls)
+    with socket.create_connection(server.address, 10) as sock:
+        client = server.client_context().wrap_socket(sock, server_hostname="localhost") if tls else sock
+        with client:
+            client.sendall(TEXT)
+            if expected:
+                assert to_end(client) == b"heard"
+        (attempt,) = server.wait_for_attempts(1, at="end")
+
+    assert (attempt.request.body if expected else b"") == expected
+    assert attempt.received_bytes == len(TEXT)
 
 
 @pytest.mark.parametrize(
-    ("protocol", "data", "said"),
-    [
-        ("Redis", b"$5\r\nhello\r\n", "$5 hello"),
-        ("Redis", b"+OK\r\n", "+OK"),
-        ("Redis", b"+OK\r\n:1\r\n", "+OK, :1"),
-        ("Redis", b"$-1\r\n", "$-1"),
-        ("Redis", b"-ERR unknown command\r\n", "-ERR unknown command"),
-        ("Redis", b"*2\r\n$1\r\na\r\n:7\r\n", "*2 a :7"),
-        ("PostgreSQL", b"S", "TLS accepted"),
-        ("PostgreSQL", b"N", "TLS refused"),
-        ("PostgreSQL", message(b"R", bytes(4)) + message(b"S", b"a\0b\0") * 2 + message(b"Z", b"I"),
-         "Authentication, ParameterStatus, ReadyForQuery"),
-        ("PostgreSQL", message(b"C", b"COPY 1\0") + message(b"Z", b"I"), "CommandComplete COPY 1, ReadyForQuery"),
-        ("PostgreSQL", message(b"E", b"SERROR\0C42601\0Msyntax error\0\0"), "ErrorResponse syntax error"),
-        ("PostgreSQL", message(b"E", b"\0"), "ErrorResponse"),
-        ("TLS", record(22, b"\x02\0\0\0"), "ServerHello"),
-        ("SOCKS5", b"\x05\0", "method: no password"),
-        ("SOCKS5", b"\x05\x07", "method: 7"),
-        ("SOCKS5", b"\x05\0\0\x01" + bytes(6), "granted"),
-        ("SOCKS5", b"\x05\0\x05\0\0\x01" + bytes(6), "method: no password, granted"),
-        ("SOCKS5", b"\x05\x05\0\x01" + bytes(6), "refused (5)"),
-    ],
-)  # fmt: skip
-def test_turn_of_a_server_in_words(protocol, data, said):
-    assert words(turn(data, "server"), protocol) == said
-
-
-def test_hello_of_a_real_client_is_named():
-    outgoing = ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with pytest.raises(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
-    hello = turn(outgoing.read())
-
-    assert (protocol_of(attempt(hello)), words(hello, "TLS")) == ("TLS", "ClientHello")
-
-
-@settings(derandomize=True, deadline=None, max_examples=400)
-@given(
-    st.sampled_from(["", *READERS]),
-    st.sampled_from(["client", "server"]),
-    st.binary(max_size=TURN_BYTES),
-    st.sampled_from([b"", b"*2\r\n$3\r\n", b"\0\0\0\x09\0\x03\0\0", b"Q\0\0", b"\x16\x03\x03", b"\x05\x01\0", PREFACE]),
+    ("make", "arguments"),
+    [(drip, {"chunk_bytes": 1, "every_seconds": 0}), (throttle, {"bytes_per_second": MIB}), (latency, {"seconds": 0})],
 )
-def test_words_of_any_bytes_are_printable_and_never_an_error(protocol, by, data, begin):
-    said = words(turn(begin + data, by), protocol)
+@pytest.mark.parametrize("direction", ["request", "response"])
+def test_a_change_goes_with_any_pace(join, direction, make, arguments):
+    pace = make(**arguments, direction=direction)
+    _, client, upstream = join(pace & duplicate(4, at_byte=2, direction=direction))
+    speaker, hearer = (client, upstream) if direction == "request" else (upstream, client)
 
-    assert said.isascii()
-    assert said.isprintable()
-    assert inner_protocol(attempt(turn(begin + data, by))).isprintable()
-    assert first_line(data).isprintable()
+    speaker.sendall(TEXT)
+    finish(speaker)
+    assert to_end(hearer) == model(TEXT, repeated=(2, 4))
+
+
+@pytest.mark.parametrize("direction", ["request", "response"])
+def test_many_small_pieces_can_all_be_dropped(join, direction):
+    fault = drop_bytes(3000, direction=direction) & drip(1, every_seconds=0, direction=direction)
+    _, client, upstream = join(fault)
+    speaker, hearer = (client, upstream) if direction == "request" else (upstream, client)
+
+    speaker.sendall(bytes(3000) + b"the rest")
+    finish(speaker)
+    assert to_end(hearer) == b"the rest"
+
+
+@pytest.mark.parametrize("direction", ["request", "response"])
+def test_many_bytes_can_all_be_dropped(join, direction):
+    count = 128 * MIB
+    _, client, upstream = join(drop_bytes(count, direction=direction))
+    speaker, hearer = (client, upstream) if direction == "request" else (upstream, client)
+
+    def speak():
+        with contextlib.suppress(ConnectionError):  # told by what is heard
+            for _ in range(count // MIB):
+                speaker.sendall(bytes(MIB))
+            speaker.sendall(b"the rest")
+            finish(speaker)
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    assert to_end(hearer) == b"the rest"
+    thread.join(10)
+
+
+@pytest.mark.parametrize("direction", ["request", "response"])
+@pytest.mark.parametrize("after_bytes", [0, 1, 7, 19, 20])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_injected_bytes_stand_exactly_where_they_are_planned(join, tls, after_bytes, direction):
+    _, client, upstream = join(inject(b"<!>", at=direction, after_bytes=after_bytes), tls=tls)
+    speaker, hearer = (client, upstream) if direction == "request" else (upstream, client)
+
+    speaker.sendall(TEXT)
+    finish(speaker)
+    assert to_end(hearer) == TEXT[:after_bytes] + b"<!>" + TEXT[after_bytes:]
+
+
+def test_bytes_are_injected_into_the_answer_of_a_server_without_an_upstream():
+    with (
+        serve(inject(b"<!>", after_bytes=9) & ok(b"hello")) as server,
+        socket.create_connection(server.address, 10) as client,
+    ):
+        client.sendall(ASKED)
+        got = to_end(client)
+
+    assert got.startswith(b"HTTP/1.1 <!>200 OK\r\n")
+    assert got.endswith(b"hello")
+
+
+def test_injected_bytes_are_changed_as_if_they_had_been_said(join):
+    _, client, upstream = join(inject(b"<!>", after_bytes=2) & drop_bytes(2, at_byte=3))
+
+    upstream.sendall(TEXT)
+    finish(upstream)
+    assert to_end(client) == b"01<" + TEXT[2:]

@@ -372,7 +372,7 @@ def test_half_close_is_drawn_among_the_turns_that_follow_it():
 
 
 def ask(server, data):
-    with socket.create_connection(server.address, 10) as client, contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError), socket.create_connection(server.address, 10) as client:
         client.sendall(data)
         while client.recv(65_536):
             pass

@@ -627,7 +627,9 @@ def test_failing_test_shows_what_happened_at_its_servers(run):
 
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines([r"-+ faultline -+", r"http://127\.0\.0\.1:\d+ close\(after_bytes=5\)"])
-    result.stdout.fnmatch_lines(["#1 close(after_bytes=5), connection 1", "*struck at 'response' after 5 bytes*"])
+    result.stdout.fnmatch_lines(
+        ["#1 close(after_bytes=5), connection 1, HTTP/1.1", "*struck at 'response' after 5 bytes*"]
+    )
 
 
 # --- the timeout -----------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def timeless(attempts):
             ended_seconds=None,
             waited_seconds=None,
             struck=attempt.struck and replace(attempt.struck, at_seconds=0.0),
-            turns=tuple(replace(turn, at_seconds=0.0) for turn in attempt.turns),
+            turns=tuple(replace(turn, at_seconds=0.0, until_seconds=0.0, pauses=()) for turn in attempt.turns),
+            ends=tuple(replace(end, at_seconds=0.0) for end in attempt.ends),
         )
         for attempt in attempts
     ]
