@@ -1142,7 +1142,7 @@ def test_watch_of_connects_is_forgotten_once():
 
 def test_error_while_a_connect_is_counted_is_the_server_s_and_not_the_client_s(monkeypatch):
     server = serve(refuse())
-    monkeypatch.setattr(server._process, "_set_listener", lambda: 1 / 0)
+    monkeypatch.setattr(server._process._door, "_meet", lambda _door: 1 / 0)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address)
 

@@ -60,8 +60,8 @@ def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
     """Deal these faults in order, one to each attempt; the last fault repeats.
 
     An attempt is a new connection, or a further request on a connection that is kept alive. With `per="connection"` all
-    attempts on one connection meet the same fault. Refused and black-holed attempts are counted if the client is Python
-    in this process; for other clients give a duration: `refuse(for_seconds=1)`.
+    attempts on one connection meet the same fault. Refused and black-holed attempts are counted if the server has
+    CAP_NET_RAW, or the client is Python in this process; for other clients give a duration: `refuse(for_seconds=1)`.
 
     .. versionadded:: 0.1
 

@@ -4,6 +4,10 @@ Python raises the audit event `socket.connect` in the client's thread before the
 PEP 578), so a listener can be opened or closed exactly before an attempt. Clients in C, uvloop and other processes
 raise no event. An audit hook can't be removed: the first plan that has to count installs it, and while no server
 watches it does nothing.
+
+Rules: a listener must not change between the event of one thread's connect and the kernel's answer to it, because of
+the event of another thread. So each connect waits until the kernel has answered the connect before, or has to leave it
+without an answer.
 """
 
 from __future__ import annotations
@@ -12,22 +16,76 @@ import contextlib
 import os
 import socket
 import sys
+import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from faultline._core.fork import in_forked_child
 
+TCP_SYN_SENT, TCP_CLOSE = 2, 7  # include/net/tcp_states.h
+PAUSE_SECONDS = 0.0005
+PAUSES = 4000
+
+
+class Begun:
+    """A connect between its event and the kernel's answer."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = weakref.ref(sock)
+        self._thread = threading.get_ident()
+        self._caller = self._place(sys._getframe())  # noqa: SLF001 - a thread has no public place
+        self._was_bound = bool(port_of(sock))
+
+    def _place(self, frame: FrameType | None) -> tuple[int, int] | None:
+        """The frame that calls connect, and its instruction; `None` if the thread is not in a connect."""
+        while frame is not None and frame.f_globals is globals():
+            frame = frame.f_back
+        return None if frame is None else (id(frame), frame.f_lasti)
+
+    def wait(self) -> None:
+        """Wait until the kernel has answered, or the thread has gone on for another reason."""
+        for _ in range(PAUSES):
+            if self._is_answered():
+                return
+            time.sleep(PAUSE_SECONDS)
+
+    def _is_answered(self) -> bool:
+        """Whether the kernel has answered this connect, or the thread has gone on."""
+        sock = self._sock()
+        if sock is None or self._thread == threading.get_ident():
+            return True
+        if self._place(sys._current_frames().get(self._thread)) != self._caller:  # noqa: SLF001 - as above
+            return True
+        with contextlib.suppress(OSError):
+            if sock.family == socket.AF_UNIX:
+                return False
+            state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            if state == TCP_CLOSE:  # not begun, or refused: a connect binds its socket
+                return not self._was_bound and bool(port_of(sock))
+            return state != TCP_SYN_SENT
+        return True
+
+
+def port_of(sock: socket.socket) -> int:
+    """The port that a socket is bound to; 0 for none, and for a Unix socket."""
+    return 0 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """A function to call before connects to an address."""
+    """A function to call before connects to an address; it returns whether the kernel leaves a connect unanswered."""
 
     port: int
     hosts: frozenset[str]
     family: int
-    on_connect: Callable[[], None]
+    on_connect: Callable[[], bool]
     path: str = ""
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    last: list[Begun] = field(default_factory=list)  # the connect before, if it waits for an answer
 
     def is_at(self, address: Any) -> bool:
         """Whether a socket address, in the form of its family, is the watched address."""
@@ -39,14 +97,21 @@ class Watch:
 _watches: list[Watch] = []
 _counts = False  # whether a connect of the loop's own thread counts: that of a relay does
 _installed = False
+_own_threads: set[int] = set()
 
 
-def watch(port: int, hosts: set[str], family: int, on_connect: Callable[[], None]) -> Watch:
+def own(thread: threading.Thread) -> None:
+    """Let connects of this thread pass without a wait."""
+    assert thread.ident is not None
+    _own_threads.add(thread.ident)
+
+
+def watch(port: int, hosts: set[str], family: int, on_connect: Callable[[], bool]) -> Watch:
     """Call `on_connect` before every connect of this process to this port on any of the hosts."""
     return _watched(Watch(port, frozenset({*hosts, "localhost", ""}), family, on_connect))
 
 
-def watch_path(path: str, on_connect: Callable[[], None]) -> Watch:
+def watch_path(path: str, on_connect: Callable[[], bool]) -> Watch:
     """Call `on_connect` before every connect of this process to this Unix socket."""
     return _watched(Watch(0, frozenset(), socket.AF_UNIX, on_connect, path))
 
@@ -90,7 +155,19 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 def _notify(sock: Any, address: Any) -> None:
     for entry in tuple(_watches):
         if sock.family == entry.family and entry.is_at(address):
-            entry.on_connect()
+            if threading.get_ident() in _own_threads:  # it must not wait for a client, which may wait for it
+                entry.on_connect()
+            else:
+                _take_turn(entry, sock)
+
+
+def _take_turn(entry: Watch, sock: Any) -> None:
+    with entry.turn:
+        while entry.last:
+            entry.last.pop().wait()
+        if not entry.on_connect():
+            entry.last.append(Begun(sock))
 
 
 in_forked_child(_watches.clear)
+in_forked_child(_own_threads.clear)

@@ -15,6 +15,7 @@ from faultline._core.hosts import NOWHERE
 from faultline._core.steps import Door
 from faultline._net import connects, sockets
 from faultline._net.authority import Environment
+from faultline._net.syns import Syns, syns_of
 from faultline._net.unix import UnixWire, claimed_path, remove_folder
 from faultline._net.wire import Wire
 from faultline._servers.listener import Listener, UnixListener
@@ -67,10 +68,14 @@ class Tcp:
         sock = sockets.claim(self.host, self.port)
         return Listener(sock, door), replace(self, port=int(sock.getsockname()[1]))
 
-    def watch(self, on_connect: Callable[[], None]) -> connects.Watch:
+    def watch(self, on_connect: Callable[[], bool]) -> connects.Watch:
         """Call `on_connect` before every connect of this process to this address, or to the unreachable address."""
         host, port = self.pair
         return connects.watch(port, {host, NOWHERE}, sockets.family_of(host), on_connect)
+
+    def hear(self) -> Syns | None:
+        """Hear the SYNs to this port from now on; `None` where this process may not."""
+        return syns_of(self.host, self.port)
 
     def release(self) -> None:
         """Do nothing: this address has no folder to remove."""
@@ -156,9 +161,12 @@ class Unix:
         except OSError as error:
             raise PortError(f"unix={self.path!r}: expected a path for a Unix socket ({error.strerror}).") from error
 
-    def watch(self, on_connect: Callable[[], None]) -> connects.Watch:
+    def watch(self, on_connect: Callable[[], bool]) -> connects.Watch:
         """Call `on_connect` before every connect of this process to the path."""
         return connects.watch_path(self.path, on_connect)
+
+    def hear(self) -> None:
+        """Do nothing: a Unix socket has no SYNs."""
 
     def release(self) -> None:
         """Remove the temporary folder of the socket, if there is a folder."""

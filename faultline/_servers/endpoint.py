@@ -13,6 +13,7 @@ from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.guard import unmet
 from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
+from faultline._core.sight import Sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # of typing from Python 3.11 on, and never imported
 
     from faultline._core.plan import Plan
+    from faultline._servers.process import Process
 
 
 class Endpoint(ABC):
@@ -64,6 +66,12 @@ class Endpoint(ABC):
     @abstractmethod
     def _where(self) -> str:
         """The address of the endpoint, in messages."""
+
+    @property
+    def _sight(self) -> Sight:
+        """Which connects at the door this endpoint can count, also after its end; without a door every attempt."""
+        process: Process | None = getattr(self, "_process", None)
+        return Sight() if process is None else process.sight
 
     def _settle(self) -> None:  # noqa: B027 - some endpoints have no need to wait
         """Wait until everything that has reached the endpoint is in the ledger."""

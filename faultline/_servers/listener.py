@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from faultline._core import steps as do
 from faultline._net import sockets
+from faultline._net.syns import Syn, Syns
 from faultline._net.unix import bound, new_socket
 
 ACCEPTS_PER_TURN = 64  # so that a flood of connects doesn't block the conversations
@@ -34,6 +36,7 @@ class Listener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False  # whether the time of the step is over
+        self._syns: Syns | None = None
         self._apply(step)
         self._step = step
 
@@ -48,6 +51,25 @@ class Listener:
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
         self._set_timer()
         self.resume()
+
+    def hear(self, syns: Syns, on_syn: Callable[[Syn], None]) -> None:
+        """From now on drop each SYN instead of refusing it, and call `on_syn`, which has to answer the SYN."""
+        assert self._loop is not None
+        self._syns, self._on_syn = syns, on_syn
+        self._apply(self._step)
+        for sock in syns.sockets:
+            self._loop.add_reader(sock.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        assert self._syns is not None
+        for syn in islice(self._syns.read(), ACCEPTS_PER_TURN):
+            if not self._is_open:  # else TCP has answered it
+                self._on_syn(syn)
+
+    @property
+    def step(self) -> do.Door | None:
+        """How connects are treated now; `None` if clients are accepted."""
+        return self._step
 
     @property
     def is_open(self) -> bool:
@@ -68,18 +90,53 @@ class Listener:
         self.resume()
 
     def _apply(self, step: do.Door | None) -> None:
+        drops = isinstance(step, do.Vanish) or (isinstance(step, do.Refuse) and self._syns is not None)
+        if drops and self._fillers:
+            return
         fillers, self._fillers = self._fillers, []
         self._filler_addresses.update(filler.getsockname() for filler in fillers)
         self._is_open = False
-        if isinstance(step, do.Vanish):
+        if drops:
             self._fillers = sockets.fill_accept_queue(self._sock)
+            self._take_syns()  # which came before the queue was full
+            self._accept_late(self._sock)
         elif isinstance(step, do.Refuse):
+            if self._step is None:
+                self._accept_late(self._sock)
             sockets.stop_listening(self._sock)
         else:  # also for `NoRoute`: no SYN comes to this address
             sockets.start_listening(self._sock)
             self._is_open = True
+            self._take_syns(repeat=True)  # which were dropped; TCP would repeat them after a second
         for filler in fillers:
             filler.close()
+
+    def _accept_late(self, queue: socket.socket) -> None:
+        """Accept the clients that have connected before the step that is set now, up to the first filler."""
+        if self._loop is None:
+            return
+        fillers = {filler.getsockname(): filler for filler in self._fillers if filler.family != socket.AF_UNIX}
+        with contextlib.suppress(OSError):
+            for _ in range(sockets.BACKLOG):
+                client, address = queue.accept()
+                if address in fillers:  # the other filler is in the queue, which stays full
+                    self._fillers.remove(fillers[address])
+                    fillers[address].close()
+                    client.close()
+                    break
+                if address in self._filler_addresses:
+                    self._filler_addresses.discard(address)
+                    client.close()
+                    continue
+                sockets.prepare(client)
+                self._loop.call_soon(self._on_client, client)
+
+    def _take_syns(self, *, repeat: bool = False) -> None:
+        """Take the SYNs that nobody has answered yet, and drop them, or put them on the wire again."""
+        if self._syns is not None:
+            for syn in list(islice(self._syns.read(), sockets.BACKLOG)):
+                if repeat:
+                    self._syns.repeat(syn)
 
     def _set_timer(self) -> None:
         after = self._step.for_seconds if isinstance(self._step, (do.Refuse, do.Vanish)) else None
@@ -101,6 +158,8 @@ class Listener:
 
     def drain(self) -> None:
         """Accept the clients in the queue, which connected before the next step is set, but not without end."""
+        if self._syns is not None:
+            self._hear()
         for _ in range(sockets.BACKLOG // ACCEPTS_PER_TURN):
             if not (self._is_open and self._accept()):
                 break
@@ -135,6 +194,10 @@ class Listener:
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()
+        if self._syns is not None:
+            for sock in self._syns.sockets:
+                self._loop.remove_reader(sock.fileno())
+            self._syns.close()
         for sock in (*self._fillers, self._sock):
             sock.close()
 
@@ -172,15 +235,6 @@ class UnixListener(Listener):
         for sock in (before, *fillers):
             if sock is not self._sock:
                 sock.close()
-
-    def _accept_late(self, before: socket.socket) -> None:
-        """Accept the clients that have connected to the old socket since its queue was emptied."""
-        assert self._loop is not None
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = before.accept()
-                sockets.prepare(client)
-                self._loop.call_soon(self._on_client, client)
 
     def narrow(self) -> None:
         """Do nothing: a Unix socket has no receive buffer besides the sender's own buffer."""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from faultline._core.errors import ServerError
 from faultline._core.fork import in_forked_child
+from faultline._net import connects
 from faultline._net.departures import Departures, wake
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Background:
         self._owner = os.getpid()
         self._thread = threading.Thread(target=self.loop.run_forever, name="faultline", daemon=True)
         self._thread.start()
+        connects.own(self._thread)
 
     def is_current(self) -> bool:
         """Whether the caller is in the loop's thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from faultline._core.ledger import Ledger
+from faultline._core.sight import Sight
 from faultline._servers.running import Running, Setup
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Process(Protocol):
     @property
     def authority(self) -> Authority:
         """The CA that signs the server's certificates."""
+
+    @property
+    def sight(self) -> Sight:
+        """Which connects at the door the server can count."""
 
     def settle(self) -> None:
         """Wait until everything that has reached the server is in the ledger."""

@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING
 from faultline._core import chance
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
-from faultline._core.ends import How
 from faultline._core.ledger import Ledger
 from faultline._core.plan import Dealer, Plan, faults_of
-from faultline._core.steps import NoRoute, Refuse, Vanish
+from faultline._core.sight import Sight
 from faultline._core.upstream import Route, Upstream
 from faultline._engine.service import Service, Talk
-from faultline._net import connects
 from faultline._net.authority import AUTHORITY
 from faultline._servers.connections import Connections, Control
+from faultline._servers.door import Doorkeeper
 from faultline._servers.loop import background
 
 if TYPE_CHECKING:
+    import socket
+
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
-
-# How the ledger calls the end of an attempt that the listener refuses, drops, or never sees.
-ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,6 @@ class Running:
         self.ledger = ledger
         self._errors: list[BaseException] = []
         self._is_closed = False
-        self._watch: connects.Watch | None = None
         self._background = background()
         self._dealer = Dealer(setup.plan)
         service = Service(
@@ -95,16 +92,23 @@ class Running:
         self._listener, address = setup.address.listen(self._dealer.upcoming().door)
         self.address: Address = address
         self._narrow(setup.plan)
-        self._background.loop.call_soon_threadsafe(
-            partial(
-                self._listener.start,
-                self._background.loop,
-                self.connections.accept,
-                self._errors.append,
-                self._on_listener_over,
-            )
+        self._start()
+
+    def _start(self) -> None:
+        """Accept clients from now on."""
+        self._door = Doorkeeper(
+            background=self._background,
+            dealer=self._dealer,
+            ledger=self.ledger,
+            listener=self._listener,
+            address=self.address,
+            on_error=self._errors.append,
         )
-        self._watch_connects(setup.plan)
+        start = partial(
+            self._listener.start, self._background.loop, self._accept, self._errors.append, self._door.end_step
+        )
+        self._background.loop.call_soon_threadsafe(start)
+        self._door.count(self._setup.plan)
 
     def _make_contexts(self, plan: Plan) -> None:
         """Make the TLS contexts of a plan in the caller's thread, because that takes time and may fail."""
@@ -142,7 +146,7 @@ class Running:
             self._set_listener()
             self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
 
-        self._watch_connects(plan)
+        self._door.count(plan)
         self._background.call(change)
 
     def control(self, control: Control) -> int:
@@ -153,6 +157,7 @@ class Running:
                 return 0
             self._listener.drain()  # clients in the queue are open connections too
             tasks = self.connections.act(control)
+            self._door.is_partitioned = self.connections.is_partitioned
             self._set_listener()
             if control in ("reset_all", "close_all") and tasks:
                 await asyncio.wait(tasks)
@@ -160,61 +165,33 @@ class Running:
 
         return self._background.run(acted())
 
-    def before_connect(self) -> None:
-        """Prepare the listener for a connect of this process, and record the attempt if the kernel will answer it."""
-        if self._background.is_current():  # the loop connects to fill an accept queue, and for relays, which count
-            if connects.counts_own_connects():
-                self._before_connect()
-            return
-        self._background.call(self._before_connect)
+    def before_connect(self) -> bool:
+        """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
+        return self._door.before_connect()
+
+    @property
+    def sight(self) -> Sight:
+        """Which connects at the door the server can count."""
+        return self._door.sight
 
     def stop(self) -> list[BaseException]:
         """Release the address and end every connection; return the errors inside the server while it ran."""
         if not self._is_closed:
             self._is_closed = True
-            if self._watch is not None:
-                connects.forget(self._watch)
+            self._door.stop_counting()
             self._background.run(self._stop())
         errors, self._errors = self._errors, []
         return errors
 
-    # --- connects that the kernel answers ----------------------------------------------------------------------------
-
-    def _watch_connects(self, plan: Plan) -> None:
-        """Count connects of this process if a fault of the plan strikes at a connect."""
-        if self._watch is None and any(fault.door is not None for fault in faults_of(plan)):
-            self._watch = self.address.watch(self._on_connect)
-
-    def _on_connect(self) -> None:
-        """Run before a connect of this process, in the client's thread."""
-        try:
-            self.before_connect()
-        except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
-            self._errors.append(error)
-
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
-    def _before_connect(self) -> None:
-        if self._is_closed:
-            return
-        self._set_listener()
-        fault = self._dealer.upcoming()
-        if fault.door is None or (self._listener.is_open and not isinstance(fault.door, NoRoute)):
-            return  # the fault is dealt when the connection is accepted
-        entry = self.ledger.begin(None, fault, "connect")
-        self.ledger.strike(entry, "connect", 0)
-        self.ledger.end(entry, "server", ENDS[type(fault.door)])
-        if fault.door_seconds is None:
-            self._dealer.deal()  # the listener keeps its step until the next connect
+    def _accept(self, sock: socket.socket) -> None:
+        if self._door.admits(sock):
+            self.connections.accept(sock)
 
     def _set_listener(self) -> None:
         """Set the listener's step to that of the next fault."""
-        self._listener.set_step(Vanish() if self.connections.is_partitioned else self._dealer.upcoming().door)
-
-    def _on_listener_over(self) -> None:
-        """Deal the next fault, because the time of a refusal or a black hole is over."""
-        self._dealer.deal()
-        self._set_listener()
+        self._door.set_step()
 
     def _on_end(self, error: BaseException | None) -> None:
         """Take note that a conversation has ended."""
@@ -227,6 +204,7 @@ class Running:
         self._listener.drain()  # clients in the queue meet the plan, and are recorded
         await self._background.settled()
         self._listener.close()
+        self._door.close()
         await self.connections.stop()
 
 

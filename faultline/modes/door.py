@@ -22,8 +22,10 @@ def refuse(*, for_seconds: ForSeconds = None) -> Fault:
     server meanwhile, so that no other process gets it; `for_seconds` or `become(ok())` opens it. When `for_seconds` is
     over, the next connection meets the next fault of the plan; if none follows, the server is healthy from then on.
 
-    The kernel answers a refused attempt, so the server can't see it (`tcp_v4_rcv`, no listener for the port).
-    Attempts of Python clients in this process are counted by the audit event of `socket.connect`.
+    The kernel answers a refused attempt, so no listener can see it (`tcp_v4_rcv`). With CAP_NET_RAW, which root has,
+    the server hears the SYN of every client and sends the RST itself, so each attempt is counted in its order.
+    Otherwise, and on Unix sockets, attempts of Python clients in this process are counted by the audit event of
+    `socket.connect`; those of C clients and other processes can't be counted. Use `for_seconds` for them.
 
     .. versionadded:: 0.1
 

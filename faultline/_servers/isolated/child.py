@@ -18,6 +18,7 @@ from faultline._core import chance
 from faultline._core.check import rejected
 from faultline._core.gate import gates
 from faultline._core.ledger import Attempt, Ledger
+from faultline._core.sight import Sight
 from faultline._servers.running import Running, Setup
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Servers:
         if method == "attempts":
             running.settle()
             return running.ledger.attempts
-        return getattr(running, method)(*args, **kwargs)  # become, control, before_connect
+        value = getattr(running, method)
+        return value(*args, **kwargs) if callable(value) else value  # sight, or become, control, before_connect
 
     def _start(self, setup: Setup, scope: str) -> tuple[int, Address]:
         if scope:
@@ -54,10 +56,10 @@ class Servers:
         self._servers[number] = running
         return number, running.address
 
-    def _stop(self, number: int) -> tuple[tuple[Attempt, ...], float, list[BaseException]]:
+    def _stop(self, number: int) -> tuple[tuple[Attempt, ...], float, Sight, list[BaseException]]:
         running = self._servers[number]
         errors = [sendable(error) for error in running.stop()]
-        return running.ledger.attempts, running.ledger.now(), errors
+        return running.ledger.attempts, running.ledger.now(), running.sight, errors
 
     def forget(self, number: int) -> None:
         """Stop and drop a server that the parent no longer uses."""

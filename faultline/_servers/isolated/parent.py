@@ -9,6 +9,7 @@ from faultline._core import chance
 from faultline._core.errors import ServerError
 from faultline._core.ledger import Attempt, Ledger, reached, too_few
 from faultline._core.plan import Plan, draws_chance, faults_of
+from faultline._core.sight import Sight
 from faultline._net.authority import Authority
 from faultline._net.connects import Watch, forget
 from faultline._servers.isolated.link import child
@@ -131,15 +132,21 @@ class Remote:
         self.authority = RemoteAuthority(self._handle)
         self._errors: list[BaseException] = []
         self._watch: Watch | None = None
+        self._sight: Sight | None = None  # of a server that has stopped
         self._watch_connects(setup.plan)
+
+    @property
+    def sight(self) -> Sight:
+        """Which connects at the door the server can count."""
+        return self._handle.ask("sight") if self._sight is None else self._sight
 
     def settle(self) -> None:
         """Do nothing: the ledger is settled whenever it is read."""
 
     def become(self, plan: Plan, *, open_too: bool) -> None:
         """Play another plan from now on; with `open_too` on the open connections as well."""
-        self._watch_connects(plan)
         self._handle.ask("become", plan, open_too=open_too)
+        self._watch_connects(plan)
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
@@ -150,7 +157,7 @@ class Remote:
         if self._watch is not None:
             forget(self._watch)
         try:
-            attempts, now, errors = self._handle.ask("stop")
+            attempts, now, self._sight, errors = self._handle.ask("stop")
         except ServerError:  # the child has ended: reports show what was read last
             self.ledger.close()
             raise
@@ -159,14 +166,16 @@ class Remote:
 
     def _watch_connects(self, plan: Plan) -> None:
         """Count connects of this process too if a fault of the plan strikes at a connect."""
-        if self._watch is None and any(fault.door is not None for fault in faults_of(plan)):
+        doors = [fault.door for fault in faults_of(plan) if fault.door is not None]
+        if self._watch is None and doors:
             handle, errors = self._handle, self._errors
 
-            def on_connect() -> None:
+            def on_connect() -> bool:
                 try:
-                    handle.ask("before_connect")
+                    return bool(handle.ask("before_connect"))
                 except ServerError as error:  # must not reach the client
                     errors.append(error)
+                    return True
 
             self._watch = self.address.watch(on_connect)
             weakref.finalize(self, forget, self._watch)

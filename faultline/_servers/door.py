@@ -1,0 +1,188 @@
+"""The door of a server: deals the faults that strike at a connect, and counts the connects that meet them.
+
+The kernel refuses such a connect, or leaves it unanswered, so the listener never sees it. Where this process may open
+raw sockets, each SYN is counted, whichever process it comes from: the listener drops it, and the door answers it with
+RST after it is in the ledger and the listener has its next step. Elsewhere, and for Unix sockets and addresses without
+a route, connects of this process are counted by their audit event. Because of that event too, connects of several
+threads come in turn; those of other processes may come while the door is being shut, and the ledger notes it.
+
+Rules: the methods are called in the loop's thread, except where they say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from faultline._core.ends import How
+from faultline._core.ledger import Ledger
+from faultline._core.plan import Dealer, Plan, faults_of
+from faultline._core.sight import Sight
+from faultline._core.steps import Door, NoRoute, Refuse, Vanish
+from faultline._net import connects, sockets
+from faultline._net.syns import Syn, Syns
+from faultline._servers.listener import Listener
+from faultline._servers.loop import Background
+
+if TYPE_CHECKING:
+    import socket
+
+    from faultline._servers.address import Address
+
+# How the ledger calls the end of an attempt that the listener refuses, drops, or never sees.
+ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
+KEPT_SYNS = 1024  # to know a SYN that comes again
+LATE = "connected while the port was being closed, because several clients connected at once"
+
+
+class Doorkeeper:
+    """Sets the listener's step to that of the next fault, and records the connects that the listener never sees."""
+
+    def __init__(
+        self,
+        *,
+        background: Background,
+        dealer: Dealer,
+        ledger: Ledger,
+        listener: Listener,
+        address: Address,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._background = background
+        self._dealer = dealer
+        self._ledger = ledger
+        self._listener = listener
+        self._address = address
+        self._on_error = on_error
+        self._watch: connects.Watch | None = None
+        self._syns: Syns | None = None
+        self._heard: dict[tuple[str, int, int], None] = {}  # the SYNs so far, because TCP repeats them
+        self._foretold = 0  # how many connects had an event, and were to be accepted
+        self._accepted = 0
+        self._has_no_route = False  # whether a plan leads where no SYN comes
+        self._held: list[socket.socket] = []  # clients that were accepted just before a black hole
+        self._is_closed = False
+        self.is_partitioned = False
+
+    # --- called from other threads -----------------------------------------------------------------------------------
+
+    def count(self, plan: Plan) -> None:
+        """Count connects from now on if a fault of the plan strikes at a connect."""
+        doors = {type(fault.door) for fault in faults_of(plan) if fault.door is not None}
+        if self._watch is None and doors - {NoRoute}:
+            self._syns = self._address.hear()
+            if self._syns is not None:
+                self._background.call(partial(self._listener.hear, self._syns, self._on_syn))
+        if self._watch is None and doors:  # also with packets, so that connects of several threads come in turn
+            self._watch = self._address.watch(self._on_connect)
+        self._has_no_route = self._has_no_route or NoRoute in doors
+
+    @property
+    def sight(self) -> Sight:
+        """Which connects the door can count."""
+        counts_all = self._watch is None or (self._syns is not None and not self._has_no_route)
+        return Sight(counts_all, has_unseen_clients=not counts_all and self._accepted > self._foretold)
+
+    def before_connect(self) -> bool:
+        """Prepare for a connect of this process; return whether the kernel will leave it without an answer.
+
+        The attempt is recorded if the kernel will answer it.
+        """
+        if not self._background.is_current():
+            return self._background.call(self._before_connect)
+        return connects.counts_own_connects() and self._before_connect()  # a relay's; others fill an accept queue
+
+    def stop_counting(self) -> None:
+        """Count connects no longer."""
+        self._is_closed = True
+        if self._watch is not None:
+            connects.forget(self._watch)
+
+    def _on_connect(self) -> bool:
+        """Run before a connect of this process, in the client's thread."""
+        try:
+            return self.before_connect()
+        except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
+            self._on_error(error)
+            return True
+
+    # --- in the loop's thread ----------------------------------------------------------------------------------------
+
+    def set_step(self) -> None:
+        """Set the listener's step to that of the next fault."""
+        self._listener.set_step(Vanish() if self.is_partitioned else self._dealer.upcoming().door)
+
+    def end_step(self) -> None:
+        """Deal the next fault, because the time of a refusal or a black hole is over."""
+        self._dealer.deal()
+        self.set_step()
+
+    def admits(self, client: socket.socket) -> bool:
+        """Whether an accepted client meets a fault of an open connection.
+
+        A client can be accepted while the door is being shut, if several connect at once. It meets the fault of the
+        door as far as that is possible: RST instead of a refusal, or silence.
+        """
+        self._accepted += 1
+        door = self._dealer.upcoming().door
+        if door is None or isinstance(door, NoRoute) or self.is_partitioned or self._listener.is_open:
+            return True
+        self._meet(door, LATE)
+        if isinstance(door, Refuse):
+            sockets.send_rst(client)
+        else:
+            self._held.append(client)
+        return False
+
+    def close(self) -> None:
+        """Close the clients that got silence."""
+        for client in self._held:
+            client.close()
+
+    def _before_connect(self) -> bool:
+        if self._is_closed:
+            return True
+        self._listener.drain()  # clients that came before meet the plan before
+        self.set_step()
+        door = self._dealer.upcoming().door
+        if isinstance(door, NoRoute) or (self._syns is None and door is not None and not self._listener.is_open):
+            self._meet(door)
+        else:  # the fault is dealt when the connection is accepted, or the SYN comes
+            self._foretold += 1
+        return isinstance(self._listener.step, Vanish)
+
+    def _meet(self, door: Door, note: str = "") -> None:
+        """Record that a connect has met the next fault, and deal it, unless it lasts for a time."""
+        entry = self._ledger.begin(None, self._dealer.upcoming(), "connect")
+        entry.note = note
+        self._ledger.strike(entry, "connect", 0)
+        self._ledger.end(entry, "server", ENDS[type(door)])
+        if self._dealer.upcoming().door_seconds is None:
+            self._dealer.deal()
+
+    def _on_syn(self, syn: Syn) -> None:
+        """Record a SYN that was dropped, and answer it."""
+        assert self._syns is not None
+        try:
+            step = self._listener.step if syn.key in self._heard else self._taken(syn)
+        except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
+            self._on_error(error)
+            step = self._listener.step
+        if isinstance(step, Refuse):
+            self._syns.refuse(syn)
+        elif step is None:
+            self._syns.repeat(syn)
+
+    def _taken(self, syn: Syn) -> Door | None:
+        """Record a SYN that TCP doesn't merely repeat; return how it is to be answered."""
+        self._heard[syn.key] = None
+        if len(self._heard) > KEPT_SYNS:
+            del self._heard[next(iter(self._heard))]
+        self.set_step()
+        step, door = self._listener.step, self._dealer.upcoming().door
+        if step is not None and door is not None and not self.is_partitioned:
+            self._meet(door)
+            if isinstance(step, Refuse):  # before the client observes it, because its next connect meets the next fault
+                self.set_step()
+        return step

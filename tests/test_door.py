@@ -1,0 +1,264 @@
+"""Connects that the kernel refuses or leaves unanswered: each is counted once, in order, whoever makes it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from faultline import blackhole, ok, refuse, relay, reset, sequence, serve, unreachable
+from faultline._net import syns
+from faultline._servers.door import LATE
+from faultline._servers.loop import background
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+THREADS = 10
+HOSTS = ["127.0.0.1", "::1"]
+PLANS = {
+    "a refusal": (sequence(refuse(), ok()), [refuse()]),
+    "refusals": (sequence(refuse(), refuse(), refuse(), ok()), [refuse()] * 3),
+    "between answers": (sequence(ok(), refuse(), ok(), refuse(), ok()), [refuse()] * 2),
+    "with a reset": (sequence(refuse(), reset(), refuse(), ok()), [refuse()] * 2),
+}
+
+# A client that raises no audit event: it calls connect of the C library.
+IN_C = """
+import ctypes, socket, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for _ in range(int(sys.argv[2])):
+    with socket.socket() as sock:
+        address = struct.pack("=HH4s8x", socket.AF_INET, socket.htons(int(sys.argv[1])), socket.inet_aton("127.0.0.1"))
+        if libc.connect(sock.fileno(), address, len(address)):
+            print(ctypes.get_errno())
+            continue
+        sock.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+        try:
+            print(sock.recv(12).decode())
+        except OSError as error:
+            print(error.errno)
+"""
+
+
+@pytest.fixture(params=["packets", "events"])
+def counting(request, monkeypatch):
+    """How connects are counted: by their packets, where this user may hear them, or by their audit events."""
+    if request.param == "events":
+        monkeypatch.setattr(syns, "can_answer", lambda _family: False)
+    elif not syns.can_answer(socket.AF_INET):
+        pytest.skip("CAP_NET_RAW is missing")
+    return request.param
+
+
+@pytest.fixture
+def hears_packets():
+    """Skip the test where this user may not hear packets."""
+    if not syns.can_answer(socket.AF_INET):
+        pytest.skip("CAP_NET_RAW is missing")
+
+
+@contextlib.contextmanager
+def held(loop):
+    """The loop does nothing meanwhile."""
+    is_held, release = threading.Event(), threading.Event()
+    loop.call_soon_threadsafe(lambda: (is_held.set(), release.wait()))
+    is_held.wait()
+    try:
+        yield
+    finally:
+        release.set()
+
+
+def outcome(server):
+    """What one client meets."""
+    with socket.socket(
+        socket.AF_UNIX if server.path else socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    ) as s:
+        s.settimeout(10)
+        try:
+            s.connect(server.path or server.address)
+            s.sendall(GET)
+            return s.recv(12)
+        except OSError as error:
+            return type(error).__name__
+
+
+def met_by_threads(server, count=THREADS):
+    """What clients meet that connect at the same moment, sorted."""
+    barrier, met = threading.Barrier(count), []
+
+    def run():
+        barrier.wait()
+        met.append(outcome(server))
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(map(str, met))
+
+
+def ledger_of(server):
+    """The same, as the ledger has it."""
+    names = {"RST": "ConnectionResetError", "FIN": b"HTTP/1.1 200"}
+    return sorted(
+        str("ConnectionRefusedError" if a.connection is None else names[a.ended_how]) for a in server.attempts
+    )
+
+
+@pytest.mark.parametrize("kind", [{}, {"unix": True}, {"isolated": True}, {"host": "::1"}], ids=str)
+@pytest.mark.parametrize("name", PLANS)
+def test_each_fault_of_the_door_meets_one_of_many_threads(name, kind, counting):
+    plan, refused = PLANS[name]
+    if counting == "events" and "isolated" in kind:
+        pytest.skip("the child process decides for itself")
+    with serve(plan, strict=False, **kind) as server:
+        met = met_by_threads(server)
+
+        assert [a.fault for a in server.attempts if a.connection is None] == refused
+        assert met == ledger_of(server)
+        assert met.count("ConnectionRefusedError") == len(refused)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_one_client_after_the_other_meets_the_plan_in_order(host, counting):
+    with serve(sequence(refuse(), reset(), refuse(), ok()), host=host) as server:
+        met = [outcome(server) for _ in range(4)]
+
+    assert met == ["ConnectionRefusedError", "ConnectionResetError", "ConnectionRefusedError", b"HTTP/1.1 200"]
+    assert server._sight.counts_all is (counting == "packets")
+    assert not server._sight.has_unseen_clients
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.slow
+def test_connects_of_a_client_in_c_of_another_process_are_counted_in_order(hears_packets, isolated):
+    with serve(sequence(refuse(), reset(), refuse(), refuse(), ok()), isolated=isolated) as server:
+        told = subprocess.run(
+            [sys.executable, "-c", IN_C, str(server.port), "5"], capture_output=True, text=True, check=True
+        )
+
+        assert told.stdout.split("\n")[:5] == ["111", "104", "111", "111", "HTTP/1.1 200"]
+        assert [a.fault for a in server.attempts] == [refuse(), reset(), refuse(), refuse(), ok()]
+        assert server._sight.counts_all
+
+
+def test_connects_of_pycurl_are_counted_in_order(hears_packets):
+    pycurl = pytest.importorskip("pycurl")
+    codes = []
+    with serve(sequence(refuse(), reset(), ok())) as server:
+        for _ in range(3):
+            curl = pycurl.Curl()
+            curl.setopt(pycurl.URL, server.url)
+            curl.setopt(pycurl.WRITEFUNCTION, lambda _data: None)
+            try:
+                curl.perform()
+                codes.append(0)
+            except pycurl.error as error:
+                codes.append(error.args[0])
+            curl.close()
+
+    assert codes == [pycurl.E_COULDNT_CONNECT, pycurl.E_RECV_ERROR, 0]
+
+
+def test_client_without_an_event_is_known_to_be_unseen(monkeypatch):
+    monkeypatch.setattr(syns, "can_answer", lambda _family: False)
+    with serve(sequence(ok(), refuse()), strict=False) as server:
+        subprocess.run([sys.executable, "-c", IN_C, str(server.port), "1"], capture_output=True, check=True)
+
+        assert len(server.attempts) == 1
+        assert not server._sight.counts_all
+        assert server._sight.has_unseen_clients
+
+
+@pytest.mark.slow
+def test_black_hole_counts_a_syn_once_though_tcp_repeats_it(counting):
+    with serve(sequence(blackhole(), ok())) as server, socket.socket() as client:
+        client.settimeout(1.5)  # TCP repeats the SYN after a second
+        with pytest.raises(TimeoutError):
+            client.connect(server.address)
+        assert [a.fault for a in server.attempts] == [blackhole()]
+
+        assert outcome(server) == b"HTTP/1.1 200"
+        assert [a.fault for a in server.attempts] == [blackhole(), ok()]
+
+
+def test_black_hole_of_a_client_in_c_is_counted(hears_packets):
+    with serve(blackhole()) as server:
+        client = subprocess.Popen([sys.executable, "-c", IN_C, str(server.port), "1"], stdout=subprocess.DEVNULL)
+        try:
+            server.ledger.wait(1, "connect", 10)
+        finally:
+            client.kill()
+            client.wait()
+
+        assert [(a.connection, a.ended_how) for a in server.attempts] == [(None, "silence")]
+
+
+def test_connect_without_a_route_is_counted_by_its_event(counting):
+    with serve(unreachable()) as server:
+        with pytest.raises(OSError, match="101"):
+            socket.create_connection(server.address)
+        assert [a.fault for a in server.attempts] == [unreachable()]
+        assert not server._sight.counts_all
+
+
+def connect_in_c(client, server):
+    """Connect without an audit event."""
+    host, port = server.address
+    address = struct.pack("=HH4s8x", socket.AF_INET, socket.htons(port), socket.inet_aton(host))
+    assert ctypes.CDLL(None).connect(client.fileno(), address, len(address)) == 0
+
+
+@pytest.mark.parametrize("fault", [refuse(), blackhole()], ids=repr)
+def test_client_that_connects_while_the_door_is_being_shut_meets_the_fault_and_is_noted(fault, counting):
+    with serve(sequence(ok(), fault, ok())) as server, contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(socket.socket()) for _ in range(3)]
+        with held(background().loop):
+            for client in clients:
+                connect_in_c(client, server)
+                client.settimeout(10)
+        for client in (clients[0], clients[2]):
+            client.sendall(GET)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        if fault == refuse():
+            with pytest.raises(ConnectionResetError):
+                clients[1].recv(1)
+        else:
+            clients[1].setblocking(False)
+            with pytest.raises(BlockingIOError):
+                clients[1].recv(1)
+
+        assert [a.fault for a in server.attempts] == [ok(), fault, ok()]
+        assert [LATE in a.note for a in server.attempts] == [False, True, False]
+        assert server._sight.has_unseen_clients is (counting == "events")
+
+
+def test_relay_in_front_of_a_server_that_refuses_counts(counting):
+    with serve(sequence(refuse(), ok())) as upstream, relay(upstream) as server:
+        assert [outcome(server), outcome(server)] == ["ConnectionResetError", b"HTTP/1.1 200"]
+        assert [a.fault for a in upstream.attempts] == [refuse(), ok()]
+
+
+def test_plan_that_refuses_later_counts_from_then_on(counting):
+    with serve(ok()) as server:
+        assert outcome(server) == b"HTTP/1.1 200"
+        server.become(sequence(refuse(), ok()))
+        assert [outcome(server), outcome(server)] == ["ConnectionRefusedError", b"HTTP/1.1 200"]
+        assert [a.fault for a in server.attempts] == [ok(), refuse(), ok()]
+
+
+def test_server_on_every_address_counts_clients_of_both_families(hears_packets):
+    with serve(sequence(refuse(), refuse(), ok()), host="::") as server:
+        for host in ("127.0.0.1", "::1", "127.0.0.1"):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, server.port)) as client:
+                client.sendall(GET)
+                assert client.recv(12) == b"HTTP/1.1 200"
+
+        assert [a.fault for a in server.attempts] == [refuse(), refuse(), ok()]
