@@ -18,6 +18,7 @@ def entry(mode: Mode) -> str:
     """One mode: what it does, its parameters, and what a plain client sees in each case."""
     text = inspect.getdoc(mode.function) or ""
     prose, _, example = text.partition("Example:")
+    prose = re.sub(r"Args:\n( +.*\n)*\n?", "", prose)  # the table has them
     prose = re.sub(r"(?m)^\.\. versionadded::.*\n\n?", "", prose)  # the page is of one version
     lines = [f"### `{mode.name}`", "", prose.strip()]
     if mode.parameters:

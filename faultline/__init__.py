@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from faultline._core.causes import raises as raises
     from faultline._core.causes import root_cause as root_cause
     from faultline._core.ends import End as End
+    from faultline._core.errors import CallError as CallError
     from faultline._core.errors import ConflictError as ConflictError
     from faultline._core.errors import FaultlineError as FaultlineError
+    from faultline._core.errors import FaultlineWarning as FaultlineWarning
     from faultline._core.errors import NotStruckError as NotStruckError
     from faultline._core.errors import OutsideError as OutsideError
     from faultline._core.errors import ParameterError as ParameterError

@@ -769,12 +769,12 @@ def test_value_that_means_nothing_is_an_error_that_says_what_was_expected(make, 
         make()
 
     assert type(raised.value) is ParameterError
-    assert str(raised.value) == said
+    assert str(raised.value).startswith(said.removesuffix("."))
 
 
 @pytest.mark.parametrize("make", [status, raw, malformed])
 def test_answer_that_needs_a_word_of_what_is_not_called_without(make):
-    with pytest.raises(TypeError, match="missing a required argument"):
+    with pytest.raises(TypeError, match="which has no default; write "):
         make()
 
 

@@ -1111,7 +1111,7 @@ def test_wrong_argument_is_an_error_that_says_what_was_expected(arguments, said)
     with pytest.raises(ParameterError) as raised:
         bad_tls(**arguments)
 
-    assert said in str(raised.value)
+    assert said.removesuffix(".") in str(raised.value)
 
 
 def test_break_after_more_bytes_than_the_answer_has_is_an_error():

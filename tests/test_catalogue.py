@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import pydoc
 import re
 from dataclasses import replace
 from typing import Annotated, Literal, get_args
@@ -13,7 +14,7 @@ import pytest
 
 import faultline
 from faultline._core.answers import Answer
-from faultline._core.errors import ParameterError, UnknownModeError
+from faultline._core.errors import CallError, ParameterError, UnknownModeError
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS
 from faultline.modes._catalogue import cases, find, modes
@@ -250,7 +251,7 @@ def test_argument_that_means_nothing_is_an_error_that_names_it(name, arguments, 
         find(name).function(**arguments)
 
     assert type(raised.value) is ParameterError
-    assert str(raised.value).startswith(expected)
+    assert str(raised.value).startswith(expected.removesuffix("."))
 
 
 def test_stall_that_ends_in_two_ways_is_an_error_that_names_both():
@@ -323,7 +324,7 @@ def test_call_that_does_not_fit_the_signature_is_a_type_error(name, given, named
     with pytest.raises(TypeError) as raised:
         find(name).function(*given, **named)
 
-    assert type(raised.value) is TypeError
+    assert type(raised.value) is CallError
 
 
 # --- making a mode ---------------------------------------------------------------------------------------
@@ -411,3 +412,18 @@ def test_mode_without_words_has_an_empty_summary(spare):
         return Fault()
 
     assert (find("mute").summary, mute()) == ("", Fault())
+
+
+# --- help ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", MODES, ids=lambda entry: entry.name)
+def test_help_has_each_parameter_with_its_text_and_its_type(entry):
+    text = pydoc.render_doc(entry.function, renderer=pydoc.plaintext)
+    words = " ".join(text.split())
+
+    assert "Annotated" not in text
+    assert ("Args:" in text) == bool(entry.parameters)
+    for parameter in entry.parameters:
+        assert f" {parameter.name}: {' '.join(parameter.text.replace('--', '').split())}." in words
+    assert "\nExample:" in inspect.getdoc(entry.function)

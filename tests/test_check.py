@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Literal, Optional, SupportsIndex, Union
 
@@ -61,7 +62,7 @@ def test_number_outside_its_bounds_is_refused_with_both_bounds(value):
     )
 
 
-@pytest.mark.parametrize("value", [0, 0.0, 0.5, 2, 1e9])
+@pytest.mark.parametrize("value", [0, 0.0, 0.5, 2, 99])
 def test_duration_becomes_a_float_of_the_same_value(value):
     taken = seconds("for_seconds", value)
 
@@ -83,7 +84,8 @@ def test_duration_beyond_every_float_is_refused_like_any_other():
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.text("019.-ae", max_size=5), st.none()))
 def test_seconds_takes_a_value_or_raises_a_parameter_error(value):
     taken = 0.0
-    with contextlib.suppress(ParameterError):
+    with contextlib.suppress(ParameterError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         taken = seconds("for_seconds", value)
 
     assert type(taken) is float

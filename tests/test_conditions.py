@@ -351,7 +351,7 @@ def test_bytes_in_the_other_direction_are_left_as_they_are():
     ],
 )
 def test_wrong_argument_is_an_error_that_says_what_was_expected(make, arguments, said):
-    assert message_of(make, **arguments) == said
+    assert message_of(make, **arguments).startswith(said.removesuffix("."))
 
 
 def test_conditions_say_how_they_were_written():

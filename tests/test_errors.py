@@ -10,8 +10,10 @@ import faultline
 from faultline._core import errors
 
 BUILTINS = {
+    "CallError": TypeError,
     "ConflictError": ValueError,
     "FaultlineError": Exception,
+    "FaultlineWarning": UserWarning,
     "NotStruckError": AssertionError,
     "OutsideError": RuntimeError,
     "ParameterError": ValueError,
@@ -31,11 +33,11 @@ def test_every_error_is_accounted_for():
 def test_error_is_caught_by_its_base_class_and_by_its_builtin(name):
     error = getattr(errors, name)
 
-    assert issubclass(error, errors.FaultlineError)
+    assert issubclass(error, (errors.FaultlineError, Warning))
     assert issubclass(error, BUILTINS[name])
 
 
-@pytest.mark.parametrize("name", ["ConflictError", "UnknownModeError"])
+@pytest.mark.parametrize("name", ["CallError", "ConflictError", "UnknownModeError"])
 def test_error_about_a_value_is_a_parameter_error(name):
     assert issubclass(getattr(errors, name), errors.ParameterError)
 

@@ -42,7 +42,7 @@ from faultline._core.answers import Answer, AsUsual, SocksRefusal, filler
 from faultline._core.breaks import Break, Trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Latency
-from faultline._core.errors import ConflictError, ParameterError
+from faultline._core.errors import CallError, ConflictError, ParameterError
 from faultline._core.fault import Fault, breaks
 from faultline._core.lookups import Found
 from faultline._core.points import POINTS
@@ -169,7 +169,7 @@ def test_only_faults_compose(other):
     with pytest.raises(TypeError) as raised:
         reset() & other
 
-    assert type(raised.value) is TypeError
+    assert type(raised.value) is CallError
 
 
 @pytest.mark.parametrize("end", [refuse(), blackhole(), reset(at="accept")])

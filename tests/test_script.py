@@ -836,7 +836,7 @@ def test_wrong_argument_is_an_error_that_says_what_was_expected(make, said):
         make()
 
     assert type(raised.value) is ParameterError
-    assert str(raised.value).endswith(said)
+    assert said.removesuffix(".") in str(raised.value)
 
 
 @pytest.mark.parametrize("make", [script, repeat])
@@ -845,7 +845,8 @@ def test_what_is_no_step_is_refused(make, wrong):
     with pytest.raises(ParameterError) as raised:
         make(LINE, wrong)
 
-    assert str(raised.value) == f"step={wrong!r}: expected a step such as send(b'…'), or a mode such as reset()."
+    shown = getattr(wrong, "__name__", repr(wrong))
+    assert str(raised.value).startswith(f"step={shown}: expected a step such as send(b'…'), or a mode such as reset()")
 
 
 @pytest.mark.parametrize("make", [script, repeat])

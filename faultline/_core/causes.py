@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from faultline._core.calls import explained
 from faultline._core.check import rejected
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def is_system_error(error: BaseException) -> bool:
     return isinstance(error, OSError) and type(error).__module__ in SYSTEM_MODULES
 
 
+@explained
 def root_cause(error: BaseException) -> BaseException:
     """Find the first error in the chain of exceptions that a client raised.
 
@@ -173,6 +175,7 @@ def widened(expected: tuple[type[E], ...]) -> tuple[type[BaseException], ...]:
     return expected
 
 
+@explained
 def raises(expected: type[E] | tuple[type[E], ...]) -> Raised[E]:
     """Expect an exception anywhere in the chain of exceptions that a client raises.
 

@@ -6,20 +6,32 @@ is a whole number of bytes, `*_seconds` a duration, a `Literal` is its choices.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import math
+import re
+import sys
 import types
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_args, get_origin
 
-from faultline._core.errors import ParameterError
+from faultline._core.errors import FaultlineWarning, ParameterError
+from faultline._core.words import CHOICES, UNITS, listed, meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+# A delay of this length is no realistic one; what lasts, or waits for a condition, may take longer.
+LONGEST_DELAY_SECONDS = 99
+LONGEST_SECONDS = 300
+LASTING = ("for_", "after_", "timeout_", "until_")
+
+
 def rejected(name: str, value: object, expected: str) -> ParameterError:
     """The error of a bad value, in the form of all such errors."""
-    return ParameterError(f"{name}={value!r}: expected {expected}.")
+    text = value.__name__ if isinstance(value, types.FunctionType) else repr(value)
+    return ParameterError(f"{name}={text}: expected {expected}.")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -50,10 +62,43 @@ def seconds(name: str, value: object) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     try:
         if isinstance(value, (int, float)) and number and math.isfinite(value) and value >= 0:
+            warn_of_milliseconds(name, value)
             return float(value)
     except OverflowError:  # a whole number beyond every float
         pass
-    raise rejected(name, value, "a number of seconds, 0 or more")
+    raise ParameterError(f"{name}={value!r}: expected a number of seconds, 0 or more{instead(value)}.")
+
+
+def instead(value: object) -> str:
+    """`; write 0.05` for a duration that is written as text with its unit, such as `50ms`, or as a timedelta."""
+    if isinstance(value, datetime.timedelta):
+        return f"; write {value.total_seconds():g}"
+    match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", value.lower()) if isinstance(value, str) else None
+    unit, factor = UNITS.get(match[2], ("", 1)) if match else ("", 1)
+    return (
+        f"; write {round(float(match[1]) * factor, 9):g}" if match and unit == "seconds" and is_number(match[1]) else ""
+    )
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    return re.fullmatch(r"\d+\.?\d*|\.\d+", text) is not None
+
+
+def warn_of_milliseconds(name: str, value: float) -> None:
+    """Warn of a duration that is longer than any that a test waits for."""
+    lasts = name.startswith(LASTING)
+    if value > (LONGEST_SECONDS if lasts else LONGEST_DELAY_SECONDS):
+        told = f"expected seconds, and this is {value / 60:.1f} minutes; write {value / 1000:g} for milliseconds"
+        warnings.warn(f"{name}={value!r}: {told}.", FaultlineWarning, stacklevel=outside())
+
+
+def outside() -> int:
+    """The `stacklevel` of a warning that shows the line that called faultline."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 - the documented way without the cost of inspect.stack()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "faultline":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
@@ -64,7 +109,8 @@ def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
     """
     if value not in choices:
         words = ", ".join(repr(c) for c in choices)
-        hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+        found = meant(value, [c for c in choices if isinstance(c, str)], CHOICES) if isinstance(value, str) else []
+        hint = f" Did you mean {listed(map(repr, found))}?" if found else ""
         raise ParameterError(f"{name}={value!r}: expected one of {words}.{hint}")
 
 

@@ -7,8 +7,10 @@ socket is opened.
 from __future__ import annotations
 
 __all__ = [
+    "CallError",
     "ConflictError",
     "FaultlineError",
+    "FaultlineWarning",
     "NotStruckError",
     "OutsideError",
     "ParameterError",
@@ -29,6 +31,20 @@ class FaultlineError(Exception):
 
 class ParameterError(FaultlineError, ValueError):
     """A parameter has a value that is not allowed.
+
+    .. versionadded:: 0.1
+    """
+
+
+class CallError(ParameterError, TypeError):
+    """A call does not fit the parameters of a function; the message has the call to write.
+
+    .. versionadded:: 0.1
+    """
+
+
+class FaultlineWarning(UserWarning):
+    """A value is allowed, and is probably a mistake.
 
     .. versionadded:: 0.1
     """

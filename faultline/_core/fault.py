@@ -15,6 +15,7 @@ from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Condition
 from faultline._core.errors import ConflictError
+from faultline._core.operators import Combined, no_operator, shown
 from faultline._core.points import FACTS, Point
 from faultline._core.said import Said
 from faultline._core.scripted import Script
@@ -55,7 +56,7 @@ class Choice:
 
 
 @dataclass(frozen=True, repr=False)
-class Fault:
+class Fault(Combined):
     """What happens to one attempt: modes such as `reset()` and `ok()` make it, and `&` combines two.
 
     `str()` and `repr()` show the fault as it was written, and two faults that do the same are equal.
@@ -74,15 +75,18 @@ class Fault:
     def __repr__(self) -> str:
         return " & ".join(str(s) for s in self.said) or "ok()"
 
-    def __and__(self, other: Fault) -> Fault:
+    def __and__(self, other: Fault) -> Fault:  # type: ignore[override] # the only operator that faults have
         """Combine two faults.
 
         Raises:
+            CallError: the other value is not a fault.
             ConflictError: both faults have a part of the same kind, or the conversation can't come to a part of one
                 because of the other.
         """
         if not isinstance(other, Fault):
-            return NotImplemented
+            call = f"; write {self!r} & {shown(other)}" if callable(other) else ""
+            inside = "; write & between faults, inside sequence(…) and the like" if isinstance(other, Combined) else ""
+            raise no_operator(self, "&", other, f"two faults{call}{inside}")
         for kind in ("break_", "answer", "certificate", "terms", "choice"):
             if getattr(self, kind) is not None and getattr(other, kind) is not None:
                 raise two_of_a_kind(self, other, kind.rstrip("_"))

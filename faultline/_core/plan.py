@@ -14,19 +14,22 @@ from typing import Literal, TypeAlias
 
 from faultline._core import chance
 from faultline._core.answers import AsUsual
+from faultline._core.calls import explained
 from faultline._core.check import choice, rejected, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Choice, Fault
+from faultline._core.hints import hint_of_plan
 from faultline._core.ledger import Request
+from faultline._core.operators import Combined
 from faultline._core.points import is_before
-from faultline._core.said import Said
+from faultline._core.said import Said, abbreviated
 
 Per = Literal["attempt", "connection"]
 HEALTHY = Fault(answer=AsUsual(), said=(Said("ok"),))
 
 
 @dataclass(frozen=True)
-class Sometimes:
+class Sometimes(Combined):
     """One of two faults, chosen at random."""
 
     probability: float
@@ -40,7 +43,7 @@ class Sometimes:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Sequence(Combined):
     """One fault after the other; then the last fault repeats, or all faults repeat."""
 
     entries: tuple[Fault | Sometimes, ...]
@@ -56,6 +59,7 @@ class Sequence:
 Plan: TypeAlias = Fault | Sometimes | Sequence
 
 
+@explained
 def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
     """Deal these faults in order, one to each attempt; the last fault repeats.
 
@@ -77,6 +81,7 @@ def sequence(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
     return Sequence(checked_entries("sequence", entries, per), per=per)
 
 
+@explained
 def cycle(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
     """Deal these faults in order, and begin again after the last fault.
 
@@ -94,6 +99,7 @@ def cycle(*entries: Fault | Sometimes, per: Per = "attempt") -> Sequence:
     return Sequence(checked_entries("cycle", entries, per), cycles=True, per=per)
 
 
+@explained
 def sometimes(
     probability: float,
     fault: Fault,
@@ -120,12 +126,13 @@ def sometimes(
     checked_probability("probability", probability)
     for name, value in (("fault", fault), ("otherwise", otherwise)):
         if not isinstance(value, Fault):
-            raise rejected(name, value, "a fault such as reset() or ok()")
+            raise rejected(name, value, f"a fault such as reset() or ok(){hint_of_plan(value)}")
     if seed is not None:
         whole("seed", seed, "")
     return Sometimes(float(probability), fault, otherwise, seed, checked_per(per))
 
 
+@explained
 def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault = HEALTHY) -> Fault:
     """Deal a fault to the requests for which a function returns true.
 
@@ -143,10 +150,13 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
         >>> plan = when(lambda request: request.target == "/pay", reset())
     """
     if not callable(condition):
-        raise rejected("condition", condition, "a function of a request, such as lambda r: r.target == '/pay'")
+        swapped = f"; write it first: when(lambda r: …, {condition!r})" if isinstance(condition, Fault) else ""
+        raise rejected(
+            "condition", condition, f"a function of a request, such as lambda r: r.target == '/pay'{swapped}"
+        )
     for name, value in (("fault", fault), ("otherwise", otherwise)):
         if not isinstance(value, Fault):
-            raise rejected(name, value, "a fault such as reset() or ok()")
+            raise rejected(name, value, f"a fault such as reset() or ok(){hint_of_plan(value)}")
         early = value.break_ is not None and is_before(value.break_.at, "response")
         if early or value.is_opening or value.script is not None or value.conditions:
             raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
@@ -162,8 +172,8 @@ def checked_plan(plan: object) -> Plan:
     """
     if isinstance(plan, (Fault, Sometimes, Sequence)):
         return plan
-    hint = f"; write {plan.__name__}()" if callable(plan) and hasattr(plan, "__name__") else ""
-    raise ParameterError(f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
+    text, hint = abbreviated(plan, 80), hint_of_plan(plan)
+    raise ParameterError(f"plan={text}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
 
 
 def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[Fault | Sometimes, ...]:
@@ -179,7 +189,8 @@ def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[F
     good = [entry for entry in entries if isinstance(entry, (Fault, Sometimes))]
     if len(good) < len(entries):
         wrong = next(entry for entry in entries if not isinstance(entry, (Fault, Sometimes)))
-        raise rejected(f"{name}(…)", wrong, "faults such as reset() or ok()")
+        hint = hint_of_plan(wrong).replace("; write sequence(", f"; write {name}(")
+        raise rejected(f"{name}(…)", wrong, f"faults such as reset() or ok(){hint}")
     for entry in good:
         if isinstance(entry, Sometimes) and entry.per != per:
             raise rejected("per", entry.per, f"{per!r} in {entry!r}, as in the {name} around it")
@@ -203,7 +214,8 @@ def checked_probability(name: str, value: object) -> float:
         ParameterError: the value is no number, or is below 0 or above 1.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise rejected(name, value, "a probability from 0 to 1")
+        swapped = f"; write it first: sometimes(0.5, {value!r})" if isinstance(value, Fault) else ""
+        raise rejected(name, value, f"a probability from 0 to 1{swapped}")
     return float(value)
 
 

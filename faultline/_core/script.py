@@ -9,10 +9,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeGuard
 
+from faultline._core.calls import explained
 from faultline._core.check import flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
+from faultline._core.hints import hint_of_step
 from faultline._core.said import Said, abbreviated
 from faultline._core.scripted import Script
 from faultline._core.steps import (
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 
+@explained
 def script(*steps: Step | Fault) -> Fault:
     r"""Play these steps on every connection, instead of the HTTP conversation.
 
@@ -100,7 +103,7 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
             flat.append(step)
             marked.append(Planned((step,)) if is_planned(step, steps[i:]) else step)
         else:
-            raise rejected("step", step, "a step such as send(b'…'), or a mode such as reset()")
+            raise rejected("step", step, f"a step such as send(b'…'), or a mode such as reset(){hint_of_step(step)}")
     for step, following in pairwise(flat):
         if is_final(step):
             raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
@@ -160,6 +163,7 @@ def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
     return brk.steps
 
 
+@explained
 def send(data: bytes, *, below_tls: bool = False) -> Step:
     """Send these bytes; `below_tls` sends them as they are, between the records of TLS.
 
@@ -171,6 +175,7 @@ def send(data: bytes, *, below_tls: bool = False) -> Step:
     return Send(some_bytes("data", data), flag("below_tls", below_tls))
 
 
+@explained
 def receive(count_bytes: int) -> Step:
     """Read exactly this number of bytes.
 
@@ -182,6 +187,7 @@ def receive(count_bytes: int) -> Step:
     return Receive(whole("count_bytes", count_bytes, " of bytes", 1))
 
 
+@explained
 def receive_until(marker: bytes) -> Step:
     """Read until these bytes have arrived; later bytes are left for the next step.
 
@@ -193,6 +199,7 @@ def receive_until(marker: bytes) -> Step:
     return ReceiveUntil(some_bytes("marker", marker))
 
 
+@explained
 def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
     """Read one HTTP request.
 
@@ -209,6 +216,7 @@ def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
     return ReceiveRequest(head_only, flag("continues", continues))
 
 
+@explained
 def respond(answer: Fault | None = None) -> Step:
     """Answer the HTTP request that was read, with `ok(…)`, `echo()` or the server's answer.
 
@@ -224,6 +232,7 @@ def respond(answer: Fault | None = None) -> Step:
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
+@explained
 def repeat(*steps: Step | Fault) -> Step:
     """Play the steps again for every further request on the connection. Each time is an attempt of its own.
 
@@ -238,6 +247,7 @@ def repeat(*steps: Step | Fault) -> Step:
     return Repeat(unfolded(steps))
 
 
+@explained
 def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step:
     """Send and read nothing: for a time, until a gate opens, or until the client gives up.
 
@@ -253,6 +263,7 @@ def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step
     return Hold(for_seconds, until)
 
 
+@explained
 def starttls() -> Step:
     """Speak TLS from here on, with the test CA's certificate or that of a composed `bad_cert(…)`.
 
@@ -263,6 +274,7 @@ def starttls() -> Step:
     return StartTls()
 
 
+@explained
 def stoptls() -> Step:
     """End TLS by close_notify of both sides, and go on in plain text, as after FTP's `CCC` (RFC 4217, 12.3).
 
@@ -278,5 +290,6 @@ def some_bytes(name: str, value: object) -> bytes:
         ParameterError: the value is not bytes, or is empty.
     """
     if not isinstance(value, bytes) or not value:
-        raise rejected(name, value, "at least one byte, as bytes")
+        right = f"; write {value.encode('utf-8', 'replace')!r}" if isinstance(value, str) and value else ""
+        raise rejected(name, value, f"at least one byte, as bytes{right}")
     return value

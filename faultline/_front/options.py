@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
-from faultline._core.check import plain, rejected
+from faultline._core.check import parameter, plain, rejected
 from faultline._core.errors import FaultlineError
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan, sequence
@@ -87,16 +87,16 @@ def add_mode_options(
     chosen = named(word)
     summary = " ".join([chosen.mode.summary, *(f"The mode {why}." for why in for_tests(chosen.mode))])
     group = parser.add_argument_group(f"options of {option_name(chosen.mode.name)}", summary)
-    for parameter in chosen.options:
-        option, dest = f"--{option_name(parameter.name)}", f"mode_{parameter.name}"
-        kind, _ = plain(parameter.annotation)
-        text = "; one of: ".join([parameter.text, *legend(parameter)])
+    for one in chosen.options:
+        option, dest = f"--{option_name(one.name)}", f"mode_{one.name}"
+        kind, _ = plain(one.annotation)
+        text = "; one of: ".join([one.text, *legend(one)])
         if kind is bool:
             flag = argparse.BooleanOptionalAction
             group.add_argument(option, dest=dest, help=text, action=flag, default=None)
         else:
-            action = "append" if parameter.name == "headers" or get_origin(kind) is tuple else "store"
-            group.add_argument(option, dest=dest, help=text, action=action, metavar=metavar(parameter))
+            action = "append" if one.name == "headers" or get_origin(kind) is tuple else "store"
+            group.add_argument(option, dest=dest, help=text, action=action, metavar=metavar(one))
     return chosen
 
 
@@ -190,4 +190,7 @@ def called(chosen: Mode, arguments: dict[str, Any], hint: str = "") -> Fault:
     missing = [p for p in chosen.parameters if p.is_required and p.name not in arguments]
     if missing:
         raise UsageError(f"mode {option_name(chosen.name)} needs {' '.join(usage(p) for p in missing)}.{hint}")
+    for p in chosen.parameters:
+        if p.name in arguments:
+            parameter(p.name, arguments[p.name], p.annotation)
     return chosen.function(**arguments)

@@ -10,6 +10,7 @@ import importlib.util
 import socket
 from collections.abc import Callable
 
+from faultline._core.calls import explained
 from faultline._core.conditions import Latency
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
@@ -228,6 +229,7 @@ async def read_exactly(wire: Wire, count: int) -> bytes:
     return data
 
 
+@explained
 def dns_server(plan: Plan | None = None, *, host: str = "127.0.0.1", port: int = 0, strict: bool = True) -> DnsServer:
     """Start a DNS server, over UDP and TCP, for clients that have their own resolver.
 

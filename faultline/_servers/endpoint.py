@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
+import faultline.modes  # noqa: F401 - messages name the modes
 from faultline._core import terminal
+from faultline._core.calls import explained
 from faultline._core.check import choice, flag, seconds, whole
 from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
@@ -138,6 +140,7 @@ class Endpoint(ABC):
             color=terminal.shows_color() if color is None else flag("color", color),
         )
 
+    @explained
     def wait_for_attempts(
         self, count: int, timeout_seconds: float = 10.0, *, at: Milestone = "accept"
     ) -> tuple[Attempt, ...]:
@@ -175,6 +178,7 @@ class Endpoint(ABC):
         """The present plan: the last plan that was given to `become`, or else at the start."""
         return self._plans[-1]
 
+    @explained
     def become(self, plan: Plan) -> None:
         """Change the plan at once, on the same port: attempts that begin after this returns meet the new plan.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from faultline._core.calls import explained
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
@@ -18,6 +19,7 @@ from faultline._servers.start import checked_address, named_upstream
 Auth: TypeAlias = tuple[str, str]
 
 
+@explained
 def http_proxy(
     plan: Plan | None = None,
     *,
@@ -77,6 +79,7 @@ def http_proxy(
     )
 
 
+@explained
 def socks_proxy(
     plan: Plan | None = None,
     *,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from faultline._core.calls import explained
 from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Terms
 from faultline._core.check import choice, flag, rejected
@@ -48,9 +49,6 @@ class Server(Endpoint):
     planned fault never struck (not with `strict=False`).
 
     .. versionadded:: 0.1
-
-    Attributes:
-        ledger: the record of all attempts.
     """
 
     _name: ClassVar[str] = "server"
@@ -152,15 +150,15 @@ class Server(Endpoint):
     @property
     def url(self) -> str:
         """The URL of the server, without a path: `http://host:port`, or with TLS `https://host:port`."""
-        if self._detour is not None:
-            return self._detour.url
-        return self._address.url(self.hostport, tls=self._has_tls_url)
+        found = self._detour
+        return found.url if found is not None else self._address.url(self.hostport, tls=self._has_tls_url)
 
     @property
     def proxy_url(self) -> str:
         """The URL for clients that use this server as their proxy: `http://user:password@host:port`."""
         return proxy_url(self.url, self._proxy_scheme, self._route.auth)
 
+    @explained
     def use_as_proxy(self, monkeypatch: Environment, *, no_proxy: str = "") -> None:
         """Make clients use this server as their proxy if they read the proxy's URL from the environment.
 
@@ -195,6 +193,7 @@ class Server(Endpoint):
         """The path of one PEM file with a key and a certificate for a client."""
         return self._process.authority.client_cert_file
 
+    @explained
     def client_context(self, *, certificate: bool = False) -> ssl.SSLContext:
         """A new client context that verifies the server's certificate and trusts only the test CA.
 
@@ -202,6 +201,7 @@ class Server(Endpoint):
         """
         return self._process.authority.client_context(certificate=certificate)
 
+    @explained
     def trust(self, monkeypatch: Environment) -> None:
         """Make clients trust the test CA if they read the CA file's path from the environment.
 
@@ -224,6 +224,7 @@ class Server(Endpoint):
 
     # --- controls ----------------------------------------------------------------------------------------------------
 
+    @explained
     def become(self, plan: Plan, *, open_too: bool = False) -> None:
         """Change the plan at once, on the same port: attempts that begin after this returns meet the new plan.
 

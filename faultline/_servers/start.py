@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
+from faultline._core.calls import explained
 from faultline._core.check import choice, flag, rejected
 from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
@@ -19,6 +20,7 @@ TERMINATES: dict[RelayTls, Tls] = {"through": False, "terminate": True, "mutual"
 HOST = "127.0.0.1"
 
 
+@explained
 def serve(
     plan: Plan,
     *,
@@ -71,6 +73,7 @@ def serve(
     return Server(plan, address=address, tls=tls, answer=answer, strict=strict, isolated=isolated)
 
 
+@explained
 def relay(
     upstream: str | Server,
     plan: Plan | None = None,

@@ -11,6 +11,7 @@ from functools import partial
 
 from faultline._core import chance
 from faultline._core.answers import OK_BODY, Answer
+from faultline._core.calls import explained
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError
@@ -238,6 +239,7 @@ def checked_datagram_plan(plan: object) -> Plan:
     return good
 
 
+@explained
 def udp(
     plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
 ) -> UdpServer:

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, ParamSpec, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
 from faultline._core.answers import SocksRefusal
-from faultline._core.check import parameter
+from faultline._core.calls import advised, misfit
+from faultline._core.check import parameter, plain
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.points import Point
+from faultline._core.points import POINTS, Point
 from faultline._core.said import Said
+from faultline._core.words import CHOICES, MODE_NAMES, meant
 
 P = ParamSpec("P")
+WIDTH = 112  # of a docstring without its indentation
+SECTIONS = (".. versionadded::", "Raises:", "Example:")  # what comes after the parameters in a docstring
 
 # The result for a plain client: an exception by its class name, or what the client reads.
 Sees = Literal[
@@ -179,17 +185,68 @@ def mode(
         def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
             if len(args) == 1 and callable(args[0]):  # pytest calls it so if a marker has the function
                 raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
-            call = signature_of(function).bind(*args, **kwargs)
+            try:
+                call = signature_of(function).bind(*args, **kwargs)
+            except TypeError:
+                raise misfit(function, args, kwargs, str(ENTRIES[name].cases[0])) from None
             hints = hints_of(function)
-            for parameter_name, value in call.arguments.items():
-                parameter(parameter_name, value, hints[parameter_name])
+            for parameter_name in call.arguments:
+                check_argument(function, parameter_name, call.arguments, hints[parameter_name])
             return replace(function(*args, **kwargs), said=(said(function, call),))
 
+        describe(checked, function)
         rows = tuple(Case(checked, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
+        MODE_NAMES.append(name)
         ENTRIES[name] = Mode(name, checked, rows)
         return checked
 
     return enter
+
+
+def describe(checked: Callable[..., Fault], function: Callable[..., Fault]) -> None:
+    """Give a mode the docstring and the signature that `help()` shows: each parameter with its text and its type."""
+    hints = hints_of(function)
+    entries = [Parameter(p.name, hints[p.name], p.default, text_of(hints[p.name])) for p in parameters_of(function)]
+    if entries:
+        texts = [f"    {p.name}: {p.text.replace('--', '')}." for p in entries]
+        lines = [line for text in texts for line in textwrap.wrap(text, WIDTH, subsequent_indent=" " * 8)]
+        prose = inspect.cleandoc(function.__doc__ or "")
+        at = min((prose.index(f"\n\n{word}") for word in SECTIONS if f"\n\n{word}" in prose), default=len(prose))
+        checked.__doc__ = "\n".join([prose[:at], "", "Args:", *lines]) + prose[at:]
+    signature = signature_of(function)
+    shown = [p.replace(annotation=without_texts(hints[p.name])) for p in signature.parameters.values()]
+    checked.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined] # inspect reads it
+
+
+def parameters_of(function: Callable[..., Fault]) -> list[inspect.Parameter]:
+    """The parameters in the order of the signature."""
+    return list(signature_of(function).parameters.values())
+
+
+def without_texts(annotation: Any) -> Any:
+    """A type without the texts in its `Annotated`s."""
+    if get_origin(annotation) is Annotated:
+        return without_texts(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return Union[tuple(without_texts(member) for member in get_args(annotation))]  # noqa: UP007 - members are values
+    return annotation
+
+
+def check_argument(function: Callable[..., Fault], name: str, arguments: Mapping[str, object], annotation: Any) -> None:
+    """Check one argument of a mode; the error has the call to write, or modes that strike at the point of `at`.
+
+    Raises:
+        ParameterError: the value is of another type, is not among the choices, or is out of bounds.
+    """
+    value = arguments[name]
+    try:
+        parameter(name, value, annotation)
+    except ParameterError as error:
+        at = meant(value, POINTS, CHOICES)[:1] if name == "at" and isinstance(value, str) else []
+        there = {f"{case.mode}()" for entry in ENTRIES.values() for case in entry.cases[:1] if case.point in at}
+        if not there or at[0] in get_args(plain(annotation)[0]):
+            raise advised(error, function, arguments, name, annotation) from None
+        raise ParameterError(f"{error} Modes that strike at {at[0]!r}: {', '.join(sorted(there))}.") from None
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faultline._core.calls import explained
 from faultline._core.check import flag, rejected
 from faultline._core.fault import Fault
 from faultline._core.kinds import INTERCEPTED_HTTP, INTERCEPTED_HTTPS
@@ -11,6 +12,7 @@ from faultline._servers.names.detour import Detour
 from faultline._servers.server import Server
 
 
+@explained
 def intercept(
     url: str,
     plan: Plan,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from faultline._core.calls import explained
 from faultline._core.conditions import Latency
 from faultline._core.errors import ParameterError, PortError
 from faultline._core.fault import Fault
@@ -204,6 +205,7 @@ def neighbour(found: FoundLast) -> Server:
     )
 
 
+@explained
 def resolve(name: str, plan: Plan, *, strict: bool = True) -> Resolver:
     """Answer this process's lookups of a name by plan, until the resolver is closed; each lookup is an attempt.
 
