@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from faultline._core.ledger import Attempt as Attempt
     from faultline._core.ledger import Ledger as Ledger
     from faultline._core.ledger import Request as Request
-    from faultline._core.ledger import Strike as Strike
     from faultline._core.ledger import TlsFacts as TlsFacts
     from faultline._core.plan import cycle as cycle
     from faultline._core.plan import sequence as sequence
     from faultline._core.plan import sometimes as sometimes
     from faultline._core.plan import when as when
+    from faultline._core.promises import Strike as Strike
     from faultline._core.script import hold as hold
     from faultline._core.script import receive as receive
     from faultline._core.script import receive_request as receive_request

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultline import (
+    NotStruckError,
     ParameterError,
     UnsupportedError,
     corrupt,
@@ -378,7 +379,10 @@ def test_bytes_arrive_later(faultline, direction, least, tls):
         client.request("GET", "/")
         assert client.getresponse().read() == b"ok\n"
 
-    assert [a.struck for a in server.attempts] == [None]
+    points = ("request", "response") if direction == "both" else (direction,)
+    assert [(s.point, s.after_bytes, str(s.part)) for a in server.attempts for s in a.strikes] == [
+        (points[0], 0, "condition 1")
+    ]
 
 
 @pytest.mark.parametrize("direction", ["request", "response"])
@@ -481,7 +485,7 @@ def test_delayed_request_is_still_delayed_on_a_kept_connection(faultline, dial):
 def test_exactly_one_byte_of_the_response_is_changed(faultline, dial, place):
     healthy = read(dial(faultline.serve(ok()), GET), OK_BYTES)
 
-    changed = read(dial(faultline.serve(corrupt(at_byte=place)), GET), OK_BYTES)
+    changed = read(dial(faultline.serve(corrupt(at_byte=place), strict=place < OK_BYTES), GET), OK_BYTES)
 
     assert changed == flipped(healthy, place)
     assert (changed != healthy) is (place < OK_BYTES)
@@ -545,8 +549,8 @@ def test_chance_changes_the_same_bytes_in_a_scope_of_the_same_name(dial, scope, 
     assert {*once} == {*b"<="}
 
 
-def test_conditions_are_not_judged():
-    with serve(corrupt(at_byte=0) & latency(1)):
+def test_conditions_are_promises_too():
+    with pytest.raises(NotStruckError, match="never struck: no client"), serve(corrupt(at_byte=0) & latency(1)):
         pass
 
 

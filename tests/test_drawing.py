@@ -34,6 +34,7 @@ from faultline._core.drawing import MARGIN, WIDTH, arrow, draw, lines_of, remark
 from faultline._core.ends import End
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Entry, Request, Strike, TlsFacts
+from faultline._core.promises import BREAK
 from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
 from faultline._core.turns import Pause, Turn
 from faultline._core.upstream import Upstream
@@ -52,7 +53,7 @@ def over(attempt, *ends):
     return replace(attempt, ended_seconds=at_seconds, ended_by=by, ended_how=how, ends=signs)
 
 
-STRUCK_OPEN = replace(OPEN, struck=STRUCK)
+STRUCK_OPEN = replace(OPEN, strikes=(STRUCK,))
 BROKEN = over(STRUCK_OPEN, ("server", "RST", 1.51))
 
 
@@ -106,7 +107,7 @@ def test_drawing_of_many_attempts_leaves_the_first_ones_out():
 
 
 def test_attempt_without_a_connection_names_none():
-    refused = Attempt(1, None, refuse(), "connect", 1.0, struck=Strike("connect", 0, 1.0))
+    refused = Attempt(1, None, refuse(), "connect", 1.0, strikes=(Strike("connect", 0, 1.0),))
 
     assert draw([refused], "title").splitlines()[1] == "#1 refuse()"
 
@@ -134,7 +135,7 @@ def test_first_and_last_turns_of_a_long_conversation_are_drawn_with_the_number_o
 
 
 def test_turns_around_the_strike_are_drawn_too():
-    drawn = inside(draw([long(40, fault=stall(), struck=Strike("response", 0, 1.305))], "title"))
+    drawn = inside(draw([long(40, fault=stall(), strikes=(Strike("response", 0, 1.305),))], "title"))
 
     assert drawn == [
         "connect",
@@ -150,7 +151,7 @@ def test_turns_around_the_strike_are_drawn_too():
 
 @pytest.mark.parametrize("at", [1.0, 1.105, 1.495, 9.0])
 def test_what_came_before_the_strike_is_drawn_wherever_it_strikes(at):
-    attempt = long(40, fault=stall(), struck=Strike("response", 0, at))
+    attempt = long(40, fault=stall(), strikes=(Strike("response", 0, at),))
     texts = [line.text for line in lines_of(attempt) if not line.text.startswith("...")]
     before = [turn for turn in attempt.turns if turn.at_seconds <= at]
     struck = texts.index("silence: struck at 'response'")
@@ -168,7 +169,7 @@ def test_conversation_that_was_struck_after_ten_thousand_turns_shows_what_came_b
         entry.says("client", b"question %d" % number)
         entry.says("server", b"answer %d" % number)
     entry.says("client", b"the last question")
-    entry.strikes("response", 0)
+    entry.struck_by(BREAK, "response", 0)
     drawn = inside(draw([entry.frozen()], "title"))
 
     assert drawn[-3:] == [
@@ -196,7 +197,7 @@ def test_many_pauses_are_drawn_as_their_sum(more, words):
 
 
 def test_strike_tells_its_byte():
-    struck = replace(BROKEN, fault=reset(after_bytes=3), struck=Strike("response", 3, 1.5))
+    struck = replace(BROKEN, fault=reset(after_bytes=3), strikes=(Strike("response", 3, 1.5),))
 
     assert inside(draw([struck], "title"))[-1] == "RST: struck at 'response' after 3 bytes"
 
@@ -308,7 +309,7 @@ def test_arrow_is_as_wide_as_ever_whatever_it_says(length):
 
 
 def test_remarks_tell_the_note_and_how_long_the_client_waited():
-    gave_up = replace(OPEN, fault=stall(), struck=STRUCK, ended_by="client", waited_seconds=1.5, note="a phrase")
+    gave_up = replace(OPEN, fault=stall(), strikes=(STRUCK,), ended_by="client", waited_seconds=1.5, note="a phrase")
 
     assert remarks(gave_up) == ["a phrase", "the client gave up 1.500 s after the strike"]
 

@@ -46,6 +46,7 @@ from faultline._core.errors import CallError, ConflictError, ParameterError
 from faultline._core.fault import Fault, breaks
 from faultline._core.lookups import Found
 from faultline._core.points import POINTS
+from faultline._core.promises import promises_of
 from faultline._core.said import Said, abbreviated
 from faultline._core.scripted import Script
 from faultline._core.steps import (
@@ -430,7 +431,7 @@ def test_answers_are_healthy(fault):
 )
 def test_healthy_part_is_healthy_whatever_its_values(fault):
     assert fault.is_healthy
-    assert not fault.strikes
+    assert not promises_of(fault)
 
 
 @pytest.mark.parametrize(
@@ -458,12 +459,12 @@ def test_each_certificate_and_all_terms_of_the_catalogue_are_faults():
     parts = [part for fault in ALL for part in (fault.certificate, fault.terms) if part is not None]
 
     assert len(parts) > 20
-    assert all(part.is_fault for part in parts)
+    assert {part.kind for part in parts if not part.is_fault} == {"renegotiate"}  # its break is the fault
 
 
-def test_condition_is_no_healthy_part_and_strikes_nothing():
-    assert latency(0.1).conditions[0].is_fault
-    assert not latency(0.1).strikes
+def test_condition_that_changes_nothing_is_no_promise():
+    assert not promises_of(latency(0))
+    assert promises_of(latency(0, jitter_seconds=0.1))
 
 
 def behind(point):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from faultline import (
     echo,
     http_proxy,
     latency,
+    loss,
     malformed,
     ok,
     receive_request,
@@ -34,101 +36,156 @@ from faultline import (
     stall,
     when,
 )
-from faultline._core.guard import certain, unmet
-from faultline._core.ledger import Attempt, Strike
+from faultline._core.guard import unmet
+from faultline._core.ledger import Attempt
+from faultline._core.plan import branches_of, dealt, stamped
+from faultline._core.promises import BREAK, Key, Strike, promises_of
 from faultline._core.report import describe
 
 UNASKED = "no client connected to 127.0.0.1:8080"
 
 
 def attempt(fault, *, struck=True, number=1, received=10):
+    """An attempt that met this fault of a plan; either all of its promises struck, or none."""
     point = fault.break_.at if fault.break_ else "response"
-    strike = Strike(point, 0, 0.5) if struck else None
-    return Attempt(number, 1, fault, "response", 0.0, received_bytes=received, struck=strike)
+    strikes = [Strike(point, 0, 0.5, promise.key, fault.origin) for promise in promises_of(fault)] if struck else []
+    return Attempt(number, 1, fault, "response", 0.0, received_bytes=received, strikes=tuple(strikes))
 
 
-@pytest.mark.parametrize("plan", [ok(), echo(), latency(0.1), refuse(), blackhole(), sometimes(1, reset())])
-def test_what_breaks_nothing_or_cannot_be_seen_is_not_judged(plan):
-    assert unmet(plan, [], UNASKED) is None
+def attempts(plan, count, **how):
+    """The first attempts under a plan."""
+    faults = dealt(plan)
+    return [attempt(next(faults), number=number, **how) for number in range(1, count + 1)]
+
+
+def judged(plan, made=0, **how):
+    """What the guard says of a plan after this number of attempts: why it fails, or nothing."""
+    plan = stamped(plan, 0)
+    return [each.why for each in unmet(plan, attempts(plan, made, **how), UNASKED) if each.fails]
+
+
+@pytest.mark.parametrize("plan", [ok(), echo(), latency(0), sequence(ok(b"x"), ok()), script(send(b"220"))], ids=repr)
+def test_what_breaks_nothing_promises_nothing(plan):
+    assert judged(plan) == []
 
 
 @pytest.mark.parametrize(
-    "plan", [reset(), bad_cert("expired"), ok(b"x") & close(), latency(0.1) & stall(), reset(at="accept")]
+    "plan", [reset(), bad_cert("expired"), ok(b"x") & close(), latency(0.1) & stall(), refuse(), latency(0.1)], ids=repr
 )
 def test_fault_that_struck_is_met(plan):
-    assert unmet(plan, [attempt(plan)], UNASKED) is None
+    assert judged(plan, 1) == []
 
 
-@pytest.mark.parametrize("plan", [reset(), bad_cert("expired"), sequence(ok(), close()), cycle(stall(at="idle"))])
-def test_fault_that_no_client_met_is_named(plan):
-    said = unmet(plan, [], UNASKED)
+@pytest.mark.parametrize(
+    ("plan", "fault"),
+    [
+        (reset(), reset()),
+        (bad_cert("expired"), bad_cert("expired")),
+        (sequence(ok(), close()), close()),
+        (cycle(stall(at="idle")), stall(at="idle")),
+        (blackhole(), blackhole()),
+        (latency(0.1), latency(0.1)),
+        (sometimes(0.5, reset()), reset()),
+        (latency(0.1) & reset(after_bytes=5), latency(0.1) & reset(after_bytes=5)),
+    ],
+    ids=repr,
+)
+def test_fault_that_no_client_met_is_named(plan, fault):
+    assert judged(plan)[0] == f"{fault!r} never struck: {UNASKED}."
 
-    assert said is not None
-    assert said.endswith(f" never struck: {UNASKED}.")
-    assert said.partition(" never")[0] in repr(plan)
+
+def test_each_part_of_a_fault_is_a_promise_of_its_own():
+    plan = stamped(latency(0.1) & reset(after_bytes=9), 0)
+    (seen,) = attempts(plan, 1, struck=False)
+    late = replace(seen, strikes=(Strike("response", 0, 0.1, Key("condition"), seen.fault.origin),))
+    over = replace(seen, strikes=(Strike("response", 9, 0.1, BREAK, seen.fault.origin),))
+
+    assert [each.why.partition(" never")[0] for each in unmet(plan, [seen], UNASKED)] == [
+        f"the break at 'response' of {plan!r}",
+        f"the latency of {plan!r}",
+    ]
+    assert [each.why.partition(" never")[0] for each in unmet(plan, [late], UNASKED)] == [
+        f"the break at 'response' of {plan!r}"
+    ]
+    assert unmet(plan, [over], UNASKED) == ()  # the conversation is over, and nothing more can strike
 
 
 def test_fault_that_was_met_and_did_not_strike_is_explained_by_what_happened():
-    plan = reset(after_bytes=9)
-    seen = attempt(plan, struck=False)
+    plan = stamped(reset(after_bytes=9), 0)
+    (seen,) = attempts(plan, 1, struck=False)
 
-    assert unmet(plan, [seen], UNASKED) == (
+    assert judged(plan, 1, struck=False) == [
         f"reset(after_bytes=9) never struck: {describe(seen)}. Strike after fewer bytes, or serve a longer answer."
-    )
+    ]
 
 
 def test_fault_of_which_the_attempts_show_no_reason_gets_no_advice():
-    seen = attempt(reset(), struck=False)
+    (seen,) = attempts(stamped(reset(), 0), 1, struck=False)
 
-    assert unmet(reset(), [seen], UNASKED) == f"reset() never struck: {describe(seen)}."
-
-
-def test_strike_of_another_fault_does_not_count():
-    assert unmet(sequence(reset(), close()), [attempt(reset()), attempt(reset())], UNASKED).startswith("close() never")
+    assert judged(reset(), 1, struck=False) == [f"reset() never struck: {describe(seen)}."]
 
 
-def test_fault_that_is_planned_twice_has_to_strike_twice():
-    plan = sequence(reset(), ok(), reset())
+def test_strike_of_another_entry_does_not_count():
+    plan = stamped(sequence(reset(), reset(), ok()), 0)
+    first, second, _ = attempts(plan, 3)
 
-    assert unmet(plan, [attempt(reset())], UNASKED).startswith("reset() never struck: #1")
-    assert unmet(plan, [attempt(reset())] * 2, UNASKED) is None
+    assert unmet(plan, [first, second], UNASKED) == ()
+    assert len(unmet(plan, [first], UNASKED)) == len(unmet(plan, [second], UNASKED)) == 1
+
+
+def test_strike_of_another_plan_does_not_count():
+    before = attempts(stamped(reset(), 0), 1)
+
+    assert len(unmet(stamped(reset(), 1), before, UNASKED)) == 1
 
 
 def test_fault_may_strike_more_often_than_planned():
-    assert unmet(reset(), [attempt(reset())] * 3, UNASKED) is None
+    assert judged(reset(), 3) == []
 
 
-def test_chance_in_a_sequence_is_not_judged_and_the_rest_is():
-    plan = sequence(sometimes(0.5, reset()), close())
+@pytest.mark.parametrize("plan", [sometimes(0, reset(), seed=1), sequence(sometimes(0, reset()), ok()), loss(0.5)])
+def test_what_chance_decides_has_to_have_its_chance_and_need_not_strike(plan):
+    plan = stamped(plan, 0)
+    silent = [replace(each, received_bytes=0) for each in attempts(plan, 1, struck=False)]
 
-    assert unmet(plan, [attempt(close())], UNASKED) is None
-    assert unmet(plan, [attempt(ok(), struck=False)], UNASKED).startswith("close() never struck")
+    assert judged(plan, 1, struck=False) == []
+    assert [each.fails for each in unmet(plan, attempts(plan, 1, struck=False), UNASKED)] == [False]
+    assert [each.fails for each in unmet(plan, silent, UNASKED)] == [True]
+
+
+def test_promise_that_may_have_struck_unseen_is_no_failure():
+    plan = stamped(sequence(refuse(), ok()), 0)
+
+    assert [each.fails for each in unmet(plan, [], UNASKED, lambda _: True)] == [False]
+    assert [each.fails for each in unmet(plan, [], UNASKED)] == [True]
 
 
 def test_choice_by_the_request_has_to_strike_whatever_it_chooses_between():
-    plan = when(bool, reset(), otherwise=close())
+    plan = stamped(latency(0.1) & when(bool, reset(after_bytes=3), otherwise=close(after_bytes=3)), 0)
+    first, second = branches_of(plan)
 
-    assert certain(plan) == [reset(), close()]
-    assert unmet(plan, [attempt(close()), attempt(reset())], UNASKED) is None
-    assert unmet(plan, [attempt(reset())], UNASKED).startswith("close() never struck")
+    assert unmet(plan, [attempt(first), attempt(second)], UNASKED) == ()
+    assert [each.why.partition(" never")[0] for each in unmet(plan, [attempt(first)], UNASKED)] == [
+        f"the break at 'response' of {second!r}"
+    ]
+    assert len(unmet(plan, [], UNASKED)) == 3
 
 
 def test_choice_of_something_healthy_has_nothing_to_strike():
-    assert certain(when(bool, ok(b"x"))) == []
+    assert judged(when(bool, ok(b"x"))) == []
 
 
 def test_first_five_attempts_are_told_and_the_others_counted():
-    seen = [attempt(ok(), struck=False, number=number) for number in range(1, 9)]
-    said = unmet(reset(), seen, UNASKED)
+    plan = stamped(sequence(*[ok()] * 9, reset()), 0)
+    seen = attempts(plan, 8)
+    (said,) = judged(plan, 8)
 
     assert said.count("#") == 5
     assert f"{describe(seen[4])}; and 3 more." in said
 
 
 def test_five_attempts_are_all_told():
-    seen = [attempt(ok(), struck=False, number=number) for number in range(1, 6)]
-
-    assert "more" not in unmet(reset(), seen, UNASKED)
+    assert "more" not in judged(sequence(*[ok()] * 9, reset()), 5)[0].partition("The client")[0]
 
 
 # --- advice by cause -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from faultline._core.ends import End
 from faultline._core.errors import WaitError
 from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike, TlsFacts
 from faultline._core.points import POINTS
+from faultline._core.promises import BREAK
 from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
 
 
@@ -204,8 +205,8 @@ def test_turns_are_kept_up_to_their_limit_and_bytes_counted_beyond():
 
 def test_turns_of_a_long_conversation_are_the_first_those_before_the_strike_and_the_last():
     entry = said_by(*[("client", b"x"), ("server", b"y")] * 300)
-    entry.strikes("response", 300)
-    entry.strikes("response", 300)
+    entry.struck_by(BREAK, "response", 300)
+    entry.struck_by(BREAK, "response", 300)
     for _ in range(300):
         entry.says("client", b"x")
         entry.says("server", b"y")
@@ -218,7 +219,7 @@ def test_turns_of_a_long_conversation_are_the_first_those_before_the_strike_and_
 @pytest.mark.parametrize("count", [0, 1, FIRST_TURNS])
 def test_strike_early_in_a_conversation_keeps_every_turn(count):
     entry = said_by(*[("client", b"x"), ("server", b"y")] * (count // 2), *[("client", b"x")] * (count % 2))
-    entry.strikes("response", 0)
+    entry.struck_by(BREAK, "response", 0)
 
     assert [turn.number for turn in entry.turns] == [*range(1, count + 1)]
 
@@ -324,7 +325,7 @@ def test_attempt_is_plain_data_for_json():
         received_bytes=4,
         sent_bytes=3,
         request=Request("POST", "/", (("Host", "t"),), b"caf\xc3\xa9 \xff\\xff", 10),
-        struck=Strike("response", 3, 1.5),
+        strikes=(Strike("response", 3, 1.5),),
         ended_by="client",
         ended_how="FIN",
         waited_seconds=0.5,
@@ -350,7 +351,8 @@ def test_attempt_is_plain_data_for_json():
             "body": "caf\xc3\xa9 \xff\\xff",
             "body_bytes": 10,
         },
-        "struck": {"point": "response", "after_bytes": 3, "at_seconds": 1.5},
+        "struck": {"part": "break", "point": "response", "after_bytes": 3, "at_seconds": 1.5},
+        "strikes": [{"part": "break", "point": "response", "after_bytes": 3, "at_seconds": 1.5}],
         "ended_by": "client",
         "ended_how": "FIN",
         "tls": {

@@ -534,7 +534,7 @@ def test_json_says_the_same_as_the_attempts(faultline, dial):
     refused, cut, stalled = json.loads(server.ledger.to_json())["attempts"]
 
     names = {field.name for field in dataclasses.fields(Attempt)}
-    assert set(refused) == set(cut) == set(stalled) == names
+    assert set(refused) == set(cut) == set(stalled) == names | {"struck"}
     assert [each["number"] for each in (refused, cut, stalled)] == [1, 2, 3]
     assert [each["fault"] for each in (refused, cut, stalled)] == [repr(attempt.fault) for attempt in attempts]
     assert (refused["connection"], refused["point"], refused["request"], refused["tls"]) == (
@@ -544,7 +544,9 @@ def test_json_says_the_same_as_the_attempts(faultline, dial):
         None,
     )
     assert (refused["ended_by"], refused["ended_how"]) == ("server", "RST")
-    assert cut["struck"] == {"point": "response", "after_bytes": 10, "at_seconds": attempts[1].struck.at_seconds}
+    seconds = attempts[1].struck.at_seconds
+    assert cut["struck"] == {"part": "break", "point": "response", "after_bytes": 10, "at_seconds": seconds}
+    assert cut["strikes"] == [cut["struck"]]
     assert cut["request"] == {
         "method": "POST",
         "target": "/form",

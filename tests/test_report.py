@@ -28,7 +28,7 @@ STRUCK = Strike("response", 0, 1.5)
 GET = Turn("client", 1.1, 40, b"GET / HTTP/1.1\r\nHost: x")
 OK = Turn("server", 1.2, 67, b"HTTP/1.1 200 OK\r\n")
 OPEN = Attempt(1, 1, reset(), "response", 1.0, received_bytes=40)
-BROKEN = replace(OPEN, struck=STRUCK, ended_seconds=1.51, ended_by="server", ended_how="RST")
+BROKEN = replace(OPEN, strikes=(STRUCK,), ended_seconds=1.51, ended_by="server", ended_how="RST")
 
 
 # --- in a line -------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_strike_is_drawn_as_it_looks_on_the_wire(fault, verb):
 
 
 def test_client_that_waits_since_the_strike_is_named():
-    assert hung([replace(OPEN, fault=stall(), struck=STRUCK)], 31.5) == (
+    assert hung([replace(OPEN, fault=stall(), strikes=(STRUCK,))], 31.5) == (
         "the client was still waiting at `response`, 30.0 s: it has no timeout (attempt 1, stall())"
     )
 
@@ -116,7 +116,7 @@ def test_client_that_waits_at_a_black_hole_is_named():
         "connect",
         1.0,
         1.0,
-        struck=Strike("connect", 0, 1.0),
+        strikes=(Strike("connect", 0, 1.0),),
         ended_by="server",
         ended_how="silence",
     )
@@ -140,18 +140,18 @@ def test_client_that_was_answered_and_idles_does_not_hang():
 
 
 def test_client_whose_socket_the_timeout_has_just_closed_did_hang():
-    gone = replace(OPEN, fault=stall(), struck=STRUCK, ended_seconds=31.4, ended_by="client", ended_how="FIN")
+    gone = replace(OPEN, fault=stall(), strikes=(STRUCK,), ended_seconds=31.4, ended_by="client", ended_how="FIN")
 
     assert "30.0 s: it has no timeout" in hung([gone], 31.5)
 
 
 def test_client_that_waits_at_idle_for_what_a_strike_withholds_does_hang():
-    waits = replace(OPEN, fault=stall(at="idle"), point="idle", struck=Strike("idle", 0, 1.5))
+    waits = replace(OPEN, fault=stall(at="idle"), point="idle", strikes=(Strike("idle", 0, 1.5),))
 
     assert "still waiting at `idle`, 30.0 s" in hung([waits], 31.5)
 
 
 def test_client_that_has_left_does_not_hang():
-    left = replace(OPEN, fault=stall(), struck=STRUCK, ended_seconds=2.0, ended_by="client", ended_how="FIN")
+    left = replace(OPEN, fault=stall(), strikes=(STRUCK,), ended_seconds=2.0, ended_by="client", ended_how="FIN")
 
     assert hung([left], 30.0) is None

@@ -51,6 +51,7 @@ from faultline import (
     unreachable,
 )
 from faultline._core.fault import Fault
+from faultline._core.promises import promises_of
 from faultline._engine.talks.http1 import HEALTHY
 
 LINE = receive_until(b"\r\n")
@@ -513,7 +514,7 @@ def test_first_of_several_faults_in_a_script_strikes(faultline, dial):
     ids=repr,
 )
 def test_script_without_a_fault_promises_nothing(steps):
-    assert not script(*steps).strikes
+    assert not promises_of(script(*steps))
     with serve(script(*steps)):
         pass
 

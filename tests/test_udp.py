@@ -583,7 +583,7 @@ def test_an_answer_that_waits_at_the_end_is_never_sent(dial, fault):
         assert hears_nothing(client)
 
     (attempt,) = server.attempts
-    assert (attempt.sent_bytes, attempt.struck) == (0, None)
+    assert (attempt.sent_bytes, attempt.struck is not None) == (0, fault == latency(30))
     assert (attempt.ended_by, attempt.ended_how) == ("server", "stop")
 
 
@@ -641,10 +641,26 @@ def test_the_guard_says_what_came_instead(dial):
 
 
 @pytest.mark.parametrize(
-    "plan", [ok(), loss(0.5), latency(1), refuse(), blackhole(), cycle(refuse(for_seconds=9), ok())]
+    ("plan", "unproven"),
+    [
+        (ok(), ()),
+        (refuse(), ("refuse() never struck: no datagram came to {}.",)),
+        (
+            cycle(refuse(for_seconds=9), ok()),
+            ("refuse(for_seconds=9) never struck: no datagram came to {}.",),
+        ),
+    ],
 )
-def test_what_can_t_be_seen_or_needn_t_strike_is_not_judged(plan):
-    with udp(plan):
+def test_what_nobody_can_see_is_reported_and_not_judged(plan, unproven):
+    with udp(plan) as server:
+        pass
+
+    assert server.unproven == tuple(each.format(f"127.0.0.1:{server.port}") for each in unproven)
+
+
+@pytest.mark.parametrize("plan", [loss(0.5), latency(1), blackhole(), corrupt(at_byte=0)], ids=repr)
+def test_what_no_datagram_met_is_judged(plan):
+    with pytest.raises(NotStruckError, match="never struck: no datagram came"), udp(plan):
         pass
 
 
@@ -690,7 +706,7 @@ def test_an_attempt_is_plain_data(dial):
         ask(dial(server), b"\xff")
         data = server.attempts[0].to_dict()
 
-    assert (data["fault"], data["request"]["body"], data["point"]) == ("ok()", "\\xff", "response")
+    assert (data["fault"], data["request"]["body"], data["point"]) == ("ok()", "\xff", "response")
 
 
 def test_the_fixture_has_one_that_ends_with_the_test(pytester):

@@ -56,6 +56,11 @@ class Certificate:
     needs_tls: ClassVar[bool] = True
     begins_at: ClassVar[Point] = "handshake"
 
+    @property
+    def is_untrusted(self) -> bool:
+        """Whether the defect is that no CA that the client trusts leads to the certificate."""
+        return self.issuer in ("unknown", "itself") or self.chain == "leaf" or self.usage == "authority"
+
 
 Version = Literal["1.0", "1.1", "1.2", "1.3"]
 

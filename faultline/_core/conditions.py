@@ -25,12 +25,21 @@ class Condition:
     """How bytes travel while nothing breaks; `direction` selects the bytes by their sender."""
 
     direction: Direction = "response"
-    is_fault: ClassVar[bool] = True
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the condition changes anything."""
+        return True
 
     @property
     def draws(self) -> bool:
         """Whether the condition draws random numbers, so that a seed repeats them."""
         return False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the condition changes something whenever enough bytes pass, and not only by chance."""
+        return True
 
     @property
     def begins_at(self) -> Point:
@@ -61,9 +70,19 @@ class Latency(Condition):
     jitter_seconds: float = 0.0
 
     @property
+    def is_fault(self) -> bool:
+        """Whether there is a delay."""
+        return self.delay_seconds > 0 or self.draws
+
+    @property
     def draws(self) -> bool:
         """Whether there is a jitter."""
         return self.jitter_seconds > 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether every delay that can be drawn is longer than nothing."""
+        return self.delay_seconds > self.jitter_seconds
 
     def drawn_seconds(self, chance: random.Random) -> float:
         """How much later the bytes of one turn arrive."""
@@ -162,9 +181,19 @@ class Corrupt(Condition):
     probability: float = 0.0
 
     @property
+    def is_fault(self) -> bool:
+        """Whether a byte can be chosen."""
+        return self.at_byte is not None or self.draws
+
+    @property
     def draws(self) -> bool:
         """Whether the bytes are chosen at random."""
         return self.probability > 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether a byte is chosen whatever is drawn."""
+        return self.at_byte is not None or self.probability == 1
 
     def corrupted(self, data: bytes, begin: int, chance: random.Random) -> bytes:
         """The bytes as they arrive; the first of them is number `begin` of its direction."""
@@ -212,3 +241,13 @@ class Loss(Condition):
     """Packets are dropped with a probability; on a connection the kernel draws, and no seed repeats it."""
 
     probability: float = 0.0
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether packets can be dropped."""
+        return self.probability > 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether every packet is dropped."""
+        return self.probability == 1

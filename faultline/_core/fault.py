@@ -17,6 +17,7 @@ from faultline._core.conditions import Condition
 from faultline._core.errors import ConflictError
 from faultline._core.operators import Combined, no_operator, shown
 from faultline._core.points import FACTS, Point
+from faultline._core.promises import Origin
 from faultline._core.said import Said
 from faultline._core.scripted import Script
 from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset
@@ -71,6 +72,7 @@ class Fault(Combined):
     conditions: tuple[Condition, ...] = ()
     choice: Choice | None = None
     said: tuple[Said, ...] = field(default=(), compare=False)
+    origin: Origin | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return " & ".join(str(s) for s in self.said) or "ok()"
@@ -102,6 +104,7 @@ class Fault(Combined):
             self.conditions + other.conditions,
             self.choice or other.choice,
             self.said + other.said,
+            self.origin or other.origin,
         )
         if both.choice is not None and (both.break_ is not None or both.answer is not None):
             raise two_of_a_kind(self, other, "break or answer")
@@ -180,10 +183,10 @@ class Fault(Combined):
     # --- properties that follow from the parts ------------------------------------------------------------------------
 
     @property
-    def strikes(self) -> bool:
-        """Whether the fault is meant to strike, so that a test in which it doesn't strike proves nothing."""
-        parts = (self.break_, self.answer, self.certificate, self.terms)
-        return any(part is not None and part.is_fault for part in parts)
+    def has_conditions_alone(self) -> bool:
+        """Whether no part but the conditions is a fault by itself."""
+        parts = (self.break_, self.answer, self.certificate, self.terms, self.choice)
+        return not any(part is not None and part.is_fault for part in parts)
 
     @property
     def is_healthy(self) -> bool:

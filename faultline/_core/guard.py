@@ -1,52 +1,108 @@
-"""The guard: find planned faults that never struck, because a test without the strike proves nothing.
+"""The guard: find promises of a plan that never struck, because a test without the strike proves nothing.
 
-The guard compares a plan with its ledger. It passes over faults whose strikes the server can't see, such as a refused
-connect.
+The guard compares promises with strikes by their identity, and knows no modes. A promise at `connect` may strike
+unseen: no server sees a connect that the kernel refuses. Where clients could have connected unseen, such a promise is
+reported as not observable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from faultline._core.advice import advice
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt, Strike
-from faultline._core.plan import Plan, entries_of
+from faultline._core.ledger import Attempt
+from faultline._core.plan import Plan, branches_of, entries_of
+from faultline._core.promises import BREAK, Key, Origin, Promise, promises_of
 from faultline._core.report import describe
+from faultline._core.steps import Door
+
+MOST_TOLD = 5  # attempts: a screenful
+CHOSEN = ("break", "step", "answer")  # the kinds of parts that a choice by the request has
 
 
-def unmet(plan: Plan, attempts: Sequence[Attempt], unasked: str) -> str | None:
-    """Why a fault of this plan never struck; `None` if all faults struck or can't be judged.
+@dataclass(frozen=True)
+class Unmet:
+    """A promise that has not struck.
 
-    `unasked` is the reason if there was no attempt.
+    Attributes:
+        why: what happened instead, with advice, as sentences.
+        fails: whether the test proved nothing by that; a promise that chance decides, or whose strike nobody could
+            see, is reported only.
     """
-    planned = [fault for entry in entries_of(plan) if isinstance(entry, Fault) for fault in certain(entry)]
-    struck = [a.fault for a in attempts if a.struck is not None and is_its_own(a.fault, a.struck)]
-    for fault in planned:
-        if fault in struck:
-            struck.remove(fault)  # an entry that is planned twice strikes twice
-        elif not fault.is_healthy and fault.door is None:
-            return explained(plan, fault, attempts, unasked)
-    return None
+
+    why: str
+    fails: bool = True
 
 
-def is_its_own(fault: Fault, strike: Strike) -> bool:
-    """Whether the break of the fault struck, and not only its certificate or answer."""
-    return fault.break_ is None or strike.point == fault.break_.at
+def seen(_: Door) -> bool:
+    """Whether a client can meet this step without being seen: none can."""
+    return False
 
 
-def certain(fault: Fault) -> list[Fault]:
-    """The faults of this entry that have to strike; of a choice by the request, both."""
-    if fault.choice is None:
-        return [fault] if fault.strikes else []
-    return [f for part in (fault.choice.fault, fault.choice.otherwise) for f in certain(part)]
+def unmet(
+    plan: Plan, attempts: Sequence[Attempt], unasked: str, is_unseen: Callable[[Door], bool] = seen
+) -> tuple[Unmet, ...]:
+    """The promises of a plan that have not struck.
+
+    `unasked` is the reason if there was no attempt. `is_unseen` tells whether clients may have met a step at `connect`
+    without being seen.
+    """
+    struck = {(strike.origin, strike.part) for attempt in attempts for strike in attempt.strikes}
+    dealt = {place_of(attempt.fault.origin) for attempt in attempts if had_its_chance(attempt)}
+    missing = []
+    for fault, promise in promised(plan):
+        meant = [each.origin for each in places(fault, promise.key)]
+        if any({(origin, promise.key), *ends_of(fault, origin)} & struck for origin in meant):
+            continue
+        was_luck = not promise.is_certain and place_of(meant[0]) in dealt
+        unseen = fault.door is not None and promise.key == BREAK and is_unseen(fault.door)
+        why = explained(plan, fault, promise, attempts, unasked)
+        missing.append(Unmet(why, fails=not was_luck and not unseen))
+    return tuple(missing)
 
 
-def explained(plan: Plan, fault: Fault, attempts: Sequence[Attempt], unasked: str) -> str:
-    """A report that a fault never struck, with the attempts and the advice."""
+def promised(plan: Plan) -> Iterator[tuple[Fault, Promise]]:
+    """The promises of a plan, each with its fault; of a choice by the request, those of both faults.
+
+    A fault that chance chooses from a `sometimes(…)` promises nothing for certain.
+    """
+    for entry in entries_of(plan):
+        faults = [entry] if isinstance(entry, Fault) else [entry.fault, entry.otherwise]
+        for fault in faults:
+            for branch in branches_of(fault):
+                kinds = [p for p in promises_of(branch) if fault.choice is None or p.key.kind in CHOSEN]
+                yield from ((branch, replace(p, is_certain=p.is_certain and fault is entry)) for p in kinds)
+            if fault.choice is not None:
+                yield from ((fault, promise) for promise in promises_of(fault))
+
+
+def ends_of(fault: Fault, origin: Origin | None) -> set[tuple[Origin | None, Key]]:
+    """The strike after which no other part of a fault can strike, because the conversation is over."""
+    return {(origin, BREAK)} if fault.break_ is not None and fault.break_.is_final else set()
+
+
+def had_its_chance(attempt: Attempt) -> bool:
+    """Whether chance has had something to decide in an attempt: a lookup or a datagram, or bytes of a connection."""
+    return attempt.connection is None or bool(attempt.received_bytes or attempt.sent_bytes or attempt.strikes)
+
+
+def place_of(origin: Origin | None) -> tuple[int, int] | None:
+    """The plan and the entry of a fault; `None` for the healthy conversation between the faults of a plan."""
+    return None if origin is None else (origin.plan, origin.entry)
+
+
+def places(fault: Fault, key: Key) -> tuple[Fault, ...]:
+    """The faults whose strikes keep a promise: of a part beside a choice by the request, all that can be chosen."""
+    return branches_of(fault) if fault.choice is not None and key.kind not in CHOSEN else (fault,)
+
+
+def explained(plan: Plan, fault: Fault, promise: Promise, attempts: Sequence[Attempt], unasked: str) -> str:
+    """A report that a promise was not kept, with the attempts and the advice."""
     if not attempts:
         return f"{fault!r} never struck: {unasked}."
-    did = "; ".join(describe(a) for a in attempts[:5])
-    more = f"; and {len(attempts) - 5} more" if len(attempts) > 5 else ""  # noqa: PLR2004 - a screenful
-    sentences = [f"{fault!r} never struck: {did}{more}.", advice(plan, fault, attempts)]
+    did = "; ".join(describe(a) for a in attempts[:MOST_TOLD])
+    more = f"; and {len(attempts) - MOST_TOLD} more" if len(attempts) > MOST_TOLD else ""
+    sentences = [f"{promise.text} never struck: {did}{more}.", advice(plan, fault, attempts)]
     return " ".join(filter(None, sentences))

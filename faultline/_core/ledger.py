@@ -18,6 +18,7 @@ from faultline._core.ends import End, How, Party, Sign
 from faultline._core.errors import WaitError
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS, Point, has_come_to
+from faultline._core.promises import BREAK, Key, Strike, weightiest
 from faultline._core.turns import Turn, Turns
 
 # Of an attempt, which a test can wait for.
@@ -77,23 +78,6 @@ class TlsFacts:
 
 
 @dataclass(frozen=True)
-class Strike:
-    """The moment when a fault struck.
-
-    .. versionadded:: 0.1
-
-    Attributes:
-        point: the point of the conversation.
-        after_bytes: the number of bytes that had passed the point.
-        at_seconds: the time, in seconds since the server started.
-    """
-
-    point: Point
-    after_bytes: int
-    at_seconds: float
-
-
-@dataclass(frozen=True)
 class Attempt:
     """One attempt of a client: a new connection, or a further request on a kept one.
 
@@ -110,7 +94,7 @@ class Attempt:
         sent_bytes: bytes to the client, as handed to the kernel; with TLS, application bytes.
         request: the request, once the server has read it; with at most 16 MiB of its body, and at most 256 MiB of the
             bodies of all attempts.
-        struck: where and when the fault struck; `None` if it did not strike.
+        strikes: where and when each part of the fault first took effect, in their order.
         ended_by: the side that ended the connection; `None` if the connection was kept alive, or goes on.
         ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, `no name`, `answer`, or `stop` if the test
             closed the server.
@@ -130,7 +114,7 @@ class Attempt:
     received_bytes: int = 0
     sent_bytes: int = 0
     request: Request | None = None
-    struck: Strike | None = None
+    strikes: tuple[Strike, ...] = ()
     ended_by: Party | None = None
     ended_how: How | None = None
     waited_seconds: float | None = None
@@ -139,10 +123,22 @@ class Attempt:
     note: str = ""
     ends: tuple[End, ...] = ()
 
+    @property
+    def struck(self) -> Strike | None:
+        """Where and when the fault struck; `None` if it did not strike.
+
+        This is the strike of its break, or else of a step, or else of its answer, certificate or terms. A strike of a
+        condition counts only if the fault has no other part that is meant to go wrong.
+        """
+        return weightiest(self.fault, self.strikes)
+
     def to_dict(self) -> dict[str, Any]:
         """The attempt as plain data for JSON; bytes become text, one character for each byte (Latin-1)."""
-        data = asdict(replace(self, fault=Fault()), dict_factory=texts)
-        return data | {"fault": repr(self.fault)}
+        data = asdict(replace(self, fault=Fault(), strikes=()), dict_factory=texts)
+        strikes = [strike.to_dict() for strike in self.strikes]
+        struck = self.struck
+        told = {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
+        return data | told
 
 
 def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -166,7 +162,7 @@ class Entry:
         self.received_bytes = 0
         self.sent_bytes = 0
         self.request: Request | None = None
-        self.struck: Strike | None = None
+        self.strikes: tuple[Strike, ...] = ()
         self.ended_by: Party | None = None
         self.ended_how: How | None = None
         self.waited_seconds: float | None = None
@@ -186,6 +182,11 @@ class Entry:
             self.sent_bytes += len(data)
         self._turns.says(by, data, self.now())
 
+    @property
+    def struck(self) -> Strike | None:
+        """The strike of the fault, as in `Attempt`."""
+        return weightiest(self.fault, self.strikes)
+
     def take_back(self, data: bytes) -> None:
         """Remove the last bytes of the client, which belong to the next attempt."""
         self.received_bytes -= len(data)
@@ -196,9 +197,12 @@ class Entry:
         if not any((end.by, end.how, end.alert) == (by, how, alert) for end in self.ends):
             self.ends += (End(by, how, self.now(), alert),)
 
-    def strikes(self, point: Point, after_bytes: int) -> None:
-        """Record that the fault strikes now."""
-        self.struck, self.sent_before_strike = Strike(point, after_bytes, self.now()), self.sent_bytes
+    def struck_by(self, part: Key, point: Point, after_bytes: int) -> None:
+        """Record that a part of the fault takes effect now; only the first time counts."""
+        if any(strike.part == part and strike.origin == self.fault.origin for strike in self.strikes):
+            return
+        self.strikes += (Strike(point, after_bytes, self.now(), part, self.fault.origin),)
+        self.sent_before_strike = self.sent_bytes
         self._turns.strikes()
 
     @property
@@ -249,10 +253,10 @@ class Ledger:
             entry.point = point
             self._changed.notify_all()
 
-    def strike(self, entry: Entry, point: Point, after_bytes: int) -> None:
-        """Record that the fault strikes now."""
+    def strike(self, entry: Entry, point: Point, after_bytes: int, part: Key = BREAK) -> None:
+        """Record that a part of the fault takes effect now; only the first time counts."""
         with self._changed:
-            entry.strikes(point, after_bytes)
+            entry.struck_by(part, point, after_bytes)
             self._changed.notify_all()
 
     def sign(self, entry: Entry, by: Party, how: Sign, alert: str = "") -> None:

@@ -37,3 +37,8 @@ class FoundLast(Found):
     """
 
     first: Literal["dead", "blackhole", "ipv6"] = "dead"
+
+    @property
+    def is_fault(self) -> bool:
+        """The first address leads nowhere."""
+        return True

@@ -22,6 +22,7 @@ from faultline._core.hints import hint_of_plan
 from faultline._core.ledger import Request
 from faultline._core.operators import Combined
 from faultline._core.points import is_before
+from faultline._core.promises import Origin
 from faultline._core.said import Said, abbreviated
 
 Per = Literal["attempt", "connection"]
@@ -241,6 +242,40 @@ def faults_of(plan: Plan) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
+def stamped(plan: Plan, number: int) -> Plan:
+    """The same plan, in which each fault knows its place; `number` is the number of the plan at its server."""
+
+    def of(entry: Fault | Sometimes, at: int) -> Fault | Sometimes:
+        origin = Origin(number, at)
+        if isinstance(entry, Fault):
+            return replace(entry, origin=origin)
+        return replace(
+            entry,
+            fault=replace(entry.fault, origin=origin.chosen("1")),
+            otherwise=replace(entry.otherwise, origin=origin.chosen("2")),
+        )
+
+    if isinstance(plan, Sequence):
+        return replace(plan, entries=tuple(of(entry, at) for at, entry in enumerate(plan.entries)))
+    return of(plan, 0)
+
+
+def branches_of(fault: Fault) -> tuple[Fault, ...]:
+    """The faults that a fault can become once the request is known, with their places; without a choice, itself."""
+    if fault.choice is None:
+        return (fault,)
+    return tuple(leaf for branch in ("1", "2") for leaf in branches_of(chosen(fault, branch)))
+
+
+def chosen(fault: Fault, branch: str) -> Fault:
+    """The fault with a choice made: "1" is the fault of the choice, and "2" the other; its other parts stay."""
+    assert fault.choice is not None
+    part = fault.choice.fault if branch == "1" else fault.choice.otherwise
+    rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))
+    origin = None if fault.origin is None else fault.origin.chosen(branch)
+    return replace(rest & part if rest.said else part, origin=origin)
+
+
 def dealt(plan: Plan) -> Iterator[Fault]:
     """The faults in the order in which they are dealt, without end.
 
@@ -307,7 +342,5 @@ class Dealer:
 def resolved(fault: Fault, request: Request) -> Fault:
     """The fault with its choice by the request made; its other parts stay."""
     while fault.choice is not None:
-        chosen = fault.choice.fault if fault.choice.condition(request) else fault.choice.otherwise
-        rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))
-        fault = rest & chosen if rest.said else chosen
+        fault = chosen(fault, "1" if fault.choice.condition(request) else "2")
     return fault

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
+from faultline._core.promises import promises_of
 from faultline._core.scripted import is_fault
 from faultline._core.steps import (
     Behind,
@@ -85,7 +86,7 @@ def verb_of(fault: Fault) -> str:
     looks = seen(at_once)
     if fault.certificate is not None and fault.certificate.is_fault:
         looks.append(f"certificate {fault.certificate.kind}")
-    return ", ".join(looks) or (repr(fault) if fault.strikes else "")
+    return ", ".join(looks) or (repr(fault) if promises_of(fault) else "")
 
 
 def acts_of(fault: Fault) -> tuple[tuple[Act, ...], tuple[Act, ...]]:

@@ -20,6 +20,10 @@ class Script(AnyAnswer):
 
     steps: tuple[do.Step, ...]
 
+    def __post_init__(self) -> None:
+        """Number the steps."""
+        object.__setattr__(self, "steps", do.numbered(self.steps))
+
     @property
     def is_fault(self) -> bool:
         """Whether a step is a fault by itself."""

@@ -7,7 +7,7 @@ Rules: a step is a frozen dataclass without behaviour. A new step is a class her
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Spoken:
     says: ClassVar[str]
 
     def __repr__(self) -> str:
-        values = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type] # a dataclass, below
+        written = [f for f in fields(self) if f.name != "number"]  # type: ignore[arg-type] # a dataclass, below
+        values = [(f, getattr(self, f.name)) for f in written]
         if isinstance(self, Repeat):
             return f"{self.says}({', '.join(map(repr, self.steps))})"
         plain = [repr(v) for f, v in values[:1] if v != f.default and not isinstance(v, bool)]
@@ -38,12 +39,14 @@ class ReceiveRequest(Spoken):
     Attributes:
         head_only: leave the body for later steps.
         continues: send `100 Continue` to a client that waits for it.
+        number: the number of the step in its script, from 0 on.
     """
 
     says: ClassVar[str] = "receive_request"
 
     head_only: bool = False
     continues: bool = True
+    number: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +57,7 @@ class Respond(Spoken):
 
     answer: Answer | None = None
     said: str = field(default="", compare=False)
+    number: int = field(default=0, compare=False)
 
     def __repr__(self) -> str:
         return f"respond({self.said})"
@@ -182,6 +186,7 @@ class Planned:
     """Play these steps of a script, which are a fault; it strikes when the first step is played."""
 
     steps: tuple[ConnectionStep, ...]
+    number: int = field(default=0, compare=False)
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.steps))
@@ -298,6 +303,25 @@ def is_of_tls(step: Step) -> bool:
             return not step.close_notify
         case _:
             return isinstance(step, (Renegotiate, StopTls))
+
+
+def numbered(steps: tuple[Step, ...], first: int = 0) -> tuple[Step, ...]:
+    """The same steps; those that can be a fault know their number, which counts the steps inside a repeat too."""
+    known: list[Step] = []
+    for step in steps:
+        if isinstance(step, Repeat):
+            inner = numbered(step.steps, first)
+            known.append(replace(step, steps=inner))
+            first += written_steps(inner)
+        else:
+            known.append(replace(step, number=first) if isinstance(step, (Planned, Respond, ReceiveRequest)) else step)
+            first += 1
+    return tuple(known)
+
+
+def written_steps(steps: tuple[Step, ...]) -> int:
+    """The number of steps as they are written, with those inside repeats."""
+    return sum(written_steps(step.steps) if isinstance(step, Repeat) else 1 for step in steps)
 
 
 def every(steps: tuple[Step, ...]) -> Iterator[Step]:

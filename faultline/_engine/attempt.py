@@ -10,6 +10,7 @@ from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.ledger import Ledger, Request
 from faultline._core.points import Point
+from faultline._core.promises import BREAK, Key
 from faultline._core.tripwire import Tripwire
 
 
@@ -47,9 +48,13 @@ class OpenAttempt:
         self.request = request
         self._ledger.keep(self.entry, request)
 
-    def strike(self, point: Point, after_bytes: int) -> None:
-        """Record that the fault strikes now."""
-        self._ledger.strike(self.entry, point, after_bytes)
+    def strike(self, point: Point, after_bytes: int, part: Key = BREAK) -> None:
+        """Record that a part of the fault takes effect now; only the first time counts."""
+        self._ledger.strike(self.entry, point, after_bytes, part)
+
+    def condition_strikes(self, point: Point, part: Key, after_bytes: int) -> None:
+        """Record that a condition changes bytes that pass this point, for the first time."""
+        self.strike(point, after_bytes, part)
 
     def sign(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record that a side ends one direction of the conversation, or sends an alert."""
@@ -59,11 +64,6 @@ class OpenAttempt:
     def has_ended(self) -> bool:
         """Whether the attempt is over."""
         return self.entry.ended_seconds is not None
-
-    @property
-    def has_struck(self) -> bool:
-        """Whether the fault has struck."""
-        return self.entry.struck is not None
 
     def end(self, by: Party | None = None, how: How | None = None) -> None:
         """Record that the attempt is over; ending it again changes nothing."""

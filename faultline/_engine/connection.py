@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
 from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._core.points import Point
+from faultline._core.promises import key_of
+from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.play import play
@@ -26,6 +29,9 @@ from faultline._engine.valve import Valve
 from faultline._net import sockets
 from faultline._net.departures import Departed, Left
 from faultline._net.wire import Wire
+
+if TYPE_CHECKING:
+    from faultline._engine.handshake import Shown
 
 
 class Side:
@@ -75,6 +81,7 @@ class Connection:
         side: the server's side of the connection.
         speaker: the side that sent the last bytes of the attempt.
         valve: holds bytes back, and drops packets.
+        shown: the certificate with a defect that the client got.
     """
 
     def __init__(self, wire: Wire, service: Service, number: int) -> None:
@@ -86,6 +93,7 @@ class Connection:
         self.valve = Valve(wire, self.stream.flowing, self.recheck)
         self.response_point: Point = "response"
         self.speaker: Party | None = None
+        self.shown: Shown | None = None
         self._changed = asyncio.Event()  # set when the attempt has got another fault
         self._attempts: list[OpenAttempt] = []  # those that are open; most talks have one at a time
         self._unread = b""  # read, and not yet used by a step
@@ -99,7 +107,7 @@ class Connection:
         self._attempts = [attempt for attempt in self._attempts if not attempt.has_ended] + [self.attempt]
         self.speaker = None
         self._prepare()
-        self.stream.serve(self.attempt.entry, fault)
+        self.stream.serve(self.attempt)
         self.valve.follow(fault)
         self.service.on_dealt()
         return self.attempt
@@ -107,6 +115,8 @@ class Connection:
     def end(self, by: Party | None, how: How) -> None:
         """Record how the connection ends, for every attempt that is open."""
         for attempt in self._attempts:
+            if (lost := self.valve.lost(attempt.fault)) is not None:
+                attempt.strike(attempt.point, 0, lost)
             attempt.end(by, how)
 
     def sign(self, by: Party, how: Sign, alert: str = "") -> None:
@@ -127,7 +137,7 @@ class Connection:
     def meet(self, fault: Fault) -> None:
         """Give the attempt another fault, conditions included, from the next byte on."""
         self.deal(fault)
-        self.stream.serve(self.attempt.entry, fault)
+        self.stream.serve(self.attempt)
         self.valve.follow(fault)
         self.recheck()
         self._changed.set()
@@ -192,13 +202,12 @@ class Connection:
         if left := self.wire.left():
             raise Departed(left)
 
-    def strike_here(self) -> None:
-        """Record that a step of the script strikes at the present point; only the first counts."""
+    def strike_step(self, step: Step) -> None:
+        """Record that a step of the script strikes at the present point."""
         self.check_client()
         attempt, entry = self.attempt, self.attempt.entry
         passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}
-        if not attempt.has_struck:
-            attempt.strike(attempt.point, passed.get(attempt.point, 0))
+        attempt.strike(attempt.point, passed.get(attempt.point, 0), key_of(step))
 
     # --- bytes -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from faultline._core.fault import Fault
 from faultline._engine.connection import Connection
-from faultline._engine.handshake import secure
+from faultline._engine.handshake import secure, strike_failed
 from faultline._engine.play import Over, close
 from faultline._engine.service import Service
 from faultline._engine.talks import http1
@@ -54,26 +54,19 @@ class Conversation:
         except Over:
             pass
         except Departed as left:
-            self._strike_terms()
+            strike_failed(connection)
             connection.end("client", left.how)
             with contextlib.suppress(Departed):  # a client may wait for the server's close_notify
                 await connection.stream.end_tls()
         except Rejected as rejected:
             is_alert = connection.stream.rejected(rejected.why)
-            self._strike_terms()
+            strike_failed(connection)
             connection.end("client" if is_alert else "server", "FIN")
             sockets.send_fin(self._wire.sock)
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
         finally:
             self._give_up()
-
-    def _strike_terms(self) -> None:
-        """After a failed handshake: record a strike if the fault's terms are faulty."""
-        attempt = self._connection.attempt
-        refuses = attempt.fault.terms is not None and attempt.fault.terms.is_fault
-        if refuses and attempt.point == "handshake" and not attempt.has_struck and self._connection.stream.speaks_tls:
-            attempt.strike("handshake", 0)
 
     def _give_up(self) -> None:
         """Close the socket and end the attempt; closing again does nothing."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from faultline._core.certificates import Certificate
+from faultline._core.promises import CERTIFICATE, TERMS
 from faultline._net.tls import shows_certificate
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ async def secure(connection: Connection) -> None:
     context = connection.service.context(certificate, terms)
     send = partial(send_flight, connection, certificate)
     await connection.stream.secure(context, send, refuses_protocols=terms.refuses_protocols)
+    strike_certificate(connection)
 
 
 def shown(connection: Connection) -> Certificate:
@@ -43,5 +46,37 @@ async def send_flight(connection: Connection, certificate: Certificate, data: by
     if trip is not None and cut is not None:
         await connection.strike(trip)
         await connection.stream.write_flight(data[cut:])
-    if certificate.is_fault and not connection.attempt.has_struck and shows_certificate(data):
-        connection.attempt.strike("handshake", len(data))
+    if certificate.is_fault and shows_certificate(data):
+        connection.shown = Shown(certificate, len(data))
+
+
+def strike_certificate(connection: Connection) -> None:
+    """Record that the client has judged a certificate with a defect, if one was shown to it."""
+    if connection.shown is not None:
+        connection.attempt.strike("handshake", connection.shown.count_bytes, CERTIFICATE)
+
+
+def strike_failed(connection: Connection) -> None:
+    """Record what struck in a handshake that failed.
+
+    A client that sends the alert `unknown_ca` has not come to any other defect, because it looks for the issuer first
+    (OpenSSL's `verify_chain`, RFC 5280, 6.1).
+    """
+    attempt, stream = connection.attempt, connection.stream
+    if attempt.point != "handshake":
+        return
+    knows_no_issuer = attempt.entry.tls is not None and attempt.entry.tls.alert == "unknown_ca"
+    shown = connection.shown
+    if shown is not None and (shown.certificate.is_untrusted or not knows_no_issuer):
+        strike_certificate(connection)
+    terms = attempt.fault.terms
+    if terms is not None and terms.is_fault and stream.speaks_tls and not knows_no_issuer:
+        attempt.strike("handshake", 0, TERMS)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A certificate with a defect that the client got, and the number of bytes up to its end."""
+
+    certificate: Certificate
+    count_bytes: int

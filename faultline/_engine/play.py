@@ -44,7 +44,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
     stream, wire = connection.stream, connection.wire
     match step:
         case do.Planned():
-            connection.strike_here()
+            connection.strike_step(step)
             await play(connection, step.steps)
         case do.Send():
             await send(connection, step, is_reset_next=is_reset_next)

@@ -10,10 +10,12 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
-from faultline._core.fault import Fault
-from faultline._core.ledger import Entry, TlsFacts
-from faultline._engine.pacing import Flow
+from faultline._core.ledger import TlsFacts
+from faultline._engine.attempt import OpenAttempt
+from faultline._engine.pacing import Flow, Wait
 from faultline._net import sockets
 from faultline._net.departures import Departed, Left
 from faultline._net.tls import ServerContext, Tls, Write
@@ -37,16 +39,21 @@ class Stream:
         self.flowing.set()
         self.speaks_tls = False  # whether the client's first bytes were TLS
 
-    def serve(self, entry: Entry, fault: Fault) -> None:
-        """Record the bytes in this attempt from here on, under the conditions of this fault."""
+    def serve(self, attempt: OpenAttempt) -> None:
+        """Record the bytes in this attempt from here on, under the conditions of its fault."""
+        entry, fault = attempt.entry, attempt.fault
         self._entry = entry
         entry.tls = self._tls.facts() if self._tls is not None else None
         self._flows: tuple[Flow, Flow] | None = None
         self._handshake_flow: Flow | None = None
         if fault.conditions:
-            request = Flow(fault.conditions, "request", self._chance, self._await_request)
-            self._flows = request, Flow(fault.conditions, "response", self._chance, self._await_response)
-            self._handshake_flow = Flow(fault.conditions, "handshake", self._chance, self._await_response)
+
+            def flow(at: Literal["request", "response", "handshake"], wait: Wait) -> Flow:
+                return Flow(fault.conditions, at, self._chance, wait, partial(attempt.condition_strikes, at))
+
+            request, response = flow("request", self._await_request), flow("response", self._await_response)
+            handshake = flow("handshake", self._await_response)
+            self._flows, self._handshake_flow = (request, response), handshake
 
     async def _await_response(self, for_seconds: float) -> None:
         """Hold the server's bytes back for this time.

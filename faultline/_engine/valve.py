@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from faultline._core.conditions import Loss
 from faultline._core.fault import Fault
+from faultline._core.promises import Key
 from faultline._net import sockets
 from faultline._net.wire import Wire
 
@@ -27,6 +28,13 @@ class Valve:
     def drops_packets(self) -> bool:
         """Whether packets of the client are dropped, so that the server's FIN could never be acknowledged."""
         return self._dropped > 0
+
+    def lost(self, fault: Fault) -> Key | None:
+        """Which condition of a fault has dropped packets of the client so far; `None` if none has."""
+        number = next((i for i, c in enumerate(fault.conditions) if isinstance(c, Loss)), None)
+        if number is None or self._wire.is_closed or not sockets.dropped_packets(self._wire.sock):
+            return None
+        return Key("condition", number)
 
     def follow(self, fault: Fault) -> None:
         """Drop the share of the client's packets that this fault's conditions give."""

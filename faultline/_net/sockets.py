@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from faultline._core.check import rejected, whole
 from faultline._core.errors import PortError, UnsupportedError
 
-BACKLOG = 4096
-TCP_CLOSE = 7  # include/net/tcp_states.h
+BACKLOG, TCP_CLOSE = 4096, 7  # include/net/tcp_states.h
 READ_BYTES = 65_536
 
 # linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket keeps or drops each packet.
-SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_MEMINFO = 26, 27, 55
 LOAD_RANDOM = (0x20, 0, 0, 0xFFFFF000 + 56)  # BPF_LD|BPF_W|BPF_ABS, SKF_AD_OFF + SKF_AD_RANDOM
 DROP = (0x06, 0, 0, 0)  # BPF_RET: keep no byte
 KEEP = (0x06, 0, 0, 0xFFFFFFFF)
@@ -292,6 +291,11 @@ def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, in
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))
+
+
+def dropped_packets(sock: socket.socket) -> int:
+    """Count the packets to this socket that were dropped, as by a filter (SK_MEMINFO_DROPS; `sk_drops_add`)."""
+    return struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[-1]  # type: ignore[no-any-return]
 
 
 def keep_packets(sock: socket.socket) -> None:

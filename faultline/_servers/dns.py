@@ -19,6 +19,7 @@ from faultline._core.kinds import DNS, check_plan
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.lookups import Found
 from faultline._core.plan import Dealer, Plan, checked_plan
+from faultline._core.promises import Key
 from faultline._core.said import Said
 from faultline._core.steps import Refuse
 from faultline._net import sockets
@@ -69,7 +70,7 @@ class DnsServer(Endpoint):
         sockets.require_linux()
         self.host, number = sockets.checked_address(host, port)
         super().__init__(plan, strict=strict)
-        self._dealer = Dealer(plan)
+        self._dealer = Dealer(self.plan)
         self.ledger = Ledger(on_end)
         self._answered = 0
         self._last_kind = ""
@@ -200,6 +201,7 @@ class DnsServer(Endpoint):
 
         late = next((c.delay_seconds for c in fault.conditions if isinstance(c, Latency)), 0.0)
         if late:
+            self.ledger.strike(entry, "lookup", 0, Key("condition"))
             self._open.add(entry)
             self._datagrams.later(late, reply)
         else:

@@ -13,8 +13,9 @@ from faultline._core.calls import explained
 from faultline._core.check import choice, flag, seconds, whole
 from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
-from faultline._core.guard import unmet
+from faultline._core.guard import Unmet, unmet
 from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
+from faultline._core.plan import stamped
 from faultline._core.sight import Sight
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # of typing from Python 3.11 on, and never imported
 
     from faultline._core.plan import Plan
+    from faultline._core.steps import Door
     from faultline._servers.process import Process
 
 
@@ -42,7 +44,7 @@ class Endpoint(ABC):
 
     def __init__(self, plan: Plan, *, strict: bool) -> None:
         self._strict = flag("strict", strict)
-        self._plans = [self._checked(plan)]
+        self._plans = [stamped(self._checked(plan), 0)]
         self._errors: list[BaseException] = []  # errors inside the endpoint that `close` has not raised yet
         self._is_closed = False
 
@@ -195,7 +197,14 @@ class Endpoint(ABC):
             ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
             ServerError: the endpoint is closed.
         """
-        plan = self._checked(plan)
+        self._adopt(stamped(self._checked(plan), len(self._plans)), change)
+
+    def _adopt(self, plan: Plan, change: Callable[[Plan], None]) -> None:
+        """Change to a plan that is checked, and keep it for the guard.
+
+        Raises:
+            ServerError: the endpoint is closed.
+        """
         if self._is_closed:
             raise ServerError(f"{self!r}: expected an open {self._name}; it was closed.")
         change(plan)
@@ -224,7 +233,7 @@ class Endpoint(ABC):
         try:
             yield
         finally:
-            self.become(before)
+            self._adopt(before, self._change)  # not a plan of its own: what has struck of it has struck
 
     def step_aside(self) -> None:  # noqa: B027 - most endpoints replace no functions
         """Restore the functions that this endpoint has replaced, if any, and continue to serve."""
@@ -251,9 +260,25 @@ class Endpoint(ABC):
         Raises:
             NotStruckError: a planned fault did not strike; the message describes what happened instead.
         """
-        whys = [why for plan in self._plans if (why := unmet(plan, self.attempts, self._no_attempt_here))]
-        if self._strict and whys:
-            raise NotStruckError(f"{whys[0]} (strict=False allows it.)")
+        failed = [each.why for each in self._unmet() if each.fails]
+        if self._strict and failed:
+            raise NotStruckError(f"{failed[0]} (strict=False allows it.)")
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        """The promises of the plans that may have struck unseen, or by chance did not strike, each as a sentence.
+
+        The guard doesn't fail the test for them; pytest's report has them.
+        """
+        return tuple(dict.fromkeys(each.why for each in self._unmet() if not each.fails))
+
+    def _unmet(self) -> list[Unmet]:
+        attempts, nobody = self.attempts, self._no_attempt_here
+        return [each for plan in self._plans for each in unmet(plan, attempts, nobody, self._is_unseen)]
+
+    def _is_unseen(self, door: Door) -> bool:  # noqa: ARG002 - a UDP server tells them apart
+        """Whether a client may have met this step at `connect` without being seen."""
+        return self._sight.has_unseen_clients
 
     def __enter__(self) -> Self:
         return self

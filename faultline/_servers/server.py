@@ -86,7 +86,7 @@ class Server(Endpoint):
             self._has_tls_url = self._tls or (upstream is not None and upstream.has_tls_of_client)
             super().__init__(plan, strict=strict)
             setup = Setup(
-                plan=plan,
+                plan=self.plan,
                 talk=kind.talk,
                 address=address,
                 default=self._default,

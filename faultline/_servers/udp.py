@@ -20,6 +20,7 @@ from faultline._core.hosts import hostport
 from faultline._core.kinds import UDP, check_plan
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
@@ -62,7 +63,7 @@ class UdpServer(Endpoint):
         self.host, number = sockets.checked_address(host, port)
         self._default = checked_words(answer)
         super().__init__(plan, strict=strict)
-        self._dealer = Dealer(plan)
+        self._dealer = Dealer(self.plan)
         self.ledger = Ledger(on_end)
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
@@ -96,6 +97,10 @@ class UdpServer(Endpoint):
     def _stop(self) -> None:
         self._settle()  # so that datagrams that have arrived are in the ledger
         self._background.call(self._end)
+
+    def _is_unseen(self, door: Door) -> bool:
+        """The kernel answers for a closed port, and counts nothing."""
+        return isinstance(door, Refuse)
 
     @property
     def _where(self) -> str:
@@ -154,16 +159,19 @@ class UdpServer(Endpoint):
         loss = next((c for c in fault.conditions if isinstance(c, Loss)), None)
         vanishes = isinstance(fault.door, Vanish)
         if vanishes or (loss is not None and chance.generator().random() < loss.probability):
-            if vanishes:
-                self.ledger.strike(entry, "connect", 0)
+            part = Key("condition", fault.conditions.index(loss)) if loss is not None and not vanishes else BREAK
+            self.ledger.strike(entry, "connect" if vanishes else "request", 0, part)
             self.ledger.end(entry, "server", "silence")
             return
-        flow = Flow(fault.conditions, "response", chance.generator)
+        condition_strikes = partial(self._condition_strikes, entry)
+        flow = Flow(fault.conditions, "response", chance.generator, on_change=condition_strikes)
         payload = flow.altered(response_to(data, fault, self._default))
 
         def say() -> None:
-            if fault.break_ is not None or (fault.http_answer is not None and fault.http_answer.is_fault):
+            if fault.break_ is not None:
                 self.ledger.strike(entry, "response", 0)
+            if fault.http_answer is not None and fault.http_answer.is_fault:
+                self.ledger.strike(entry, "response", 0, ANSWER)
             for _ in range(2 if isinstance(fault.fate, Twice) else 1):
                 entry.note = self._datagrams.send(payload, address)
                 entry.says("server", b"" if entry.note else payload)
@@ -177,6 +185,10 @@ class UdpServer(Endpoint):
         else:
             held, self._held = self._held, []
             self._after(wait, partial(in_turn, [say, *held]))
+
+    def _condition_strikes(self, entry: Entry, part: Key, after_bytes: int) -> None:
+        """Record that a condition changes a datagram, for the first time."""
+        self.ledger.strike(entry, "response", after_bytes, part)
 
     def _after(self, seconds: float, function: Callable[[], None]) -> None:
         if seconds:

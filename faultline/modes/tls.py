@@ -53,9 +53,7 @@ FIXED: dict[str, Fault] = {
     "client_cert_required": Fault(terms=Terms("client_cert_required", client="required", is_fault=True)),
     "client_cert_rejected": Fault(terms=Terms("client_cert_rejected", client="rejected", is_fault=True)),
     "no_close_notify": Fault(Break("response", (Close(False),), Trigger(at_end=True)), answer=Answer(ends=True)),
-    "renegotiate": Fault(
-        Break("response", (Renegotiate(),)), terms=Terms("renegotiate", renegotiates=True, is_fault=True)
-    ),
+    "renegotiate": Fault(Break("response", (Renegotiate(),)), terms=Terms("renegotiate", renegotiates=True)),
 }
 # The kind that a parameter is for.
 BELONGS = {

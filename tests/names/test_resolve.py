@@ -774,7 +774,9 @@ def test_a_client_without_happy_eyeballs_stays_at_the_silent_address(faultline):
 # --- the guard and the report ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", [nxdomain(), sequence(servfail(), ok()), slow_resolve(1) & nxdomain()], ids=repr)
+@pytest.mark.parametrize(
+    "plan", [nxdomain(), sequence(servfail(), ok()), slow_resolve(1) & nxdomain(), slow_resolve(1)], ids=repr
+)
 def test_a_fault_that_nobody_looked_up_fails_the_guard(plan):
     resolver = resolve(NAME, plan)
     first = entries_of(plan)[0]
@@ -812,7 +814,7 @@ def test_the_guard_is_left_out_by_strict_and_after_an_error():
         raise KeyError
 
 
-@pytest.mark.parametrize("fault", [ok(), slow_resolve(1), resolves_to("127.0.0.1")], ids=repr)
+@pytest.mark.parametrize("fault", [ok(), resolves_to("127.0.0.1")], ids=repr)
 def test_what_breaks_nothing_need_not_be_looked_up(fault):
     with resolve(NAME, fault) as resolver:
         pass

@@ -86,9 +86,9 @@ def timeless(attempts):
             started_seconds=0.0,
             ended_seconds=None,
             waited_seconds=None,
-            struck=attempt.struck and replace(attempt.struck, at_seconds=0.0),
-            turns=tuple(replace(turn, at_seconds=0.0, until_seconds=0.0, pauses=()) for turn in attempt.turns),
+            strikes=tuple(replace(strike, at_seconds=0.0) for strike in attempt.strikes),
             ends=tuple(replace(end, at_seconds=0.0) for end in attempt.ends),
+            turns=tuple(replace(turn, at_seconds=0.0, until_seconds=0.0, pauses=()) for turn in attempt.turns),
         )
         for attempt in attempts
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from faultline._core import steps as do
 from faultline._core.plan import resolved
+from faultline._core.promises import ANSWER, Key, key_of
 from faultline._core.scripted import Script
 from faultline._engine.play import play_one
 from faultline._net.departures import Departed
@@ -59,7 +60,7 @@ class Http1:
                 case do.ReceiveRequest():
                     await self.receive_request(step, following)
                 case do.Respond():
-                    await self.respond(step.answer)
+                    await self.respond(step.answer, part=ANSWER if step.answer is None else key_of(step))
                 case do.Repeat():
                     await self.perform(step.steps)
                     while await self._begin_next():
@@ -116,10 +117,13 @@ class Http1:
         if step.continues:
             await self._connection.stream.write(CONTINUE)
         else:
-            self._connection.attempt.strike("request", 0)
+            entry = self._connection.attempt.entry
+            self._connection.attempt.strike("request", entry.received_bytes, key_of(step))
 
-    async def respond(self, answer: Answer | None = None) -> None:
+    async def respond(self, answer: Answer | None = None, *, part: Key = ANSWER) -> None:
         """Send a response: `answer`, else the fault's answer, else the server's default.
+
+        `part` is the part of the fault that has the answer.
 
         Raises:
             Over: a break in the response ended the conversation.
@@ -138,8 +142,8 @@ class Http1:
         if answer.closes_after(request.method) or service.dealer.ends_connection(fault):
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
-        if planned is not None and planned.strikes_at(request.method) and fault.break_ is None:
-            connection.attempt.strike("response", 0)
+        if planned is not None and planned.strikes_at(request.method):
+            connection.attempt.strike("response", 0, part)
         data = render(answer, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
         await connection.send(data, acknowledged=last is not None or connection.armed("idle") is not None)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from faultline._core.answers import SocksRefusal
 from faultline._core.ledger import Request
+from faultline._core.promises import ANSWER
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection
 from faultline._engine.talks.tunnel import Tunnel
@@ -37,7 +38,7 @@ async def converse(connection: Connection) -> None:
             replies += reply
     await connection.enter("response")
     if refusal:
-        connection.attempt.strike("response", 0)
+        connection.attempt.strike("response", 0, ANSWER)
     await connection.send(replies)  # in one piece, because clients may read it in one piece
     if upstream_connection is not None:
         await tunnel.open(upstream_connection)

@@ -18,6 +18,7 @@ from faultline._core.kinds import RESOLVER, check_plan
 from faultline._core.ledger import Ledger, Request
 from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.promises import ANSWER, Key
 from faultline._net.addresses import Target, gaierror
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.names import overlay
@@ -49,7 +50,7 @@ class Resolver(Endpoint, overlay.Overlay):
     def __init__(self, name: str, plan: Plan, *, strict: bool = True) -> None:
         self.name = checked_name(name)
         super().__init__(plan, strict=strict)
-        self._dealer = Dealer(plan)
+        self._dealer = Dealer(self.plan)
         self.ledger = Ledger()
         self._over = threading.Event()
         self._neighbours: dict[FoundLast, Server] = {}
@@ -110,6 +111,7 @@ class Resolver(Endpoint, overlay.Overlay):
         self.ledger.keep(entry, Request(function, name))
         late = next((c for c in fault.conditions if isinstance(c, Latency)), None)
         if late is not None:
+            self.ledger.strike(entry, "lookup", 0, Key("condition"))
             self._over.wait(late.delay_seconds)
         kind = fault_kind(fault)
         if kind:
@@ -118,6 +120,8 @@ class Resolver(Endpoint, overlay.Overlay):
             self.ledger.end(entry, "server", "no name")
             raise error
         targets = self._targets(fault.answer) if isinstance(fault.answer, Found) else None
+        if isinstance(fault.answer, FoundLast):
+            self.ledger.strike(entry, "lookup", 0, ANSWER)
         entry.note = (
             "left to the system or another resolver"
             if targets is None

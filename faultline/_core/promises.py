@@ -1,0 +1,144 @@
+"""Promises: the parts of a fault that are meant to go wrong, each with an identity.
+
+A promise strikes when it first takes effect, and the ledger keeps when and where. The guard compares promises with
+strikes; it needs nothing else of a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from faultline._core.points import Point
+from faultline._core.scripted import is_fault
+from faultline._core.steps import Planned, ReceiveRequest, Respond, every
+
+if TYPE_CHECKING:
+    from faultline._core.fault import Fault
+    from faultline._core.steps import Step
+
+# The part of a fault; steps and conditions have their number as well.
+Kind: TypeAlias = Literal["break", "step", "answer", "certificate", "terms", "condition"]
+# The parts of a fault in the order of their weight: the strike of an earlier kind is the strike of the fault.
+WEIGHTS: dict[Kind, int] = {"break": 0, "step": 1, "certificate": 2, "terms": 2, "answer": 2, "condition": 3}
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which part of its fault a promise is.
+
+    Attributes:
+        kind: the kind of part.
+        number: the number of the step in its script, or of the condition in its fault, from 0 on.
+    """
+
+    kind: Kind
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number + 1}" if self.kind in ("step", "condition") else self.kind
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a fault stands in the plans of its server.
+
+    Attributes:
+        plan: the number of the plan, from 0 on; a plan that is given anew is another plan.
+        entry: the number of its entry, from 0 on.
+        branch: the choices by the request that led to the fault: "1" for the fault of a choice, "2" for the other.
+    """
+
+    plan: int
+    entry: int
+    branch: str = ""
+
+    def chosen(self, branch: str) -> Origin:
+        """The place of a fault of a choice."""
+        return Origin(self.plan, self.entry, self.branch + branch)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A part of a planned fault that is meant to go wrong.
+
+    Attributes:
+        key: which part it is.
+        text: the part, as it is named in reports.
+        is_certain: whether it strikes in every conversation that comes so far, and not only by chance.
+    """
+
+    key: Key
+    text: str
+    is_certain: bool = True
+
+
+BREAK, ANSWER, CERTIFICATE, TERMS = Key("break"), Key("answer"), Key("certificate"), Key("terms")
+
+
+@dataclass(frozen=True)
+class Strike:
+    """The moment when a part of a fault first took effect.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        point: the point of the conversation.
+        after_bytes: the number of bytes that had passed the point.
+        at_seconds: the time, in seconds since the server started.
+        part: the part of the fault: `break`, `answer`, `certificate`, `terms`, or a step or condition with its number.
+        origin: the place of the fault in the plans of the server.
+    """
+
+    point: Point
+    after_bytes: int
+    at_seconds: float
+    part: Key = BREAK
+    origin: Origin | None = field(default=None, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The strike as plain data for JSON."""
+        told = {"part": str(self.part), "point": self.point, "after_bytes": self.after_bytes}
+        return {**told, "at_seconds": self.at_seconds}
+
+
+def weightiest(fault: Fault, strikes: Sequence[Strike]) -> Strike | None:
+    """The strike of a fault: that of its weightiest part that has struck; `None` if none counts.
+
+    A strike of a condition counts only if the fault has no other part that is meant to go wrong.
+    """
+    counted = strikes if fault.has_conditions_alone else [s for s in strikes if s.part.kind != "condition"]
+    return min(counted, key=lambda strike: WEIGHTS[strike.part.kind], default=None)
+
+
+def promises_of(fault: Fault) -> tuple[Promise, ...]:
+    """The promises of a fault; those of a choice by the request are the promises of its two faults."""
+    found = tuple(parts_of(fault))
+    if len(found) == 1:
+        return (replace(found[0], text=repr(fault)),)
+    return tuple(replace(each, text=f"{each.text} of {fault!r}") for each in found)
+
+
+def parts_of(fault: Fault) -> Iterator[Promise]:
+    """The parts of a fault that are meant to go wrong, each with its own name."""
+    if fault.break_ is not None:
+        yield Promise(BREAK, f"the break at {fault.break_.at!r}")
+    if fault.script is not None:
+        for step in every(fault.script.steps):
+            if is_fault(step):
+                yield Promise(key_of(step), repr(step))
+    elif fault.answer is not None and fault.answer.is_fault:
+        yield Promise(ANSWER, "the answer")
+    if fault.certificate is not None and fault.certificate.is_fault:
+        yield Promise(CERTIFICATE, "the certificate")
+    if fault.terms is not None and fault.terms.is_fault:
+        yield Promise(TERMS, "the terms of TLS")
+    for number, condition in enumerate(fault.conditions):
+        if condition.is_fault:
+            yield Promise(Key("condition", number), f"the {type(condition).__name__.lower()}", condition.is_certain)
+
+
+def key_of(step: Step) -> Key:
+    """Which part of its fault a step of a script is."""
+    return Key("step", step.number if isinstance(step, (Planned, ReceiveRequest, Respond)) else 0)
