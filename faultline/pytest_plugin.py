@@ -5,8 +5,10 @@ Rules: pytest loads this module in every run, so everything of faultline is impo
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,8 @@ from faultline._front import starters
 
 if TYPE_CHECKING:
     from faultline._core.chance import Scope
+    from faultline._front.limits import Limit
+    from faultline._front.seen import Seen
     from faultline._net.authority import Authority
     from faultline._servers.endpoint import Endpoint
     from faultline._servers.server import Server
@@ -26,7 +30,10 @@ PASSED = pytest.StashKey[bool]()  # of the call; absent without a report of the 
 SERVERS: pytest.StashKey[list[Endpoint]] = pytest.StashKey()
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 SEED = pytest.StashKey[int]()
-LIMIT = pytest.StashKey[float]()
+SINCE = pytest.StashKey[int]()  # servers with lower numbers belong to a run of pytest around this one
+SEEN: pytest.StashKey[Seen] = pytest.StashKey()
+DEFAULT_SECONDS = pytest.StashKey[float]()
+LIMIT: pytest.StashKey[Limit] = pytest.StashKey()
 DREW = pytest.StashKey[bool]()
 
 
@@ -53,8 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "without faults: once per case that `serve` can play, or per case at one point, with TLS or without TLS.",
     )
 
+    from faultline._servers.opened import opened
+
+    config.stash[SINCE] = opened.next_number()
     try:
-        config.stash[LIMIT] = limit = float(config.getini("faultline_timeout"))
+        config.stash[DEFAULT_SECONDS] = limit = float(config.getini("faultline_timeout"))
     except ValueError:
         limit = -1.0
     if not 0 <= limit < float("inf"):
@@ -107,8 +117,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed the random choices of a test by the run's seed and the test's name, so that the order has no influence."""
     from faultline._core import chance
 
-    if PASSED in item.stash:  # an earlier run of the test, by pytest-rerunfailures or flaky
-        del item.stash[PASSED]
+    forget(item, PASSED)  # of an earlier run of the test, by pytest-rerunfailures or flaky
+    if LIMIT in item.stash and item.stash[LIMIT].is_over:
+        item.stash[LIMIT].start()
     if item.get_closest_marker("faults") is not None:
         from faultline._front.marker import check_used
 
@@ -134,16 +145,80 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrized(metafunc)
 
 
+def forget(item: pytest.Item, key: pytest.StashKey[Any]) -> None:
+    """Drop what a test keeps under this key, if it keeps anything."""
+    if key in item.stash:
+        del item.stash[key]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what clients of servers that are still open wait for, because Python joins threads when it exits."""
+    from faultline._core.errors import ServerError
+    from faultline._servers.opened import opened
+
+    for server in opened.after(config.stash.get(SINCE, opened.next_number())):
+        with contextlib.suppress(ServerError):
+            server.cut_off()
+
+
+# --- the time limit --------------------------------------------------------------------------------------------------
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests with faultline fixtures a timeout, unless the test or the run has one."""
-    limit = config.stash[LIMIT]
-    if not limit or not has_pytest_timeout(config) or has_timeout(config):
-        return
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        if not FIXTURES.isdisjoint(names) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(limit))
+        if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) and needs_limit(item):
+            item.add_marker(pytest.mark.timeout(item.config.stash[DEFAULT_SECONDS]))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Know every server that the test may meet, and give it a timeout if one is open already."""
+    from faultline._front.seen import Seen
+    from faultline._servers.opened import opened
+
+    item.stash[SEEN] = seen = Seen(item.config, item.config.stash[SINCE])
+    if seen.open() and needs_limit(item):
+        item.add_marker(pytest.mark.timeout(item.config.stash[DEFAULT_SECONDS]))
+    opened.watchers.append(partial(on_open, item))
+    try:
+        return (yield)
+    finally:
+        opened.watchers.pop()
+        if LIMIT in item.stash:
+            item.ihook.pytest_timeout_cancel_timer(item=item)
+            item.stash[LIMIT].end()
+        for key in (SEEN, LIMIT, SERVERS, SCOPE):  # so that a test that is over keeps nothing
+            forget(item, key)
+
+
+def on_open(item: pytest.Item, server: Endpoint) -> None:
+    """Note a server that a test opens, and see to it that the test has a time limit."""
+    item.stash[SEEN].add(server)
+    if LIMIT not in item.stash and needs_limit(item):
+        from faultline._front.limits import start_late
+
+        start_late(item, item.config.stash[DEFAULT_SECONDS])
+    if LIMIT in item.stash:
+        item.stash[LIMIT].watch()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    """Take over from pytest-timeout what happens when the time is over."""
+    from faultline._front.limits import Limit
+
+    item.stash[LIMIT] = limit = Limit(item, settings, item.stash[SEEN])
+    limit.start()
+    return True
+
+
+def needs_limit(item: pytest.Item) -> bool:
+    """Whether a test with a server gets the default timeout: neither the test nor the run has another one."""
+    config = item.config
+    is_possible = bool(config.stash[DEFAULT_SECONDS]) and has_pytest_timeout(config)
+    return is_possible and not has_timeout(config) and item.get_closest_marker("timeout") is None
 
 
 def has_pytest_timeout(config: pytest.Config) -> bool:
@@ -162,41 +237,18 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add a drawing of each server's attempts to the report of a failed test."""
-    servers = item.stash.get(SERVERS, [])
-    if servers and call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
-        name_hung(call.excinfo.value, servers)
     report = yield
     if call.when == "call":  # of one call there are several reports if it has subtests
         item.stash[PASSED] = item.stash.get(PASSED, True) and report.passed
-    if report.failed:
-        for server in servers:
-            report.sections.append(("faultline", drawing_of(server, item.config)))
-        if servers and item.stash[SCOPE].was_used:
+    limit, seen = item.stash.get(LIMIT, None), item.stash.get(SEEN, None)
+    if limit is not None and limit.is_over:
+        limit.tell(report)
+    if report.failed and seen is not None:
+        drawings = limit.drawings if limit is not None and limit.is_over else seen.drawings()
+        report.sections += [("faultline", drawing) for drawing in drawings]
+        if drawings and item.stash[SCOPE].was_used:
             report.sections.append(("faultline chance", f"{seed_option(item.config)} repeats the random choices"))
     return report
-
-
-def drawing_of(server: Endpoint, config: pytest.Config) -> str:
-    """The drawing of a server's attempts for pytest's terminal, or the error if the server can't be asked."""
-    from faultline._core.errors import ServerError
-
-    width, color = None, config.getoption("color", "auto") == "yes"
-    if config.pluginmanager.has_plugin("terminalreporter"):  # a worker of xdist has none
-        terminal = config.get_terminal_writer()
-        width, color = terminal.fullwidth, terminal.hasmarkup
-    try:
-        return server.drawing(width=width, color=color)
-    except ServerError as error:
-        return str(error)
-
-
-def name_hung(timeout: BaseException, servers: list[Endpoint]) -> None:
-    """Add the point at which the client hung to the message of a timeout."""
-    from faultline._core.report import hung
-
-    waiting = [why for server in servers if (why := hung(server.attempts, server.ledger.now()))]
-    if waiting and isinstance(timeout, pytest.fail.Exception):
-        timeout.msg = f"{waiting[-1]}. {timeout.msg}"
 
 
 @pytest.fixture(scope="session")

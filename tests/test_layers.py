@@ -123,9 +123,9 @@ def test_front_doors_import_late(module):
 @pytest.mark.parametrize(
     ("package", "users"),
     [
-        ("pytest", ["_front.marker", "_front.starters", "pytest_plugin"]),
+        ("pytest", ["_front.limits", "_front.marker", "_front.starters", "pytest_plugin"]),
         ("_pytest", []),
-        ("pytest_timeout", []),
+        ("pytest_timeout", ["_front.limits"]),
         ("h11", ["_net.http1"]),
         ("trustme", ["_net.issue"]),
         ("cryptography", ["_net.issue"]),
@@ -194,7 +194,7 @@ def test_every_module_opens_with_its_own_words(module):
 
 def test_what_is_imported_comes_with_python_or_is_declared():
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in metadata.requires("pytest-faultline")}
-    modules = {"dnspython": "dns", "pyopenssl": "OpenSSL"}
+    modules = {"dnspython": "dns", "pyopenssl": "OpenSSL", "pytest-timeout": "pytest_timeout"}
     known = {modules.get(name, name) for name in declared} | sys.stdlib_module_names | {"faultline"}
 
     assert {name.partition(".")[0] for module in MODULES for name in imports_of(module)} - known == set()

@@ -57,13 +57,13 @@ class Doorkeeper:
         self._on_error = on_error
         self._watch: connects.Watch | None = None
         self._syns: Syns | None = None
-        self._heard: dict[tuple[str, int, int], None] = {}  # the SYNs so far, because TCP repeats them
+        self._heard: dict[tuple[str, int, int], Syn] = {}  # the SYNs so far, because TCP repeats them
         self._foretold = 0  # how many connects had an event, and were to be accepted
         self._accepted = 0
         self._has_no_route = False  # whether a plan leads where no SYN comes
         self._held: list[socket.socket] = []  # clients that were accepted just before a black hole
         self._is_closed = False
-        self.is_partitioned = False
+        self.is_partitioned = self.is_cut_off = False
 
     # --- called from other threads -----------------------------------------------------------------------------------
 
@@ -111,7 +111,14 @@ class Doorkeeper:
 
     def set_step(self) -> None:
         """Set the listener's step to that of the next fault."""
-        self._listener.set_step(Vanish() if self.is_partitioned else self._dealer.upcoming().door)
+        step = Vanish() if self.is_partitioned else self._dealer.upcoming().door
+        self._listener.set_step(Refuse() if self.is_cut_off else step)
+
+    def refuse_waiting(self) -> None:
+        """Refuse the connects that wait at a black hole, whose next SYN may be long in coming; others ignore it."""
+        if self._syns is not None:
+            for syn in self._heard.values():
+                self._syns.refuse(syn)
 
     def end_step(self) -> None:
         """Deal the next fault, because the time of a refusal or a black hole is over."""
@@ -143,6 +150,8 @@ class Doorkeeper:
     def _before_connect(self) -> bool:
         if self._is_closed:
             return True
+        if self.is_cut_off:
+            return False
         self._listener.drain()  # clients that came before meet the plan before
         self.set_step()
         door = self._dealer.upcoming().door
@@ -176,12 +185,12 @@ class Doorkeeper:
 
     def _taken(self, syn: Syn) -> Door | None:
         """Record a SYN that TCP doesn't merely repeat; return how it is to be answered."""
-        self._heard[syn.key] = None
+        self._heard[syn.key] = syn
         if len(self._heard) > KEPT_SYNS:
             del self._heard[next(iter(self._heard))]
         self.set_step()
         step, door = self._listener.step, self._dealer.upcoming().door
-        if step is not None and door is not None and not self.is_partitioned:
+        if step is not None and door is not None and not (self.is_partitioned or self.is_cut_off):
             self._meet(door)
             if isinstance(step, Refuse):  # before the client observes it, because its next connect meets the next fault
                 self.set_step()

@@ -17,6 +17,7 @@ from faultline._core.guard import Unmet, unmet
 from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
 from faultline._core.plan import stamped
 from faultline._core.sight import Sight
+from faultline._servers.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Endpoint(ABC):
         self._plans = [stamped(self._checked(plan), 0)]
         self._errors: list[BaseException] = []  # errors inside the endpoint that `close` has not raised yet
         self._is_closed = False
+        opened.add(self)
 
     # --- defined by each kind of endpoint ----------------------------------------------------------------------------
 
@@ -239,6 +241,17 @@ class Endpoint(ABC):
         """Restore the functions that this endpoint has replaced, if any, and continue to serve."""
 
     # --- its end -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the endpoint has started and is not closed."""
+        return hasattr(self, "ledger") and not self._is_closed
+
+    def cut_off(self, *, is_cut_off: bool = True) -> None:  # noqa: B027 - not every endpoint has clients that wait
+        """End what every client waits for, and turn new clients away, until they are let in again.
+
+        The pytest plugin calls this when the time of a test is over, so that no thread of the test waits for ever.
+        """
 
     def close(self) -> None:
         """Stop now; ports and files are free when this returns. Closing again does nothing.

@@ -43,6 +43,9 @@ class Process(Protocol):
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
 
+    def cut_off(self, *, is_cut_off: bool) -> None:
+        """Reset every connection and refuse new ones, or let clients in again."""
+
     def stop(self) -> list[BaseException]:
         """Release the address and end every connection; return the errors inside the server while it ran."""
 

@@ -151,19 +151,20 @@ class Running:
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
+        return self._background.run(self._act(control))
 
-        async def acted() -> int:
-            if self._is_closed:
-                return 0
-            self._listener.drain()  # clients in the queue are open connections too
-            tasks = self.connections.act(control)
-            self._door.is_partitioned = self.connections.is_partitioned
-            self._set_listener()
-            if control in ("reset_all", "close_all") and tasks:
-                await asyncio.wait(tasks)
-            return len(tasks)
+    def cut_off(self, *, is_cut_off: bool) -> None:
+        """Reset every connection and refuse new ones, or let clients in again."""
 
-        return self._background.run(acted())
+        async def cut() -> None:
+            self._door.is_cut_off = is_cut_off
+            if is_cut_off:
+                await self._act("reset_all")
+                self._door.refuse_waiting()
+            elif not self._is_closed:
+                self._set_listener()
+
+        self._background.run(cut())
 
     def before_connect(self) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
@@ -188,6 +189,18 @@ class Running:
     def _accept(self, sock: socket.socket) -> None:
         if self._door.admits(sock):
             self.connections.accept(sock)
+
+    async def _act(self, control: Control) -> int:
+        """Apply a control to every open connection; return how many there are."""
+        if self._is_closed:
+            return 0
+        self._listener.drain()  # clients in the queue are open connections too
+        tasks = self.connections.act(control)
+        self._door.is_partitioned = self.connections.is_partitioned
+        self._set_listener()
+        if control in ("reset_all", "close_all") and tasks:
+            await asyncio.wait(tasks)
+        return len(tasks)
 
     def _set_listener(self) -> None:
         """Set the listener's step to that of the next fault."""

@@ -276,6 +276,10 @@ class Server(Endpoint):
         """Let packets pass again after `partition`, and TCP repeats lost ones; return how many connections are open."""
         return self._process.control("heal")
 
+    def cut_off(self, *, is_cut_off: bool = True) -> None:
+        """Reset every connection and refuse new ones, or let clients in again, who meet the plan."""
+        self._process.cut_off(is_cut_off=is_cut_off)
+
     def step_aside(self) -> None:
         """Restore the functions that this server has replaced, if any, and continue to serve."""
         if self._detour is not None:

@@ -152,6 +152,10 @@ class Remote:
         """Apply a control to every open connection; return how many there are."""
         return int(self._handle.ask("control", control))
 
+    def cut_off(self, *, is_cut_off: bool) -> None:
+        """Reset every connection and refuse new ones, or let clients in again."""
+        self._handle.ask("cut_off", is_cut_off=is_cut_off)
+
     def stop(self) -> list[BaseException]:
         """Release the address and end every connection; return the errors inside the server while it ran."""
         if self._watch is not None:
