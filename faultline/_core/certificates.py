@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
+from faultline._core.check import choice, rejected
 from faultline._core.points import Point
 
 DAY_SECONDS = 86_400.0
@@ -99,3 +100,19 @@ class Terms:
     def over(self, usual: Terms) -> Terms:
         """The same terms on a server with usual terms of its own: its demand for a client certificate stays."""
         return replace(self, client=usual.client if self.client == "ignored" else self.client)
+
+
+Tls: TypeAlias = bool | Literal["mutual"]  # the parameter `tls` of a server
+MUTUAL = Terms("mutual", client="required")
+
+
+def checked_tls(tls: object) -> Terms:
+    """The terms of TLS for the parameter `tls`.
+
+    Raises:
+        ParameterError: `tls` is not `True`, `False` or `"mutual"`.
+    """
+    if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 == True, but 1 is not accepted
+        raise rejected("tls", tls, "one of False, True, 'mutual'")
+    choice("tls", tls, (False, True, "mutual"))
+    return MUTUAL if tls == "mutual" else Terms()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from faultline._core.calls import explained
 from faultline._core.capabilities import Capabilities
-from faultline._core.certificates import Terms
-from faultline._core.check import choice, flag, rejected
+from faultline._core.certificates import Tls, checked_tls
+from faultline._core.check import flag
 from faultline._core.drawing import title_of
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     import ssl
 
     from faultline._servers.names.detour import Detour
-
-Tls: TypeAlias = bool | Literal["mutual"]
-MUTUAL = Terms("mutual", client="required")
 
 
 class Server(Endpoint):
@@ -334,18 +331,6 @@ class Server(Endpoint):
         if self._detour is not None:
             return f"Interception {self.url}"
         return f"Proxy {self.proxy_url}" if self._kind.talk.endswith("proxy") else f"Server {self.url}"
-
-
-def checked_tls(tls: object) -> Terms:
-    """The terms of TLS for the parameter `tls`.
-
-    Raises:
-        ParameterError: `tls` is not `True`, `False` or `"mutual"`.
-    """
-    if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 == True, but 1 is not accepted
-        raise rejected("tls", tls, "one of False, True, 'mutual'")
-    choice("tls", tls, (False, True, "mutual"))
-    return MUTUAL if tls == "mutual" else Terms()
 
 
 # Other names of `Server`, for annotations.

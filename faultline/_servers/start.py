@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from faultline._core.calls import explained
+from faultline._core.certificates import Tls
 from faultline._core.check import choice, flag, rejected
 from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
@@ -13,7 +14,7 @@ from faultline._core.plan import HEALTHY, Plan, checked_plan
 from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
 from faultline._net import sockets
 from faultline._servers.address import Address, Tcp, Unix
-from faultline._servers.server import Server, Tls
+from faultline._servers.server import Server
 
 RelayTls: TypeAlias = Literal["through", "terminate", "mutual"]
 TERMINATES: dict[RelayTls, Tls] = {"through": False, "terminate": True, "mutual": "mutual"}
