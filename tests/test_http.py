@@ -150,8 +150,6 @@ def test_connection_is_not_kept_after_a_request_that_ends_it(request_):
         b"GET /\r\n",
         b"GET / HTTP/1.1 \r\n",
         b"GET  / HTTP/1.1\r\n",
-        b"\n",
-        b"\r\n",
         b"GET / FTP",
         b"GET / HTTP/3",
         b"\xc3\xa9",

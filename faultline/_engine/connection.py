@@ -293,6 +293,11 @@ class Connection:
         """Let the tripwire of the next attempt count the unread bytes."""
         self._counted_bytes = 0
 
+    def skip_newlines(self) -> None:
+        """Remove the CRs and LFs at the beginning of the unread bytes."""
+        skipped = len(self._unread) - len(self._unread.lstrip(b"\r\n"))
+        self._unread, self._counted_bytes = self._unread[skipped:], max(0, self._counted_bytes - skipped)
+
     def take_unread(self) -> bytes:
         """Remove and return the bytes that no step has used yet."""
         data, self._unread, self._counted_bytes = self._unread, b"", 0

@@ -213,12 +213,23 @@ class Stream:
         """
         if self._tls is None:
             await self.wire.readable()
-            at_end = self.wire.sees_end()
+            at_end = not self.wire.next_byte()
         else:
             self._held = self._held or await self._tls.receive(sockets.READ_BYTES, self.write_raw)
             at_end = not self._held
         if at_end:
             raise Departed("FIN")
+
+    async def skip_newline(self) -> bool:
+        """After `await_bytes`: read a CR or LF of the client, if it is next; return whether it was.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        if (self._held[:1] or self.wire.next_byte()) not in (b"\r", b"\n"):
+            return False
+        self._entry.says("client", await self._read_some(1))
+        return True
 
     async def secure(self, context: ServerContext, write: Write, *, refuses_protocols: bool = False) -> None:
         """Speak TLS from here on; `write` sends the records of the handshake.

@@ -12,6 +12,7 @@ import h11
 
 from faultline._core.answers import NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
 from faultline._core.ledger import KEPT_BODY_BYTES, Request
+from faultline._net.malformed import doubtful_head, is_meant_as_http, split, wrong_head, wrong_line
 
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
@@ -59,7 +60,9 @@ class RequestReader:
         self._head_only = head_only
         self._kept_body_bytes = kept_body_bytes
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
-        self._raw = b""  # the bytes until the head is complete
+        self._raw = b""  # the bytes until the head is complete, without empty lines before it
+        self._empty = b""  # the empty lines, which RFC 9112, 2.2 has a server skip
+        self.wrong = ""  # what is wrong with the request, in words
         self._head: h11.Request | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -76,12 +79,27 @@ class RequestReader:
         Bytes that are not HTTP complete the request, and `is_http` is then false.
         """
         if self._head is None:
+            data = self._without_empty_lines(data)
             self._raw += data
-            if not can_begin_request(self._raw) or is_endless(self._raw):
+            if not data:  # which h11 would take for the end
+                return False
+            if not can_begin_request(self._raw):
+                self.wrong = wrong_line(self._raw) if is_meant_as_http(self._raw) else ""
                 self._give_up()
+                return False
+            if is_endless(self._raw):
+                self._complain(f"the head is longer than {HEAD_LIMIT_BYTES} bytes")
                 return False
         self._connection.receive_data(data)
         return self.proceed()
+
+    def _without_empty_lines(self, data: bytes) -> bytes:
+        """The bytes without the empty lines before the request."""
+        if self._raw:
+            return data
+        rest = data.lstrip(b"\r\n")
+        self._empty = (self._empty + data[: len(data) - len(rest)])[-FIRST_LOOK_BYTES:]
+        return rest
 
     def proceed(self) -> bool:
         """Read some of the bytes so far, and set `is_behind` if there are more; return as `feed` does."""
@@ -93,8 +111,9 @@ class RequestReader:
                     self.is_behind = False
                     break
                 self._take(event)
-        except h11.RemoteProtocolError:
-            self._give_up()
+        except h11.RemoteProtocolError as error:
+            complaint = f"{str(error)[:1].lower()}{str(error)[1:]}"
+            self._complain(wrong_head(split(self._raw)[0], complaint) if self._head is None else complaint)
         waiting = self._connection.they_are_waiting_for_100_continue and not self.complete
         asked, self._continued = waiting and not self._continued, self._continued or waiting
         return asked
@@ -102,6 +121,7 @@ class RequestReader:
     def _take(self, event: object) -> None:
         match event:
             case h11.Request():
+                self.wrong = doubtful_head(split(self._raw)[0])
                 self._head, self._raw = event, b""
                 if self._head_only:
                     self.complete, self.rest = True, self._connection.trailing_data[0]
@@ -118,6 +138,18 @@ class RequestReader:
         """Complete the request without its body; the connection can't be kept alive, as the body may still come."""
         self.complete = True
 
+    def _complain(self, wrong: str) -> None:
+        """Complete a malformed request, which is answered like bytes that are not HTTP."""
+        self.wrong = wrong
+        self._give_up()
+
+    @property
+    def unfinished(self) -> str:
+        """What a client has left out that has finished sending now; empty if it had not begun."""
+        if self._head is None:
+            return "the client left in the middle of the head of its request" if self._raw else ""
+        return f"the client left after {self._body_bytes} bytes of the body of its request"
+
     def _give_up(self) -> None:
         self.complete, self.is_http, self.keep_alive = True, False, False
 
@@ -126,7 +158,8 @@ class RequestReader:
         """The request read so far; its method is empty if it is not HTTP."""
         body = b"".join(self._body)
         if self._head is None:
-            return Request(body=self._raw, body_bytes=len(self._raw))
+            raw = self._empty + self._raw
+            return Request(body=raw, body_bytes=len(raw))
         return Request(
             self._head.method.decode("ascii"),
             self._head.target.decode("ascii"),

@@ -132,19 +132,19 @@ class Wire:
         finally:
             self.on_readable(None)
 
-    def sees_end(self) -> bool:
-        """Whether the peer's FIN is next to read.
+    def next_byte(self) -> bytes:
+        """The next byte, which is not read; `b""` when the peer has finished sending.
 
         Raises:
             Departed: the peer has reset the connection.
         """
         try:
-            is_end = not self.sock.recv(1, socket.MSG_PEEK)
+            byte = self.sock.recv(1, socket.MSG_PEEK)
         except OSError:
             raise self.gone() from None
-        if is_end:
+        if not byte:
             self.sees("FIN")
-        return is_end
+        return byte
 
     async def send_some(self, data: memoryview) -> int:
         """Hand bytes to the kernel as soon as it takes some; return how many it took.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faultline._core.answers import Answer
     from faultline._engine.connection import Connection
 
+NO_REQUEST = "the bytes after the request before begin no request; was its length right?"
 HEALTHY = Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
 
 
@@ -78,6 +79,7 @@ class Http1:
         """
         connection = self._connection
         await connection.reach("request")
+        follows = self._reader is not None and self._reader.is_http
         reader = self._reader = RequestReader(head_only=step.head_only, kept_body_bytes=connection.kept_body_bytes)
         while not reader.complete:
             if await self._feed(reader) and not step.head_only:
@@ -87,6 +89,9 @@ class Http1:
                     await self._answer_expectation(step)
         connection.put_back(reader.rest)
         attempt = connection.attempt
+        wrong = reader.wrong or ("" if reader.is_http or not follows else NO_REQUEST)
+        if wrong:
+            attempt.entry.note = f"malformed request: {wrong}"
         attempt.keep(reader.request)
         if attempt.fault.choice is not None:
             connection.deal(resolved(attempt.fault, attempt.request))
@@ -102,6 +107,7 @@ class Http1:
             return reader.proceed()
         data = await self._connection.receive()
         if not data:
+            self._connection.attempt.entry.note = reader.unfinished
             raise Departed("FIN")
         return reader.feed(data)
 
@@ -156,8 +162,13 @@ class Http1:
             return False
         connection, service = self._connection, self._connection.service
         await connection.reach("idle")
-        if not connection.unread:
+        skips = self._reader is not None and self._reader.is_http
+        if skips:  # the empty lines before the next request: RFC 9112, 2.2
+            connection.skip_newlines()
+        while not connection.unread:
             await self._await_next()
+            if not skips or not await connection.stream.skip_newline():
+                break
         attempt, data = connection.attempt, connection.unread
         attempt.entry.take_back(data)
         attempt.end()
