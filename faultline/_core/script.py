@@ -76,6 +76,8 @@ def script(*steps: Step | Fault) -> Fault:
         >>> smtp = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250-mx\r\n"), reset())
         >>> with faultline.serve(smtp) as server, socket.create_connection(server.address) as client:
         ...     client.recv(100), client.sendall(b"EHLO me\r\n"), client.recv(8, socket.MSG_WAITALL)
+        ...     with faultline.raises(ConnectionResetError):
+        ...         client.recv(1)
         (b'220 hi\r\n', None, b'250-mx\r\n')
     """
     if not steps:
