@@ -100,7 +100,7 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
     for i, step in enumerate(steps):
         if isinstance(step, Fault):
             flat += steps_of(step)
-            marked.append(Planned(steps_of(step)))
+            marked.append(Planned(steps_of(step), said=repr(step)))
         elif isinstance(step, Step.__args__):
             flat.append(step)
             marked.append(Planned((step,)) if is_planned(step, steps[i:]) else step)

@@ -187,9 +187,10 @@ class Planned:
 
     steps: tuple[ConnectionStep, ...]
     number: int = field(default=0, compare=False)
+    said: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
-        return ", ".join(map(repr, self.steps))
+        return self.said or ", ".join(map(repr, self.steps))
 
 
 # Steps on any open connection.
