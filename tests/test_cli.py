@@ -163,7 +163,7 @@ TCP = "expected serve(…), relay(…), http_proxy(…) or socks_proxy(…)"
         ("serve --mode reset --port=-1", "port=-1: expected a whole number, from 0 to 65535."),
         ("serve --mode reset --port http", "port='http': expected a whole number."),
         ("serve --mode reset --host example.com", "host='example.com': expected an IP address of this machine, or "),
-        ("serve --mode reset --host 192.0.2.1", "host='192.0.2.1': expected an address of this machine"),
+        ("serve --mode reset --host 192.0.2.1 --allow-remote", "host='192.0.2.1': expected an address of this machine"),
         ("serve --mode reset --after-bytes -1", "after_bytes=-1: expected a whole number of bytes, 0 or more."),
         ("serve --mode reset --after-bytes x", "after_bytes='x': expected a whole number."),
         ("serve --mode reset --after-bytes", "argument --after-bytes: expected one argument. See `faultline serve "),

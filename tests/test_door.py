@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from faultline import blackhole, ok, refuse, relay, reset, sequence, serve, unreachable
-from faultline._net import syns
+from faultline._net import addresses, syns
 from faultline._servers.door import LATE
 from faultline._servers.loop import background
 
@@ -255,10 +255,64 @@ def test_plan_that_refuses_later_counts_from_then_on(counting):
 
 
 def test_server_on_every_address_counts_clients_of_both_families(hears_packets):
-    with serve(sequence(refuse(), refuse(), ok()), host="::") as server:
+    with serve(sequence(refuse(), refuse(), ok()), host="::", allow_remote=True) as server:
         for host in ("127.0.0.1", "::1", "127.0.0.1"):
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, server.port)) as client:
                 client.sendall(GET)
                 assert client.recv(12) == b"HTTP/1.1 200"
 
         assert [a.fault for a in server.attempts] == [refuse(), refuse(), ok()]
+
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+SPELLINGS = {
+    "127.0.0.1": [
+        *((V4, host) for host in ("127.0.0.1", "127.1", "localhost", "", "0.0.0.0", b"127.0.0.1", bytearray(b"127.1"))),
+        (V6, "::ffff:127.0.0.1"),
+    ],
+    "0.0.0.0": [(V4, "127.0.0.1"), (V4, "127.8.8.8"), (V6, "::ffff:127.0.0.1")],
+    "::": [(V4, "127.0.0.1"), (V6, "::1"), (V6, "::"), (V4, "0.0.0.0")],
+    "::1": [(V6, "::1"), (V6, "0:0::1")],
+}
+
+
+@pytest.mark.parametrize(("bound", "family", "host"), [(b, *way) for b, ways in SPELLINGS.items() for way in ways])
+def test_connect_is_counted_by_whichever_address_it_reaches_the_server(bound, family, host, counting):
+    with serve(sequence(refuse(), ok()), host=bound, allow_remote=True) as server:
+        with socket.socket(family) as client, pytest.raises(ConnectionRefusedError):
+            client.connect((host, server.port))
+        with socket.socket(family) as client:
+            client.connect((host, server.port))
+
+        assert [a.fault for a in server.attempts] == [refuse(), ok()]
+
+
+class Number:
+    """A number that is no int."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
+def test_port_may_be_any_whole_number(counting):
+    with serve(sequence(refuse(), ok())) as server:
+        with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+            client.connect(("127.0.0.1", Number(server.port)))
+
+        assert [a.fault for a in server.attempts] == [refuse()]
+        with socket.create_connection(server.address):
+            assert [a.fault for a in server.wait_for_attempts(1)] == [refuse(), ok()]
+
+
+@pytest.mark.parametrize("address", ["text", ("127.0.0.1",), (1, 2), ("127.0.0.1", "80"), None])
+def test_what_is_no_address_of_a_host_is_none(address):
+    assert addresses.host_and_port(address) is None
+
+
+def test_address_of_another_machine_does_not_reach_a_server_on_every_address():
+    assert not addresses.reaches("192.0.2.1", "0.0.0.0")
+    assert not addresses.reaches("api.example.com", "::")
+    assert not addresses.reaches("::1", "0.0.0.0")

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+import faultline as fl
 from faultline._core.errors import ParameterError, PortError, UnsupportedError
-from faultline._net import sockets
+from faultline._front.command import main
+from faultline._net import addresses, sockets
 
 PATIENCE_SECONDS = 10.0
 
@@ -268,21 +270,70 @@ def test_queue_of_any_address_can_be_filled(host, cleanup):
     ],
 )
 def test_address_is_checked_and_made_plain(host, port, address):
-    assert sockets.checked_address(host, port) == address
+    assert addresses.checked_address(host, port) == address
 
 
 @pytest.mark.parametrize("host", ["localhos", "example.org", "127.0.0", "", None, 5, b"127.0.0.1", "127.0.0.1:80"])
 def test_host_that_is_no_address_is_refused(host):
     with pytest.raises(ParameterError) as raised:
-        sockets.checked_address(host, 0)
+        addresses.checked_address(host, 0)
 
     assert str(raised.value) == f"host={host!r}: expected an IP address of this machine, or 'localhost'."
+
+
+@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "127.0.0.1")])
+def test_host_that_other_machines_can_reach_has_to_be_allowed(host, here):
+    with pytest.raises(ParameterError) as raised:
+        addresses.checked_address(host, 0)
+
+    assert str(raised.value) == (
+        f"host={host!r}: expected an address that only this machine can reach, such as {here!r}; "
+        "allow_remote=True (--allow-remote) lets other machines connect."
+    )
+    assert addresses.checked_address(host, 0, allow_remote=True) == (host, 0)
+
+
+STARTS = {
+    "serve": lambda **options: fl.serve(fl.ok(), **options),
+    "isolated": lambda **options: fl.serve(fl.ok(), isolated=True, **options),
+    "relay": lambda **options: fl.relay("127.0.0.1:1", **options),
+    "http_proxy": fl.http_proxy,
+    "socks_proxy": fl.socks_proxy,
+    "udp": lambda **options: fl.udp(fl.ok(), **options),
+    "dns_server": fl.dns_server,
+}
+
+
+@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_each_kind_of_server_listens_for_other_machines_only_if_that_is_allowed(kind, host):
+    with pytest.raises(ParameterError, match="allow_remote=True"):
+        STARTS[kind](host=host)
+    with pytest.raises(ParameterError, match="allow_remote=1: expected True or False"):
+        STARTS[kind](host=host, allow_remote=1)
+    with STARTS[kind](host=host, allow_remote=True) as server:
+        assert server.host == host
+
+
+COMMANDS = [
+    "serve --mode ok --host 0.0.0.0",
+    "serve --mode nxdomain --host ::",
+    "serve --mode reordered --host 0.0.0.0 --then ok",
+    "serve --mode socks-refusal --kind unreachable --host 0.0.0.0",
+    "relay --upstream 127.0.0.1:1 --listen 0.0.0.0:0",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_command_listens_for_other_machines_only_if_that_is_allowed(words, capsys):
+    assert main(words.split()) == 2
+    assert "--allow-remote" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", [-1, 65_536, 70_000, "80", 80.0, None, True])
 def test_port_that_is_no_port_is_refused(port):
     with pytest.raises(ParameterError) as raised:
-        sockets.checked_address("127.0.0.1", port)
+        addresses.checked_address("127.0.0.1", port)
 
     assert str(raised.value) == f"port={port!r}: expected a whole number, from 0 to 65535."
 

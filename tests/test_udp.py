@@ -516,7 +516,7 @@ def test_a_server_of_ipv6_does_all_that(dial, ipv6):
 
 
 def test_a_server_of_all_addresses_is_reached_by_that_of_loopback(dial):
-    with udp(ok(), host="0.0.0.0") as server:
+    with udp(ok(), host="0.0.0.0", allow_remote=True) as server:
         assert server.address[0] == "127.0.0.1"
         assert ask(dial(server)) == b"ping"
         server.become(refuse())
@@ -838,4 +838,4 @@ def test_a_port_that_was_asked_for_is_taken_and_can_refuse_and_open(dial):
 
 def test_a_host_of_another_machine_is_an_error():
     with pytest.raises(PortError, match=r"host='192\.0\.2\.1': expected an address of this machine"):
-        udp(ok(), host="192.0.2.1")
+        udp(ok(), host="192.0.2.1", allow_remote=True)

@@ -85,6 +85,7 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     chosen = add_mode_options(parser, words, "serve", required=True)
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
+    parser.add_argument("--allow-remote", action="store_true", help="let other machines connect to --host")
     parser.add_argument("--tls", action="store_true", help="speak TLS with a certificate of the test CA")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     return chosen
@@ -108,7 +109,7 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         default="reset",
         help="what happens to the client if the upstream can't be reached (default: %(default)s)",
     )
-    parser.add_argument("--allow-remote", action="store_true", help="let the upstream be on another machine")
+    parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     return add_mode_options(parser, words, "relay", required=False)
 
@@ -141,7 +142,7 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
-    address = checked_address(*place(options))
+    address = checked_address(*place(options), allow_remote=options.allow_remote)
     server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
     trusting = f"--cacert {server.ca_file} " if server.url.startswith("https") else ""
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
@@ -152,7 +153,7 @@ def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.dns import DnsServer
 
     host, port = place(options)
-    server = DnsServer(plan, host=host, port=port, strict=False, on_end=on_end)
+    server = DnsServer(plan, host=host, port=port, strict=False, allow_remote=options.allow_remote, on_end=on_end)
     host, port = server.address
     where = hostport(host, port)
     return Started(server, f"dns://{where}", f"{where}, UDP and TCP", f"dig @{host} -p {port} api.example.com")
@@ -163,7 +164,7 @@ def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.udp import UdpServer
 
     host, port = place(options)
-    server = UdpServer(plan, host=host, port=port, strict=False, on_end=on_end)
+    server = UdpServer(plan, host=host, port=port, strict=False, allow_remote=options.allow_remote, on_end=on_end)
     host, port = server.address
     where = hostport(host, port)
     return Started(server, f"udp://{where}", f"{where}, UDP", f"echo ping | nc -u -w 1 {host} {port}")
@@ -175,7 +176,7 @@ def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Start
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
-    address = checked_address(*place(options))
+    address = checked_address(*place(options), allow_remote=options.allow_remote)
     server = Server(plan, address=address, kind=SOCKS_PROXY, proxy_scheme="socks5h", strict=False, on_end=on_end)
     return Started(server, server.proxy_url, server.proxy_url, f"curl -v --proxy {server.proxy_url} http://localhost/")
 
@@ -208,7 +209,9 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
     with signals() as ended:
         server = Server(
             plan,
-            address=checked_address(host.strip("[]") or "127.0.0.1", int(number("port", port))),
+            address=checked_address(
+                host.strip("[]") or "127.0.0.1", int(number("port", port)), allow_remote=options.allow_remote
+            ),
             tls=options.tls == "terminate",
             kind=TERMINATING_RELAY if options.tls == "terminate" else RELAY,
             upstream=upstream,

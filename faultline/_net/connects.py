@@ -25,6 +25,8 @@ from types import FrameType
 from typing import Any
 
 from faultline._core.fork import in_forked_child
+from faultline._core.hosts import NOWHERE
+from faultline._net.addresses import host_and_port, reaches
 
 TCP_SYN_SENT, TCP_CLOSE = 2, 7  # include/net/tcp_states.h
 PAUSE_SECONDS = 0.0005
@@ -79,19 +81,19 @@ def port_of(sock: socket.socket) -> int:
 class Watch:
     """A function to call before connects to an address; it returns whether the kernel leaves a connect unanswered."""
 
-    port: int
-    hosts: frozenset[str]
-    family: int
     on_connect: Callable[[], bool]
+    host: str = ""
+    port: int = 0
     path: str = ""
     turn: threading.Lock = field(default_factory=threading.Lock)
     last: list[Begun] = field(default_factory=list)  # the connect before, if it waits for an answer
 
-    def is_at(self, address: Any) -> bool:
-        """Whether a socket address, in the form of its family, is the watched address."""
-        if self.path:
-            return os.path.abspath(os.fsdecode(address)) == self.path  # noqa: PTH100 - symbolic links stay
-        return address[1] == self.port and address[0] in self.hosts
+    def is_at(self, family: int, address: Any) -> bool:
+        """Whether a socket address, in the form of its family, leads to the watched address."""
+        if family == socket.AF_UNIX:
+            return bool(self.path) and os.path.abspath(os.fsdecode(address)) == self.path  # noqa: PTH100 - links stay
+        there = host_and_port(address) if family in (socket.AF_INET, socket.AF_INET6) and not self.path else None
+        return there is not None and there[1] == self.port and (there[0] == NOWHERE or reaches(there[0], self.host))
 
 
 _watches: list[Watch] = []
@@ -106,14 +108,14 @@ def own(thread: threading.Thread) -> None:
     _own_threads.add(thread.ident)
 
 
-def watch(port: int, hosts: set[str], family: int, on_connect: Callable[[], bool]) -> Watch:
-    """Call `on_connect` before every connect of this process to this port on any of the hosts."""
-    return _watched(Watch(port, frozenset({*hosts, "localhost", ""}), family, on_connect))
+def watch(host: str, port: int, on_connect: Callable[[], bool]) -> Watch:
+    """Call `on_connect` before every connect of this process that leads to this address, or nowhere with this port."""
+    return _watched(Watch(on_connect, host, port))
 
 
 def watch_path(path: str, on_connect: Callable[[], bool]) -> Watch:
     """Call `on_connect` before every connect of this process to this Unix socket."""
-    return _watched(Watch(0, frozenset(), socket.AF_UNIX, on_connect, path))
+    return _watched(Watch(on_connect, path=path))
 
 
 def _watched(entry: Watch) -> Watch:
@@ -154,7 +156,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 def _notify(sock: Any, address: Any) -> None:
     for entry in tuple(_watches):
-        if sock.family == entry.family and entry.is_at(address):
+        if entry.is_at(sock.family, address):
             if threading.get_ident() in _own_threads:  # it must not wait for a client, which may wait for it
                 entry.on_connect()
             else:

@@ -10,14 +10,12 @@ import array
 import contextlib
 import ctypes
 import errno
-import ipaddress
 import select
 import socket
 import struct
 import sys
 from collections.abc import Sequence
 
-from faultline._core.check import rejected, whole
 from faultline._core.errors import PortError, UnsupportedError
 
 BACKLOG, TCP_CLOSE = 4096, 7  # include/net/tcp_states.h
@@ -43,20 +41,6 @@ def require_linux() -> None:
 
 
 # --- addresses -------------------------------------------------------------------------------------------
-
-
-def checked_address(host: object, port: object) -> tuple[str, int]:
-    """An address to bind: an IP address of this machine or `localhost`, and a port or 0.
-
-    Raises:
-        ParameterError: `host` is no IP address or `localhost`, or `port` is not 0 to 65,535.
-    """
-    number = whole("port", port, "", 0, 65_535)
-    try:
-        name = "127.0.0.1" if host == "localhost" else str(ipaddress.ip_address(str(host)))
-    except ValueError:
-        raise rejected("host", host, "an IP address of this machine, or 'localhost'") from None
-    return name, number
 
 
 def claim(host: str, port: int) -> socket.socket:

@@ -11,7 +11,6 @@ from typing import ClassVar, TypeAlias
 from urllib.parse import quote
 
 from faultline._core.errors import ParameterError, PortError
-from faultline._core.hosts import NOWHERE
 from faultline._core.steps import Door
 from faultline._net import connects, sockets
 from faultline._net.authority import Environment
@@ -70,8 +69,7 @@ class Tcp:
 
     def watch(self, on_connect: Callable[[], bool]) -> connects.Watch:
         """Call `on_connect` before every connect of this process to this address, or to the unreachable address."""
-        host, port = self.pair
-        return connects.watch(port, {host, NOWHERE}, sockets.family_of(host), on_connect)
+        return connects.watch(self.host, self.port, on_connect)
 
     def hear(self) -> Syns | None:
         """Hear the SYNs to this port from now on; `None` where this process may not."""

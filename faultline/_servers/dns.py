@@ -23,6 +23,7 @@ from faultline._core.promises import Key
 from faultline._core.said import Said
 from faultline._core.steps import Refuse
 from faultline._net import sockets
+from faultline._net.addresses import checked_address
 from faultline._net.departures import Departed
 from faultline._net.dns_messages import answered, kind_of, parsed
 from faultline._net.wire import Wire
@@ -63,12 +64,13 @@ class DnsServer(Endpoint):
         host: str = "127.0.0.1",
         port: int = 0,
         strict: bool = True,
+        allow_remote: bool = False,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         if importlib.util.find_spec("dns") is None:
             raise UnsupportedError("dns_server() needs dnspython; install pytest-faultline[dns].")
         sockets.require_linux()
-        self.host, number = sockets.checked_address(host, port)
+        self.host, number = checked_address(host, port, allow_remote=allow_remote)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
         self.ledger = Ledger(on_end)
@@ -232,7 +234,14 @@ async def read_exactly(wire: Wire, count: int) -> bytes:
 
 
 @explained
-def dns_server(plan: Plan | None = None, *, host: str = "127.0.0.1", port: int = 0, strict: bool = True) -> DnsServer:
+def dns_server(
+    plan: Plan | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    strict: bool = True,
+    allow_remote: bool = False,
+) -> DnsServer:
     """Start a DNS server, over UDP and TCP, for clients that have their own resolver.
 
     Each query is an attempt: a client makes several if it asks for A and AAAA, or repeats a query. Without a fault
@@ -243,9 +252,10 @@ def dns_server(plan: Plan | None = None, *, host: str = "127.0.0.1", port: int =
     Args:
         plan: the faults of the queries: `nxdomain()`, `servfail()`, `no_address()`, `slow_resolve(seconds)`,
             `resolves_to(address)`, or `bad_dns(kind)`, which only a DNS server can play. Default: no faults.
-        host: the IP address to bind.
+        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind, for UDP and TCP. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
+        allow_remote: whether other machines may connect.
 
     Returns:
         The server, which is listening at `server.address`. Use it as a context manager, or call `close()`.
@@ -264,4 +274,4 @@ def dns_server(plan: Plan | None = None, *, host: str = "127.0.0.1", port: int =
         Traceback (most recent call last):
         dns.resolver.NXDOMAIN: The DNS query name does not exist: api.example.com.
     """
-    return DnsServer(FOUND if plan is None else plan, host=host, port=port, strict=strict)
+    return DnsServer(FOUND if plan is None else plan, host=host, port=port, strict=strict, allow_remote=allow_remote)

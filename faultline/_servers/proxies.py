@@ -31,6 +31,7 @@ def http_proxy(
     port: int = 0,
     strict: bool = True,
     isolated: bool = False,
+    allow_remote: bool = False,
 ) -> Server:
     """Start an HTTP proxy, for CONNECT and for absolute URLs, that plays a plan to its clients.
 
@@ -49,10 +50,11 @@ def http_proxy(
         auth: the name and password that clients have to send; other clients get 407.
         tls: whether to speak TLS to the client; a plan that needs TLS, such as `bad_cert("expired")`, implies it.
             "mutual" demands a certificate of the test CA from the client too.
-        host: the IP address to bind.
+        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
+        allow_remote: whether other machines may connect.
 
     Returns:
         The proxy, which is listening. Clients get `proxy.proxy_url`, or `proxy.use_as_proxy(monkeypatch)`.
@@ -71,7 +73,7 @@ def http_proxy(
     """
     return Server(
         planned(plan),
-        address=checked_address(host, port),
+        address=checked_address(host, port, allow_remote=allow_remote),
         kind=HTTP_PROXY,
         tls=tls,
         route=Route(checked_to(to), checked_auth(auth)),
@@ -91,6 +93,7 @@ def socks_proxy(
     port: int = 0,
     strict: bool = True,
     isolated: bool = False,
+    allow_remote: bool = False,
 ) -> Server:
     r"""Start a SOCKS proxy, for the versions 4, 4a and 5, that plays a plan to its clients.
 
@@ -107,10 +110,11 @@ def socks_proxy(
         auth: the name and password that clients have to send (RFC 1929).
         scheme: the scheme of `proxy.proxy_url`; `socks5h` and `socks4a` tell clients to leave name lookups to the
             proxy.
-        host: the IP address to bind.
+        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
+        allow_remote: whether other machines may connect.
 
     Returns:
         The proxy, which is listening. Clients get `proxy.proxy_url`, or `proxy.use_as_proxy(monkeypatch)`.
@@ -133,7 +137,7 @@ def socks_proxy(
         raise rejected("scheme", scheme, f"one of {', '.join(map(repr, schemes))}")
     return Server(
         planned(plan),
-        address=checked_address(host, port),
+        address=checked_address(host, port, allow_remote=allow_remote),
         kind=SOCKS_PROXY,
         route=Route(checked_to(to), checked_auth(auth)),
         proxy_scheme=scheme,

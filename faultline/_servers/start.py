@@ -12,7 +12,7 @@ from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
 from faultline._core.plan import HEALTHY, Plan, checked_plan
 from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
-from faultline._net import sockets
+from faultline._net import addresses
 from faultline._servers.address import Address, Tcp, Unix
 from faultline._servers.server import Server
 
@@ -32,6 +32,7 @@ def serve(
     strict: bool = True,
     isolated: bool = False,
     unix: bool | str = False,
+    allow_remote: bool = False,
 ) -> Server:
     r"""Start a server that plays a plan to its clients.
 
@@ -46,11 +47,12 @@ def serve(
             `server.client_context(certificate=True)`.
         answer: the response to a request, such as `ok(b"hello")`, when the fault has no answer of its own.
             Default: 200 with the body `ok`.
-        host: the IP address to bind.
+        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the server in a child process, so that a busy main thread doesn't delay it.
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
+        allow_remote: whether other machines may connect.
 
     Returns:
         The server, which is listening. Use it as a context manager, or call `close()`.
@@ -70,7 +72,7 @@ def serve(
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    address = checked_address(host, port, unix)
+    address = checked_address(host, port, unix, allow_remote=allow_remote)
     return Server(plan, address=address, tls=tls, answer=answer, strict=strict, isolated=isolated)
 
 
@@ -107,8 +109,8 @@ def relay(
             requires a certificate of that CA from the client.
         on_upstream_failure: what the client sees when the upstream can't be reached: `"reset"` (RST), `"close"`
             (FIN) or `"stall"` (silence).
-        allow_remote: whether the upstream may be on another machine.
-        host: the IP address to bind.
+        allow_remote: whether the upstream may be on another machine, and clients too.
+        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the relay in a child process, so that a busy main thread doesn't delay it.
@@ -134,7 +136,7 @@ def relay(
     plan, where = checked_relay(upstream, plan, tls, on_upstream_failure, allow_remote=allow_remote)
     return Server(
         plan,
-        address=checked_address(host, port, unix),
+        address=checked_address(host, port, unix, allow_remote=allow_remote),
         kind=RELAY if tls == "through" else TERMINATING_RELAY,
         tls=TERMINATES[tls],
         upstream=where,
@@ -143,15 +145,22 @@ def relay(
     )
 
 
-def checked_address(host: str, port: int, unix: bool | str = False) -> Address:  # noqa: FBT001, FBT002 - as in public
+def checked_address(
+    host: str,
+    port: int,
+    unix: bool | str = False,  # noqa: FBT001, FBT002 - as in public
+    *,
+    allow_remote: bool = False,
+) -> Address:
     """The address for a server to listen on.
 
     Raises:
-        ParameterError: a host, port or path is invalid, or `unix` is given together with a host or port.
+        ParameterError: a host, port or path is invalid, other machines can reach the host without `allow_remote`, or
+            `unix` is given together with a host or port.
         PortError: the path exists already, or this user may not write to its folder.
     """
     if unix is False:
-        return Tcp(*sockets.checked_address(host, port))
+        return Tcp(*addresses.checked_address(host, port, allow_remote=allow_remote))
     if not (isinstance(unix, str) and unix) and unix is not True:
         raise rejected("unix", unix, "True, False or a path")
     for name, value, usual in (("host", host, HOST), ("port", port, 0)):

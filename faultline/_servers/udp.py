@@ -24,6 +24,7 @@ from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
+from faultline._net.addresses import checked_address
 from faultline._servers.datagrams import Address, Datagrams
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.loop import background
@@ -57,10 +58,11 @@ class UdpServer(Endpoint):
         host: str = "127.0.0.1",
         port: int = 0,
         strict: bool = True,
+        allow_remote: bool = False,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         sockets.require_linux()
-        self.host, number = sockets.checked_address(host, port)
+        self.host, number = checked_address(host, port, allow_remote=allow_remote)
         self._default = checked_words(answer)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
@@ -253,7 +255,13 @@ def checked_datagram_plan(plan: object) -> Plan:
 
 @explained
 def udp(
-    plan: Plan, *, answer: Fault | None = None, host: str = "127.0.0.1", port: int = 0, strict: bool = True
+    plan: Plan,
+    *,
+    answer: Fault | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    strict: bool = True,
+    allow_remote: bool = False,
 ) -> UdpServer:
     """Start a UDP server that plays a plan to its clients: each datagram is an attempt.
 
@@ -268,9 +276,10 @@ def udp(
         plan: the faults of the datagrams.
         answer: the answer when the fault has no answer of its own, such as `ok(b"pong")`. Default: the client's own
             bytes.
-        host: the IP address to bind.
+        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
+        allow_remote: whether other machines may connect.
 
     Returns:
         The server, which receives at `server.address`. Use it as a context manager, or call `close()`.
@@ -289,4 +298,4 @@ def udp(
         Traceback (most recent call last):
         ConnectionRefusedError: [Errno 111] Connection refused
     """
-    return UdpServer(plan, answer=answer, host=host, port=port, strict=strict)
+    return UdpServer(plan, answer=answer, host=host, port=port, strict=strict, allow_remote=allow_remote)

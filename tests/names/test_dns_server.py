@@ -646,7 +646,7 @@ def test_a_server_of_ipv6_answers_over_both(ipv6):
 
 
 def test_a_server_of_all_addresses_is_reached_by_that_of_loopback():
-    with dns_server(host="0.0.0.0") as server:
+    with dns_server(host="0.0.0.0", allow_remote=True) as server:
         assert server.address == ("127.0.0.1", server.port)
         assert [str(found) for found in stub_at(server.address).resolve(NAME)] == ["127.0.0.1"]
 
@@ -963,4 +963,4 @@ def test_no_such_kind_of_bad_dns():
 
 def test_a_host_of_another_machine_is_an_error():
     with pytest.raises(PortError, match=r"host='192\.0\.2\.1': expected an address of this machine"):
-        dns_server(host="192.0.2.1")
+        dns_server(host="192.0.2.1", allow_remote=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import re
@@ -708,6 +709,16 @@ BEYOND = {
     "sendmsg to an address": "socket.socket(type=socket.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('192.0.2.1', 80))",
     "connect by a name in bytes": "socket.socket().connect((b'other.example.com', 80))",
     "connect by an address in bytes": "socket.socket().connect((b'192.0.2.1', 80))",
+    "connect by an address in a bytearray": "socket.socket().connect((bytearray(b'192.0.2.1'), 80))",
+    "connect_ex by a name in a bytearray": "socket.socket().connect_ex((bytearray(b'other.example.com'), 80))",
+    "connect by a port that is no int": "socket.socket().connect(('192.0.2.1', Eighty()))",
+    "sendto by a port that is no int": ("socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', Eighty()))"),
+    "sendto by an address in a bytearray": (
+        "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', 0, (bytearray(b'192.0.2.1'), 80))"
+    ),
+    "connect by a mapped address": "socket.socket(socket.AF_INET6).connect(('::ffff:192.0.2.1', 80))",
+    "connect by a number": "socket.socket().connect(('3221225985', 80))",
+    "gethostbyname of a bytearray": "socket.gethostbyname(bytearray(b'other.example.com'))",
     "getnameinfo of an address": "socket.getnameinfo(('192.0.2.1', 80), 0)",
 }
 
@@ -725,6 +736,9 @@ def test_less_usual_ways_outside_are_blocked_too(code):
         import socket, warnings
         from faultline import OutsideError, intercept, ok
         warnings.simplefilter("ignore")
+        class Eighty:
+            def __index__(self):
+                return 80
         with intercept("http://api.example.com", ok(), block_others=True, strict=False):
             try:
                 {code}
@@ -740,6 +754,20 @@ def test_less_usual_ways_outside_are_blocked_too(code):
     )
 
     assert done.stdout.startswith("blocked: "), done
+
+
+@pytest.mark.parametrize(
+    ("family", "host"),
+    [
+        *((socket.AF_INET, host) for host in ("0.0.0.0", "127.1", "", b"127.0.0.1", bytearray(b"127.2"), "2130706433")),
+        (socket.AF_INET6, "::ffff:127.0.0.1"),
+        (socket.AF_INET6, "::"),
+    ],
+)
+def test_each_spelling_of_this_machine_passes(faultline, needs_ipv6, family, host):
+    faultline.intercept(HTTP, ok(), block_others=True)
+    with socket.socket(family) as client:
+        assert client.connect_ex((host, 1)) == errno.ECONNREFUSED
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------

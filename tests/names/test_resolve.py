@@ -1230,7 +1230,7 @@ def test_several_addresses_have_an_order_that_is_known(faultline):
 
 @pytest.mark.parametrize("host", ["::1", "0.0.0.0"])
 def test_several_addresses_need_a_server_on_one_address_of_ipv4(faultline, needs_ipv6, host):
-    server = faultline.serve(ok(), host=host)
+    server = faultline.serve(ok(), host=host, allow_remote=host == "0.0.0.0")
 
     with pytest.raises(ParameterError) as caught:
         addresses("dead_first", server)

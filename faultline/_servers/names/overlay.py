@@ -18,7 +18,7 @@ from typing import Any
 from faultline._core.errors import OutsideError
 from faultline._core.fork import in_forked_child
 from faultline._core.hosts import normal
-from faultline._net.addresses import Target, canonical, fitted, gaierror, ipv4_of, is_address
+from faultline._net.addresses import Target, canonical, fitted, gaierror, host_and_port, ipv4_of, is_address
 
 # The class `socket` of the module `socket`, even if a plugin has replaced it with a subclass that refuses to connect.
 SOCKET: Any = next(kind for kind in socket.socket.__mro__ if kind.__module__ == "socket")
@@ -130,7 +130,7 @@ def _forget() -> None:  # pragma: no cover - coverage is not measured in a fork
 
 def _look_up(function: str, host: object) -> tuple[str, Sequence[Target]] | None:
     """The name in the client's spelling and its addresses, if an overlay knows the name."""
-    if not isinstance(host, (str, bytes)) or not host:
+    if not isinstance(host, (str, bytes, bytearray)) or not host:
         return None
     asked = host if isinstance(host, str) else host.decode("ascii", "replace")
     if is_address(asked):
@@ -236,13 +236,10 @@ def _rerouted(sock: socket.socket, address: Any, what: str) -> Any:
     Raises:
         OutsideError: clients may not connect to this address.
     """
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:  # noqa: PLR2004 - host and port
+    there = host_and_port(address)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or there is None:
         return address
-    host, port = address[:2]
-    if isinstance(host, bytes):
-        host = host.decode("ascii", "replace")
-    if not isinstance(host, str) or not isinstance(port, int):
-        return address
+    host, port = there
     overlays = _overlays
     known = _look_up(what, host)
     if known is not None:  # the host is a name, which the system would look up itself
