@@ -319,7 +319,7 @@ COMMANDS = [
     "serve --mode ok --host 0.0.0.0",
     "serve --mode nxdomain --host ::",
     "serve --mode reordered --host 0.0.0.0 --then ok",
-    "serve --mode socks-refusal --kind unreachable --host 0.0.0.0",
+    "serve --mode socks-refusal --kind garbage --host 0.0.0.0",
     "relay --upstream 127.0.0.1:1 --listen 0.0.0.0:0",
 ]
 
