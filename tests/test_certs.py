@@ -865,3 +865,25 @@ def test_child_of_multiprocessing_takes_its_file_with_it():
     path = Path(run.stdout.strip())
     assert path.name.startswith("faultline-ca-")
     assert not path.exists()
+
+
+def test_process_that_a_signal_ends_leaves_no_key_and_the_next_removes_its_links(tmp_path):
+    program = (
+        "import os, signal\n"
+        "from faultline._net.contexts import ca_file, client_cert_file, crl_file\n"
+        "print(ca_file(), crl_file(), client_cert_file(), flush=True)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def run_and_end(how):
+        command = [sys.executable, "-c", f"{program}{how}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout.split()
+
+    for name in ("SIGKILL", "SIGTERM", "SIGHUP"):
+        paths = run_and_end(f"os.kill(os.getpid(), signal.{name})")
+        assert len(paths) == 3
+        assert not any(map(os.path.exists, paths))
+        assert not any(path.is_file() for path in tmp_path.iterdir())
+
+    run_and_end("")
+    assert list(tmp_path.iterdir()) == []

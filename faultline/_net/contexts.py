@@ -1,7 +1,7 @@
 """TLS contexts and the files of the test CA, made at run time so that no certificate can expire in a repository.
 
-Rules: contexts are kept per certificate, terms and host; only this user can read the files, and they are removed at
-exit; this module is imported when the first TLS server starts, because trustme imports cryptography.
+Rules: contexts are kept per certificate, terms and host; keys are in memory only, also those in files for users; this
+module is imported when the first TLS server starts, because trustme imports cryptography.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import secrets
 import ssl
 import sys
 import tempfile
@@ -75,10 +76,11 @@ def client_context(*, certificate: bool = False) -> ssl.SSLContext:
 
 def load(context: ssl.SSLContext, pem: bytes) -> None:
     """Load a key and a chain into a context; Python's ssl reads them only from a file."""
-    with tempfile.NamedTemporaryFile(prefix="faultline-") as file:  # created with mode 0600
-        file.write(pem)
-        file.flush()
-        context.load_cert_chain(file.name)
+    number = in_memory("key", pem)
+    try:
+        context.load_cert_chain(f"/proc/self/fd/{number}")
+    finally:
+        os.close(number)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -108,18 +110,40 @@ def crl_file_of(_count: int) -> str:
 
 
 def private_file(name: str, pem: bytes) -> str:
-    """Write a file that only this user can read (mode 0600), and that is removed at exit; return its path."""
-    handle, path = tempfile.mkstemp(prefix=f"faultline-{name}-", suffix=".pem")
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
-    owner = os.getpid()
+    """Make a file that only this user can read (mode 0600), and that is gone when the process is; return its path.
+
+    The file is in memory, so that no signal can leave a key on the disk; the path is a symbolic link to it, which is
+    removed at exit.
+    """
+    folder = Path(tempfile.gettempdir())
+    remove_stale(folder)
+    number, owner = in_memory(name, pem), os.getpid()
+    path = folder / f"faultline-{name}-{secrets.token_hex(4)}.pem"
+    path.symlink_to(f"/proc/{owner}/fd/{number}")
 
     def remove() -> None:
         if os.getpid() == owner:  # a forked child doesn't remove its parent's file
             with contextlib.suppress(FileNotFoundError):
-                Path(path).unlink()
+                path.unlink()
 
     atexit.register(remove)
     if (util := sys.modules.get("multiprocessing.util")) is not None:  # children of multiprocessing skip `atexit`
         util.Finalize(None, remove, exitpriority=0)
-    return path
+    return str(path)
+
+
+def in_memory(name: str, content: bytes) -> int:
+    """The descriptor of a file in memory with this content, which only this user can open (memfd_create(2))."""
+    number = os.memfd_create(f"faultline-{name}")
+    os.fchmod(number, 0o600)
+    with os.fdopen(number, "wb", closefd=False) as file:
+        file.write(content)
+    return number
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the links of processes that a signal has ended."""
+    for path in folder.glob("faultline-*.pem"):
+        if path.is_symlink() and not os.path.exists(path):  # noqa: PTH110 - an error means no
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -6,6 +6,7 @@ systems is here; so far only Linux is supported.
 
 from __future__ import annotations
 
+import _thread
 import array
 import contextlib
 import ctypes
@@ -14,9 +15,11 @@ import select
 import socket
 import struct
 import sys
+import types
 from collections.abc import Sequence
 
 from faultline._core.errors import PortError, UnsupportedError
+from faultline._core.fork import owned
 
 BACKLOG, TCP_CLOSE = 4096, 7  # include/net/tcp_states.h
 READ_BYTES = 65_536
@@ -29,15 +32,26 @@ KEEP = (0x06, 0, 0, 0xFFFFFFFF)
 
 
 def require_linux() -> None:
-    """Refuse to run on other systems, whose kernels behave differently.
+    """Refuse to run on other systems, whose kernels behave differently, and without real threads.
 
     Raises:
-        UnsupportedError: the operating system is not Linux.
+        UnsupportedError: the operating system is not Linux, or a library has replaced Python's threads or select.
     """
     if not sys.platform.startswith("linux"):
         raise UnsupportedError(
             f"sys.platform={sys.platform!r}: expected 'linux'; the faults depend on how its kernel behaves."
         )
+    if not hasattr(select, "epoll") or not isinstance(_thread.start_new_thread, types.BuiltinFunctionType):
+        raise UnsupportedError(
+            f"{patcher()} has replaced Python's threads or select, and the servers' loop needs the real ones: expected "
+            "monkey.patch_all(thread=False, select=False) of gevent, monkey_patch(thread=False, select=False) of "
+            "eventlet, or a server in a process of its own (`faultline serve`)."
+        )
+
+
+def patcher() -> str:
+    """The library that has replaced Python's threads or select."""
+    return next((name for name in ("gevent", "eventlet") if name in sys.modules), "a library")
 
 
 # --- addresses -------------------------------------------------------------------------------------------
@@ -55,7 +69,7 @@ def claim(host: str, port: int) -> socket.socket:
     """
     for _ in range(100):
         number = port or free_port(host)
-        sock = socket.socket(family_of(host), socket.SOCK_STREAM)
+        sock = owned(socket.socket(family_of(host), socket.SOCK_STREAM))
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, number))
@@ -147,7 +161,7 @@ def fill_accept_queue(sock: socket.socket) -> list[socket.socket]:
     host, port = sock.getsockname()[:2]
     fillers = []
     for _ in range(2):
-        filler = socket.socket(sock.family, socket.SOCK_STREAM)
+        filler = owned(socket.socket(sock.family, socket.SOCK_STREAM))
         filler.setblocking(False)
         filler.connect_ex((reachable(host), port))
         fillers.append(filler)
@@ -160,7 +174,7 @@ def prepare(sock: socket.socket) -> None:
 
     The delay of Nagle's algorithm (RFC 896) would hide what a fault does to the bytes.
     """
-    sock.setblocking(False)
+    owned(sock).setblocking(False)
     quicken(sock)
 
 
@@ -304,7 +318,7 @@ def hearing_syns(host: str, port: int) -> socket.socket:
         OSError: this user may not open a raw socket, or attach a filter.
     """
     family = family_of(host)
-    sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    sock = owned(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP))
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:  # its packets come without the IP header, so that the target is a message beside
@@ -329,6 +343,6 @@ def with_own_headers(family: int) -> socket.socket:
     Raises:
         OSError: this user may not open a raw socket.
     """
-    sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    sock = owned(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW))
     sock.setblocking(False)
     return sock

@@ -13,9 +13,11 @@ import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from faultline._core.check import rejected
 from faultline._core.errors import PortError
+from faultline._core.fork import owned
 from faultline._core.steps import Door, Refuse, Vanish
 from faultline._net import sockets
 from faultline._net.wire import Wire
@@ -102,18 +104,46 @@ class UnixWire(Wire):
                 self.sock.recv(1)
 
 
-def bound(path: str, step: Door | None) -> socket.socket:
-    """Bind a socket at this path in place of the present file; it listens unless the step is to refuse.
+Identity: TypeAlias = "tuple[int, int] | None"
+
+
+def identity(path: str) -> Identity:
+    """The device and the number of the file at a path; `None` if there is no file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check_own(path: str, own: Identity) -> None:
+    """Check that no file is at a path but this one.
+
+    Raises:
+        PortError: there is the file of somebody else.
+    """
+    if identity(path) not in (None, own):
+        raise PortError(f"unix={path!r}: expected the server's own socket there; remove the file in its place.")
+
+
+def bound(path: str, step: Door | None, own: Identity) -> socket.socket:
+    """Bind a socket at this path in place of the server's own file; it listens unless the step is to refuse.
 
     Raises:
         OSError: the socket can't be made at this path.
+        PortError: the file of somebody else is at this path.
     """
+    check_own(path, own)
     sock, beside = new_socket(), f"{path}.{secrets.token_hex(3)}"
     try:
         sock.bind(beside)
         if not isinstance(step, Refuse):
             sock.listen(0 if isinstance(step, Vanish) else sockets.BACKLOG)
-        os.replace(beside, path)  # noqa: PTH105 - it is rename(2), with its errors
+        if identity(path) is None:
+            os.link(beside, path)  # which fails if there is a file meanwhile
+            Path(beside).unlink()
+        else:
+            os.replace(beside, path)  # noqa: PTH105 - it is rename(2), with its errors
     except BaseException:
         sock.close()
         Path(beside).unlink(missing_ok=True)
@@ -123,7 +153,7 @@ def bound(path: str, step: Door | None) -> socket.socket:
 
 def new_socket() -> socket.socket:
     """A Unix socket that doesn't block, for the loop."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = owned(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     sock.setblocking(False)
     return sock
 

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from faultline._core.fork import owned
 from faultline._core.gate import Gate
 from faultline._net.connects import counting_own_connects
 from faultline._net.departures import Departed, Departures, Left, call_in, wake
@@ -33,7 +34,7 @@ async def open_wire(
     Raises:
         OSError: the server can't be reached.
     """
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = owned(socket.socket(family, socket.SOCK_STREAM))
     sock.setblocking(False)
     wire = Wire(loop, sock, departures)
     try:

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 
 from faultline._core.errors import PortError
+from faultline._core.fork import owned
 from faultline._net import sockets
 
 READ_BYTES = 65_535
@@ -94,7 +95,7 @@ def bound(host: str, port: int) -> socket.socket:
     Raises:
         PortError: the port is in use, or the host is not an address of this machine.
     """
-    sock = socket.socket(sockets.family_of(host), socket.SOCK_DGRAM)
+    sock = owned(socket.socket(sockets.family_of(host), socket.SOCK_DGRAM))
     sock.setblocking(False)
     try:
         sock.bind((host, port))

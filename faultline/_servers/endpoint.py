@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +14,7 @@ from faultline._core.calls import explained
 from faultline._core.check import choice, flag, seconds, whole
 from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
+from faultline._core.fork import FORKED
 from faultline._core.guard import Unmet, unmet
 from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
 from faultline._core.plan import stamped
@@ -48,6 +50,7 @@ class Endpoint(ABC):
         self._plans = [stamped(self._checked(plan), 0)]
         self._errors: list[BaseException] = []  # errors inside the endpoint that `close` has not raised yet
         self._is_closed = False
+        self._process_id = os.getpid()
         opened.add(self)
 
     # --- defined by each kind of endpoint ----------------------------------------------------------------------------
@@ -102,6 +105,7 @@ class Endpoint(ABC):
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts so far, with everything that a client can have observed, as a tuple of `Attempt`."""
+        self._check_process()
         if not self._is_closed:
             self._settle()
         return self.ledger.attempts
@@ -172,6 +176,7 @@ class Endpoint(ABC):
         """
         whole("count", count, "")
         choice("at", at, MILESTONES)
+        self._check_process()
         self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
         return self.attempts
 
@@ -205,8 +210,9 @@ class Endpoint(ABC):
         """Change to a plan that is checked, and keep it for the guard.
 
         Raises:
-            ServerError: the endpoint is closed.
+            ServerError: the endpoint is closed, or this process is a fork of its process.
         """
+        self._check_process()
         if self._is_closed:
             raise ServerError(f"{self!r}: expected an open {self._name}; it was closed.")
         change(plan)
@@ -253,12 +259,23 @@ class Endpoint(ABC):
         The pytest plugin calls this when the time of a test is over, so that no thread of the test waits for ever.
         """
 
+    def _check_process(self) -> None:
+        """Check that this process has not got a mere copy of the endpoint, by a fork.
+
+        Raises:
+            ServerError: it has.
+        """
+        if os.getpid() != self._process_id:
+            raise ServerError(FORKED)
+
     def close(self) -> None:
         """Stop now; ports and files are free when this returns. Closing again does nothing.
 
         Raises:
-            ServerError: an error happened inside the endpoint while it ran; the error is its cause.
+            ServerError: an error happened inside the endpoint while it ran, which is the cause; or this process is a
+                fork of the endpoint's process.
         """
+        self._check_process()
         if not self._is_closed:
             self._is_closed = True
             self._stop()
@@ -302,6 +319,8 @@ class Endpoint(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None and os.getpid() != self._process_id:
+            return  # such as the SystemExit of a forked child
         self.close()
         if error is None:
             self.check_struck()

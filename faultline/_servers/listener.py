@@ -16,7 +16,7 @@ from pathlib import Path
 from faultline._core import steps as do
 from faultline._net import sockets
 from faultline._net.syns import Syn, Syns
-from faultline._net.unix import bound, new_socket
+from faultline._net.unix import Identity, bound, check_own, identity, new_socket
 
 ACCEPTS_PER_TURN = 64  # so that a flood of connects doesn't block the conversations
 
@@ -44,7 +44,7 @@ class Listener:
         self,
         loop: asyncio.AbstractEventLoop,
         on_client: Callable[[socket.socket], None],
-        on_error: Callable[[OSError], None],
+        on_error: Callable[[Exception], None],
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
         """Accept clients from now on; `on_over` is called when the time of a step is over, to set the next step."""
@@ -84,7 +84,11 @@ class Listener:
         self._loop.remove_reader(self._sock.fileno())
         if self._timer is not None:
             self._timer.cancel()
-        self._apply(step)
+        try:
+            self._apply(step)
+        except Exception:
+            self.resume()  # with the step before
+            raise
         self._step, self._is_over = step, False
         self._set_timer()
         self.resume()
@@ -145,7 +149,10 @@ class Listener:
 
     def _expire(self) -> None:
         self._is_over = True
-        self._on_over()
+        try:
+            self._on_over()
+        except Exception as error:  # noqa: BLE001 - raised when the server is closed
+            self._on_error(error)
 
     def resume(self) -> None:
         """Accept clients again, if the listener is open."""
@@ -211,6 +218,7 @@ class UnixListener(Listener):
 
     def __init__(self, path: str, step: do.Door | None) -> None:
         self.path = path
+        self._own: Identity = None  # the file that this listener has made
         first = new_socket()
         try:
             super().__init__(first, step)
@@ -219,13 +227,15 @@ class UnixListener(Listener):
             raise
 
     def _apply(self, step: do.Door | None) -> None:
-        was_open, self._is_open = self._is_open, False
-        before, fillers = self._sock, self._fillers
-        self._fillers = []
+        was_open, before, fillers = self._is_open, self._sock, self._fillers
         if isinstance(step, do.NoRoute):
+            check_own(self.path, self._own)
             Path(self.path).unlink(missing_ok=True)
+            self._own = None
         else:
-            self._sock = bound(self.path, step)
+            self._sock = bound(self.path, step, self._own)
+            self._own = identity(self.path)
+        self._is_open, self._fillers = False, []
         if isinstance(step, do.Vanish):  # one waiting connection fills a queue of length 0 (`unix_recvq_full`)
             self._fillers = [new_socket()]
             self._fillers[0].connect_ex(self.path)
@@ -242,4 +252,5 @@ class UnixListener(Listener):
     def close(self) -> None:
         """Close the sockets, and remove the file."""
         super().close()
-        Path(self.path).unlink(missing_ok=True)
+        if self._own is not None and identity(self.path) == self._own:
+            Path(self.path).unlink(missing_ok=True)

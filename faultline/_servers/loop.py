@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import selectors
 import threading
@@ -18,13 +19,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from faultline._core.errors import ServerError
-from faultline._core.fork import in_forked_child
+from faultline._core.fork import FORKED, in_forked_child
 from faultline._net import connects
 from faultline._net.departures import Departures, wake
+from faultline._servers.opened import opened
 
 T = TypeVar("T")
 CALL_SECONDS = 10.0
-FORKED = "this server belongs to the process that this process was forked from; use it there."
+CALL_SLICES = 40
 QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and a relay's tasks add some
 MOST_TURNS = 1000  # the limit while clients keep the loop busy
 BUSY_TURNS = 60  # as many as it takes to read a full receive buffer; then the limit is BUSY_SECONDS
@@ -80,13 +82,11 @@ class Background:
             coroutine.close()
             raise ServerError(FORKED)
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result(CALL_SECONDS)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                raise
-            future.cancel()
-            raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.") from None
+        for _ in range(CALL_SLICES):  # a pause of the whole process takes one slice
+            if concurrent.futures.wait([future], CALL_SECONDS / CALL_SLICES).done:
+                return future.result()
+        future.cancel()
+        raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.") from None
 
     def settle(self) -> None:
         """Wait until the loop has handled everything that has reached it.
@@ -98,7 +98,9 @@ class Background:
             raise ServerError(FORKED)
         settled = threading.Event()
         self.loop.call_soon_threadsafe(Settling(self, settled.set).begin)
-        settled.wait(CALL_SECONDS)
+        for _ in range(CALL_SLICES):
+            if settled.wait(CALL_SECONDS / CALL_SLICES):
+                break
 
     async def settled(self) -> None:
         """As `settle`, in the loop's thread."""
@@ -111,11 +113,21 @@ class Background:
         return self._selector.seen + self.departures.given_turns
 
     def stop(self) -> None:
-        """End the thread and close the loop; called only at exit."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(CALL_SECONDS)
-        self.departures.close()
-        self.loop.close()
+        """Close every endpoint and end every task; called only at exit.
+
+        The thread goes on, because a function that was registered at `atexit` before may start another server.
+        """
+        for endpoint in opened.after(0):
+            with contextlib.suppress(Exception):
+                endpoint.close()
+        with contextlib.suppress(Exception):
+            self.run(self._end_tasks())
+
+    async def _end_tasks(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Settling:

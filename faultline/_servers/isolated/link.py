@@ -25,7 +25,7 @@ from typing import Any
 
 from faultline._core.check import rejected
 from faultline._core.errors import ServerError
-from faultline._core.fork import in_forked_child
+from faultline._core.fork import FORKED, in_forked_child
 from faultline._core.gate import Gate, Number
 
 PROGRAM = "import sys; sys.path[:] = {path!r}; from faultline._servers.isolated.child import main; main({number})"
@@ -36,6 +36,8 @@ class Child:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):  # `socket.setdefaulttimeout`, and sockets of gevent, make them non-blocking
+            os.set_blocking(end.fileno(), True)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this Python, with the program above
                 [sys.executable, "-c", PROGRAM.format(path=sys.path, number=theirs.fileno())],
@@ -61,7 +63,7 @@ class Child:
             ServerError: the child has ended, or this process is a fork of the child's parent.
         """
         if os.getpid() != self._owner:  # pragma: no cover - coverage is not measured in a fork
-            raise ServerError("this server belongs to the process that this process was forked from; use it there.")
+            raise ServerError(FORKED)
         if not self.is_alive:
             raise ServerError("the child process of isolated servers has ended.")
         packed, gates = pack((args, kwargs))

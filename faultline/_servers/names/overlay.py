@@ -21,7 +21,8 @@ from faultline._core.hosts import normal
 from faultline._net.addresses import Target, canonical, fitted, gaierror, host_and_port, ipv4_of, is_address
 
 # The class `socket` of the module `socket`, even if a plugin has replaced it with a subclass that refuses to connect.
-SOCKET: Any = next(kind for kind in socket.socket.__mro__ if kind.__module__ == "socket")
+# gevent's and eventlet's sockets have no such base class.
+SOCKET: Any = next((kind for kind in socket.socket.__mro__ if kind.__module__ == "socket"), socket.socket)
 LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 CONNECTS = ("connect", "connect_ex", "sendto", "sendmsg")
 

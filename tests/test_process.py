@@ -1,0 +1,325 @@
+"""What a process does to its servers: forks, signals, exits, pauses, default timeouts, and replaced threads."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from faultline import (
+    PortError,
+    ServerError,
+    close,
+    dns_server,
+    nxdomain,
+    ok,
+    refuse,
+    reset,
+    resolve,
+    serve,
+    udp,
+    unreachable,
+)
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+ENDPOINTS = {
+    "serve": lambda: serve(ok()),
+    "isolated": lambda: serve(ok(), isolated=True),
+    "udp": lambda: udp(ok()),
+    "dns_server": dns_server,
+    "resolve": lambda: resolve("a.example", nxdomain(), strict=False),
+}
+
+
+def program(text, *, options=(), status=0):
+    """What a program prints to both streams."""
+    command = [sys.executable, "-X", "dev", "-W", "error", *options, "-c", textwrap.dedent(text)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (status, ""), done
+    return done.stdout
+
+
+def in_fork(function):
+    """The name of the error of a function in a forked child, or its value."""
+    reader, writer = os.pipe()
+    if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
+        try:
+            told = repr(function())
+        except BaseException as error:  # noqa: BLE001 - told to the parent
+            told = f"{type(error).__name__}: {error}"
+        os.write(writer, told.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        told = file.read()
+    os.waitpid(pid, 0)
+    return told
+
+
+# --- forks -----------------------------------------------------------------------------------------------------------
+
+ASKS = {
+    "attempts": lambda e: e.attempts,
+    "intervals": lambda e: e.intervals,
+    "drawing": lambda e: e.drawing(),
+    "wait_for_attempts": lambda e: e.wait_for_attempts(1),
+    "become": lambda e: e.become(nxdomain() if hasattr(e, "name") else ok()),
+    "check_struck": lambda e: e.check_struck(),
+    "close": lambda e: e.close(),
+    "leaving the block": lambda e: e.__exit__(None, None, None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("ask", ASKS)
+@pytest.mark.parametrize("kind", ENDPOINTS)
+def test_forked_child_is_told_at_once_that_the_server_is_its_parents(kind, ask):
+    with ENDPOINTS[kind]() as endpoint:
+        told = in_fork(lambda: ASKS[ask](endpoint))
+
+        assert told == (
+            "ServerError: this server belongs to the process that this process was forked from; use it there."
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_exit_of_a_forked_child_in_the_block_is_an_exit():
+    def leave():
+        with endpoint:
+            sys.exit(3)
+
+    with serve(ok()) as endpoint:
+        assert in_fork(leave) == "SystemExit: 3"
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("fault", [reset(at="request", after_bytes=4), close(at="request", after_bytes=4)], ids=repr)
+@pytest.mark.parametrize("unix", [False, True])
+def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(fault, unix):
+    reader, writer = os.pipe()
+    with serve(fault, unix=unix) as server:
+        client = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+        client.settimeout(10)
+        client.connect(server.path or server.address)
+        server.wait_for_attempts(1)
+        if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
+            client.close()
+            os.close(writer)
+            os.read(reader, 1)  # until the parent has finished
+            os._exit(0)
+        client.sendall(b"1234")
+        if fault == reset(at="request", after_bytes=4):
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        else:
+            assert client.recv(1) == b""
+        client.close()
+        where = server.path or server.address
+    if not unix:
+        with serve(ok(), port=where[1]):
+            pass
+    os.close(writer)
+    os.close(reader)
+    os.waitpid(pid, 0)
+
+
+# --- exits and signals -----------------------------------------------------------------------------------------------
+
+OPEN = """
+    import atexit, os, signal, socket, sys
+    import faultline as fl
+    {before}
+    server = fl.{start}
+    clients = []
+    for _ in range(3):
+        client = socket.socket(socket.AF_UNIX if getattr(server, "path", "") else socket.AF_INET)
+        client.connect(getattr(server, "path", "") or server.address)
+        clients.append(client)
+    server.wait_for_attempts(3)
+    for client in clients:
+        client.close()
+    print(getattr(server, "path", ""))
+"""
+STARTS = {
+    "plain": "serve(fl.stall(at='accept'))",
+    "tls": "serve(fl.stall(at='handshake'), tls=True)",
+    "unix": "serve(fl.stall(at='accept'), unix=True)",
+    "isolated": "serve(fl.stall(at='accept'), isolated=True)",
+    "relay": "relay(fl.serve(fl.stall(at='accept')))",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_server_that_is_open_at_exit_says_nothing(start):
+    assert not Path(program(OPEN.format(start=start, before="")).strip() or "nothing").exists()
+
+
+@pytest.mark.slow
+def test_unix_socket_of_a_server_that_is_open_at_exit_is_removed(tmp_path):
+    program(OPEN.format(start=f"serve(fl.stall(at='accept'), unix={str(tmp_path / 'socket')!r})", before=""))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_server_can_be_started_in_a_function_at_exit():
+    before = """
+    def at_exit():
+        with fl.serve(fl.ok(b"hello")) as late, socket.create_connection(late.address) as client:
+            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            client.recv(10)
+            print(len(late.attempts))
+    atexit.register(at_exit)
+    """
+
+    assert program(OPEN.format(start=STARTS["plain"], before=before)).split() == ["1"]
+
+
+@pytest.mark.slow
+def test_close_finishes_though_the_process_is_stopped_for_longer_than_it_waits():
+    told = program(
+        """
+        import subprocess, os
+        import faultline as fl
+        from faultline._servers import loop
+        loop.CALL_SECONDS = 2.0
+        server = fl.serve(fl.ok())
+        busy = loop.background().loop
+        stopper = subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 3; kill -CONT {os.getpid()}"])
+        for _ in range(20):
+            other = fl.serve(fl.ok())
+            other.close()
+        server.attempts
+        server.close()
+        stopper.wait()
+        print("closed")
+        """
+    )
+
+    assert told == "closed\n"
+
+
+# --- settings of the process -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.0])
+@pytest.mark.parametrize("kind", [{}, {"isolated": True}, {"unix": True}, {"tls": True}], ids=str)
+def test_default_timeout_of_sockets_changes_nothing(kind, seconds):
+    told = program(
+        f"""
+        import socket
+        socket.setdefaulttimeout({seconds})
+        import faultline as fl
+        with fl.serve(fl.sequence(fl.refuse(), fl.ok()), **{kind}) as server, fl.relay(server) as relay:
+            for _ in range(2):
+                client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
+                client.settimeout(10)
+                with client:
+                    try:
+                        client.connect(server.path or server.address)
+                        if server._tls:
+                            client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")
+                        client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                        print(client.recv(12).decode())
+                    except ConnectionRefusedError:
+                        print("refused")
+                    client.close()
+            print(len(server.attempts))
+        """
+    )
+
+    assert told.splitlines() == ["refused", "HTTP/1.1 200", "2"]
+
+
+WITH_GEVENT = """
+    import gevent.monkey
+    gevent.monkey.patch_all({what})
+    from faultline import *
+    import faultline, socket
+    try:
+        with faultline.serve(sequence(refuse(), ok()), **{kind}) as server:
+            for _ in range(2):
+                try:
+                    with socket.create_connection(server.address, 10) as client:
+                        client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                        print(client.recv(12).decode())
+                except ConnectionRefusedError:
+                    print("refused")
+            print(len(server.attempts))
+    except UnsupportedError as error:
+        print(error)
+"""
+
+
+def run_with_gevent(what, kind):
+    pytest.importorskip("gevent")
+    text = textwrap.dedent(WITH_GEVENT.format(what=what, kind=kind))
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [{}, {"isolated": True}], ids=str)
+def test_process_that_gevent_has_patched_is_told_what_works(kind):
+    (told,) = run_with_gevent("", kind)
+
+    assert told == (
+        "gevent has replaced Python's threads or select, and the servers' loop needs the real ones: expected "
+        "monkey.patch_all(thread=False, select=False) of gevent, monkey_patch(thread=False, select=False) of "
+        "eventlet, or a server in a process of its own (`faultline serve`)."
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [{}, {"isolated": True}], ids=str)
+def test_what_a_process_with_gevent_is_told_works(kind):
+    assert run_with_gevent("thread=False, select=False", kind) == ["refused", "HTTP/1.1 200", "2"]
+
+
+# --- a Unix socket and the files of others ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [refuse(), unreachable(), ok(b"other")], ids=repr)
+def test_file_of_somebody_else_in_the_place_of_a_socket_is_left_alone(tmp_path, fault):
+    path = tmp_path / "socket"
+    with serve(reset(), unix=str(path), strict=False) as server:
+        path.unlink()
+        path.write_text("mine")
+        if fault != ok(b"other"):
+            with pytest.raises(PortError, match="remove the file in its place"):
+                server.become(fault)
+
+    assert path.read_text() == "mine"
+
+
+def test_timed_fault_that_finds_the_file_of_somebody_else_is_the_servers_error(tmp_path):
+    path = tmp_path / "socket"
+    server = serve(refuse(for_seconds=0.2), unix=str(path), strict=False)
+    path.unlink()
+    path.write_text("mine")
+    ended = server._process._background
+    while not server._process._errors:
+        ended.settle()
+
+    with pytest.raises(ServerError, match="remove the file in its place"):
+        server.close()
+    assert path.read_text() == "mine"
+
+
+def test_file_that_comes_before_the_socket_is_left_alone(tmp_path, monkeypatch):
+    path = tmp_path / "socket"
+    monkeypatch.setattr(os.path, "lexists", lambda _path: False)
+    path.write_text("mine")
+
+    with pytest.raises(PortError):
+        serve(ok(), unix=str(path))
+    with pytest.raises(PortError):
+        serve(unreachable(), unix=str(path))
+    assert path.read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["socket"]
