@@ -50,6 +50,14 @@ def test_a_peer_that_has_finished_sending_listens(pair, known):
     assert known.of(pair[1]) == Peer(0, listens=True)
 
 
+def test_a_peer_that_has_a_fin_to_read_listens(pair, known):
+    pair[1].shutdown(socket.SHUT_WR)
+    before = known.of(pair[1])
+    pair[0].recv(1)
+
+    assert (before, known.of(pair[1])) == (Peer(1, listens=True), Peer(0, listens=True))
+
+
 @pytest.mark.parametrize("leave", [socket.socket.close, lambda client: client.shutdown(socket.SHUT_RDWR)])
 def test_a_peer_that_is_closed_or_has_ended_both_directions_does_not_listen(pair, known, leave):
     leave(pair[0])

@@ -13,7 +13,7 @@ from faultline import Gate
 from faultline._net import sockets
 from faultline._net.departures import Departed, Departures, call_in, wake
 from faultline._net.unix import UnixWire
-from faultline._net.wire import Wire
+from faultline._net.wire import SILENT_PEER_SECONDS, UNREAD_PATIENCE_SECONDS, Wire
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -341,3 +341,90 @@ def test_a_wait_behind_the_last_byte_of_a_unix_socket_outlives_its_close():
 
     with theirs:
         asyncio.run(main())
+
+
+def test_a_wait_for_the_client_of_a_closed_socket_is_left_to_be_cancelled(play):
+    async def departure(wire):
+        wire.close()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(wire.departure(None), 0.01)
+
+    play(departure)
+
+
+# --- what the client has heard before a RST --------------------------------------------------------------------------
+
+
+def test_a_client_that_has_spoken_is_ready_for_a_rst(pair, play):
+    pair[0].sendall(b"hello")
+
+    assert play(pauses_until_heard) == []
+
+
+def test_a_silent_client_has_some_time_to_look_at_its_connect(play):
+    assert play(seconds_until_heard) >= SILENT_PEER_SECONDS
+
+
+@pytest.mark.parametrize("said", [b"", b"hello"], ids=["silent", "spoken"])
+def test_a_client_reads_what_was_sent_before_a_rst(pair, play, said):
+    pair[0].sendall(said)
+    pair[1].sendall(b"hello")
+    times = []
+
+    async def heard(wire):
+        pausing = wire.departures.pause
+
+        async def pause(seconds):
+            times.append(seconds)
+            if len(times) == 3:
+                pair[0].recv(5)
+            await pausing(seconds)
+
+        wire.departures.pause = pause
+        await wire.until_heard()
+        return wire.departures.peers.of(wire.sock).unread_bytes
+
+    assert play(heard) == 0
+    assert len(times) >= 3
+
+
+def test_a_client_that_reads_nothing_is_not_waited_for(pair, play):
+    pair[0].sendall(b"hello")
+    pair[1].sendall(b"hello")
+
+    assert play(seconds_until_heard) >= UNREAD_PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, sockets.send_rst])
+def test_a_client_that_has_left_is_not_waited_for(pair, play, leave):
+    leave(pair[0])
+
+    assert play(pauses_until_heard) == []
+
+
+def test_a_wire_that_is_closed_meanwhile_is_not_waited_for(play):
+    async def closed(wire):
+        wire.close()
+        await wire.until_heard()
+        return wire.left()
+
+    assert play(closed) is None
+
+
+async def seconds_until_heard(wire):
+    """How long the wait before a RST takes."""
+    began = asyncio.get_running_loop().time()
+    await wire.until_heard()
+    return asyncio.get_running_loop().time() - began
+
+
+async def pauses_until_heard(wire):
+    """The pauses of the wait before a RST."""
+    pauses = []
+
+    async def pause(seconds):
+        pauses.append(seconds)
+
+    wire.departures.pause = pause
+    await wire.until_heard()
+    return pauses

@@ -25,6 +25,7 @@ class Conversation:
         self._connection = Connection(wire, service, number)
         self._service = service
         self._wire = wire
+        self._is_reset = False  # by the test
 
     def start(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[BaseException | None], None]) -> None:
         """Begin the conversation; at its end `on_end` is called with the server's own error, or `None`."""
@@ -53,6 +54,10 @@ class Conversation:
             await close(connection)
         except Over:
             pass
+        except asyncio.CancelledError:
+            if self._is_reset:
+                await self._wire.until_heard()
+            raise
         except Departed as left:
             strike_failed(connection)
             connection.end("client", left.how)
@@ -87,6 +92,7 @@ class Conversation:
         self._connection.attempt.entry.note = "reset by the test"
         self._connection.end("server", "RST")
         self._wire.arm_reset()
+        self._is_reset = True
         self.stop()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NoReturn
 
 from faultline._core import steps as do
+from faultline._core.ends import Party
 from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
 from faultline._net import sockets
@@ -95,16 +96,18 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
         await connection.send(step.data, acknowledged=is_reset_next)
 
 
-async def reset(connection: Connection, *, flush: bool) -> None:
+async def reset(connection: Connection, *, by: Party = "server", flush: bool = True) -> None:
     """Send RST; with `flush` deliver the bytes that were sent before.
 
     Raises:
         Over: always, once the connection is closed.
-        Departed: the client has reset the connection meanwhile.
+        Departed: the client has left meanwhile.
     """
     if flush:
         await connection.wire.flush()
-    connection.end("server", "RST")
+    await connection.wire.until_heard()
+    connection.check_client()
+    connection.end(by, "RST")
     connection.wire.reset()
     raise Over
 

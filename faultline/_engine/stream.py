@@ -34,6 +34,7 @@ class Stream:
         self.on_left = on_left  # told when the client leaves while its bytes wait; returns whether they still arrive
         self._chance = chance
         self._tls: Tls | None = None
+        self._is_midway = False  # whether a part of a record was sent
         self._held = b""  # decrypted, and not yet read by an attempt
         self.flowing = asyncio.Event()  # cleared while the test holds all bytes back
         self.flowing.set()
@@ -142,6 +143,7 @@ class Stream:
         view = memoryview(data)
         while view:
             view = view[await self.wire.send_some(view) :]
+            self._is_midway = bool(view)
 
     async def write_flight(self, data: bytes) -> None:
         """Send records of the TLS handshake.
@@ -257,8 +259,8 @@ class Stream:
         await self._tls.renegotiate(self.write_raw)
 
     def close_notify(self) -> bytes:
-        """The record that ends TLS; empty in plain text."""
-        return self._tls.close_notify() if self._tls is not None else b""
+        """The record that ends TLS; empty in plain text, and in the middle of another record."""
+        return b"" if self._tls is None or self._is_midway else self._tls.close_notify()
 
     async def stop_tls(self) -> None:
         """End TLS in both directions, and continue in plain text.

@@ -78,6 +78,8 @@ class Departures:
 
     def left(self, sock: socket.socket) -> Left | None:
         """How the peer has left by now; `None` if a program still holds its socket, and may read."""
+        if sock.fileno() < 0:  # another task has closed it
+            return None
         events = sockets.ends_of(sock)
         if events & select.POLLERR:
             return "RST"

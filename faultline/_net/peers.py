@@ -20,7 +20,7 @@ from faultline._net import sockets
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR = 4, 20, 1, 2
 INET_DIAG_SHUTDOWN, NO_COOKIE, ANY_STATE = 8, 0xFFFFFFFF, 0xFFFFFFFF
-RCV_SHUTDOWN = 1  # include/net/sock.h
+SHUTDOWN_MASK = 3  # include/net/sock.h: both directions; a FIN from here alone sets the bit for receiving
 HEAD = struct.Struct("=IHHII")  # nlmsghdr
 ASK = struct.Struct("=BBBBI")  # inet_diag_req_v2, up to the addresses
 TELL = struct.Struct("=4x48xIIIII")  # inet_diag_msg: the addresses lie between the state and the queues
@@ -33,7 +33,7 @@ class Peer:
 
     Attributes:
         unread_bytes: how much of what was sent to it, and has arrived, its program has not read yet.
-        listens: whether a program holds the socket and has not closed it for reading.
+        listens: whether a program holds the socket and has not ended both directions.
     """
 
     unread_bytes: int
@@ -103,7 +103,8 @@ def answered(message: bytes) -> Peer | None:
         is_unknown = struct.unpack_from("=i", message, HEAD.size)[0] == -errno.ENOENT
         return GONE if is_unknown else None
     _, unread, _, _, inode = TELL.unpack_from(message, HEAD.size)
-    return Peer(unread, listens=bool(inode) and not shutdown_of(message[HEAD.size + TELL.size :]) & RCV_SHUTDOWN)
+    has_ended = shutdown_of(message[HEAD.size + TELL.size :]) == SHUTDOWN_MASK
+    return Peer(unread, listens=bool(inode) and not has_ended)
 
 
 def shutdown_of(attributes: bytes) -> int:

@@ -17,9 +17,20 @@ from faultline._core.fork import owned
 from faultline._core.gate import Gate
 from faultline._net.connects import counting_own_connects
 from faultline._net.departures import Departed, Departures, Left, call_in, wake
-from faultline._net.sockets import READ_BYTES, arm_rst, is_dead, quicken, send_rst, unacknowledged_bytes
+from faultline._net.sockets import (
+    READ_BYTES,
+    arm_rst,
+    has_left,
+    is_dead,
+    quicken,
+    send_rst,
+    unacknowledged_bytes,
+    unread_bytes,
+)
 
 OPERATIONS_PER_TURN = 4  # of a connection with ready data, before the others have their turn
+SILENT_PEER_SECONDS = 0.02  # for a program that says nothing to look at its connect, or at what it has read
+UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
 SEND_BYTES = 262_144  # handed to the kernel at once, which copies them meanwhile
 
 
@@ -60,6 +71,8 @@ class Wire:
         self.departures = departures
         self.sock = sock
         self._number = sock.fileno()
+        self._began = loop.time()
+        self.has_spoken = False  # whether bytes or an end of the peer were read
         self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
@@ -73,7 +86,7 @@ class Wire:
 
     @at_end.setter
     def at_end(self, is_so: bool) -> None:
-        self._at_end = is_so
+        self._at_end, self.has_spoken = is_so, True
         if is_so:
             self.sees("FIN")
 
@@ -202,6 +215,29 @@ class Wire:
             await self.departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
 
+    async def until_heard(self) -> None:
+        """Wait until the peer's program has looked at its connect and has read what was sent, before a RST.
+
+        A RST that comes before the program has looked fails its connect, and some programs drop bytes that they have
+        not read when they meet a RST. A peer that has sent bytes has looked. A silent peer gets some time, because
+        nobody can know. A program that reads nothing for a while does something else.
+        """
+        pause, unread, since = 0.0002, 0, self._loop.time()
+        while not self.is_closed and (peer := self.departures.peers.of(self.sock)) is not None and peer.listens:
+            now = self._loop.time()
+            if peer.unread_bytes != unread:
+                unread, since = peer.unread_bytes, now
+            if unread and now - since >= UNREAD_PATIENCE_SECONDS:
+                return
+            if not unread and (self._has_said_something() or now - max(since, self._began) >= SILENT_PEER_SECONDS):
+                return
+            await self.departures.pause(pause)
+            pause = min(pause * 1.5, 0.005)
+
+    def _has_said_something(self) -> bool:
+        """Whether the peer has sent anything."""
+        return self.has_spoken or unread_bytes(self.sock) > 0 or has_left(self.sock)
+
     async def drain(self) -> None:
         """Read and discard bytes until the peer has finished sending.
 
@@ -213,6 +249,8 @@ class Wire:
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
         """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
+        if self.is_closed:  # by another task, which will cancel this one
+            await self._loop.create_future()
         leaving = self.departures.watch(self.sock, partial(self.sees, "FIN"))
         opened: asyncio.Future[None] = self._loop.create_future()
         if until is not None:

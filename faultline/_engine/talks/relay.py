@@ -15,7 +15,7 @@ from faultline._core.ends import Party
 from faultline._core.points import Point
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection, Side
-from faultline._engine.play import Over, play
+from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
@@ -92,9 +92,7 @@ class Relay(Side):
             raise Departed("RST")
         error = opening.exception()
         if isinstance(error, ConnectionResetError):
-            connection.end("upstream", "RST")
-            connection.wire.reset()
-            raise Over
+            await reset(connection, by="upstream")
         if isinstance(error, (OSError, UpstreamLeft)):
             connection.attempt.entry.note = f"the upstream {upstream} could not be reached: {error}"
             return error
@@ -129,10 +127,9 @@ class Relay(Side):
             raise left
         upstream_connection.leave()
         connection = self._connection
-        connection.end("upstream" if left else self._first_to_end, "RST" if left else "FIN")
         if left:
-            await connection.wire.flush()  # deliver the bytes that the upstream sent before its RST
-            connection.wire.reset()
+            await reset(connection, by="upstream")
+        connection.end(self._first_to_end, "FIN")
         raise Over
 
     async def _carried(self, upstream_connection: UpstreamConnection) -> Departed | UpstreamLeft | None:

@@ -1,0 +1,47 @@
+"""Every case that breaks a connection has one outcome for each of six clients, however often it is run.
+
+FAULTLINE_RUNS=200 runs each cell 200 times; a load on all cores makes that harder.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib.util
+import os
+import pathlib
+import sys
+
+import pytest
+
+from faultline import UnsupportedError
+
+SPEC = importlib.util.spec_from_file_location("ends", pathlib.Path(__file__).parent / "ends.py")
+ends = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(ends)
+
+RUNS = int(os.environ.get("FAULTLINE_RUNS", "1"))
+LINES = (pathlib.Path(__file__).parent / "ends.tsv").read_text("utf-8").splitlines()
+TITLES = LINES[0].split("\t")
+TABLE = {cells[0]: dict(zip(TITLES[1:], cells[1:], strict=True)) for cells in (line.split("\t") for line in LINES[1:])}
+ROWS = ends.rows()
+MADE_WITH = (3, 11)  # other versions of asyncio and ssl have other names for some ends
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiohttp leaves transports unclosed
+@pytest.mark.parametrize("client", ends.CLIENTS)
+@pytest.mark.parametrize("name", ROWS)
+def test_a_break_has_one_outcome(name, client):
+    try:
+        outcomes = collections.Counter(ends.outcome(ROWS[name], client) for _ in range(RUNS))
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+    assert len(outcomes) == 1
+    if sys.version_info[:2] == MADE_WITH:
+        assert TABLE[name][client] in outcomes
+
+
+def test_the_table_has_every_case_and_every_client():
+    assert list(TABLE) == list(ROWS)
+    assert TITLES == ["case", *ends.CLIENTS]
