@@ -34,7 +34,7 @@ class Stream:
         self.on_left = on_left  # told when the client leaves while its bytes wait; returns whether they still arrive
         self._chance = chance
         self._tls: Tls | None = None
-        self._is_midway = False  # whether a part of a record was sent
+        self._is_midway = False  # whether a record was made and not yet sent whole
         self._held = b""  # decrypted, and not yet read by an attempt
         self.flowing = asyncio.Event()  # cleared while the test holds all bytes back
         self.flowing.set()
@@ -138,12 +138,13 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
+        view = memoryview(data)
+        self._is_midway = bool(view)
         if not self.flowing.is_set():
             await self.flowing.wait()
-        view = memoryview(data)
         while view:
             view = view[await self.wire.send_some(view) :]
-            self._is_midway = bool(view)
+        self._is_midway = False
 
     async def write_flight(self, data: bytes) -> None:
         """Send records of the TLS handshake.
