@@ -45,6 +45,8 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
     stream, wire = connection.stream, connection.wire
     match step:
         case do.Planned():
+            if do.begins_with_reset(step):
+                await wire.until_heard()
             connection.strike_step(step)
             await play(connection, step.steps)
         case do.Send():
@@ -90,6 +92,8 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
         Departed: the client ended the connection.
     """
     if step.below_tls:
+        await connection.wire.flush()
+        await connection.wire.until_heard()  # it ends TLS for a client, as a RST ends a connection
         await connection.stream.write_raw(step.data)
     else:
         await connection.enter("response")

@@ -258,7 +258,7 @@ class Wire:
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
             left = leaving.result() if leaving.done() and not opened.done() else None
-            if left is not None:
+            if left == "RST" or (left is not None and not unread_bytes(self.sock)):  # unread bytes come before a FIN
                 self.sees(left)
             return left
         finally:

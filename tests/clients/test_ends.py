@@ -39,9 +39,9 @@ def test_a_break_has_one_outcome(name, client):
 
     assert len(outcomes) == 1
     if sys.version_info[:2] == MADE_WITH:
-        assert outcomes[TABLE[name][client]] == RUNS
+        assert list(outcomes) == [TABLE[name][client]]
 
 
 def test_the_table_has_every_case_and_every_client():
     assert list(TABLE) == list(ROWS)
-    assert TITLES == ["case", *ends.CLIENTS]
+    assert ["case", *ends.CLIENTS] == TITLES
