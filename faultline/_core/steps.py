@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from faultline._core.answers import Answer
     from faultline._core.gate import Gate
@@ -269,6 +269,11 @@ Fate: TypeAlias = Twice | Behind
 def begins_with_reset(step: Step | None) -> bool:
     """Whether the step resets the connection."""
     return isinstance(step, Reset) or (isinstance(step, Planned) and begins_with_reset(step.steps[0]))
+
+
+def resets(steps: Iterable[Step]) -> bool:
+    """Whether one of the steps resets the connection."""
+    return any(isinstance(step, Reset) or (isinstance(step, Planned) and resets(step.steps)) for step in steps)
 
 
 def is_final(step: Step | Door | Lookup | Fate) -> bool:

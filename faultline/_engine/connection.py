@@ -19,7 +19,7 @@ from faultline._core.gate import Gate
 from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._core.points import Point
 from faultline._core.promises import key_of
-from faultline._core.steps import Step, begins_with_reset
+from faultline._core.steps import Step, resets
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.play import play
@@ -187,8 +187,8 @@ class Connection:
         self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
             await self.hold(trip.brk.trigger.after_seconds)
-        if begins_with_reset(trip.brk.steps[0] if trip.brk.steps else None):
-            await self.wire.until_heard()
+        if resets(trip.brk.steps):
+            await self.wire.until_looked()
         self.check_client()
         attempt.strike(trip.brk.at, trip.passed_bytes)
         await self.side.at_strike()
@@ -204,8 +204,14 @@ class Connection:
         if left := self.wire.left():
             raise Departed(left)
 
-    def strike_step(self, step: Step) -> None:
-        """Record that a step of the script strikes at the present point."""
+    async def strike_step(self, step: Step) -> None:
+        """Record that a step of the script strikes at the present point.
+
+        Raises:
+            Departed: the client has left.
+        """
+        if resets((step,)):
+            await self.wire.until_looked()
         self.check_client()
         attempt, entry = self.attempt, self.attempt.entry
         passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}

@@ -45,9 +45,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
     stream, wire = connection.stream, connection.wire
     match step:
         case do.Planned():
-            if do.begins_with_reset(step):
-                await wire.until_heard()
-            connection.strike_step(step)
+            await connection.strike_step(step)
             await play(connection, step.steps)
         case do.Send():
             await send(connection, step, is_reset_next=is_reset_next)
@@ -109,8 +107,8 @@ async def reset(connection: Connection, *, by: Party = "server", flush: bool = T
     """
     if flush:
         await connection.wire.flush()
-    await connection.wire.until_heard()
-    connection.check_client()
+        await connection.wire.until_heard()
+        connection.check_client()
     connection.end(by, "RST")
     connection.wire.reset()
     raise Over

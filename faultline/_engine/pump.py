@@ -72,7 +72,7 @@ class Pump:
             self._finish("end")
             return
         data = _shared[:count]
-        self._source.has_spoken = True
+        self._source.has_spoken = self._sink.has_sent = True
         self._on_bytes(data)
         try:
             taken = self._sink.sock.send(data)

@@ -73,6 +73,7 @@ class Wire:
         self._number = sock.fileno()
         self._began = loop.time()
         self.has_spoken = False  # whether bytes or an end of the peer were read
+        self.has_sent = False  # whether bytes were sent to the peer
         self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
@@ -169,11 +170,14 @@ class Wire:
         await self.give_way()
         while True:
             try:
-                return self.sock.send(data[:SEND_BYTES])
+                taken = self.sock.send(data[:SEND_BYTES])
             except BlockingIOError:
                 await self.writable()
             except OSError:
                 raise self.gone() from None
+            else:
+                self.has_sent = True
+                return taken
 
     async def writable(self) -> None:
         """Wait until the kernel takes bytes."""
@@ -215,28 +219,39 @@ class Wire:
             await self.departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
 
+    async def until_looked(self) -> None:
+        """Wait until the peer's program has looked at its connect, which a RST before that would fail.
+
+        A peer that has sent or read bytes has looked. Any other peer gets some time, because nobody can know.
+        """
+        if not self._has_peer_spoken():
+            await self._until_read(0.0 if self.has_sent else SILENT_PEER_SECONDS)
+
     async def until_heard(self) -> None:
         """Wait until the peer's program has looked at its connect and has read what was sent, before a RST.
 
-        A RST that comes before the program has looked fails its connect, and some programs drop bytes that they have
-        not read when they meet a RST. A peer that has sent bytes has looked. A silent peer gets some time, because
-        nobody can know. A program that reads nothing for a while does something else.
+        Some programs drop bytes that they have not read when they meet a RST. A program that reads nothing for a while
+        does something else.
         """
-        pause, unread, since = 0.0002, 0, self._loop.time()
+        await self._until_read(0.0 if self._has_peer_spoken() else SILENT_PEER_SECONDS)
+
+    async def _until_read(self, silent_seconds: float) -> None:
+        """Wait until the peer has read everything, and has then been silent for this long since its connect."""
+        pause, unread, since = 0.0002, 0, self._began
         while not self.is_closed and (peer := self.departures.peers.of(self.sock)) is not None and peer.listens:
             now = self._loop.time()
             if peer.unread_bytes != unread:
                 unread, since = peer.unread_bytes, now
             if unread and now - since >= UNREAD_PATIENCE_SECONDS:
                 return
-            if not unread and (self._has_said_something() or now - max(since, self._began) >= SILENT_PEER_SECONDS):
+            if not unread and (self._has_peer_spoken() or now - since >= silent_seconds):
                 return
             await self.departures.pause(pause)
             pause = min(pause * 1.5, 0.005)
 
-    def _has_said_something(self) -> bool:
-        """Whether the peer has sent anything."""
-        return self.has_spoken or unread_bytes(self.sock) > 0 or has_left(self.sock)
+    def _has_peer_spoken(self) -> bool:
+        """Whether the peer has sent bytes or an end; true where another task has closed the socket."""
+        return self.has_spoken or self.is_closed or unread_bytes(self.sock) > 0 or has_left(self.sock)
 
     async def drain(self) -> None:
         """Read and discard bytes until the peer has finished sending.
