@@ -98,11 +98,11 @@ def test_next_thing_to_read_may_be_the_end(pair, play):
     async def look(wire):
         pair[0].sendall(b"x")
         await wire.readable()
-        before = wire.sees_end()
+        before = not wire.next_byte()
         await wire.receive(1)
         pair[0].close()
         await wire.readable()
-        return before, wire.sees_end()
+        return before, not wire.next_byte()
 
     assert play(look) == (False, True)
 
@@ -112,7 +112,7 @@ def test_every_look_after_rst_is_news_of_it(pair, play):
         sockets.send_rst(pair[0])
         await wire.readable()
         with pytest.raises(Departed) as raised:
-            wire.sees_end()
+            wire.next_byte()
         return raised.value.how, str(raised.value)
 
     assert play(look) == ("RST", "RST")
