@@ -15,6 +15,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 TIMED = [refuse(for_seconds=SECONDS), blackhole(for_seconds=SECONDS)]
 KINDS = {"tcp": {}, "tls": {"tls": True}, "unix": {"unix": True}, "isolated": {"isolated": True}}
 HELLO, BYE = ok(b"hello"), ok(b"bye")
+# Servers with a short time are not strict: on a busy machine it is over before the first client comes.
 
 
 def dial(server, timeout=10):
@@ -63,7 +64,7 @@ def told(server):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_the_next_fault_is_met_when_the_time_is_over(fault, kind):
-    with serve(sequence(fault, HELLO, BYE), **KINDS[kind]) as server:
+    with serve(sequence(fault, HELLO, BYE), strict=False, **KINDS[kind]) as server:
         assert [ask(let_in(server)), ask(let_in(server)), ask(let_in(server))] == [b"hello", b"bye", b"bye"]
 
         assert told(server) == [HELLO, BYE, BYE]
@@ -72,7 +73,7 @@ def test_the_next_fault_is_met_when_the_time_is_over(fault, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_a_break_that_comes_next_strikes_the_first_client_that_is_let_in(fault, kind):
-    with serve(sequence(fault, reset(), ok()), **KINDS[kind]) as server:
+    with serve(sequence(fault, reset(), ok()), strict=False, **KINDS[kind]) as server:
         met = [ask(let_in(server)), ask(let_in(server))]
 
         assert met in (["ConnectionResetError", b"ok\n"], [b"", b"ok\n"])  # gh-115627: Python's ssl may hide the RST
@@ -83,7 +84,7 @@ def test_a_break_that_comes_next_strikes_the_first_client_that_is_let_in(fault, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_alone_it_leaves_a_healthy_server(fault, kind):
-    with serve(fault, **KINDS[kind]) as server:
+    with serve(fault, strict=False, **KINDS[kind]) as server:
         assert [ask(let_in(server)), ask(let_in(server))] == [b"ok\n"] * 2
 
         assert told(server) == [ok(), ok()]
@@ -91,7 +92,7 @@ def test_alone_it_leaves_a_healthy_server(fault, kind):
 
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_as_the_last_of_a_sequence_it_leaves_a_healthy_server(fault):
-    with serve(sequence(HELLO, fault)) as server:
+    with serve(sequence(HELLO, fault), strict=False) as server:
         assert [ask(let_in(server)), ask(let_in(server)), ask(let_in(server))] == [b"hello", b"ok\n", b"ok\n"]
 
         assert told(server) == [HELLO, ok(), ok()]
@@ -100,7 +101,7 @@ def test_as_the_last_of_a_sequence_it_leaves_a_healthy_server(fault):
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_connections_are_kept_alive_once_it_is_over(fault):
     get = GET.replace(b"Connection: close\r\n", b"")
-    with serve(fault) as server, let_in(server) as client:
+    with serve(fault, strict=False) as server, let_in(server) as client:
         for _ in range(2):
             client.sendall(get)
             response = b""
@@ -113,7 +114,7 @@ def test_connections_are_kept_alive_once_it_is_over(fault):
 
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_a_cycle_goes_on_with_it_and_after_it(fault):
-    with serve(cycle(fault, HELLO, BYE)) as server:
+    with serve(cycle(fault, HELLO, BYE), strict=False) as server:
         assert [ask(let_in(server)) for _ in range(4)] == [b"hello", b"bye"] * 2
 
         assert told(server) == [HELLO, BYE] * 2
@@ -125,7 +126,7 @@ def test_a_cycle_goes_on_with_it_and_after_it(fault):
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 @pytest.mark.parametrize("seed", range(3))
 def test_chance_is_drawn_again_when_the_time_is_over(fault, seed):
-    with serve(sometimes(0.5, fault, otherwise=HELLO, seed=seed)) as server:
+    with serve(sometimes(0.5, fault, otherwise=HELLO, seed=seed), strict=False) as server:
         assert [ask(let_in(server)) for _ in range(3)] == [b"hello"] * 3
 
         assert told(server) == [HELLO] * 3
@@ -135,7 +136,7 @@ def test_chance_is_drawn_again_when_the_time_is_over(fault, seed):
 @pytest.mark.parametrize("second", TIMED, ids=repr)
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_times_in_a_row_add_up(first, second, kind):
-    with serve(sequence(first, second, HELLO), **KINDS[kind]) as server:
+    with serve(sequence(first, second, HELLO), strict=False, **KINDS[kind]) as server:
         assert ask(let_in(server)) == b"hello"
 
         assert told(server) == [HELLO]
@@ -145,7 +146,7 @@ def test_times_in_a_row_add_up(first, second, kind):
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_it_follows_refusals_that_are_counted(fault, kind):
-    with serve(sequence(refuse(), refuse(), fault, HELLO), **KINDS[kind]) as server:
+    with serve(sequence(refuse(), refuse(), fault, HELLO), strict=False, **KINDS[kind]) as server:
         for _ in range(2):
             with pytest.raises(ConnectionRefusedError):
                 dial(server)
@@ -159,7 +160,7 @@ def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
     began = time.monotonic()
     turns = []
     monkeypatch.setattr(sockets, "stop_listening", turns.append)
-    with serve(cycle(refuse(for_seconds=0), refuse(for_seconds=0))), serve(HELLO) as other:
+    with serve(cycle(refuse(for_seconds=0), refuse(for_seconds=0)), strict=False), serve(HELLO) as other:
         for _ in range(20):
             assert ask(dial(other)) == b"hello"
         count = len(turns)
@@ -169,7 +170,7 @@ def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
 
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_a_relay_opens_too(fault):
-    with serve(BYE) as upstream, relay(upstream, sequence(fault, reset(), ok())) as server:
+    with serve(BYE) as upstream, relay(upstream, sequence(fault, reset(), ok()), strict=False) as server:
         assert [ask(let_in(server)), ask(let_in(server))] == ["ConnectionResetError", b"bye"]
 
         assert told(server) == [reset(), ok()]
@@ -178,7 +179,7 @@ def test_a_relay_opens_too(fault):
 @pytest.mark.parametrize("kind", ["tcp", "unix", "isolated"])
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_given_again_after_its_end_it_begins_again(fault, kind):
-    with serve(fault, **KINDS[kind]) as server:
+    with serve(fault, strict=False, **KINDS[kind]) as server:
         let_in(server).close()
         before = server.ledger.now()
         server.become(fault)
@@ -203,10 +204,10 @@ def test_refused_connects_do_not_shorten_it(kind):
 @pytest.mark.parametrize("later", [refuse(), refuse(for_seconds=60), sequence(refuse(), ok())], ids=repr)
 def test_its_time_is_over_with_its_plan(fault, later, kind):
     """The timer of the first plan would open the door, or deal the first fault of the second plan."""
-    with serve(sequence(ok(), fault, ok()), **KINDS[kind]) as server:
+    with serve(sequence(ok(), fault, ok()), strict=False, **KINDS[kind]) as server:
         ask(let_in(server))
         server.become(later)
-        with serve(fault) as clock:
+        with serve(fault, strict=False) as clock:
             let_in(clock).close()  # it takes as long
 
         with pytest.raises(ConnectionRefusedError):
@@ -215,7 +216,7 @@ def test_its_time_is_over_with_its_plan(fault, later, kind):
 
 def test_a_timed_refusal_of_datagrams_is_dealt_each_time():
     fault = refuse(for_seconds=SECONDS)
-    with udp(sequence(fault, fault, HELLO)) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+    with udp(sequence(fault, fault, HELLO), strict=False) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(10)
         client.connect(server.address)
         while True:
@@ -233,7 +234,7 @@ def test_a_timed_refusal_of_datagrams_is_dealt_each_time():
 
 def test_datagrams_after_a_timed_refusal_are_healthy_and_it_can_be_given_again():
     fault = refuse(for_seconds=SECONDS)
-    with udp(fault) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+    with udp(fault, strict=False) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(10)
         client.connect(server.address)
         begun = 0.0
