@@ -261,6 +261,14 @@ def test_client_that_stays_is_no_news(pair, play, half_closed):
     assert play(departure) is None
 
 
+def test_watching_a_connection_that_another_task_has_closed_ends_in_time(play):
+    async def departure(wire):
+        wire.close()
+        return await wire.departure(0.01)
+
+    assert play(departure) is None
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_watching_ends_when_a_gate_opens(play, when):
     gate = Gate()

@@ -56,7 +56,8 @@ class Departures:
         watch = self._watches.get(number)
         if watch is None or watch.sock is not sock:  # that socket was closed, and this one has its number
             watch = self._watches[number] = Watch(self, sock, on_fin)
-            self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            if number >= 0:  # or else another task has closed it, and will cancel this one
+                self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         future: asyncio.Future[Left] = self.loop.create_future()
         self._watch_of[future] = watch
         watch.add(future)

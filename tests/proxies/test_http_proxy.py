@@ -1708,15 +1708,16 @@ AUTHS = "a name without a colon and a password, such as ('user', 'secret')"
         ),
         (
             lambda: socks_refusal("refused"),
-            f"kind='refused': expected one of {SOCKS_KINDS}.",
+            f"kind='refused': expected one of {SOCKS_KINDS}. Did you mean 'connection_refused'? "
+            "Write socks_refusal('connection_refused').",
         ),
         (
             lambda: http_proxy("status"),
-            "plan='status': expected a fault such as reset() or ok(), or a plan of some.",
+            "plan='status': expected a fault such as reset() or ok(), or a plan of some; write status().",
         ),
         (
             lambda: http_proxy(refuse),
-            f"plan={refuse!r}: expected a fault such as reset() or ok(), or a plan of some; write refuse().",
+            "plan=refuse: expected a fault such as reset() or ok(), or a plan of some; write refuse().",
         ),
         (lambda: http_proxy(port=-1), "port=-1: expected a whole number, from 0 to 65535."),
     ],
