@@ -1159,10 +1159,11 @@ def test_drawing_shows_where_it_struck(faultline, fault, lines):
     with pytest.raises(ssl.SSLError) if "no_close" not in repr(fault) else contextlib.nullcontext():
         by_socket(server, server.client_context())
 
-    title, attempt, *drawn = server.drawing().splitlines()
+    title, attempt, *drawn = server.drawing(width=120).splitlines()
 
+    protocol = ", HTTP/1.1 in TLSv1.3" if "'response'" in lines[-1] else ""
     assert title == f"{server.url} {fault!r}"
-    assert attempt == f"#1 {fault!r}, connection 1"
+    assert attempt == f"#1 {fault!r}, connection 1{protocol}"
     assert "--- connect ---" in drawn[0]
     for line in lines:
         assert sum(line in d for d in drawn) == 1

@@ -671,7 +671,7 @@ def test_the_guard_needn_t_be_strict():
 
 def test_what_happened_is_drawn(dial):
     with udp(sequence(duplicated(), reordered(), raw(b"g"), blackhole(), ok())) as server:
-        assert server.drawing().splitlines()[1] == "  no datagram came"
+        assert server.drawing().splitlines()[-1] == "  no datagram came"
         client = dial(server)
         for name in (b"one", b"two", b"three", b"four", b"five"):
             client.send(name)

@@ -1642,6 +1642,7 @@ WITH_SOCKS = "socks_refusal('{0}'): expected socks_proxy(…); {1} gives no refu
 SOCKS_KINDS = ", ".join(map(repr, get_args(Kind)))
 TO = "a server on this machine: '127.0.0.1:8080', a URL, or a faultline server"
 ONE_ANSWER = "expected one answer, got two; deal them to different attempts, or leave one out."
+REFUSED = "Did you mean 'connection_refused'? Write socks_refusal('connection_refused')."
 AUTHS = "a name without a colon and a password, such as ('user', 'secret')"
 
 
@@ -1708,8 +1709,7 @@ AUTHS = "a name without a colon and a password, such as ('user', 'secret')"
         ),
         (
             lambda: socks_refusal("refused"),
-            f"kind='refused': expected one of {SOCKS_KINDS}. Did you mean 'connection_refused'? "
-            "Write socks_refusal('connection_refused').",
+            f"kind='refused': expected one of {SOCKS_KINDS}. {REFUSED}",
         ),
         (
             lambda: http_proxy("status"),
