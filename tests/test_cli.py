@@ -397,7 +397,7 @@ def test_json_of_bytes_that_are_no_text(start):
         client.sendall(b"\xff\0\n")
         assert client.recv(100) == b"\xff\0\n"
 
-    assert json.loads(process.stdout.readline())["request"]["body"] == "\\xff\0\n"
+    assert json.loads(process.stdout.readline())["request"]["body"] == "\xff\0\n"
 
 
 def test_then_is_the_mode_of_the_next_attempt(start):

@@ -117,7 +117,7 @@ def test_every_mode_starts_answers_as_it_says_and_stops(start, words):
     code, lines = stop(process)
 
     assert code == 0
-    struck = 1 if fault.break_ else 0
+    struck = 1 if fault.break_ or fault.conditions else 0
     assert re.fullmatch(rf"stopped after \d+\.\d s: 1 attempts, {struck} struck", lines[-1])
     assert lines[0].startswith(f"#1 A api.example.com: {fault!r} ")
     assert lines[0].endswith("(over UDP)")
@@ -168,7 +168,7 @@ def test_a_slow_answer_is_as_late_as_it_was_told(start):
 
     assert begun["plan"] == "slow_resolve(0.05)"
     assert attempt["ended_seconds"] - attempt["started_seconds"] >= 0.05
-    assert attempt["struck"] is None
+    assert (attempt["struck"]["part"], attempt["struck"]["point"]) == ("condition 1", "lookup")
 
 
 def test_a_slow_answer_that_is_still_to_come_at_the_end_is_a_line_too(start):
@@ -181,7 +181,7 @@ def test_a_slow_answer_that_is_still_to_come_at_the_end_is_a_line_too(start):
     assert code == 0
     attempt, stopped = map(json.loads, lines)
     assert (attempt["event"], attempt["ended_by"], attempt["ended_how"]) == ("attempt", "server", "stop")
-    assert stopped == {"event": "stopped", "attempts": 1, "struck": 0}
+    assert stopped == {"event": "stopped", "attempts": 1, "struck": 1}
 
 
 def test_truncated_has_nobody_listening_over_tcp(start):

@@ -25,6 +25,7 @@ from faultline._core import steps as do
 from faultline._core.answers import Answer, SocksRefusal
 from faultline._core.breaks import Break, Trigger
 from faultline._core.lookups import Found
+from faultline._core.promises import promises_of
 from faultline._core.script import as_played
 from faultline._core.scripted import Script
 from faultline._net.addresses import FAILURES
@@ -607,7 +608,7 @@ def missing(kind, scene, fault, outcome):
     strikes = [attempt.struck for attempt in scene.server.attempts if attempt.struck]
     if fault.break_ is not None:
         yield from missing_of_break(kind, scene, fault.break_, outcome)
-    elif fault.strikes and not strikes and not met_terms(fault, scene):
+    elif has_more_than_conditions(fault) and not strikes and not met_terms(fault, scene):
         yield "strike"
     elif fault.script is not None and not fault.conditions:
         yield from missing_of_script(kind, fault.script, outcome)
@@ -621,6 +622,11 @@ def missing(kind, scene, fault, outcome):
     for condition in fault.conditions:
         if not happened(condition, usual(kind, fault.script), outcome) and not (fault.break_ is not None and strikes):
             yield repr(condition)
+
+
+def has_more_than_conditions(fault):
+    """Whether a part that is no condition is meant to go wrong."""
+    return any(promise.key.kind != "condition" for promise in promises_of(fault))
 
 
 def met_terms(fault, scene):
