@@ -265,7 +265,7 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     factory = Faultline()
     request.node.stash[SERVERS] = factory.servers
     yield factory
-    factory.close(guard=request.node.stash.get(PASSED, False))
+    factory.close_servers(guard=request.node.stash.get(PASSED, False))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import sys
@@ -338,7 +339,7 @@ def test_what_is_no_exception_class_is_rejected(bad):
     with pytest.raises(ParameterError) as caught:
         raises(bad)
 
-    assert str(caught.value) == f"expected={bad!r}: expected an exception class, or a tuple of some."
+    assert str(caught.value).startswith(f"expected={bad!r}: expected an exception class, or a tuple of some")
 
 
 class AsyncioTimeoutError(Exception):
@@ -386,7 +387,7 @@ def test_timeout_of_asyncio_is_found_on_every_python():
 
 # --- attributes that misbehave ---------------------------------------------------------------------------------------
 
-HOLDERS = ["__cause__", "__context__", "exceptions", "reason", "os_error", "args"]
+HOLDERS = ["__cause__", "__context__", "exceptions", "reason", "os_error", "errors", "exception", "value", "args"]
 
 
 class BadList(list):
@@ -546,3 +547,81 @@ def test_an_end_of_a_websocket_is_looked_through_where_warnings_are_errors():
     with raises(ConnectionResetError):
         raise closed
     assert root_cause(closed) is closed.__cause__
+
+
+# --- where clients keep the cause ------------------------------------------------------------------------------------
+
+CAUSE = ConnectionResetError(104, "Connection reset by peer")
+
+
+class HeldError(Exception):
+    """An exception of a client that keeps its cause in an attribute."""
+
+    def __init__(self, **held):
+        super().__init__("failed")
+        vars(self).update(held)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HeldError(errors={("127.0.0.1", 22): CAUSE}),
+        HeldError(errors=[CAUSE]),
+        HeldError(errors={"a": [("b", CAUSE)]}),
+        HeldError(exception=CAUSE),
+        HeldError(exceptions=(HeldError(exception=CAUSE),)),
+        HeldError(reasons=[HeldError(value=CAUSE)]),
+        HeldError(reasons={CAUSE}),
+        HeldError(orig=CAUSE),
+    ],
+    ids=lambda error: "-".join(vars(error)),
+)
+def test_cause_is_found_where_clients_keep_it(error):
+    with raises(ConnectionResetError, errno=errno.ECONNRESET) as raised:
+        raise error
+
+    assert raised.cause is root_cause(error) is CAUSE
+
+
+def test_collection_that_holds_itself_is_left():
+    held = []
+    held.append(held)
+
+    assert root_cause(error := HeldError(errors=held)) is error
+
+
+def test_error_number_tells_errors_of_one_class_apart():
+    with (
+        pytest.raises(AssertionError, match=r"expected OSError with errno 104 \(Connection reset by peer\) somewhere"),
+        raises(OSError, errno=104),
+    ):
+        raise OSError(111, "refused")
+    with raises(OSError, errno=104) as raised:
+        raise SeveralError([OSError(111, "refused"), OSError(104, "reset")])
+
+    assert raised.cause.errno == 104
+
+
+class SeveralError(Exception):
+    """An exception with several causes."""
+
+    def __init__(self, exceptions):
+        super().__init__("several")
+        self.exceptions = exceptions
+
+
+def test_errors_that_asyncio_has_merged_into_a_text_are_explained():
+    with (
+        pytest.raises(AssertionError, match=r"kept only the texts of their errors: expect OSError, connect to one"),
+        raises(ConnectionRefusedError),
+    ):
+        raise OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect call failed")
+
+    with raises(OSError):
+        raise OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect call failed")
+
+
+@pytest.mark.parametrize("number", ["104", 1.5, True, -1])
+def test_error_number_is_a_whole_number(number):
+    with pytest.raises(ParameterError, match=r"^errno=.*: expected a whole number, 0 or more"):
+        raises(OSError, errno=number)

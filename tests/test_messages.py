@@ -282,7 +282,7 @@ MISTAKES = [
     ("hold(ms=3)", "hold(ms=3): expected for_seconds=0.003, not ms; write hold(for_seconds=0.003)."),
     (
         "raises(ConnectionResetError())",
-        "expected=ConnectionResetError(): expected an exception class, or a tuple of some.",
+        "expected=ConnectionResetError(): expected an exception class, or a tuple of some; write raises(ConnectionResetError).",
     ),
     (
         'raises("ConnectionResetError")',

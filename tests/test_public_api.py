@@ -182,7 +182,7 @@ def starters():
 def test_fixture_starts_whatever_the_package_starts():
     offered = {name for name in vars(Faultline) if not name.startswith("_")}
 
-    assert offered == {*starters(), "close"}
+    assert offered == {*starters(), "close_servers"}
     assert len(offered) == 9
 
 
@@ -194,6 +194,28 @@ def test_method_of_the_fixture_has_parameters_and_docstring_of_the_function(name
     assert list(inspect.signature(method).parameters) == ["self", *inspect.signature(function).parameters]
     assert inspect.getdoc(bound) == inspect.getdoc(method) == inspect.getdoc(function)
     assert (bound.__name__, bound.__self__.servers) == (name, [])
+
+
+def test_fixture_hands_on_every_public_name():
+    fixture = Faultline()
+    names = [name for name in faultline.__all__ if name not in {*starters(), "__version__"}]
+
+    assert [name for name in names if getattr(fixture, name) is not getattr(faultline, name)] == []
+
+
+def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
+    source = (SOURCE.parent / "_front/handed.py").read_text()
+    known = set(re.findall(r"^        (\w+) = ", source, re.MULTILINE))
+
+    assert known == {*_catalogue.modes(), *script.__all__, "Gate", "raises", "root_cause"} | {
+        *("cycle", "sequence", "sometimes", "when")
+    }
+
+
+@pytest.mark.parametrize("name", ["rest", "_hidden", "__wrapped__"])
+def test_fixture_has_no_other_names(name):
+    with pytest.raises(AttributeError, match=f"^'Faultline' object has no attribute '{name}'$"):
+        getattr(Faultline(), name)
 
 
 def test_help_shows_the_methods_of_the_fixture():

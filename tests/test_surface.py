@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import json
 import socket
 
@@ -56,7 +58,9 @@ def arguments_of(name, monkeypatch):
         "becoming": (ok(),),
         "trust": (monkeypatch,),
         "use_as_proxy": (monkeypatch,),
+        "arrived": (1,),
         "wait": (1, "accept", 10.0),
+        "wait_for_strike": (0.0,),
         "wait_for_attempts": (1,),
     }.get(name, ())
 
@@ -74,8 +78,10 @@ def test_member_of_a_server_works_or_there_is_none(kind, name, monkeypatch):
             return
         value = getattr(server, name)
         if callable(value):
-            with contextlib.suppress(UnsupportedError):
-                value(*arguments_of(name, monkeypatch))
+            with contextlib.suppress(UnsupportedError, WaitError):
+                done = value(*arguments_of(name, monkeypatch))
+                if inspect.iscoroutine(done):
+                    asyncio.run(done)
 
         assert kind != "unix" or name not in ("host", "port", "address")
 

@@ -6,6 +6,7 @@ Rules: look at each exception once, because chains can be circles; import no cli
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import types
 import warnings
@@ -14,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from faultline._core.calls import explained
-from faultline._core.check import rejected
+from faultline._core.check import rejected, whole
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,7 +27,20 @@ T = TypeVar("T")
 SYSTEM_MODULES = frozenset({"builtins", "socket", "ssl", "_socket", "_ssl"})
 # The attributes that hold other exceptions, the plainest link first. `__context__` is last, and `from None` doesn't
 # hide it here.
-HOLDERS = ("__cause__", "exceptions", "reason", "os_error", "args", "__context__")
+HOLDERS = (
+    "__cause__",
+    "exceptions",
+    "reason",
+    "os_error",
+    "errors",  # paramiko's NoValidConnectionsError has a dict
+    "exception",  # pika
+    "reasons",  # Twisted's ResponseFailed has a list of Failures
+    "value",  # Twisted's Failure
+    "orig",  # SQLAlchemy
+    "args",
+    "__context__",
+)
+DEEP = 3  # collections in collections that are looked into
 MOST = 5_000  # exceptions that are looked at: a property may make a new one each time it is read
 MOST_TOLD = 20
 C_ATTRIBUTES = (types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -47,8 +61,7 @@ def held_by(error: BaseException, holder: str) -> list[BaseException]:
     """The exceptions that an attribute holds; an empty list if reading the attribute fails or warns."""
 
     def read() -> list[BaseException]:
-        held = getattr(error, holder, None)
-        items: list[Any] = list(held) if isinstance(held, (tuple, list)) else [held]
+        items = members(getattr(error, holder, None))
         return [item for item in items if issubclass(type(item), BaseException)]  # isinstance believes `__class__`
 
     stored = inspect.getattr_static(error, holder, MISSING)
@@ -56,6 +69,15 @@ def held_by(error: BaseException, holder: str) -> list[BaseException]:
         return []
     is_plain = isinstance(stored, (str, tuple, BaseException, *C_ATTRIBUTES))
     return read() if is_plain else quietly(read, [])
+
+
+def members(held: object, depth: int = DEEP) -> Iterator[Any]:
+    """A value, or the members of a collection and of the collections in it."""
+    if depth and type(held) in (tuple, list, set, frozenset, dict):
+        for item in held.values() if isinstance(held, dict) else held:  # type: ignore[attr-defined] # a collection
+            yield from members(item, depth - 1)
+    else:
+        yield held
 
 
 def quietly(read: Callable[[], T], otherwise: T) -> T:
@@ -129,9 +151,10 @@ class Raised(Generic[E]):
     value: BaseException
     cause: E
 
-    def __init__(self, expected: tuple[type[E], ...]) -> None:
+    def __init__(self, expected: tuple[type[E], ...], number: int | None = None) -> None:
         self._expected = expected
         self._matches = widened(expected)
+        self._number = number
 
     def __enter__(self) -> Raised[E]:
         return self
@@ -143,10 +166,11 @@ class Raised(Generic[E]):
         trace: TracebackType | None,
     ) -> bool:
         words = " or ".join(full_name(e) for e in self._expected)
+        words += "" if self._number is None else f" with errno {self._number} ({os.strerror(self._number)})"
         if error is None:
             raise AssertionError(f"expected {words}; nothing was raised.")
         for found in chain(error):
-            if isinstance(found, self._matches):
+            if isinstance(found, self._matches) and self._number in (None, getattr(found, "errno", None)):
                 self.value = error
                 self.cause = cast("E", found)
                 return True
@@ -154,7 +178,19 @@ class Raised(Generic[E]):
             return False  # the user or pytest stops the run
         told = [f"{full_name(type(e))}: {text_of(e)}" for e in islice(chain(error), MOST_TOLD + 1)]
         told[MOST_TOLD:] = ["…"] if len(told) > MOST_TOLD else []
-        raise AssertionError(f"expected {words} somewhere in what was raised; it was {' <- '.join(told)}.") from error
+        text = f"expected {words} somewhere in what was raised; it was {' <- '.join(told)}."
+        raise AssertionError(text + MERGED * any(merges(e) for e in chain(error))) from error
+
+
+MERGED = (
+    " asyncio has tried several addresses, and kept only the texts of their errors: expect OSError, connect to one "
+    "address such as 127.0.0.1, or pass all_errors=True to create_connection (Python 3.12)."
+)
+
+
+def merges(error: BaseException) -> bool:
+    """Whether this is the error of asyncio that stands for several failed connects."""
+    return isinstance(error, OSError) and text_of(error).startswith("Multiple exceptions: ")
 
 
 def text_of(error: BaseException) -> str:
@@ -176,16 +212,22 @@ def widened(expected: tuple[type[E], ...]) -> tuple[type[BaseException], ...]:
 
 
 @explained
-def raises(expected: type[E] | tuple[type[E], ...]) -> Raised[E]:
+def raises(expected: type[E] | tuple[type[E], ...], *, errno: int | None = None) -> Raised[E]:
     """Expect an exception anywhere in the chain of exceptions that a client raises.
 
-    The chain leads through `__cause__`, `__context__`, `args`, `.reason`, `.os_error` and exception groups.
+    The chain leads through `__cause__`, `__context__`, `args`, exception groups, and the attributes in which clients
+    keep the cause: `.reason`, `.reasons`, `.os_error`, `.errors`, `.exception`, `.exceptions`, `.value` and `.orig`.
 
     .. versionadded:: 0.1
 
+    Args:
+        expected: the class of the exception, or a tuple of classes.
+        errno: the number of the error, such as `errno.ECONNRESET`, for clients that raise a plain `OSError`.
+
     Raises:
         AssertionError: no exception was raised, or `expected` is not in the chain; the message shows the chain.
-        ParameterError: `expected` is neither an exception class nor a tuple of exception classes.
+        ParameterError: `expected` is neither an exception class nor a tuple of exception classes, or `errno` is no
+            whole number.
 
     Example:
         >>> from faultline import raises
@@ -196,5 +238,7 @@ def raises(expected: type[E] | tuple[type[E], ...]) -> Raised[E]:
     """
     types = expected if isinstance(expected, tuple) else (expected,)
     if not types or not all(isinstance(t, type) and issubclass(t, BaseException) for t in types):
-        raise rejected("expected", expected, "an exception class, or a tuple of some")
-    return Raised(types)
+        right = type(expected).__name__ if isinstance(expected, BaseException) else ""
+        hint = f"; write raises({right})" if right else ""
+        raise rejected("expected", expected, f"an exception class, or a tuple of some{hint}")
+    return Raised(types, None if errno is None else whole("errno", errno, ""))

@@ -43,4 +43,5 @@ def _forget() -> None:  # pragma: no cover - runs in a fork, where coverage isn'
         forget()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):  # absent where there is no fork, as on Windows
+    os.register_at_fork(after_in_child=_forget)

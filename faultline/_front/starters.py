@@ -12,6 +12,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import faultline
+from faultline._front.handed import Handed
 
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint
@@ -52,11 +53,12 @@ class Started(Generic[P, T]):
         return method
 
 
-class Faultline:
+class Faultline(Handed):
     """The `faultline` fixture, which starts servers and stops them after the test.
 
-    Its methods are the public functions of the same names. After the test, an error inside a server fails the test, and
-    so does a planned fault that never struck (not with `strict=False`).
+    Its methods are the public functions of the same names. It has the modes, plans and steps too, so that
+    `faultline.serve(faultline.reset())` works in a test with the fixture. After the test, an error inside a server
+    fails the test, and so does a planned fault that never struck (not with `strict=False`).
 
     .. versionadded:: 0.1
 
@@ -76,7 +78,7 @@ class Faultline:
     dns_server = Started(lambda: faultline.dns_server)
     udp = Started(lambda: faultline.udp)
 
-    def close(self, *, guard: bool) -> None:
+    def close_servers(self, *, guard: bool) -> None:
         """Stop all servers; fail the test for an error inside a server, or for a planned fault that never struck."""
         import pytest
 

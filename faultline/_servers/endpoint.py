@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, ClassVar
 import faultline.modes  # noqa: F401 - messages name the modes
 from faultline._core import terminal
 from faultline._core.calls import explained
-from faultline._core.check import choice, flag, seconds, whole
+from faultline._core.check import flag, whole
 from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.fork import FORKED
 from faultline._core.guard import Unmet, unmet
-from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
+from faultline._core.ledger import Attempt, Ledger
 from faultline._core.plan import stamped
 from faultline._core.sight import Sight
 from faultline._servers.opened import opened
+from faultline._servers.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from faultline._servers.process import Process
 
 
-class Endpoint(ABC):
+class Endpoint(Waits, ABC):
     """Plays a plan to its clients, and records what happened.
 
     A subclass checks and plays plans, stops, and has a name for messages.
@@ -82,7 +83,7 @@ class Endpoint(ABC):
         process: Process | None = getattr(self, "_process", None)
         return Sight() if process is None else process.sight
 
-    def _settle(self) -> None:  # noqa: B027 - some endpoints have no need to wait
+    def _settle(self) -> None:
         """Wait until everything that has reached the endpoint is in the ledger."""
 
     @property
@@ -148,38 +149,6 @@ class Endpoint(ABC):
             color=terminal.shows_color() if color is None else flag("color", color),
         )
 
-    @explained
-    def wait_for_attempts(
-        self, count: int, timeout_seconds: float = 10.0, *, at: Milestone = "accept"
-    ) -> tuple[Attempt, ...]:
-        r"""Wait until this many attempts have begun, or have reached a point, and return all attempts.
-
-        This blocks the thread; in async code use `await asyncio.to_thread(server.wait_for_attempts, 1)`.
-
-        Args:
-            count: how many attempts, counted from the start of the server.
-            timeout_seconds: how long to wait at most.
-            at: the point that the attempts have to reach: `"response"` waits until the requests have been read,
-                `"strike"` until their faults have struck, and `"end"` until the attempts are over; `"client_end"`,
-                `"server_end"` and `"upstream_end"` wait until this side has ended at least its own direction.
-
-        Raises:
-            ParameterError: a value is out of its range, or `at` is not a point and none of these words.
-            WaitError: fewer attempts have reached the point after `timeout_seconds`.
-
-        Example:
-            >>> import faultline, socket
-            >>> with faultline.serve(faultline.stall()) as server, socket.create_connection(server.address) as client:
-            ...     client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-            ...     [attempt.point for attempt in server.wait_for_attempts(1, at="response")]
-            ['response']
-        """
-        whole("count", count, "")
-        choice("at", at, MILESTONES)
-        self._check_process()
-        self.ledger.wait(count, at, seconds("timeout_seconds", timeout_seconds))
-        return self.attempts
-
     # --- the plan ----------------------------------------------------------------------------------------------------
 
     @property
@@ -243,7 +212,7 @@ class Endpoint(ABC):
         finally:
             self._adopt(before, self._change)  # not a plan of its own: what has struck of it has struck
 
-    def step_aside(self) -> None:  # noqa: B027 - most endpoints replace no functions
+    def step_aside(self) -> None:
         """Restore the functions that this endpoint has replaced, if any, and continue to serve."""
 
     # --- its end -----------------------------------------------------------------------------------------------------
@@ -253,7 +222,7 @@ class Endpoint(ABC):
         """Whether the endpoint has started and is not closed."""
         return hasattr(self, "ledger") and not self._is_closed
 
-    def cut_off(self, *, is_cut_off: bool = True) -> None:  # noqa: B027 - not every endpoint has clients that wait
+    def cut_off(self, *, is_cut_off: bool = True) -> None:
         """End what every client waits for, and turn new clients away, until they are let in again.
 
         The pytest plugin calls this when the time of a test is over, so that no thread of the test waits for ever.

@@ -252,6 +252,24 @@ def test_with_every_starter_of_the_fixture(faultline: Fixture) -> None:
     uses(relays, proxies, faultline.dns_server(), faultline.udp(ok(), port=53))
 
 
+def test_with_the_modes_of_the_fixture(faultline: Faultline) -> None:
+    server: Server = faultline.serve(faultline.sequence(faultline.reset(after_bytes=10), faultline.status(503)))
+    gate: Gate = faultline.Gate()
+    fault: Fault = faultline.script(faultline.send(b"hi"), faultline.hold(until=gate)) & faultline.latency(0.1)
+    with faultline.raises(ConnectionResetError, errno=104) as raised:
+        server.become(fault)
+    uses(raised.cause.errno)
+    faultline.rest()  # type: ignore[attr-defined]
+    faultline.reset(after=10)  # type: ignore[call-arg]
+
+
+async def test_with_waits(faultline: Faultline) -> None:
+    server = faultline.serve(reset())
+    attempts: tuple[Attempt, ...] = await server.arrived(2, at="end")
+    struck: Attempt = server.wait_for_strike(timeout_seconds=5)
+    uses(attempts, struck)
+
+
 def test_wrong_calls_are_errors(faultline: Faultline) -> None:
     faultline.serve(reset(), prot=80)  # type: ignore[call-arg]
     faultline.serve("reset")  # type: ignore[arg-type]
@@ -267,7 +285,11 @@ def test_wrong_calls_are_errors(faultline: Faultline) -> None:
 
 
 def unknown_names_are_errors() -> None:
-    uses(faultline.rest)  # type: ignore[attr-defined]
+    from faultline import refsue  # type: ignore[attr-defined]
+    from faultline.modes import rest  # type: ignore[attr-defined]
+
+    uses(faultline.rest, refsue, rest)  # type: ignore[attr-defined]
+    uses(faultline.unknown_mode())  # type: ignore[attr-defined]
 
 
 def version() -> str:

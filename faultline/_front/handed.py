@@ -1,0 +1,80 @@
+"""The names that the `faultline` fixture hands on, so that `faultline.serve(faultline.reset())` works in a test too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faultline import modes
+    from faultline._core import causes, gate, plan
+    from faultline._core import script as scripts
+
+    class Handed:
+        """The modes, plans, steps and assertions; a test compares this list with the catalogue."""
+
+        raises = staticmethod(causes.raises)
+        root_cause = staticmethod(causes.root_cause)
+        Gate = gate.Gate
+        cycle = staticmethod(plan.cycle)
+        sequence = staticmethod(plan.sequence)
+        sometimes = staticmethod(plan.sometimes)
+        when = staticmethod(plan.when)
+        hold = staticmethod(scripts.hold)
+        receive = staticmethod(scripts.receive)
+        receive_request = staticmethod(scripts.receive_request)
+        receive_until = staticmethod(scripts.receive_until)
+        repeat = staticmethod(scripts.repeat)
+        respond = staticmethod(scripts.respond)
+        script = staticmethod(scripts.script)
+        send = staticmethod(scripts.send)
+        starttls = staticmethod(scripts.starttls)
+        stoptls = staticmethod(scripts.stoptls)
+        addresses = staticmethod(modes.addresses)
+        bad_cert = staticmethod(modes.bad_cert)
+        bad_dns = staticmethod(modes.bad_dns)
+        bad_tls = staticmethod(modes.bad_tls)
+        blackhole = staticmethod(modes.blackhole)
+        close = staticmethod(modes.close)
+        corrupt = staticmethod(modes.corrupt)
+        drip = staticmethod(modes.drip)
+        drop_bytes = staticmethod(modes.drop_bytes)
+        duplicate = staticmethod(modes.duplicate)
+        duplicated = staticmethod(modes.duplicated)
+        echo = staticmethod(modes.echo)
+        half_close = staticmethod(modes.half_close)
+        inject = staticmethod(modes.inject)
+        latency = staticmethod(modes.latency)
+        loss = staticmethod(modes.loss)
+        malformed = staticmethod(modes.malformed)
+        no_address = staticmethod(modes.no_address)
+        nxdomain = staticmethod(modes.nxdomain)
+        ok = staticmethod(modes.ok)
+        partition = staticmethod(modes.partition)
+        raw = staticmethod(modes.raw)
+        redirect = staticmethod(modes.redirect)
+        refuse = staticmethod(modes.refuse)
+        reordered = staticmethod(modes.reordered)
+        reset = staticmethod(modes.reset)
+        resolves_to = staticmethod(modes.resolves_to)
+        servfail = staticmethod(modes.servfail)
+        slow_resolve = staticmethod(modes.slow_resolve)
+        socks_refusal = staticmethod(modes.socks_refusal)
+        sse = staticmethod(modes.sse)
+        stall = staticmethod(modes.stall)
+        status = staticmethod(modes.status)
+        throttle = staticmethod(modes.throttle)
+        trickle_headers = staticmethod(modes.trickle_headers)
+        unreachable = staticmethod(modes.unreachable)
+
+else:  # a new mode needs no line: the names are those of the package
+
+    class Handed:
+        """Hands on the public functions of the package."""
+
+        def __getattr__(self, name: str) -> Any:
+            import faultline
+
+            if name.startswith("_") or name not in faultline.__all__:
+                text = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(text, name=name, obj=self)
+            return getattr(faultline, name)
