@@ -151,7 +151,7 @@ TCP = "expected serve(…), relay(…), http_proxy(…) or socks_proxy(…)"
     [
         ("", "the following arguments are required: COMMAND. See `faultline --help`."),
         ("sevre", "argument COMMAND: invalid choice: 'sevre'"),
-        ("modes more", "unrecognized arguments: more. See `faultline --help`."),
+        ("modes zzz", "modes zzz: expected words that a mode has."),
         ("serve", "the following arguments are required: --mode. See `faultline serve --help`."),
         ("serve --mode", "argument --mode: expected one argument. See `faultline serve --help`."),
         ("serve --mode rest", "no mode 'rest'. Did you mean 'reset'? Modes: "),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -16,12 +17,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from faultline._core import terminal
 from faultline._core.errors import FaultlineError
 from faultline._core.hosts import hostport
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
-from faultline._front.listing import listing
+from faultline._core.words import MODES, meant
+from faultline._core.words import listed as listed_words
+from faultline._front.listing import as_data, listing, with_words
 from faultline._front.options import (
     Named,
     Parser,
@@ -32,7 +36,9 @@ from faultline._front.options import (
     plan_of,
     server_of,
 )
+from faultline._front.trust import trust_files
 from faultline._version import __version__
+from faultline.modes._catalogue import modes
 from faultline.modes._registry import ServerKind
 
 if TYPE_CHECKING:
@@ -44,17 +50,48 @@ EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `fau
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if sys.stdout is None:  # closed by the shell, as in `>&-`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
     try:
         try:
             return run(words)
         finally:
             sys.stdout.flush()  # an error at exit could not be handled
     except FaultlineError as error:
-        print(f"faultline: {error}", file=sys.stderr)
+        complain(f"{error}{typed(words)}")
         return 2
     except BrokenPipeError:  # the reader of the output has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 0
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        discard_output()
+        complain(f"standard output: expected a place to write to ({error.strerror}).")
+        return 1
+
+
+UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
+
+
+def discard_output() -> None:
+    """Write what follows nowhere, so that the end of the process raises no second error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(text: str) -> None:
+    """Print one line of complaint, if there is a place for it."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"faultline: {text}", file=sys.stderr)
+
+
+def typed(words: list[str]) -> str:
+    """The command line to type instead, as the end of a message; empty if it is not known."""
+    from faultline._front.mistakes import right_line
+
+    line = right_line(words)
+    return f" Type: {line}" if line else ""
 
 
 def run(words: list[str]) -> int:
@@ -62,19 +99,38 @@ def run(words: list[str]) -> int:
     top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"faultline {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("modes", help="list the modes by the point where they strike")
+    listed = commands.add_parser("modes", help="list the modes by the point where they strike")
+    listed.add_argument("words", nargs="*", metavar="WORD", help="list only modes with this word in them")
+    listed.add_argument("--json", action="store_true", help="print a JSON array")
     server = commands.add_parser("serve", help="serve one mode until Ctrl-C", epilog=EPILOG)
     served = add_serve_options(server, words)
     relay = commands.add_parser("relay", help="pass connections on to a real server until Ctrl-C", epilog=EPILOG)
     relayed = add_relay_options(relay, words)
     options = top.parse_args(words)
     if options.command == "modes":
-        print("\n".join(listing()))
+        print_modes(options)
     elif options.command == "relay":
         run_relay(plan_of(relayed, options), options)
     else:
         run_server(plan_of(served, options), options)
     return 0
+
+
+def print_modes(options: argparse.Namespace) -> None:
+    """Print the modes that have all of the words, as wide as the terminal.
+
+    Raises:
+        UsageError: no mode has them.
+    """
+    found = with_words(options.words)
+    if not found:
+        known = meant(options.words[0], modes(), MODES)
+        hint = f" Did you mean {listed_words(map(repr, known))}?" if known else ""
+        raise UsageError(f"modes {' '.join(options.words)}: expected words that a mode has.{hint}")
+    if options.json:
+        print(json.dumps([as_data(entry) for entry in found], indent=2))
+    else:
+        print("\n".join(listing(found, terminal.width(), color=terminal.shows_color())))
 
 
 # --- faultline serve, faultline relay ------------------------------------------------------------------------
@@ -86,9 +142,22 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
     parser.add_argument("--allow-remote", action="store_true", help="let other machines connect to --host")
-    parser.add_argument("--tls", action="store_true", help="speak TLS with a certificate of the test CA")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument(
+        "--tls",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=("mutual",),
+        help="speak TLS with a certificate of the test CA; mutual: require one of the client too",
+    )
+    add_output_options(parser)
     return chosen
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is printed and written."""
+    parser.add_argument("--ca-file", metavar="PATH", help="write the certificate of the test CA to this file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
@@ -99,9 +168,10 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     )
     parser.add_argument(
         "--tls",
-        choices=("through", "terminate"),
+        choices=("through", "terminate", "mutual"),
         default="through",
-        help="pass TLS on as it is, or terminate it with a certificate of the test CA (default: %(default)s)",
+        help="pass TLS on as it is, or terminate it with a certificate of the test CA; mutual: require one of the "
+        "client too (default: %(default)s)",
     )
     parser.add_argument(
         "--on-upstream-failure",
@@ -110,7 +180,7 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         help="what happens to the client if the upstream can't be reached (default: %(default)s)",
     )
     parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    add_output_options(parser)
     return add_mode_options(parser, words, "relay", required=False)
 
 
@@ -145,6 +215,7 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     address = checked_address(*place(options), allow_remote=options.allow_remote)
     server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
     trusting = f"--cacert {server.ca_file} " if server.url.startswith("https") else ""
+    trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
 
 
@@ -198,7 +269,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
     """Run a relay until a signal."""
     from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
-    from faultline._servers.start import checked_address, checked_relay
+    from faultline._servers.start import TERMINATES, checked_address, checked_relay
 
     if (kind := server_of(faults_of(plan))) != "TCP server":
         raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
@@ -212,8 +283,8 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
             address=checked_address(
                 host.strip("[]") or "127.0.0.1", int(number("port", port)), allow_remote=options.allow_remote
             ),
-            tls=options.tls == "terminate",
-            kind=TERMINATING_RELAY if options.tls == "terminate" else RELAY,
+            tls=TERMINATES[options.tls],
+            kind=RELAY if options.tls == "through" else TERMINATING_RELAY,
             upstream=upstream,
             strict=False,
             on_end=ended.put,
@@ -234,6 +305,7 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     began = time.monotonic()
     listening = {"event": "listening", "url": url}
     with server:
+        listening |= trust_files(server, url, options)
         say(options.json, f"{text} - Ctrl-C stops", listening | data)
         while (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Literal, get_args, get_origin
 
 from faultline._core.check import is_protocol, plain
@@ -11,6 +14,8 @@ from faultline._core.points import POINTS
 from faultline.modes._catalogue import modes
 from faultline.modes._registry import Group, Mode, Parameter
 
+WIDEST, NARROWEST = 110, 40  # of a listing, in characters
+BOLD, BLUE, PLAIN = "\x1b[1m", "\x1b[34m", "\x1b[0m"
 FEW = 8  # the most choices that an option shows in its synopsis
 HEADINGS: dict[Group, str] = {
     **{point: point for point in POINTS},
@@ -22,30 +27,53 @@ HEADINGS: dict[Group, str] = {
 }
 
 
-def groups() -> Iterator[tuple[str, list[Mode]]]:
+def groups(among: list[Mode] | None = None) -> Iterator[tuple[str, list[Mode]]]:
     """The modes in groups, each under its heading, in the order of a conversation."""
+    known = [*modes().values()] if among is None else among
     for group, heading in HEADINGS.items():
-        if members := [entry for entry in modes().values() if entry.group == group]:
+        if members := [entry for entry in known if entry.group == group]:
             yield heading, members
 
 
-def listing() -> Iterator[str]:
-    """The catalogue in lines: each mode with its summary and its options."""
-    width = max(map(len, modes()))
-    for heading, members in groups():
-        yield heading
+def with_words(words: list[str]) -> list[Mode]:
+    """The modes that have each of these words in their name, their heading, their summary or their options."""
+    found = []
+    for entry in modes().values():
+        text = " ".join([option_name(entry.name), entry.name, HEADINGS[entry.group], *option_lines(entry, WIDEST)])
+        if all(word.lower() in f"{text} {entry.summary}".lower() for word in words):
+            found.append(entry)
+    named = [entry for entry in found if words and entry.name == words[0].replace("-", "_")]
+    return named or found
+
+
+def as_data(entry: Mode) -> dict[str, object]:
+    """A mode as JSON."""
+    options = [{"option": f"--{option_name(p.name)}", "text": p.text, "choices": choices(p)} for p in options_of(entry)]
+    cases = [{"call": str(case), "sees": case.sees, "detail": case.detail} for case in entry.cases]
+    name, heading = option_name(entry.name), HEADINGS[entry.group]
+    return {"name": name, "group": heading, "summary": entry.summary, "options": options, "cases": cases}
+
+
+def listing(among: list[Mode] | None = None, width: int = 0, *, color: bool = False) -> Iterator[str]:
+    """The catalogue in lines of at most this width: each mode with its summary and its options."""
+    width = max(width or WIDEST, NARROWEST)
+    names = max(map(len, modes()))
+    for heading, members in groups(among):
+        yield from (f"{BOLD}{line}{PLAIN}" if color else line for line in textwrap.wrap(heading, width))
         for entry in members:
-            yield f"  {option_name(entry.name):{width}}  {entry.summary}"
-            for line in option_lines(entry):
-                yield f"  {'':{width}}  {line}"
+            room = width - names - 4
+            lines = [*textwrap.wrap(entry.summary, room), *option_lines(entry, room)]
+            for name, line in zip_longest([option_name(entry.name)], lines, fillvalue=""):
+                shown = f"{name:{names}}"
+                yield f"  {f'{BLUE}{shown}{PLAIN}' if color and name else shown}  {line}".rstrip()
 
 
-def option_lines(entry: Mode) -> list[str]:
+def option_lines(entry: Mode, width: int) -> list[str]:
     """The options of a mode in lines, followed by long lists of choices."""
-    lines = wrapped([usage(p) for p in options_of(entry)])
+    lines = wrapped([usage(p) for p in options_of(entry)], width)
     for p in options_of(entry):
-        lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split())]
-    return lines + [f"The mode {why}." for why in for_tests(entry)]
+        lines += [f"  {line}" for words in legend(p) for line in wrapped(f"{metavar(p)}: {words}".split(), width - 2)]
+    return lines + [line for why in for_tests(entry) for line in textwrap.wrap(f"The mode {why}.", width)]
 
 
 def for_tests(entry: Mode) -> list[str]:
@@ -83,7 +111,8 @@ def usage(parameter: Parameter) -> str:
 
 
 def wrapped(words: list[str], width: int = 90) -> list[str]:
-    """Wrap words into lines, without breaking a word."""
+    """Wrap words into lines; only a word that is longer than a line is broken, at its commas."""
+    words = [part for word in words for part in ([word] if len(word) <= width else broken(word))]
     lines: list[str] = []
     for word in words:
         if lines and len(lines[-1]) + len(word) < width:
@@ -91,6 +120,11 @@ def wrapped(words: list[str], width: int = 90) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def broken(word: str) -> list[str]:
+    """The parts of a long word such as `--kind {a,b,c}`, each up to a comma or a blank."""
+    return re.findall(r"[^, ]+,?", word)
 
 
 def metavar(parameter: Parameter) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 from faultline._core.check import parameter, plain, rejected
@@ -15,7 +16,7 @@ from faultline._front.listing import choices, for_tests, legend, metavar, option
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
-NOT_THEN = " An option goes with --mode, not with --then."
+NOT_THEN = " In --then the options go behind the name, in quotes."
 OLD_PREFIX = "dns_"
 
 
@@ -77,7 +78,7 @@ def add_mode_options(
         "--then",
         action="append",
         metavar="NAME",
-        help="the mode of the next attempt, with its defaults; the last repeats",
+        help="the mode of the next attempt, such as ok or 'status --code 503'; the last repeats",
     )
     first = Parser(prog=f"faultline {command}", add_help=False)
     first.add_argument("--mode")
@@ -87,6 +88,12 @@ def add_mode_options(
     chosen = named(word)
     summary = " ".join([chosen.mode.summary, *(f"The mode {why}." for why in for_tests(chosen.mode))])
     group = parser.add_argument_group(f"options of {option_name(chosen.mode.name)}", summary)
+    add_options(group, chosen)
+    return chosen
+
+
+def add_options(group: argparse._ActionsContainer, chosen: Named) -> None:
+    """Add the options of a mode."""
     for one in chosen.options:
         option, dest = f"--{option_name(one.name)}", f"mode_{one.name}"
         kind, _ = plain(one.annotation)
@@ -97,7 +104,6 @@ def add_mode_options(
         else:
             action = "append" if one.name == "headers" or get_origin(kind) is tuple else "store"
             group.add_argument(option, dest=dest, help=text, action=action, metavar=metavar(one))
-    return chosen
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
@@ -144,10 +150,8 @@ def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
     """
     if chosen is None:
         return HEALTHY
-    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in chosen.options}
-    arguments = {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
-    faults = [called(chosen.mode, chosen.arguments | arguments)]
-    faults += [called(*named(word), NOT_THEN) for word in options.then or ()]
+    faults = [called(chosen.mode, chosen.arguments | arguments_of(chosen, options))]
+    faults += [next_fault(text) for text in options.then or ()]
     kind = server_of(faults)
     if kind == "TCP server" and any(is_unseen(fault) for fault in faults[:-1]):
         raise UsageError(
@@ -159,6 +163,25 @@ def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
             f"{faults[-1]!r}: expected another mode with --then, such as ok, because its answer is the last to go."
         )
     return sequence(*faults) if len(faults) > 1 else faults[0]
+
+
+def next_fault(text: str) -> Fault:
+    """The fault of `--then`: the name of a mode, with its own options behind it, as in `status --code 503`.
+
+    Raises:
+        FaultlineError: the mode is unknown or for tests alone, or an option is missing, unknown or has a wrong value.
+    """
+    word, *words = shlex.split(text) or [""]
+    chosen = named(word)
+    parser = Parser(prog=f"faultline serve --then {word}", add_help=False)
+    add_options(parser, chosen)
+    return called(chosen.mode, chosen.arguments | arguments_of(chosen, parser.parse_args(words)), NOT_THEN)
+
+
+def arguments_of(chosen: Named, options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a mode that the options give."""
+    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in chosen.options}
+    return {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
 
 
 def server_of(faults: list[Fault] | tuple[Fault, ...]) -> ServerKind:

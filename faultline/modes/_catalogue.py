@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import faultline.modes  # noqa: F401 - importing the modes defines them
-from faultline._core.check import nearest
 from faultline._core.errors import UnknownModeError
+from faultline._core.words import MODES, listed, meant
 from faultline.modes._registry import ENTRIES, Case, Mode
 
 __all__ = ["cases", "find", "modes"]
@@ -29,5 +29,7 @@ def find(name: str) -> Mode:
     known = modes()
     entry = known.get(name.replace("-", "_"))
     if entry is None:
-        raise UnknownModeError(f"no mode {name!r}.{nearest(name.replace('-', '_'), known)} Modes: {', '.join(known)}.")
+        found = meant(name.replace("-", "_"), known, MODES)
+        hint = f" Did you mean {listed(map(repr, found))}?" if found else ""
+        raise UnknownModeError(f"no mode {name!r}.{hint} Modes: {', '.join(known)}.")
     return entry

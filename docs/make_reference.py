@@ -1,0 +1,158 @@
+"""Print docs/reference.md from the docstrings: `python docs/make_reference.py > docs/reference.md`."""
+
+import argparse
+import contextlib
+import inspect
+import re
+from typing import Any
+
+import faultline
+from faultline import pytest_plugin
+from faultline._front import command
+from faultline.modes._catalogue import modes
+
+GROUPS = {
+    "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp",
+    "Plans": "sequence cycle sometimes when",
+    "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
+    "Assertions": "raises root_cause",
+    "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception",
+    "Values": "Fault Ledger Attempt Request Strike TlsFacts Turn",
+    "The fixture": "Faultline",
+}
+
+
+def grouped() -> dict[str, list[str]]:
+    """The public names in groups; names that belong to no group come under their own heading."""
+    groups = {heading: names.split() for heading, names in GROUPS.items()}
+    known = {name for names in groups.values() for name in names} | {*modes(), "__version__"}
+    rest = [name for name in faultline.__all__ if name not in known]
+    errors = [
+        name for name in rest if isinstance(kind := getattr(faultline, name), type) and issubclass(kind, Exception)
+    ]
+    others = [name for name in rest if name not in errors]
+    return {**groups, **({"More": others} if others else {}), "Errors and warnings": errors}
+
+
+def prose(thing: Any) -> str:
+    """A docstring without its example and its version, with its sections as lists."""
+    text = (inspect.getdoc(thing) or "").partition("\nExample:")[0]
+    text = re.sub(r"(?m)^\.\. versionadded::.*\n?", "", text)
+    text = re.sub(r"(?m)^(Args|Attributes|Raises|Returns):$", r"**\1**\n", text)
+    text = re.sub(r"(?m)^ {4}(\w+): ", r"- `\1`: ", text)
+    text = re.sub(r"(?m)^ {8}", "  ", text)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?m)^ {4}(?=\w)", "", text)).strip()
+
+
+def signature_of(name: str, thing: Any) -> str:
+    """A call with the names of its parameters and their defaults."""
+    parameters = [
+        p.replace(annotation=p.empty) for p in inspect.signature(thing).parameters.values() if p.name != "self"
+    ]
+    return f"{name}{inspect.Signature(parameters)}"
+
+
+def members(kind: type) -> dict[str, Any]:
+    """The public members of a class, its own first."""
+    return {n: inspect.getattr_static(kind, n) for n in dir(kind) if not n.startswith("_")}
+
+
+def entry(name: str) -> str:
+    """One public name: what it is, and its members."""
+    thing = getattr(faultline, name)
+    if not isinstance(thing, type):
+        return f"### `{name}`\n\n`{signature_of(name, thing)}`\n\n{prose(thing)}"
+    if thing.__name__ != name:
+        return f"### `{name}`\n\nAnother name of `{thing.__name__}`, for annotations."
+    lines = [f"### `{name}`", "", prose(thing)]
+    if not issubclass(thing, Exception):
+        lines += ["", *(member(name, n, m) for n, m in members(thing).items())]
+    return "\n".join(lines)
+
+
+def member(owner: str, name: str, thing: Any) -> str:
+    """One member of a class in one line."""
+    value = getattr(getattr(faultline, owner), name) if not isinstance(thing, property) else thing
+    text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    call = signature_of(name, value) if callable(value) and not isinstance(thing, property) else name
+    is_field = not callable(value) and not isinstance(thing, property)
+    return f"- `.{call}`" if is_field else f"- `.{call}`: {text}"
+
+
+class Recorder:
+    """A parser and a configuration of pytest that keep what the plugin registers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def getgroup(self, *_: object) -> "Recorder":
+        """The recorder itself."""
+        return self
+
+    def addoption(self, name: str, **given: Any) -> None:
+        """Keep an option."""
+        self.lines.append(f"- `{name}{' ' + given['metavar'] if given.get('metavar') else ''}`: {given['help']}.")
+
+    def addini(self, name: str, text: str, **given: Any) -> None:
+        """Keep an ini option."""
+        self.lines.append(f"- `{name}` (ini option, default `{given.get('default')}`): {text}.")
+
+    def addinivalue_line(self, _: str, line: str) -> None:
+        """Keep a marker."""
+        self.lines.append(f"- `@pytest.mark.{line.replace(': ', '`: ', 1)}")
+
+
+def plugin() -> str:
+    """The fixtures, the marker and the options of pytest."""
+    recorder: Any = Recorder()
+    with contextlib.suppress(AttributeError):  # only what comes before the configuration is read
+        pytest_plugin.pytest_configure(recorder)
+    pytest_plugin.pytest_addoption(recorder)
+    fixtures = [f"- `{n}`: {inspect.getdoc(f)}" for n, f in sorted(vars(pytest_plugin).items()) if is_fixture(f)]
+    return "\n".join(["### Fixtures", "", *fixtures, "", "### Marker and options", "", *recorder.lines])
+
+
+def is_fixture(value: object) -> bool:
+    """Whether a value is a fixture of pytest."""
+    return type(value).__name__ == "FixtureFunctionDefinition" or hasattr(value, "_pytestfixturefunction")
+
+
+def commands() -> str:
+    """The commands with their options."""
+    lines = []
+    adders = {"serve": command.add_serve_options, "relay": command.add_relay_options}
+    for name, add in adders.items():
+        parser = argparse.ArgumentParser(prog="faultline", add_help=False)
+        add(parser, [])
+        lines += [f"### `faultline {name}`", "", "The options of a mode come with `--mode NAME`.", ""]
+        lines += [option(action) for action in parser._actions]  # noqa: SLF001 - argparse has no public list
+        lines.append("")
+    return "\n".join(
+        [
+            *lines,
+            "### `faultline modes`",
+            "",
+            "- `[WORD …]`: list only modes with these words.",
+            "- `--json`: print a JSON array.",
+        ]
+    )
+
+
+def option(action: argparse.Action) -> str:
+    """One option of a command."""
+    value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else "")
+    value = value or ("" if action.nargs == 0 else action.dest.upper())
+    text = (action.help or "").replace("%(default)s", str(action.default))
+    return f"- `{action.option_strings[0]}{f' {value}' if value else ''}`: {text}."
+
+
+print(
+    "# Reference\n\nMade from the docstrings by `docs/make_reference.py`; a test keeps it so. "
+    "[Modes](modes.md) has the modes."
+)
+for title, names in grouped().items():
+    print(f"\n## {title}\n")
+    print("\n\n".join(entry(name) for name in names))
+print("\n## Modes\n\n" + ", ".join(f"[`{name}`](modes.md#{name})" for name in modes()) + ".")
+print(f"\n## pytest\n\n{plugin()}")
+print(f"\n## The command\n\n{commands()}")

@@ -1,0 +1,194 @@
+"""The command line to type instead of one with a mistake.
+
+Rules: words in, words out; an error of the parser only says that there is a mistake.
+"""
+
+from __future__ import annotations
+
+import shlex
+from itertools import pairwise
+from typing import Any
+
+from faultline._core.calls import right_values
+from faultline._core.check import plain
+from faultline._core.errors import FaultlineError
+from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
+from faultline._front.listing import choices, for_tests, option_name, options_of
+from faultline.modes._catalogue import find, modes
+from faultline.modes._registry import Mode, Parameter
+
+COMMANDS = ("serve", "relay", "modes")
+OPENING = {"--version", "--help", "-h"}
+OWN = {
+    "serve": {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--json": 0, "--ca-file": 1},
+    "relay": {
+        "--upstream": 1,
+        "--listen": 1,
+        "--tls": 1,
+        "--on-upstream-failure": 1,
+        "--allow-remote": 0,
+        "--json": 0,
+        "--ca-file": 1,
+    },
+}
+EXAMPLES = {"upstream": "127.0.0.1:5432", "mode": "reset"}
+
+
+def right_line(words: list[str]) -> str:
+    """The command line that was meant; empty if it is not known, or is the one that was given."""
+    if not words:
+        return "faultline serve --mode reset"
+    command, rest = command_of(words)
+    if command not in OWN:
+        return f"faultline {command}" if command and command != words[0] else ""
+    right = Line(command, rest).right()
+    return shlex.join(["faultline", *right]) if right and right != words else ""
+
+
+def command_of(words: list[str]) -> tuple[str, list[str]]:
+    """The command that was meant, and its words."""
+    first, *rest = words
+    if first in (*COMMANDS, *OPENING):
+        return first, rest
+    if first.startswith("-"):
+        return ("relay" if "--upstream" in words else "serve"), words
+    if found := meant(
+        first, COMMANDS, {"run": ("serve",), "start": ("serve",), "proxy": ("relay",), "list": ("modes",)}
+    ):
+        return found[0], rest
+    return ("serve", ["--mode", *words]) if mode_of(first) else ("", rest)
+
+
+def mode_of(word: str) -> Mode | None:
+    """The mode that a word means."""
+    try:
+        return find(word.partition("(")[0])
+    except FaultlineError:
+        found = meant(word.partition("(")[0], modes(), MODES)
+        return find(found[0]) if found else None
+
+
+class Line:
+    """The words of `serve` or `relay`, one by one."""
+
+    def __init__(self, command: str, words: list[str]) -> None:
+        self._command, self._words = command, words
+        given = next((b for a, b in pairwise(words) if a == "--mode"), "")
+        bare = [word for i, word in enumerate(words) if self._is_bare(i) and mode_of(word)]
+        self._mode = mode_of(given or next(iter(bare), "") or EXAMPLES["mode"] * (command == "serve"))
+        self._options: dict[str, Parameter] = {}
+        if self._mode is not None and not for_tests(self._mode):
+            self._options = {f"--{option_name(p.name)}": p for p in options_of(self._mode)}
+
+    def _is_bare(self, at: int) -> bool:
+        """Whether a word is no option, and no value of one."""
+        return not self._words[at].startswith("-") and (not at or not self._words[at - 1].startswith("--"))
+
+    def right(self) -> list[str]:
+        """The words as they were meant; empty if a word is not understood."""
+        if self._mode is not None and for_tests(self._mode):
+            return []
+        command, fixed = self._command, ["--mode", option_name(self._mode.name)] if self._mode else []
+        special = self._mode is not None and self._mode.kind != "TCP server"
+        command = "serve" if special else command
+        words = [*self._words]
+        while words:
+            word = words.pop(0)
+            name, has_value, value = word.partition("=")
+            if not name.startswith("--"):
+                if self._mode is None or mode_of(word) is None:
+                    return []
+                continue
+            if not has_value and words and not words[0].startswith("--") and self._takes_value(name):
+                value, has_value = words.pop(0), "="
+            part = self._part(command, name, value, has_value=bool(has_value))
+            if part is None:
+                return []
+            fixed += part
+        return [command, *self._completed(command, fixed)]
+
+    def _takes_value(self, name: str) -> bool:
+        """Whether an option has a value; an unknown option may have one."""
+        if name in self._options:
+            return plain(self._options[name].annotation)[0] is not bool
+        return OWN[self._command].get(name, 1) == 1 or (name, self._command) == ("--tls", "serve")
+
+    def _part(self, command: str, name: str, value: str, *, has_value: bool) -> list[str] | None:
+        """One option as it was meant; `None` if it is not known."""
+        if name == "--mode":
+            return []
+        if name == "--then":
+            return self._then(value)
+        if name in OWN[self._command] and name not in self._options:
+            if name == "--tls" and command == "serve":
+                value = "mutual" if meant(value, ("mutual",), {"mtls": ("mutual",)}) else ""
+                has_value = bool(value)
+            fits = name in OWN[command] and not (name == "--tls" and self._mode and self._mode.kind != "TCP server")
+            return [name, value][: 1 + (has_value and self._takes_value(name))] if fits else []
+        if name not in self._options:
+            return self._meant(plain_word(name), value)
+        return [name, self._value(name, value)] if has_value else [name]
+
+    def _then(self, value: str) -> list[str] | None:
+        """The mode of a further attempt, with the options that it needs."""
+        named = value.partition(" ")[0]
+        mode = mode_of(named)
+        if mode is None or for_tests(mode):
+            return None
+        needed = [word for word in needs(mode) if " " not in value]
+        return ["--then", " ".join([option_name(mode.name), *needed, *value.split()[1:]])]
+
+    def _meant(self, word: str, value: str) -> list[str] | None:
+        """The option that another word stands for: another unit, a synonym, or the nearest."""
+        stem, _, last = word.rpartition("_")
+        unit, factor = UNITS.get(last, ("", 1))
+        names = {option.removeprefix("--").replace("-", "_"): option for option in self._options}
+        if unit and (measured := [n for n in names if n.endswith(unit)]) and is_float(value):
+            name = next((n for n in measured if stem and n.startswith(stem)), measured[0])
+            return [names[name], f"{float(value) * factor:.9g}"]
+        found = [n for n in PARAMETERS.get(word, ()) if n in names] or meant(word, names, {})
+        return [names[found[0]], value] if found else None
+
+    def _value(self, name: str, value: str) -> str:
+        """A value as it was meant: the nearest choice."""
+        found = right_values(value, self._options[name].annotation)
+        is_choice = self._options[name].annotation is not None and isinstance(next(iter(found), None), str)
+        known = is_choice and value not in all_choices(self._options[name])
+        return str(found[0]) if known else value
+
+    def _completed(self, command: str, fixed: list[str]) -> list[str]:
+        """The options, with those that are needed and missing."""
+        if command == "relay" and "--upstream" not in fixed:
+            fixed = ["--upstream", EXAMPLES["upstream"], *fixed]
+        lacking = needs(self._mode) if self._mode else []
+        pairs = zip(lacking[::2], lacking[1::2], strict=True)
+        fixed = [*fixed, *(word for option, value in pairs if option not in fixed for word in (option, value))]
+        if "--for-seconds" in self._options and "--at" not in self._options and "--then" in fixed:
+            fixed += ["--for-seconds", "1"] * ("--for-seconds" not in fixed)
+        return fixed
+
+
+def needs(mode: Mode) -> list[str]:
+    """The options that a mode needs, with the values of its first case."""
+    given: dict[str, Any] = dict(mode.cases[0].arguments)
+    required = [p for p in options_of(mode) if p.is_required]
+    return [word for p in required for word in (f"--{option_name(p.name)}", text_of(given[p.name]))]
+
+
+def text_of(value: object) -> str:
+    """A value as a word of a command line."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def all_choices(parameter: Parameter) -> tuple[str, ...]:
+    """The choices of a parameter as words."""
+    return tuple(map(str, choices(parameter)))
+
+
+def is_float(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
