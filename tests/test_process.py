@@ -12,16 +12,21 @@ from pathlib import Path
 import pytest
 
 from faultline import (
+    ParameterError,
     PortError,
     ServerError,
     close,
     dns_server,
+    http_proxy,
     nxdomain,
     ok,
     refuse,
+    relay,
     reset,
     resolve,
     serve,
+    socks_proxy,
+    stall,
     udp,
     unreachable,
 )
@@ -323,3 +328,70 @@ def test_file_that_comes_before_the_socket_is_left_alone(tmp_path, monkeypatch):
         serve(unreachable(), unix=str(path))
     assert path.read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["socket"]
+
+
+# --- what is dialled, and what is held -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hosts(monkeypatch):
+    """The addresses that every lookup finds, as with a file of hosts that somebody has changed."""
+    found = []
+
+    def getaddrinfo(_host, port, *_args, **_options):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return found
+
+
+CONNECT = "CONNECT localhost:{port} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"
+
+
+def connected(proxy):
+    client = socket.socket()
+    client.settimeout(10)
+    client.connect(proxy.address)
+    return client
+
+
+def test_http_proxy_that_is_asked_for_localhost_dials_this_machine_only(hosts):
+    hosts[:] = ["192.0.2.1"]
+    with http_proxy() as proxy, connected(proxy) as client:
+        client.sendall(CONNECT.format(port=80).encode())
+        assert client.recv(12) == b"HTTP/1.1 502"
+
+        assert "the upstream 127.0.0.1:80 could not be reached" in proxy.attempts[0].note
+
+
+def test_socks_proxy_that_is_asked_for_localhost_dials_this_machine_only(hosts):
+    hosts[:] = ["192.0.2.1"]
+    with socks_proxy() as proxy, connected(proxy) as client:
+        client.sendall(b"\5\1\0")
+        assert client.recv(2) == b"\5\0"
+        client.sendall(b"\5\1\0\3\x09localhost\0\x50")
+        assert client.recv(10)[1] != 0
+
+        assert "leads to another machine" in proxy.attempts[0].note
+
+
+def test_proxy_takes_the_address_of_this_machine_among_those_of_a_lookup(hosts):
+    hosts[:] = ["192.0.2.1", "127.0.0.1"]
+    with serve(ok()) as server, http_proxy() as proxy, connected(proxy) as client:
+        client.sendall(CONNECT.format(port=server.port).encode())
+        assert client.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.parametrize("verb", [reset, close, stall])
+@pytest.mark.parametrize("count", [2**30 + 1, 10**12, 2**63, 10**30])
+def test_break_beyond_what_fits_into_memory_is_an_error_in_words(verb, count):
+    with pytest.raises(ParameterError) as raised:
+        serve(verb(after_bytes=count))
+
+    expected = f"after_bytes={count}: expected at most 1073741824, the longest body that a server makes up."
+    assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize("verb", [reset, close, stall])
+def test_break_far_into_the_bytes_of_an_upstream_needs_no_memory(verb):
+    relay("127.0.0.1:1", verb(after_bytes=10**30)).close()

@@ -71,6 +71,9 @@ def check_unreachable(faults: tuple[Fault, ...], host: str) -> None:
         raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
 
 
+MOST_FILLER_BYTES = 1 << 30  # a body is held in memory
+
+
 def check_response(fault: Fault, default: Answer) -> None:
     """Check that the response has the bytes that pass before the break, and keeps the connection that a break needs.
 
@@ -86,6 +89,12 @@ def check_response(fault: Fault, default: Answer) -> None:
         )
     if brk.at != "response" or answer.echoes:
         return
+    if brk.trigger.after_bytes > MOST_FILLER_BYTES and answer.sized(1) is not answer:
+        raise rejected(
+            "after_bytes",
+            brk.trigger.after_bytes,
+            f"at most {MOST_FILLER_BYTES}, the longest body that a server makes up",
+        )
     size = len(render(answer.sized(brk.trigger.after_bytes), Request(method="GET"), keep_alive=False))
     if brk.trigger.after_bytes > size:
         raise rejected("after_bytes", brk.trigger.after_bytes, f"at most {size}, the bytes of the response")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from faultline._core.hosts import is_numeric
+from faultline._core.hosts import is_local, is_numeric
 from faultline._core.upstream import Upstream
 from faultline._net import sockets
 from faultline._net.departures import Departed, Departures
@@ -134,6 +135,10 @@ async def reach(loop: asyncio.AbstractEventLoop, departures: Departures, upstrea
         wire = await open_wire(loop, departures, sockets.family_of(upstream.host), (upstream.host, upstream.port))
     else:  # the name of another machine is looked up in a thread
         found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        if is_local(upstream.host):  # a lookup may lead elsewhere, and nothing here dials another machine unasked
+            found = [each for each in found if is_local(str(each[4][0]))]
+        if not found:
+            raise OSError(errno.EACCES, f"{upstream.host} leads to another machine")
         family, _, _, _, (host, port, *_) = found[0]
         wire = await open_wire(loop, departures, family, (str(host), int(port)))
     upstream_connection = UpstreamConnection(wire)
