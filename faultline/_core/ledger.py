@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
+from faultline._core import own_thread
 from faultline._core.answers import Headers
 from faultline._core.ends import End, How, Party, Sign
 from faultline._core.errors import WaitError
@@ -295,9 +296,12 @@ class Ledger:
 
         Raises:
             WaitError: fewer attempts reached the point within `timeout_seconds`; the message has their number.
+            ServerError: the caller is in the thread of the loop, where the wait would be for ever.
         """
         limit = min(timeout_seconds, threading.TIMEOUT_MAX)
         with self._changed:
+            if reached(self._entries, point) < count:
+                own_thread.may_wait("wait_for_attempts()")
             if not self._changed.wait_for(lambda: reached(self._entries, point) >= count, limit):
                 raise too_few(self._entries, count, point, timeout_seconds)
 

@@ -29,11 +29,11 @@ class Conversation:
 
     def start(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[BaseException | None], None]) -> None:
         """Begin the conversation; at its end `on_end` is called with the server's own error, or `None`."""
-        self.task = loop.create_task(self._run())
+        self.task = loop.create_task(self._outcome())
 
-        def ended(task: asyncio.Task[None]) -> None:
+        def ended(task: asyncio.Task[BaseException | None]) -> None:
             self._give_up()  # here too, because a task that is cancelled before its first step doesn't run
-            on_end(None if task.cancelled() else task.exception())
+            on_end(None if task.cancelled() else task.result())
 
         self.task.add_done_callback(ended)
 
@@ -41,6 +41,19 @@ class Conversation:
     def is_open(self) -> bool:
         """Whether the connection is still open."""
         return not self._wire.is_closed
+
+    async def _outcome(self) -> BaseException | None:
+        """Hold the conversation; return the server's own error.
+
+        It is returned because a task that raises SystemExit or KeyboardInterrupt ends the loop.
+        """
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - of a condition, for example; raised when the server is closed
+            return error
+        return None
 
     async def _run(self) -> None:
         """Hold the conversation, record its end in the ledger, and close the socket."""

@@ -75,7 +75,7 @@ class Connections:
             if not conversation.ends_if_idle(upcoming) and open_too:
                 conversation.meet(dealer.deal())
 
-    def act(self, control: Control) -> list[asyncio.Task[None]]:
+    def act(self, control: Control) -> list[asyncio.Task[BaseException | None]]:
         """Apply a control to every open connection; return the tasks of the connections."""
         if control in ("pause", "resume"):
             self._is_paused = control == "pause"
@@ -86,10 +86,14 @@ class Connections:
             ACTS[control](conversation)
         return [conversation.task for conversation in conversations]
 
-    async def stop(self) -> None:
-        """End all conversations."""
+    def cancel(self) -> list[asyncio.Task[BaseException | None]]:
+        """Have all conversations end; return their tasks."""
         tasks = [conversation.task for conversation in self._open]
         for conversation in self._open:
             conversation.stop()
-        if tasks:
+        return tasks
+
+    async def stop(self) -> None:
+        """End all conversations."""
+        if tasks := self.cancel():
             await asyncio.wait(tasks)

@@ -81,7 +81,9 @@ class Datagrams:
             raise OSError(code, os.strerror(code))
 
     def close(self) -> None:
-        """Close the socket; datagrams that wait to be sent are dropped."""
+        """Close the socket; datagrams that wait to be sent are dropped. Closing again does nothing."""
+        if self._sock.fileno() < 0:
+            return
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         for timer in self._timers:

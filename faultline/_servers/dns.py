@@ -82,7 +82,7 @@ class DnsServer(Endpoint):
         self.port = self._datagrams.address[1]
         self._listener = Listener(sock, None)
         self._background = background()
-        self._background.call(self._start)
+        self._background.call(self._start, self._break)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -102,7 +102,7 @@ class DnsServer(Endpoint):
             self._last_kind = ""
             self._set_listener()
 
-        self._background.call(change)
+        self._background.call(change, self._break)
 
     def _settle(self) -> None:
         self._background.settle()
@@ -130,13 +130,21 @@ class DnsServer(Endpoint):
         is_shut = "truncated" in (self._last_kind, fault_kind(self._dealer.upcoming()))
         self._listener.set_step(Refuse() if is_shut else None)
 
-    async def _end_all(self) -> None:
+    def _break(self, error: BaseException) -> None:
+        """Keep an error in a callback, and end everything."""
+        self._errors.append(error)
+        self._end_now()
+
+    def _end_now(self) -> None:
         self._datagrams.close()
         for entry in self._open:
             self.ledger.end(entry, "server", "stop")
         self._listener.close()
         for task in self._tasks:
             task.cancel()
+
+    async def _end_all(self) -> None:
+        self._end_now()
         if self._tasks:
             await asyncio.wait(self._tasks)
 

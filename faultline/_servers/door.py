@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from faultline._core import own_thread
 from faultline._core.ends import How
 from faultline._core.ledger import Ledger
 from faultline._core.plan import Dealer, Plan, faults_of
@@ -48,6 +49,7 @@ class Doorkeeper:
         listener: Listener,
         address: Address,
         on_error: Callable[[BaseException], None],
+        on_break: Callable[[BaseException], None],
     ) -> None:
         self._background = background
         self._dealer = dealer
@@ -55,6 +57,7 @@ class Doorkeeper:
         self._listener = listener
         self._address = address
         self._on_error = on_error
+        self._on_break = on_break  # the plan can't be followed any more
         self._watch: connects.Watch | None = None
         self._syns: Syns | None = None
         self._heard: dict[tuple[str, int, int], Syn] = {}  # the SYNs so far, because TCP repeats them
@@ -73,7 +76,7 @@ class Doorkeeper:
         if self._watch is None and doors - {NoRoute}:
             self._syns = self._address.hear()
             if self._syns is not None:
-                self._background.call(partial(self._listener.hear, self._syns, self._on_syn))
+                self._background.call(partial(self._listener.hear, self._syns, self._on_syn), self._on_break)
         if self._watch is None and doors:  # also with packets, so that connects of several threads come in turn
             self._watch = self._address.watch(self._on_connect)
         self._has_no_route = self._has_no_route or NoRoute in doors
@@ -89,8 +92,8 @@ class Doorkeeper:
 
         The attempt is recorded if the kernel will answer it.
         """
-        if not self._background.is_current():
-            return self._background.call(self._before_connect)
+        if not own_thread.is_loops():
+            return self._background.call(self._before_connect, self._on_break)
         return connects.counts_own_connects() and self._before_connect()  # a relay's; others fill an accept queue
 
     def stop_counting(self) -> None:
@@ -112,7 +115,11 @@ class Doorkeeper:
     def set_step(self) -> None:
         """Set the listener's step to that of the next fault."""
         step = Vanish() if self.is_partitioned else self._dealer.upcoming().door
-        self._listener.set_step(Refuse() if self.is_cut_off else step)
+        try:
+            self._listener.set_step(Refuse() if self.is_cut_off else step)
+        except OSError as error:  # no descriptors are left, or the folder of a Unix socket is gone
+            self._on_break(error)
+            raise
 
     def refuse_waiting(self) -> None:
         """Refuse the connects that wait at a black hole, whose next SYN may be long in coming; others ignore it."""

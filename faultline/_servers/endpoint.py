@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import faultline.modes  # noqa: F401 - messages name the modes
-from faultline._core import terminal
+from faultline._core import own_thread, terminal
 from faultline._core.calls import explained
 from faultline._core.check import flag, whole
 from faultline._core.drawing import draw
@@ -51,7 +52,9 @@ class Endpoint(Waits, ABC):
         self._plans = [stamped(self._checked(plan), 0)]
         self._errors: list[BaseException] = []  # errors inside the endpoint that `close` has not raised yet
         self._is_closed = False
+        self._is_stopped = False
         self._process_id = os.getpid()
+        self._stopping = threading.RLock()
         opened.add(self)
 
     # --- defined by each kind of endpoint ----------------------------------------------------------------------------
@@ -240,14 +243,22 @@ class Endpoint(Waits, ABC):
     def close(self) -> None:
         """Stop now; ports and files are free when this returns. Closing again does nothing.
 
+        If this failed, closing again tries again. In a condition of `when` it returns at once, and the server stops
+        soon after.
+
         Raises:
             ServerError: an error happened inside the endpoint while it ran, which is the cause; or this process is a
                 fork of the endpoint's process.
         """
         self._check_process()
-        if not self._is_closed:
-            self._is_closed = True
-            self._stop()
+        if self._stopping.acquire(blocking=not own_thread.is_loops()):
+            try:
+                if not self._is_stopped:
+                    self._is_closed = True
+                    self._stop()
+                    self._is_stopped = not own_thread.is_loops()  # there the stop was only begun
+            finally:
+                self._stopping.release()
         errors, self._errors = self._errors, []
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -191,11 +191,17 @@ class Listener:
                 client.close()
                 continue
             sockets.prepare(client)
-            self._on_client(client)
+            try:
+                self._on_client(client)
+            except BaseException:
+                sockets.send_rst(client)
+                raise
         return True
 
     def close(self) -> None:
-        """Close the sockets; clients in the queue are reset."""
+        """Close the sockets; clients in the queue are reset. Closing again does nothing."""
+        if self._sock.fileno() < 0:
+            return
         assert self._loop is not None
         self._loop.remove_reader(self._sock.fileno())
         self._is_open = False

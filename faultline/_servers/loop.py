@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import contextvars
 import os
 import selectors
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
+from faultline._core import own_thread
 from faultline._core.errors import ServerError
 from faultline._core.fork import FORKED, in_forked_child
 from faultline._net import connects
@@ -25,6 +27,8 @@ from faultline._net.departures import Departures, wake
 from faultline._servers.opened import opened
 
 T = TypeVar("T")
+Owner = Callable[[BaseException], None]
+OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
 CALL_SECONDS = 10.0
 CALL_SLICES = 40
 QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and a relay's tasks add some
@@ -45,39 +49,75 @@ class Selector(selectors.DefaultSelector):
         return events
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose servers own the callbacks that they have registered, and so the errors of these."""
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Give an error in a callback to the server that has registered it."""
+        error, handle = context.get("exception"), context.get("handle")
+        # The context of a callback is that of its registration (PEP 567), and a handle has no public name for it.
+        owner = None if error is None or handle is None else handle._context.get(OWNER)  # noqa: SLF001
+        if owner is None:
+            super().call_exception_handler(context)
+        else:
+            owner(error)
+
+
 class Background:
-    """The event loop and its thread, and the objects that all servers share."""
+    """The event loop and its thread, and the objects that all servers share.
+
+    Rules: nothing waits for the loop in the loop's own thread, where a condition of `when` and a finalizer may run.
+    """
 
     def __init__(self) -> None:
         # Not new_event_loop(), because the program under test may have set a policy.
         self._selector = Selector()
-        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self.loop = Loop(self._selector)
         self.loop.set_debug(False)
         self.departures = Departures(self.loop)
         self._owner = os.getpid()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="faultline", daemon=True)
+        self._begun: set[asyncio.Task[None]] = set()  # kept, because the loop keeps no task
+        self._thread = threading.Thread(target=self._run, name="faultline", daemon=True)
         self._thread.start()
         connects.own(self._thread)
 
-    def is_current(self) -> bool:
-        """Whether the caller is in the loop's thread."""
-        return threading.current_thread() is self._thread
+    def _run(self) -> None:
+        own_thread.enter()
+        while True:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):  # in a callback; asyncio raises only these
+                self.loop.run_forever()
 
-    def call(self, function: Callable[[], T]) -> T:
-        """Run a function in the loop's thread, and wait for its value or error."""
+    def call(self, function: Callable[[], T], owner: Owner | None = None) -> T:
+        """Run a function in the loop's thread, and wait for its value or error.
+
+        The owner gets the errors of the callbacks that the function registers.
+
+        Raises:
+            ServerError: as in `run`.
+        """
+        if own_thread.is_loops():
+            return owned(function, owner)
 
         async def wrapped() -> T:
-            return function()
+            return owned(function, owner)
 
-        return self.run(wrapped())
+        return self._result(wrapped())
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop's thread, and wait for its value or error.
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the loop's thread, and wait for its end or error; in the loop's own thread only begin it.
 
         Raises:
             ServerError: this is a fork of the server's process, or the coroutine did not end within CALL_SECONDS,
                 which is a bug in faultline.
         """
+        if own_thread.is_loops():
+            task = self.loop.create_task(coroutine)
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
+        else:
+            self._result(coroutine)
+
+    def _result(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if os.getpid() != self._owner:  # pragma: no cover - in a fork, where nobody counts
             coroutine.close()
             raise ServerError(FORKED)
@@ -89,11 +129,13 @@ class Background:
         raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.") from None
 
     def settle(self) -> None:
-        """Wait until the loop has handled everything that has reached it.
+        """Wait until the loop has handled everything that has reached it; in the loop's own thread do nothing.
 
         Raises:
             ServerError: this is a fork of the server's process.
         """
+        if own_thread.is_loops():
+            return
         if os.getpid() != self._owner:  # pragma: no cover - the same
             raise ServerError(FORKED)
         settled = threading.Event()
@@ -158,7 +200,18 @@ class Settling:
         return self._turns >= (BUSY_TURNS if is_late else MOST_TURNS)
 
 
-_lock = threading.Lock()
+def owned(function: Callable[[], T], owner: Owner | None) -> T:
+    """Call a function whose callbacks belong to this owner, or to the present owner if it is `None`."""
+    if owner is None:
+        return function()
+    token = OWNER.set(owner)
+    try:
+        return function()
+    finally:
+        OWNER.reset(token)
+
+
+_lock = threading.RLock()  # a finalizer may start a server while its thread holds it
 _background: Background | None = None
 
 
@@ -178,4 +231,4 @@ def _forget() -> None:
     global _background, _lock
     if _background is not None:
         atexit.unregister(_background.stop)
-    _background, _lock = None, threading.Lock()
+    _background, _lock = None, threading.RLock()

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from faultline._core import chance
 from faultline._core.answers import Answer
@@ -19,13 +19,15 @@ from faultline._engine.service import Service, Talk
 from faultline._net.authority import AUTHORITY
 from faultline._servers.connections import Connections, Control
 from faultline._servers.door import Doorkeeper
-from faultline._servers.loop import background
+from faultline._servers.loop import background, owned
 
 if TYPE_CHECKING:
     import socket
 
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
+
+Tasks: TypeAlias = "list[asyncio.Task[BaseException | None]]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,8 @@ class Running:
         self.ledger = ledger
         self._errors: list[BaseException] = []
         self._is_closed = False
+        self._is_broken = False
+        self._stopping: asyncio.Task[None] | None = None
         self._background = background()
         self._dealer = Dealer(setup.plan)
         service = Service(
@@ -102,12 +106,13 @@ class Running:
             ledger=self.ledger,
             listener=self._listener,
             address=self.address,
-            on_error=self._errors.append,
+            on_error=self._keep,
+            on_break=self._break,
         )
         start = partial(
             self._listener.start, self._background.loop, self._accept, self._errors.append, self._door.end_step
         )
-        self._background.loop.call_soon_threadsafe(start)
+        self._background.loop.call_soon_threadsafe(partial(owned, start, self._break))
         self._door.count(self._setup.plan)
 
     def _make_contexts(self, plan: Plan) -> None:
@@ -140,6 +145,8 @@ class Running:
         self._make_contexts(plan)
 
         def change() -> None:
+            if self._is_broken:
+                return
             self._listener.drain()
             self._narrow(plan)
             self._dealer.change(plan)
@@ -147,24 +154,29 @@ class Running:
             self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
 
         self._door.count(plan)
-        self._background.call(change)
+        self._background.call(change, self._break)
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
-        return self._background.run(self._act(control))
+        tasks = self._background.call(partial(self._act, control), self._break)
+        if control in ("reset_all", "close_all"):
+            self._background.run(ended(tasks))
+        return len(tasks)
 
     def cut_off(self, *, is_cut_off: bool) -> None:
         """Reset every connection and refuse new ones, or let clients in again."""
 
-        async def cut() -> None:
+        def cut() -> Tasks:
             self._door.is_cut_off = is_cut_off
+            tasks: Tasks = []
             if is_cut_off:
-                await self._act("reset_all")
+                tasks = self._act("reset_all")
                 self._door.refuse_waiting()
             elif not self._is_closed:
                 self._set_listener()
+            return tasks
 
-        self._background.run(cut())
+        self._background.run(ended(self._background.call(cut, self._break)))
 
     def before_connect(self) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
@@ -180,38 +192,55 @@ class Running:
         if not self._is_closed:
             self._is_closed = True
             self._door.stop_counting()
-            self._background.run(self._stop())
+        self._background.run(self._stopped())
         errors, self._errors = self._errors, []
         return errors
 
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
+    def _keep(self, error: BaseException) -> None:
+        """Keep an error for the end of the server, once."""
+        if not any(kept is error for kept in self._errors):
+            self._errors.append(error)
+
+    def _break(self, error: BaseException) -> None:
+        """Keep an error in a callback, and end everything, because the plan can't be followed any more."""
+        self._keep(error)
+        self._is_broken = True
+        self._listener.close()
+        self.connections.cancel()
+
     def _accept(self, sock: socket.socket) -> None:
         if self._door.admits(sock):
             self.connections.accept(sock)
 
-    async def _act(self, control: Control) -> int:
-        """Apply a control to every open connection; return how many there are."""
-        if self._is_closed:
-            return 0
+    def _act(self, control: Control) -> Tasks:
+        """Apply a control to every open connection; return the tasks of these."""
+        if self._is_closed or self._is_broken:
+            return []
         self._listener.drain()  # clients in the queue are open connections too
         tasks = self.connections.act(control)
         self._door.is_partitioned = self.connections.is_partitioned
         self._set_listener()
-        if control in ("reset_all", "close_all") and tasks:
-            await asyncio.wait(tasks)
-        return len(tasks)
+        return tasks
 
     def _set_listener(self) -> None:
         """Set the listener's step to that of the next fault."""
-        self._door.set_step()
+        if not self._is_broken:
+            self._door.set_step()
 
     def _on_end(self, error: BaseException | None) -> None:
         """Take note that a conversation has ended."""
         if error is not None:
-            self._errors.append(error)
+            self._keep(error)
         if not self._is_closed:
             self._listener.resume()  # it may have stopped because no descriptors were left
+
+    async def _stopped(self) -> None:
+        """Stop, or wait until the stop that was begun is over."""
+        if self._stopping is None:
+            self._stopping = self._background.loop.create_task(self._stop())
+        await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
         self._listener.drain()  # clients in the queue meet the plan, and are recorded
@@ -219,6 +248,12 @@ class Running:
         self._listener.close()
         self._door.close()
         await self.connections.stop()
+
+
+async def ended(tasks: Tasks) -> None:
+    """Wait until conversations have ended."""
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def talk_of(setup: Setup) -> Talk:

@@ -74,7 +74,7 @@ class UdpServer(Endpoint):
         self._datagrams = Datagrams(self.host, number)
         self.port = self._datagrams.address[1]
         self._background = background()
-        self._background.call(self._start)
+        self._background.call(self._start, self._break)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -91,7 +91,7 @@ class UdpServer(Endpoint):
             self._dealer.change(plan)
             self._set_port()
 
-        self._background.call(change)
+        self._background.call(change, self._break)
 
     def _settle(self) -> None:
         self._background.settle()
@@ -117,6 +117,11 @@ class UdpServer(Endpoint):
     def _start(self) -> None:
         self._datagrams.start(self._background.loop, self._on_datagram)
         self._set_port()
+
+    def _break(self, error: BaseException) -> None:
+        """Keep an error in a callback, and end everything."""
+        self._errors.append(error)
+        self._end()
 
     def _end(self) -> None:
         self._datagrams.close()

@@ -10,12 +10,12 @@ import ipaddress
 import threading
 from urllib.parse import urlsplit
 
+from faultline._core import own_thread
 from faultline._core.check import flag, rejected
 from faultline._core.errors import NotStruckError, OutsideError
 from faultline._core.hosts import checked_name, hostport, is_numeric
 from faultline._core.upstream import SCHEMES, SECURE
 from faultline._net.addresses import Target, is_outside
-from faultline._servers.loop import background
 from faultline._servers.names import overlay
 
 _numbering = threading.Lock()
@@ -92,7 +92,7 @@ class Detour(overlay.Overlay):
         Raises:
             OutsideError: a client looks up another machine, or connects to it.
         """
-        if self._blocks and is_outside(host) and not background().is_current():
+        if self._blocks and is_outside(host) and not own_thread.is_loops():
             self._blocked.append(what)
             raise OutsideError(
                 f"{what}: expected only {self.url}, because of block_others=True; intercept that host too."
