@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
-from faultline._core import own_thread
+from faultline._core import clock, own_thread
 from faultline._core.answers import Headers
 from faultline._core.ends import End, How, Party, Sign
 from faultline._core.errors import WaitError
@@ -225,13 +224,13 @@ class Ledger:
 
     on_end: Callable[[Attempt], None] | None = None
     room_bytes: int = KEPT_BODIES_BYTES
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = field(default_factory=clock.now)
     _entries: list[Entry] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def now(self) -> float:
         """The seconds since the server started."""
-        return time.monotonic() - self._began
+        return clock.now() - self._began
 
     def keep(self, entry: Entry, request: Request) -> None:
         """Record a request, with as much of its body as there is room for."""
@@ -298,12 +297,13 @@ class Ledger:
             WaitError: fewer attempts reached the point within `timeout_seconds`; the message has their number.
             ServerError: the caller is in the thread of the loop, where the wait would be for ever.
         """
-        limit = min(timeout_seconds, threading.TIMEOUT_MAX)
+        until = clock.now() + min(timeout_seconds, threading.TIMEOUT_MAX)
         with self._changed:
-            if reached(self._entries, point) < count:
+            while reached(self._entries, point) < count:
                 own_thread.may_wait("wait_for_attempts()")
-            if not self._changed.wait_for(lambda: reached(self._entries, point) >= count, limit):
-                raise too_few(self._entries, count, point, timeout_seconds)
+                if (left := until - clock.now()) <= 0:
+                    raise too_few(self._entries, count, point, timeout_seconds)
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))  # `wait_for` has a clock that a test may freeze
 
 
 SIDES: dict[Milestone, Party] = {"client_end": "client", "server_end": "server", "upstream_end": "upstream"}

@@ -13,11 +13,10 @@ import os
 import queue
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from faultline._core import terminal
+from faultline._core import clock, terminal
 from faultline._core.errors import FaultlineError
 from faultline._core.hosts import hostport
 from faultline._core.ledger import Attempt
@@ -302,7 +301,7 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     data: dict[str, Any],
 ) -> None:
     """Print every attempt as it ends, until there is a signal."""
-    began = time.monotonic()
+    began = clock.now()
     listening = {"event": "listening", "url": url}
     with server:
         listening |= trust_files(server, url, options)
@@ -316,7 +315,7 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     struck = sum(a.struck is not None for a in attempts)
     say(
         options.json,
-        f"stopped after {time.monotonic() - began:.1f} s: {len(attempts)} attempts, {struck} struck",
+        f"stopped after {clock.now() - began:.1f} s: {len(attempts)} attempts, {struck} struck",
         {"event": "stopped", "attempts": len(attempts), "struck": struck},
     )
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from faultline._core import clock
 from faultline._core.certificates import DAY_SECONDS, Certificate, Key
 from faultline._core.fork import in_forked_child
 
@@ -163,7 +164,7 @@ def unsigned(recipe: Certificate, key: PrivateKey, by: Signer | None) -> x509.Ce
 
 def validity(recipe: Certificate) -> tuple[datetime.datetime, datetime.datetime]:
     """The times from which and until which the certificate is valid."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = clock.today()
     return tuple(now + datetime.timedelta(seconds=s) for s in (recipe.from_seconds, recipe.until_seconds))  # type: ignore[return-value]
 
 
@@ -214,7 +215,7 @@ revoked_serials: list[int] = []
 
 def revocation_list() -> bytes:
     """The revocation list of the trusted CA, as PEM: every certificate issued as revoked so far."""
-    now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
+    now, by = clock.today(), signer("trusted")
     day = datetime.timedelta(seconds=DAY_SECONDS)
     builder = x509.CertificateRevocationListBuilder().issuer_name(by.certificate.subject)
     builder = builder.last_update(now - day).next_update(now + 30 * day)
@@ -230,7 +231,7 @@ def revocation_list() -> bytes:
 
 def revocation_answer(leaf: bytes) -> bytes:
     """An OCSP response that calls this certificate of the trusted CA revoked, in DER (RFC 6960)."""
-    now, by = datetime.datetime.now(datetime.timezone.utc), signer("trusted")
+    now, by = clock.today(), signer("trusted")
     day = datetime.timedelta(seconds=DAY_SECONDS)
     builder = ocsp.OCSPResponseBuilder().add_response(
         cert=certificate_of(leaf),

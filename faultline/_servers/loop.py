@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from faultline._core import own_thread
+from faultline._core import clock, own_thread
 from faultline._core.errors import ServerError
 from faultline._core.fork import FORKED, in_forked_child
 from faultline._net import connects
@@ -50,7 +50,11 @@ class Selector(selectors.DefaultSelector):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop whose servers own the callbacks that they have registered, and so the errors of these."""
+    """A loop with a clock of its own, whose servers own the callbacks that they have registered, and their errors."""
+
+    def time(self) -> float:
+        """The library's own time, which no test freezes."""
+        return clock.now()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Give an error in a callback to the server that has registered it."""

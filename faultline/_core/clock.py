@@ -1,0 +1,25 @@
+"""The library's own clocks, which tests that freeze or shift the time don't reach.
+
+freezegun replaces `time.time`, `time.monotonic`, `datetime` and more in every module, and time-machine changes the
+functions themselves, so that all who have them see another time. Neither changes these two clocks of clock_gettime(2).
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import Final
+
+MONOTONIC: Final = getattr(time, "CLOCK_MONOTONIC", 1)  # other systems may import this, to be refused in words
+REALTIME_COARSE: Final = 5  # linux/time.h; Python has no name for it
+EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def now() -> float:
+    """The seconds since some moment, as of `time.monotonic`."""
+    return time.clock_gettime(MONOTONIC)
+
+
+def today() -> datetime.datetime:
+    """The present date and time in UTC."""
+    return EPOCH + datetime.timedelta(seconds=time.clock_gettime(REALTIME_COARSE))
