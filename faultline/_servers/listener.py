@@ -13,12 +13,14 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from faultline._core import clock
 from faultline._core import steps as do
 from faultline._net import sockets
 from faultline._net.syns import Syn, Syns
 from faultline._net.unix import Identity, bound, check_own, identity, new_socket
 
-ACCEPTS_PER_TURN = 64  # so that a flood of connects doesn't block the conversations
+ACCEPTS_PER_TURN = 8  # so that a flood of connects doesn't block the conversations
+DRAIN_ACCEPTS, DRAIN_SECONDS = 256, 0.05  # so that it doesn't block `drain`: at least this number, then for this time
 
 RETRY_SECONDS = 0.05
 LEAST_SECONDS = 0.001  # so that a cycle of refusals with no duration doesn't block the loop
@@ -163,13 +165,18 @@ class Listener:
         """Give new connections a small receive buffer, so that senders block soon."""
         sockets.narrow_window(self._sock)
 
+    def rest(self) -> None:
+        """Accept no clients for now, without a change that they can see."""
+        if self._is_open and self._loop is not None:
+            self._loop.remove_reader(self._sock.fileno())
+
     def drain(self) -> None:
         """Accept the clients in the queue, which connected before the next step is set, but not without end."""
         if self._syns is not None:
             self._hear()
-        for _ in range(sockets.BACKLOG // ACCEPTS_PER_TURN):
-            if not (self._is_open and self._accept()):
-                break
+        until, accepts = clock.now() + DRAIN_SECONDS, 0
+        while self._is_open and self._accept() and (accepts < DRAIN_ACCEPTS or clock.now() < until):
+            accepts += ACCEPTS_PER_TURN
 
     def _accept(self) -> bool:
         """Accept some of the clients in the queue; return whether there may be more."""

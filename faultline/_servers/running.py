@@ -244,6 +244,7 @@ class Running:
 
     async def _stop(self) -> None:
         self._listener.drain()  # clients in the queue meet the plan, and are recorded
+        self._listener.rest()  # those after them are reset
         await self._background.settled()
         self._listener.close()
         self._door.close()
