@@ -8,10 +8,11 @@ import threading
 
 import pytest
 
-from faultline import ok, reset
+from faultline import ok, reset, stall
 from faultline._core.ends import End
 from faultline._core.errors import WaitError
 from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike, TlsFacts
+from faultline._core.milestones import MILESTONES
 from faultline._core.points import POINTS
 from faultline._core.promises import BREAK
 from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
@@ -453,3 +454,129 @@ def test_attempts_that_did_not_come_take_the_whole_timeout(ledger):
         ledger.wait(1, "accept", 0.05)
 
     assert ledger.now() - began >= 0.049
+
+
+# --- its bound, and its cost -----------------------------------------------------------------------------------------
+
+
+def test_oldest_attempts_that_are_over_are_dropped():
+    ledger = Ledger(most_attempts=3)
+    entries = [ledger.begin(1, ok(), "accept") for _ in range(3)]
+    for entry in entries[1:]:
+        ledger.end(entry)
+    ledger.begin(2, ok(), "accept")
+
+    assert [attempt.number for attempt in ledger.attempts] == [1, 3, 4]
+    assert (ledger.begun, ledger.dropped) == (4, 1)
+    assert json.loads(ledger.to_json())["dropped"] == 1
+
+
+def test_attempts_that_go_on_are_not_dropped():
+    ledger = Ledger(most_attempts=3)
+    for _ in range(5):
+        ledger.begin(1, ok(), "accept")
+
+    assert (len(ledger.attempts), ledger.dropped) == (5, 0)
+
+
+def test_first_strike_of_each_fault_is_kept_for_the_guard():
+    ledger = Ledger(most_attempts=2)
+    for fault in [reset(), reset(), ok(), stall(), ok(), ok()]:
+        entry = ledger.begin(1, fault, "accept")
+        if fault != ok():
+            ledger.strike(entry, "response", 0)
+        ledger.end(entry)
+
+    assert [attempt.number for attempt in ledger.attempts] == [1, 4, 6]
+
+
+def test_room_of_a_dropped_body_is_free_again():
+    ledger = Ledger(most_attempts=1, room_bytes=5)
+    for _ in range(3):
+        entry = ledger.begin(1, ok(), "accept")
+        ledger.keep(entry, Request(body=b"hello", body_bytes=5))
+        ledger.end(entry)
+
+    assert [attempt.request.body for attempt in ledger.attempts] == [b"hello"]
+
+
+@pytest.mark.parametrize("at", MILESTONES)
+def test_counts_include_attempts_that_were_dropped(at):
+    ledger = Ledger(most_attempts=1)
+    for _ in range(4):
+        entry = ledger.begin(1, ok(), "accept")
+        ledger.reach(entry, "idle")
+        ledger.strike(entry, "idle", 0)
+        for party in ("client", "server", "upstream"):
+            ledger.sign(entry, party, "FIN")
+        ledger.end(entry, "client", "FIN")
+
+    ledger.wait(4, at, 0)
+    assert ledger.count(at) == 4
+
+
+def test_attempt_that_goes_back_is_counted_where_it_is():
+    ledger = Ledger()
+    entry = ledger.begin(1, ok(), "response")
+    ledger.reach(entry, "accept")
+
+    assert [ledger.count(at) for at in ("accept", "request", "response")] == [1, 0, 0]
+
+
+def test_attempt_that_has_not_changed_is_not_copied_again():
+    ledger = Ledger()
+    first, second = ledger.begin(1, ok(), "accept"), ledger.begin(2, ok(), "accept")
+    before = ledger.attempts
+    second.note = "changed"
+    after = ledger.attempts
+
+    assert before[0] is after[0]
+    assert (before[1].note, after[1].note) == ("", "changed")
+    ledger.end(first)
+    assert ledger.attempts[0].ended_seconds is not None
+    assert ledger.attempts[1] is after[1]
+
+
+CHANGES = {
+    "says": lambda _, entry: entry.says("client", b"x"),
+    "take_back": lambda _, entry: entry.take_back(b"x"),
+    "a field": lambda _, entry: setattr(entry, "tls", TlsFacts()),
+    "keep": lambda ledger, entry: ledger.keep(entry, Request()),
+    "reach": lambda ledger, entry: ledger.reach(entry, "idle"),
+    "strike": lambda ledger, entry: ledger.strike(entry, "idle", 0),
+    "sign": lambda ledger, entry: ledger.sign(entry, "client", "FIN"),
+    "end": lambda ledger, entry: ledger.end(entry),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_is_in_the_next_copy(name):
+    ledger = Ledger()
+    entry = ledger.begin(1, ok(), "accept")
+    entry.says("client", b"hello x")
+    before = ledger.attempts
+    CHANGES[name](ledger, entry)
+
+    assert ledger.attempts != before
+    assert ledger.attempts == (entry.frozen(),)
+
+
+def test_wait_that_gave_up_leaves_nothing_behind():
+    ledger = Ledger()
+    for _ in range(3):
+        with pytest.raises(WaitError, match=r"0 of 1 attempts reached 'accept' within 0 s; there were 0 in all\."):
+            ledger.wait(1, "accept", 0)
+
+    assert ledger._milestones._waiting == []
+
+
+def test_wait_is_woken_only_for_its_milestone():
+    ledger, woken = Ledger(), []
+    waiting = ledger._milestones.begin(2, "end", lambda: woken.append("end"))
+    entries = [ledger.begin(1, ok(), "accept") for _ in range(2)]
+    ledger.end(entries[0])
+    assert woken == []
+    ledger.end(entries[1])
+
+    assert woken == ["end"]
+    ledger._milestones.end(waiting)

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from faultline._core import clock, own_thread
 from faultline._core.answers import Headers
 from faultline._core.ends import End, How, Party, Sign
-from faultline._core.errors import WaitError
 from faultline._core.fault import Fault
-from faultline._core.points import POINTS, Point, has_come_to
+from faultline._core.kept import MOST_ATTEMPTS, Kept
+from faultline._core.milestones import NONE, Milestone, Milestones, milestones_of
+from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key, Strike, weightiest
 from faultline._core.turns import Turn, Turns
 
-# Of an attempt, which a test can wait for.
-Milestone: TypeAlias = Point | Literal["strike", "end", "client_end", "server_end", "upstream_end"]
-MILESTONES: tuple[Milestone, ...] = (*POINTS, "strike", "end", "client_end", "server_end", "upstream_end")
 JSON_VERSION = 1
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28
@@ -147,7 +145,13 @@ def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Entry:
-    """An attempt that is being written; its fields are those of `Attempt`."""
+    """An attempt that is being written; its fields are those of `Attempt`.
+
+    Attributes:
+        stale: the entries of the ledger that have changed since they were read.
+    """
+
+    stale: set[Entry] | None = None
 
     def __init__(
         self, number: int, connection: int | None, fault: Fault, point: Point, now: Callable[[], float]
@@ -168,9 +172,18 @@ class Entry:
         self.waited_seconds: float | None = None
         self.tls: TlsFacts | None = None
         self.note = ""
+        self.reached = NONE  # the milestones that the ledger has counted
         self.sent_before_strike = 0
         self.ends: tuple[End, ...] = ()
         self._turns = Turns()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        self._touch()
+
+    def _touch(self) -> None:
+        if self.stale is not None:
+            self.stale.add(self)
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
         """Record bytes that one side sent."""
@@ -181,6 +194,7 @@ class Entry:
         else:
             self.sent_bytes += len(data)
         self._turns.says(by, data, self.now())
+        self._touch()
 
     @property
     def struck(self) -> Strike | None:
@@ -191,6 +205,7 @@ class Entry:
         """Remove the last bytes of the client, which belong to the next attempt."""
         self.received_bytes -= len(data)
         self._turns.take_back(len(data))
+        self._touch()
 
     def gives(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record a sign of the end, unless this side has given it before."""
@@ -204,6 +219,7 @@ class Entry:
         self.strikes += (Strike(point, after_bytes, self.now(), part, self.fault.origin),)
         self.sent_before_strike = self.sent_bytes
         self._turns.strikes()
+        self._touch()
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -217,16 +233,28 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """The record of all attempts at a server; tests read it as `server.ledger`.
+    """The record of the attempts at a server; tests read it as `server.ledger`.
 
     .. versionadded:: 0.1
+
+    Attributes:
+        most_attempts: how many attempts are kept; of more, the oldest that are over are dropped.
+        begun: how many attempts there were in all.
     """
 
     on_end: Callable[[Attempt], None] | None = None
     room_bytes: int = KEPT_BODIES_BYTES
+    most_attempts: int = MOST_ATTEMPTS
+    begun: int = 0
     _began: float = field(default_factory=clock.now)
-    _entries: list[Entry] = field(default_factory=list)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _kept: Kept = field(default_factory=Kept)
+    _milestones: Milestones = field(default_factory=Milestones)
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # a finalizer may read while its thread holds it
+
+    @property
+    def dropped(self) -> int:
+        """How many attempts were dropped, the oldest first, because there were more than `most_attempts`."""
+        return self._kept.dropped
 
     def now(self) -> float:
         """The seconds since the server started."""
@@ -234,40 +262,52 @@ class Ledger:
 
     def keep(self, entry: Entry, request: Request) -> None:
         """Record a request, with as much of its body as there is room for."""
-        with self._changed:
+        with self._lock:
             room = self.room_bytes + len(entry.request.body if entry.request else b"")
             entry.request = replace(request, body=request.body[: min(room, KEPT_BODY_BYTES)])
             self.room_bytes = room - len(entry.request.body)
 
     def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:
         """Record a new attempt."""
-        with self._changed:
-            entry = Entry(len(self._entries) + 1, connection, fault, point, self.now)
-            self._entries.append(entry)
-            self._changed.notify_all()
+        with self._lock:
+            self.begun += 1
+            entry = Entry(self.begun, connection, fault, point, self.now)
+            dropped = self._kept.add(entry, self.most_attempts)
+            if dropped is not None and dropped.request is not None:
+                self.room_bytes += len(dropped.request.body)
+            self._note(entry)
         return entry
+
+    def _note(self, entry: Entry) -> None:
+        """Count how far an attempt has come, and wake the waits that are over."""
+        before, entry.reached = entry.reached, milestones_of(entry)
+        self._milestones.note(before, entry.reached)
+
+    def count(self, at: Milestone) -> int:
+        """The number of attempts, dropped ones included, that have reached a point, their strike or an end."""
+        return self._milestones.count(at)
 
     def reach(self, entry: Entry, point: Point) -> None:
         """Record that the conversation has come to this point."""
-        with self._changed:
+        with self._lock:
             entry.point = point
-            self._changed.notify_all()
+            self._note(entry)
 
     def strike(self, entry: Entry, point: Point, after_bytes: int, part: Key = BREAK) -> None:
         """Record that a part of the fault takes effect now; only the first time counts."""
-        with self._changed:
+        with self._lock:
             entry.struck_by(part, point, after_bytes)
-            self._changed.notify_all()
+            self._note(entry)
 
     def sign(self, entry: Entry, by: Party, how: Sign, alert: str = "") -> None:
         """Record that a side ends one direction, or sends or receives an alert; the attempt may go on."""
-        with self._changed:
+        with self._lock:
             entry.gives(by, how, alert)
-            self._changed.notify_all()
+            self._note(entry)
 
     def end(self, entry: Entry, by: Party | None = None, how: How | None = None) -> None:
         """Record that the attempt has ended. Ending it again does nothing."""
-        with self._changed:
+        with self._lock:
             if entry.ended_seconds is not None:
                 return
             entry.ended_seconds, entry.ended_by, entry.ended_how = self.now(), by, how
@@ -275,20 +315,20 @@ class Ledger:
                 entry.gives(by, how)
             if by == "client" and entry.struck is not None and entry.sent_bytes == entry.sent_before_strike:
                 entry.waited_seconds = entry.ended_seconds - entry.struck.at_seconds
-            self._changed.notify_all()
+            self._note(entry)
         if self.on_end is not None:
             self.on_end(entry.frozen())
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Frozen copies of all attempts so far, including those that go on."""
-        with self._changed:
-            return tuple(entry.frozen() for entry in self._entries)
+        with self._lock:
+            return self._kept.copies()
 
     def to_json(self) -> str:
         """All attempts as JSON, in the form that docs/ledger.md describes."""
         attempts = [attempt.to_dict() for attempt in self.attempts]
-        return json.dumps({"version": JSON_VERSION, "attempts": attempts}, indent=2)
+        return json.dumps({"version": JSON_VERSION, "dropped": self.dropped, "attempts": attempts}, indent=2)
 
     def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their strike or their end.
@@ -297,34 +337,14 @@ class Ledger:
             WaitError: fewer attempts reached the point within `timeout_seconds`; the message has their number.
             ServerError: the caller is in the thread of the loop, where the wait would be for ever.
         """
-        until = clock.now() + min(timeout_seconds, threading.TIMEOUT_MAX)
-        with self._changed:
-            while reached(self._entries, point) < count:
-                own_thread.may_wait("wait_for_attempts()")
-                if (left := until - clock.now()) <= 0:
-                    raise too_few(self._entries, count, point, timeout_seconds)
-                self._changed.wait(min(left, threading.TIMEOUT_MAX))  # `wait_for` has a clock that a test may freeze
-
-
-SIDES: dict[Milestone, Party] = {"client_end": "client", "server_end": "server", "upstream_end": "upstream"}
-
-
-def reached(attempts: Sequence[Entry | Attempt], milestone: Milestone) -> int:
-    """The number of these attempts that have reached a point, their strike, their end, or an end by a side."""
-    match milestone:
-        case "end":
-            return sum(attempt.ended_seconds is not None for attempt in attempts)
-        case "strike":
-            return sum(attempt.struck is not None for attempt in attempts)
-        case "client_end" | "server_end" | "upstream_end":
-            return sum(any(end.by == SIDES[milestone] for end in attempt.ends) for attempt in attempts)
-        case _:
-            return sum(has_come_to(attempt.point, milestone) for attempt in attempts)
-
-
-def too_few(attempts: Sequence[Entry | Attempt], count: int, point: Milestone, timeout_seconds: float) -> WaitError:
-    """The error of a wait that took too long."""
-    return WaitError(
-        f"{reached(attempts, point)} of {count} attempts reached {point!r} within {timeout_seconds:g} s; "
-        f"there were {len(attempts)} in all."
-    )
+        over = threading.Event()
+        with self._lock:
+            if self._milestones.has(count, point):
+                return
+            own_thread.may_wait("wait_for_attempts()")
+            waiting = self._milestones.begin(count, point, over.set)
+        over.wait(min(timeout_seconds, threading.TIMEOUT_MAX))
+        with self._lock:
+            self._milestones.end(waiting)
+            if not self._milestones.has(count, point):
+                raise self._milestones.too_few(count, point, timeout_seconds, self.begun)

@@ -43,6 +43,7 @@ from faultline.modes._registry import ServerKind
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint
 
+KEPT_ATTEMPTS = 10  # each is printed as it ends
 EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
@@ -303,6 +304,7 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     """Print every attempt as it ends, until there is a signal."""
     began = clock.now()
     listening = {"event": "listening", "url": url}
+    server.ledger.most_attempts = KEPT_ATTEMPTS
     with server:
         listening |= trust_files(server, url, options)
         say(options.json, f"{text} - Ctrl-C stops", listening | data)
@@ -311,12 +313,11 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     while not ended.empty():  # attempts that the stop has ended; a second signal is in the queue too
         if (attempt := ended.get()) is not None:
             say(options.json, describe(attempt), {"event": "attempt", **attempt.to_dict()})
-    attempts = server.attempts
-    struck = sum(a.struck is not None for a in attempts)
+    attempts, struck = server.ledger.begun, server.ledger.count("strike")
     say(
         options.json,
-        f"stopped after {clock.now() - began:.1f} s: {len(attempts)} attempts, {struck} struck",
-        {"event": "stopped", "attempts": len(attempts), "struck": struck},
+        f"stopped after {clock.now() - began:.1f} s: {attempts} attempts, {struck} struck",
+        {"event": "stopped", "attempts": attempts, "struck": struck},
     )
 
 

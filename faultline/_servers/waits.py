@@ -16,7 +16,8 @@ from typing import Any
 from faultline._core.calls import explained
 from faultline._core.check import choice, seconds, whole
 from faultline._core.errors import UnsupportedError, WaitError
-from faultline._core.ledger import MILESTONES, Attempt, Ledger, Milestone
+from faultline._core.ledger import Attempt, Ledger
+from faultline._core.milestones import MILESTONES, Milestone
 
 PIECE_SECONDS = 0.05  # a thread looks this often whether its wait was cancelled
 Wait = Callable[[float], None]

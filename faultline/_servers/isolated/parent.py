@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from faultline._core import chance
 from faultline._core.errors import ServerError
-from faultline._core.ledger import Attempt, Ledger, reached, too_few
+from faultline._core.ledger import Attempt, Ledger
+from faultline._core.milestones import reached, too_few
 from faultline._core.plan import Plan, draws_chance, faults_of
 from faultline._core.sight import Sight
 from faultline._net.authority import Authority
@@ -18,7 +19,7 @@ from faultline._servers.running import Setup
 if TYPE_CHECKING:
     import ssl
 
-    from faultline._core.ledger import Milestone
+    from faultline._core.milestones import Milestone
     from faultline._servers.address import Address
     from faultline._servers.connections import Control
 
@@ -79,8 +80,8 @@ class RemoteLedger(Ledger):
         """
         if self._handle is not None:
             self._handle.ask("wait", count, point, timeout_seconds)
-        elif reached(self._last, point) < count:
-            raise too_few(self._last, count, point, timeout_seconds)
+        elif (number := reached(self._last, point)) < count:
+            raise too_few(number, len(self._last), count, point, timeout_seconds)
 
 
 class RemoteAuthority(Authority):

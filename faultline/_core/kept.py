@@ -1,0 +1,59 @@
+"""The attempts that a ledger keeps: at most a number of them, and copied again only where they have changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faultline._core.ledger import Attempt, Entry
+
+MOST_ATTEMPTS = 100_000
+
+
+class Kept:
+    """The entries of a ledger, and their copies for readers.
+
+    Attributes:
+        dropped: how many entries were dropped.
+        stale: the entries that have changed since they were copied.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.stale: set[Entry] = set()
+        self._entries: dict[int, Entry] = {}  # by number
+        self._copies: dict[int, Attempt] = {}
+        self._firsts: dict[object, int] = {}  # the number of the attempt by its fault, or by the part that struck
+
+    def add(self, entry: Entry, most: int) -> Entry | None:
+        """Keep an entry, and return the entry that was dropped: the oldest that is over, if there are over `most`.
+
+        Those that go on stay, and the first attempt and the first strikes of each fault, which the guard looks for.
+        """
+        self._entries[entry.number] = entry
+        entry.stale = self.stale
+        self.stale.add(entry)
+        if len(self._entries) <= most:
+            return None
+        oldest = next(filter(self._may_go, self._entries.values()), None)
+        if oldest is not None:
+            self.dropped += 1
+            del self._entries[oldest.number]
+            self._copies.pop(oldest.number, None)
+            oldest.stale = None
+            self.stale.discard(oldest)
+        return oldest
+
+    def _may_go(self, entry: Entry) -> bool:
+        if entry.ended_seconds is None:
+            return False
+        signs: list[object] = [entry.fault.origin, *((strike.origin, strike.part) for strike in entry.strikes)]
+        return all(self._firsts.setdefault(sign, entry.number) != entry.number for sign in signs)
+
+    def copies(self) -> tuple[Attempt, ...]:
+        """Copies of all entries; the cost grows with what is new."""
+        while self.stale:
+            entry = self.stale.pop()  # before the copy: a change after it makes the entry stale again
+            if entry.number in self._entries:
+                self._copies[entry.number] = entry.frozen()
+        return tuple(map(self._copies.__getitem__, self._entries))
