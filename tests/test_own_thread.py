@@ -15,6 +15,7 @@ import faultline as fl
 from faultline._core import own_thread
 from faultline._net import sockets
 from faultline._servers import loop
+from faultline._servers.listener import Listener
 from faultline._servers.loop import background
 
 PATIENCE_SECONDS = 20.0
@@ -55,8 +56,9 @@ def test_condition_may_ask_its_server(name):
 
     with fl.serve(fl.when(condition, fl.reset()), strict=False) as server, fl.serve(fl.ok()) as other:
         ask(server)
-        assert answers == [True]
         assert ask(other).startswith(b"HTTP/1.1 200")
+        server.close()  # waits for the condition too
+        assert answers == [True]
 
 
 def test_close_in_a_condition_is_finished_by_the_close_after_it():
@@ -160,14 +162,20 @@ def test_black_hole_without_descriptors_is_the_servers_error(no_descriptors):
     ends_and_tells(server, (socket.AF_INET, server.address), "Too many open files")
 
 
-def test_black_hole_after_a_timer_is_the_servers_error(no_descriptors):
-    server = fl.serve(fl.sequence(fl.refuse(for_seconds=0.05), fl.blackhole()), strict=False)
-    no_descriptors()
-    ended = threading.Event()
-    closing = server._process._listener.close
-    server._process._listener.close = lambda: (closing(), ended.set())
+def test_step_that_fails_after_a_timer_is_the_servers_error(monkeypatch):
+    failed = threading.Event()
+    apply = Listener._apply
 
-    assert ended.wait(PATIENCE_SECONDS)
+    def fail_after_timer(listener, step):
+        if not listener._is_over:
+            return apply(listener, step)
+        failed.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Listener, "_apply", fail_after_timer)
+    server = fl.serve(fl.sequence(fl.refuse(for_seconds=0.05), fl.ok()), strict=False)
+
+    assert failed.wait(PATIENCE_SECONDS)
     ends_and_tells(server, (socket.AF_INET, server.address), "Too many open files")
 
 

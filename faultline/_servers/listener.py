@@ -20,7 +20,7 @@ from faultline._net.syns import Syn, Syns
 from faultline._net.unix import Identity, bound, check_own, identity, new_socket
 
 ACCEPTS_PER_TURN = 8  # so that a flood of connects doesn't block the conversations
-DRAIN_ACCEPTS, DRAIN_SECONDS = 256, 0.05  # so that it doesn't block `drain`: at least this number, then for this time
+DRAIN_ACCEPTS, DRAIN_SECONDS = 1024, 0.05  # so that it doesn't block `drain`: at least this number, then for this time
 
 RETRY_SECONDS = 0.05
 LEAST_SECONDS = 0.001  # so that a cycle of refusals with no duration doesn't block the loop
@@ -218,6 +218,7 @@ class Listener:
             for sock in self._syns.sockets:
                 self._loop.remove_reader(sock.fileno())
             self._syns.close()
+            self._syns = None
         for sock in (*self._fillers, self._sock):
             sock.close()
 
