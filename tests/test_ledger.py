@@ -8,13 +8,14 @@ import threading
 
 import pytest
 
-from faultline import ok, reset, stall
+from faultline import latency, ok, reset
 from faultline._core.ends import End
 from faultline._core.errors import WaitError
 from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike, TlsFacts
 from faultline._core.milestones import MILESTONES
+from faultline._core.plan import stamped
 from faultline._core.points import POINTS
-from faultline._core.promises import BREAK
+from faultline._core.promises import BREAK, Origin
 from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
 
 
@@ -479,15 +480,17 @@ def test_attempts_that_go_on_are_not_dropped():
     assert (len(ledger.attempts), ledger.dropped) == (5, 0)
 
 
-def test_first_strike_of_each_fault_is_kept_for_the_guard():
+def test_first_attempt_and_first_strike_of_each_fault_are_kept_for_the_guard():
     ledger = Ledger(most_attempts=2)
-    for fault in [reset(), reset(), ok(), stall(), ok(), ok()]:
+    first, second, healthy = (stamped(fault, 0) for fault in (reset(), latency(1), ok()))
+    second, healthy = (dataclasses.replace(f, origin=Origin(0, n)) for n, f in enumerate((second, healthy), 1))
+    for fault, strikes in [(first, 0), (first, 1), (first, 1), (second, 1), (second, 1), (healthy, 0), (healthy, 0)]:
         entry = ledger.begin(1, fault, "accept")
-        if fault != ok():
+        if strikes:
             ledger.strike(entry, "response", 0)
         ledger.end(entry)
 
-    assert [attempt.number for attempt in ledger.attempts] == [1, 4, 6]
+    assert [attempt.number for attempt in ledger.attempts] == [1, 2, 4, 6, 7]
 
 
 def test_room_of_a_dropped_body_is_free_again():

@@ -47,8 +47,10 @@ class Kept:
     def _may_go(self, entry: Entry) -> bool:
         if entry.ended_seconds is None:
             return False
-        signs: list[object] = [entry.fault.origin, *((strike.origin, strike.part) for strike in entry.strikes)]
-        return all(self._firsts.setdefault(sign, entry.number) != entry.number for sign in signs)
+        signs: list[object] = [(strike.origin, strike.part) for strike in entry.strikes]
+        if entry.fault.origin is not None:
+            signs.append(entry.fault.origin)
+        return entry.number not in [self._firsts.setdefault(sign, entry.number) for sign in signs]
 
     def copies(self) -> tuple[Attempt, ...]:
         """Copies of all entries; the cost grows with what is new."""
