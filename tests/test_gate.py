@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from functools import partial
 
+from faultline import serve, stall
 from faultline._core.gate import Gate
 
 
@@ -108,3 +110,45 @@ def test_gate_says_whether_it_is_open():
     gate.open()
 
     assert (closed, repr(gate)) == ("<Gate closed>", "<Gate open>")
+
+
+def test_wait_that_is_over_is_forgotten():
+    gate, woken = Gate(), []
+    first, second = partial(woken.append, 1), partial(woken.append, 2)
+    gate.when_open(first)
+    gate.when_open(second)
+    gate.forget(first)
+    gate.open()
+    gate.forget(second)
+
+    assert woken == [2]
+
+
+def test_clients_that_give_up_leave_nothing_at_a_gate():
+    gate = Gate()
+    with serve(stall(until=gate)) as server:
+        for _ in range(3):
+            with socket.create_connection(server.address, 10) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                server.wait_for_attempts(1, at="strike")
+        server.wait_for_attempts(3, at="end")
+
+        assert gate._waiting == {}
+
+
+def test_gate_may_be_opened_while_its_thread_uses_it():
+    class Finalizer:
+        def __init__(self, gate):
+            self.gate = gate
+
+        def __hash__(self):  # as if it were collected inside
+            self.gate.open()
+            return 1
+
+        def __call__(self):
+            woken.append(1)
+
+    gate, woken = Gate(), []
+    gate.when_open(Finalizer(gate))
+
+    assert gate.is_open

@@ -301,3 +301,21 @@ def test_close_returns_at_once_while_another_thread_waits_for_the_loop():
     asked.set()
     server.close()
     assert closed.is_set()
+
+
+def test_dns_server_that_stops_before_a_clients_task_has_begun_closes_its_socket():
+    server = fl.dns_server()
+    clients = []
+
+    def accept_and_end():
+        ours, theirs = socket.socketpair()
+        clients.append(theirs)
+        ours.setblocking(False)
+        server._on_client(ours)
+        server._end_now()
+
+    background().call(accept_and_end)
+    server.close()
+    clients[0].settimeout(PATIENCE_SECONDS)
+    with clients[0]:
+        assert clients[0].recv(1) == b""

@@ -461,3 +461,30 @@ def test_a_client_that_has_heard_nothing_has_some_time_to_look_at_its_connect(pl
         return asyncio.get_running_loop().time() - began
 
     assert play(looked) >= SILENT_PEER_SECONDS / 2  # it counts from the beginning of the connection
+
+
+def test_many_that_wait_again_and_again_share_the_time(play):
+    async def pause(wire):
+        loop = asyncio.get_running_loop()
+        others = [loop.create_task(wire.departures.pause(1000)) for _ in range(100)]
+        await asyncio.sleep(0)
+        began = loop.time()
+        await wire.departures.pause(0.01)
+        slow = loop.time() - began
+        wire.departures.hurry()
+        await asyncio.gather(*others)
+        return slow
+
+    assert play(pause) >= 0.09
+
+
+def test_wire_with_ready_data_gives_way_to_the_others(pair, play):
+    async def read(wire):
+        loop, others = asyncio.get_running_loop(), []
+        loop.call_soon(others.append, "had their turn")
+        while not others:
+            await wire.receive(1)
+        return others
+
+    pair[0].sendall(bytes(1000))
+    assert play(read) == ["had their turn"]

@@ -48,9 +48,9 @@ class Gate:
     """
 
     def __init__(self, number: Number | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may open the gate while its thread holds the lock
         self._open = False
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: dict[Callable[[], None], None] = {}  # in the order of their waits
         self.number = gates.add(self, number)
 
     def __reduce__(self) -> tuple[Callable[[Number, bool], Gate], tuple[Number, bool]]:
@@ -65,7 +65,7 @@ class Gate:
         """Open the gate: the stalls that wait for it end, and later stalls end at once. Opening again does nothing."""
         with self._lock:
             self._open = True
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, {}
         for wake in waiting:
             wake()
 
@@ -73,9 +73,14 @@ class Gate:
         """Call `wake` once the gate is open: at once, or later in the thread that opens the gate."""
         with self._lock:
             if not self._open:
-                self._waiting.append(wake)
+                self._waiting[wake] = None
                 return
         wake()
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Don't call `wake` any more, because its wait is over; does nothing if it was called."""
+        with self._lock:
+            self._waiting.pop(wake, None)
 
     def __repr__(self) -> str:
         return f"<Gate {'open' if self._open else 'closed'}>"

@@ -15,6 +15,7 @@ from faultline._net.peers import Peers
 Left = Literal["FIN", "RST"]
 PRESSED_BYTES = 16_384  # unread; behind more, a FIN may find no room in the smallest window
 SLOWEST_LOOK_SECONDS = 0.05
+SLOW_SECONDS, SHARE_SECONDS = 0.01, 0.001  # a pause that repeats, and the part of it for each that waits
 
 
 class Departed(Exception):  # noqa: N818 - an event, not an error
@@ -94,7 +95,9 @@ class Departures:
         return None if listens else "FIN"
 
     async def pause(self, for_seconds: float) -> None:
-        """Wait this long, or until `hurry` is called."""
+        """Wait this long, or until `hurry` is called; longer where many wait again and again."""
+        if for_seconds >= SLOW_SECONDS:
+            for_seconds = max(for_seconds, len(self._pauses) * SHARE_SECONDS)
         future: asyncio.Future[None] = self.loop.create_future()
         timer = self.loop.call_later(for_seconds, wake, future)
         self._pauses.add(future)

@@ -268,8 +268,9 @@ class Wire:
             await self._loop.create_future()
         leaving = self.departures.watch(self.sock, partial(self.sees, "FIN"))
         opened: asyncio.Future[None] = self._loop.create_future()
+        on_open = partial(call_in, self._loop, partial(wake, opened))
         if until is not None:
-            until.when_open(partial(call_in, self._loop, partial(wake, opened)))
+            until.when_open(on_open)
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
             left = leaving.result() if leaving.done() and not opened.done() else None
@@ -278,6 +279,8 @@ class Wire:
             return left
         finally:
             opened.cancel()
+            if until is not None:
+                until.forget(on_open)
             self.departures.forget(leaving)
 
     def left(self) -> Left | None:

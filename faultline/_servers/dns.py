@@ -6,9 +6,11 @@ A query is an attempt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from faultline._core.calls import explained
 from faultline._core.conditions import Latency
@@ -155,20 +157,21 @@ class DnsServer(Endpoint):
             self._errors.append(error)
 
     def _on_client(self, sock: socket.socket) -> None:
-        task = self._background.loop.create_task(self._converse(sock))
+        wire = Wire(self._background.loop, sock, self._background.departures)
+        task = self._background.loop.create_task(self._converse(wire))
         self._tasks.add(task)
-        task.add_done_callback(self._on_end)
+        task.add_done_callback(partial(self._on_end, wire))
 
-    def _on_end(self, task: asyncio.Task[None]) -> None:
+    def _on_end(self, wire: Wire, task: asyncio.Task[None]) -> None:
+        wire.close()  # here, because a task that is cancelled before its first step doesn't run
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._errors.append(error)
 
-    async def _converse(self, sock: socket.socket) -> None:
+    async def _converse(self, wire: Wire) -> None:
         """Answer the queries on one TCP connection."""
-        wire = Wire(self._background.loop, sock, self._background.departures)
         answers: asyncio.Queue[bytes] = asyncio.Queue()
-        try:
+        with contextlib.suppress(Departed):
             while True:
                 size = int.from_bytes(await read_exactly(wire, LENGTH_BYTES), "big")
                 data = await read_exactly(wire, size)
@@ -178,10 +181,6 @@ class DnsServer(Endpoint):
                 view = memoryview(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
                 while view:
                     view = view[await wire.send_some(view) :]
-        except Departed:
-            pass
-        finally:
-            wire.close()
 
     def _play(self, data: bytes, over: str, send: Callable[[bytes], object]) -> bool:
         """Play the next fault to a query; return whether an answer will be sent."""

@@ -51,6 +51,7 @@ from faultline import (
     when,
 )
 from faultline._core.plan import entries_of
+from faultline._servers.names import overlay
 
 pytestmark = pytest.mark.usefixtures("no_proxies", "nothing_is_left_behind")
 
@@ -1298,3 +1299,24 @@ def test_nothing_is_loaded_or_replaced_by_the_import_alone():
         "assert (socket.getaddrinfo, dict(vars(socket.socket))) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_while_functions_are_being_replaced_is_silent(monkeypatch, capfd):
+    original, codes = overlay.replaced, []
+
+    def fork_first(key, function):
+        if not codes:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
+                child = os.fork()
+            if child == 0:  # pragma: no cover - coverage is not measured in a fork
+                os._exit(0)
+            codes.append(os.waitpid(child, 0)[1])
+        return original(key, function)
+
+    monkeypatch.setattr(overlay, "replaced", fork_first)
+    with resolve("a.test", nxdomain(), strict=False):
+        pass
+
+    assert (codes, capfd.readouterr().err) == ([0], "")

@@ -88,7 +88,7 @@ def _patch() -> None:
     wanted = {*((socket, name) for name in LOOKUPS), *((SOCKET, name) for name in CONNECTS)} if _overlays else set()
     for key in set(_before) - wanted:
         owner, name = key
-        before, ours = _before.pop(key), _ours.pop(key)
+        before, ours = _before.pop(key), _ours.pop(key, None)  # a fork may come between their beginnings
         if vars(owner).get(name) is not ours:
             continue  # other code has replaced it since, and may restore this replacement, which calls the original
         if before is MISSING:
