@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from faultline._core.breaks import Break
+from faultline._core.patterns import needs_of
 
 PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has passed
 
@@ -48,7 +49,9 @@ class Tripwire:
             end = at + len(marker) if at >= 0 else None
             keep = len(marker) - 1
         else:
-            match = marker.search(window, max(0, before - PATTERN_WINDOW_BYTES))
+            needs = needs_of(marker)
+            begin = max(0, before - min(PATTERN_WINDOW_BYTES, needs.width))
+            match = marker.search(window, begin) if needs.may_match(window, begin, before) else None
             end = match.end() if match else None
             keep = PATTERN_WINDOW_BYTES + 1  # with the byte before the window, so that ^ doesn't match at its beginning
         self._window = window[-keep:] if keep else b""
