@@ -20,6 +20,11 @@ def now() -> float:
     return time.clock_gettime(MONOTONIC)
 
 
+def since(began: float) -> float:
+    """The seconds since a time that `now` has returned."""
+    return now() - began
+
+
 def today() -> datetime.datetime:
     """The present date and time in UTC."""
     return EPOCH + datetime.timedelta(seconds=time.clock_gettime(REALTIME_COARSE))

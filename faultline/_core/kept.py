@@ -15,12 +15,12 @@ class Kept:
 
     Attributes:
         dropped: how many entries were dropped.
-        stale: the entries that have changed since they were copied.
+        stale: the numbers of the entries that have changed since they were copied.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
-        self.stale: set[Entry] = set()
+        self.stale: set[int] = set()
         self._entries: dict[int, Entry] = {}  # by number
         self._copies: dict[int, Attempt] = {}
         self._firsts: dict[object, int] = {}  # the number of the attempt by its fault, or by the part that struck
@@ -32,7 +32,7 @@ class Kept:
         """
         self._entries[entry.number] = entry
         entry.stale = self.stale
-        self.stale.add(entry)
+        self.stale.add(entry.number)
         if len(self._entries) <= most:
             return None
         oldest = next(filter(self._may_go, self._entries.values()), None)
@@ -41,7 +41,7 @@ class Kept:
             del self._entries[oldest.number]
             self._copies.pop(oldest.number, None)
             oldest.stale = None
-            self.stale.discard(oldest)
+            self.stale.discard(oldest.number)
         return oldest
 
     def _may_go(self, entry: Entry) -> bool:
@@ -55,7 +55,7 @@ class Kept:
     def copies(self) -> tuple[Attempt, ...]:
         """Copies of all entries; the cost grows with what is new."""
         while self.stale:
-            entry = self.stale.pop()  # before the copy: a change after it makes the entry stale again
-            if entry.number in self._entries:
-                self._copies[entry.number] = entry.frozen()
+            number = self.stale.pop()  # before the copy: a change after it makes the entry stale again
+            if (entry := self._entries.get(number)) is not None:
+                self._copies[number] = entry.frozen()
         return tuple(map(self._copies.__getitem__, self._entries))

@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 from faultline._core import clock, own_thread
@@ -145,13 +146,9 @@ def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Entry:
-    """An attempt that is being written; its fields are those of `Attempt`.
+    """An attempt that is being written; its fields are those of `Attempt`."""
 
-    Attributes:
-        stale: the entries of the ledger that have changed since they were read.
-    """
-
-    stale: set[Entry] | None = None
+    stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since they were read
 
     def __init__(
         self, number: int, connection: int | None, fault: Fault, point: Point, now: Callable[[], float]
@@ -183,7 +180,7 @@ class Entry:
 
     def _touch(self) -> None:
         if self.stale is not None:
-            self.stale.add(self)
+            self.stale.add(self.number)
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
         """Record bytes that one side sent."""
@@ -258,7 +255,7 @@ class Ledger:
 
     def now(self) -> float:
         """The seconds since the server started."""
-        return clock.now() - self._began
+        return clock.since(self._began)
 
     def keep(self, entry: Entry, request: Request) -> None:
         """Record a request, with as much of its body as there is room for."""
@@ -271,7 +268,7 @@ class Ledger:
         """Record a new attempt."""
         with self._lock:
             self.begun += 1
-            entry = Entry(self.begun, connection, fault, point, self.now)
+            entry = Entry(self.begun, connection, fault, point, partial(clock.since, self._began))
             dropped = self._kept.add(entry, self.most_attempts)
             if dropped is not None and dropped.request is not None:
                 self.room_bytes += len(dropped.request.body)

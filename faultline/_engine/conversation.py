@@ -33,6 +33,8 @@ class Conversation:
 
         def ended(task: asyncio.Task[BaseException | None]) -> None:
             self._give_up()  # here too, because a task that is cancelled before its first step doesn't run
+            vars(self._connection.stream).clear()  # cycles would keep the request and the ledger for a while
+            vars(self._connection).clear()
             on_end(None if task.cancelled() else task.result())
 
         self.task.add_done_callback(ended)

@@ -15,8 +15,10 @@ from faultline._core.fault import Fault
 from faultline._core.plan import Dealer
 from faultline._engine.conversation import Conversation
 from faultline._engine.service import Service
+from faultline._net import sockets
 from faultline._net.departures import Departures
 from faultline._net.wire import Wire
+from faultline._servers.listener import ignore
 
 Control: TypeAlias = Literal["reset_all", "close_all", "pause", "resume", "partition", "heal"]
 
@@ -40,7 +42,7 @@ class Connections:
     def __init__(
         self, service: Service, wire: type[Wire], departures: Departures, on_end: Callable[[BaseException | None], None]
     ) -> None:
-        self._service = service
+        self._service: Service | None = service
         self._wire = wire
         self._departures = departures
         self._on_end = on_end
@@ -54,6 +56,9 @@ class Connections:
 
     def accept(self, sock: socket.socket) -> None:
         """Begin a conversation on an accepted socket."""
+        if self._service is None:  # the server has stopped
+            sockets.send_rst(sock)
+            return
         loop = self._departures.loop
         self._count += 1
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count)
@@ -94,6 +99,7 @@ class Connections:
         return tasks
 
     async def stop(self) -> None:
-        """End all conversations."""
+        """End all conversations, and forget the server."""
         if tasks := self.cancel():
             await asyncio.wait(tasks)
+        self._service, self._on_end = None, ignore  # a cycle would keep the ledger

@@ -88,7 +88,12 @@ class Datagrams:
         self._loop.remove_reader(self._sock.fileno())
         for timer in self._timers:
             timer.cancel()
+        self._on_datagram = ignore  # a cycle would keep the ledger
         self._sock.close()
+
+
+def ignore(*_: object) -> None:
+    """Do nothing, in place of a callback that is no longer wanted."""
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ Rules: the methods are called in the loop's thread, except where they say so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from faultline._core.sight import Sight
 from faultline._core.steps import Door, NoRoute, Refuse, Vanish
 from faultline._net import connects, sockets
 from faultline._net.syns import Syn, Syns
-from faultline._servers.listener import Listener
+from faultline._servers.listener import Listener, ignore
 from faultline._servers.loop import Background
 
 if TYPE_CHECKING:
@@ -153,6 +154,9 @@ class Doorkeeper:
         """Close the clients that got silence."""
         for client in self._held:
             client.close()
+        self._on_error = self._on_break = ignore  # a cycle would keep the ledger
+        if self._watch is not None:
+            self._watch = replace(self._watch, on_connect=lambda: True)
 
     def _before_connect(self) -> bool:
         if self._is_closed:

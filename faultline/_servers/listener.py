@@ -219,8 +219,13 @@ class Listener:
                 self._loop.remove_reader(sock.fileno())
             self._syns.close()
             self._syns = None
+        self._on_client = self._on_error = self._on_over = self._on_syn = ignore  # a cycle would keep the ledger
         for sock in (*self._fillers, self._sock):
             sock.close()
+
+
+def ignore(*_: object) -> None:
+    """Do nothing, in place of a callback that is no longer wanted."""
 
 
 class UnixListener(Listener):

@@ -15,6 +15,7 @@ import contextvars
 import os
 import selectors
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
@@ -28,7 +29,8 @@ from faultline._servers.opened import opened
 
 T = TypeVar("T")
 Owner = Callable[[BaseException], None]
-OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
+# Weak, because the loop keeps a cancelled timer, and its context, until its time.
+OWNER: contextvars.ContextVar[weakref.WeakMethod[Owner] | None] = contextvars.ContextVar("owner", default=None)
 CALL_SECONDS = 10.0
 CALL_SLICES = 40
 QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and a relay's tasks add some
@@ -60,7 +62,8 @@ class Loop(asyncio.SelectorEventLoop):
         """Give an error in a callback to the server that has registered it."""
         error, handle = context.get("exception"), context.get("handle")
         # The context of a callback is that of its registration (PEP 567), and a handle has no public name for it.
-        owner = None if error is None or handle is None else handle._context.get(OWNER)  # noqa: SLF001
+        owned_by = None if error is None or handle is None else handle._context.get(OWNER)  # noqa: SLF001
+        owner = None if owned_by is None else owned_by()
         if owner is None:
             super().call_exception_handler(context)
         else:
@@ -208,7 +211,7 @@ def owned(function: Callable[[], T], owner: Owner | None) -> T:
     """Call a function whose callbacks belong to this owner, or to the present owner if it is `None`."""
     if owner is None:
         return function()
-    token = OWNER.set(owner)
+    token = OWNER.set(weakref.WeakMethod(owner))
     try:
         return function()
     finally:
