@@ -179,7 +179,7 @@ def test_step_that_fails_after_a_timer_is_the_servers_error(monkeypatch):
     ends_and_tells(server, (socket.AF_INET, server.address), "Too many open files")
 
 
-def test_black_hole_of_become_is_told_at_once_and_at_the_end(no_descriptors):
+def test_black_hole_of_become_is_told_at_once_and_ends_the_server(no_descriptors):
     server = fl.serve(fl.ok(), strict=False)
     no_descriptors()
 
@@ -187,7 +187,9 @@ def test_black_hole_of_become_is_told_at_once_and_at_the_end(no_descriptors):
         server.become(fl.blackhole())
     server.become(fl.ok())  # does nothing any more
     assert server.reset_all() == 0
-    ends_and_tells(server, (socket.AF_INET, server.address), "Too many open files")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(server.address, PATIENCE_SECONDS)
+    server.close()  # does not raise it again
 
 
 def test_unix_socket_whose_folder_is_gone_is_the_servers_error(tmp_path):

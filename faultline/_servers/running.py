@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from faultline._core import chance
 from faultline._core.answers import Answer
@@ -23,10 +23,12 @@ from faultline._servers.loop import background, owned
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
 
+T = TypeVar("T")
 Tasks: TypeAlias = "list[asyncio.Task[BaseException | None]]"
 
 
@@ -154,11 +156,20 @@ class Running:
             self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
 
         self._door.count(plan)
-        self._background.call(change, self._break)
+        self._called(change)
+
+    def _called(self, function: Callable[[], T]) -> T:
+        """Call a function in the loop's thread; an error there is that of the caller, and not of `close` too."""
+        try:
+            return self._background.call(function, self._break)
+        except OSError as error:
+            if error in self._errors:
+                self._errors.remove(error)
+            raise
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
-        tasks = self._background.call(partial(self._act, control), self._break)
+        tasks = self._called(partial(self._act, control))
         if control in ("reset_all", "close_all"):
             self._background.run(ended(tasks))
         return len(tasks)
@@ -176,7 +187,7 @@ class Running:
                 self._set_listener()
             return tasks
 
-        self._background.run(ended(self._background.call(cut, self._break)))
+        self._background.run(ended(self._called(cut)))
 
     def before_connect(self) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
@@ -207,6 +218,7 @@ class Running:
         """Keep an error in a callback, and end everything, because the plan can't be followed any more."""
         self._keep(error)
         self._is_broken = True
+        self._door.stop_counting()
         self._listener.close()
         self.connections.cancel()
 
