@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import select
 import socket
 import struct
 import subprocess
@@ -13,7 +14,7 @@ import threading
 import pytest
 
 from faultline import blackhole, ok, refuse, relay, reset, sequence, serve, unreachable
-from faultline._net import addresses, syns
+from faultline._net import addresses, connects, syns
 from faultline._servers.door import LATE
 from faultline._servers.loop import background
 
@@ -316,3 +317,45 @@ def test_address_of_another_machine_does_not_reach_a_server_on_every_address():
     assert not addresses.reaches("192.0.2.1", "0.0.0.0")
     assert not addresses.reaches("api.example.com", "::")
     assert not addresses.reaches("::1", "0.0.0.0")
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """A function that makes the connect of another thread, which is still in its call."""
+    monkeypatch.setattr(connects.Begun, "_place", lambda *_: (1, 2))
+    monkeypatch.setattr(connects, "PAUSES", 2)
+
+    def make(sock):
+        made = []
+        thread = threading.Thread(target=lambda: made.append(connects.Begun(sock)))
+        thread.start()
+        thread.join()
+        made[0]._thread = -1  # a new thread may get the number of an old one
+        return made[0]
+
+    return make
+
+
+def test_connect_is_answered_once_the_state_of_its_socket_says_so(begun):
+    with serve(ok()) as healthy, serve(refuse()) as refusing, serve(blackhole(), strict=False) as silent:
+        for server, answered in ((healthy, True), (refusing, True), (silent, False)):
+            with socket.socket() as client:
+                before = begun(client)
+                assert not before._is_answered()
+                client.setblocking(False)
+                client.connect_ex(server.address)
+                select.select([], [client], [], 10 if answered else 0)
+
+                assert before._is_answered() is answered
+                before.wait()
+            assert before._is_answered()
+
+
+def test_connect_of_a_bound_or_a_unix_socket_is_answered_once_its_thread_has_gone_on(begun, monkeypatch):
+    with socket.socket() as bound, socket.socket(socket.AF_UNIX) as unix:
+        bound.bind(("127.0.0.1", 0))
+        both = [begun(bound), begun(unix)]
+        assert [each._is_answered() for each in both] == [False, False]
+
+        monkeypatch.setattr(connects.Begun, "_place", lambda *_: None)
+        assert [each._is_answered() for each in both] == [True, True]

@@ -85,3 +85,9 @@ def test_checksum_adds_up_to_nothing_with_itself(data):
     total = syns.checksum(data)
 
     assert syns.checksum(data + b"\0" * (len(data) % 2) + total.to_bytes(2, "big")) == 0
+
+
+def test_machine_that_hands_out_no_copy_of_a_syn_hears_nothing(monkeypatch):
+    monkeypatch.setattr(syns.select, "select", lambda *_: ([], [], []))
+
+    assert not syns.can_answer.__wrapped__(socket.AF_INET)
