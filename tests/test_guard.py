@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +17,9 @@ from faultline import (
     bad_tls,
     blackhole,
     close,
+    corrupt,
     cycle,
+    drip,
     echo,
     http_proxy,
     latency,
@@ -41,6 +45,8 @@ from faultline._core.ledger import Attempt
 from faultline._core.plan import branches_of, dealt, stamped
 from faultline._core.promises import BREAK, Key, Strike, promises_of
 from faultline._core.report import describe
+from faultline._core.sight import Sight
+from faultline.modes._catalogue import cases
 
 UNASKED = "no client connected to 127.0.0.1:8080"
 
@@ -262,6 +268,22 @@ CAUSES = {
     "HEAD": (malformed("chunk_cut"), [HEAD], "The client asked for HEAD, whose response has no body."),
     "no expectation": (malformed("continue_never"), [LAST], "The client did not wait for 100 Continue."),
     "no TLS at all": (bad_cert("expired"), [LAST], ""),
+    "a byte that never came": (
+        corrupt(at_byte=100_000),
+        [LAST],
+        "It begins at byte 100000, and 86 bytes passed 'response'.",
+    ),
+    "bytes that were too few to be cut": (
+        drip(1000),
+        [LAST],
+        "All 86 bytes that passed 'response' were one piece.",
+    ),
+    "no byte to be late": (latency(0.1), [LAST[:10]], "No byte passed 'response'."),
+    "a client that came too late": (
+        sequence(refuse(for_seconds=0.001), ok()),
+        [LAST],
+        "No client connected while its 0.001 s lasted.",
+    ),
 }
 TLS_CAUSES = {
     "terms that the client meets": (bad_tls("only_version", version="1.2"), "The client could meet these terms."),
@@ -305,6 +327,47 @@ def test_advice_names_the_cause(cause):
     assert (
         re.search(r"after \d+\.\d{3} s(?: \([^)]*\))?\. ?(.*) \(strict=False allows it\.\)$", said)[1].rstrip()
         == advice
+    )
+
+
+SEEN_FIRST = ("bad_cert('many_sans')", "bad_cert('weak_key')")  # before OpenSSL looks for the issuer
+UNTRUSTED = [
+    case
+    for case in cases()
+    if case.mode == "bad_cert" and not case.fault.certificate.is_untrusted and str(case) not in SEEN_FIRST
+]
+
+
+@pytest.mark.parametrize("case", UNTRUSTED, ids=str)
+def test_certificate_that_a_client_without_the_ca_rejects_has_not_struck(case):
+    with serve(case.fault, strict=False) as server:
+        client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+        with client, contextlib.suppress(ssl.SSLError, OSError):
+            client.connect(server.address)
+        server.wait_for_attempts(1, at="end")
+    server._strict = True
+
+    with pytest.raises(NotStruckError, match=r"The client does not trust server\.ca_file|from connection 2"):
+        server.check_struck()
+
+
+def test_certificate_of_an_unknown_issuer_strikes_a_client_without_the_ca():
+    for kind in ("self_signed", "untrusted_root"):
+        with serve(bad_cert(kind)) as server:
+            client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+            with client, pytest.raises(ssl.SSLCertVerificationError):
+                client.connect(server.address)
+
+
+def test_connects_that_cannot_be_counted_are_named():
+    server = serve(sequence(refuse(), ok()), strict=False)
+    with server:
+        pass
+    server._process = SimpleNamespace(sight=Sight(counts_all=False), settle=bool)
+
+    assert server._no_attempt_here == (
+        f"no client connected to {server.hostport}; connects of clients in C and of other processes can't be "
+        "counted by this user: for such a client use refuse(for_seconds=…), or strict=False"
     )
 
 

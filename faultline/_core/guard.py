@@ -104,5 +104,5 @@ def explained(plan: Plan, fault: Fault, promise: Promise, attempts: Sequence[Att
         return f"{fault!r} never struck: {unasked}."
     did = "; ".join(describe(a) for a in attempts[:MOST_TOLD])
     more = f"; and {len(attempts) - MOST_TOLD} more" if len(attempts) > MOST_TOLD else ""
-    sentences = [f"{promise.text} never struck: {did}{more}.", advice(plan, fault, attempts)]
+    sentences = [f"{promise.text} never struck: {did}{more}.", advice(plan, fault, promise.key, attempts)]
     return " ".join(filter(None, sentences))

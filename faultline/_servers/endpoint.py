@@ -18,7 +18,7 @@ from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.fork import FORKED
 from faultline._core.guard import Unmet, unmet
 from faultline._core.ledger import Attempt, Ledger
-from faultline._core.plan import stamped
+from faultline._core.plan import faults_of, stamped
 from faultline._core.sight import Sight
 from faultline._servers.opened import opened
 from faultline._servers.waits import Waits
@@ -102,7 +102,18 @@ class Endpoint(Waits, ABC):
     @property
     def _no_attempt_here(self) -> str:
         """The text of the guard without attempts."""
-        return f"{self._no_attempt} to {self._where}"
+        return f"{self._no_attempt} to {self._where}{self._uncounted}"
+
+    @property
+    def _uncounted(self) -> str:
+        """What to do about connects that can't be counted, if the plans refuse or drop some; else empty."""
+        doors = any(fault.door is not None for plan in self._plans for fault in faults_of(plan))
+        if not doors or self._sight.counts_all:
+            return ""
+        return (
+            "; connects of clients in C and of other processes can't be counted by this user: "
+            "for such a client use refuse(for_seconds=…), or strict=False"
+        )
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
