@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultline._front import starters
+from faultline._front import starters, unproven
 
 if TYPE_CHECKING:
     from faultline._core.chance import Scope
@@ -83,7 +83,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the seed of a run in which faults made random choices."""
+    """Print the promises that were not proven, and the seed of a run in which faults made random choices."""
+    unproven.tell(terminalreporter)
     if config.stash[DREW]:
         terminalreporter.write_line(f"faultline made random choices; this option repeats them: {seed_option(config)}")
 
@@ -243,6 +244,8 @@ def pytest_runtest_makereport(
     limit, seen = item.stash.get(LIMIT, None), item.stash.get(SEEN, None)
     if limit is not None and limit.is_over:
         limit.tell(report)
+    if report.passed and call.when == "teardown":
+        unproven.add_to(report, item.stash.get(SERVERS, []))
     if report.failed and seen is not None:
         drawings = limit.drawings if limit is not None and limit.is_over else seen.drawings()
         report.sections += [("faultline", drawing) for drawing in drawings]

@@ -166,6 +166,13 @@ def test_promise_that_may_have_struck_unseen_is_no_failure():
     assert [each.fails for each in unmet(plan, [], UNASKED)] == [True]
 
 
+def test_client_that_came_when_a_refusal_was_over_is_told():
+    plan = stamped(sequence(refuse(for_seconds=0.2), ok()), 0)
+    (missing,) = unmet(plan, [attempt(plan.entries[1])], UNASKED)
+
+    assert missing.why.endswith(" No client connected while its 0.2 s lasted.")
+
+
 def test_choice_by_the_request_has_to_strike_whatever_it_chooses_between():
     plan = stamped(latency(0.1) & when(bool, reset(after_bytes=3), otherwise=close(after_bytes=3)), 0)
     first, second = branches_of(plan)
@@ -279,11 +286,6 @@ CAUSES = {
         "All 86 bytes that passed 'response' were one piece.",
     ),
     "no byte to be late": (latency(0.1), [LAST[:10]], "No byte passed 'response'."),
-    "a client that came too late": (
-        sequence(refuse(for_seconds=0.001), ok()),
-        [LAST],
-        "No client connected while its 0.001 s lasted.",
-    ),
 }
 TLS_CAUSES = {
     "terms that the client meets": (bad_tls("only_version", version="1.2"), "The client could meet these terms."),

@@ -460,6 +460,31 @@ def test_guard_names_each_server_whose_fault_never_struck(run):
     assert "close() never struck" not in told
 
 
+def test_what_nobody_could_see_is_told_at_the_end_of_the_run(run):
+    ran = run(
+        """
+        def test_refused(faultline):
+            faultline.udp(refuse())
+        def test_lenient(faultline):
+            faultline.udp(refuse(), strict=False)
+        """
+    )
+
+    ran.assert_outcomes(passed=2)
+    ran.stdout.fnmatch_lines(
+        [
+            "faultline: promises of faults that were not proven: 1",
+            "  test_inner.py::test_refused: refuse() never struck: no datagram came to 127.0.0.1:*",
+        ]
+    )
+
+
+def test_long_list_of_what_nobody_could_see_is_cut(run):
+    ran = run("@pytest.mark.parametrize('n', range(12))\ndef test_refused(faultline, n):\n    faultline.udp(refuse())")
+
+    ran.stdout.fnmatch_lines(["faultline: promises of faults that were not proven: 12", "  and 2 more"])
+
+
 @pytest.mark.parametrize("name", ["refuse_server", "blackhole_server"])
 def test_guard_judges_connects_that_no_server_sees(run, name):
     run(f"def test_it({name}): pass").assert_outcomes(passed=1, errors=1)

@@ -295,7 +295,7 @@ class Endpoint(Waits, ABC):
 
         The guard doesn't fail the test for them; pytest's report has them.
         """
-        return tuple(dict.fromkeys(each.why for each in self._unmet() if not each.fails))
+        return tuple(dict.fromkeys(each.why for each in self._unmet() if not each.fails)) if self._strict else ()
 
     def _unmet(self) -> list[Unmet]:
         attempts, nobody = self.attempts, self._no_attempt_here
