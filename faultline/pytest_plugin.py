@@ -56,8 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker `faults`, and read the options."""
     config.addinivalue_line(
         "markers",
-        "faults(*faults, point=None, tls=None): run the test once per fault, each served by `fault_server`; "
-        "without faults: once per case that `serve` can play, or per case at one point, with TLS or without TLS.",
+        "faults(*faults, point=None, tls=None, http=None): run the test once per fault, each served by `fault_server`; "
+        "without faults: once per case that `serve` can play, or per case at one point, with TLS or without TLS, or "
+        "(http=False) per case that means something to a client that speaks no HTTP.",
     )
 
     from faultline._servers.opened import opened
@@ -76,10 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[DREW] = False
 
 
-def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
-    """Print the seed in the header if the run has tests with servers, which may make random choices."""
-    has_servers = any(not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
-    return f"faultline: {seed_option(config)}" if has_servers else None
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Print the number of cases of the `faults` markers, and a seed that was given."""
+    cases = [item for item in items if "fault_server" in getattr(item, "fixturenames", ())]
+    names = {item.nodeid.partition("[")[0] for item in cases}
+    said = [f"faultline: {len(cases)} cases for {len(names)} tests with fault_server"] if cases else []
+    is_given = config.getoption("faultline_seed") is not None
+    return said + [f"faultline: {seed_option(config)}"] * is_given
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

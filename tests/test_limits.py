@@ -206,9 +206,9 @@ def test_client_that_hangs_anywhere_is_named_and_drawn_where_the_process_ends(ru
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            "no timeout: the client was still waiting at `response`, * s (attempt *, stall()). Timeout (>1.0s) *",
+            "no timeout: the client was still waiting at `response`, * s (attempt 1, stall()). Timeout (>1.0s) *",
             "http://127.0.0.1:* stall()",
-            "#1 stall(), connection 1",
+            "#1 stall(), connection 1*",
             "*<=== silence: struck at 'response' =*",
         ]
     )
@@ -386,3 +386,25 @@ def test_failing_test_draws_the_servers_of_wider_scopes_that_it_came_to(run):
     result.assert_outcomes(passed=1, failed=1)
     assert len(re.findall(r"^http://127.*$", result.stdout.str(), re.MULTILINE)) == 2
     result.stdout.fnmatch_lines(["http://127.0.0.1:* ok(b'hello')", "http://127.0.0.1:* ok(b'own')"])
+
+
+def test_servers_that_cannot_be_asked_do_not_keep_the_test_from_ending(run):
+    result = run("""
+        import faultline._servers.endpoint, faultline._servers.server
+
+        def broken(*_, **__):
+            raise RuntimeError("a bug of ours")
+
+        def test_drawing(stall_server, monkeypatch):
+            monkeypatch.setattr(faultline._servers.endpoint.Endpoint, "drawing", broken)
+            fetch(stall_server)
+
+        def test_cutting(stall_server, monkeypatch):
+            monkeypatch.setattr(faultline._servers.server.Server, "cut_off", broken)
+            fetch(stall_server)
+    """)
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        ["faultline can't draw the servers: RuntimeError('a bug of ours')", "*could not be cut off: RuntimeError(*"]
+    )

@@ -271,6 +271,66 @@ def test_marker_with_tls_means_the_cases_that_need_it_or_not(run, tls):
     assert inner_ids(result) == [repr(case.fault) for case in BREAKING if case.fault.needs_tls is tls]
 
 
+@pytest.mark.parametrize("words", ["", "tls=False, ", "point='response', "])
+def test_marker_with_http_means_the_cases_that_need_it_or_not(run, words):
+    ids = {
+        http: inner_ids(
+            run(
+                f"""
+                @pytest.mark.faults({words}http={http})
+                def test_it(fault_server): pass
+                """,
+                *("--collect-only", "-q"),
+            )
+        )
+        for http in (None, True, False)
+    }
+
+    assert sorted(ids[True] + ids[False]) == sorted(ids[None])
+    assert {"stall()", "reset()"} < set(ids[False])
+    assert {"status(503)", "reset(on=b'Host:')", "reset(at='idle')", "reset(after_bytes=10)"}.isdisjoint(ids[False])
+
+
+@pytest.mark.slow
+def test_client_that_speaks_no_http_meets_each_case_without_http(run):
+    result = run(
+        """
+        @pytest.mark.faults(http=False)
+        def test_it(fault_server):
+            with pytest.raises((OSError, EOFError)):
+                with socket.create_connection(fault_server.address, 0.5) as client:
+                    if not fault_server.url.startswith("https"):
+                        meet(client)
+                    with fault_server.client_context().wrap_socket(client, server_hostname="127.0.0.1") as secure:
+                        meet(secure)
+
+        def meet(client):
+            client.sendall(b"PING\\r\\n")
+            assert client.recv(100) == b""  # never a response of HTTP
+            raise EOFError
+    """
+    )
+
+    outcomes = result.parseoutcomes()
+    assert outcomes.keys() <= {"passed", "skipped"}
+    assert outcomes["passed"] > 40
+
+
+def test_run_says_how_many_cases_the_markers_have(run):
+    result = run(
+        """
+        @pytest.mark.faults(refuse(), reset())
+        def test_one(fault_server): pass
+
+        @pytest.mark.faults(close())
+        def test_other(fault_server): pass
+    """,
+        "--collect-only",
+    )
+
+    result.stdout.fnmatch_lines(["faultline: 3 cases for 2 tests with fault_server"])
+
+
 def test_whole_catalogue_can_be_met(run):
     result = run("""
         @pytest.mark.faults(point="connect")
@@ -288,9 +348,10 @@ def test_whole_catalogue_can_be_met(run):
     [
         ("faults(point='acept')", "point='acept': expected one of None, 'connect', 'accept', "),
         ("faults(point='answer')", "point='answer': expected one of "),
+        ("faults(http='no')", "http='no': expected one of None, True, False."),
         ("faults(tls='yes')", "tls='yes': expected one of None, True, False."),
-        ("faults(reset(), point='accept')", "expected faults, or point=… and tls=… alone."),
-        ("faults(pint='accept')", "expected faults, or point=… and tls=… alone."),
+        ("faults(reset(), point='accept')", "expected faults, or point=…, tls=… and http=… alone."),
+        ("faults(pint='accept')", "expected faults, or point=…, tls=… and http=… alone."),
         ("faults(reset, close)", "; write reset()."),
         ("faults(ok(), None)", "plan=None: expected a fault such as reset() or ok()"),
         ("faults('reset')", "plan='reset': expected a fault such as reset() or ok()"),
@@ -792,10 +853,8 @@ def test_run_that_drew_no_chance_says_no_seed(run):
     assert "made random choices" not in result.stdout.str()
 
 
-def test_run_with_servers_says_its_seed_before_the_first_test(run):
-    header, _, _ = run("def test_it(reset_server): 1 / 0").stdout.str().partition("= FAILURES =")
-
-    assert re.search(r"^faultline: --faultline-seed=\d+$", header, re.MULTILINE)
+def test_run_says_no_seed_before_the_first_test_unless_it_was_given(run):
+    assert "--faultline-seed" not in run("def test_it(reset_server): 1 / 0").stdout.str()
 
 
 def test_run_without_servers_says_no_seed(run):

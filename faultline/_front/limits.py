@@ -93,14 +93,20 @@ class Limit:
         else:
             report.outcome, report.longrepr = "failed", self.message
 
+    def note(self) -> None:
+        """Write down what clients wait for."""
+        limit = f"Timeout (>{self.seconds}s) from pytest-timeout."
+        try:
+            hung, self.drawings = self._seen.hung(), self._seen.drawings()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the test has to end
+            hung, self.drawings = [], [f"faultline can't draw the servers: {error!r}"]
+        self.message = ". ".join(("; ".join(hung[:MOST_NAMED]), limit)) if hung else limit
+
     def cut_off(self) -> None:
         """Write down what clients wait for, then reset every connection and turn new clients away."""
         if self.is_over:
             return
-        hung, self.drawings = self._seen.hung(), self._seen.drawings()
-        self.message = (
-            "; ".join(hung[:MOST_NAMED]) + ". " * bool(hung) + f"Timeout (>{self.seconds}s) from pytest-timeout."
-        )
+        self.note()
         for server in self._seen.open():
             self._cut.append(server)
             try:
@@ -138,13 +144,13 @@ class Limit:
     # --- the thread --------------------------------------------------------------------------------------------------
 
     def _exit(self) -> None:
-        """End the process, as pytest-timeout does, which can't stop the main thread otherwise."""
+        """End the process and so its connections, as pytest-timeout does: a thread can't stop the main thread."""
         import pytest_timeout
 
         if not self._settings.disable_debugger_detection and pytest_timeout.is_debugging():
             return
         if self._seen.open():
-            self.cut_off()
+            self.note()
             capture = self._item.config.pluginmanager.getplugin("capturemanager")
             if capture is not None:
                 capture.suspend_global_capture(in_=True)
