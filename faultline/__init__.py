@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from faultline._core.errors import ConflictError as ConflictError
     from faultline._core.errors import FaultlineError as FaultlineError
     from faultline._core.errors import FaultlineWarning as FaultlineWarning
+    from faultline._core.errors import LeakError as LeakError
     from faultline._core.errors import NotStruckError as NotStruckError
     from faultline._core.errors import OutsideError as OutsideError
     from faultline._core.errors import ParameterError as ParameterError

@@ -50,6 +50,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "seconds after which a test with a faultline fixture fails as hung, unless the test has its own timeout",
         default="30",
     )
+    parser.addini(
+        "faultline_leaks",
+        "whether a test fails that passed while a client still held a connection to a server of a faultline fixture",
+        type="bool",
+        default=False,
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -272,7 +278,8 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     factory = Faultline()
     request.node.stash[SERVERS] = factory.servers
     yield factory
-    factory.close_servers(guard=request.node.stash.get(PASSED, False))
+    has_passed = request.node.stash.get(PASSED, False)
+    factory.close_servers(guard=has_passed, leaks=has_passed and request.config.getini("faultline_leaks"))
 
 
 @pytest.fixture

@@ -264,7 +264,11 @@ def test_silence_of_a_server_and_its_end_are_drawn_when_they_were():
 def test_stop_of_the_server_is_drawn_after_the_strike():
     stopped = over(replace(STRUCK_OPEN, fault=stall()), ("server", "stop", 1.6))
 
-    assert inside(draw([stopped], "title")) == ["connect", "silence: struck at 'response'", "stop"]
+    assert inside(draw([stopped], "title")) == [
+        "connect",
+        "silence: struck at 'response'",
+        "still open when the server stopped",
+    ]
 
 
 def test_attempt_that_is_open_or_kept_has_no_last_arrow():

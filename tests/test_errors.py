@@ -14,6 +14,7 @@ BUILTINS = {
     "ConflictError": ValueError,
     "FaultlineError": Exception,
     "FaultlineWarning": UserWarning,
+    "LeakError": AssertionError,
     "NotStruckError": AssertionError,
     "OutsideError": RuntimeError,
     "ParameterError": ValueError,

@@ -1003,3 +1003,101 @@ def test_loading_the_plugin_imports_nothing_heavy(tmp_path, source):
 
     assert ran.stderr == ""
     assert ran.stdout.splitlines()[-1] == f"{0 if source else 5} [] True False"
+
+
+# --- connections that clients still hold -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("leaks", "outcome"), [("true", {"passed": 1, "errors": 1}), ("false", {"passed": 1})])
+def test_client_that_still_holds_a_connection_fails_its_test_if_asked(run, pytester, leaks, outcome):
+    pytester.makeini(f"[pytest]\nfaultline_leaks = {leaks}")
+    result = run("""
+        pool = []
+
+        def test_it(faultline):
+            server = faultline.serve(ok(b"hello"))
+            pool.append(client := http.client.HTTPConnection(*server.address, timeout=10))
+            client.request("GET", "/page")
+            with client.getresponse() as response:
+                assert response.read() == b"hello"
+
+        @pytest.fixture(autouse=True, scope="module")
+        def closing_pool():
+            yield
+            for client in pool:
+                client.close()
+    """)
+
+    result.assert_outcomes(**outcome)
+    if "errors" in outcome:
+        result.stdout.fnmatch_lines(["a client still holds connection 1 of http://127.0.0.1:*: #1 GET /page: ok(*"])
+
+
+def test_clients_that_close_their_connections_pass_the_leak_check(run, pytester):
+    pytester.makeini("[pytest]\nfaultline_leaks = true")
+    run("""
+        def test_it(faultline, reset_server):
+            assert fetch(faultline.serve(ok(b"hello"))) == b"hello"
+            with pytest.raises(ConnectionResetError):
+                fetch(reset_server)
+
+        def test_closed_already(faultline):
+            with faultline.serve(ok(b"hello")) as server:
+                assert fetch(server) == b"hello"
+    """).assert_outcomes(passed=2)
+
+
+def test_leak_check_adds_nothing_to_a_test_that_failed(run, pytester):
+    pytester.makeini("[pytest]\nfaultline_leaks = true")
+    run("""
+        def test_it(faultline):
+            server = faultline.serve(ok(b"hello"))
+            with socket.create_connection(server.address, 10) as client:
+                client.sendall(GET)
+                assert client.recv(1) == b"x"
+    """).assert_outcomes(failed=1)
+
+
+def test_connection_that_is_open_at_the_end_of_a_failing_test_is_drawn_so(run):
+    result = run(
+        """
+        def test_it(faultline):
+            server = faultline.serve(ok(b"hello"))
+            with socket.create_connection(server.address, 10) as done:
+                done.sendall(GET)
+                assert done.recv(1) == b"H"
+            client = socket.create_connection(server.address, 10)
+            client.sendall(GET)
+            assert client.recv(1) == b"H"
+            with client:
+                pass
+            with socket.create_connection(server.address, 10) as client:
+                pass
+            held = socket.create_connection(server.address, 10)
+            try:
+                server.wait_for_attempts(4)
+                pytest.fail("here", pytrace=False)
+            except BaseException as error:
+                error.held = held
+                raise
+    """,
+        "-W",
+        "ignore",
+    )
+
+    told = result.stdout.str()
+    assert told.count("still open when the test ended") == 1
+    assert "still open when the test ended" in told.partition("#4 ")[2]
+
+
+def test_connection_that_a_block_closed_is_drawn_as_open_when_the_server_stopped(run):
+    result = run("""
+        def test_it():
+            with serve(stall()) as server, socket.create_connection(server.address, 10) as client:
+                client.sendall(GET)
+                server.wait_for_attempts(1, at="strike")
+                with server:
+                    assert False
+    """)
+
+    result.stdout.fnmatch_lines(["*still open when the server stopped*"])

@@ -7,7 +7,7 @@ with its first turns, those around the strike, and the last.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -25,6 +25,7 @@ MARGIN = 15  # the time and the two sides
 FIRST, BEFORE, AFTER, LAST = 4, 3, 2, 3  # the turns that are drawn of a long conversation
 MOST_TURNS = FIRST + BEFORE + AFTER + LAST
 DRAWN_PAUSES = 2  # of a turn
+STOPPED = "still open when the server stopped"
 CLOSE_SECONDS = 0.02  # ends of a side within this time are one arrow
 RED, USUAL = "\x1b[1;31m", "\x1b[0m"
 
@@ -63,8 +64,13 @@ def draw(
     nobody: str = "no client connected",
     width: int = WIDTH,
     color: bool = False,
+    held: Container[int | None] = (),
+    still_open: str = "still open",
 ) -> str:
-    """A drawing of the last attempts, at most `most` of them, in lines of at most `width` characters."""
+    """A drawing of the last attempts, at most `most` of them, in lines of at most `width` characters.
+
+    The last attempt of each connection in `held` is remarked to be `still_open`.
+    """
     width = min(max(width, NARROWEST), WIDEST)
     lines = wrapped(title, width, "  ")
     if not attempts:
@@ -72,12 +78,14 @@ def draw(
     if len(attempts) > most:
         lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
     known = {attempt.connection for attempt in attempts[:-most]}
+    last = {attempt.connection: attempt for attempt in attempts}
     for attempt in attempts[-most:]:
         opens = not FACTS[attempt.point].is_connected or attempt.connection not in {None, *known}
         known.add(attempt.connection)
         lines += wrapped(heading(attempt), width, "  ")
         lines += [line.drawn(width - MARGIN, color=color) for line in lines_of(attempt, opens=opens)]
-        for remark in remarks(attempt):
+        is_held = attempt.connection in held and attempt is last[attempt.connection]
+        for remark in (*remarks(attempt), *[still_open] * is_held):
             lines += [" " * 13 + part for part in wrapped(remark, width - 13, "")]
     return "\n".join(lines)
 
@@ -162,7 +170,7 @@ def ends_of(attempt: Attempt) -> Iterator[Line]:
             kept.append(end)
     for by, together in groupby(kept, key=lambda end: (end.by, round(end.at_seconds / CLOSE_SECONDS))):
         said = [*together]
-        yield Line(said[0].at_seconds, ", ".join(map(str, said)), by[0])
+        yield Line(said[0].at_seconds, ", ".join(STOPPED if end.how == "stop" else str(end) for end in said), by[0])
 
 
 def answers(end: End, attempt: Attempt) -> bool:

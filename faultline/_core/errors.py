@@ -11,6 +11,7 @@ __all__ = [
     "ConflictError",
     "FaultlineError",
     "FaultlineWarning",
+    "LeakError",
     "NotStruckError",
     "OutsideError",
     "ParameterError",
@@ -87,6 +88,13 @@ class WaitError(FaultlineError, TimeoutError):
 
 class NotStruckError(FaultlineError, AssertionError):
     """A planned fault never struck, so the test proved nothing about it.
+
+    .. versionadded:: 0.1
+    """
+
+
+class LeakError(FaultlineError, AssertionError):
+    """A client still holds a connection that it should have closed.
 
     .. versionadded:: 0.1
     """

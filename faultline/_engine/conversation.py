@@ -40,6 +40,11 @@ class Conversation:
         self.task.add_done_callback(ended)
 
     @property
+    def number(self) -> int:
+        """The number of the connection: 1 for the first of the server."""
+        return self._connection.number
+
+    @property
     def is_open(self) -> bool:
         """Whether the connection is still open."""
         return not self._wire.is_closed

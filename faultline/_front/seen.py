@@ -90,6 +90,6 @@ def drawing_of(server: Endpoint, config: pytest.Config) -> str:
         terminal = config.get_terminal_writer()
         width, color = terminal.fullwidth, terminal.hasmarkup
     try:
-        return server.drawing(width=width, color=color)
+        return server.drawing(width=width, color=color, still_open="still open when the test ended")
     except ServerError as error:
         return str(error)

@@ -78,18 +78,22 @@ class Faultline(Handed):
     dns_server = Started(lambda: faultline.dns_server)
     udp = Started(lambda: faultline.udp)
 
-    def close_servers(self, *, guard: bool) -> None:
-        """Stop all servers; fail the test for an error inside a server, or for a planned fault that never struck."""
+    def close_servers(self, *, guard: bool, leaks: bool = False) -> None:
+        """Stop all servers; fail the test for an error inside a server, or for a planned fault that never struck.
+
+        With `leaks` the test fails for a connection that a client still holds, too.
+        """
         import pytest
 
-        from faultline._core.errors import NotStruckError, ServerError
+        from faultline._core.errors import LeakError, NotStruckError, ServerError
 
         wrong: list[Exception] = []
         last_first = self.servers[::-1]  # the last change is put back first
-        for check in [s.close for s in last_first] + [s.check_struck for s in self.servers if guard]:
+        held = [s.assert_closed for s in self.servers if leaks and s.is_open]
+        for check in [*held, *[s.close for s in last_first], *[s.check_struck for s in self.servers if guard]]:
             try:
                 check()
-            except (NotStruckError, ServerError) as error:
+            except (LeakError, NotStruckError, ServerError) as error:
                 wrong.append(error)
         for broken in wrong:
             if isinstance(broken, ServerError):

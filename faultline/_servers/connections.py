@@ -91,6 +91,13 @@ class Connections:
             ACTS[control](conversation)
         return [conversation.task for conversation in conversations]
 
+    async def held(self, for_seconds: float) -> tuple[int, ...]:
+        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
+        tasks = [conversation.task for conversation in self._open]
+        if tasks and for_seconds:
+            await asyncio.wait(tasks, timeout=for_seconds)
+        return tuple(conversation.number for conversation in self._open if conversation.is_open)
+
     def cancel(self) -> list[asyncio.Task[BaseException | None]]:
         """Have all conversations end; return their tasks."""
         tasks = [conversation.task for conversation in self._open]

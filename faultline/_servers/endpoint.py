@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import faultline.modes  # noqa: F401 - messages name the modes
 from faultline._core import own_thread, terminal
 from faultline._core.calls import explained
-from faultline._core.check import flag, whole
+from faultline._core.check import flag, seconds, whole
 from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.fork import FORKED
@@ -20,6 +20,7 @@ from faultline._core.guard import Unmet, unmet
 from faultline._core.ledger import Attempt, Ledger
 from faultline._core.plan import faults_of, stamped
 from faultline._core.sight import Sight
+from faultline._servers.leaks import check_none_held
 from faultline._servers.opened import opened
 from faultline._servers.waits import Waits
 
@@ -86,6 +87,10 @@ class Endpoint(Waits, ABC):
         process: Process | None = getattr(self, "_process", None)
         return Sight() if process is None else process.sight
 
+    def _open_connections(self, for_seconds: float) -> tuple[int, ...]:  # noqa: ARG002 - of a server with connections
+        """The numbers of the connections that are still open after this time, or as soon as there are none."""
+        return ()
+
     def _settle(self) -> None:
         """Wait until everything that has reached the endpoint is in the ledger."""
 
@@ -131,13 +136,14 @@ class Endpoint(Waits, ABC):
         begins = [a.started_seconds for a in self.attempts]
         return tuple(b - a for a, b in pairwise(begins))
 
-    def drawing(self, *, width: int | None = None, color: bool | None = None) -> str:
+    def drawing(self, *, width: int | None = None, color: bool | None = None, still_open: str = "still open") -> str:
         """Draw the attempts as text: client left, server right, with times, byte counts, strikes and ends.
 
         Args:
             width: the length of the lines, from 40 to 120. Default: that of the terminal.
             color: whether strikes are red. Default: on a terminal, unless `NO_COLOR` is set; `FORCE_COLOR` asks for it
                 elsewhere too.
+            still_open: the remark on a connection that is open.
 
         Raises:
             ParameterError: `width` is no whole number of 1 or more, or `color` is neither true nor false.
@@ -165,6 +171,8 @@ class Endpoint(Waits, ABC):
             nobody=self._no_attempt,
             width=terminal.width() if width is None else whole("width", width, " of characters", 1),
             color=terminal.shows_color() if color is None else flag("color", color),
+            held=() if self._is_closed else self._open_connections(0.0),
+            still_open=still_open,
         )
 
     # --- the plan ----------------------------------------------------------------------------------------------------
@@ -232,6 +240,24 @@ class Endpoint(Waits, ABC):
 
     def step_aside(self) -> None:
         """Restore the functions that this endpoint has replaced, if any, and continue to serve."""
+
+    def assert_closed(self, timeout_seconds: float = 1.0) -> None:
+        """Check that clients hold no connection any more; wait a moment for those that are being closed.
+
+        With `faultline_leaks = true` in pytest's configuration, each test that passed is checked so.
+
+        Args:
+            timeout_seconds: how long to wait at most.
+
+        Raises:
+            LeakError: a client still holds a connection; the message has the last attempt on it.
+            ParameterError: `timeout_seconds` is out of its range.
+            ServerError: the endpoint is closed, which has ended its connections.
+        """
+        limit = seconds("timeout_seconds", timeout_seconds)
+        if self._is_closed:
+            raise ServerError(f"{self!r}: expected an open {self._name}; it was closed.")
+        check_none_held(self._open_connections, lambda: self.attempts, lambda: self._title, limit)
 
     # --- its end -----------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,9 @@ class Process(Protocol):
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
 
+    def held(self, for_seconds: float) -> tuple[int, ...]:
+        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
+
     def cut_off(self, *, is_cut_off: bool) -> None:
         """Reset every connection and refuse new ones, or let clients in again."""
 

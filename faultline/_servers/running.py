@@ -189,6 +189,16 @@ class Running:
 
         self._background.run(ended(self._called(cut)))
 
+    def held(self, for_seconds: float) -> tuple[int, ...]:
+        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
+
+        async def waited() -> tuple[int, ...]:
+            self._listener.drain()
+            await self._background.settled()
+            return await self.connections.held(for_seconds)
+
+        return self._background.run(waited())
+
     def before_connect(self) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
         return self._door.before_connect()

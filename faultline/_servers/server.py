@@ -273,6 +273,9 @@ class Server(Endpoint):
         """Let packets pass again after `partition`, and TCP repeats lost ones; return how many connections are open."""
         return self._process.control("heal")
 
+    def _open_connections(self, for_seconds: float) -> tuple[int, ...]:
+        return self._process.held(for_seconds)
+
     def cut_off(self, *, is_cut_off: bool = True) -> None:
         """Reset every connection and refuse new ones, or let clients in again, who meet the plan."""
         self._process.cut_off(is_cut_off=is_cut_off)

@@ -153,6 +153,10 @@ class Remote:
         """Apply a control to every open connection; return how many there are."""
         return int(self._handle.ask("control", control))
 
+    def held(self, for_seconds: float) -> tuple[int, ...]:
+        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
+        return tuple(self._handle.ask("held", for_seconds))
+
     def cut_off(self, *, is_cut_off: bool) -> None:
         """Reset every connection and refuse new ones, or let clients in again."""
         self._handle.ask("cut_off", is_cut_off=is_cut_off)
