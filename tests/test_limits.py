@@ -408,3 +408,35 @@ def test_servers_that_cannot_be_asked_do_not_keep_the_test_from_ending(run):
     result.stdout.fnmatch_lines(
         ["faultline can't draw the servers: RuntimeError('a bug of ours')", "*could not be cut off: RuntimeError(*"]
     )
+
+
+def test_limit_holds_in_a_fork_that_goes_on_with_the_test(run, pytester):
+    pytester.makeconftest("""
+        import os, pytest
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):  # as pytest-forked does it
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                text = "".join(str(r.longrepr) + str(r.sections) for r in reports if r.failed)
+                os.write(writing, text.encode()[-4000:])
+                os._exit(0)
+            os.close(writing)
+            with os.fdopen(reading) as pipe:
+                print(pipe.read())
+            os.waitpid(child, 0)
+            return True
+    """)
+    result = run(
+        """
+        def test_it():
+            with serve(stall()) as server:
+                in_pool(fetch, server)
+        """,
+        "-s",
+    )
+
+    assert "no timeout: the client was still waiting at `response`, " in result.stdout.str()
+    assert "silence: struck at 'response'" in result.stdout.str()

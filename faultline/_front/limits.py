@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faultline._core.fork import in_forked_child
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -179,6 +181,11 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
+        self.begin()
+        in_forked_child(self.begin)  # a test may go on in a fork (pytest-forked), which has no thread
+
+    def begin(self) -> None:
+        """Begin without a thread and without limits."""
         self._changed = threading.Condition()
         self._limits: list[Limit] = []  # of nested runs of pytest; the last counts
         self._is_due = False

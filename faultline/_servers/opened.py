@@ -45,9 +45,8 @@ class Opened:
         return [endpoint for endpoint in endpoints if endpoint is not None and endpoint.is_open]
 
     def forget(self) -> None:
-        """Drop all endpoints, in a forked child: they belong to the parent."""
+        """Drop all endpoints, in a forked child: they belong to the parent. A test may go on there (pytest-forked)."""
         self._known.clear()
-        self.watchers.clear()
 
 
 opened = Opened()
