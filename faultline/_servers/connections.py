@@ -91,12 +91,14 @@ class Connections:
             ACTS[control](conversation)
         return [conversation.task for conversation in conversations]
 
-    async def held(self, for_seconds: float) -> tuple[int, ...]:
-        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
-        tasks = [conversation.task for conversation in self._open]
-        if tasks and for_seconds:
-            await asyncio.wait(tasks, timeout=for_seconds)
+    def held(self) -> tuple[int, ...]:
+        """The numbers of the open connections."""
         return tuple(conversation.number for conversation in self._open if conversation.is_open)
+
+    async def wait_until_closed(self, for_seconds: float) -> None:
+        """Wait until no connection is open of those that are, at most for this time."""
+        if tasks := [conversation.task for conversation in self._open]:
+            await asyncio.wait(tasks, timeout=for_seconds)
 
     def cancel(self) -> list[asyncio.Task[BaseException | None]]:
         """Have all conversations end; return their tasks."""

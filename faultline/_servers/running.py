@@ -192,12 +192,15 @@ class Running:
     def held(self, for_seconds: float) -> tuple[int, ...]:
         """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
 
-        async def waited() -> tuple[int, ...]:
-            self._listener.drain()
-            await self._background.settled()
-            return await self.connections.held(for_seconds)
+        def now() -> tuple[int, ...]:
+            if not (self._is_closed or self._is_broken):
+                self._listener.drain()
+            return self.connections.held()
 
-        return self._background.run(waited())
+        self._background.settle()
+        if for_seconds and self._background.call(now):
+            self._background.run(self.connections.wait_until_closed(for_seconds))
+        return self._background.call(now)
 
     def before_connect(self) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
