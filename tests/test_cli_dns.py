@@ -263,14 +263,14 @@ def test_a_line_that_nobody_reads_ends_the_server(start):
     ("words", "said"),
     [
         ("serve --mode dns-nxdomin", "no mode 'dns-nxdomin'. Did you mean 'nxdomain'? Modes: "),
-        ("serve --mode dns-", "no mode 'dns-'. Modes: "),
+        ("serve --mode dns-", "no mode 'dns-'. Did you mean 'nxdomain'? Modes: "),
         ("serve --mode dns-bad-dns", "mode bad-dns needs --kind {refused,silence,truncated,wrong_id,garbage,"),
         ("serve --mode dns-reset", "no mode 'dns-reset'."),
         ("serve --mode ok --then bad-dns", "mode bad-dns needs --kind {refused,silence,truncated,wrong_id,garbage,"),
         ("serve --mode nxdomain --tls", "nxdomain(): expected no --tls with it; it takes a DNS server."),
         ("serve --mode ok --then dns-refused --tls", "sequence(ok(), bad_dns('refused')): expected no --tls with it; "),
         ("serve --mode dns-slow", "mode slow-resolve needs --delay-seconds SECONDS."),
-        ("serve --mode nxdomain --then dns-slow", "mode slow-resolve needs --delay-seconds SECONDS. An option goes "),
+        ("serve --mode nxdomain --then dns-slow", "mode slow-resolve needs --delay-seconds SECONDS. In --then the "),
         ("serve --mode dns-slow --delay-seconds x", "delay_seconds='x': expected a number."),
         ("serve --mode dns-slow --delay-seconds -1", "delay_seconds=-1.0: expected a number of seconds, 0 or more."),
         ("serve --mode dns-slow --delay-seconds nan", "delay_seconds=nan: expected a number of seconds, 0 or more."),
@@ -278,7 +278,7 @@ def test_a_line_that_nobody_reads_ends_the_server(start):
         ("serve --mode nxdomain --delay-seconds 1", "unrecognized arguments: --delay-seconds 1."),
         ("serve --mode nxdomain --port x", "port='x': expected a whole number."),
         ("serve --mode nxdomain --port 70000", "port=70000: expected a whole number, from 0 to 65535."),
-        ("serve --mode nxdomain --host 192.0.2.1", "host='192.0.2.1': expected an address of this machine"),
+        ("serve --mode nxdomain --host 192.0.2.1", "host='192.0.2.1': expected an address "),
         ("serve --mode nxdomain --host a.test", "host='a.test': expected an IP address of this machine, or "),
     ],
 )
@@ -311,10 +311,13 @@ def test_a_busy_port_is_one_line_and_exit_status_2(capsys):
 def test_a_relay_has_no_mode_of_a_dns_server(capsys, words):
     assert main(["relay", "--upstream", "127.0.0.1:9", "--mode", *words.split()]) == 2
 
-    assert capsys.readouterr().err.endswith("expected `faultline serve` with it; it takes a DNS server.\n")
+    told = capsys.readouterr().err
+    assert "expected `faultline serve` with it; it takes a DNS server. " in told
+    assert told.endswith(f" Type: faultline serve --mode {words}\n")
 
 
-def test_modes_are_listed_with_what_each_does(capsys):
+def test_modes_are_listed_with_what_each_does(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
     assert main(["modes"]) == 0
 
     lines = capsys.readouterr().out.splitlines()

@@ -27,7 +27,7 @@ MISTAKES = {
     "--upstream 127.0.0.1:9 --mode reset": "relay --mode reset --upstream 127.0.0.1:9",
     "reset": "serve --mode reset",
     "reset --at idle": "serve --mode reset --at idle",
-    "bad_cert": "serve --mode bad-cert",
+    "bad_cert": "serve --mode bad_cert",
     "serve": "serve --mode reset",
     "serve reset": "serve --mode reset",
     "serve reset --after-bytes 5": "serve --mode reset --after-bytes 5",
@@ -89,6 +89,13 @@ def test_command_line_to_type_is_right(line, monkeypatch):
     assert main(shlex.split(line)) == 0
     assert len(started) == 1
     assert right_line(shlex.split(line)) in ("", f"faultline {line}") or line.startswith("relay")
+
+
+@pytest.mark.parametrize(
+    "words", ["serve --port 80 --mode reset", "serve --mode=bad_cert", "relay --mode reset --upstream=127.0.0.1:9"]
+)
+def test_right_line_is_left_as_it_is(words):
+    assert right_line(shlex.split(words)) == ""
 
 
 @pytest.mark.parametrize("words", UNKNOWN)

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # an error at exit could not be handled
     except FaultlineError as error:
-        complain(f"{error}{typed(words)}")
+        complain(f"{error}{typed(words) if isinstance(error, (UsageError, ValueError)) else ''}")
         return 2
     except BrokenPipeError:  # the reader of the output has gone, as in `| head`
         discard_output()

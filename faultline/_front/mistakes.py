@@ -5,6 +5,7 @@ Rules: words in, words out; an error of the parser only says that there is a mis
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ from faultline._core.check import plain
 from faultline._core.errors import FaultlineError
 from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
 from faultline._front.listing import choices, for_tests, option_name, options_of
+from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter
 
@@ -42,7 +44,8 @@ def right_line(words: list[str]) -> str:
     if command not in OWN:
         return f"faultline {command}" if command and command != words[0] else ""
     right = Line(command, rest).right()
-    return shlex.join(["faultline", *right]) if right and right != words else ""
+    given = [part for word in words for part in word.split("=", 1 if word.startswith("--") else 0)]
+    return shlex.join(["faultline", *right]) if right and sorted(right) != sorted(given) else ""
 
 
 def command_of(words: list[str]) -> tuple[str, list[str]]:
@@ -62,7 +65,7 @@ def command_of(words: list[str]) -> tuple[str, list[str]]:
 def mode_of(word: str) -> Mode | None:
     """The mode that a word means."""
     try:
-        return find(word.partition("(")[0])
+        return named(word.partition("(")[0]).mode
     except FaultlineError:
         found = meant(word.partition("(")[0], modes(), MODES)
         return find(found[0]) if found else None
@@ -73,12 +76,18 @@ class Line:
 
     def __init__(self, command: str, words: list[str]) -> None:
         self._command, self._words = command, words
-        given = next((b for a, b in pairwise(words) if a == "--mode"), "")
+        parts = [part for word in words for part in word.split("=", 1)]
+        given = next((b for a, b in pairwise(parts) if a == "--mode"), "")
         bare = [word for i, word in enumerate(words) if self._is_bare(i) and mode_of(word)]
         self._mode = mode_of(given or next(iter(bare), "") or EXAMPLES["mode"] * (command == "serve"))
         self._options: dict[str, Parameter] = {}
+        self._word = option_name(self._mode.name) if self._mode is not None else ""
+        fixed = {}
+        with contextlib.suppress(FaultlineError):
+            self._word, fixed = given, named(given).arguments
         if self._mode is not None and not for_tests(self._mode):
-            self._options = {f"--{option_name(p.name)}": p for p in options_of(self._mode)}
+            known = [p for p in options_of(self._mode) if p.name not in fixed]
+            self._options = {f"--{option_name(p.name)}": p for p in known}
 
     def _is_bare(self, at: int) -> bool:
         """Whether a word is no option, and no value of one."""
@@ -88,7 +97,7 @@ class Line:
         """The words as they were meant; empty if a word is not understood."""
         if self._mode is not None and for_tests(self._mode):
             return []
-        command, fixed = self._command, ["--mode", option_name(self._mode.name)] if self._mode else []
+        command, fixed = self._command, ["--mode", self._word] if self._mode else []
         special = self._mode is not None and self._mode.kind != "TCP server"
         command = "serve" if special else command
         words = [*self._words]
@@ -162,7 +171,8 @@ class Line:
             fixed = ["--upstream", EXAMPLES["upstream"], *fixed]
         lacking = needs(self._mode) if self._mode else []
         pairs = zip(lacking[::2], lacking[1::2], strict=True)
-        fixed = [*fixed, *(word for option, value in pairs if option not in fixed for word in (option, value))]
+        added = [(o, value) for o, value in pairs if o in self._options and o not in fixed]
+        fixed = [*fixed, *(word for pair in added for word in pair)]
         if "--for-seconds" in self._options and "--at" not in self._options and "--then" in fixed:
             fixed += ["--for-seconds", "1"] * ("--for-seconds" not in fixed)
         return fixed
