@@ -568,4 +568,4 @@ def test_json_says_the_same_as_the_attempts(faultline, dial):
 
 
 def test_json_of_a_server_that_met_nobody_is_empty(faultline):
-    assert json.loads(faultline.serve(ok()).ledger.to_json()) == {"version": 1, "attempts": []}
+    assert json.loads(faultline.serve(ok()).ledger.to_json()) == {"version": 1, "dropped": 0, "attempts": []}

@@ -957,7 +957,7 @@ def test_no_such_kind_of_bad_dns():
 
     assert str(caught.value) == (
         "kind='garbag': expected one of 'refused', 'silence', 'truncated', 'wrong_id', 'garbage', 'cname_loop', "
-        "'flapping'. Did you mean 'garbage'?"
+        "'flapping'. Did you mean 'garbage'? Write bad_dns('garbage')."
     )
 
 
