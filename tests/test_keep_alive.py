@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import os
+import socket
 from contextlib import closing
 
 import aiohttp
@@ -11,7 +12,7 @@ import pytest
 import requests
 import urllib3
 
-from faultline import close, ok, reset, sequence, serve
+from faultline import close, ok, reset, sequence, serve, stall
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +145,36 @@ def test_reset_of_a_long_kept_connection_is_over_when_the_ledger_is_read():
                 connection.getresponse().read()
 
             assert [a.ended_how for a in server.attempts] == [None] * 4 + ["RST"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("new", [ok(), reset(at="request", after_bytes=3000), close(at="response", after_bytes=50)])
+@pytest.mark.parametrize("old", [close, reset, stall])
+def test_the_timer_of_an_idle_connection_goes_with_its_plan(old, new):
+    with serve(old(at="idle", after_seconds=0.1), strict=False) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(4096).endswith(b"ok\n")  # in one piece, because no break follows at once
+            server.wait_for_attempts(1, at="idle")
+            server.become(new, open_too=True)
+            client.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+
+        assert server.attempts[-1].struck is None
+
+
+@pytest.mark.parametrize("verb", [close, reset])
+def test_after_the_end_of_the_attempt_a_client_has_met_the_break_at_idle(verb):
+    for _ in range(20):
+        with serve(verb(at="idle")) as server, socket.create_connection(server.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            got = b""
+            while not got.endswith(b"ok\n"):
+                got += client.recv(4096)
+            server.wait_for_attempts(1, at="end")
+            client.setblocking(False)
+            try:
+                assert client.recv(1) == b""
+            except ConnectionResetError:
+                assert verb is reset

@@ -370,7 +370,7 @@ def test_a_client_that_has_spoken_is_ready_for_a_rst(pair, play):
 
 
 def test_a_silent_client_has_some_time_to_look_at_its_connect(play):
-    assert play(seconds_until_heard) >= SILENT_PEER_SECONDS / 2  # it counts from the beginning of the connection
+    assert play(seconds_until_heard) >= SILENT_PEER_SECONDS
 
 
 @pytest.mark.parametrize("said", [b"", b"hello"], ids=["silent", "spoken"])
@@ -460,7 +460,7 @@ def test_a_client_that_has_heard_nothing_has_some_time_to_look_at_its_connect(pl
         await wire.until_looked()
         return asyncio.get_running_loop().time() - began
 
-    assert play(looked) >= SILENT_PEER_SECONDS / 2  # it counts from the beginning of the connection
+    assert play(looked) >= SILENT_PEER_SECONDS
 
 
 def test_many_that_wait_again_and_again_share_the_time(play):

@@ -29,7 +29,8 @@ from faultline._net.sockets import (
 )
 
 OPERATIONS_PER_TURN = 4  # of a connection with ready data, before the others have their turn
-SILENT_PEER_SECONDS = 0.02  # for a program that says nothing to look at its connect, or at what it has read
+SILENT_PEER_SECONDS = 0.025  # for a program that says nothing to look at its connect, or at what it has read
+LOOKED_SECONDS = 0.5  # after which any program has looked at its connect
 UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
 SEND_BYTES = 262_144  # handed to the kernel at once, which copies them meanwhile
 
@@ -236,18 +237,23 @@ class Wire:
         await self._until_read(0.0 if self._has_peer_spoken() else SILENT_PEER_SECONDS)
 
     async def _until_read(self, silent_seconds: float) -> None:
-        """Wait until the peer has read everything, and has then been silent for this long since its connect."""
-        pause, unread, since = 0.0002, 0, self._began
+        """Wait until the peer has read everything, and has then been silent for this long.
+
+        A pause counts with its planned length, because a busy machine makes the peer late as well.
+        """
+        now = self._loop.time()
+        pause, unread, quiet_seconds = 0.0002, 0, now - self._began if now - self._began > LOOKED_SECONDS else 0.0
         while not self.is_closed and (peer := self.departures.peers.of(self.sock)) is not None and peer.listens:
-            now = self._loop.time()
             if peer.unread_bytes != unread:
-                unread, since = peer.unread_bytes, now
-            if unread and now - since >= UNREAD_PATIENCE_SECONDS:
+                unread, quiet_seconds = peer.unread_bytes, 0.0
+            if unread and quiet_seconds >= UNREAD_PATIENCE_SECONDS:
                 return
-            if not unread and (self._has_peer_spoken() or now - since >= silent_seconds):
+            if not unread and (self._has_peer_spoken() or quiet_seconds >= silent_seconds):
                 return
+            began = self._loop.time()
             await self.departures.pause(pause)
-            pause = min(pause * 1.5, 0.005)
+            quiet_seconds += min(pause, self._loop.time() - began)
+            pause = min(pause * 1.5, 0.002)
 
     def _has_peer_spoken(self) -> bool:
         """Whether the peer has sent bytes or an end; true where another task has closed the socket."""

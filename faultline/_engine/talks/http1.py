@@ -152,7 +152,9 @@ class Http1:
             connection.attempt.strike("response", 0, part)
         data = render(answer, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
-        await connection.send(data, acknowledged=last is not None or connection.armed("idle") is not None)
+        idle = connection.armed("idle")
+        is_break_next = last is not None or (idle is not None and not idle.brk.trigger.after_seconds)
+        await connection.send(data, acknowledged=is_break_next)
         if last is not None:
             await connection.strike(last)
 
