@@ -270,8 +270,6 @@ class Wire:
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
         """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
-        if self.is_closed:  # by another task, which will cancel this one
-            await self._loop.create_future()
         leaving = self.departures.watch(self.sock, partial(self.sees, "FIN"))
         opened: asyncio.Future[None] = self._loop.create_future()
         on_open = partial(call_in, self._loop, partial(wake, opened))
@@ -280,7 +278,7 @@ class Wire:
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
             left = leaving.result() if leaving.done() and not opened.done() else None
-            if left == "RST" or (left is not None and not unread_bytes(self.sock)):  # unread bytes come before a FIN
+            if left == "RST" or (left is not None and not self.is_closed and not unread_bytes(self.sock)):  # unread bytes come before a FIN
                 self.sees(left)
             return left
         finally:
