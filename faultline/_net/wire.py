@@ -278,7 +278,8 @@ class Wire:
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
             left = leaving.result() if leaving.done() and not opened.done() else None
-            if left == "RST" or (left is not None and not self.is_closed and not unread_bytes(self.sock)):  # unread bytes come before a FIN
+            is_next = not self.is_closed and not unread_bytes(self.sock)  # unread bytes come before a FIN
+            if left == "RST" or (left is not None and is_next):
                 self.sees(left)
             return left
         finally:
