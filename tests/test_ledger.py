@@ -295,6 +295,16 @@ def test_each_sign_of_an_end_is_written_once_with_its_time(ledger, entry):
     assert attempt.ends[0] == End("client", "FIN", times[0])
 
 
+def test_end_that_another_side_was_faster_with_is_corrected(ledger, entry):
+    ledger.sign(entry, "client", "FIN")
+    ledger.end(entry, "server", "FIN")
+    ledger.amend(entry, "client", "RST")
+    (attempt,) = ledger.attempts
+
+    assert (attempt.ended_by, attempt.ended_how) == ("client", "RST")
+    assert [(end.by, end.how) for end in attempt.ends] == [("client", "FIN"), ("client", "RST")]
+
+
 @pytest.mark.parametrize("side", ["client", "server", "upstream"])
 def test_end_of_one_direction_can_be_waited_for(ledger, entry, side):
     with pytest.raises(WaitError, match=f"^0 of 1 attempts reached '{side}_end' within 0 s"):
@@ -364,6 +374,7 @@ def test_attempt_is_plain_data_for_json():
             "alert": "",
             "offered": ["h2"],
             "client": "",
+            "server_alert": "",
         },
         "turns": [
             {

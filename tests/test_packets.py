@@ -5,15 +5,36 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import os
+import random
 import socket
 import ssl
 import struct
 import time
 from dataclasses import dataclass
+from itertools import groupby
 
 import pytest
 
-from faultline import blackhole, close, half_close, ok, partition, refuse, reset, stall, unreachable
+from faultline import (
+    blackhole,
+    close,
+    drip,
+    half_close,
+    malformed,
+    ok,
+    partition,
+    raw,
+    receive_until,
+    refuse,
+    reset,
+    script,
+    send,
+    serve,
+    stall,
+    status,
+    unreachable,
+)
 
 PATIENCE_SECONDS = 10.0
 SILENCE_SECONDS = 0.05
@@ -417,3 +438,121 @@ def test_in_a_partition_nothing_of_the_client_is_acknowledged(faultline, point, 
     assert len(stream_of(by_client)) > said
     assert acknowledged_bytes(by_server, by_client) <= said
     assert endings(by_server) == []
+
+
+# --- the ledger against the wire --------------------------------------------------------------------------------
+#
+# Clients send at once or in pieces, finish sending early, leave in the middle, and read a part or all.
+# FAULTLINE_CONVERSATIONS is the number of conversations; each is repeated by its seed.
+
+COUNT = int(os.environ.get("FAULTLINE_CONVERSATIONS", "40"))
+LONG_GET = b"GET /some/path HTTP/1.1\r\nHost: localhost\r\nX-Filler: " + b"x" * 60 + b"\r\n\r\n"
+LAST = LONG_GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300\r\n\r\n" + b"y" * 300
+
+
+def plan_of(chance):
+    """A random plan of one fault."""
+    after, body = chance.choice([0, 1, 7, 40, 90]), bytes(chance.choice([0, 5, 2_000, 30_000]))
+    return chance.choice(
+        [
+            ok(body),
+            ok(body) & drip(chunk_bytes=700, every_seconds=0.001),
+            status(503),
+            raw(b"junk"),
+            malformed("chunk_cut"),
+            reset(after_bytes=after),
+            reset(at="request", after_bytes=after),
+            reset(at="accept"),
+            close(after_bytes=after),
+            close(at="request", after_bytes=after),
+            close(at="accept"),
+            close(at="idle"),
+            half_close(after_bytes=after),
+            stall(after_bytes=after),
+            stall(for_seconds=0.005),
+            stall(at="request", after_bytes=after, for_seconds=0.005),
+            script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250 ok\r\n"), reset()),
+            script(receive_until(b"\r\n\r\n"), send(b"x" * 50), close()),
+        ]
+    )
+
+
+def converse(server, chance):
+    """Be a random client, which waits for a greeting if the server sends one."""
+    said = chance.choice([LONG_GET, LAST, POST, LONG_GET[:30], b"EHLO me\r\n", b""])
+    pieces = [said] if chance.random() < 0.5 else [said[i : i + 50] for i in range(0, len(said), 50)]
+    reads = chance.choice(["nothing", "some", "until silence"])
+    with socket.socket() as client, contextlib.suppress(OSError):  # the server may have reset it
+        client.settimeout(PATIENCE_SECONDS)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if chance.random() < 0.3:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leaves by RST
+        client.connect(server.address)
+        if "220 hi" in repr(server.plan):
+            client.recv(8, socket.MSG_WAITALL)
+        for piece in pieces:
+            client.sendall(piece)
+        if chance.random() < 0.3:
+            client.shutdown(socket.SHUT_WR)
+        client.settimeout(0.03)
+        with contextlib.suppress(TimeoutError):
+            if reads == "some":
+                client.recv(20)
+            while reads == "until silence" and client.recv(65_536):
+                pass
+
+
+def captured_turns(packets, address):
+    """The turns on the wire: the side, and how many of its bytes were new."""
+    seen, said = {}, []
+    for packet in packets:
+        by = "server" if packet.source == address else "client"
+        if "SYN" in packet.flags:
+            seen[by] = packet.sequence + 1
+        end = packet.sequence + len(packet.payload)
+        if packet.payload and (new := end - seen[by]) > 0:
+            seen[by] = end
+            said.append((by, new))
+    return [(by, sum(new for _, new in turn)) for by, turn in groupby(said, key=lambda each: each[0])]
+
+
+def captured_ends(packets, address):
+    """FIN and RST of each side, in the order in which they were first sent."""
+    signs = [
+        ("server" if p.source == address else "client", flag)
+        for p in packets
+        for flag in ("FIN", "RST")
+        if flag in p.flags
+    ]
+    return [*dict.fromkeys(signs)]
+
+
+def agrees_in_ends(attempt, captured):
+    """Whether the ledger has the ends on the wire, up to the end of the socket, after which nothing can be seen."""
+    told = [(end.by, end.how) for end in attempt.ends if end.how in ("FIN", "RST")]
+    unseen = captured[len(told) :]
+    is_closed = any(by == "server" for by, _ in told) or ("client", "RST") in told
+    return told == captured[: len(told)] and (is_closed or not unseen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_ledger_of_a_random_conversation_is_what_was_captured(seed):
+    chance = random.Random(seed)
+    with serve(plan_of(chance), strict=False) as server, Capture(server.address) as wire:
+        converse(server, chance)
+        attempts = server.wait_for_attempts(1, at="end")
+        packets = wire.so_far()
+    last = attempts[-1]
+    story = f"{server.drawing(color=False)}\n" + "\n".join(map(str, packets))
+    by_server = stream_of([p for p in packets if p.source == server.address])
+    by_client = stream_of([p for p in packets if p.target == server.address])
+
+    assert sum(a.sent_bytes for a in attempts) == len(by_server), story
+    assert sum(a.received_bytes for a in attempts) <= len(by_client), story
+    begins = b"".join(turn.begins for a in attempts for turn in a.turns[:1] if turn.by == "client")
+    assert by_client.startswith(begins[:50]), story
+    if sum(a.received_bytes for a in attempts) == len(by_client) and len(attempts) == 1:
+        assert [(turn.by, turn.count_bytes) for turn in last.turns] == captured_turns(packets, server.address), story
+    assert agrees_in_ends(last, captured_ends(packets, server.address)), f"{last.ends}\n{story}"

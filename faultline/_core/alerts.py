@@ -48,6 +48,11 @@ NAME_OF: dict[int, str] = {code: name for name, code in CODE_OF.items()}
 WARNINGS = {"close_notify", "user_canceled", "no_renegotiation"}
 
 
+def alert_in(record: bytes) -> str:
+    """The name of the alert in such a record; empty if these bytes are another."""
+    return NAME_OF.get(record[-1], "") if record[:1] == b"\x15" and len(record) == len(alert("close_notify")) else ""
+
+
 def alert(name: str) -> bytes:
     """The record of an alert, as it is sent before there are keys (RFC 8446, 5.1)."""
     level = 1 if name in WARNINGS else 2

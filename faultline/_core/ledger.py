@@ -19,11 +19,11 @@ from faultline._core.ends import End, How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.kept import MOST_ATTEMPTS, Kept
 from faultline._core.milestones import NONE, Milestone, Milestones, milestones_of
+from faultline._core.plain import JSON_VERSION, texts
 from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key, Strike, weightiest
 from faultline._core.turns import Turn, Turns
 
-JSON_VERSION = 1
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28
 
@@ -65,7 +65,8 @@ class TlsFacts:
         alpn: the application protocol that both agreed on (ALPN).
         alert: the alert by which the client ended the handshake, by its name in RFC 8446, 6.
         offered: the protocols that the client offered (ALPN).
-        client: the common name in the client's certificate.
+        client: the common name in the client's certificate, also if the server refused the certificate.
+        server_alert: the alert by which the server ended the handshake.
     """
 
     version: str = ""
@@ -74,6 +75,7 @@ class TlsFacts:
     alert: str = ""
     offered: tuple[str, ...] = ()
     client: str = ""
+    server_alert: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,8 @@ class Attempt:
     def to_dict(self) -> dict[str, Any]:
         """The attempt as plain data for JSON; bytes become text, one character for each byte (Latin-1)."""
         data = asdict(replace(self, fault=Fault(), strikes=()), dict_factory=texts)
-        strikes = [strike.to_dict() for strike in self.strikes]
-        struck = self.struck
-        told = {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
-        return data | told
-
-
-def texts(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A record as a dictionary, its bytes as text."""
-    return {k: v.decode("latin-1") if isinstance(v, bytes) else v for k, v in items}
+        strikes, struck = [strike.to_dict() for strike in self.strikes], self.struck
+        return data | {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
 
 
 class Entry:
@@ -302,19 +297,27 @@ class Ledger:
             entry.gives(by, how, alert)
             self._note(entry)
 
-    def end(self, entry: Entry, by: Party | None = None, how: How | None = None) -> None:
-        """Record that the attempt has ended. Ending it again does nothing."""
+    def end(self, entry: Entry, by: Party | None = None, how: How | None = None, *, is_sign: bool = True) -> None:
+        """Record that the attempt has ended; without `is_sign` another sign has shown it. Again this does nothing."""
         with self._lock:
             if entry.ended_seconds is not None:
                 return
             entry.ended_seconds, entry.ended_by, entry.ended_how = self.now(), by, how
-            if by is not None and how is not None:
+            if by is not None and how is not None and is_sign:
                 entry.gives(by, how)
             if by == "client" and entry.struck is not None and entry.sent_bytes == entry.sent_before_strike:
                 entry.waited_seconds = entry.ended_seconds - entry.struck.at_seconds
             self._note(entry)
         if self.on_end is not None:
             self.on_end(entry.frozen())
+
+    def amend(self, entry: Entry, by: Party, how: How) -> None:
+        """Correct an end that was recorded and could not be sent, because another side was faster."""
+        with self._lock:
+            entry.ends = tuple(end for end in entry.ends if (end.by, end.how) != (entry.ended_by, entry.ended_how))
+            entry.ended_by, entry.ended_how = by, how
+            entry.gives(by, how)
+            self._note(entry)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -324,8 +327,8 @@ class Ledger:
 
     def to_json(self) -> str:
         """All attempts as JSON, in the form that docs/ledger.md describes."""
-        attempts = [attempt.to_dict() for attempt in self.attempts]
-        return json.dumps({"version": JSON_VERSION, "dropped": self.dropped, "attempts": attempts}, indent=2)
+        data = {"version": JSON_VERSION, "dropped": self.dropped, "attempts": [a.to_dict() for a in self.attempts]}
+        return json.dumps(data, indent=2)
 
     def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their strike or their end.

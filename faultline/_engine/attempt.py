@@ -61,10 +61,19 @@ class OpenAttempt:
         self._ledger.sign(self.entry, by, how, alert)
 
     @property
+    def has_said_goodbye(self) -> bool:
+        """Whether the server has sent close_notify, after which a client may close at once."""
+        return any((end.by, end.how) == ("server", "close_notify") for end in self.entry.ends)
+
+    @property
     def has_ended(self) -> bool:
         """Whether the attempt is over."""
         return self.entry.ended_seconds is not None
 
-    def end(self, by: Party | None = None, how: How | None = None) -> None:
-        """Record that the attempt is over; ending it again changes nothing."""
-        self._ledger.end(self.entry, by, how)
+    def amend(self, by: Party, how: How) -> None:
+        """Correct the end that was recorded, because another side was faster."""
+        self._ledger.amend(self.entry, by, how)
+
+    def end(self, by: Party | None = None, how: How | None = None, *, is_sign: bool = True) -> None:
+        """Record that the attempt is over, with a sign of its own or without; ending it again changes nothing."""
+        self._ledger.end(self.entry, by, how, is_sign=is_sign)

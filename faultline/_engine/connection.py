@@ -112,15 +112,25 @@ class Connection:
         self.service.on_dealt()
         return self.attempt
 
-    def end(self, by: Party | None, how: How) -> None:
-        """Record how the connection ends, for every attempt that is open."""
+    def end(self, by: Party | None, how: How, *, is_sign: bool = True) -> None:
+        """Record how the connection ends, with a sign of its own or without, for every attempt that is open."""
+        if by == "server":
+            self.wire.look()  # the client may have ended its direction before, or both
+        if by == "server" and self.wire.was_reset:  # nothing is sent any more
+            is_sign = False
+            if not self.attempt.has_said_goodbye:
+                by, how = "client", "RST"
         for attempt in self._attempts:
             if (lost := self.valve.lost(attempt.fault)) is not None:
                 attempt.strike(attempt.point, 0, lost)
-            attempt.end(by, how)
+            attempt.end(by, how, is_sign=is_sign)
 
     def sign(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record that a side ends one direction of the connection, or sends an alert."""
+        if by == "server":
+            self.wire.look()
+        if by == "server" and self.wire.was_reset:
+            return  # nothing is sent any more
         for attempt in [attempt for attempt in self._attempts if not attempt.has_ended] or [self.attempt]:
             attempt.sign(by, how, alert)
 

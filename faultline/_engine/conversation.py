@@ -86,7 +86,7 @@ class Conversation:
         except Rejected as rejected:
             is_alert = connection.stream.rejected(rejected.why)
             strike_failed(connection)
-            connection.end("client" if is_alert else "server", "FIN")
+            connection.end("client" if is_alert else "server", "FIN", is_sign=not is_alert)
             sockets.send_fin(self._wire.sock)
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
@@ -96,7 +96,10 @@ class Conversation:
     def _give_up(self) -> None:
         """Close the socket and end the attempt; closing again does nothing."""
         self._connection.end("server", "stop")
-        if self._connection.valve.drops_packets and self.is_open:  # a FIN could never be acknowledged
+        drops = self._connection.valve.drops_packets
+        if (how := self._wire.farewell()) is not None:
+            self._connection.sign("server", "RST" if drops else how)
+        if drops and self.is_open:  # a FIN could never be acknowledged
             self._wire.reset()
         self._wire.close()
         self._connection.side.leave()

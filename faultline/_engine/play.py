@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NoReturn
 
 from faultline._core import steps as do
+from faultline._core.alerts import alert_in
 from faultline._core.ends import Party
 from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
@@ -92,6 +93,8 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
     if step.below_tls:
         await connection.wire.flush()
         await connection.wire.until_heard()  # it ends TLS for a client, as a RST ends a connection
+        if name := alert_in(step.data):
+            connection.stream.alerts(name, True)
         await connection.stream.write_raw(step.data)
     else:
         await connection.enter("response")
@@ -124,7 +127,8 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     if close_notify:
         await connection.stream.end_tls()
     connection.end("server", "FIN")
-    sockets.send_fin(connection.wire.sock)
+    if not sockets.send_fin(connection.wire.sock) and not connection.attempt.has_said_goodbye:
+        connection.attempt.amend("client", "RST")
     await connection.wire.flush()  # closing with unread input would discard bytes that are not delivered yet
     sockets.discard_input(connection.wire.sock)
     connection.wire.close()

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from faultline._core.ends import Party
 from faultline._core.ledger import TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.pacing import Flow, Wait
@@ -35,6 +36,7 @@ class Stream:
         self._chance = chance
         self._tls: Tls | None = None
         self._is_midway = False  # whether a record was made and not yet sent whole
+        self._alerts: dict[Party, str] = {}  # the last of each side
         self._held = b""  # decrypted, and not yet read by an attempt
         self.flowing = asyncio.Event()  # cleared while the test holds all bytes back
         self.flowing.set()
@@ -43,7 +45,7 @@ class Stream:
     def serve(self, attempt: OpenAttempt) -> None:
         """Record the bytes in this attempt from here on, under the conditions of its fault."""
         entry, fault = attempt.entry, attempt.fault
-        self._entry = entry
+        self._attempt, self._entry = attempt, entry
         entry.tls = self._tls.facts() if self._tls is not None else None
         self._flows: tuple[Flow, Flow] | None = None
         self._handshake_flow: Flow | None = None
@@ -241,7 +243,7 @@ class Stream:
             Departed: the client ended the connection meanwhile.
             Rejected: the client sent an alert or bytes that are not TLS, or its protocols were refused.
         """
-        tls = Tls(self.wire, context)
+        tls = Tls(self.wire, context, on_alert=self.alerts)
         try:
             await tls.handshake(write, refuses_protocols=refuses_protocols)
         finally:
@@ -278,15 +280,25 @@ class Stream:
         """Send close_notify if the connection is in TLS."""
         await self.write_raw(self.close_notify())
 
+    def alerts(self, name: str, is_ours: bool) -> None:  # noqa: FBT001 - the form of a callback
+        """Record an alert, which is also the end of one direction or of both."""
+        by: Party = "server" if is_ours else "client"
+        if name == "close_notify":
+            self._attempt.sign(by, "close_notify")
+        else:
+            self._alerts[by] = name
+            self._attempt.sign(by, "alert", name)
+
     def rejected(self, why: str) -> bool:
         """Record why TLS ended, with OpenSSL's reason; return whether the client ended it, with an alert."""
         match = ALERT.fullmatch(why)
         alert = match[1].replace(" ", "_") if match else ""
-        self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert)
+        ours = self._alerts.get("server", "")
+        self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert, server_alert=ours)
         if alert:
             self._entry.note = f"the client ended TLS with the alert {alert}"
         elif self.speaks_tls:
-            self._entry.note = f"the server ended TLS: {why}"
+            self._entry.note = f"the server ended TLS{f' with the alert {ours}' if ours else ''}: {why}"
         else:
             self._entry.note = f"the client did not speak TLS: {why}"
         return bool(alert)

@@ -60,6 +60,30 @@ def read(body: bytes) -> Hello:
     return Hello(sni, tuple(protocols), is_tls=True)
 
 
+VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+SUPPORTED_VERSIONS = 43  # an extension: RFC 8446, 4.2.1
+
+
+def version_of(server_hello: bytes) -> str:
+    """The version of TLS that a ServerHello chooses (RFC 8446, 4.1.3); empty if it is unknown."""
+    body = server_hello[MESSAGE_HEAD_BYTES:]
+    version, (_, rest) = body[:2], vector(body[VERSION_AND_RANDOM_BYTES:], 1)  # after the session
+    extensions, _ = vector(rest[3:], 2)  # after the cipher suite and the compression method
+    while extensions:
+        kind, (content, extensions) = int.from_bytes(extensions[:2], "big"), vector(extensions[2:], 2)
+        version = content if kind == SUPPORTED_VERSIONS else version
+    return VERSIONS.get(int.from_bytes(version, "big"), "")
+
+
+def first_certificate(message: bytes, version: str) -> bytes:
+    """The first certificate in a message `Certificate` (RFC 8446, 4.4.2, and RFC 5246, 7.4.2) as DER; may be empty."""
+    body = message[MESSAGE_HEAD_BYTES:]
+    if version == VERSIONS[0x0304]:
+        _, body = vector(body, 1)  # the context of the request
+    certificates, _ = vector(body, 3)
+    return vector(certificates, 3)[0]
+
+
 def vector(data: bytes, length_bytes: int) -> tuple[bytes, bytes]:
     """Split a length-prefixed vector (RFC 8446, 3.4) from the bytes after it."""
     begin = length_bytes

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from faultline._core.certificates import Certificate, Terms
 from faultline._net.issue import authority, issued, once, revocation_list, revoked_serials
-from faultline._net.tls import ServerContext
+from faultline._net.tls import ServerContext, tell_messages
 
 VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -44,6 +44,7 @@ def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerC
         return Context(certificate, terms, host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
+    tell_messages(context)
     if certificate.key != "P-256" or certificate.digest != "SHA-256" or terms.version is not None:
         context.set_ciphers(ANYTHING)
     if terms.ciphers == "null":

@@ -196,6 +196,15 @@ def certificate_of(pem: bytes) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem)
 
 
+def common_name(der: bytes) -> str:
+    """The common name in a certificate; empty if it has none, or can't be read."""
+    try:
+        names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        return ""
+    return str(names[0].value) if names else ""
+
+
 def key_of(pem: bytes) -> PrivateKey:
     """A private key from PEM."""
     key = serialization.load_pem_private_key(pem, None)

@@ -15,8 +15,10 @@ from OpenSSL import SSL
 from faultline._core.certificates import Certificate, Terms
 from faultline._net.issue import certificate_of, issued, key_of, revocation_answer
 from faultline._net.sockets import READ_BYTES
+from faultline._net.tls import ALERT_RECORD, sessions
 
 T = TypeVar("T")
+SSL_CB_ALERT = 0x4000  # ssl.h
 
 
 class Context:
@@ -31,6 +33,7 @@ class Context:
         for each in chain:
             self._context.add_extra_chain_cert(certificate_of(each))
         self._context.set_alpn_select_callback(choose_protocol)
+        self._context.set_info_callback(tell_alert)
         if terms.renegotiates:
             self._context.set_max_proto_version(SSL.TLS1_2_VERSION)  # TLS 1.3 has no renegotiation: RFC 8446, 4.1.2
         if certificate.staples:
@@ -41,6 +44,13 @@ class Context:
         """A session that reads records from `incoming` and writes records to `outgoing`."""
         assert server_side
         return Session(SSL.Connection(self._context, None), incoming, outgoing)
+
+
+def tell_alert(connection: SSL.Connection, where: int, code: int) -> None:
+    """Report an alert (SSL_CTX_set_info_callback(3)) to the session of a connection."""
+    known = sessions.get(connection.get_app_data()) if where & SSL_CB_ALERT else None
+    if known is not None and (tls := known()) is not None:
+        tls.hears(ALERT_RECORD, 0, bytes([code & 0xFF]), is_sent=bool(where & SSL.SSL_CB_WRITE))
 
 
 def choose_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -56,6 +66,7 @@ class Session:
         self._incoming = incoming
         self._outgoing = outgoing
         self._has_agreed = False
+        connection.set_app_data(self)
         connection.set_accept_state()
 
     def _run(self, operation: Callable[[], T]) -> T:

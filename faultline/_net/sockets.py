@@ -243,10 +243,12 @@ def arm_rst(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def send_fin(sock: socket.socket) -> None:
-    """Send FIN after the queued bytes; receiving continues."""
-    with contextlib.suppress(OSError):  # ENOTCONN: the client has reset the connection
+def send_fin(sock: socket.socket) -> bool:
+    """Send FIN after the queued bytes, and continue to receive; return false if the peer has reset the connection."""
+    with contextlib.suppress(OSError):  # ENOTCONN
         sock.shutdown(socket.SHUT_WR)
+        return True
+    return False
 
 
 def discard_input(sock: socket.socket, limit_bytes: int = 1 << 20) -> None:

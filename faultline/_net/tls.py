@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from faultline._core.alerts import alert
+from faultline._core.alerts import NAME_OF, alert
 from faultline._core.ledger import TlsFacts
-from faultline._net.client_hello import Hello, hello_of
+from faultline._net.client_hello import Hello, first_certificate, hello_of, version_of
 from faultline._net.departures import Departed
 from faultline._net.sockets import READ_BYTES
 from faultline._net.wire import Wire
 
 Write = Callable[[bytes], Awaitable[None]]
+OnAlert = Callable[[str, bool], None]  # gets the name of an alert, and whether this side sent it
 
 
 class Session(Protocol):
@@ -58,10 +60,33 @@ def shows_certificate(flight: bytes) -> bool:
     return flight[:1] == b"\x16" and flight[RANDOM] != RETRY
 
 
+ALERT_RECORD, HANDSHAKE_RECORD = 21, 22
+SERVER_HELLO, CERTIFICATE = 2, 11  # messages of the handshake
+sessions: weakref.WeakKeyDictionary[object, weakref.ref[Tls]] = weakref.WeakKeyDictionary()
+
+
+def tell_messages(context: ssl.SSLContext) -> None:
+    """Have a context report the messages and alerts of its sessions.
+
+    `ssl` has no public way to them: in TLS 1.3 an alert is encrypted, and a handshake that fails has no version.
+    CPython has this hook since 3.8, for its own tests.
+    """
+
+    def on_message(session: object, direction: str, _version: int, content: int, kind: int, data: bytes) -> None:
+        if content in (ALERT_RECORD, HANDSHAKE_RECORD) and (known := sessions.get(session)) and (tls := known()):
+            tls.hears(content, kind, data, is_sent=direction == "write")
+
+    # The property of the class below passes plain numbers: that of SSLContext makes enums, which halves the throughput.
+    _ssl_context = ssl.SSLContext.__mro__[1]
+    vars(_ssl_context)["_msg_callback"].__set__(context, on_message)
+
+
 class Tls:
     """One side of a TLS session: the server's, or, with the name of a server, the client's."""
 
-    def __init__(self, wire: Wire, context: ServerContext | ssl.SSLContext, name: str = "") -> None:
+    def __init__(
+        self, wire: Wire, context: ServerContext | ssl.SSLContext, name: str = "", on_alert: OnAlert | None = None
+    ) -> None:
         self._wire = wire
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -70,13 +95,30 @@ class Tls:
             self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         else:
             self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        sessions[self._session] = weakref.ref(self)
+        self._on_alert = on_alert
+        self._version, self._client_certificate = "", b""  # as the messages of the handshake said
         self._early = b""  # application bytes that were decrypted before a call of `receive`
         self.hello = Hello()
+
+    def hears(self, content: int, kind: int, data: bytes, *, is_sent: bool) -> None:
+        """Take note of a message of the handshake or of an alert."""
+        if content == ALERT_RECORD:
+            self.alerts(NAME_OF.get(data[-1], str(data[-1])), is_sent=is_sent)
+        elif kind == SERVER_HELLO:
+            self._version = version_of(data)
+        elif kind == CERTIFICATE and not is_sent:
+            self._client_certificate = first_certificate(data, self._version)
+
+    def alerts(self, name: str, *, is_sent: bool) -> None:
+        """Report an alert of this side or of the peer."""
+        if self._on_alert is not None:
+            self._on_alert(name, is_sent)
 
     def facts(self) -> TlsFacts:
         """The facts of the session for the ledger, as far as the handshake has come."""
         return TlsFacts(
-            self._session.version() or "",
+            self._session.version() or self._version,
             self.hello.sni,
             self._session.selected_alpn_protocol() or "",
             offered=self.hello.protocols,
@@ -87,8 +129,12 @@ class Tls:
         """The common name in the client's certificate; empty if the client has shown no certificate."""
         try:
             subject = (self._session.getpeercert() or {}).get("subject", ())
-        except ValueError:  # no handshake yet
-            return ""
+        except ValueError:  # no handshake yet, or it failed
+            subject = ()
+        if not subject and self._client_certificate:
+            from faultline._net.issue import common_name  # cryptography is loaded, because there is a certificate
+
+            return common_name(self._client_certificate)
         names = dict(pair for part in subject for pair in part)
         return str(names.get("commonName", ""))
 
@@ -104,6 +150,7 @@ class Tls:
             received += await self._more()
         self.hello = hello
         if refuses_protocols and hello.protocols:
+            self.alerts("no_application_protocol", is_sent=True)
             await write(alert("no_application_protocol"))  # RFC 7301, 3.2
             raise Rejected("no application protocol")
         await self.agree(write)

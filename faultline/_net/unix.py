@@ -67,8 +67,8 @@ class UnixWire(Wire):
                     self.sock.recv(len(data) - 1)
             except BlockingIOError:
                 await super().readable()
-            except OSError:
-                raise self.gone() from None
+            except OSError as error:
+                raise self.gone(error) from None
             else:
                 self.at_end, self._has_unread, self._may_block = not data, bool(data), len(data) > HARMLESS_BYTES
                 return data
@@ -83,6 +83,10 @@ class UnixWire(Wire):
         if callback is not None:
             self._take()
         super().on_readable(callback)
+
+    def _unread_bytes(self) -> int:
+        """The number of bytes in the kernel, without the byte that was read already."""
+        return super()._unread_bytes() - self._has_unread
 
     def _has_more(self) -> bool:
         return sockets.unread_bytes(self.sock) > 1 or sockets.has_left(self.sock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,7 @@ from faultline._net.departures import Departed, Departures, Left, call_in, wake
 from faultline._net.sockets import (
     READ_BYTES,
     arm_rst,
+    ends_of,
     has_left,
     is_dead,
     quicken,
@@ -80,6 +82,7 @@ class Wire:
         self._at_end = False
         self.on_end: Callable[[Left], None] | None = None  # called with each FIN and RST of the peer, once
         self._seen_ends: set[Left] = set()
+        self._is_armed = False  # whether a close sends RST in any case
 
     @property
     def at_end(self) -> bool:
@@ -93,14 +96,31 @@ class Wire:
             self.sees("FIN")
 
     def sees(self, how: Left) -> None:
-        """Take note that the peer has sent FIN or RST; a second call for the same sign does nothing."""
-        if how not in self._seen_ends:
+        """Take note that the peer has sent FIN or RST; a second call does nothing, nor does any after a RST."""
+        if how == "RST" and not self.was_reset and not self.is_closed:
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code == errno.EPIPE:  # a RST that follows a FIN; any other is ECONNRESET (`tcp_reset`)
+                self.sees("FIN")
+        if how not in self._seen_ends and not self.was_reset:
             self._seen_ends.add(how)
             if self.on_end is not None:
                 self.on_end(how)
 
-    def gone(self) -> Departed:
-        """Take note that the peer has reset the connection; return the error to raise."""
+    @property
+    def was_reset(self) -> bool:
+        """Whether the peer is known to have reset the connection."""
+        return "RST" in self._seen_ends
+
+    def look(self) -> None:
+        """Take note of the peer's FIN or RST if it has come, whatever lies unread before it."""
+        events = 0 if self.is_closed else ends_of(self.sock)
+        if events:
+            self.sees("RST" if events & select.POLLERR else "FIN")
+
+    def gone(self, error: OSError | None = None) -> Departed:
+        """Take note that the peer has reset the connection, as an error says; return what to raise."""
+        if error is not None and error.errno == errno.EPIPE:
+            self.sees("FIN")
         self.sees("RST")
         return Departed("RST")
 
@@ -121,8 +141,8 @@ class Wire:
                 data = self.sock.recv(limit_bytes)
             except BlockingIOError:
                 await self.readable()
-            except OSError:
-                raise self.gone() from None
+            except OSError as error:
+                raise self.gone(error) from None
             else:
                 self.at_end = not data
                 return data
@@ -156,8 +176,8 @@ class Wire:
         """
         try:
             byte = self.sock.recv(1, socket.MSG_PEEK)
-        except OSError:
-            raise self.gone() from None
+        except OSError as error:
+            raise self.gone(error) from None
         if not byte:
             self.sees("FIN")
         return byte
@@ -174,8 +194,8 @@ class Wire:
                 taken = self.sock.send(data[:SEND_BYTES])
             except BlockingIOError:
                 await self.writable()
-            except OSError:
-                raise self.gone() from None
+            except OSError as error:
+                raise self.gone(error) from None
             else:
                 self.has_sent = True
                 return taken
@@ -306,8 +326,19 @@ class Wire:
         self.on_writable(None)
         self.sock.close()
 
+    def farewell(self) -> Left | None:
+        """The sign that a close sends now; `None` if it sends none, because the peer has reset the connection."""
+        if self.is_closed or self.was_reset or is_dead(self.sock):
+            return None
+        return "RST" if self._is_armed or self._unread_bytes() else "FIN"
+
+    def _unread_bytes(self) -> int:
+        """The number of bytes in the kernel that a close would discard."""
+        return unread_bytes(self.sock)
+
     def arm_reset(self) -> None:
         """Make the next close send RST."""
+        self._is_armed = True
         arm_rst(self.sock)
 
     def reset(self) -> None:
