@@ -821,7 +821,7 @@ def test_the_fixture_asks_the_guard_and_shows_the_drawing(pytester, monkeypatch)
         [
             "*- faultline -*",
             "http://api.example.com reset()",
-            "#1 reset(), connection 1",
+            "#1 reset(), connection 1, HTTP/1.1",
             "*RST: struck at 'response' *",
         ]
     )

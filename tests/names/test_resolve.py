@@ -311,7 +311,7 @@ def test_a_connect_by_name_asks_the_resolver_too(faultline):
 # --- slow ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [slow_resolve(600) & nxdomain(), slow_resolve(600) & resolves_to("127.0.0.1")])
+@pytest.mark.parametrize("fault", [slow_resolve(60) & nxdomain(), slow_resolve(60) & resolves_to("127.0.0.1")])
 def test_a_thread_that_waits_for_a_slow_lookup_wakes_when_it_is_closed(fault):
     with ThreadPoolExecutor() as threads:
         with resolve(NAME, fault, strict=False) as resolver:
@@ -340,7 +340,7 @@ def test_slow_and_what_is_found_may_be_said_in_either_order(faultline):
 
 
 def test_a_clients_timeout_ends_the_wait_for_a_slow_lookup_of_asyncio(faultline):
-    resolver = faultline.resolve(NAME, slow_resolve(600) & nxdomain())
+    resolver = faultline.resolve(NAME, slow_resolve(60) & nxdomain())
 
     async def connect():
         with pytest.raises((asyncio.TimeoutError, TimeoutError)):
@@ -354,7 +354,7 @@ def test_a_clients_timeout_ends_the_wait_for_a_slow_lookup_of_asyncio(faultline)
 
 
 def test_a_clients_timeout_ends_the_wait_for_a_slow_lookup_of_aiohttp(faultline):
-    resolver = faultline.resolve(NAME, slow_resolve(600) & nxdomain())
+    resolver = faultline.resolve(NAME, slow_resolve(60) & nxdomain())
 
     async def connect():
         limit = aiohttp.ClientTimeout(total=0.05)
