@@ -969,11 +969,15 @@ def test_a_forked_child_connects_as_before_and_the_parent_as_planned(functions):
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
         child = os.fork()
         if not child:
-            good = functions() == before and dict(vars(socket.socket)) == of_class
-            with intercept(HTTP, ok(b"child")) as own:
-                good = good and requests.get(HTTP, timeout=10).content == b"child"
-            good = good and len(own.attempts) == 1 and functions() == before and dict(vars(socket.socket)) == of_class
-            os._exit(0 if good else 1)
+            good = False
+            try:
+                good = functions() == before and dict(vars(socket.socket)) == of_class
+                with intercept(HTTP, ok(b"child")) as own:
+                    good = good and requests.get(HTTP, timeout=10).content == b"child"
+                good = good and len(own.attempts) == 1 and functions() == before
+                good = good and dict(vars(socket.socket)) == of_class
+            finally:
+                os._exit(0 if good else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert requests.get(HTTP, timeout=10).content == b"parent"
 
