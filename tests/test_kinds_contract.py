@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -246,6 +247,7 @@ def test_a_strike_can_be_waited_for(kind, origin):
             server.wait_for_attempts(1, 0.001, at="strike")
         assert ask(kind, server, origin) == ORIGIN
         assert server.wait_for_attempts(1, at="strike")[0].struck.point == "accept"
+        assert server.wait_for_strike().struck.point == "accept"
 
 
 @each_kind
@@ -271,6 +273,8 @@ ARGUMENTS = {
     "becoming": (fl.ok(),),
     "wait": (0, "end", 1),
     "wait_for_attempts": (0,),
+    "arrived": (0,),
+    "wait_for_strike": None,  # takes a strike
     "partition": None,  # takes a privilege
 }
 
@@ -280,7 +284,8 @@ def used(thing, name, monkeypatch):
     arguments = ARGUMENTS.get(name, (monkeypatch,) if name in ("trust", "use_as_proxy") else ())
     try:
         value = getattr(thing, name)
-        return type(value(*arguments) if callable(value) else value)
+        found = value(*arguments) if callable(value) else value
+        return type(asyncio.run(found) if asyncio.iscoroutine(found) else found)
     except Exception as error:  # noqa: BLE001 - its class is the answer
         return type(error)
 

@@ -228,7 +228,9 @@ def ends_of(sock: socket.socket) -> int:
 
 
 def is_dead(sock: socket.socket) -> bool:
-    """Whether the peer has reset the connection: its state is CLOSE (tcp_info, tcp(7))."""
+    """Whether the peer has reset the connection: its state is CLOSE (tcp_info, tcp(7)); on a Unix socket an error."""
+    if sock.family == socket.AF_UNIX:
+        return bool(ends_of(sock) & select.POLLERR)
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
 
 
