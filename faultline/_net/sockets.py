@@ -27,8 +27,7 @@ READ_BYTES = 65_536
 # linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket keeps or drops each packet.
 SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_MEMINFO = 26, 27, 55
 LOAD_RANDOM = (0x20, 0, 0, 0xFFFFF000 + 56)  # BPF_LD|BPF_W|BPF_ABS, SKF_AD_OFF + SKF_AD_RANDOM
-DROP = (0x06, 0, 0, 0)  # BPF_RET: keep no byte
-KEEP = (0x06, 0, 0, 0xFFFFFFFF)
+DROP, KEEP = (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)  # BPF_RET: keep no byte, or all
 
 
 def require_linux() -> None:
@@ -223,8 +222,7 @@ def ends_of(sock: socket.socket) -> int:
     """The ends of a connection as poll(2) has them: POLLRDHUP for the peer's, POLLHUP for both, POLLERR for a RST."""
     poll = select.poll()
     poll.register(sock, select.POLLRDHUP)
-    ready = poll.poll(0)
-    return ready[0][1] if ready else 0
+    return next((events for _, events in poll.poll(0)), 0)
 
 
 def is_dead(sock: socket.socket) -> bool:
