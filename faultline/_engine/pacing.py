@@ -72,9 +72,10 @@ class Flow:
         if self._began is None:
             self._began = loop.time() + self.delay_seconds()
         due = self._began
-        if self.pace is not None and (later := self.pace.due_seconds(self._piece(count_bytes))):
-            due += later
-            self._changes(self.pace, self._arrived_bytes)
+        if self.pace is not None:
+            due += self.pace.due_seconds(self._piece(count_bytes))
+            if due > self._began or self._pieces:
+                self._changes(self.pace, self._arrived_bytes)
         self._pieces += 1
         self._passed_bytes += count_bytes
         self._arrived_bytes += count_bytes
