@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import re
 import socket
 import ssl
 import struct
@@ -289,7 +290,8 @@ def takes_at_least(seconds):
 
 def told(attempt):
     """What the ledger says of a fault that struck."""
-    return attempt.struck.point, attempt.struck.after_bytes, attempt.note, attempt.ended_by, attempt.ended_how
+    note = re.sub(r"the server ended TLS with the alert \w+", "the server ended TLS", attempt.note)
+    return attempt.struck.point, attempt.struck.after_bytes, note, attempt.ended_by, attempt.ended_how
 
 
 # --- alerts ----------------------------------------------------------------------------------------------------------

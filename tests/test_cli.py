@@ -100,7 +100,8 @@ def test_version_is_printed(capsys):
     assert (ended.value.code, capsys.readouterr().out) == (0, f"faultline {__version__}\n")
 
 
-def test_modes_are_listed_by_point_with_their_options(capsys):
+def test_modes_are_listed_by_point_with_their_options(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")  # a summary is one line
     assert main(["modes"]) == 0
 
     lines = capsys.readouterr().out.splitlines()

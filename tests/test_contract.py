@@ -44,6 +44,8 @@ UNMET = {
     "malformed('continue_never')",
     "malformed('head_with_body')",
 }
+# This client resets a connection on which it has met bytes that are no TLS, and may be faster than the server's FIN.
+REFUSED = {("bad_tls", ("client", "RST"))}
 ROWS = [
     pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}")
     for case in CASES
@@ -168,7 +170,8 @@ def test_ledger_says_what_the_client_saw(case, tls):
     assert (attempt.received_bytes, attempt.sent_bytes) == (then.received_bytes, len(received))
     assert attempt.received_bytes in range(len(GET) + 1)
     if not any(isinstance(condition, Loss) for condition in fault.conditions):  # the client's FIN may be lost
-        assert (attempt.ended_by, attempt.ended_how) == promised_ending(case, fault)
+        ending = attempt.ended_by, attempt.ended_how
+        assert ending == promised_ending(case, fault) or (case.mode, ending) in REFUSED
     if brk is not None:
         said = GET if case.point == "request" else received
         passed = promised_bytes(brk.trigger, said)

@@ -107,10 +107,8 @@ def met_by_threads(server, count=THREADS):
 
 def ledger_of(server):
     """The same, as the ledger has it."""
-    names = {"RST": "ConnectionResetError", "FIN": b"HTTP/1.1 200"}
-    return sorted(
-        str("ConnectionRefusedError" if a.connection is None else names[a.ended_how]) for a in server.attempts
-    )
+    met = {None: str(b"HTTP/1.1 200"), "connect": "ConnectionRefusedError", "response": "ConnectionResetError"}
+    return sorted(met[attempt.struck and attempt.struck.point] for attempt in server.attempts)
 
 
 @pytest.mark.parametrize("kind", [{}, {"unix": True}, {"isolated": True}, {"host": "::1"}], ids=str)

@@ -216,7 +216,7 @@ def test_client_that_refuses_a_new_handshake_ends_it(faultline):
     with dialled(server, ssl.OP_NO_RENEGOTIATION) as client, pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
         ask(client)
     (attempt,) = server.wait_for_attempts(1, at="end")
-    assert attempt.note == "the server ended TLS: no renegotiation"
+    assert attempt.note == "the server ended TLS with the alert handshake_failure: no renegotiation"
 
 
 def test_client_that_ends_the_session_right_after_its_request_has_left(faultline):

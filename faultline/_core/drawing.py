@@ -176,7 +176,12 @@ def ends_of(attempt: Attempt) -> Iterator[Line]:
 def answers(end: End, attempt: Attempt) -> bool:
     """Whether an end of the server only follows the end of the attempt, by another side or by a stop."""
     is_over = attempt.ended_seconds is not None and end.at_seconds > attempt.ended_seconds
-    return is_over and end.by == "server" and (attempt.ended_by != "server" or attempt.ended_how == "stop")
+    return (
+        is_over
+        and end.how != "stop"
+        and end.by == "server"
+        and (attempt.ended_by != "server" or attempt.ended_how == "stop")
+    )
 
 
 def remarks(attempt: Attempt) -> list[str]:

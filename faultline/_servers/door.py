@@ -93,6 +93,8 @@ class Doorkeeper:
 
         The attempt is recorded if the kernel will answer it.
         """
+        if self._is_closed:
+            return False
         if not own_thread.is_loops():
             return self._background.call(self._before_connect, self._on_break)
         return connects.counts_own_connects() and self._before_connect()  # a relay's; others fill an accept queue
