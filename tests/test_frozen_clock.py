@@ -183,3 +183,21 @@ def test_own_clock_goes_on(frozen):
     assert clock.now() >= began[0] + 0.05
     assert clock.today() > began[1]
     assert 2020 < clock.today().year < 2090
+
+
+COLD = """
+import freezegun, urllib.request
+import faultline as fl
+
+with freezegun.freeze_time("2024-01-01"), fl.serve(fl.ok(), tls=True):
+    pass
+with fl.serve(fl.ok(), tls=True) as server:
+    print(urllib.request.urlopen(server.url, context=server.client_context()).read())
+"""
+
+
+@pytest.mark.slow
+def test_first_certificate_of_a_process_may_be_signed_in_a_frozen_time():
+    ran = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ran.stdout, ran.stderr) == ("b'ok\\n'\n", "")

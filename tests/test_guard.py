@@ -43,7 +43,7 @@ from faultline import (
 from faultline._core.guard import unmet
 from faultline._core.ledger import Attempt
 from faultline._core.plan import branches_of, dealt, stamped
-from faultline._core.promises import BREAK, Key, Strike, promises_of
+from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Strike, promises_of
 from faultline._core.report import describe
 from faultline._core.sight import Sight
 from faultline.modes._catalogue import cases
@@ -113,7 +113,27 @@ def test_each_part_of_a_fault_is_a_promise_of_its_own():
     assert [each.why.partition(" never")[0] for each in unmet(plan, [late], UNASKED)] == [
         f"the break at 'response' of {plan!r}"
     ]
-    assert unmet(plan, [over], UNASKED) == ()  # the conversation is over, and nothing more can strike
+    assert [each.fails for each in unmet(plan, [over], UNASKED)] == [False]  # the conversation is over
+
+
+@pytest.mark.parametrize("part", [CERTIFICATE, TERMS], ids=str)
+@pytest.mark.parametrize(("point", "fails"), [("handshake", False), ("response", True)])
+def test_part_behind_a_handshake_that_failed_is_no_failure(part, point, fails):
+    plan = stamped(latency(0.1) & (bad_cert("expired") if part == CERTIFICATE else bad_tls("no_shared_cipher")), 0)
+    (seen,) = attempts(plan, 1, struck=False)
+    rejected = replace(seen, point=point, strikes=(Strike("handshake", 0, 0.1, part, seen.fault.origin),))
+
+    assert [each.fails for each in unmet(plan, [rejected], UNASKED)] == [fails]
+
+
+def test_what_chance_left_out_is_told_so():
+    plan = stamped(sometimes(0, reset(), seed=1), 0)
+    (left_out,) = unmet(plan, attempts(plan, 1), UNASKED)
+    changed = stamped(corrupt(probability=0.1), 0)
+    seen = [replace(each, sent_bytes=9) for each in attempts(changed, 1, struck=False)]
+
+    assert left_out.why.endswith(" Chance did not deal it.")
+    assert unmet(changed, seen, UNASKED)[0].why.endswith(" Chance changed nothing.")
 
 
 def test_fault_that_was_met_and_did_not_strike_is_explained_by_what_happened():

@@ -12,7 +12,7 @@ from faultline._core.answers import Answer
 from faultline._core.breaks import Break
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
-from faultline._core.plan import Plan, entries_of
+from faultline._core.plan import Plan, Sometimes, entries_of
 from faultline._core.points import FACTS, is_before
 from faultline._core.promises import CERTIFICATE, Key
 from faultline._core.steps import ReceiveRequest, every
@@ -31,6 +31,8 @@ def advice(plan: Plan, fault: Fault, part: Key, attempts: Sequence[Attempt]) -> 
 def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
     """Why the fault was dealt to no attempt; empty if the attempts don't show it."""
     entries = entries_of(plan)
+    if any(fault in (entry.fault, entry.otherwise) for entry in entries if isinstance(entry, Sometimes)):
+        return "Chance did not deal it."
     if fault not in entries:
         asked = dict.fromkeys(f"{a.request.method} {a.request.target}" for a in attempts if a.request is not None)
         return f"No request matched; there was {', '.join([*asked][:MOST_REQUESTS])}." if asked else ""
@@ -54,11 +56,12 @@ def shows_a_later_certificate(fault: Fault, _: Key, attempt: Attempt) -> str:
 
 
 def did_not_trust(_: Fault, part: Key, attempt: Attempt) -> str:
-    """The client looked for the issuer of the certificate, and has not come to the defect."""
-    if part != CERTIFICATE or attempt.tls is None or attempt.tls.alert != "unknown_ca":
+    """The client looked for the issuer of the certificate, and has gone no further."""
+    if attempt.tls is None or attempt.tls.alert != "unknown_ca":
         return ""
+    so = "so it never judged the certificate" if part == CERTIFICATE else "so it left in the handshake"
     return (
-        "The client does not trust server.ca_file, so it never judged the certificate: use server.trust(monkeypatch), "
+        f"The client does not trust server.ca_file, {so}: use server.trust(monkeypatch), "
         "or pass the file to the client (for requests, REQUESTS_CA_BUNDLE wins over session.verify)."
     )
 
@@ -68,6 +71,8 @@ def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
     if part.kind != "condition":
         return ""
     condition = fault.conditions[part.number]
+    if not condition.is_certain and attempt.sent_bytes:
+        return "Chance changed nothing."
     passed = {"request": attempt.received_bytes, "response": attempt.sent_bytes}.get(condition.direction)
     if passed is None:
         return ""
@@ -136,7 +141,7 @@ def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
 def too_few_bytes(brk: Break, attempt: Attempt) -> str:
     """The trigger counts more bytes than have passed."""
     passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
-    if passed >= brk.trigger.after_bytes:
+    if passed >= brk.trigger.after_bytes or (attempt.ended_by, attempt.ended_how) == ("client", "RST"):
         return ""
     longer = {"client": "have the client send more", "server": "serve a longer answer"}
     return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."

@@ -6,13 +6,30 @@ functions themselves, so that all who have them see another time. Neither change
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
+from collections.abc import Iterator
 from typing import Final
 
 MONOTONIC: Final = getattr(time, "CLOCK_MONOTONIC", 1)  # other systems may import this, to be refused in words
 REALTIME_COARSE: Final = 5  # linux/time.h; Python has no name for it
+TRUE: Final = (datetime.datetime.__mro__[-3],)  # in a tuple, where freezegun does not look
 EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+@contextlib.contextmanager
+def true_datetime() -> Iterator[None]:
+    """Have `datetime.datetime` be Python's own meanwhile, for a library that looks it up once and keeps it.
+
+    cryptography does so when it signs for the first time; a class that freezegun has put there would stay for good.
+    """
+    found = datetime.datetime
+    datetime.datetime = TRUE[0]  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        datetime.datetime = found  # type: ignore[misc]
 
 
 def now() -> float:

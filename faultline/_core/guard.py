@@ -14,7 +14,7 @@ from faultline._core.advice import advice
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, branches_of, entries_of
-from faultline._core.promises import BREAK, Key, Origin, Promise, promises_of
+from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Origin, Promise, Strike, promises_of
 from faultline._core.report import describe
 from faultline._core.steps import Door
 
@@ -28,8 +28,8 @@ class Unmet:
 
     Attributes:
         why: what happened instead, with advice, as sentences.
-        fails: whether the test proved nothing by that; a promise that chance decides, or whose strike nobody could
-            see, is reported only.
+        fails: whether the test proved nothing by that. A promise that chance decides, whose strike nobody could see, or
+            before which another part of the fault has ended the conversation is reported only.
     """
 
     why: str
@@ -50,16 +50,18 @@ def unmet(
     without being seen.
     """
     struck = {(strike.origin, strike.part) for attempt in attempts for strike in attempt.strikes}
+    over = {strike.origin for attempt in attempts for strike in attempt.strikes if is_last(attempt, strike)}
     dealt = {place_of(attempt.fault.origin) for attempt in attempts if had_its_chance(attempt)}
     missing = []
     for fault, promise in promised(plan):
         meant = [each.origin for each in places(fault, promise.key)]
-        if any({(origin, promise.key), *ends_of(fault, origin)} & struck for origin in meant):
+        if any((origin, promise.key) in struck for origin in meant):
             continue
+        was_over = not over.isdisjoint(meant)
         was_luck = not promise.is_certain and place_of(meant[0]) in dealt
         unseen = fault.door is not None and promise.key == BREAK and is_unseen(fault.door)
         why = explained(plan, fault, promise, attempts, unasked)
-        missing.append(Unmet(why, fails=not was_luck and not unseen))
+        missing.append(Unmet(why, fails=not (was_over or was_luck or unseen)))
     return tuple(missing)
 
 
@@ -78,9 +80,12 @@ def promised(plan: Plan) -> Iterator[tuple[Fault, Promise]]:
                 yield from ((fault, promise) for promise in promises_of(fault))
 
 
-def ends_of(fault: Fault, origin: Origin | None) -> set[tuple[Origin | None, Key]]:
-    """The strike after which no other part of a fault can strike, because the conversation is over."""
-    return {(origin, BREAK)} if fault.break_ is not None and fault.break_.is_final else set()
+def is_last(attempt: Attempt, strike: Strike) -> bool:
+    """Whether no other part of a fault can strike after a strike: the conversation is over, or never began."""
+    brk = attempt.fault.break_
+    if strike.part == BREAK:
+        return brk is not None and (brk.is_final or brk.door is not None)
+    return strike.part in (CERTIFICATE, TERMS) and attempt.point == "handshake"
 
 
 def had_its_chance(attempt: Attempt) -> bool:

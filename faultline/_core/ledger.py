@@ -201,7 +201,7 @@ class Entry:
 
     def gives(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record a sign of the end, unless this side has given it before."""
-        if not any((end.by, end.how, end.alert) == (by, how, alert) for end in self.ends):
+        if not any(end.by == by and (end.how == "RST" or (end.how, end.alert) == (how, alert)) for end in self.ends):
             self.ends += (End(by, how, self.now(), alert),)
 
     def struck_by(self, part: Key, point: Point, after_bytes: int) -> None:

@@ -47,7 +47,7 @@ def _forget() -> None:
 
 
 def once(function: Callable[P, T]) -> Callable[P, T]:
-    """Call a function once for each set of arguments, in one thread, and keep the value it returns."""
+    """Call a function once for each set of arguments, in one thread and by the true clock, and keep its value."""
     made: dict[Any, T] = {}
 
     @functools.wraps(function)
@@ -56,7 +56,8 @@ def once(function: Callable[P, T]) -> Callable[P, T]:
         if called not in made:
             with _making:
                 if called not in made:
-                    made[called] = function(*args, **kwargs)
+                    with clock.true_datetime():
+                        made[called] = function(*args, **kwargs)
         return made[called]
 
     return locked

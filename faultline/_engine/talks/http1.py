@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faultline._engine.connection import Connection
 
 NO_REQUEST = "the bytes after the request before begin no request; was its length right?"
+HELLO = b"\x16\x03"  # how a handshake record of TLS begins (RFC 8446, 5.1)
 HEALTHY = Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
 
 
@@ -92,6 +93,8 @@ class Http1:
         wrong = reader.wrong or ("" if reader.is_http or not follows else NO_REQUEST)
         if wrong:
             attempt.entry.note = f"malformed request: {wrong}"
+        elif reader.request.body.startswith(HELLO) and not reader.is_http:
+            attempt.entry.note = "the client spoke TLS to a server without TLS"
         attempt.keep(reader.request)
         if attempt.fault.choice is not None:
             connection.deal(resolved(attempt.fault, attempt.request))
@@ -148,7 +151,8 @@ class Http1:
         if answer.closes_after(request.method) or service.dealer.ends_connection(fault):
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
-        if planned is not None and planned.strikes_at(request.method):
+        speaks_tls = not is_http and request.body.startswith(HELLO)  # and takes no answer for a response
+        if planned is not None and not speaks_tls and planned.strikes_at(request.method):
             connection.attempt.strike("response", 0, part)
         data = render(answer, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
