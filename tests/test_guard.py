@@ -38,6 +38,7 @@ from faultline import (
     serve,
     sometimes,
     stall,
+    unreachable,
     when,
 )
 from faultline._core.guard import unmet
@@ -387,10 +388,19 @@ def test_connects_that_cannot_be_counted_are_named():
         pass
     server._process = SimpleNamespace(sight=Sight(counts_all=False), settle=bool)
 
-    assert server._no_attempt_here == (
-        f"no client connected to {server.hostport}; connects of clients in C and of other processes can't be "
-        "counted by this user: for such a client use refuse(for_seconds=…), or strict=False"
-    )
+    where = f"no client connected to {server.hostport}"
+    why = "connects of clients in C and of other processes can't be counted here: use strict=False for them"
+    assert server._no_attempt_here == f"{where}; {why}"
+
+
+def test_connects_that_can_all_be_counted_need_no_word():
+    server, nowhere = serve(refuse(), strict=False), serve(unreachable(), strict=False)
+    for each in (server, nowhere):
+        each.close()
+        each._process = SimpleNamespace(sight=Sight(), settle=bool)
+
+    assert server._no_attempt_here == f"no client connected to {server.hostport}"
+    assert nowhere._no_attempt_here.endswith("use strict=False for them")
 
 
 @pytest.mark.parametrize("cause", TLS_CAUSES)

@@ -20,6 +20,7 @@ from faultline._core.guard import Unmet, unmet
 from faultline._core.ledger import Attempt, Ledger
 from faultline._core.plan import faults_of, stamped
 from faultline._core.sight import Sight
+from faultline._core.steps import NoRoute
 from faultline._servers.leaks import check_none_held
 from faultline._servers.opened import opened
 from faultline._servers.waits import Waits
@@ -112,13 +113,10 @@ class Endpoint(Waits, ABC):
     @property
     def _uncounted(self) -> str:
         """What to do about connects that can't be counted, if the plans refuse or drop some; else empty."""
-        doors = any(fault.door is not None for plan in self._plans for fault in faults_of(plan))
-        if not doors or self._sight.counts_all:
+        doors = [fault.door for plan in self._plans for fault in faults_of(plan) if fault.door is not None]
+        if not doors or (self._sight.counts_all and NoRoute() not in doors):
             return ""
-        return (
-            "; connects of clients in C and of other processes can't be counted by this user: "
-            "for such a client use refuse(for_seconds=…), or strict=False"
-        )
+        return "; connects of clients in C and of other processes can't be counted here: use strict=False for them"
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
