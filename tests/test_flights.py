@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from faultline import bad_cert, bad_tls, serve
+from faultline import NotStruckError, bad_cert, bad_tls, serve
 from faultline._net.tls import RANDOM, RETRY
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -120,13 +120,27 @@ def test_request_for_another_hello_shows_no_certificate():
         retry = client.sock.recv(65_536)
         asked = server.attempts[0].struck
         client.sock.sendall(hello)
-        while not server.attempts[0].struck:
-            pass
         flight = client.sock.recv(65_536)
+        client.leave("FIN")
+        struck = server.wait_for_strike().struck
 
     assert retry[RANDOM] == RETRY
     assert asked is None
-    assert (server.attempts[0].struck.point, server.attempts[0].struck.after_bytes) == ("handshake", len(flight))
+    assert (struck.point, struck.after_bytes) == ("handshake", len(flight))
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+def test_client_that_leaves_at_a_request_for_another_hello_has_judged_no_certificate(how):
+    server = serve(bad_cert("expired"))
+    with connected(server, ssl.TLSVersion.TLSv1_3) as client:
+        client.sock.sendall(without_key_shares(client.hello()))
+        assert client.sock.recv(65_536)[RANDOM] == RETRY
+        client.leave(how)
+        server.wait_for_attempts(1, at="end")
+    with pytest.raises(NotStruckError):
+        server.__exit__(None, None, None)
+
+    assert server.attempts[0].struck is None
 
 
 # --- terms -----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import sys
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +21,7 @@ from faultline._net import sockets
 OPENING = {row.point for row in TABLE if row.is_opening}
 REQUEST = b"GET /grid HTTP/1.1\r\nHost: localhost\r\nX-Words: never odd or even\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
+PATIENCE_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 SILENCE_SECONDS = 0.05
 # Before these, SSLSocket shows neither RST nor EPIPE, but an end of stream without close_notify (gh-115627).
@@ -125,8 +127,9 @@ def cells():
 def wait_for_strike(server):
     """Return when the fault of the last attempt has struck; `attempts` waits for the server's loop each time."""
     server.wait_for_attempts(1)
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while server.attempts[-1].struck is None:
-        pass
+        assert time.monotonic() < deadline
 
 
 def begin_handshake(client):
@@ -140,8 +143,9 @@ def say(client, server, pieces):
     """Send each piece when the server has read the one before."""
     said = 0
     for piece in pieces:
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while said and server.attempts[-1].received_bytes < said:
-            pass
+            assert time.monotonic() < deadline
         client.sendall(piece)
         said += len(piece)
 
@@ -286,8 +290,9 @@ def test_close_without_close_notify_truncates_tls(faultline, point):
 def error_of_sending(client, server):
     """What a send raises when the server has ended the connection."""
     server.wait_for_attempts(1)
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while server.attempts[0].ended_by is None:
-        pass
+        assert time.monotonic() < deadline
     try:
         client.sendall(b"more")
     except OSError as error:

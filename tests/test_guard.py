@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import ssl
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -49,6 +50,7 @@ from faultline._core.report import describe
 from faultline._core.sight import Sight
 from faultline.modes._catalogue import cases
 
+PATIENCE_SECONDS = 10.0
 UNASKED = "no client connected to 127.0.0.1:8080"
 
 
@@ -334,8 +336,9 @@ def why(server, requests, *, tls=False):
             with client:
                 ask(client, requests)
         server.wait_for_attempts(1, at="end")
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while server.attempts[-1].ended_seconds is None:
-            pass
+            assert time.monotonic() < deadline
     server._strict = True
     with pytest.raises(NotStruckError) as raised:
         server.check_struck()

@@ -155,6 +155,37 @@ def test_only_one_module_sets_socket_options():
     ]
 
 
+READS = {"recv", "recv_into", "read", "readline"}  # their end is the socket's, which has a time limit
+CLOCKS = {"monotonic", "seconds"}
+
+
+def spins(node):
+    """Whether a statement is a loop that only asks again and again, and has no end of its own."""
+    if not isinstance(node, ast.While) or not all(isinstance(each, ast.Pass) for each in node.body):
+        return False
+    calls = [each.func for each in ast.walk(node.test) if isinstance(each, ast.Call)]
+    return not (READS | CLOCKS) & {ast.unparse(call).rpartition(".")[2] for call in calls}
+
+
+def test_no_test_spins_without_an_end():
+    """Such a loop hides what failed: `faulthandler` reads the stack of a thread that runs, which may end a worker."""
+    places = sorted(Path(__file__).parent.rglob("*.py"))
+
+    assert [f"{p.name}:{n.lineno}" for p in places for n in ast.walk(ast.parse(p.read_text())) if spins(n)] == []
+
+
+@pytest.mark.parametrize("loop", ["while not server.attempts: pass", "while not is_so(): pass", "while True: pass"])
+def test_a_loop_that_only_asks_spins(loop):
+    assert spins(ast.parse(loop).body[0])
+
+
+@pytest.mark.parametrize(
+    "loop", ["while client.recv(9): pass", "while clock.monotonic() < 9: pass", "while not done: assert seconds() < 9"]
+)
+def test_a_loop_that_reads_or_has_a_time_limit_does_not_spin(loop):
+    assert not spins(ast.parse(loop).body[0])
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_no_file_is_over_350_lines(module):
     lines = MODULES[module].read_text().count("\n")

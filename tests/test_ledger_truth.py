@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 
 import pytest
 
@@ -30,6 +31,7 @@ from faultline import (
     stall,
 )
 
+PATIENCE_SECONDS = 10.0
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
 UPLOAD_BYTES = 5_000_000
@@ -78,8 +80,9 @@ def read_to_the_end(client):
 def wait_until(server, is_so):
     """Return when the last attempt is so; `attempts` waits for the server's loop each time."""
     server.wait_for_attempts(1)
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so(server.attempts[-1]):
-        pass
+        assert time.monotonic() < deadline
 
 
 def has_struck(attempt):

@@ -8,6 +8,7 @@ import gc
 import os
 import socket
 import threading
+import time
 
 import pytest
 
@@ -294,8 +295,9 @@ def test_close_returns_at_once_while_another_thread_waits_for_the_loop():
     def in_loop():
         asked.wait(PATIENCE_SECONDS)
         assert own_thread.is_loops()
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not server._is_closed:
-            pass
+            assert time.monotonic() < deadline
         server.close()
         closed.set()
 

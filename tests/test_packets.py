@@ -249,13 +249,6 @@ def read_to_the_end(client):
         pass
 
 
-def wait_for_strike(server):
-    """Return when the fault has struck; `attempts` waits for the server's loop each time."""
-    server.wait_for_attempts(1)
-    while server.attempts[0].struck is None:
-        pass
-
-
 PLACES = [
     pytest.param(point, after_bytes, tls, id=f"{point}-{after_bytes}-{'tls' if tls else 'plain'}")
     for point, after_bytes in [
@@ -410,7 +403,7 @@ def test_after_a_stall_the_server_sends_nothing_but_acknowledgements(faultline, 
     server = faultline.serve(stall(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
 
     with Capture(server.address) as wire, client_at(server, point, tls=tls) as client:
-        wait_for_strike(server)
+        server.wait_for_strike()
         before = wire.from_server()
         client.sendall(MORE)
         wire.until_acknowledged(wire.from_client())
@@ -429,7 +422,7 @@ def test_in_a_partition_nothing_of_the_client_is_acknowledged(faultline, point, 
     server = faultline.serve(partition(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
 
     with Capture(server.address) as wire, client_at(server, point, tls=tls) as client:
-        wait_for_strike(server)
+        server.wait_for_strike()
         said = len(stream_of(wire.from_client()))
         client.sendall(MORE)
         wire.until_client_repeats_itself()

@@ -447,8 +447,7 @@ def converse(server, said=b""):
             client.sendall(said)
             if said:
                 server.wait_for_attempts(1, at="request")
-                while not server.attempts[0].struck:
-                    pass
+                server.wait_for_strike()
     server.wait_for_attempts(1, at="end")
 
 
@@ -485,8 +484,7 @@ def test_step_that_is_a_fault_strikes_where_the_conversation_is(fault, steps, wh
         with contextlib.suppress(OSError):  # a RST may be there before the client has looked at its connect
             client.connect(server.address)
             client.sendall(HELLO)
-        while not (server.attempts and server.attempts[0].struck):
-            pass
+        server.wait_for_strike()
 
     assert (server.attempts[0].struck.point, server.attempts[0].struck.after_bytes) == where
 

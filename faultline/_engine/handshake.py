@@ -46,7 +46,7 @@ async def send_flight(connection: Connection, certificate: Certificate, data: by
     if trip is not None and cut is not None:
         await connection.strike(trip)
         await connection.stream.write_flight(data[cut:])
-    if certificate.is_fault and shows_certificate(data):
+    if certificate.is_fault and connection.shown is None and shows_certificate(data):  # TLS 1.2 has a second flight
         connection.shown = Shown(certificate, len(data))
 
 
