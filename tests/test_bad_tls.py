@@ -294,6 +294,10 @@ def told(attempt):
     return attempt.struck.point, attempt.struck.after_bytes, note, attempt.ended_by, attempt.ended_how
 
 
+# A client that meets bytes that are no TLS closes with them unread, which sends RST, perhaps before the server's FIN.
+EITHER_END = {("server", "FIN"), ("client", "RST")}
+
+
 # --- alerts ----------------------------------------------------------------------------------------------------------
 
 # Code and level by RFC 8446, 6, RFC 5246, 7.2, RFC 6066, 9, RFC 7301, 3.2 and RFC 7507, 3; then OpenSSL's reason.
@@ -455,7 +459,8 @@ def test_what_is_no_tls_is_never_taken_for_an_answer(faultline, client, kind):
     assert root_cause(raised.value).reason == "WRONG_VERSION_NUMBER"
     assert "Bad Request" not in repr(raised.value)
     [attempt] = server.attempts
-    assert told(attempt) == ("handshake", 0, "", "server", "FIN")
+    assert told(attempt)[:3] == ("handshake", 0, "")
+    assert told(attempt)[3:] in EITHER_END
     assert (attempt.request, attempt.sent_bytes) == (None, 0)
 
 
@@ -517,7 +522,8 @@ def test_client_that_has_another_version_fails(faultline, only, version):
     assert socket_failure(server, speaking(server, version)) == ("connect", ssl.SSLError, reason)
 
     [attempt] = server.attempts
-    assert (attempt.struck.point, attempt.tls.version, attempt.sent_bytes) == ("handshake", "", 0)
+    answered = VERSIONS[only].name.replace("_", ".") if (only, version) in OFFERED else ""  # as the server's hello says
+    assert (attempt.struck.point, attempt.tls.version, attempt.sent_bytes) == ("handshake", answered, 0)
 
 
 @pytest.mark.parametrize("only", ["1.0", "1.1"])
@@ -822,7 +828,8 @@ def test_plain_text_between_records_is_an_error_after_so_many_bytes(faultline, a
     assert error.reason in MIDWAY
     assert len(error.received) == after_bytes
     [attempt] = server.attempts
-    assert told(attempt) == ("response", after_bytes, "", "server", "FIN")
+    assert told(attempt)[:3] == ("response", after_bytes, "")
+    assert told(attempt)[3:] in EITHER_END
     assert (attempt.sent_bytes, attempt.request.target) == (after_bytes, "/thing")
 
 
@@ -1145,11 +1152,11 @@ def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):
         (bad_tls("alert", alert="unknown_ca"), ["struck at 'handshake'"]),
         (
             bad_tls("no_shared_cipher"),
-            ["bad_tls('no_shared_cipher'): struck at 'handshake'", "the server ended TLS: no shared cipher"],
+            ["bad_tls('no_shared_cipher'): struck at 'handshake'", "handshake_failure: no shared cipher"],
         ),
         (
             bad_tls("client_cert_required"),
-            ["bad_tls('client_cert_required'): struck at 'handshake'", NO_CERTIFICATE],
+            ["bad_tls('client_cert_required'): struck at 'handshake'", "peer did not return a certificate"],
         ),
         (bad_tls("plaintext_midway", after_bytes=20), ["20 bytes: HTTP/1.1 200 OK", "struck at 'response' after 20 b"]),
         (bad_tls("no_close_notify"), ["67 bytes: HTTP/1.1 200 OK", "struck at 'response' after 67 bytes"]),
@@ -1163,12 +1170,14 @@ def test_drawing_shows_where_it_struck(faultline, fault, lines):
 
     title, attempt, *drawn = server.drawing(width=120).splitlines()
 
-    protocol = ", HTTP/1.1 in TLSv1.3" if "'response'" in lines[-1] else ""
+    version = "" if "no_shared" in repr(fault) else ", TLSv1.3"  # the hello of a server without a cipher is an alert
+    protocol = ", HTTP/1.1 in TLSv1.3" if "'response'" in lines[-1] else version
     assert title == f"{server.url} {fault!r}"
     assert attempt == f"#1 {fault!r}, connection 1{protocol}"
     assert "--- connect ---" in drawn[0]
+    text = " ".join(" ".join(drawn).split())  # a long note goes on in the next line
     for line in lines:
-        assert sum(line in d for d in drawn) == 1
+        assert text.count(line) == 1
     assert [d for d in drawn if "===" in d] == [d for d in drawn if "struck" in d]
 
 

@@ -201,7 +201,7 @@ MISTAKES = [
     ("serve(reset(), prot=80)", "serve(reset(), prot=80): expected port=80, not prot; write serve(reset(), port=80)."),
     (
         "serve(reset(), timeout=3)",
-        "serve(reset(), timeout=3): expected no timeout; serve takes plan, tls, answer, host, port, strict, isolated and unix.",
+        "serve(reset(), timeout=3): expected no timeout; serve takes plan, tls, answer, host, port, strict, isolated, unix and allow_remote.",
     ),
     ("serve(reset(), True)", "serve(reset(), True): expected tls=True, with its name; write serve(reset(), tls=True)."),
     (
@@ -294,7 +294,7 @@ MISTAKES = [
     ('http_proxy("http://x")', "plan='http://x': expected a fault such as reset() or ok(), or a plan of some."),
     (
         "socks_proxy(version=5)",
-        "socks_proxy(version=5): expected no version; socks_proxy takes plan, to, auth, scheme, host, port, strict and isolated.",
+        "socks_proxy(version=5): expected no version; socks_proxy takes plan, to, auth, scheme, host, port, strict, isolated and allow_remote.",
     ),
     (
         'intercept("https://a.b")',

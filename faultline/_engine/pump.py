@@ -69,7 +69,7 @@ class Pump:
             self._finish("source reset")
             return
         if not count:
-            self._finish("end")
+            self._finish("source reset" if self._source.is_end_reset else "end")
             return
         data = _shared[:count]
         self._source.has_spoken = self._sink.has_sent = True

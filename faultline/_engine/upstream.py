@@ -16,8 +16,9 @@ from faultline._core.hosts import is_local, is_numeric
 from faultline._core.upstream import Upstream
 from faultline._net import sockets
 from faultline._net.departures import Departed, Departures
+from faultline._net.dialing import open_wire
 from faultline._net.tls import Rejected, Tls
-from faultline._net.wire import Wire, open_wire
+from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +146,9 @@ async def reach(loop: asyncio.AbstractEventLoop, departures: Departures, upstrea
     if upstream.tls:
         try:
             await upstream_connection.secure(upstream.host or "localhost")
+        except asyncio.CancelledError:  # the client has left with a RST
+            wire.reset()
+            raise
         except BaseException:
             upstream_connection.wire.close()
             raise

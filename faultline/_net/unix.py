@@ -20,6 +20,7 @@ from faultline._core.errors import PortError
 from faultline._core.fork import owned
 from faultline._core.steps import Door, Refuse, Vanish
 from faultline._net import sockets
+from faultline._net.departures import Departed
 from faultline._net.wire import Wire
 
 PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero, and with room for a temporary suffix
@@ -70,6 +71,8 @@ class UnixWire(Wire):
             except OSError as error:
                 raise self.gone(error) from None
             else:
+                if not data and self.is_end_reset:
+                    raise Departed("RST")
                 self.at_end, self._has_unread, self._may_block = not data, bool(data), len(data) > HARMLESS_BYTES
                 return data
 

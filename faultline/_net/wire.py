@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import select
 import socket
 from collections.abc import Callable
 from functools import partial
 
-from faultline._core.fork import owned
 from faultline._core.gate import Gate
-from faultline._net.connects import counting_own_connects
 from faultline._net.departures import Departed, Departures, Left, call_in, wake
 from faultline._net.sockets import (
     READ_BYTES,
@@ -24,7 +21,6 @@ from faultline._net.sockets import (
     ends_of,
     has_left,
     is_dead,
-    quicken,
     send_rst,
     unacknowledged_bytes,
     unread_bytes,
@@ -35,35 +31,6 @@ SILENT_PEER_SECONDS = 0.025  # for a program that says nothing to look at its co
 LOOKED_SECONDS = 0.5  # after which any program has looked at its connect
 UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
 SEND_BYTES = 262_144  # handed to the kernel at once, which copies them meanwhile
-
-
-async def open_wire(
-    loop: asyncio.AbstractEventLoop,
-    departures: Departures,
-    family: socket.AddressFamily,
-    address: tuple[str, int] | str,
-) -> Wire:
-    """Connect to a server.
-
-    Raises:
-        OSError: the server can't be reached.
-    """
-    sock = owned(socket.socket(family, socket.SOCK_STREAM))
-    sock.setblocking(False)
-    wire = Wire(loop, sock, departures)
-    try:
-        with counting_own_connects():
-            code = sock.connect_ex(address)
-        if code == errno.EINPROGRESS:
-            await wire.writable()
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))  # noqa: TRY301 - the same handler closes the socket
-    except BaseException:
-        wire.close()
-        raise
-    quicken(sock)
-    return wire
 
 
 class Wire:
@@ -96,7 +63,10 @@ class Wire:
             self.sees("FIN")
 
     def sees(self, how: Left) -> None:
-        """Take note that the peer has sent FIN or RST; a second call does nothing, nor does any after a RST."""
+        """Take note that the peer has sent FIN or RST; a second call does nothing, nor does any after a RST.
+
+        Asking for the error of a RST takes it, and the kernel then has an end to read: look at `is_end_reset`.
+        """
         if how == "RST" and not self.was_reset and not self.is_closed:
             code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code == errno.EPIPE:  # a RST that follows a FIN; any other is ECONNRESET (`tcp_reset`)
@@ -110,6 +80,11 @@ class Wire:
     def was_reset(self) -> bool:
         """Whether the peer is known to have reset the connection."""
         return "RST" in self._seen_ends
+
+    @property
+    def is_end_reset(self) -> bool:
+        """Whether an end that is read now stands for a RST, whose error `sees` has taken; after a FIN it doesn't."""
+        return self._seen_ends == {"RST"}
 
     def look(self) -> None:
         """Take note of the peer's FIN or RST if it has come, whatever lies unread before it."""
@@ -144,6 +119,8 @@ class Wire:
             except OSError as error:
                 raise self.gone(error) from None
             else:
+                if not data and self.is_end_reset:
+                    raise Departed("RST")
                 self.at_end = not data
                 return data
 
@@ -178,6 +155,8 @@ class Wire:
             byte = self.sock.recv(1, socket.MSG_PEEK)
         except OSError as error:
             raise self.gone(error) from None
+        if not byte and self.is_end_reset:
+            raise Departed("RST")
         if not byte:
             self.sees("FIN")
         return byte
@@ -301,7 +280,7 @@ class Wire:
             is_next = not self.is_closed and not unread_bytes(self.sock)  # unread bytes come before a FIN
             if left == "RST" or (left is not None and is_next):
                 self.sees(left)
-            return left
+            return self._in_truth(left)
         finally:
             opened.cancel()
             if until is not None:
@@ -313,7 +292,11 @@ class Wire:
         left = self.departures.left(self.sock)
         if left is not None:
             self.sees(left)
-        return left
+        return self._in_truth(left)
+
+    def _in_truth(self, left: Left | None) -> Left | None:
+        """How the peer has left: after `sees` has taken the error of a RST, the kernel tells only that it has."""
+        return "RST" if left is not None and self.was_reset else left
 
     @property
     def is_closed(self) -> bool:
