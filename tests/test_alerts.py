@@ -49,7 +49,9 @@ def test_client_without_a_certificate_is_refused_with_facts_and_alert(faultline,
 
     assert (attempt.tls.version, attempt.tls.sni, attempt.tls.offered) == (version, "localhost", ("http/1.1",))
     assert (attempt.tls.alert, attempt.tls.server_alert, attempt.tls.client) == ("", name, "")
-    assert signs(attempt)[:2] == [("server", f"alert {name}"), ("server", "FIN")]
+    assert signs(attempt)[0] == ("server", f"alert {name}")
+    assert {how for _, how in signs(attempt)[1:]} <= {"FIN", "RST"}  # whoever hangs up first
+    assert len(signs(attempt)) > 1
     assert attempt.note == f"the server ended TLS with the alert {name}: peer did not return a certificate"
 
 
