@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from faultline import Gate
+from faultline._engine.pump import Pump
 from faultline._net import sockets
 from faultline._net.departures import Departed, Departures, call_in, wake
 from faultline._net.unix import UnixWire
@@ -124,6 +125,43 @@ def test_read_and_write_after_rst_are_news_of_it(pair, play):
         return await news_of(wire.receive(1)), await news_of(wire.send_some(memoryview(b"x")))
 
     assert play(both) == ("RST", "RST")
+
+
+@pytest.mark.parametrize("look", ["look", "left", "departure"])
+def test_each_way_to_read_after_a_look_at_a_rst_still_meets_the_rst(pair, play, look):
+    client, _ = pair
+
+    async def looked(wire):
+        sockets.send_rst(client)
+        assert await wire.departure(None) == "RST"
+        await wire.departure(None) if look == "departure" else getattr(wire, look)()
+        with pytest.raises(Departed) as raised:
+            wire.next_byte()
+        sink = Wire(asyncio.get_running_loop(), socket.socket(), wire.departures)
+        outcome = await Pump(wire, sink, bytes).run()
+        sink.close()
+        return await news_of(wire.receive(10)), raised.value.how, wire.left(), await wire.departure(None), outcome
+
+    assert play(looked) == ("RST", "RST", "RST", "RST", "source reset")
+
+
+def test_a_unix_socket_still_meets_a_rst_after_a_look_at_it():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    async def looked():
+        departures = Departures(asyncio.get_running_loop())
+        wire = UnixWire(asyncio.get_running_loop(), ours, departures)
+        ours.send(b"unread")
+        theirs.close()
+        wire.look()
+        try:
+            return await news_of(wire.receive(10))
+        finally:
+            departures.close()
+
+    with ours:
+        assert asyncio.run(looked()) == "RST"
 
 
 def test_wait_that_is_cancelled_leaves_nothing_watched(pair, play):
