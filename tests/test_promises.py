@@ -108,6 +108,21 @@ def test_answer_to_a_client_that_speaks_tls_to_a_plain_server_has_not_struck():
         leave(server, hello())
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [fl.script(fl.send(b"454 not now"), fl.stall()), fl.stall(after_bytes=11), fl.close(after_bytes=11)],
+    ids=repr,
+)
+def test_client_that_leaves_when_it_has_read_all_before_the_strike_has_met_it(plan):
+    with fl.serve(plan) as server:
+        for _ in range(20):
+            with socket.create_connection(server.address, 10) as client:
+                client.sendall(GET if plan.script is None else b"")
+                assert len(client.recv(11, socket.MSG_WAITALL)) == 11
+        attempts = server.wait_for_attempts(20, at="end")
+    assert all(attempt.struck for attempt in attempts)
+
+
 # --- steps of scripts ------------------------------------------------------------------------------------------------
 
 STEPS = {

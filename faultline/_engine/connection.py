@@ -199,7 +199,7 @@ class Connection:
             await self.hold(trip.brk.trigger.after_seconds)
         if resets(trip.brk.steps):
             await self.wire.until_looked()
-        self.check_client()
+        self.check_reached()
         attempt.strike(trip.brk.at, trip.passed_bytes)
         await self.side.at_strike()
         await play(self, trip.brk.steps)
@@ -214,6 +214,18 @@ class Connection:
         if left := self.wire.left():
             raise Departed(left)
 
+    def check_reached(self) -> None:
+        """Check that the client has come to the strike: it is still there, or left once it had read all before that.
+
+        A client that closes with bytes unread sends RST, and not FIN (`tcp_close`).
+
+        Raises:
+            Departed: the client has left before.
+        """
+        left = self.wire.left()
+        if left == "RST" or (left is not None and self.speaker != "server"):
+            raise Departed(left)
+
     async def strike_step(self, step: Step) -> None:
         """Record that a step of the script strikes at the present point.
 
@@ -222,7 +234,7 @@ class Connection:
         """
         if resets((step,)):
             await self.wire.until_looked()
-        self.check_client()
+        self.check_reached()
         attempt, entry = self.attempt, self.attempt.entry
         passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}
         attempt.strike(attempt.point, passed.get(attempt.point, 0), key_of(step))
