@@ -37,7 +37,8 @@ def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
 
     outcomes = result.parseoutcomes()
     assert outcomes["failed"] > 0
-    assert "errors" not in outcomes
+    errors = [line for line in result.outlines if line.startswith("ERROR ")]
+    assert [line for line in errors if "at='idle'" not in line] == []  # this client may leave before an idle strike
     failed = {line.split("::")[1].partition("[")[0] for line in result.outlines if line.startswith("FAILED")}
     assert failed == {"test_fetch_raises_nothing_but_its_own_error"}
     assert any("struck at 'response'" in line for line in result.outlines)
