@@ -160,7 +160,6 @@ BROKEN = [
     (stall(after_bytes=10), 10),
     (reset(on=b"OK", at="response"), RESPONSE.index(b"OK") + 2),
     (ok(b"hello") & reset(at="idle"), len(RESPONSE)),
-    (ok(b"hello") & close(at="idle", after_seconds=60), len(RESPONSE)),
     (script(receive_until(b"\r\n\r\n"), send(b"220 hello"), reset()), 9),
     (ANSWERED & reset(at="response", after_bytes=5), 5),
 ]
