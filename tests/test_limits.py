@@ -189,7 +189,7 @@ def named(result):
 def test_client_that_hangs_anywhere_ends_with_the_limit(run, monkeypatch, processes):
     monkeypatch.setenv("COLUMNS", "200")
     clients = [client for client in CLIENTS if not missing(client)]
-    result = run("".join(map(body_of, clients)) + "\ndef test_goes_on(faultline): pass\n", *processes)
+    result = run("".join(map(body_of, clients)) + "\ndef test_goes_on(faultline): pass\n", "--tb=native", *processes)
 
     result.assert_outcomes(passed=1, failed=len(clients))
     assert sorted(named(result)) == sorted(f"test_{client}" for client in clients)

@@ -79,7 +79,8 @@ def test_search_finds_what_a_search_through_everything_finds(pattern, pieces):
 def test_needs_of_a_pattern(pattern, needs):
     found = needs_of(re.compile(pattern))
 
-    assert Needs(min(found.width, sys.maxsize), tuple(sorted(found.contains)), found.ends) == needs
+    width = sys.maxsize if found.width >= 2**32 - 1 else found.width  # before 3.11 the greatest is MAXREPEAT
+    assert Needs(width, tuple(sorted(found.contains)), found.ends) == needs
 
 
 @pytest.mark.parametrize("pattern", [rb"\d{16}", rb"(\w+)=(\d+);end", rb"(?s)COMMIT.*;"])

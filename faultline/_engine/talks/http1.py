@@ -152,7 +152,8 @@ class Http1:
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
         speaks_tls = not is_http and request.body.startswith(HELLO)  # and takes no answer for a response
-        if planned is not None and not speaks_tls and planned.strikes_at(request.method):
+        unheard = speaks_tls and planned is not None and planned.raw is None
+        if planned is not None and not unheard and planned.strikes_at(request.method):
             connection.attempt.strike("response", 0, part)
         data = render(answer, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
