@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from faultline import NotStruckError, malformed, ok, receive_request, respond, script, sequence, serve, status
+from faultline import NotStruckError, malformed, ok, receive_request, respond, script, send, sequence, serve, status
 
 BODY = b"hello, world"
 CHUNKED = {"Transfer-Encoding": "chunked"}
@@ -189,3 +189,13 @@ def test_other_answers_ask_for_the_body(plan):
 
         assert file.readline().startswith(b"HTTP/1.1 ")
         assert server.attempts[0].request.body == b"hello"
+
+
+def test_client_that_waits_for_100_gets_it_where_a_script_has_no_response_next():
+    waits = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+    plan = script(receive_request(), send(b"bye"))
+    with serve(plan) as server, socket.create_connection(server.address, 10) as client, client.makefile("rb") as stream:
+        client.sendall(waits)
+        assert stream.readline() == b"HTTP/1.1 100 Continue\r\n"
+        client.sendall(b"!")
+        assert stream.read() == b"\r\nbye"

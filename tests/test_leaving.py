@@ -268,3 +268,23 @@ def test_nothing_strikes_a_client_that_has_left(plan, leave, kind):
         (attempt,) = server.wait_for_attempts(1, at="end")
 
     assert (attempt.struck, attempt.ended_by) == (None, "client")
+
+
+def test_request_of_a_client_that_has_closed_never_arrives_at_a_server_that_delays_it():
+    with serve(latency(20, direction="request")) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            server.wait_for_strike()
+        (attempt,) = server.wait_for_attempts(1, at="end")
+
+    assert (attempt.ended_by, attempt.ended_how, attempt.request) == ("client", "FIN", None)
+
+
+def test_request_of_a_client_that_has_closed_still_arrives_at_the_upstream_of_a_relay_that_delays_it():
+    with serve(ok()) as upstream, relay(upstream, latency(0.2, direction="request")) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            server.wait_for_strike()
+        (attempt,) = upstream.wait_for_attempts(1, at="response")
+
+    assert attempt.request.method == "GET"

@@ -404,3 +404,8 @@ def test_port_of_ipv6_refuses_opens_and_keeps_its_number(cleanup):
 
     assert (refused, opened, error_of_connecting(address)) == (ConnectionRefusedError, None, ConnectionRefusedError)
     assert door.getsockname()[:2] == address
+
+
+def test_address_that_a_socket_can_be_bound_to_is_of_this_machine():
+    assert addresses.is_of_this_machine(ipaddress.ip_address("0.0.0.0"))
+    assert not addresses.is_of_this_machine(ipaddress.ip_address("192.0.2.1"))

@@ -112,7 +112,7 @@ class Tls:
 
     def alerts(self, name: str, *, is_sent: bool) -> None:
         """Report an alert of this side or of the peer."""
-        if self._on_alert is not None:
+        if self._on_alert is not None:  # pragma: no branch - the ledger has no alerts of an upstream
             self._on_alert(name, is_sent)
 
     def facts(self) -> TlsFacts:
