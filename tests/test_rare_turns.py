@@ -1,0 +1,192 @@
+"""Turns that no client can bring about at will: each part of a server is called as it would be then."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+
+from faultline import ok, refuse
+from faultline._core.steps import Refuse, Vanish
+from faultline._net import sockets
+from faultline._servers import door, listener
+from faultline._servers.connections import Connections
+from faultline._servers.door import Doorkeeper
+from faultline._servers.listener import Listener
+from faultline._servers.loop import Background
+from faultline._servers.running import Running
+
+# --- the door --------------------------------------------------------------------------------------------------------
+
+
+def keeper(fault, step):
+    """A door whose neighbours are mocks: its next fault is this one, and its listener has this step."""
+    doorkeeper = Doorkeeper(
+        background=Mock(),
+        dealer=Mock(**{"upcoming.return_value": fault}),
+        ledger=Mock(),
+        listener=Mock(step=step),
+        address=Mock(),
+        on_error=Mock(),
+        on_break=Mock(),
+    )
+    doorkeeper._syns = Mock()
+    return doorkeeper
+
+
+def syn(number=1):
+    return Mock(key=("127.0.0.1", number, 0))
+
+
+def test_error_in_the_door_is_kept_and_does_not_reach_the_client():
+    doorkeeper, error = keeper(refuse(), Refuse()), RuntimeError("a bug")
+    doorkeeper._background.call.side_effect = error
+    assert doorkeeper._on_connect()
+    doorkeeper._on_error.assert_called_once_with(error)
+
+
+def test_connect_that_comes_in_turn_after_the_end_is_no_attempt():
+    doorkeeper = keeper(refuse(), Refuse())
+    doorkeeper.stop_counting()
+    assert doorkeeper._before_connect()
+    doorkeeper._ledger.begin.assert_not_called()
+
+
+def test_connect_during_a_cut_is_no_attempt():
+    doorkeeper = keeper(refuse(), Refuse())
+    doorkeeper.is_cut_off = True
+    assert not doorkeeper._before_connect()
+    doorkeeper._ledger.begin.assert_not_called()
+
+
+def test_syn_that_comes_before_the_listener_accepts_again_is_put_on_the_wire_again():
+    doorkeeper, came = keeper(ok(), None), syn()
+    doorkeeper._on_syn(came)
+    doorkeeper._syns.repeat.assert_called_once_with(came)
+    doorkeeper._syns.refuse.assert_not_called()
+    doorkeeper._ledger.begin.assert_not_called()
+
+
+def test_error_at_a_syn_is_kept_and_the_syn_is_answered():
+    doorkeeper, came, error = keeper(refuse(), Refuse()), syn(), RuntimeError("a bug")
+    doorkeeper._ledger.begin.side_effect = error
+    doorkeeper._on_syn(came)
+    doorkeeper._on_error.assert_called_once_with(error)
+    doorkeeper._syns.refuse.assert_called_once_with(came)
+
+
+def test_syns_that_are_kept_to_know_a_repetition_have_a_bound(monkeypatch):
+    monkeypatch.setattr(door, "KEPT_SYNS", 2)
+    doorkeeper = keeper(refuse(), Refuse())
+    for number in (1, 2, 3):
+        doorkeeper._on_syn(syn(number))
+    assert [number for _, number, _ in doorkeeper._heard] == [2, 3]
+
+
+# --- the listener ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listening():
+    """A function that makes a listener of TCP, whose loop is a mock."""
+    made = []
+
+    def make(step):
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        made.append(Listener(sock, step))
+        made[-1].start(Mock(), Mock(), Mock())
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_black_hole_turns_into_a_refusal(listening):
+    one = listening(Vanish())
+    one.set_step(Refuse())
+    with socket.socket() as client:
+        client.settimeout(30)
+        assert client.connect_ex(one._sock.getsockname())
+    assert not one.is_open
+
+
+def test_late_clients_are_accepted_but_not_without_end_and_none_that_filled_the_queue(listening, monkeypatch):
+    monkeypatch.setattr(listener.sockets, "BACKLOG", 2)
+    one, filler, client = listening(None), Mock(), Mock()
+    one._filler_addresses = {("127.0.0.1", 1)}
+    one._accept_late(Mock(**{"accept.side_effect": [(filler, ("127.0.0.1", 1)), (client, ("127.0.0.1", 2))]}))
+    filler.close.assert_called_once_with()
+    one._loop.call_soon.assert_called_once_with(one._on_client, client)
+    assert not one._filler_addresses
+
+
+# --- the server ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def over():
+    """A server that is over, whose parts are mocks."""
+    running = Running.__new__(Running)
+    running._background = Mock(call=lambda function, *_: function(), run=asyncio.run)
+    running._door, running._listener, running.connections = Mock(), Mock(), Mock()
+    running._is_closed = running._is_broken = True
+    running._errors = []
+    return running
+
+
+def test_error_that_nobody_has_kept_is_that_of_the_caller(over):
+    error = OSError("no descriptors")
+    with pytest.raises(OSError, match="no descriptors"):
+        over._called(Mock(side_effect=error))
+    assert over._errors == []
+
+
+def test_server_that_is_over_sets_no_step(over):
+    over.cut_off(is_cut_off=False)
+    over._set_listener()
+    over._door.set_step.assert_not_called()
+
+
+def test_server_that_is_over_accepts_no_client_to_count_those_that_are_open(over):
+    over.connections.held.return_value = (1,)
+    assert over.held(0) == (1,)
+    over._listener.drain.assert_not_called()
+
+
+def test_tasks_end_with_the_loop():
+    async def run():
+        task = asyncio.create_task(asyncio.Event().wait())
+        await Background._end_tasks(Mock())
+        return task
+
+    assert asyncio.run(run()).cancelled()
+
+
+def test_client_that_is_accepted_after_the_end_is_reset():
+    connections = Connections(Mock(), Mock(), Mock(), Mock())
+    asyncio.run(connections.stop())
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        connections.accept(server.accept()[0])
+        client.settimeout(30)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert connections.held() == ()
+
+
+def test_nobody_waits_for_connections_that_there_are_not():
+    asyncio.run(Connections(Mock(), Mock(), Mock(), Mock()).wait_until_closed(3600))
+
+
+def test_socket_that_can_not_hear_is_closed(monkeypatch):
+    raw = Mock(**{"bind.side_effect": PermissionError})
+    monkeypatch.setattr(sockets, "socket", SimpleNamespace(**{**vars(socket), "socket": lambda *_: raw}))
+    monkeypatch.setattr(sockets, "owned", lambda sock: sock)
+    with pytest.raises(PermissionError):
+        sockets.hearing_syns("127.0.0.1", 1)
+    raw.close.assert_called_once_with()
