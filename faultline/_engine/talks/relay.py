@@ -105,8 +105,11 @@ class Relay(Side):
         return self._upstream_connection
 
     def leave(self) -> None:
-        """End the connection to the upstream."""
+        """End the connection to the upstream: by RST if the client has reset its own."""
         if self._upstream_connection is not None:
+            client = self._connection.wire
+            if client.is_end_reset and not self._upstream_connection.wire.is_closed:  # pragma: no cover - a race
+                self._upstream_connection.reset()
             self._upstream_connection.leave()
 
     # --- both directions ---------------------------------------------------------------------------------------------
