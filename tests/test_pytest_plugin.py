@@ -1064,7 +1064,12 @@ def test_leak_check_adds_nothing_to_a_test_that_failed(run, pytester):
 def test_connection_that_is_open_at_the_end_of_a_failing_test_is_drawn_so(run):
     result = run(
         """
-        def test_it(faultline):
+        @pytest.fixture
+        def client_that_stays():
+            with socket.socket() as client:
+                yield client
+
+        def test_it(client_that_stays, faultline):
             server = faultline.serve(ok(b"hello"))
             with socket.create_connection(server.address, 10) as done:
                 done.sendall(GET)
@@ -1076,16 +1081,10 @@ def test_connection_that_is_open_at_the_end_of_a_failing_test_is_drawn_so(run):
                 pass
             with socket.create_connection(server.address, 10) as client:
                 pass
-            held = socket.create_connection(server.address, 10)
-            try:
-                server.wait_for_attempts(4)
-                pytest.fail("here", pytrace=False)
-            except BaseException as error:
-                error.held = held
-                raise
-    """,
-        "-W",
-        "ignore",
+            client_that_stays.connect(server.address)
+            server.wait_for_attempts(4)
+            pytest.fail("here", pytrace=False)
+    """
     )
 
     told = result.stdout.str()
