@@ -6,6 +6,7 @@ import io
 import sys
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import pytest_timeout
@@ -128,3 +129,11 @@ def test_limit_that_ends_the_process_writes_where_nothing_is_captured(limit, mon
     late._exit()
     assert ended == [(late._item, late._settings)]
     assert written.getvalue() == "\ntest_it\nTimeout (>60.0s) from pytest-timeout.\na drawing\n"
+
+
+def test_limit_that_fires_by_signal_and_by_the_watchdog_cuts_off_once(limit):
+    server = Mock()
+    late = limit("signal", [server])
+    late.cut_off()
+    late.cut_off()
+    server.cut_off.assert_called_once_with()

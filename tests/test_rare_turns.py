@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 
-from faultline import ok, refuse
+from faultline import UnsupportedError, ok, refuse
 from faultline._core.steps import Refuse, Vanish
 from faultline._net import sockets
 from faultline._servers import door, listener
@@ -190,3 +191,18 @@ def test_socket_that_can_not_hear_is_closed(monkeypatch):
     with pytest.raises(PermissionError):
         sockets.hearing_syns("127.0.0.1", 1)
     raw.close.assert_called_once_with()
+
+
+# --- a patched process -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet", "a library"])
+def test_process_whose_threads_were_replaced_is_told_by_which_library(library, monkeypatch):
+    for other in ("gevent", "eventlet"):
+        monkeypatch.delitem(sys.modules, other, raising=False)
+    if library != "a library":
+        monkeypatch.setitem(sys.modules, library, Mock())
+    monkeypatch.delattr(sockets.select, "epoll")
+
+    with pytest.raises(UnsupportedError, match=f"^{library} has replaced"):
+        sockets.require_linux()
