@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from faultline._core.ledger import Attempt as Attempt
     from faultline._core.ledger import Ledger as Ledger
     from faultline._core.ledger import Request as Request
-    from faultline._core.ledger import TlsFacts as TlsFacts
     from faultline._core.plan import cycle as cycle
     from faultline._core.plan import sequence as sequence
     from faultline._core.plan import sometimes as sometimes
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from faultline._core.script import send as send
     from faultline._core.script import starttls as starttls
     from faultline._core.script import stoptls as stoptls
+    from faultline._core.tls_facts import TlsFacts as TlsFacts
     from faultline._core.turns import Pause as Pause
     from faultline._core.turns import Turn as Turn
     from faultline._front.starters import Faultline as Faultline

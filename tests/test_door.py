@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -357,3 +358,37 @@ def test_connect_of_a_bound_or_a_unix_socket_is_answered_once_its_thread_has_gon
 
         monkeypatch.setattr(connects.Begun, "_place", lambda *_: None)
         assert [each._is_answered() for each in both] == [True, True]
+
+
+# --- a client that waits through a black hole ------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # TCP sends a SYN again after a second
+@pytest.mark.parametrize("later", [ok(b"hello"), reset()], ids=repr)
+def test_connect_that_gets_through_a_black_hole_is_one_attempt(faultline, counting, later):
+    hole = blackhole(for_seconds=0.2)
+    server = faultline.serve(sequence(hole, later))
+    with socket.create_connection(server.address, 10) as client, contextlib.suppress(ConnectionResetError):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        while client.recv(1000):
+            pass
+
+    (attempt,) = server.attempts
+    assert attempt.fault == (reset() if later == reset() else hole)
+    assert attempt.connection == 1
+    assert attempt.ended_how == ("RST" if later == reset() else "FIN")
+    assert [strike.point for strike in attempt.strikes] == ["connect", "response"][: len(attempt.strikes)]
+    assert len(attempt.strikes) == 1 + (later == reset())
+    assert "silence" not in [end.how for end in attempt.ends]
+
+
+@pytest.mark.slow  # as above
+def test_connects_of_two_threads_that_get_through_a_black_hole_are_two_attempts(faultline, counting):
+    server = faultline.serve(blackhole(for_seconds=0.2))
+    with pytest.raises(TimeoutError):
+        socket.create_connection(server.address, 0.01)
+    with ThreadPoolExecutor(2) as pool:
+        for client in pool.map(socket.create_connection, [server.address] * 2):
+            client.close()
+    server.wait_for_attempts(2, at="client_end")
+    assert sorted(a.connection or 0 for a in server.attempts) == [0, 1, 2]

@@ -33,9 +33,10 @@ from faultline._core.breaks import Break
 from faultline._core.drawing import MARGIN, WIDTH, arrow, draw, lines_of, remarks, title_of
 from faultline._core.ends import End
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt, Entry, Request, Strike, TlsFacts
+from faultline._core.ledger import Attempt, Entry, Request, Strike
 from faultline._core.promises import BREAK
 from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
+from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Pause, Turn
 from faultline._core.upstream import Upstream
 

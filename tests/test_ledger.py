@@ -8,14 +8,15 @@ import threading
 
 import pytest
 
-from faultline import latency, ok, reset
+from faultline import blackhole, latency, ok, reset
 from faultline._core.ends import End
 from faultline._core.errors import WaitError
-from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike, TlsFacts
+from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike
 from faultline._core.milestones import MILESTONES
 from faultline._core.plan import stamped
 from faultline._core.points import POINTS
 from faultline._core.promises import BREAK, Origin
+from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
 
 
@@ -594,3 +595,12 @@ def test_wait_is_woken_only_for_its_milestone():
 
     assert woken == ["end"]
     ledger._milestones.end(waiting)
+
+
+def test_attempt_that_is_continued_after_it_was_dropped_is_a_new_one():
+    ledger = Ledger(most_attempts=1)
+    entry = ledger.begin(None, blackhole(for_seconds=1), "connect")
+    ledger.end(entry, "server", "silence")
+    ledger.begin(1, ok(), "accept")
+    assert ledger.resume(entry, 2, ok()) is not entry
+    assert [a.number for a in ledger.attempts] == [2, 3]

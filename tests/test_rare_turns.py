@@ -10,9 +10,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from faultline import UnsupportedError, ok, refuse
+from faultline import UnsupportedError, blackhole, ok, refuse
 from faultline._core.steps import Refuse, Vanish
-from faultline._net import sockets
+from faultline._net import addresses, sockets
 from faultline._servers import door, listener
 from faultline._servers.connections import Connections
 from faultline._servers.door import Doorkeeper
@@ -29,7 +29,7 @@ def keeper(fault, step):
         background=Mock(),
         dealer=Mock(**{"upcoming.return_value": fault}),
         ledger=Mock(),
-        listener=Mock(step=step),
+        listener=Mock(step=step, is_open=False),
         address=Mock(),
         on_error=Mock(),
         on_break=Mock(),
@@ -45,21 +45,21 @@ def syn(number=1):
 def test_error_in_the_door_is_kept_and_does_not_reach_the_client():
     doorkeeper, error = keeper(refuse(), Refuse()), RuntimeError("a bug")
     doorkeeper._background.call.side_effect = error
-    assert doorkeeper._on_connect()
+    assert doorkeeper._on_connect(Mock())
     doorkeeper._on_error.assert_called_once_with(error)
 
 
 def test_connect_that_comes_in_turn_after_the_end_is_no_attempt():
     doorkeeper = keeper(refuse(), Refuse())
     doorkeeper.stop_counting()
-    assert doorkeeper._before_connect()
+    assert doorkeeper._before_connect(None)
     doorkeeper._ledger.begin.assert_not_called()
 
 
 def test_connect_during_a_cut_is_no_attempt():
     doorkeeper = keeper(refuse(), Refuse())
     doorkeeper.is_cut_off = True
-    assert not doorkeeper._before_connect()
+    assert not doorkeeper._before_connect(None)
     doorkeeper._ledger.begin.assert_not_called()
 
 
@@ -85,6 +85,47 @@ def test_syns_that_are_kept_to_know_a_repetition_have_a_bound(monkeypatch):
     for number in (1, 2, 3):
         doorkeeper._on_syn(syn(number))
     assert [number for _, number, _ in doorkeeper._heard] == [2, 3]
+
+
+def test_clients_that_wait_at_a_black_hole_have_a_bound(monkeypatch):
+    monkeypatch.setattr(door, "KEPT_SYNS", 2)
+    doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
+    for number in (1, 2, 3):
+        doorkeeper._on_syn(syn(number))
+    assert [number for _, number, _ in doorkeeper._silent] == [2, 3]
+
+
+@pytest.mark.parametrize("numbers", [(0,), (0, 1), (1,)], ids=["it", "it and then another", "another"])
+def test_only_the_client_that_waits_continues_its_attempt(numbers, monkeypatch):
+    doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
+    doorkeeper._on_syn(syn())
+    doorkeeper._listener.is_open = True
+    for number in numbers:  # the same port, with this sequence number
+        doorkeeper._on_syn(Mock(key=("127.0.0.1", 1, number)))
+
+    monkeypatch.setattr(addresses, "peer_of", lambda _: ("127.0.0.1", 1))
+    client = Mock()
+    assert doorkeeper.waited(client) is (doorkeeper._ledger.begin.return_value if numbers == (0,) else None)
+    assert doorkeeper.waited(client) is None
+
+
+def test_client_that_has_left_when_it_is_accepted_continues_no_attempt():
+    doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
+    doorkeeper._on_syn(syn())
+    with socket.socket() as client:
+        assert doorkeeper.waited(client) is None
+
+
+def test_caller_that_gave_up_continues_no_attempt():
+    doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
+    doorkeeper._syns = None
+    callers = [socket.socket() for _ in range(2)]
+    for caller in callers:
+        assert doorkeeper._before_connect(caller)
+        caller.close()
+    del caller, callers[0]
+    doorkeeper._let_callers_in()
+    assert doorkeeper._through == {}
 
 
 # --- the listener ----------------------------------------------------------------------------------------------------

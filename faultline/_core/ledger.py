@@ -22,6 +22,7 @@ from faultline._core.milestones import NONE, Milestone, Milestones, milestones_o
 from faultline._core.plain import JSON_VERSION, texts
 from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key, Strike, weightiest
+from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Turn, Turns
 
 KEPT_BODY_BYTES = 1 << 24
@@ -51,31 +52,6 @@ class Request:
     def header(self, name: str, default: str | None = None) -> str | None:
         """The first header field of this name, compared without case, or the default."""
         return next((v for n, v in self.headers if n.lower() == name.lower()), default)
-
-
-@dataclass(frozen=True)
-class TlsFacts:
-    """The result of a TLS handshake; a field is empty if the handshake did not come to it.
-
-    .. versionadded:: 0.1
-
-    Attributes:
-        version: the version, such as `TLSv1.3`.
-        sni: the host name that the client asked for.
-        alpn: the application protocol that both agreed on (ALPN).
-        alert: the alert by which the client ended the handshake, by its name in RFC 8446, 6.
-        offered: the protocols that the client offered (ALPN).
-        client: the common name in the client's certificate, also if the server refused the certificate.
-        server_alert: the alert by which the server ended the handshake.
-    """
-
-    version: str = ""
-    sni: str = ""
-    alpn: str = ""
-    alert: str = ""
-    offered: tuple[str, ...] = ()
-    client: str = ""
-    server_alert: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,6 +243,21 @@ class Ledger:
             dropped = self._kept.add(entry, self.most_attempts)
             if dropped is not None and dropped.request is not None:
                 self.room_bytes += len(dropped.request.body)
+            self._note(entry)
+        return entry
+
+    def resume(self, entry: Entry, connection: int, fault: Fault) -> Entry:
+        """Continue an attempt that got silence, because its connect got through after all.
+
+        It keeps its fault, unless the next fault of the plan is one that can strike: an attempt has one.
+        """
+        if entry.stale is None:  # dropped meanwhile
+            return self.begin(connection, fault, "accept")
+        with self._lock:
+            entry.ends, entry.ended_seconds, entry.ended_by, entry.ended_how = (), None, None, None
+            entry.connection, entry.point = connection, "accept"
+            if not fault.is_healthy:
+                entry.fault = fault
             self._note(entry)
         return entry
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
-from faultline._core.ledger import Ledger, Request
+from faultline._core.ledger import Entry, Ledger, Request
 from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key
 from faultline._core.tripwire import Tripwire
@@ -17,16 +17,23 @@ from faultline._core.tripwire import Tripwire
 class OpenAttempt:
     """An attempt between its begin and its end."""
 
-    def __init__(self, ledger: Ledger, connection: int, fault: Fault) -> None:
+    def __init__(self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None) -> None:
         self._ledger = ledger
-        self.entry = ledger.begin(connection, fault, "accept")
+        if waited is None:
+            self.entry = ledger.begin(connection, fault, "accept")
+        else:
+            self.entry = ledger.resume(waited, connection, fault)
         self.point: Point = "accept"
         self.request = Request()  # with all of its body, of which the ledger may keep a part
-        self.meet(fault)
+        self._arm(fault)
 
     def meet(self, fault: Fault) -> None:
         """Replace the fault, from here on."""
-        self.fault = self.entry.fault = fault
+        self.entry.fault = fault
+        self._arm(fault)
+
+    def _arm(self, fault: Fault) -> None:
+        self.fault = fault
         brk = fault.break_
         self.trip = Tripwire(brk) if brk is not None and brk.facts.is_connected else None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
-from faultline._core.ledger import KEPT_BODY_BYTES
+from faultline._core.ledger import KEPT_BODY_BYTES, Entry
 from faultline._core.points import Point
 from faultline._core.promises import key_of
 from faultline._core.steps import Step, resets
@@ -84,7 +84,7 @@ class Connection:
         shown: the certificate with a defect that the client got.
     """
 
-    def __init__(self, wire: Wire, service: Service, number: int) -> None:
+    def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self.wire = wire
         self.service = service
         self.number = number
@@ -98,12 +98,12 @@ class Connection:
         self._attempts: list[OpenAttempt] = []  # those that are open; most talks have one at a time
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
-        self.open(service.dealer.deal())
+        self.open(service.dealer.deal(), waited)
         wire.on_end = partial(self.sign, "client")
 
-    def open(self, fault: Fault) -> OpenAttempt:
-        """Begin an attempt that meets this fault."""
-        self.attempt = OpenAttempt(self.service.ledger, self.number, fault)
+    def open(self, fault: Fault, waited: Entry | None = None) -> OpenAttempt:
+        """Begin an attempt that meets this fault, or continue one whose connect waited in silence."""
+        self.attempt = OpenAttempt(self.service.ledger, self.number, fault, waited)
         self._attempts = [attempt for attempt in self._attempts if not attempt.has_ended] + [self.attempt]
         self.speaker = None
         self._prepare()

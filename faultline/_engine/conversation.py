@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 from faultline._core.fault import Fault
+from faultline._core.ledger import Entry
 from faultline._engine.connection import Connection
 from faultline._engine.handshake import secure, strike_failed
 from faultline._engine.play import Over, close
@@ -21,8 +22,8 @@ from faultline._net.wire import Wire
 class Conversation:
     """A connection, and the task that holds the conversation on it."""
 
-    def __init__(self, wire: Wire, service: Service, number: int) -> None:
-        self._connection = Connection(wire, service, number)
+    def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
+        self._connection = Connection(wire, service, number, waited)
         self._service = service
         self._wire = wire
         self._is_reset = False  # by the test

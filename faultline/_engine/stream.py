@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal
 
 from faultline._core.ends import Party
-from faultline._core.ledger import TlsFacts
+from faultline._core.tls_facts import TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.pacing import Flow, Wait
 from faultline._net import sockets

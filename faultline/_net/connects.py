@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 from faultline._core.fork import in_forked_child
 from faultline._core.hosts import NOWHERE
@@ -31,6 +31,10 @@ from faultline._net.addresses import host_and_port, reaches
 TCP_SYN_SENT, TCP_CLOSE = 2, 7  # include/net/tcp_states.h
 PAUSE_SECONDS = 0.0005
 PAUSES = 4000
+
+
+# Called with the socket before its connect; returns whether the kernel leaves the connect unanswered.
+OnConnect: TypeAlias = Callable[[socket.socket], bool]
 
 
 class Begun:
@@ -79,9 +83,9 @@ def port_of(sock: socket.socket) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """A function to call before connects to an address; it returns whether the kernel leaves a connect unanswered."""
+    """A function to call before connects to an address."""
 
-    on_connect: Callable[[], bool]
+    on_connect: OnConnect
     host: str = ""
     port: int = 0
     path: str = ""
@@ -108,12 +112,12 @@ def own(thread: threading.Thread) -> None:
     _own_threads.add(thread.ident)
 
 
-def watch(host: str, port: int, on_connect: Callable[[], bool]) -> Watch:
+def watch(host: str, port: int, on_connect: OnConnect) -> Watch:
     """Call `on_connect` before every connect of this process that leads to this address, or nowhere with this port."""
     return _watched(Watch(on_connect, host, port))
 
 
-def watch_path(path: str, on_connect: Callable[[], bool]) -> Watch:
+def watch_path(path: str, on_connect: OnConnect) -> Watch:
     """Call `on_connect` before every connect of this process to this Unix socket."""
     return _watched(Watch(on_connect, path=path))
 
@@ -158,7 +162,7 @@ def _notify(sock: Any, address: Any) -> None:
     for entry in tuple(_watches):
         if entry.is_at(sock.family, address):
             if threading.get_ident() in _own_threads:  # it must not wait for a client, which may wait for it
-                entry.on_connect()
+                entry.on_connect(sock)
             else:
                 _take_turn(entry, sock)
 
@@ -167,7 +171,7 @@ def _take_turn(entry: Watch, sock: Any) -> None:
     with entry.turn:
         while entry.last:
             entry.last.pop().wait()
-        if not entry.on_connect():
+        if not entry.on_connect(sock):
             entry.last.append(Begun(sock))
 
 

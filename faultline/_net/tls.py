@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from faultline._core.alerts import NAME_OF, alert
-from faultline._core.ledger import TlsFacts
+from faultline._core.tls_facts import TlsFacts
 from faultline._net.client_hello import Hello, first_certificate, hello_of, version_of
 from faultline._net.departures import Departed
 from faultline._net.sockets import READ_BYTES

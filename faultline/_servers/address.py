@@ -5,7 +5,6 @@ The differences between TCP and Unix sockets when a server listens are here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 from urllib.parse import quote
@@ -67,7 +66,7 @@ class Tcp:
         sock = sockets.claim(self.host, self.port)
         return Listener(sock, door), replace(self, port=int(sock.getsockname()[1]))
 
-    def watch(self, on_connect: Callable[[], bool]) -> connects.Watch:
+    def watch(self, on_connect: connects.OnConnect) -> connects.Watch:
         """Call `on_connect` before every connect of this process to this address, or to the unreachable address."""
         return connects.watch(self.host, self.port, on_connect)
 
@@ -159,7 +158,7 @@ class Unix:
         except OSError as error:
             raise PortError(f"unix={self.path!r}: expected a path for a Unix socket ({error.strerror}).") from error
 
-    def watch(self, on_connect: Callable[[], bool]) -> connects.Watch:
+    def watch(self, on_connect: connects.OnConnect) -> connects.Watch:
         """Call `on_connect` before every connect of this process to the path."""
         return connects.watch_path(self.path, on_connect)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from faultline._core.fault import Fault
+from faultline._core.ledger import Entry
 from faultline._core.plan import Dealer
 from faultline._engine.conversation import Conversation
 from faultline._engine.service import Service
@@ -54,14 +55,14 @@ class Connections:
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._open)
 
-    def accept(self, sock: socket.socket) -> None:
-        """Begin a conversation on an accepted socket."""
+    def accept(self, sock: socket.socket, waited: Entry | None = None) -> None:
+        """Begin a conversation on an accepted socket; `waited` is its attempt, if the connect got silence before."""
         if self._service is None:  # the server has stopped
             sockets.send_rst(sock)
             return
         loop = self._departures.loop
         self._count += 1
-        conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count)
+        conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
         conversation.start(loop, partial(self._remove, conversation))
         if self._is_paused:

@@ -11,6 +11,7 @@ Rules: the methods are called in the loop's thread, except where they say so.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from faultline._core import own_thread
 from faultline._core.ends import How
-from faultline._core.ledger import Ledger
+from faultline._core.ledger import Entry, Ledger
 from faultline._core.plan import Dealer, Plan, faults_of
 from faultline._core.sight import Sight
 from faultline._core.steps import Door, NoRoute, Refuse, Vanish
-from faultline._net import connects, sockets
+from faultline._net import addresses, connects, sockets
 from faultline._net.syns import Syn, Syns
 from faultline._servers.listener import Listener, ignore
 from faultline._servers.loop import Background
@@ -62,6 +63,9 @@ class Doorkeeper:
         self._watch: connects.Watch | None = None
         self._syns: Syns | None = None
         self._heard: dict[tuple[str, int, int], Syn] = {}  # the SYNs so far, because TCP repeats them
+        self._silent: dict[tuple[str, int, int], Entry] = {}  # the attempts that got silence for a time, by their SYN
+        self._callers: list[tuple[weakref.ref[socket.socket], Entry]] = []  # the same by socket, where no SYN is seen
+        self._through: dict[tuple[str, int], Entry] = {}  # of both, those that get through, by their address
         self._foretold = 0  # how many connects had an event, and were to be accepted
         self._accepted = 0
         self._has_no_route = False  # whether a plan leads where no SYN comes
@@ -88,7 +92,7 @@ class Doorkeeper:
         counts_all = self._watch is None or (self._syns is not None and not self._has_no_route)
         return Sight(counts_all, has_unseen_clients=not counts_all and self._accepted > self._foretold)
 
-    def before_connect(self) -> bool:
+    def before_connect(self, caller: socket.socket | None = None) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer.
 
         The attempt is recorded if the kernel will answer it.
@@ -96,8 +100,8 @@ class Doorkeeper:
         if self._is_closed:
             return False
         if not own_thread.is_loops():
-            return self._background.call(self._before_connect, self._on_break)
-        return connects.counts_own_connects() and self._before_connect()  # a relay's; others fill an accept queue
+            return self._background.call(partial(self._before_connect, caller), self._on_break)
+        return connects.counts_own_connects() and self._before_connect(caller)  # a relay's; others fill an accept queue
 
     def stop_counting(self) -> None:
         """Count connects no longer."""
@@ -105,10 +109,10 @@ class Doorkeeper:
         if self._watch is not None:
             connects.forget(self._watch)
 
-    def _on_connect(self) -> bool:
+    def _on_connect(self, caller: socket.socket) -> bool:
         """Run before a connect of this process, in the client's thread."""
         try:
-            return self.before_connect()
+            return self.before_connect(caller)
         except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
             self._on_error(error)
             return True
@@ -118,6 +122,8 @@ class Doorkeeper:
     def set_step(self) -> None:
         """Set the listener's step to that of the next fault."""
         step = Vanish() if self.is_partitioned else self._dealer.upcoming().door
+        if step is None and self._callers:
+            self._let_callers_in()
         try:
             self._listener.set_step(Refuse() if self.is_cut_off else step)
         except OSError as error:  # no descriptors are left, or the folder of a Unix socket is gone
@@ -152,15 +158,32 @@ class Doorkeeper:
             self._held.append(client)
         return False
 
+    def waited(self, client: socket.socket) -> Entry | None:
+        """The attempt of a connect that got silence for a time and has now got through, once."""
+        if not (self._silent or self._through) or (peer := addresses.peer_of(client)) is None:
+            return None
+        self._listener.hear_all()
+        return self._through.pop(peer, None)
+
     def close(self) -> None:
         """Close the clients that got silence."""
         for client in self._held:
             client.close()
+        self._silent.clear()
+        self._callers.clear()
+        self._through.clear()
         self._on_error = self._on_break = ignore  # a cycle would keep the ledger
         if self._watch is not None:
-            self._watch = replace(self._watch, on_connect=lambda: True)
+            self._watch = replace(self._watch, on_connect=lambda _: True)
 
-    def _before_connect(self) -> bool:
+    def _let_callers_in(self) -> None:
+        """Take note of the ports of the callers that still wait, because the port is opened now."""
+        callers, self._callers = self._callers, []
+        for caller, entry in callers:
+            if (sock := caller()) is not None and (name := addresses.name_of(sock)) is not None:
+                self._through[name] = entry
+
+    def _before_connect(self, caller: socket.socket | None) -> bool:
         if self._is_closed:
             return True
         if self.is_cut_off:
@@ -169,12 +192,14 @@ class Doorkeeper:
         self.set_step()
         door = self._dealer.upcoming().door
         if isinstance(door, NoRoute) or (self._syns is None and door is not None and not self._listener.is_open):
-            self._meet(door)
+            entry = self._meet(door)
+            if isinstance(door, Vanish) and caller is not None:
+                self._callers.append((weakref.ref(caller), entry))
         else:  # the fault is dealt when the connection is accepted, or the SYN comes
             self._foretold += 1
         return isinstance(self._listener.step, Vanish)
 
-    def _meet(self, door: Door, note: str = "") -> None:
+    def _meet(self, door: Door, note: str = "") -> Entry:
         """Record that a connect has met the next fault, and deal it, unless it lasts for a time."""
         entry = self._ledger.begin(None, self._dealer.upcoming(), "connect")
         entry.note = note
@@ -182,10 +207,14 @@ class Doorkeeper:
         self._ledger.end(entry, "server", ENDS[type(door)])
         if self._dealer.upcoming().door_seconds is None:
             self._dealer.deal()
+        return entry
 
     def _on_syn(self, syn: Syn) -> None:
-        """Record a SYN that was dropped, and answer it."""
+        """Record a SYN that was dropped, and answer it; TCP has answered it if the port is open."""
         assert self._syns is not None
+        if self._listener.is_open:
+            self._gets_through(syn)
+            return
         try:
             step = self._listener.step if syn.key in self._heard else self._taken(syn)
         except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
@@ -196,6 +225,13 @@ class Doorkeeper:
         elif step is None:
             self._syns.repeat(syn)
 
+    def _gets_through(self, syn: Syn) -> None:
+        """Take note that the client of a SYN is accepted next: one that waits, or another with the same port."""
+        client, port, _ = syn.key
+        self._through.pop((client, port), None)
+        if (entry := self._silent.pop(syn.key, None)) is not None:
+            self._through[client, port] = entry
+
     def _taken(self, syn: Syn) -> Door | None:
         """Record a SYN that TCP doesn't merely repeat; return how it is to be answered."""
         self._heard[syn.key] = syn
@@ -204,7 +240,11 @@ class Doorkeeper:
         self.set_step()
         step, door = self._listener.step, self._dealer.upcoming().door
         if step is not None and door is not None and not (self.is_partitioned or self.is_cut_off):
-            self._meet(door)
+            entry = self._meet(door)
+            if isinstance(step, Vanish):
+                self._silent[syn.key] = entry
+                if len(self._silent) > KEPT_SYNS:
+                    del self._silent[next(iter(self._silent))]
             if isinstance(step, Refuse):  # before the client observes it, because its next connect meets the next fault
                 self.set_step()
         return step

@@ -55,7 +55,7 @@ class Listener:
         self.resume()
 
     def hear(self, syns: Syns, on_syn: Callable[[Syn], None]) -> None:
-        """From now on drop each SYN instead of refusing it, and call `on_syn`, which has to answer the SYN."""
+        """From now on drop each SYN instead of refusing it, and call `on_syn`, which answers it if the port is shut."""
         assert self._loop is not None
         self._syns, self._on_syn = syns, on_syn
         self._apply(self._step)
@@ -65,7 +65,12 @@ class Listener:
     def _hear(self) -> None:
         assert self._syns is not None
         for syn in islice(self._syns.read(), ACCEPTS_PER_TURN):
-            if not self._is_open:  # else TCP has answered it
+            self._on_syn(syn)
+
+    def hear_all(self) -> None:
+        """Hear the SYNs of the clients that are accepted now."""
+        if self._syns is not None:
+            for syn in list(islice(self._syns.read(), sockets.BACKLOG)):
                 self._on_syn(syn)
 
     @property

@@ -237,7 +237,7 @@ class Running:
 
     def _accept(self, sock: socket.socket) -> None:
         if self._door.admits(sock):
-            self.connections.accept(sock)
+            self.connections.accept(sock, self._door.waited(sock))
 
     def _act(self, control: Control) -> Tasks:
         """Apply a control to every open connection; return the tasks of these."""

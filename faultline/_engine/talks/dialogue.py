@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from faultline._core.ledger import TlsFacts
+from faultline._core.tls_facts import TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._net.client_hello import hello_of
 

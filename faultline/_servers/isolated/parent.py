@@ -179,7 +179,7 @@ class Remote:
         if self._watch is None and doors:
             handle, errors = self._handle, self._errors
 
-            def on_connect() -> bool:
+            def on_connect(_: object) -> bool:
                 try:
                     return bool(handle.ask("before_connect"))
                 except ServerError as error:  # must not reach the client

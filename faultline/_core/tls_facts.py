@@ -1,0 +1,30 @@
+"""What a TLS handshake came to, as an attempt has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TlsFacts:
+    """The result of a TLS handshake; a field is empty if the handshake did not come to it.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        version: the version, such as `TLSv1.3`.
+        sni: the host name that the client asked for.
+        alpn: the application protocol that both agreed on (ALPN).
+        alert: the alert by which the client ended the handshake, by its name in RFC 8446, 6.
+        offered: the protocols that the client offered (ALPN).
+        client: the common name in the client's certificate, also if the server refused the certificate.
+        server_alert: the alert by which the server ended the handshake.
+    """
+
+    version: str = ""
+    sni: str = ""
+    alpn: str = ""
+    alert: str = ""
+    offered: tuple[str, ...] = ()
+    client: str = ""
+    server_alert: str = ""
