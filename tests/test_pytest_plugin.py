@@ -1103,3 +1103,25 @@ def test_connection_that_a_block_closed_is_drawn_as_open_when_the_server_stopped
     """)
 
     result.stdout.fnmatch_lines(["*still open when the server stopped*"])
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["serve(port=port)", "udp(port=port)", "dns_server(port=port)", "relay('127.0.0.1:1', port=port)", "resolve('')"],
+)
+def test_server_that_could_not_start_is_left_out_of_the_report(run, server):
+    result = run(f"""
+        import faultline
+
+        def test_it():
+            with socket.socket(type=socket.SOCK_DGRAM) as other, socket.socket() as another:
+                other.bind(("127.0.0.1", 0))
+                port = other.getsockname()[1]
+                another.bind(("127.0.0.1", port))
+                faultline.{server}
+    """)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Error: *: expected *"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    result.stdout.no_fnmatch_line("*-- faultline --*")

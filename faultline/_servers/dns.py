@@ -75,7 +75,6 @@ class DnsServer(Endpoint):
         self.host, number = checked_address(host, port, allow_remote=allow_remote)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
-        self.ledger = Ledger(on_end)
         self._answered = 0
         self._last_kind = ""
         self._open: set[Entry] = set()
@@ -84,6 +83,7 @@ class DnsServer(Endpoint):
         self.port = self._datagrams.address[1]
         self._listener = Listener(sock, None)
         self._background = background()
+        self.ledger = Ledger(on_end)  # once nothing can fail: a server without a ledger is not drawn
         self._background.call(self._start, self._break)
 
     @property

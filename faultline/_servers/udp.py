@@ -66,7 +66,6 @@ class UdpServer(Endpoint):
         self._default = checked_words(answer)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
-        self.ledger = Ledger(on_end)
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
         self._step: Door | None = None  # the present step of the port
@@ -74,6 +73,7 @@ class UdpServer(Endpoint):
         self._datagrams = Datagrams(self.host, number)
         self.port = self._datagrams.address[1]
         self._background = background()
+        self.ledger = Ledger(on_end)  # once nothing can fail: a server without a ledger is not drawn
         self._background.call(self._start, self._break)
 
     @property
