@@ -247,3 +247,10 @@ def test_process_whose_threads_were_replaced_is_told_by_which_library(library, m
 
     with pytest.raises(UnsupportedError, match=f"^{library} has replaced"):
         sockets.require_linux()
+
+
+@pytest.mark.parametrize("end", [addresses.name_of, addresses.peer_of])
+def test_unix_socket_and_one_that_is_closed_have_no_host_and_port(end):
+    with socket.socket(socket.AF_UNIX) as sock:
+        assert end(sock) is None
+    assert end(sock) is None
