@@ -1111,12 +1111,12 @@ def test_connection_that_a_block_closed_is_drawn_as_open_when_the_server_stopped
 )
 def test_server_that_could_not_start_is_left_out_of_the_report(run, server):
     result = run(f"""
-        import faultline
+        import faultline, os
 
         def test_it():
             with socket.socket(type=socket.SOCK_DGRAM) as other, socket.socket() as another:
-                other.bind(("127.0.0.1", 0))
-                port = other.getsockname()[1]
+                port = 20_000 + os.getpid() % 10_000  # which no other process gets when it asks for any port
+                other.bind(("127.0.0.1", port))
                 another.bind(("127.0.0.1", port))
                 faultline.{server}
     """)
