@@ -602,5 +602,5 @@ def test_attempt_that_is_continued_after_it_was_dropped_is_a_new_one():
     entry = ledger.begin(None, blackhole(for_seconds=1), "connect")
     ledger.end(entry, "server", "silence")
     ledger.begin(1, ok(), "accept")
-    assert ledger.resume(entry, 2, ok()) is not entry
+    assert ledger.begin(2, ok(), "accept", entry) is not entry
     assert [a.number for a in ledger.attempts] == [2, 3]

@@ -315,7 +315,7 @@ def test_dns_server_that_stops_before_a_clients_task_has_begun_closes_its_socket
         ours, theirs = socket.socketpair()
         clients.append(theirs)
         ours.setblocking(False)
-        server._on_client(ours)
+        server._on_client(ours, None)
         server._end_now()
 
     background().call(accept_and_end)

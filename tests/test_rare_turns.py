@@ -12,7 +12,7 @@ import pytest
 
 from faultline import UnsupportedError, blackhole, ok, refuse
 from faultline._core.steps import Refuse, Vanish
-from faultline._net import addresses, sockets
+from faultline._net import sockets
 from faultline._servers import door, listener
 from faultline._servers.connections import Connections
 from faultline._servers.door import Doorkeeper
@@ -96,36 +96,50 @@ def test_clients_that_wait_at_a_black_hole_have_a_bound(monkeypatch):
 
 
 @pytest.mark.parametrize("numbers", [(0,), (0, 1), (1,)], ids=["it", "it and then another", "another"])
-def test_only_the_client_that_waits_continues_its_attempt(numbers, monkeypatch):
+def test_only_the_client_that_waits_continues_its_attempt(numbers):
     doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
     doorkeeper._on_syn(syn())
     doorkeeper._listener.is_open = True
     for number in numbers:  # the same port, with this sequence number
         doorkeeper._on_syn(Mock(key=("127.0.0.1", 1, number)))
 
-    monkeypatch.setattr(addresses, "peer_of", lambda _: ("127.0.0.1", 1))
-    client = Mock()
-    assert doorkeeper.waited(client) is (doorkeeper._ledger.begin.return_value if numbers == (0,) else None)
-    assert doorkeeper.waited(client) is None
+    entry = doorkeeper._ledger.begin.return_value
+    assert doorkeeper.waited(("::ffff:127.0.0.1", 1, 0, 0)) is (entry if numbers == (0,) else None)
+    assert doorkeeper.waited(("127.0.0.1", 1)) is None
 
 
-def test_client_that_has_left_when_it_is_accepted_continues_no_attempt():
+def test_client_of_a_unix_socket_continues_no_attempt():
     doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
     doorkeeper._on_syn(syn())
-    with socket.socket() as client:
-        assert doorkeeper.waited(client) is None
+    assert doorkeeper.waited("") is None
 
 
-def test_caller_that_gave_up_continues_no_attempt():
+def test_refusal_after_a_black_hole_is_met_by_the_client_that_waits_and_by_no_other():
+    doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
+    doorkeeper._on_syn(syn())
+    doorkeeper._dealer.upcoming.return_value, doorkeeper._listener.step = refuse(), Refuse()
+    for _ in range(2):  # TCP repeats the SYN
+        doorkeeper._on_syn(syn())
+
+    entry = doorkeeper._ledger.begin.return_value
+    assert [call.args[3] for call in doorkeeper._ledger.begin.call_args_list] == [None, entry]
+    doorkeeper._dealer.deal.assert_called_once_with()
+    assert doorkeeper._syns.refuse.call_count == 2
+
+
+def test_callers_that_gave_up_continue_no_attempt():
     doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
     doorkeeper._syns = None
-    callers = [socket.socket() for _ in range(2)]
+    callers = [socket.socket(), socket.socket(), socket.socket(socket.AF_UNIX)]
     for caller in callers:
         assert doorkeeper._before_connect(caller)
-        caller.close()
-    del caller, callers[0]
+    callers[0].close()
+    callers.pop(1).close()
+    del caller
+    assert len(doorkeeper._callers) == 2
     doorkeeper._let_callers_in()
     assert doorkeeper._through == {}
+    callers[1].close()
 
 
 # --- the listener ----------------------------------------------------------------------------------------------------
@@ -164,7 +178,7 @@ def test_late_clients_are_accepted_but_not_without_end_and_none_that_filled_the_
     one._filler_addresses = {("127.0.0.1", 1)}
     one._accept_late(Mock(**{"accept.side_effect": [(filler, ("127.0.0.1", 1)), (client, ("127.0.0.1", 2))]}))
     filler.close.assert_called_once_with()
-    one._loop.call_soon.assert_called_once_with(one._on_client, client)
+    one._loop.call_soon.assert_called_once_with(one._on_client, client, ("127.0.0.1", 2))
     assert not one._filler_addresses
 
 
@@ -247,10 +261,3 @@ def test_process_whose_threads_were_replaced_is_told_by_which_library(library, m
 
     with pytest.raises(UnsupportedError, match=f"^{library} has replaced"):
         sockets.require_linux()
-
-
-@pytest.mark.parametrize("end", [addresses.name_of, addresses.peer_of])
-def test_unix_socket_and_one_that_is_closed_have_no_host_and_port(end):
-    with socket.socket(socket.AF_UNIX) as sock:
-        assert end(sock) is None
-    assert end(sock) is None

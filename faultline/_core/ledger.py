@@ -180,6 +180,13 @@ class Entry:
         if not any(end.by == by and (end.how == "RST" or (end.how, end.alert) == (how, alert)) for end in self.ends):
             self.ends += (End(by, how, self.now(), alert),)
 
+    def goes_on(self, connection: int | None, fault: Fault, point: Point) -> None:
+        """Record that the connect got an answer after all; a fault that can strike takes the place of the first."""
+        self.connection, self.point = connection, point
+        self.ends, self.ended_seconds, self.ended_by, self.ended_how = (), None, None, None
+        if not fault.is_healthy:
+            self.fault = fault
+
     def struck_by(self, part: Key, point: Point, after_bytes: int) -> None:
         """Record that a part of the fault takes effect now; only the first time counts."""
         if any(strike.part == part and strike.origin == self.fault.origin for strike in self.strikes):
@@ -235,29 +242,18 @@ class Ledger:
             entry.request = replace(request, body=request.body[: min(room, KEPT_BODY_BYTES)])
             self.room_bytes = room - len(entry.request.body)
 
-    def begin(self, connection: int | None, fault: Fault, point: Point) -> Entry:
-        """Record a new attempt."""
+    def begin(self, connection: int | None, fault: Fault, point: Point, waited: Entry | None = None) -> Entry:
+        """Record a new attempt, or that one goes on whose connect waited at a black hole, and that is still kept."""
         with self._lock:
+            if waited is not None and waited.stale is not None:
+                waited.goes_on(connection, fault, point)
+                self._note(waited)
+                return waited
             self.begun += 1
             entry = Entry(self.begun, connection, fault, point, partial(clock.since, self._began))
             dropped = self._kept.add(entry, self.most_attempts)
             if dropped is not None and dropped.request is not None:
                 self.room_bytes += len(dropped.request.body)
-            self._note(entry)
-        return entry
-
-    def resume(self, entry: Entry, connection: int, fault: Fault) -> Entry:
-        """Continue an attempt that got silence, because its connect got through after all.
-
-        It keeps its fault, unless the next fault of the plan is one that can strike: an attempt has one.
-        """
-        if entry.stale is None:  # dropped meanwhile
-            return self.begin(connection, fault, "accept")
-        with self._lock:
-            entry.ends, entry.ended_seconds, entry.ended_by, entry.ended_how = (), None, None, None
-            entry.connection, entry.point = connection, "accept"
-            if not fault.is_healthy:
-                entry.fault = fault
             self._note(entry)
         return entry
 

@@ -1,4 +1,4 @@
-"""What a TLS handshake came to, as an attempt has it."""
+"""The result of a TLS handshake, as the ledger records it."""
 
 from __future__ import annotations
 

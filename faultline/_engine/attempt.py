@@ -19,10 +19,7 @@ class OpenAttempt:
 
     def __init__(self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None) -> None:
         self._ledger = ledger
-        if waited is None:
-            self.entry = ledger.begin(connection, fault, "accept")
-        else:
-            self.entry = ledger.resume(waited, connection, fault)
+        self.entry = ledger.begin(connection, fault, "accept", waited)
         self.point: Point = "accept"
         self.request = Request()  # with all of its body, of which the ledger may keep a part
         self._arm(fault)

@@ -9,8 +9,8 @@ import contextlib
 import ipaddress
 import operator
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from faultline._core.check import flag, rejected, whole
 from faultline._core.hosts import is_local, is_numeric, normal
@@ -138,20 +138,7 @@ def is_outside(host: str) -> bool:
     return not is_local(host) and host not in (normal(socket.gethostname()), "localhost.localdomain", "ip6-localhost")
 
 
-def name_of(sock: socket.socket) -> tuple[str, int] | None:
-    """The host and the port that a socket is bound to; `None` for one that is closed, or has no port."""
-    return host_and_port_of(sock, socket.socket.getsockname)
-
-
-def peer_of(sock: socket.socket) -> tuple[str, int] | None:
-    """The host and the port at the other end; `None` if the client has gone, or has no port."""
-    return host_and_port_of(sock, socket.socket.getpeername)
-
-
-def host_and_port_of(sock: socket.socket, end: Callable[[socket.socket], Any]) -> tuple[str, int] | None:
-    """The host and the port at one end of a socket; an IPv4 address that IPv6 maps is the IPv4 address."""
-    with contextlib.suppress(OSError):
-        if sock.family != socket.AF_UNIX:
-            host, port = end(sock)[:2]
-            return str(host).removeprefix("::ffff:"), int(port)
-    return None
+def caller(address: object) -> tuple[str, int] | None:
+    """Host and port of a connected client, the same in both families; `None` for a Unix socket."""
+    found = host_and_port(address)
+    return None if found is None else (str(dialled(found[0])), found[1])

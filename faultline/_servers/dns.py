@@ -83,7 +83,7 @@ class DnsServer(Endpoint):
         self.port = self._datagrams.address[1]
         self._listener = Listener(sock, None)
         self._background = background()
-        self.ledger = Ledger(on_end)  # once nothing can fail: a server without a ledger is not drawn
+        self.ledger = Ledger(on_end)
         self._background.call(self._start, self._break)
 
     @property
@@ -156,7 +156,7 @@ class DnsServer(Endpoint):
         except Exception as error:  # noqa: BLE001 - a bug in faultline must not end the loop
             self._errors.append(error)
 
-    def _on_client(self, sock: socket.socket) -> None:
+    def _on_client(self, sock: socket.socket, _: object) -> None:
         wire = Wire(self._background.loop, sock, self._background.departures)
         task = self._background.loop.create_task(self._converse(wire))
         self._tasks.add(task)

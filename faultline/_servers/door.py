@@ -11,11 +11,12 @@ Rules: the methods are called in the loop's thread, except where they say so.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from faultline._core import own_thread
 from faultline._core.ends import How
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 ENDS: dict[type, How] = {Refuse: "RST", Vanish: "silence", NoRoute: "no route"}
 KEPT_SYNS = 1024  # to know a SYN that comes again
 LATE = "connected while the port was being closed, because several clients connected at once"
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Doorkeeper:
@@ -64,8 +68,9 @@ class Doorkeeper:
         self._syns: Syns | None = None
         self._heard: dict[tuple[str, int, int], Syn] = {}  # the SYNs so far, because TCP repeats them
         self._silent: dict[tuple[str, int, int], Entry] = {}  # the attempts that got silence for a time, by their SYN
-        self._callers: list[tuple[weakref.ref[socket.socket], Entry]] = []  # the same by socket, where no SYN is seen
-        self._through: dict[tuple[str, int], Entry] = {}  # of both, those that get through, by their address
+        # The same by socket, where no SYN is seen; and of both those that get through, by their address.
+        self._callers: weakref.WeakKeyDictionary[socket.socket, Entry] = weakref.WeakKeyDictionary()
+        self._through: dict[tuple[str, int], Entry] = {}
         self._foretold = 0  # how many connects had an event, and were to be accepted
         self._accepted = 0
         self._has_no_route = False  # whether a plan leads where no SYN comes
@@ -122,10 +127,11 @@ class Doorkeeper:
     def set_step(self) -> None:
         """Set the listener's step to that of the next fault."""
         step = Vanish() if self.is_partitioned else self._dealer.upcoming().door
+        step = Refuse() if self.is_cut_off else step
         if step is None and self._callers:
             self._let_callers_in()
         try:
-            self._listener.set_step(Refuse() if self.is_cut_off else step)
+            self._listener.set_step(step)
         except OSError as error:  # no descriptors are left, or the folder of a Unix socket is gone
             self._on_break(error)
             raise
@@ -158,12 +164,12 @@ class Doorkeeper:
             self._held.append(client)
         return False
 
-    def waited(self, client: socket.socket) -> Entry | None:
-        """The attempt of a connect that got silence for a time and has now got through, once."""
-        if not (self._silent or self._through) or (peer := addresses.peer_of(client)) is None:
+    def waited(self, address: object) -> Entry | None:
+        """The attempt of an accepted client whose connect waited at a black hole."""
+        if not (self._silent or self._through) or (caller := addresses.caller(address)) is None:
             return None
         self._listener.hear_all()
-        return self._through.pop(peer, None)
+        return self._through.pop(caller, None)
 
     def close(self) -> None:
         """Close the clients that got silence."""
@@ -178,10 +184,11 @@ class Doorkeeper:
 
     def _let_callers_in(self) -> None:
         """Take note of the ports of the callers that still wait, because the port is opened now."""
-        callers, self._callers = self._callers, []
-        for caller, entry in callers:
-            if (sock := caller()) is not None and (name := addresses.name_of(sock)) is not None:
-                self._through[name] = entry
+        for sock, entry in self._callers.items():
+            with contextlib.suppress(OSError):  # it is closed
+                if (caller := addresses.caller(sock.getsockname())) is not None:
+                    remember(self._through, caller, entry)
+        self._callers.clear()
 
     def _before_connect(self, caller: socket.socket | None) -> bool:
         if self._is_closed:
@@ -194,14 +201,14 @@ class Doorkeeper:
         if isinstance(door, NoRoute) or (self._syns is None and door is not None and not self._listener.is_open):
             entry = self._meet(door)
             if isinstance(door, Vanish) and caller is not None:
-                self._callers.append((weakref.ref(caller), entry))
+                self._callers[caller] = entry
         else:  # the fault is dealt when the connection is accepted, or the SYN comes
             self._foretold += 1
         return isinstance(self._listener.step, Vanish)
 
-    def _meet(self, door: Door, note: str = "") -> Entry:
+    def _meet(self, door: Door, note: str = "", waited: Entry | None = None) -> Entry:
         """Record that a connect has met the next fault, and deal it, unless it lasts for a time."""
-        entry = self._ledger.begin(None, self._dealer.upcoming(), "connect")
+        entry = self._ledger.begin(None, self._dealer.upcoming(), "connect", waited)
         entry.note = note
         self._ledger.strike(entry, "connect", 0)
         self._ledger.end(entry, "server", ENDS[type(door)])
@@ -216,7 +223,7 @@ class Doorkeeper:
             self._gets_through(syn)
             return
         try:
-            step = self._listener.step if syn.key in self._heard else self._taken(syn)
+            step = self._repeated(syn) if syn.key in self._heard else self._taken(syn)
         except Exception as error:  # noqa: BLE001 - a bug in faultline must not reach the client
             self._on_error(error)
             step = self._listener.step
@@ -227,24 +234,37 @@ class Doorkeeper:
 
     def _gets_through(self, syn: Syn) -> None:
         """Take note that the client of a SYN is accepted next: one that waits, or another with the same port."""
-        client, port, _ = syn.key
-        self._through.pop((client, port), None)
+        caller = addresses.caller(syn.key[:2])
+        assert caller is not None
+        self._through.pop(caller, None)
         if (entry := self._silent.pop(syn.key, None)) is not None:
-            self._through[client, port] = entry
+            remember(self._through, caller, entry)
+
+    def _repeated(self, syn: Syn) -> Door | None:
+        """Return how a SYN that TCP repeats is to be answered; a refusal is met by the attempt that waited till now."""
+        step, door, entry = self._listener.step, self._dealer.upcoming().door, self._silent.get(syn.key)
+        if entry is not None and isinstance(door, Refuse) and not (self.is_partitioned or self.is_cut_off):
+            del self._silent[syn.key]
+            self._meet(door, waited=entry)
+            self.set_step()
+        return step
 
     def _taken(self, syn: Syn) -> Door | None:
         """Record a SYN that TCP doesn't merely repeat; return how it is to be answered."""
-        self._heard[syn.key] = syn
-        if len(self._heard) > KEPT_SYNS:
-            del self._heard[next(iter(self._heard))]
+        remember(self._heard, syn.key, syn)
         self.set_step()
         step, door = self._listener.step, self._dealer.upcoming().door
         if step is not None and door is not None and not (self.is_partitioned or self.is_cut_off):
             entry = self._meet(door)
             if isinstance(step, Vanish):
-                self._silent[syn.key] = entry
-                if len(self._silent) > KEPT_SYNS:
-                    del self._silent[next(iter(self._silent))]
+                remember(self._silent, syn.key, entry)
             if isinstance(step, Refuse):  # before the client observes it, because its next connect meets the next fault
                 self.set_step()
         return step
+
+
+def remember(table: dict[K, V], key: K, value: V) -> None:
+    """Add to a table of clients that wait, of which the oldest is forgotten when there are many."""
+    table[key] = value
+    if len(table) > KEPT_SYNS:
+        del table[next(iter(table))]

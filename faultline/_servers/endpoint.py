@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 class Endpoint(Waits, ABC):
     """Plays a plan to its clients, and records what happened.
 
-    A subclass checks and plays plans, stops, and has a name for messages.
+    A subclass checks and plays plans, stops, and has a name for messages. It sets `ledger` when nothing can fail any
+    more: without a ledger the endpoint has not started, and is neither drawn nor cut off.
 
     Attributes:
         ledger: the record of all attempts.

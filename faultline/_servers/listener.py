@@ -45,11 +45,14 @@ class Listener:
     def start(
         self,
         loop: asyncio.AbstractEventLoop,
-        on_client: Callable[[socket.socket], None],
+        on_client: Callable[[socket.socket, object], None],
         on_error: Callable[[Exception], None],
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """Accept clients from now on; `on_over` is called when the time of a step is over, to set the next step."""
+        """Accept clients from now on: `on_client` is called with each and its address.
+
+        `on_over` is called when the time of a step is over, to set the next step.
+        """
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
         self._set_timer()
         self.resume()
@@ -62,16 +65,15 @@ class Listener:
         for sock in syns.sockets:
             self._loop.add_reader(sock.fileno(), self._hear)
 
-    def _hear(self) -> None:
+    def _hear(self, most: int = ACCEPTS_PER_TURN) -> None:
         assert self._syns is not None
-        for syn in islice(self._syns.read(), ACCEPTS_PER_TURN):
+        for syn in islice(self._syns.read(), most):
             self._on_syn(syn)
 
     def hear_all(self) -> None:
-        """Hear the SYNs of the clients that are accepted now."""
+        """Hear the SYNs of the clients in the queue."""
         if self._syns is not None:
-            for syn in list(islice(self._syns.read(), sockets.BACKLOG)):
-                self._on_syn(syn)
+            self._hear(sockets.BACKLOG)
 
     @property
     def step(self) -> do.Door | None:
@@ -140,7 +142,7 @@ class Listener:
                     client.close()
                     continue
                 sockets.prepare(client)
-                self._loop.call_soon(self._on_client, client)
+                self._loop.call_soon(self._on_client, client, address)
 
     def _take_syns(self, *, repeat: bool = False) -> None:
         """Take the SYNs that nobody has answered yet, and drop them, or put them on the wire again."""
@@ -204,7 +206,7 @@ class Listener:
                 continue
             sockets.prepare(client)
             try:
-                self._on_client(client)
+                self._on_client(client, address)
             except BaseException:
                 sockets.send_rst(client)
                 raise

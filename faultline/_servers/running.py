@@ -235,9 +235,9 @@ class Running:
         self._listener.close()
         self.connections.cancel()
 
-    def _accept(self, sock: socket.socket) -> None:
+    def _accept(self, sock: socket.socket, address: object) -> None:
         if self._door.admits(sock):
-            self.connections.accept(sock, self._door.waited(sock))
+            self.connections.accept(sock, self._door.waited(address))
 
     def _act(self, control: Control) -> Tasks:
         """Apply a control to every open connection; return the tasks of these."""

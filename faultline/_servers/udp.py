@@ -73,7 +73,7 @@ class UdpServer(Endpoint):
         self._datagrams = Datagrams(self.host, number)
         self.port = self._datagrams.address[1]
         self._background = background()
-        self.ledger = Ledger(on_end)  # once nothing can fail: a server without a ledger is not drawn
+        self.ledger = Ledger(on_end)
         self._background.call(self._start, self._break)
 
     @property

@@ -46,8 +46,9 @@ def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
     The client's `connect` waits until its own timeout, or until that of the kernel (over two minutes on Linux,
     `net.ipv4.tcp_syn_retries`). It needs no privileges: the server keeps its accept queue full, and Linux drops a
     SYN for a full queue (`tcp_conn_request`, `sk_acceptq_is_full`). After `for_seconds` or `become(ok())` a client
-    that still waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN. When
-    `for_seconds` is over, the next connection meets the next fault of the plan, as after `refuse`.
+    that still waits gets through with its next retransmission, 1, 3, 7, … seconds after its first SYN; that is still
+    the same attempt. When `for_seconds` is over, the next connection meets the next fault of the plan, as after
+    `refuse`.
 
     .. versionadded:: 0.1
 

@@ -51,10 +51,10 @@ class Resolver(Endpoint, overlay.Overlay):
         self.name = checked_name(name)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
-        self.ledger = Ledger()
         self._over = threading.Event()
         self._neighbours: dict[FoundLast, Server] = {}
         self._meet_neighbours(plan)
+        self.ledger = Ledger()
         overlay.put(self)
 
     def _meet_neighbours(self, plan: Plan) -> None:
