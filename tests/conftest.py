@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 
+import pytest
+
 from faultline._net import connects
 
 pytest_plugins = ["pytester"]
@@ -19,3 +21,9 @@ os.environ.pop("FORCE_COLOR", None)
 
 # Python traces an audit hook only if it asks for that (sys.addaudithook); coverage needs it.
 connects._hook.__cantrace__ = True
+
+
+@pytest.fixture(scope="session")
+def own_port():
+    """A port of this process: below those that the kernel gives to whoever asks for any (ip_local_port_range)."""
+    return 20_000 + os.getpid() % 10_000

@@ -88,9 +88,9 @@ def outcome(server):
             begin = s.recv(12)
             while s.recv(65_536):
                 pass
-            return begin
         except OSError as error:
             return type(error).__name__
+        return begin
 
 
 def met_by_threads(server, count=THREADS):

@@ -1109,13 +1109,13 @@ def test_connection_that_a_block_closed_is_drawn_as_open_when_the_server_stopped
     "server",
     ["serve(port=port)", "udp(port=port)", "dns_server(port=port)", "relay('127.0.0.1:1', port=port)", "resolve('')"],
 )
-def test_server_that_could_not_start_is_left_out_of_the_report(run, server):
+def test_server_that_could_not_start_is_left_out_of_the_report(run, server, own_port):
     result = run(f"""
-        import faultline, os
+        import faultline
 
         def test_it():
             with socket.socket(type=socket.SOCK_DGRAM) as other, socket.socket() as another:
-                port = 20_000 + os.getpid() % 10_000  # which no other process gets when it asks for any port
+                port = {own_port}
                 other.bind(("127.0.0.1", port))
                 another.bind(("127.0.0.1", port))
                 faultline.{server}

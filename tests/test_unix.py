@@ -1251,7 +1251,9 @@ def test_a_client_that_connects_while_the_plan_changes_is_served():
     listener = UnixListener("/tmp/" + os.urandom(8).hex(), None)
     accepted = []
     try:
-        background().call(lambda: listener.start(background().loop, accepted.append, print, print))
+        background().call(
+            lambda: listener.start(background().loop, lambda client, _: accepted.append(client), print, print)
+        )
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
 
             def change():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import os
 import random
 import re
 import socket
@@ -893,8 +892,8 @@ def test_a_port_that_was_asked_for_is_taken():
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["UDP", "TCP"])
-def test_a_port_that_is_taken_in_either_is_an_error(kind):
-    port = 20_000 + os.getpid() % 10_000  # which no other process gets when it asks for any port
+def test_a_port_that_is_taken_in_either_is_an_error(kind, own_port):
+    port = own_port
     with socket.socket(type=kind) as other:
         other.bind(("127.0.0.1", port))
         with pytest.raises(PortError) as caught:
