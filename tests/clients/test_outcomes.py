@@ -16,13 +16,14 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 
 
 def loaded(path):
-    """The script that makes the page, as a module."""
+    """A script of the docs as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # dataclasses look for it there
     spec.loader.exec_module(module)
     return module
 
 
+CLIENTS = loaded(DOCS / "plain_clients.py")  # which the other imports
 SCRIPT = loaded(DOCS / "make_clients.py")
 PAGE = (DOCS / "clients.md").read_text("utf-8")
 TITLES = ["case", "http.client", "urllib3", "requests", "httpx", "aiohttp"]
@@ -41,7 +42,7 @@ def read_cells(page):
 
 CELLS = read_cells(PAGE)
 MADE_WITH = re.search(r"^Made with (.*)\.$", PAGE, re.MULTILINE)[1]
-ROWS = SCRIPT.cases()
+ROWS = CLIENTS.cases()
 
 # Where a run has another outcome than the page, under a condition: that condition, the outcome, and why.
 OLD_TIMEOUT = (sys.version_info < (3, 11), "asyncio.TimeoutError", "3.11 made asyncio's TimeoutError the builtin one")
@@ -60,7 +61,7 @@ def expected(case, client):
 @pytest.mark.parametrize("client", TITLES[1:])
 @pytest.mark.parametrize("case", ROWS, ids=str)
 def test_client_makes_of_a_bad_answer_what_the_page_says(case, client):
-    outcome = SCRIPT.outcome(case, client)
+    outcome = CLIENTS.outcome(case, client)
 
     assert outcome.cell == expected(case, client), f"the page: {MADE_WITH}; here: {SCRIPT.versions()}"
     assert_ledger_agrees(case, client, outcome)
@@ -70,7 +71,7 @@ def assert_ledger_agrees(case, client, outcome):
     """As many attempts as the cell says or its requests were, each of which the fault struck where it strikes."""
     said = re.search(r"(\d+) attempts?$", outcome.cell)
     attempts = outcome.attempts
-    assert len(attempts) == (int(said[1]) if said else SCRIPT.ASKS.get(str(case), SCRIPT.Ask()).times)
+    assert len(attempts) == (int(said[1]) if said else CLIENTS.ASKS.get(str(case), CLIENTS.Ask()).times)
     assert {a.fault for a in attempts} == {case.fault}
     if str(case) == "redirect('downgrade')":  # those who follow come without TLS, and no further
         assert [(a.point, a.received_bytes) for a in attempts[1:]] == [("handshake", 0)] * (len(attempts) - 1)
@@ -103,7 +104,7 @@ def test_page_has_every_case_and_no_other():
 
 def test_script_prints_the_page(monkeypatch, capsys):
     monkeypatch.setattr(SCRIPT, "versions", lambda: MADE_WITH)
-    monkeypatch.setattr(SCRIPT, "outcome", lambda case, client: SCRIPT.Outcome(CELLS[str(case), client], ()))
+    monkeypatch.setattr(SCRIPT, "outcome", lambda case, client: CLIENTS.Outcome(CELLS[str(case), client], ()))
 
     SCRIPT.main()
 
