@@ -6,6 +6,7 @@ import importlib
 import os
 
 import pytest
+from hypothesis import settings
 
 from faultline._net import connects
 
@@ -14,6 +15,10 @@ pytest_plugins = ["pytester"]
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
 for name in ("_front.command", "_net.contexts", "_servers.server", "modes"):
     importlib.import_module(f"faultline.{name}")
+
+# Each run tries examples of its own, and writes none down: a user who owns no folder runs the tests too.
+settings.register_profile("tests", database=None)
+settings.load_profile("tests")
 
 # Drawings look the same on every terminal.
 os.environ |= {"COLUMNS": "80", "NO_COLOR": "1"}

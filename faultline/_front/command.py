@@ -10,10 +10,8 @@ import contextlib
 import errno
 import json
 import os
-import queue
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from faultline._core import clock, terminal
@@ -24,6 +22,7 @@ from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
+from faultline._front.ended import Ended, signals
 from faultline._front.listing import as_data, listing, with_words
 from faultline._front.options import (
     Named,
@@ -296,7 +295,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
 def watch(  # noqa: PLR0917 - the two commands differ in each of these
     server: Endpoint,
     url: str,
-    ended: queue.SimpleQueue[Attempt | None],
+    ended: Ended,
     text: str,
     options: argparse.Namespace,
     data: dict[str, Any],
@@ -329,19 +328,3 @@ def unseen(plan: Plan) -> str:
 def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001 - it selects the form
     """Print one line, at once."""
     print(json.dumps(data) if as_json else text, flush=True)
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[queue.SimpleQueue[Attempt | None]]:
-    """A queue that SIGTERM and Ctrl-C put `None` into; `put` is safe in a signal handler."""
-    ended: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
-
-    def stop(*_: object) -> None:
-        ended.put(None)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield ended
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

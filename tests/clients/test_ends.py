@@ -9,6 +9,7 @@ import collections
 import importlib.util
 import os
 import pathlib
+import ssl
 import sys
 
 import pytest
@@ -24,7 +25,18 @@ LINES = (pathlib.Path(__file__).parent / "ends.tsv").read_text("utf-8").splitlin
 TITLES = LINES[0].split("\t")
 TABLE = {cells[0]: dict(zip(TITLES[1:], cells[1:], strict=True)) for cells in (line.split("\t") for line in LINES[1:])}
 ROWS = ends.rows()
+# OpenSSL as Debian builds Python with it hides an end without close_notify.
+HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
+HIDDEN = {("bad_tls('no_close_notify')", "trio"): "67 bytes, end"}
 MADE_WITH = (3, 11)  # other versions of asyncio and ssl have other names for some ends
+
+
+def expected(name, client):
+    """The outcome that the table has, in the words of this OpenSSL."""
+    told = TABLE[name][client]
+    if not HIDES_EOF:
+        return told
+    return HIDDEN.get((name, client), told.replace("SSLEOFError", "SSLZeroReturnError"))
 
 
 @pytest.mark.slow
@@ -39,7 +51,7 @@ def test_a_break_has_one_outcome(name, client):
 
     assert len(outcomes) == 1
     if sys.version_info[:2] == MADE_WITH:
-        assert list(outcomes) == [TABLE[name][client]]
+        assert list(outcomes) == [expected(name, client)]
 
 
 def test_the_table_has_every_case_and_every_client():

@@ -1,0 +1,68 @@
+"""The attempts that have ended, and the signal to stop, in one queue for the main thread.
+
+Python runs a signal handler only between two instructions of the main thread. A signal that comes just before the
+thread blocks, or that another thread gets, would be forgotten until the next one. So the main thread blocks on a pipe
+to which the interpreter writes a byte at once (`signal.set_wakeup_fd`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faultline._core.ledger import Attempt
+
+
+class Ended:
+    """A queue of attempts, in which `None` is a signal to stop."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
+        self._woken, self.waker = os.pipe()
+        os.set_blocking(self.waker, False)
+
+    def put(self, attempt: Attempt | None) -> None:
+        """Add an attempt, from any thread, or `None`, from a signal handler too."""
+        self._queue.put(attempt)
+        with contextlib.suppress(OSError):  # the pipe is full, which wakes the reader too, or nobody reads any more
+            os.write(self.waker, b"\0")
+
+    def get(self) -> Attempt | None:
+        """Wait for the next attempt or signal."""
+        while self._queue.empty():
+            os.read(self._woken, 4096)
+        return self._queue.get()
+
+    def empty(self) -> bool:
+        """Whether there is nothing to get."""
+        return self._queue.empty()
+
+    def close(self) -> None:
+        """Close the pipe."""
+        waker, self.waker = self.waker, -1
+        os.close(self._woken)
+        os.close(waker)
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Ended]:
+    """A queue that SIGTERM and Ctrl-C put `None` into."""
+    ended = Ended()
+
+    def stop(*_: object) -> None:
+        ended.put(None)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    waker = signal.set_wakeup_fd(ended.waker, warn_on_full_buffer=False)
+    try:
+        yield ended
+    finally:
+        signal.set_wakeup_fd(waker)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ended.close()
