@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import h11
@@ -372,3 +373,17 @@ def test_reset_content_has_a_length_of_none():
     data = render(Answer(205, (), b"body"), Request(method="GET"), keep_alive=True)
 
     assert data.endswith(b"Content-Length: 0\r\n\r\n")
+
+
+def test_body_of_tiny_chunks_takes_no_more_than_twice_its_size():
+    size = 4_000
+    reader = RequestReader()
+    reader.feed(b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n")
+    tracemalloc.start()
+    try:
+        for _ in range(size // 2):
+            reader.feed(b"2\r\nxy\r\n")
+        assert tracemalloc.get_traced_memory()[0] < 2 * size + 10_000  # of h11
+    finally:
+        tracemalloc.stop()
+    assert reader.request.body == b"xy" * (size // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from faultline import UnsupportedError, blackhole, ok, refuse
 from faultline._core.steps import Refuse, Vanish
 from faultline._net import sockets
-from faultline._servers import door, listener
+from faultline._servers import door, listener, loop
 from faultline._servers.connections import Connections
 from faultline._servers.door import Doorkeeper
 from faultline._servers.listener import Listener
@@ -246,6 +247,21 @@ def test_socket_that_can_not_hear_is_closed(monkeypatch):
     with pytest.raises(PermissionError):
         sockets.hearing_syns("127.0.0.1", 1)
     raw.close.assert_called_once_with()
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+def test_loop_that_is_never_idle_pauses_so_that_other_threads_run(monkeypatch):
+    ticks = iter(range(1000))  # two in each turn, of which ten take too long
+    monkeypatch.setattr(loop.clock, "now", lambda: next(ticks) * loop.MOST_BUSY_SECONDS / 20)
+    with contextlib.closing(loop.Selector()) as selector:
+        selector._never = Mock()
+        for pause_seconds, pauses in [(loop.MOST_BUSY_SECONDS / 10, 2), (0, 2)]:  # with 0 each turn has waited
+            monkeypatch.setattr(loop, "PAUSE_SECONDS", pause_seconds)
+            for _ in range(30):
+                selector.select(0)
+            assert selector._never.acquire.call_count == pauses
 
 
 # --- a patched process -----------------------------------------------------------------------------------------------

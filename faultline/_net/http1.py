@@ -64,7 +64,7 @@ class RequestReader:
         self._empty = b""  # the empty lines, which RFC 9112, 2.2 has a server skip
         self.wrong = ""  # what is wrong with the request, in words
         self._head: h11.Request | None = None
-        self._body: list[bytes] = []
+        self._body = bytearray()  # no list: a client may send a chunk for each byte
         self._body_bytes = 0
         self._continued = False
         self.complete = False
@@ -127,7 +127,7 @@ class RequestReader:
                     self.complete, self.rest = True, self._connection.trailing_data[0]
             case h11.Data():
                 if (room := self._kept_body_bytes - self._body_bytes) > 0:
-                    self._body.append(bytes(event.data[:room]))
+                    self._body += event.data[:room]
                 self._body_bytes += len(event.data)
             case _:  # h11.EndOfMessage: no other event can follow a head
                 self.complete = True
@@ -156,7 +156,7 @@ class RequestReader:
     @property
     def request(self) -> Request:
         """The request read so far; its method is empty if it is not HTTP."""
-        body = b"".join(self._body)
+        body = bytes(self._body)
         if self._head is None:
             raw = self._empty + self._raw
             return Request(body=raw, body_bytes=len(raw))

@@ -7,6 +7,7 @@ Rules: loading the pytest plugin must not import this module, because it imports
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import concurrent.futures
@@ -37,17 +38,35 @@ QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, ta
 MOST_TURNS = 1000  # the limit while clients keep the loop busy
 BUSY_TURNS = 60  # as many as it takes to read a full receive buffer; then the limit is BUSY_SECONDS
 BUSY_SECONDS = 0.05
+MOST_BUSY_SECONDS, PAUSE_SECONDS = 0.004, 0.0001
 
 
 class Selector(selectors.DefaultSelector):
-    """A selector that counts its events."""
+    """A selector that counts its events, and lets the other threads of the process run.
 
-    seen = 0
+    A thread that waits for the interpreter asks for it after 5 ms in which nobody has released it (`take_gil` in
+    CPython's ceval_gil). A busy loop releases it in each turn, for less time than the thread takes to wake up, so that
+    a client in the main thread could wait for a second. So a loop that has not waited for events for some time pauses.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+        self._waited = clock.now()
+        self._never = _thread.allocate_lock()  # `time.sleep` may be another library's
+        self._never.acquire()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for events, and count them."""
+        began = clock.now()
         events: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
         self.seen += len(events)
+        now = clock.now()
+        if now - began >= PAUSE_SECONDS:
+            self._waited = now
+        elif now - self._waited > MOST_BUSY_SECONDS:
+            self._never.acquire(timeout=PAUSE_SECONDS)
+            self._waited = clock.now()
         return events
 
 
