@@ -85,9 +85,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Print the number of cases of the `faults` markers, and a seed that was given."""
+    from faultline._core.counts import counted
+
     cases = [item for item in items if "fault_server" in getattr(item, "fixturenames", ())]
     names = {item.nodeid.partition("[")[0] for item in cases}
-    said = [f"faultline: {len(cases)} cases for {len(names)} tests with fault_server"] if cases else []
+    number = f"{counted(len(cases), 'case')} for {counted(len(names), 'test')}"
+    said = [f"faultline: {number} with fault_server"] if cases else []
     is_given = config.getoption("faultline_seed") is not None
     return said + [f"faultline: {seed_option(config)}"] * is_given
 

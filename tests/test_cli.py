@@ -318,7 +318,7 @@ def test_signal_stops_at_once_with_a_summary(start, number):
     assert len(lines) == 2
     assert "struck at 'response'" in lines[0]
     assert "ended by the server (stop) after" in lines[0]
-    assert re.fullmatch(r"stopped after \d+\.\d s: 1 attempts, 1 struck", lines[1])
+    assert re.fullmatch(r"stopped after \d+\.\d s: 1 attempt, 1 struck", lines[1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

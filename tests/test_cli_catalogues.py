@@ -145,7 +145,7 @@ def test_answer_is_served_as_the_words_say(start, words, plan, said):
     struck = 0 if "none" in words else 1
     code, [last] = stop(process)
     assert code == 0
-    assert re.fullmatch(rf"stopped after \d+\.\d s: 1 attempts, {struck} struck", last)
+    assert re.fullmatch(rf"stopped after \d+\.\d s: 1 attempt, {struck} struck", last)
 
 
 def test_stream_of_events_is_reset_as_the_words_say(start):

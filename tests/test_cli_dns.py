@@ -118,7 +118,7 @@ def test_every_mode_starts_answers_as_it_says_and_stops(start, words):
 
     assert code == 0
     struck = 1 if fault.break_ or fault.conditions else 0
-    assert re.fullmatch(rf"stopped after \d+\.\d s: 1 attempts, {struck} struck", lines[-1])
+    assert re.fullmatch(rf"stopped after \d+\.\d s: 1 attempt, {struck} struck", lines[-1])
     assert lines[0].startswith(f"#1 A api.example.com: {fault!r} ")
     assert lines[0].endswith("(over UDP)")
     assert len(lines) == 2

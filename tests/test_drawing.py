@@ -30,6 +30,7 @@ from faultline import (
 )
 from faultline._core import terminal
 from faultline._core.breaks import Break
+from faultline._core.counts import counted
 from faultline._core.drawing import MARGIN, WIDTH, arrow, draw, lines_of, remarks, title_of
 from faultline._core.ends import End
 from faultline._core.fault import Fault
@@ -113,6 +114,11 @@ def test_attempt_without_a_connection_names_none():
     assert draw([refused], "title").splitlines()[1] == "#1 refuse()"
 
 
+def bytes_drawn(*counts):
+    """The lines of turns of so many bytes."""
+    return [f"{counted(n, 'byte')}: x" for n in counts]
+
+
 def long(count, **changes):
     """An attempt of this many turns in alternation, one each hundredth of a second from 1.1 s on."""
     turns = [Turn("server" if n % 2 else "client", 1.1 + n / 100, n + 1, b"x", number=n + 1) for n in range(count)]
@@ -121,7 +127,7 @@ def long(count, **changes):
 
 @pytest.mark.parametrize("count", [1, 5, 12])
 def test_every_turn_of_a_short_conversation_is_drawn(count):
-    assert inside(draw([long(count)], "title")) == ["connect", *(f"{n + 1} bytes: x" for n in range(count))]
+    assert inside(draw([long(count)], "title")) == ["connect", *bytes_drawn(*range(1, count + 1))]
 
 
 def test_first_and_last_turns_of_a_long_conversation_are_drawn_with_the_number_of_the_others():
@@ -129,9 +135,9 @@ def test_first_and_last_turns_of_a_long_conversation_are_drawn_with_the_number_o
 
     assert drawn == [
         "connect",
-        *(f"{n} bytes: x" for n in (1, 2, 3, 4)),
+        *bytes_drawn(1, 2, 3, 4),
         "... 33 more turns ...",
-        *(f"{n} bytes: x" for n in (38, 39, 40)),
+        *bytes_drawn(38, 39, 40),
     ]
 
 
@@ -140,13 +146,13 @@ def test_turns_around_the_strike_are_drawn_too():
 
     assert drawn == [
         "connect",
-        *(f"{n} bytes: x" for n in (1, 2, 3, 4)),
+        *bytes_drawn(1, 2, 3, 4),
         "... 14 more turns ...",
-        *(f"{n} bytes: x" for n in (19, 20, 21)),
+        *bytes_drawn(19, 20, 21),
         "silence: struck at 'response'",
-        *(f"{n} bytes: x" for n in (22, 23)),
+        *bytes_drawn(22, 23),
         "... 14 more turns ...",
-        *(f"{n} bytes: x" for n in (38, 39, 40)),
+        *bytes_drawn(38, 39, 40),
     ]
 
 
@@ -157,7 +163,7 @@ def test_what_came_before_the_strike_is_drawn_wherever_it_strikes(at):
     before = [turn for turn in attempt.turns if turn.at_seconds <= at]
     struck = texts.index("silence: struck at 'response'")
 
-    assert texts[:struck][-1] == (f"{before[-1].count_bytes} bytes: x" if before else texts[:struck][-1])
+    assert texts[:struck][-1] == (bytes_drawn(before[-1].count_bytes)[0] if before else "connect")
 
 
 def test_single_turn_that_is_left_out_is_one():

@@ -234,7 +234,7 @@ def test_the_ledger_can_be_waited_on(kind, origin):
     with kind.start(fl.ok(), origin) as server:
         ask(kind, server, origin)
         server.ledger.wait(1, "end", 10)
-        with pytest.raises(WaitError, match=r"1 of 2 attempts reached 'end' within 0\.01 s; there were 1 in all"):
+        with pytest.raises(WaitError, match=r"1 of 2 attempts reached 'end' within 0\.01 s; attempts in all: 1"):
             server.ledger.wait(2, "end", 0.01)
     server.ledger.wait(1, "end", 10)
     assert server.ledger.attempts == server.attempts
@@ -243,7 +243,7 @@ def test_the_ledger_can_be_waited_on(kind, origin):
 @each_kind
 def test_a_strike_can_be_waited_for(kind, origin):
     with kind.start(fl.stall(at="accept", for_seconds=0.01), origin) as server:
-        with pytest.raises(WaitError, match=r"0 of 1 attempts reached 'strike'"):
+        with pytest.raises(WaitError, match=r"0 of 1 attempt reached 'strike'"):
             server.wait_for_attempts(1, 0.001, at="strike")
         assert ask(kind, server, origin) == ORIGIN
         assert server.wait_for_attempts(1, at="strike")[0].struck.point == "accept"

@@ -308,7 +308,7 @@ def test_end_that_another_side_was_faster_with_is_corrected(ledger, entry):
 
 @pytest.mark.parametrize("side", ["client", "server", "upstream"])
 def test_end_of_one_direction_can_be_waited_for(ledger, entry, side):
-    with pytest.raises(WaitError, match=f"^0 of 1 attempts reached '{side}_end' within 0 s"):
+    with pytest.raises(WaitError, match=f"^0 of 1 attempt reached '{side}_end' within 0 s"):
         ledger.wait(1, f"{side}_end", 0.0)
     ledger.sign(entry, side, "FIN")
 
@@ -458,7 +458,7 @@ def test_attempts_that_did_not_come_in_time_are_an_error_that_says_how_many_did(
         ledger.wait(3, point, 0.01)
 
     assert type(raised.value) is WaitError
-    assert str(raised.value) == f"{reached} of 3 attempts reached {point!r} within 0.01 s; there were 2 in all."
+    assert str(raised.value) == f"{reached} of 3 attempts reached {point!r} within 0.01 s; attempts in all: 2."
 
 
 def test_attempts_that_did_not_come_take_the_whole_timeout(ledger):
@@ -579,7 +579,7 @@ def test_every_change_is_in_the_next_copy(name):
 def test_wait_that_gave_up_leaves_nothing_behind():
     ledger = Ledger()
     for _ in range(3):
-        with pytest.raises(WaitError, match=r"0 of 1 attempts reached 'accept' within 0 s; there were 0 in all\."):
+        with pytest.raises(WaitError, match=r"0 of 1 attempt reached 'accept' within 0 s; attempts in all: 0\."):
             ledger.wait(1, "accept", 0)
 
     assert ledger._milestones._waiting == []

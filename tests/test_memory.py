@@ -88,4 +88,4 @@ def test_bounded_ledger_says_how_many_attempts_it_has_dropped():
         upload(server)
 
     assert [attempt.number for attempt in server.attempts] == [1, 5]
-    assert "3 older attempts are no longer kept" in server.drawing()
+    assert server.drawing().splitlines()[1] == "  (3 older attempts no longer kept)"

@@ -223,7 +223,7 @@ def test_wait_for_attempts_can_wait_for_a_point(dial):
     with serve(stall(at="response")) as server:
         client = dial(server)
         server.wait_for_attempts(1, at="request")
-        with pytest.raises(WaitError, match=r"^0 of 1 attempts reached 'response' within 0 s; there were 1 in all\.$"):
+        with pytest.raises(WaitError, match=r"^0 of 1 attempt reached 'response' within 0 s; attempts in all: 1\.$"):
             server.wait_for_attempts(1, 0, at="response")
         client.sendall(GET)
         (attempt,) = server.wait_for_attempts(1, at="response")
@@ -234,7 +234,7 @@ def test_wait_for_attempts_can_wait_for_a_point(dial):
 def test_wait_for_attempts_says_how_many_there_were():
     with serve(ok()) as server:
         fetch(server)
-        with pytest.raises(WaitError, match=r"^1 of 2 attempts reached 'accept' within 0\.05 s; there were 1 in all"):
+        with pytest.raises(WaitError, match=r"^1 of 2 attempts reached 'accept' within 0\.05 s; attempts in all: 1"):
             server.wait_for_attempts(2, 0.05)
 
 

@@ -127,6 +127,6 @@ def test_ledger_of_every_kind_says_the_same(kind, when):
         for point in ("accept", "request", "end"):
             ledger.wait(1, point, 10.0)
             with pytest.raises(
-                WaitError, match=rf"^1 of 2 attempts reached '{point}' within 0 s; there were 1 in all\.$"
+                WaitError, match=rf"^1 of 2 attempts reached '{point}' within 0 s; attempts in all: 1\.$"
             ):
                 ledger.wait(2, point, 0.0)

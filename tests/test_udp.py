@@ -694,7 +694,7 @@ def test_what_happened_is_drawn(dial):
 
 def test_begun_attempts_are_waited_for():
     with udp(ok()) as server:
-        with pytest.raises(WaitError, match=r"0 of 1 attempts reached 'accept' within 0\.01 s"):
+        with pytest.raises(WaitError, match=r"0 of 1 attempt reached 'accept' within 0\.01 s"):
             server.wait_for_attempts(1, 0.01)
         with socket.socket(type=socket.SOCK_DGRAM) as client:
             client.sendto(b"ping", server.address)

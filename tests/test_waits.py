@@ -132,7 +132,7 @@ def test_wait_that_takes_too_long_is_an_error(run):
         with pytest.raises(WaitError) as raised:
             run(main)
 
-    assert str(raised.value) == "0 of 2 attempts reached 'end' within 0.12 s; there were 0 in all."
+    assert str(raised.value) == "0 of 2 attempts reached 'end' within 0.12 s; attempts in all: 0."
 
 
 @pytest.mark.parametrize("arguments", [(-1,), (1, -1), ("1",)])
@@ -222,4 +222,4 @@ def test_wait_for_a_strike_that_never_comes_is_an_error(plan):
     with serve(plan, strict=False) as server, pytest.raises(WaitError) as raised:
         server.wait_for_strike(0.01)
 
-    assert str(raised.value) == "0 of 1 attempts reached 'strike' within 0.01 s; there were 0 in all."
+    assert str(raised.value) == "0 of 1 attempt reached 'strike' within 0.01 s; attempts in all: 0."

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from faultline._core.content import protocol_of, scheme_of, words
+from faultline._core.counts import counted
 from faultline._core.ends import End, Party
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
@@ -61,6 +62,7 @@ def draw(
     title: str,
     *,
     most: int = 20,
+    dropped: int = 0,
     nobody: str = "no client connected",
     width: int = WIDTH,
     color: bool = False,
@@ -75,8 +77,10 @@ def draw(
     lines = wrapped(title, width, "  ")
     if not attempts:
         lines.append(f"  {nobody}")
+    if dropped:
+        lines.append(f"  ({counted(dropped, 'older attempt')} no longer kept)")
     if len(attempts) > most:
-        lines.append(f"  ({len(attempts) - most} earlier attempts left out)")
+        lines.append(f"  ({counted(len(attempts) - most, 'earlier attempt')} left out)")
     known = {attempt.connection for attempt in attempts[:-most]}
     last = {attempt.connection: attempt for attempt in attempts}
     for attempt in attempts[-most:]:
@@ -116,7 +120,8 @@ def lines_of(attempt: Attempt, *, opens: bool = True) -> list[Line]:
     drawn = [Line(attempt.started_seconds, begins, "client")] if opens else []
     drawn += turns_of(attempt)
     if (struck := attempt.struck) is not None:
-        what = f"struck at {struck.point!r}" + (f" after {struck.after_bytes} bytes" if struck.after_bytes else "")
+        after = f" after {counted(struck.after_bytes, 'byte')}" if struck.after_bytes else ""
+        what = f"struck at {struck.point!r}{after}"
         drawn.append(Line(struck.at_seconds, f"{verb_of(attempt.fault)}: {what}", "server", is_strike=True))
     drawn += ends_of(attempt)
     return sorted(drawn, key=lambda line: line.at_seconds)
@@ -127,9 +132,9 @@ def turns_of(attempt: Attempt) -> list[Line]:
     protocol, drawn, last = protocol_of(attempt), [], 0
     for turn in shown(attempt):
         if (left_out := turn.number - last - 1) > 0 and last:
-            drawn.append(Line(turn.at_seconds, f"... {left_out} more turn{'s' * (left_out > 1)} ..."))
+            drawn.append(Line(turn.at_seconds, f"... {counted(left_out, 'more turn')} ..."))
         drawn += [
-            Line(turn.at_seconds, f"{turn.count_bytes} bytes: {words(turn, protocol)}", turn.by),
+            Line(turn.at_seconds, f"{counted(turn.count_bytes, 'byte')}: {words(turn, protocol)}", turn.by),
             *pauses_of(turn),
         ]
         last = turn.number
@@ -151,10 +156,11 @@ def shown(attempt: Attempt) -> list[Turn]:
 def pauses_of(turn: Turn) -> Iterator[Line]:
     """The lines of the pauses of a turn: the first ones, and the sum of the others."""
     for pause in turn.pauses[:DRAWN_PAUSES]:
-        yield Line(pause.at_seconds, f"... {pause.for_seconds:.3f} s of silence after {pause.after_bytes} bytes ...")
+        after = counted(pause.after_bytes, "byte")
+        yield Line(pause.at_seconds, f"... {pause.for_seconds:.3f} s of silence after {after} ...")
     if others := turn.pauses[DRAWN_PAUSES:]:
         total = f"{sum(pause.for_seconds for pause in others):.3f} s"
-        summary = f"1 more pause, {total}" if len(others) == 1 else f"{len(others)} more pauses, {total} in all"
+        summary = f"{counted(len(others), 'more pause')}, {total}{' in all' if len(others) > 1 else ''}"
         yield Line(others[0].at_seconds, f"... {summary} ...")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from faultline._core.counts import counted
 from faultline._core.errors import WaitError
 from faultline._core.points import POINTS, Point, has_come_to
 
@@ -90,5 +91,6 @@ def reached(attempts: Sequence[Entry | Attempt], milestone: Milestone) -> int:
 def too_few(reached: int, attempts: int, count: int, at: Milestone, timeout_seconds: float) -> WaitError:
     """The error of a wait that took too long."""
     return WaitError(
-        f"{reached} of {count} attempts reached {at!r} within {timeout_seconds:g} s; there were {attempts} in all."
+        f"{reached} of {counted(count, 'attempt')} reached {at!r} within {timeout_seconds:g} s; "
+        f"attempts in all: {attempts}."
     )

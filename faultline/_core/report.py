@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import dropwhile
 from typing import TypeAlias
 
+from faultline._core.counts import counted
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
@@ -46,10 +47,8 @@ def describe(attempt: Attempt) -> str:
     struck = attempt.struck
     fate = f"{attempt.fault!r} struck at {struck.point!r}" if struck else f"{attempt.fault!r} reached {attempt.point!r}"
     note = f" ({attempt.note})" if attempt.note else ""
-    return (
-        f"#{attempt.number}{asked}: {fate}, received {attempt.received_bytes} and sent {attempt.sent_bytes} bytes, "
-        f"{ending(attempt)}{note}"
-    )
+    passed = f"received {attempt.received_bytes} and sent {counted(attempt.sent_bytes, 'byte')}"
+    return f"#{attempt.number}{asked}: {fate}, {passed}, {ending(attempt)}{note}"
 
 
 def ending(attempt: Attempt) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from faultline._core.counts import counted
+
 
 @dataclass(frozen=True)
 class Said:
@@ -27,5 +29,5 @@ def abbreviated(value: object, limit: int = 40) -> str:
     text = str(getattr(value, "__qualname__", None) or repr(value))  # the name of a function, without its address
     if len(text) <= limit:
         return text
-    size = f"...{len(value)} bytes..." if isinstance(value, bytes) else "..."
+    size = f"...{counted(len(value), 'byte')}..." if isinstance(value, bytes) else "..."
     return f"{text[: limit // 2]}{size}{text[-limit // 4 :]}"

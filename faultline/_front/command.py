@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from faultline._core import clock, terminal
+from faultline._core.counts import counted
 from faultline._core.errors import FaultlineError
 from faultline._core.hosts import hostport
 from faultline._core.ledger import Attempt
@@ -315,7 +316,7 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     attempts, struck = server.ledger.begun, server.ledger.count("strike")
     say(
         options.json,
-        f"stopped after {clock.now() - began:.1f} s: {attempts} attempts, {struck} struck",
+        f"stopped after {clock.now() - began:.1f} s: {counted(attempts, 'attempt')}, {struck} struck",
         {"event": "stopped", "attempts": attempts, "struck": struck},
     )
 

@@ -11,6 +11,7 @@ import re
 import h11
 
 from faultline._core.answers import NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
+from faultline._core.counts import counted
 from faultline._core.ledger import KEPT_BODY_BYTES, Request
 from faultline._net.malformed import doubtful_head, is_meant_as_http, split, wrong_head, wrong_line
 
@@ -148,7 +149,7 @@ class RequestReader:
         """What a client has left out that has finished sending now; empty if it had not begun."""
         if self._head is None:
             return "the client left in the middle of the head of its request" if self._raw else ""
-        return f"the client left after {self._body_bytes} bytes of the body of its request"
+        return f"the client left after {counted(self._body_bytes, 'byte')} of the body of its request"
 
     def _give_up(self) -> None:
         self.complete, self.is_http, self.keep_alive = True, False, False

@@ -160,13 +160,10 @@ class Endpoint(Waits, ABC):
                  ... s |<--- 10 bytes: HTTP/1.1 2 ---------------------------------------|
                  ... s |<=== RST: struck at 'response' after 10 bytes ===================|
         """
-        attempts, dropped = self.attempts, self.ledger.dropped
-        heading = f"{self._title} {self.plan!r}"
-        if dropped:
-            heading += f"\n{dropped} older attempts are no longer kept"
         return draw(
-            attempts,
-            heading,
+            self.attempts,
+            f"{self._title} {self.plan!r}",
+            dropped=self.ledger.dropped,
             nobody=self._no_attempt,
             width=terminal.width() if width is None else whole("width", width, " of characters", 1),
             color=terminal.shows_color() if color is None else flag("color", color),

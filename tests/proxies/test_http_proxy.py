@@ -1544,7 +1544,7 @@ def test_bytes_are_counted_in_both_directions(joined):
 def test_a_test_waits_until_a_tunnel_is_open(faultline, listener, dial):
     proxy = faultline.http_proxy()
     dial(proxy)
-    with pytest.raises(WaitError, match=r"^0 of 1 attempts reached 'tunnel' within 0 s; there were \d in all\.$"):
+    with pytest.raises(WaitError, match=r"^0 of 1 attempt reached 'tunnel' within 0 s; attempts in all: \d\.$"):
         proxy.wait_for_attempts(1, 0, at="tunnel")
 
     dial(proxy, connect_to(address_of(listener)))

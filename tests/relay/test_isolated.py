@@ -206,7 +206,7 @@ def test_waiting_in_vain_says_how_many_there_were(faultline, isolated):
 
     converse(server)
 
-    with pytest.raises(WaitError, match=r"^0 of 2 attempts reached 'idle' within 0\.01 s; there were 1 in all\.$"):
+    with pytest.raises(WaitError, match=r"^0 of 2 attempts reached 'idle' within 0\.01 s; attempts in all: 1\.$"):
         server.wait_for_attempts(2, 0.01, at="idle")
 
 
