@@ -248,12 +248,18 @@ CAUSES = {
     "words that the client never said": (
         reset(on=b"QUIT"),
         [LAST],
-        "b'QUIT' never came; in bytes that are encrypted or compressed it can't be found.",
+        (
+            "b'QUIT' never came from the client; at='response' looks in the bytes of the server. "
+            "In bytes that are encrypted or compressed it can't be found."
+        ),
     ),
     "words that the server never said": (
         reset(at="response", on=re.compile(rb"Q+")),
         [LAST],
-        "b'Q+' never came; in bytes that are encrypted or compressed it can't be found.",
+        (
+            "b'Q+' never came from the server; at='request' looks in the bytes of the client. "
+            "In bytes that are encrypted or compressed it can't be found."
+        ),
     ),
     "too few messages": (
         THREE_LINES & reset(after_messages=2),
@@ -273,7 +279,11 @@ CAUSES = {
         [GET, LAST],
         "No request matched; there was GET /.",
     ),
-    "no request": (when(lambda r: r.target == "/pay", reset()), [b""], ""),
+    "no request": (
+        when(lambda r: r.target == "/pay", reset()),
+        [b""],
+        "No request of HTTP was complete, by which when(…) could choose.",
+    ),
     "silence": (
         reset(),
         [b""],
@@ -282,8 +292,19 @@ CAUSES = {
     "half a request": (reset(), [LAST[:10]], "The client left first."),
     "a script that was left": (GREETED, [b"EHLO"], "The client left first."),
     "a script that was not heard": (GREETED, [b""], "The client left first."),
-    "a timer that was left": (reset(at="accept", after_seconds=60), [b""], "The client left first."),
-    "an idle timer that was left": (reset(at="idle", after_seconds=60), [GET], "The client left first."),
+    "a timer that was left": (
+        reset(at="accept", after_seconds=60),
+        [b""],
+        "The client left first, before after_seconds=60 were over.",
+    ),
+    "an idle timer that was left": (
+        reset(at="idle", after_seconds=60),
+        [GET],
+        (
+            "The client closed the connection after the response: use at='response', "
+            "or a client that keeps connections open for 60 s, such as a pool."
+        ),
+    ),
     "an idle timer and another request": (
         sequence(reset(at="idle", after_seconds=60), ok()),
         [GET, LAST],
@@ -292,12 +313,19 @@ CAUSES = {
     "no idle connection": (
         close(at="idle"),
         [LAST],
-        "The connection was not kept alive; use at='response', or a client that pools connections.",
+        (
+            "The request had Connection: close: use at='response', "
+            "or a client that keeps connections open, such as a pool."
+        ),
     ),
     "no HEAD": (malformed("head_with_body"), [LAST], "The client asked for no HEAD."),
-    "HEAD": (malformed("chunk_cut"), [HEAD], "The client asked for HEAD, whose response has no body."),
+    "HEAD": (malformed("chunk_cut"), [HEAD], "The response to HEAD has no body, only a head of 92 bytes: use GET."),
     "no expectation": (malformed("continue_never"), [LAST], "The client did not wait for 100 Continue."),
-    "no TLS at all": (bad_cert("expired"), [LAST], ""),
+    "no TLS at all": (
+        bad_cert("expired"),
+        [LAST],
+        "The server speaks TLS, and the client did not: use server.url, which begins with https.",
+    ),
     "a byte that never came": (
         corrupt(at_byte=100_000),
         [LAST],
@@ -429,5 +457,7 @@ def test_a_plan_that_came_too_late_is_no_matter_of_bytes():
         server.become(reset())
     server._strict = True
 
-    with pytest.raises(NotStruckError, match=r" s\. \(strict=False allows it\.\)$"):
+    with pytest.raises(
+        NotStruckError, match=r" s\. No attempt met this plan since become\(…\): 1 met the plan before it\."
+    ):
         server.check_struck()

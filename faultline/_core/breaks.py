@@ -15,10 +15,13 @@ from faultline._core.steps import (
     Door,
     Fate,
     Hold,
+    Inject,
     Lookup,
     NoName,
     NoRoute,
     Refuse,
+    Renegotiate,
+    Send,
     Twice,
     Vanish,
     is_final,
@@ -105,6 +108,12 @@ class Break:
     def never_reads(self) -> bool:
         """Whether the server leaves the client's bytes unread, so that the client's sends block soon."""
         return self.facts.speaks == "client" and any(isinstance(step, Hold) for step in self.steps)
+
+    @property
+    def fits_anywhere(self) -> bool:
+        """Whether its mode takes every point of an open connection as `at`."""
+        speaks = any(isinstance(step, (Inject, Renegotiate, Send)) for step in self.steps)
+        return bool(self.steps) and not speaks and not self.trigger.at_end
 
     def cuts_off(self, point: Point | None) -> bool:
         """Whether the break ends the conversation before it comes to a point."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+HELLO = b"\x16\x03"  # how a handshake record of TLS begins (RFC 8446, 5.1)
+NO_TLS = "the client did not speak TLS"  # how the note of an attempt begins
+
 
 @dataclass(frozen=True)
 class TlsFacts:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal
 
 from faultline._core.ends import Party
-from faultline._core.tls_facts import TlsFacts
+from faultline._core.tls_facts import NO_TLS, TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.pacing import Flow, Wait
 from faultline._net import sockets
@@ -300,5 +300,5 @@ class Stream:
         elif self.speaks_tls:
             self._entry.note = f"the server ended TLS{f' with the alert {ours}' if ours else ''}: {why}"
         else:
-            self._entry.note = f"the client did not speak TLS: {why}"
+            self._entry.note = f"{NO_TLS}: {why}"
         return bool(alert)

@@ -9,6 +9,7 @@ from faultline._core import steps as do
 from faultline._core.plan import resolved
 from faultline._core.promises import ANSWER, Key, key_of
 from faultline._core.scripted import Script
+from faultline._core.tls_facts import HELLO
 from faultline._engine.play import play_one
 from faultline._net.departures import Departed
 from faultline._net.http1 import CONTINUE, RequestReader, hopped, render
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from faultline._engine.connection import Connection
 
 NO_REQUEST = "the bytes after the request before begin no request; was its length right?"
-HELLO = b"\x16\x03"  # how a handshake record of TLS begins (RFC 8446, 5.1)
 HEALTHY = Script((do.Repeat((do.ReceiveRequest(), do.Respond())),))
 
 

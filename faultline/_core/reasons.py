@@ -1,0 +1,258 @@
+"""Reasons: why a part of a fault has not struck in an attempt that met the fault.
+
+A reason is a function of the fault, of the part that never struck, and of the attempt. It returns a sentence, or an
+empty string if the attempt doesn't show that reason. The first sentence is the advice.
+
+Rules: a sentence names an argument only if the mode has it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+from faultline._core.answers import Answer
+from faultline._core.breaks import Break, Trigger
+from faultline._core.ends import Party
+from faultline._core.fault import Fault
+from faultline._core.ledger import Attempt
+from faultline._core.points import FACTS, is_before
+from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, key_of
+from faultline._core.steps import ReceiveRequest, Respond, every
+from faultline._core.tls_facts import HELLO, NO_TLS
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def spoke_no_tls(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """The client spoke plain text where TLS begins."""
+    if not attempt.note.startswith(NO_TLS):
+        return ""
+    or_else = "" if fault.needs_tls else ", or leave out tls=True"
+    return f"The server speaks TLS, and the client did not: use server.url, which begins with https{or_else}."
+
+
+def spoke_tls(_: Fault, _part: Key, attempt: Attempt) -> str:
+    """The client began TLS where the server expects plain text."""
+    if attempt.tls is not None or not begins(attempt, "client").startswith(HELLO):
+        return ""
+    return "The client spoke TLS, and the server does not: use server.url, which begins with http, or add tls=True."
+
+
+def shows_a_later_certificate(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """The certificate is for later connections than that of the attempt."""
+    first = fault.certificate.from_connection if fault.certificate is not None else 1
+    return f"It strikes from connection {first} of the server on." if (attempt.connection or 0) < first > 1 else ""
+
+
+def did_not_trust(_: Fault, part: Key, attempt: Attempt) -> str:
+    """The client looked for the issuer of the certificate, and has gone no further."""
+    if attempt.tls is None or attempt.tls.alert != "unknown_ca":
+        return ""
+    so = "so it never judged the certificate" if part == CERTIFICATE else "so it left in the handshake"
+    return (
+        f"The client does not trust server.ca_file, {so}: use server.trust(monkeypatch), "
+        "or pass the file to the client (for requests, REQUESTS_CA_BUNDLE wins over session.verify)."
+    )
+
+
+def met_the_terms(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """The handshake was completed, although its terms are a fault."""
+    refuses = fault.terms is not None and fault.terms.is_fault and fault.break_ is None
+    return "The client could meet these terms." if refuses and is_before("handshake", attempt.point) else ""
+
+
+# --- what was asked --------------------------------------------------------------------------------------------------
+
+
+def sent_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The server waits for the request, and the client waits for the server."""
+    if attempt.point != "request" or attempt.received_bytes or fault.script is not None:
+        return ""
+    brk = fault.break_ if part == BREAK else None
+    instead = "at='accept' or a script" if brk is not None and brk.fits_anywhere else "a script"
+    return f"The client said nothing: if it waits for the server to speak first, use {instead}."
+
+
+def asked_otherwise(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The answer is wrong for HEAD only."""
+    answer = answer_of(fault, part)
+    is_other = attempt.request is not None and attempt.request.method not in ("", "HEAD")
+    return "The client asked for no HEAD." if answer is not None and answer.bodies_head and is_other else ""
+
+
+def had_no_body(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The strike waits for the body, and the response has none (RFC 9112, 6.3)."""
+    status = re.match(rb"HTTP/1\.[01] (204|304) ", begins(attempt, "server"))
+    if begins(attempt, "client").startswith(b"HEAD "):
+        whose, instead = "to HEAD", "use GET"
+    elif status:
+        whose, instead = f"with status {status[1].decode()}", "serve another status"
+    else:
+        return ""
+    sent, trigger = attempt.sent_bytes, waited_for(fault, part)
+    answer, at_byte = answer_of(fault, part), byte_of(fault, part)
+    if trigger is not None and trigger.after_bytes > sent:
+        instead += f", or after_bytes up to {sent}"
+    elif at_byte is not None and at_byte >= sent:
+        instead += f", or at_byte below {sent}"
+    elif (trigger is None or trigger.on is None) and (answer is None or not answer.lies_in_body):
+        return ""
+    return f"The response {whose} has no body, only a head of {sent} bytes: {instead}."
+
+
+def did_not_wait(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """The client sent its body before the server asked for it."""
+    lies = fault.break_ is None and fault.script is not None
+    lies = lies and ReceiveRequest(continues=False) in every(fault.script.steps if fault.script else ())
+    return "The client did not wait for 100 Continue." if lies and attempt.request is not None else ""
+
+
+def opened_no_tunnel(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """The proxy was asked to fetch a URL, and not for a tunnel."""
+    at = fault.break_.at if fault.break_ else "response"
+    no_tunnel = FACTS[at].of == "tunnel" and is_before(attempt.point, at) and attempt.received_bytes > 0
+    return "No tunnel was opened; a fetch by absolute URL, as of http://, needs none." if no_tunnel else ""
+
+
+# --- what passed -----------------------------------------------------------------------------------------------------
+
+
+def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The bytes that a condition is to change have not passed."""
+    if part.kind != "condition":
+        return ""
+    condition = fault.conditions[part.number]
+    if not condition.is_certain and attempt.sent_bytes:
+        return "Chance changed nothing."
+    passed = {"request": attempt.received_bytes, "response": attempt.sent_bytes}.get(condition.direction)
+    if passed is None:
+        return ""
+    if not passed:
+        return f"No byte passed {condition.direction!r}."
+    begins = byte_of(fault, part)
+    if begins is None:
+        return f"All {passed} bytes that passed {condition.direction!r} were one piece."
+    return f"It begins at byte {begins}, and {passed} bytes passed {condition.direction!r}."
+
+
+def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """Fewer bytes or messages have passed than the trigger waits for."""
+    brk = fault.break_
+    if brk is None or not brk.facts.counts_bytes or is_before(attempt.point, brk.at):
+        return ""
+    if not brk.facts.hears:
+        return "The handshake was over before so many bytes: use a smaller after_bytes."
+    return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or passed_elsewhere(brk, attempt)
+
+
+def too_few_bytes(brk: Break, attempt: Attempt) -> str:
+    """The trigger counts more bytes than have passed."""
+    passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
+    if passed >= brk.trigger.after_bytes or (attempt.ended_by, attempt.ended_how) == ("client", "RST"):
+        return ""
+    longer = {"client": "have the client send more", "server": "serve a longer answer"}
+    return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."
+
+
+def too_few_messages(brk: Break, attempt: Attempt) -> str:
+    """The trigger counts more messages than have passed."""
+    after = brk.trigger.after_messages
+    sent = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
+    return f"Strike after fewer messages: there were {sent}." if after is not None and sent <= after else ""
+
+
+def passed_elsewhere(brk: Break, attempt: Attempt) -> str:
+    """The trigger looks for bytes that have not passed, or that the other side has sent."""
+    on = brk.trigger.on
+    if on is None:
+        return ""
+    marker = on if isinstance(on, bytes) else on.pattern
+    pattern = re.compile(re.escape(on)) if isinstance(on, bytes) else on
+    awaited = brk.facts.speaks
+    other: Party = "server" if awaited == "client" else "client"
+    at = "response" if other == "server" else "request"
+    if brk.facts.is_exchange and pattern.search(said_by(other, attempt)):
+        return f"{marker!r} came from the {other}, and is looked for in the bytes of the {awaited}: use at={at!r}."
+    where = f" from the {awaited}; at={at!r} looks in the bytes of the {other}" if brk.facts.is_exchange else ""
+    return f"{marker!r} never came{where}. In bytes that are encrypted or compressed it can't be found."
+
+
+# --- how it ended ----------------------------------------------------------------------------------------------------
+
+
+def was_not_kept_alive(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The connection ended with the response."""
+    brk = fault.break_
+    if brk is None or part != BREAK or brk.facts.of != "idle":
+        return ""
+    if attempt.point == "idle" and attempt.ended_by is None:
+        return "The next request came first."
+    if not attempt.sent_bytes or is_before(attempt.point, "response") or attempt.ended_how == "stop":
+        return ""
+    seconds, request = brk.trigger.after_seconds, attempt.request
+    closes = request is not None and "close" in (request.header("connection") or "").lower()
+    why = "request had Connection: close" if closes else f"{attempt.ended_by} closed the connection after the response"
+    longer = f" for {seconds:g} s" * bool(seconds)
+    return f"The {why}: use at='response', or a client that keeps connections open{longer}, such as a pool."
+
+
+def ended_first(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The client has ended the conversation, or the test has."""
+    who = "The server was closed" if attempt.ended_how == "stop" else "The client left"
+    if attempt.ended_by != "client" and attempt.ended_how != "stop":
+        return ""
+    trigger = waited_for(fault, part)
+    seconds = trigger.after_seconds if trigger is not None else 0
+    return f"{who} first{f', before after_seconds={seconds:g} were over' if seconds else ''}."
+
+
+# --- facts of a part and of an attempt -------------------------------------------------------------------------------
+
+
+def waited_for(fault: Fault, part: Key) -> Trigger | None:
+    """The trigger of a part that is a break; `None` for other parts."""
+    return fault.break_.trigger if part == BREAK and fault.break_ is not None else None
+
+
+def byte_of(fault: Fault, part: Key) -> int | None:
+    """The byte where a part begins that is a condition; `None` for other parts."""
+    return getattr(fault.conditions[part.number], "at_byte", None) if part.kind == "condition" else None
+
+
+def answer_of(fault: Fault, part: Key) -> Answer | None:
+    """The answer that a part is, in the fault or in a step of its script; `None` for other parts."""
+    steps = every(fault.script.steps) if fault.script is not None and part.kind == "step" else ()
+    said = [step.answer for step in steps if isinstance(step, Respond) and key_of(step) == part]
+    return fault.http_answer if part == ANSWER else next(iter(said), None)
+
+
+def begins(attempt: Attempt, by: Party) -> bytes:
+    """The first bytes of the last turn of a side."""
+    return next((turn.begins for turn in reversed(attempt.turns) if turn.by == by), b"")
+
+
+def said_by(by: Party, attempt: Attempt) -> bytes:
+    """What the ledger has kept of the bytes of a side."""
+    body = attempt.request.body if attempt.request is not None and by == "client" else b""
+    return b"\n".join([*(turn.begins for turn in attempt.turns if turn.by == by), body])
+
+
+Reason: TypeAlias = Callable[[Fault, Key, Attempt], str]
+MISMATCHES: tuple[Reason, ...] = (spoke_no_tls, spoke_tls)
+REASONS: tuple[Reason, ...] = (
+    *MISMATCHES,
+    did_not_trust,
+    shows_a_later_certificate,
+    sent_nothing,
+    met_the_terms,
+    asked_otherwise,
+    had_no_body,
+    did_not_wait,
+    was_not_kept_alive,
+    opened_no_tunnel,
+    changed_nothing,
+    was_too_short,
+    ended_first,
+)

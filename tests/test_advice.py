@@ -1,0 +1,309 @@
+"""The advice of the guard: one sentence that says why a planned fault never struck, and what to do, by its cause."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import re
+import socket
+import ssl
+
+import pytest
+
+import faultline as fl
+from faultline import NotStruckError, close, ok, relay, reset, serve
+from faultline._core.advice import advice as told
+from faultline._core.ledger import Attempt, Request
+from faultline._core.plan import HEALTHY, branches_of, stamped
+from faultline._core.points import POINTS
+from faultline._core.promises import BREAK, promises_of
+from faultline._core.reasons import REASONS
+from faultline._core.turns import Turn
+from faultline.modes._catalogue import cases, find
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEAD = GET.replace(b"GET", b"HEAD")
+SAID = re.compile(r"(?:after \d+\.\d{3} s|still open)(?: \(.*?\))?\. ?(.*) \(strict=False allows it\.\)$")
+
+
+def tell(server):
+    """The advice of the guard about a server that is closed."""
+    server._strict = True
+    with pytest.raises(NotStruckError) as raised:
+        server.check_struck()
+    return SAID.search(str(raised.value))[1]
+
+
+def speak(server, *words, tls=False):
+    """Connect, say each of these and hear something after it, and leave."""
+    with contextlib.ExitStack() as open_sockets:
+        client = open_sockets.enter_context(socket.create_connection(server.address, 10))
+        client.settimeout(10)
+        if tls:
+            context = server.client_context()
+            client = open_sockets.enter_context(context.wrap_socket(client, server_hostname=server.host))
+        for word in words:
+            client.sendall(word)
+            with contextlib.suppress(ConnectionResetError):
+                client.recv(65_536)
+
+
+def advice(server, *words, tls=False):
+    """The advice of the guard after one client has said this, heard something after each, and left."""
+    with server:
+        speak(server, *words, tls=tls)
+        server.wait_for_attempts(1, at="end")
+    return tell(server)
+
+
+# --- a response without a body ---------------------------------------------------------------------------------------
+
+TO_HEAD = "The response to HEAD has no body, only a head of {} bytes: use GET{}."
+NO_CONTENT = fl.script(fl.receive_request(), fl.respond(ok(status=204)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (reset(after_bytes=100), TO_HEAD.format(66, ", or after_bytes up to 66")),
+        (ok(b"x" * 500) & close(after_bytes=300), TO_HEAD.format(66, ", or after_bytes up to 66")),
+        (fl.corrupt(at_byte=70), TO_HEAD.format(64, ", or at_byte below 64")),
+        (ok(b"hello") & reset(at="response", on=b"hello"), TO_HEAD.format(64, "")),
+        (fl.script(fl.receive_request(), fl.respond(ok(headers={"Content-Length": "9"}))), TO_HEAD.format(64, "")),
+        (
+            NO_CONTENT & reset(after_bytes=60),
+            (
+                "The response with status 204 has no body, only a head of 27 bytes: "
+                "serve another status, or after_bytes up to 27."
+            ),
+        ),
+    ],
+    ids=repr,
+)
+def test_response_without_a_body_is_named_with_the_bytes_that_it_has(fault, expected):
+    assert advice(serve(fault, strict=False), HEAD if "HEAD" in expected else GET) == expected
+
+
+def test_response_without_a_body_is_named_behind_a_relay_too():
+    with serve(ok()) as upstream:
+        server = relay(upstream, close(after_bytes=500), strict=False)
+
+        assert advice(server, HEAD) == TO_HEAD.format(64, ", or after_bytes up to 64")
+
+
+def test_head_is_no_reason_for_a_strike_that_waits_for_no_body():
+    assert advice(serve(reset(at="idle", after_seconds=60), strict=False), HEAD).startswith("The client closed the")
+
+
+# --- another plan ----------------------------------------------------------------------------------------------------
+
+
+def test_plan_that_no_attempt_has_met_since_become_is_told_so():
+    with serve(ok(), strict=False) as server:
+        speak(server, GET)
+        speak(server, GET)
+        server.become(reset())
+
+    assert tell(server) == "No attempt met this plan since become(…): 2 met the plan before it."
+
+
+def test_plan_that_no_attempt_has_met_before_the_next_is_told_so():
+    with serve(ok(), strict=False) as server:
+        speak(server, GET)
+        server.become(close())
+        server.become(ok(b"x"))
+        speak(server, GET)
+
+    assert tell(server) == (
+        "No attempt met this plan before the next become(…): 1 met the plan before it, 1 met the plan after it."
+    )
+
+
+def test_attempts_at_another_plan_are_no_reason():
+    with serve(ok(), strict=False) as server:
+        speak(server, GET)
+        server.become(fl.sequence(ok(), reset()))
+        speak(server, GET)
+
+    assert tell(server) == "The client made 1 attempt, the plan has 2."
+
+
+def test_healthy_answer_on_a_kept_connection_is_no_reason():
+    plan = stamped(fl.sequence(ok(), fl.refuse()), 0)
+    seen = [Attempt(1, 1, plan.entries[0], "idle", 0.0), Attempt(2, 1, HEALTHY, "idle", 0.1)]
+
+    assert told(plan, plan.entries[1], BREAK, seen) == ""
+
+
+# --- TLS where there is none, and none where there is TLS ------------------------------------------------------------
+
+NO_TLS = "The server speaks TLS, and the client did not: use server.url, which begins with https"
+TLS = "The client spoke TLS, and the server does not: use server.url, which begins with http, or add tls=True."
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (lambda: serve(reset(), tls=True, strict=False), f"{NO_TLS}, or leave out tls=True."),
+        (lambda: serve(fl.sequence(ok(), reset()), tls=True, strict=False), f"{NO_TLS}, or leave out tls=True."),
+        (lambda: serve(fl.bad_cert("expired"), strict=False), f"{NO_TLS}."),
+    ],
+)
+def test_client_without_tls_is_told_the_url(server, expected):
+    assert advice(server(), GET) == expected
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        fl.status(503),
+        close(at="idle"),
+        close(on=b"GET"),
+        fl.sequence(ok(), reset()),
+        fl.when(lambda r: r.target == "/pay", reset()),
+        fl.script(fl.receive_until(b"\r\n\r\n"), reset()),
+    ],
+    ids=repr,
+)
+def test_client_that_speaks_tls_to_a_plain_server_is_told_the_url(plan):
+    with serve(plan, strict=False) as server:
+        client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+        client.settimeout(0.05)
+        with client, contextlib.suppress(OSError):
+            client.connect(server.address)
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == TLS
+
+
+# --- bytes that passed in the other direction ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (
+            reset(on=b"200 OK"),
+            "b'200 OK' came from the server, and is looked for in the bytes of the client: use at='response'.",
+        ),
+        (
+            reset(at="response", on=re.compile(rb"Host: \w+")),
+            r"b'Host: \\w+' came from the client, and is looked for in the bytes of the server: use at='request'.",
+        ),
+        (
+            reset(at="response", on=b"late"),
+            "b'late' came from the client, and is looked for in the bytes of the server: use at='request'.",
+        ),
+    ],
+    ids=repr,
+)
+def test_words_of_the_other_side_are_named(fault, expected):
+    post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 204\r\n\r\n" + b"." * 200 + b"late"
+
+    assert advice(serve(fault, strict=False), post) == expected
+
+
+# --- the end of a connection -----------------------------------------------------------------------------------------
+
+
+def test_client_that_leaves_after_the_response_of_a_relay_is_told_to_keep_its_connection():
+    with serve(ok()) as upstream:
+        server = relay(upstream, close(at="idle", after_seconds=30), strict=False)
+
+        assert advice(server, GET) == (
+            "The client closed the connection after the response: use at='response', "
+            "or a client that keeps connections open for 30 s, such as a pool."
+        )
+
+
+def test_upstream_that_ends_the_connection_is_named():
+    closing = ok(headers={"Connection": "close"})
+    with serve(closing) as upstream, relay(upstream, close(at="idle", after_seconds=30), strict=False) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(GET)
+            while client.recv(65_536):
+                pass
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == (
+        "The upstream closed the connection after the response: use at='response', "
+        "or a client that keeps connections open for 30 s, such as a pool."
+    )
+
+
+def test_test_that_ends_before_the_time_of_a_fault_is_told_so():
+    with serve(reset(at="idle", after_seconds=30), strict=False) as server:
+        client = socket.create_connection(server.address, 10)
+        client.sendall(GET)
+        client.recv(65_536)
+        server.wait_for_attempts(1, at="idle")
+    client.close()
+
+    assert tell(server) == "The server was closed first, before after_seconds=30 were over."
+
+
+def test_handshake_that_is_shorter_than_the_fault_waits_for_is_told_so():
+    server = serve(reset(at="handshake", after_bytes=100_000), tls=True, strict=False)
+
+    assert advice(server, GET, tls=True) == ("The handshake was over before so many bytes: use a smaller after_bytes.")
+
+
+# --- every sentence about every case ---------------------------------------------------------------------------------
+
+NAMED = re.compile(r"(?<![.\w])([a-z]+(?:_[a-z]+)+|\w+(?==))(?:='(\w+)')?")  # after_bytes, at='accept'
+OF_SERVERS = {"tls", "strict"}
+TURNS = (
+    (),
+    (Turn("client", 0.0, 40, HEAD), Turn("server", 0.0, 40, b"HTTP/1.1 200 OK\r\n\r\n")),
+    (Turn("client", 0.0, 40, GET), Turn("server", 0.0, 40, b"HTTP/1.1 204 No Content\r\n\r\n")),
+    (Turn("client", 0.0, 40, b"200 OK"), Turn("server", 0.0, 40, b"Host: SSH-2.0")),
+    (Turn("client", 0.0, 40, b"\x16\x03\x01"),),
+)
+ENDS = ((None, None), ("client", "FIN"), ("server", "FIN"), ("server", "stop"), ("upstream", "FIN"))
+
+
+def sentences(fault):
+    """Every sentence of every reason about every part of a fault, for attempts of every kind, likely or not."""
+    stamp = stamped(fault, 0)
+    kinds = itertools.product(POINTS, (0, 40), (0, 40), TURNS, ENDS, (None, Request("GET", "/"), Request("HEAD", "/")))
+    attempts = [
+        Attempt(
+            1, 1, stamp, point, 0.0, received_bytes=received, sent_bytes=sent, turns=turns, ended_by=by, ended_how=how,
+            request=request,
+        )
+        for point, received, sent, turns, (by, how), request in kinds
+    ]  # fmt: skip
+    return {
+        reason(branch, promise.key, attempt)
+        for branch in branches_of(stamp)
+        for promise in promises_of(branch)
+        for reason in REASONS
+        for attempt in attempts
+    }
+
+
+def takes(mode, name, value):
+    """Whether a mode has a parameter, and takes this value for it, if one is given."""
+    function = find(mode).function
+    if name not in inspect.signature(function).parameters:
+        return False
+    needed = {p.name: dict(find(mode).cases[0].arguments)[p.name] for p in find(mode).parameters if p.is_required}
+    return value is None or bool(function(**needed, **{name: value}))
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_advice_names_only_arguments_that_the_mode_has(case):
+    named = {match for sentence in sentences(case.fault) for match in NAMED.findall(sentence)}
+
+    assert [
+        (name, value)
+        for name, value in named
+        if name not in OF_SERVERS and not any(takes(said.mode, name, value or None) for said in case.fault.said)
+    ] == []
+
+
+def test_advice_names_arguments_at_all():
+    named = {name for sentence in sentences(reset(on=b"Host")) for name, _ in NAMED.findall(sentence)}
+
+    assert named >= {"at", "tls"}
