@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import io
 import socket
+import unicodedata
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from faultline import (
     ParameterError,
     bad_cert,
     close,
+    inject,
     malformed,
     ok,
     raw,
@@ -31,11 +33,12 @@ from faultline import (
 from faultline._core import terminal
 from faultline._core.breaks import Break
 from faultline._core.counts import counted
-from faultline._core.drawing import MARGIN, WIDTH, arrow, draw, lines_of, remarks, title_of
+from faultline._core.drawing import MARGIN, WIDTH, Line, arrow, draw, lines_of, named, remarks, title_of
 from faultline._core.ends import End
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt, Entry, Request, Strike
-from faultline._core.promises import BREAK
+from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key
+from faultline._core.report import name_of
 from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Pause, Turn
@@ -101,7 +104,7 @@ def test_drawing_without_attempts_says_so():
 def test_drawing_of_many_attempts_leaves_the_first_ones_out():
     drawn = draw([replace(OPEN, number=number) for number in range(1, 26)], "title", most=2)
 
-    assert drawn.splitlines()[1] == "  (23 earlier attempts left out)"
+    assert drawn.splitlines()[1] == "  (23 attempts left out: #1 to #23)"
     assert [line for line in drawn.splitlines() if line[0] == "#"] == [
         "#24 reset(), connection 1",
         "#25 reset(), connection 1",
@@ -252,7 +255,9 @@ def test_end_of_the_healthy_conversation_after_a_break_is_drawn():
 
 
 def test_end_after_an_answer_that_is_wrong_is_drawn():
-    cut = over(replace(STRUCK_OPEN, fault=malformed("chunk_cut"), turns=(OK,)), ("server", "FIN", 2.0))
+    strike = replace(STRUCK, part=ANSWER)
+    cut = replace(OPEN, fault=malformed("chunk_cut"), turns=(OK,), strikes=(strike,))
+    cut = over(cut, ("server", "FIN", 2.0))
 
     assert inside(draw([cut], "title"))[2:] == ["malformed('chunk_cut'): struck at 'response'", "FIN"]
 
@@ -419,6 +424,131 @@ def test_end_by_the_server_is_drawn_whatever_comes_before_it(plan, ends):
     assert all(any(text in line for line in lines[:-1]) for text in before)
 
 
+# --- which attempts are drawn --------------------------------------------------------------------------------
+
+
+def headings(drawn):
+    """The numbers of the attempts that are drawn, and what is said of those that are not."""
+    found = [line for line in drawn.splitlines()[1:] if line[0] == "#" or line.startswith("  (")]
+    return [int(line.partition(" ")[0][1:]) if line[0] == "#" else line.strip(" ()") for line in found]
+
+
+def test_struck_attempts_and_those_before_them_are_drawn_of_many():
+    attempts = [replace(OPEN, number=number, strikes=(STRUCK,) * (number in (4, 9))) for number in range(1, 31)]
+
+    assert headings(draw(attempts, "title", most=10)) == [
+        "2 attempts left out: #1 to #2",
+        *(3, 4),
+        "3 attempts left out: #5 to #7",
+        *(8, 9),
+        "15 attempts left out: #10 to #24",
+        *range(25, 31),
+    ]
+
+
+def test_first_strike_of_each_part_is_drawn_of_many_strikes():
+    attempts = [replace(OPEN, number=number, strikes=(STRUCK,)) for number in range(1, 31)]
+
+    assert headings(draw(attempts, "title", most=4)) == [
+        1,
+        "26 attempts left out, 26 of them struck: #2 to #27",
+        28,
+        29,
+        30,
+    ]
+
+
+def test_single_attempt_that_is_left_out_is_one():
+    attempts = [replace(OPEN, number=number) for number in range(1, 4)]
+
+    assert headings(draw(attempts, "title", most=2)) == ["1 attempt left out: #1", 2, 3]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_every_attempt_is_drawn_of_few(count):
+    attempts = [replace(OPEN, number=number) for number in range(1, count + 1)]
+
+    assert headings(draw(attempts, "title")) == [*range(1, count + 1)]
+
+
+LONG = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250 ok\r\n"), reset())
+OTHER = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250 no\r\n"), reset())
+
+
+@pytest.mark.parametrize(
+    ("title", "faults", "names"),
+    [
+        (f"url {LONG!r}", [LONG, LONG], ["script(…)", "script(…)"]),
+        ("url reset()", [LONG, LONG, reset()], [repr(LONG), "script(…) as in #1", "reset()"]),
+        (f"url sequence({LONG!r}, {OTHER!r})", [LONG, OTHER, LONG], [repr(LONG), repr(OTHER), "script(…) as in #1"]),
+        (f"url {LONG & reset()!r}", [LONG & reset()], ["script(…) & reset()"]),
+    ],
+)
+def test_long_script_is_written_once(title, faults, names):
+    attempts = [replace(OPEN, number=number, fault=fault) for number, fault in enumerate(faults, 1)]
+
+    assert named(attempts, title) == names
+
+
+def test_attempts_of_a_server_refer_to_its_script():
+    with package.serve(LONG, strict=False) as server:
+        for _ in range(2):
+            ask(server, b"EHLO me\r\n")
+        server.wait_for_attempts(2, at="end")
+        drawn = server.drawing(width=120)
+
+    assert drawn.count("receive_until") == 1
+    assert [line for line in drawn.splitlines() if line[0] == "#"] == [
+        f"#{number} script(…), connection {number}, SMTP" for number in (1, 2)
+    ]
+
+
+# --- several strikes -----------------------------------------------------------------------------------------
+
+
+def test_every_strike_is_drawn_in_order_of_time_with_its_own_name_point_and_byte():
+    strikes = (Strike("handshake", 900, 1.05, CERTIFICATE), Strike("response", 3, 1.5, BREAK))
+    twice = replace(OPEN, fault=bad_cert("expired") & reset(after_bytes=3), turns=(GET,), strikes=strikes)
+
+    assert inside(draw([twice], "title")) == [
+        "connect",
+        "certificate expired: struck at 'handshake' after 900 bytes",
+        "40 bytes: GET / HTTP/1.1",
+        "RST: struck at 'response' after 3 bytes",
+    ]
+
+
+def test_strikes_of_a_script_show_their_own_ends():
+    breaks = script(stall(for_seconds=0.1), stall(for_seconds=1), reset(fin_first=True))
+    strikes = [Strike("request", 0, at, Key("step", number)) for number, at in enumerate((1.5, 1.6, 2.6))]
+    ends = [("server", "FIN", 2.6), ("server", "RST", 2.6)]
+
+    assert told(over(replace(OPEN, fault=breaks, strikes=tuple(strikes)), *ends))[1:] == [
+        (1.5, "server", "silence: struck at 'request'"),
+        (1.6, "server", "silence: struck at 'request'"),
+        (2.6, "server", "FIN, RST: struck at 'request'"),
+    ]
+
+
+def test_what_came_before_each_strike_is_drawn():
+    strikes = (Strike("response", 0, 1.205, Key("step", 3)), Strike("response", 0, 1.305, Key("step", 4)))
+    texts = inside(draw([long(40, fault=ok(), strikes=strikes)], "title"))
+    places = [i for i, text in enumerate(texts) if "struck" in text]
+
+    assert [texts[place - 1] for place in places] == bytes_drawn(11, 21)
+
+
+def test_certificate_strikes_before_the_alert_that_told_the_server():
+    ends = (End("client", "alert", 1.2, "certificate_expired"), End("client", "RST", 1.2))
+    strike = Strike("handshake", 900, 1.25, CERTIFICATE)
+    attempt = replace(OPEN, fault=bad_cert("expired"), strikes=(strike,), ends=ends)
+
+    assert [(at, text.partition(":")[0]) for at, _, text in told(attempt)[1:]] == [
+        (1.2, "certificate expired"),
+        (1.2, "alert certificate_expired, RST"),
+    ]
+
+
 # --- width, color and title ----------------------------------------------------------------------------------
 
 
@@ -430,6 +560,57 @@ def test_drawing_fits_the_width(width):
 
     assert max(map(len, lines)) == min(max(width, 40), 120)
     assert len({len(line) for line in lines if line.endswith("|")}) == 1
+
+
+def unwrapped(text):
+    """What stands between the sides of a drawing, without lines and line ends."""
+    return "".join("".join(inside(text)).split())
+
+
+@pytest.mark.parametrize("width", [40, 55, 80, 120])
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [
+        (malformed("chunk_cut"), ANSWER),
+        (bad_cert("self_signed") & reset(), CERTIFICATE),
+        (script(send(b"x"), inject(b"a long text of 20 b")), Key("step", 1)),
+        (reset(), BREAK),
+    ],
+)
+def test_nothing_about_a_strike_is_cut(width, color, fault, part):
+    strike = Strike("response", 1234567, 1.5, part)
+    drawn = draw([replace(OPEN, fault=fault, strikes=(strike,))], "title", width=width, color=color)
+    told = f"{name_of(fault, strike)}: struck at 'response' after 1234567 bytes"
+
+    assert "".join(told.split()) in unwrapped(drawn.replace("\x1b[1;31m", "").replace("\x1b[0m", ""))
+
+
+def test_strike_that_is_too_long_for_a_line_has_a_second_one():
+    strike = Strike("response", 5, 1.5, ANSWER)
+    attempt = replace(OPEN, fault=malformed("chunk_cut"), strikes=(strike,))
+
+    assert draw([attempt], "title", width=55, color=True).splitlines()[-2:] == [
+        "     1.500 s |\x1b[1;31m<=== malformed('chunk_cut'): ===========\x1b[0m|",
+        "             |\x1b[1;31m     struck at 'response' after 5 bytes \x1b[0m|",
+    ]
+
+
+@pytest.mark.parametrize("side", ["client", None])
+def test_text_that_is_too_long_for_a_line_goes_on_below(side):
+    rows = Line(1.5, "alert certificate_expired, RST", side).drawn(25)
+
+    assert {len(row) for row in rows} == {40}
+    assert "".join("".join(inside("\n".join(rows))).split()) == "alertcertificate_expired,RST"
+
+
+@pytest.mark.parametrize("name", ["b\u00fccher.example", "\u65e5\u672c.example", "x\u0301.example", "\U0001f600"])
+def test_sides_are_straight_whatever_is_looked_up(name):
+    attempt = Attempt(1, None, reset(), "lookup", 1.0, request=Request("A", name))
+    (line,) = [line for line in draw([attempt], "title").splitlines() if line.endswith("|")]
+
+    assert len(line) == 80
+    assert all(unicodedata.east_asian_width(c) not in "WF" and not unicodedata.combining(c) for c in line)
 
 
 def test_strike_alone_is_red_where_that_is_wanted():

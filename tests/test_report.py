@@ -11,6 +11,7 @@ from faultline import (
     blackhole,
     close,
     half_close,
+    inject,
     ok,
     partition,
     refuse,
@@ -18,10 +19,13 @@ from faultline import (
     script,
     send,
     stall,
+    status,
+    throttle,
     unreachable,
 )
 from faultline._core.ledger import Attempt, Request, Strike
-from faultline._core.report import describe, ending, hung, verb_of
+from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, Origin
+from faultline._core.report import describe, ending, hung, name_of
 from faultline._core.turns import Turn
 
 STRUCK = Strike("response", 0, 1.5)
@@ -72,25 +76,40 @@ def test_end_is_told_with_who_how_and_when(changes, words):
 
 
 @pytest.mark.parametrize(
-    ("fault", "verb"),
+    ("fault", "part", "name"),
     [
-        (reset(), "RST"),
-        (reset(fin_first=True), "FIN, RST"),
-        (close(), "FIN"),
-        (half_close(), "FIN"),
-        (stall(), "silence"),
-        (partition(), "no packet passes"),
-        (refuse(), "RST"),
-        (blackhole(), "silence"),
-        (unreachable(), "no route"),
-        (bad_cert("expired"), "certificate expired"),
-        (bad_cert("self_signed") & close(), "FIN, certificate self_signed"),
-        (script(send(b"x")), ""),
-        (ok(), ""),
+        (reset(), BREAK, "RST"),
+        (reset(fin_first=True), BREAK, "FIN, RST"),
+        (close(), BREAK, "FIN"),
+        (half_close(), BREAK, "FIN"),
+        (stall(), BREAK, "silence"),
+        (partition(), BREAK, "no packet passes"),
+        (refuse(), BREAK, "RST"),
+        (blackhole(), BREAK, "silence"),
+        (unreachable(), BREAK, "no route"),
+        (bad_cert("expired"), CERTIFICATE, "certificate expired"),
+        (bad_cert("self_signed") & close(), CERTIFICATE, "certificate self_signed"),
+        (bad_cert("self_signed") & close(), BREAK, "FIN"),
+        (status(503), ANSWER, "status(503)"),
+        (status(503) & throttle(9), ANSWER, "answer"),
+        (status(503) & throttle(9), Key("condition", 0), "throttle"),
+        (inject(b"x"), BREAK, "inject(b'x')"),
+        (inject(b"x" * 99), BREAK, "inject(…)"),
+        (script(send(b"x"), stall(for_seconds=1), reset()), Key("step", 1), "silence"),
+        (script(send(b"x"), stall(for_seconds=1), reset()), Key("step", 2), "RST"),
+        (script(inject(b"x"), inject(b"y")), Key("step", 1), "inject(b'y')"),
+        (ok(), Key("step", 1), "step 2"),
+        (ok(), BREAK, "break"),
     ],
 )
-def test_strike_is_drawn_as_it_looks_on_the_wire(fault, verb):
-    assert verb_of(fault) == verb
+def test_strike_is_named_as_it_looks_on_the_wire_or_by_its_part(fault, part, name):
+    assert name_of(fault, Strike("response", 0, 1.5, part)) == name
+
+
+def test_strike_of_a_fault_that_another_has_replaced_is_named_by_its_part_alone():
+    strikes = [Strike("response", 0, 1.5, origin=Origin(0, entry)) for entry in (0, 1)]
+
+    assert [name_of(replace(reset(), origin=Origin(0, 1)), s) for s in strikes] == ["break of an earlier fault", "RST"]
 
 
 # --- of a client that hangs ------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ with its first turns, those around the strike, and the last.
 from __future__ import annotations
 
 import textwrap
+import unicodedata
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,13 +18,17 @@ from faultline._core.counts import counted
 from faultline._core.ends import End, Party
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
-from faultline._core.report import acts_of, seen, verb_of
+from faultline._core.promises import CERTIFICATE, TERMS, Strike
+from faultline._core.report import looks_of, name_of, short
 from faultline._core.turns import Turn
 from faultline._core.upstream import Upstream
 
 WIDTH = 80
 NARROWEST, WIDEST = 40, 120
-MARGIN = 15  # the time and the two sides
+INDENT = 13  # the time
+MARGIN = INDENT + 2  # the time and the two sides
+ARROW = 7  # characters of an arrow beside its text
+BELOW = 5  # characters in front of the text below an arrow
 FIRST, BEFORE, AFTER, LAST = 4, 3, 2, 3  # the turns that are drawn of a long conversation
 MOST_TURNS = FIRST + BEFORE + AFTER + LAST
 DRAWN_PAUSES = 2  # of a turn
@@ -40,21 +46,39 @@ class Line:
         text: its text.
         by: the side where the arrow begins; `None` for a line without an arrow.
         is_strike: whether it is a strike.
+        is_sample: whether the text may be cut, because it is only the beginning of what was said.
+        tail: the end of the text that has a line of its own if the text is too long for one.
     """
 
     at_seconds: float
     text: str
     by: Party | None = None
     is_strike: bool = False
+    is_sample: bool = False
+    tail: str = ""
 
-    def drawn(self, room: int, *, color: bool = False) -> str:
-        """The line with its time, `room` characters between the sides."""
-        inside = f"{shortened(self.text, room):^{room}}"
+    def drawn(self, room: int, *, color: bool = False) -> list[str]:
+        """The line with its time, `room` characters between the sides; a text that may not be cut goes on below."""
+        first, *others = self.rows(room)
+        rows = [f"{row:^{room}}" for row in (first, *others)]
         if self.by is not None:
-            inside = arrow(self.text, self.by, "=" if self.is_strike else "-", room)
+            rows = [arrow(first, self.by, "=" if self.is_strike else "-", room)]
+            rows += [f"{' ' * BELOW}{row}".ljust(room) for row in others]
         if color and self.is_strike:
-            inside = f"{RED}{inside}{USUAL}"
-        return f"  {self.at_seconds:8.3f} s |{inside}|"
+            rows = [f"{RED}{row}{USUAL}" for row in rows]
+        times = [f"  {self.at_seconds:8.3f} s ", *[" " * INDENT] * len(others)]
+        return [f"{time}|{row}|" for time, row in zip(times, rows, strict=True)]
+
+    def rows(self, room: int) -> list[str]:
+        """The text in rows; the first shares its row with the arrow."""
+        if self.by is None:
+            return wrapped(self.text, room, "")
+        text, width, below = printable(self.text), room - ARROW, room - BELOW
+        if self.is_sample or len(text) <= width:
+            return [shortened(text, width)]
+        head = text.removesuffix(self.tail)
+        first, *others = wrapped("x" * (below - width) + head, below, "")
+        return [first[below - width :], *others, *(wrapped(self.tail, below, "") if self.tail else [])]
 
 
 def draw(
@@ -69,7 +93,7 @@ def draw(
     held: Container[int | None] = (),
     still_open: str = "still open",
 ) -> str:
-    """A drawing of the last attempts, at most `most` of them, in lines of at most `width` characters.
+    """A drawing of the attempts, at most `most` of them, in lines of at most `width` characters.
 
     The last attempt of each connection in `held` is remarked to be `still_open`.
     """
@@ -79,19 +103,67 @@ def draw(
         lines.append(f"  {nobody}")
     if dropped:
         lines.append(f"  ({counted(dropped, 'older attempt')} no longer kept)")
-    if len(attempts) > most:
-        lines.append(f"  ({counted(len(attempts) - most, 'earlier attempt')} left out)")
-    known = {attempt.connection for attempt in attempts[:-most]}
+    first = {attempt.connection: attempt for attempt in reversed(attempts)}
     last = {attempt.connection: attempt for attempt in attempts}
-    for attempt in attempts[-most:]:
-        opens = not FACTS[attempt.point].is_connected or attempt.connection not in {None, *known}
-        known.add(attempt.connection)
-        lines += wrapped(heading(attempt), width, "  ")
-        lines += [line.drawn(width - MARGIN, color=color) for line in lines_of(attempt, opens=opens)]
+    places = drawn_places(attempts, most)
+    names = named([attempts[place] for place in places], title)
+    for before, place, name in zip((-1, *places), places, names, strict=False):
+        attempt = attempts[place]
+        lines += left_out(attempts[before + 1 : place], width)
+        lines += wrapped(heading(attempt, name), width, "  ")
+        opens = attempt.connection is not None and attempt is first[attempt.connection]
+        for line in lines_of(attempt, opens=opens or not FACTS[attempt.point].is_connected):
+            lines += line.drawn(width - MARGIN, color=color)
         is_held = attempt.connection in held and attempt is last[attempt.connection]
         for remark in (*remarks(attempt), *[still_open] * is_held):
-            lines += [" " * 13 + part for part in wrapped(remark, width - 13, "")]
+            lines += [" " * INDENT + part for part in wrapped(remark, width - INDENT, "")]
     return "\n".join(lines)
+
+
+# --- which attempts are drawn ----------------------------------------------------------------------------------------
+
+
+def drawn_places(attempts: Sequence[Attempt], most: int) -> list[int]:
+    """The places of the attempts that are drawn: the last, those that were struck and those before them, and others.
+
+    The first strike of each part comes before later strikes of the same part.
+    """
+    latest = range(len(attempts) - 1, -1, -1)
+    firsts: dict[object, int] = {}
+    for place, attempt in enumerate(attempts):
+        for strike in attempt.strikes:
+            firsts.setdefault((strike.origin, strike.part), place)
+    struck = [*firsts.values(), *(place for place in latest if attempts[place].strikes)]
+    wanted = [*latest[:LAST], *(place for at in struck for place in (at, at - 1) if place >= 0), *latest]
+    return sorted([*dict.fromkeys(wanted)][:most])
+
+
+def left_out(attempts: Sequence[Attempt], width: int) -> list[str]:
+    """How many attempts are left out here, and which, in lines; none without attempts."""
+    if not attempts:
+        return []
+    struck = sum(bool(attempt.strikes) for attempt in attempts)
+    which = f"#{attempts[0].number}" + (f" to #{attempts[-1].number}" if len(attempts) > 1 else "")
+    text = f"{counted(len(attempts), 'attempt')} left out{f', {struck} of them struck' if struck else ''}: {which}"
+    return ["  " + part for part in wrapped(f"({text})", width - 2, "")]
+
+
+def named(attempts: Sequence[Attempt], title: str) -> list[str]:
+    """The fault of each attempt as text; a long one is written out once, in the title or at its first attempt."""
+    written = [repr(attempt.fault) for attempt in attempts]
+    brief = {text: short(attempt.fault) for text, attempt in zip(written, attempts, strict=True)}
+    alike = Counter(brief.values())
+    first: dict[str, int] = {}
+    names = []
+    for text, attempt in zip(written, attempts, strict=True):
+        if text == brief[text] or (text in title and alike[brief[text]] == 1):
+            names.append(brief[text])
+        elif text in first:
+            names.append(f"{brief[text]} as in #{first[text]}")
+        else:
+            first[text] = attempt.number
+            names.append(text)
+    return names
 
 
 def title_of(url: str, attempts: Sequence[Attempt], upstream: Upstream | None) -> str:
@@ -102,11 +174,11 @@ def title_of(url: str, attempts: Sequence[Attempt], upstream: Upstream | None) -
     return f"relay {scheme_of(attempts, 'tcp')}://{place} to {upstream}"
 
 
-def heading(attempt: Attempt) -> str:
-    """The number of an attempt, its fault, its connection and its protocol."""
+def heading(attempt: Attempt, name: str) -> str:
+    """The number of an attempt, the name of its fault, its connection and its protocol."""
     where = "" if attempt.connection is None else f", connection {attempt.connection}"
     protocol = protocol_of(attempt)
-    return f"#{attempt.number} {attempt.fault!r}{where}{f', {protocol}' if protocol else ''}"
+    return f"#{attempt.number} {name}{where}{f', {protocol}' if protocol else ''}"
 
 
 # --- the lines of an attempt -----------------------------------------------------------------------------------------
@@ -119,12 +191,24 @@ def lines_of(attempt: Attempt, *, opens: bool = True) -> list[Line]:
         begins = f"{attempt.request.method} {attempt.request.target}"
     drawn = [Line(attempt.started_seconds, begins, "client")] if opens else []
     drawn += turns_of(attempt)
-    if (struck := attempt.struck) is not None:
-        after = f" after {counted(struck.after_bytes, 'byte')}" if struck.after_bytes else ""
-        what = f"struck at {struck.point!r}{after}"
-        drawn.append(Line(struck.at_seconds, f"{verb_of(attempt.fault)}: {what}", "server", is_strike=True))
+    drawn += strikes_of(attempt)
     drawn += ends_of(attempt)
     return sorted(drawn, key=lambda line: line.at_seconds)
+
+
+def strikes_of(attempt: Attempt) -> Iterator[Line]:
+    """A line for each part of the fault that struck."""
+    for strike in attempt.strikes:
+        after = f" after {counted(strike.after_bytes, 'byte')}" if strike.after_bytes else ""
+        tail = f"struck at {strike.point!r}{after}"
+        text = f"{name_of(attempt.fault, strike)}: {tail}"
+        yield Line(time_of(strike, attempt), text, "server", is_strike=True, tail=tail)
+
+
+def time_of(strike: Strike, attempt: Attempt) -> float:
+    """When a part struck; of what the client met in a handshake, not later than the alert that told the server."""
+    told = [end.at_seconds for end in attempt.ends] if strike.part in (CERTIFICATE, TERMS) else []
+    return min([strike.at_seconds, *told])
 
 
 def turns_of(attempt: Attempt) -> list[Line]:
@@ -134,7 +218,12 @@ def turns_of(attempt: Attempt) -> list[Line]:
         if (left_out := turn.number - last - 1) > 0 and last:
             drawn.append(Line(turn.at_seconds, f"... {counted(left_out, 'more turn')} ..."))
         drawn += [
-            Line(turn.at_seconds, f"{counted(turn.count_bytes, 'byte')}: {words(turn, protocol)}", turn.by),
+            Line(
+                turn.at_seconds,
+                f"{counted(turn.count_bytes, 'byte')}: {words(turn, protocol)}",
+                turn.by,
+                is_sample=True,
+            ),
             *pauses_of(turn),
         ]
         last = turn.number
@@ -142,12 +231,12 @@ def turns_of(attempt: Attempt) -> list[Line]:
 
 
 def shown(attempt: Attempt) -> list[Turn]:
-    """The turns that are drawn: the first, those around the strike, and the last."""
+    """The turns that are drawn: the first, those around each strike, and the last."""
     turns = attempt.turns
     if len(turns) <= MOST_TURNS:
         return [*turns]
     chosen = {*turns[:FIRST], *turns[-LAST:]}
-    if (struck := attempt.struck) is not None:
+    for struck in attempt.strikes:
         at = sum(turn.at_seconds <= struck.at_seconds for turn in turns)
         chosen |= {*turns[max(0, at - BEFORE) : at + AFTER]}
     return [turn for turn in turns if turn in chosen]
@@ -167,11 +256,12 @@ def pauses_of(turn: Turn) -> Iterator[Line]:
 def ends_of(attempt: Attempt) -> Iterator[Line]:
     """The ends, except for those that the line of the strike or of an answer shows."""
     ends = [end for end in attempt.ends if not (end.how == "answer" and attempt.sent_bytes)]
-    struck, shown_there = attempt.struck, seen(acts_of(attempt.fault)[0]) if attempt.struck is not None else []
+    shown_there = [(s.at_seconds, look) for s in attempt.strikes for look in looks_of(attempt.fault, s.part)]
     kept: list[End] = []
     for end in ends:
-        if struck is not None and end.by == "server" and end.at_seconds >= struck.at_seconds and end.how in shown_there:
-            shown_there.remove(end.how)
+        by_strikes = [(at, look) for at, look in shown_there if look == end.how and at <= end.at_seconds]
+        if by_strikes and end.by == "server":
+            shown_there.remove(by_strikes[0])
         elif not answers(end, attempt):
             kept.append(end)
     for by, together in groupby(kept, key=lambda end: (end.by, round(end.at_seconds / CLOSE_SECONDS))):
@@ -204,7 +294,7 @@ def remarks(attempt: Attempt) -> list[str]:
 
 def arrow(text: str, by: Party, line: str = "-", room: int = WIDTH - MARGIN) -> str:
     """An arrow from the side that sends to the other side."""
-    drawn = f"{line * 3} {shortened(text, room - 7)} ".ljust(room - 1, line)
+    drawn = f"{line * 3} {shortened(text, room - ARROW)} ".ljust(room - 1, line)
     return f"{drawn}>" if by == "client" else f"<{drawn}"
 
 
@@ -215,8 +305,14 @@ def shortened(text: str, room: int) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with escapes for the characters that a terminal would act on."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """A text with escapes for the characters that a terminal would act on, or that are not one column wide."""
+    return "".join(c if is_column(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def is_column(character: str) -> bool:
+    """Whether a terminal shows a character in one column."""
+    is_wide = unicodedata.east_asian_width(character) in ("W", "F")
+    return character.isprintable() and not is_wide and unicodedata.category(character) not in ("Mn", "Me")
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import dropwhile
 from typing import TypeAlias
 
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
-from faultline._core.promises import promises_of
-from faultline._core.scripted import is_fault
+from faultline._core.promises import BREAK, CERTIFICATE, Key, Strike, key_of, parts_of
 from faultline._core.steps import (
     Behind,
     Close,
@@ -26,7 +24,6 @@ from faultline._core.steps import (
     Planned,
     Refuse,
     Renegotiate,
-    Repeat,
     Reset,
     Respond,
     Send,
@@ -79,29 +76,40 @@ VERBS: dict[type, str] = {
 JUST_NOW_SECONDS = 1.0
 
 
-def verb_of(fault: Fault) -> str:
-    """How a strike of this fault looks on the wire."""
-    at_once, _ = acts_of(fault)
-    looks = seen(at_once)
-    if fault.certificate is not None and fault.certificate.is_fault:
-        looks.append(f"certificate {fault.certificate.kind}")
-    return ", ".join(looks) or (repr(fault) if promises_of(fault) else "")
+def name_of(fault: Fault, strike: Strike) -> str:
+    """The part of a fault that struck: how it looks on the wire, or else its own text."""
+    if len({(origin.plan, origin.entry) for origin in (fault.origin, strike.origin) if origin is not None}) > 1:
+        return f"{strike.part} of an earlier fault"
+    if looks := looks_of(fault, strike.part):
+        return ", ".join(looks)
+    if strike.part == CERTIFICATE and fault.certificate is not None:
+        return f"certificate {fault.certificate.kind}"
+    texts = {promise.key: promise.text for promise in parts_of(fault)}
+    if [*texts] == [strike.part]:
+        return short(fault)
+    return texts.get(strike.part, str(strike.part)).removeprefix("the ")
 
 
-def acts_of(fault: Fault) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
-    """The steps of a fault at its strike, up to the first step that lasts or sends, and the steps after that."""
-    does = fault.break_.does if fault.break_ else ()
-    script = every(fault.script.steps if fault.script else ())
-    from_fault_on = dropwhile(lambda step: not is_fault(step), script)
-    played = (step for step in from_fault_on if not isinstance(step, (Planned, Repeat)))
-    acts = (*(does if isinstance(does, tuple) else (does,)), *played)
+def short(fault: Fault) -> str:
+    """A fault as it was written, without the arguments of long calls."""
+    return " & ".join(said.short for said in fault.said) or repr(fault)
+
+
+def looks_of(fault: Fault, part: Key) -> list[str]:
+    """How the strike of a part looks on the wire; a step that can't be seen is left out."""
+    return [VERBS[type(act)] for act in acts_of(fault, part) if type(act) in VERBS]
+
+
+def acts_of(fault: Fault, part: Key) -> tuple[Act, ...]:
+    """The steps of a part at its strike, up to the first step that lasts or sends."""
+    if part == BREAK:
+        does = fault.break_.does if fault.break_ else ()
+        acts: tuple[Act, ...] = does if isinstance(does, tuple) else (does,)
+    else:
+        script = every(fault.script.steps if fault.script else ())
+        acts = next((step.steps for step in script if isinstance(step, Planned) and key_of(step) == part), ())
     ends = next((i for i, act in enumerate(acts, 1) if waits(act) or isinstance(act, (Respond, Send))), len(acts))
-    return acts[:ends], acts[ends:]
-
-
-def seen(acts: tuple[Act, ...]) -> list[str]:
-    """How these steps look on the wire; a step that can't be seen is left out."""
-    return [VERBS[type(act)] for act in acts if type(act) in VERBS]
+    return acts[:ends]
 
 
 def hung(attempts: Sequence[Attempt], now: float) -> str | None:

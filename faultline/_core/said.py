@@ -7,6 +7,8 @@ from typing import Any
 
 from faultline._core.counts import counted
 
+LONG = 40  # characters
+
 
 @dataclass(frozen=True)
 class Said:
@@ -23,8 +25,13 @@ class Said:
         ]
         return f"{self.mode}({', '.join(written)})"
 
+    @property
+    def short(self) -> str:
+        """The call, without its arguments if it is long."""
+        return text if len(text := str(self)) <= LONG else f"{self.mode}(…)"
 
-def abbreviated(value: object, limit: int = 40) -> str:
+
+def abbreviated(value: object, limit: int = LONG) -> str:
     """`repr`, with the middle of long values left out."""
     text = str(getattr(value, "__qualname__", None) or repr(value))  # the name of a function, without its address
     if len(text) <= limit:
