@@ -264,7 +264,7 @@ CAUSES = {
     "too few messages": (
         THREE_LINES & reset(after_messages=2),
         [b"1\n2\n3\n"],
-        "Strike after fewer messages: there were 1.",
+        "Strike after fewer messages: 1 message passed.",
     ),
     "one attempt": (sequence(ok(), reset()), [LAST], "The client made 1 attempt, the plan has 2."),
     "two attempts": (sequence(ok(), ok(), reset()), [GET, LAST], "The client made 2 attempts, the plan has 3."),
@@ -334,7 +334,7 @@ CAUSES = {
     "bytes that were too few to be cut": (
         drip(1000),
         [LAST],
-        "All 86 bytes that passed 'response' were one piece.",
+        "The 86 bytes that passed 'response' came in one piece.",
     ),
     "no byte to be late": (latency(0.1), [LAST[:10]], "No byte passed 'response'."),
 }

@@ -94,7 +94,7 @@ def test_end_is_told_with_who_how_and_when(changes, words):
         (status(503) & throttle(9), ANSWER, "answer"),
         (status(503) & throttle(9), Key("condition", 0), "throttle"),
         (inject(b"x"), BREAK, "inject(b'x')"),
-        (inject(b"x" * 99), BREAK, "inject(…)"),
+        (inject(b"x" * 99, after_bytes=100_000), BREAK, "inject(…)"),
         (script(send(b"x"), stall(for_seconds=1), reset()), Key("step", 1), "silence"),
         (script(send(b"x"), stall(for_seconds=1), reset()), Key("step", 2), "RST"),
         (script(inject(b"x"), inject(b"y")), Key("step", 1), "inject(b'y')"),

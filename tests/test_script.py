@@ -552,7 +552,7 @@ def test_drawing_names_the_fault_in_a_script(faultline, dial):
 
     *_, strike, end = server.drawing().splitlines()
     assert "<=== silence: struck at 'response' after 3 bytes =" in strike
-    assert "<--- RST -" in end
+    assert "<=== RST: struck at 'response' after 3 bytes =" in end
 
 
 def test_drawing_shows_the_end_of_a_script_once(faultline, dial):
@@ -572,9 +572,9 @@ def test_drawing_shows_the_end_of_a_script_that_goes_on_after_its_fault_when_it_
         read(client)
 
     *_, strike, _, asked, end = server.drawing().splitlines()
-    assert "<=== script(inject" in strike
+    assert "<=== inject(b'x'): struck at 'accept' =" in strike
     assert f"{len(HELLO)} bytes" in asked
-    assert "<--- RST -" in end
+    assert "<=== RST: struck at" in end
 
 
 # --- TLS ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from faultline._core.counts import counted
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, Sometimes, entries_of
@@ -55,5 +56,5 @@ def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
     count = len({a.connection for a in attempts}) if by_connection else len(attempts)
     if count >= len(entries):
         return ""
-    what = ("connection" if by_connection else "attempt") + ("s" if count > 1 else "")
-    return f"The client made {count} {what}, the plan has {len(entries)}."
+    made = counted(count, "connection" if by_connection else "attempt")
+    return f"The client made {made}, the plan has {len(entries)}."

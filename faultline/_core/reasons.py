@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from faultline._core.answers import Answer
 from faultline._core.breaks import Break, Trigger
+from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
@@ -99,7 +100,7 @@ def had_no_body(fault: Fault, part: Key, attempt: Attempt) -> str:
         instead += f", or at_byte below {sent}"
     elif (trigger is None or trigger.on is None) and (answer is None or not answer.lies_in_body):
         return ""
-    return f"The response {whose} has no body, only a head of {sent} bytes: {instead}."
+    return f"The response {whose} has no body, only a head of {counted(sent, 'byte')}: {instead}."
 
 
 def did_not_wait(fault: Fault, _: Key, attempt: Attempt) -> str:
@@ -133,8 +134,8 @@ def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
         return f"No byte passed {condition.direction!r}."
     begins = byte_of(fault, part)
     if begins is None:
-        return f"All {passed} bytes that passed {condition.direction!r} were one piece."
-    return f"It begins at byte {begins}, and {passed} bytes passed {condition.direction!r}."
+        return f"The {counted(passed, 'byte')} that passed {condition.direction!r} came in one piece."
+    return f"It begins at byte {begins}, and {counted(passed, 'byte')} passed {condition.direction!r}."
 
 
 def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
@@ -160,7 +161,11 @@ def too_few_messages(brk: Break, attempt: Attempt) -> str:
     """The trigger counts more messages than have passed."""
     after = brk.trigger.after_messages
     sent = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
-    return f"Strike after fewer messages: there were {sent}." if after is not None and sent <= after else ""
+    return (
+        f"Strike after fewer messages: {counted(sent, 'message')} passed."
+        if after is not None and sent <= after
+        else ""
+    )
 
 
 def passed_elsewhere(brk: Break, attempt: Attempt) -> str:

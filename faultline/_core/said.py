@@ -7,7 +7,8 @@ from typing import Any
 
 from faultline._core.counts import counted
 
-LONG = 40  # characters
+LONG = 40  # characters of a value
+LONG_CALL = 60
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Said:
     @property
     def short(self) -> str:
         """The call, without its arguments if it is long."""
-        return text if len(text := str(self)) <= LONG else f"{self.mode}(…)"
+        return text if len(text := str(self)) <= LONG_CALL else f"{self.mode}(…)"
 
 
 def abbreviated(value: object, limit: int = LONG) -> str:
