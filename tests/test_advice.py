@@ -204,6 +204,64 @@ def test_words_of_the_other_side_are_named(fault, expected):
     assert advice(serve(fault, strict=False), post) == expected
 
 
+# --- a script that waited --------------------------------------------------------------------------------------------
+
+GREETED = (fl.send(b"220 hi\r\n"), fl.receive_until(b"\r\n"), fl.send(b"250 ok\r\n"))
+
+
+def greet(server, word):
+    """Exchange the greetings of the script, say this, and leave."""
+    with socket.create_connection(server.address, 10) as client:
+        client.settimeout(10)
+        client.recv(8, socket.MSG_WAITALL)
+        client.sendall(b"EHLO me\r\n")
+        client.recv(8, socket.MSG_WAITALL)
+        client.sendall(word)
+    server.wait_for_attempts(1, at="end")
+
+
+LEFT = "The client left first, while the script waited for the client."
+
+
+@pytest.mark.parametrize(
+    ("step", "note"),
+    [
+        (
+            fl.receive_until(b"QUIT"),
+            r"the script waited for b'QUIT', and 9 bytes came, the last of them b'MAIL me\r\n'",
+        ),
+        (
+            fl.receive(100),
+            r"the script waited for 100 bytes, and 9 bytes came, the last of them b'MAIL me\r\n'",
+        ),
+    ],
+    ids=repr,
+)
+def test_bytes_that_a_script_waited_for_in_vain_are_named_and_those_that_came(step, note):
+    with serve(fl.script(*GREETED, step, reset()), strict=False) as server:
+        greet(server, b"MAIL me\r\n")
+
+    assert tell(server) == LEFT
+    assert server.attempts[0].note == note
+
+
+def test_client_that_sends_nothing_to_a_script_that_waits_is_told_so():
+    with serve(fl.script(*GREETED, fl.receive_until(b"QUIT"), reset()), strict=False) as server:
+        greet(server, b"")
+
+    assert tell(server) == LEFT
+    assert server.attempts[0].note == "the script waited for b'QUIT', and no byte came"
+
+
+def test_server_that_was_closed_while_its_script_waited_is_told_so():
+    with serve(fl.script(*GREETED, reset()), strict=False) as server:
+        client = socket.create_connection(server.address, 10)
+        server.wait_for_attempts(1, at="request")
+    client.close()
+
+    assert tell(server) == "The server was closed first, while the script waited for the client."
+
+
 # --- the end of a connection -----------------------------------------------------------------------------------------
 
 

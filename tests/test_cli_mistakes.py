@@ -221,8 +221,10 @@ def first_line():
 @pytest.mark.parametrize("tls", ["", "mutual"])
 @pytest.mark.parametrize("has_path", [False, True])
 def test_first_line_has_the_file_of_the_ca(first_line, tmp_path, tls, has_path):
-    path = tmp_path / "ca.pem"
+    path = tmp_path / "the ca.pem"
     line = first_line("serve", "--mode", "ok", "--tls", *([tls] if tls else []), *["--ca-file", str(path)] * has_path)
+    words = shlex.split(line["try"])
+    assert words[words.index("--cacert") + 1] == line["ca_file"]
 
     context = ssl.create_default_context(cafile=line["ca_file"])
     if tls:

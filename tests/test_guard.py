@@ -234,6 +234,7 @@ FETCH = b"GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: 127.0.0.1:9\r\n\r\n"
 GREETED = script(send(b"220 hi\r\n"), receive_until(b"QUIT"), reset())
 LINES = script(repeat(receive_until(b"\n"), send(b"ok\n")))
 THREE_LINES = script(*(receive_until(b"\n"), send(b"ok\n")) * 3)
+LEFT_THE_SCRIPT = "The client left first, while the script waited for the client."
 CAUSES = {
     "too few bytes of the response": (
         script(receive_request(), respond(echo())) & reset(after_bytes=999),
@@ -290,8 +291,8 @@ CAUSES = {
         "The client said nothing: if it waits for the server to speak first, use at='accept' or a script.",
     ),
     "half a request": (reset(), [LAST[:10]], "The client left first."),
-    "a script that was left": (GREETED, [b"EHLO"], "The client left first."),
-    "a script that was not heard": (GREETED, [b""], "The client left first."),
+    "a script that was left": (GREETED, [b"EHLO"], LEFT_THE_SCRIPT),
+    "a script that was not heard": (GREETED, [b""], LEFT_THE_SCRIPT),
     "a timer that was left": (
         reset(at="accept", after_seconds=60),
         [b""],

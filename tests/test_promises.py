@@ -23,7 +23,7 @@ SOCKS = b"\5\1\0"
 STARTERS = {
     "TCP server": fl.serve,
     "DNS server": fl.dns_server,
-    "UDP server": fl.udp,
+    "UDP server": lambda fault: fl.udp(fl.sequence(fault, fl.ok())),
     "SOCKS proxy": fl.socks_proxy,
 }
 PROMISING = [case for case in cases() if promises_of(case.fault) and case.mode != "addresses"]

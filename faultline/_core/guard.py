@@ -60,7 +60,8 @@ def unmet(
         was_over = not over.isdisjoint(meant)
         was_luck = not promise.is_certain and place_of(meant[0]) in dealt
         unseen = fault.door is not None and promise.key == BREAK and is_unseen(fault.door)
-        why = explained(plan, fault, promise, attempts, unasked)
+        so_far = f"{promise.text if attempts else repr(fault)} {'may have struck unseen' if unseen else 'never struck'}"
+        why = explained(so_far, attempts, unasked, advice(plan, fault, promise.key, attempts) if attempts else "")
         missing.append(Unmet(why, fails=not (was_over or was_luck or unseen)))
     return tuple(missing)
 
@@ -103,11 +104,10 @@ def places(fault: Fault, key: Key) -> tuple[Fault, ...]:
     return branches_of(fault) if fault.choice is not None and key.kind not in CHOSEN else (fault,)
 
 
-def explained(plan: Plan, fault: Fault, promise: Promise, attempts: Sequence[Attempt], unasked: str) -> str:
+def explained(said: str, attempts: Sequence[Attempt], unasked: str, advised: str) -> str:
     """A report that a promise was not kept, with the attempts and the advice."""
     if not attempts:
-        return f"{fault!r} never struck: {unasked}."
+        return f"{said}: {unasked}."
     did = "; ".join(describe(a) for a in attempts[:MOST_TOLD])
     more = f"; and {len(attempts) - MOST_TOLD} more" if len(attempts) > MOST_TOLD else ""
-    sentences = [f"{promise.text} never struck: {did}{more}.", advice(plan, fault, promise.key, attempts)]
-    return " ".join(filter(None, sentences))
+    return " ".join(filter(None, [f"{said}: {did}{more}.", advised]))

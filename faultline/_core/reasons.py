@@ -20,7 +20,7 @@ from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS, is_before
 from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, key_of
-from faultline._core.steps import ReceiveRequest, Respond, every
+from faultline._core.steps import Behind, ReceiveRequest, Respond, every
 from faultline._core.tls_facts import HELLO, NO_TLS
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
@@ -108,6 +108,12 @@ def did_not_wait(fault: Fault, _: Key, attempt: Attempt) -> str:
     lies = fault.break_ is None and fault.script is not None
     lies = lies and ReceiveRequest(continues=False) in every(fault.script.steps if fault.script else ())
     return "The client did not wait for 100 Continue." if lies and attempt.request is not None else ""
+
+
+def was_the_last_datagram(fault: Fault, part: Key, _: Attempt) -> str:
+    """The answer goes after that to a later datagram."""
+    waits = part == BREAK and isinstance(fault.fate, Behind)
+    return "No later datagram was answered, and this answer goes after that one." if waits else ""
 
 
 def opened_no_tunnel(fault: Fault, _: Key, attempt: Attempt) -> str:
@@ -205,12 +211,18 @@ def was_not_kept_alive(fault: Fault, part: Key, attempt: Attempt) -> str:
 
 def ended_first(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The client has ended the conversation, or the test has."""
-    who = "The server was closed" if attempt.ended_how == "stop" else "The client left"
+    who = "The server was closed first" if attempt.ended_how == "stop" else "The client left first"
     if attempt.ended_by != "client" and attempt.ended_how != "stop":
         return ""
     trigger = waited_for(fault, part)
-    seconds = trigger.after_seconds if trigger is not None else 0
-    return f"{who} first{f', before after_seconds={seconds:g} were over' if seconds else ''}."
+    if trigger is not None and trigger.after_seconds:
+        return f"{who}, before after_seconds={trigger.after_seconds:g} were over."
+    return f"{who}, while the script waited for the client." if waits_in_script(fault, attempt) else f"{who}."
+
+
+def waits_in_script(fault: Fault, attempt: Attempt) -> bool:
+    """Whether the attempt has ended where its script reads."""
+    return fault.script is not None and attempt.point == "request"
 
 
 # --- facts of a part and of an attempt -------------------------------------------------------------------------------
@@ -257,6 +269,7 @@ REASONS: tuple[Reason, ...] = (
     did_not_wait,
     was_not_kept_alive,
     opened_no_tunnel,
+    was_the_last_datagram,
     changed_nothing,
     was_too_short,
     ended_first,

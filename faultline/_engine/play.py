@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from faultline._engine.connection import Connection
 
 
+LAST_BYTES = 40  # of those that came instead of the bytes that a script waits for
+
+
 class Over(Exception):  # noqa: N818 - an event, not an error
     """The server has ended the conversation."""
 
@@ -50,10 +53,8 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             await play(connection, step.steps)
         case do.Send():
             await send(connection, step, is_reset_next=is_reset_next)
-        case do.Receive():
-            await receive_until(connection, Enough(step.count_bytes))
-        case do.ReceiveUntil():
-            await receive_until(connection, EndOf(step.marker))
+        case do.Receive() | do.ReceiveUntil():
+            await receive(connection, step)
         case do.ReceiveAll():
             await stream.read_to_end(expects_tls=connection.service.tls)
             raise Departed("FIN")
@@ -135,26 +136,39 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     raise Over
 
 
-async def receive_until(connection: Connection, end: Enough | EndOf) -> None:
+async def receive(connection: Connection, step: do.Receive | do.ReceiveUntil) -> None:
     """Read until the end of the wanted bytes; the bytes after them stay for the next step.
 
-    The ledger keeps the first of these bytes, and their number.
+    The ledger keeps the first of these bytes, and their number; of bytes that don't come to the end, the last.
 
     Raises:
         Departed: the client ended the connection before.
     """
     await connection.enter("request")
+    end = Enough(step.count_bytes) if isinstance(step, do.Receive) else EndOf(step.marker)
     before, room_bytes = connection.attempt.request, connection.kept_body_bytes
-    kept, count_bytes, data = bytearray(before.body), before.body_bytes, b""
-    while (at := end.cut(data)) is None:
-        kept += data[: max(0, room_bytes - len(kept))]
-        count_bytes += len(data)
-        data = await connection.receive()
-        if not data:
-            raise Departed("FIN")
+    kept, count_bytes, data, last = bytearray(before.body), before.body_bytes, b"", b""
+    try:
+        while (at := end.cut(data)) is None:
+            kept += data[: max(0, room_bytes - len(kept))]
+            count_bytes += len(data)
+            last = (last + data)[-LAST_BYTES:]
+            data = await connection.receive()
+            if not data:
+                raise Departed("FIN")
+    finally:
+        if at is None:
+            connection.attempt.entry.note = missing(step, count_bytes - before.body_bytes, last)
     connection.put_back(data[at:])
     kept += data[: min(at, max(0, room_bytes - len(kept)))]
     connection.attempt.keep(replace(before, body=bytes(kept), body_bytes=count_bytes + at))
+
+
+def missing(step: do.Receive | do.ReceiveUntil, count_bytes: int, last: bytes) -> str:
+    """A phrase on bytes that a script waited for in vain, and on those that came instead."""
+    awaited = f"{step.count_bytes} bytes" if isinstance(step, do.Receive) else repr(step.marker)
+    came = f"{count_bytes} bytes came, the last of them {last!r}" if count_bytes else "no byte came"
+    return f"the script waited for {awaited}, and {came}"
 
 
 def unknown(step: NoReturn) -> NoReturn:  # pragma: no cover - the type checker proves that it is never called

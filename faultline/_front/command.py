@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -214,7 +215,7 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
 
     address = checked_address(*place(options), allow_remote=options.allow_remote)
     server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
-    trusting = f"--cacert {server.ca_file} " if server.url.startswith("https") else ""
+    trusting = f"--cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
     trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
 

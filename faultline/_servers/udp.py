@@ -19,7 +19,7 @@ from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
 from faultline._core.kinds import UDP, check_plan
 from faultline._core.ledger import Attempt, Entry, Ledger, Request
-from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.plan import Dealer, Plan, Sequence, checked_plan, entries_of, faults_of
 from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
@@ -103,6 +103,11 @@ class UdpServer(Endpoint):
     def _is_unseen(self, door: Door) -> bool:
         """The kernel answers for a closed port, and counts nothing."""
         return isinstance(door, Refuse)
+
+    @property
+    def _uncounted(self) -> str:
+        refuses = any(isinstance(fault.door, Refuse) for plan in self._plans for fault in faults_of(plan))
+        return "; the kernel answers for a closed port, and counts nothing" * refuses
 
     @property
     def _where(self) -> str:
@@ -242,10 +247,14 @@ def checked_datagram_plan(plan: object) -> Plan:
     """Check that a UDP server can play a plan, and return the plan.
 
     Raises:
-        ParameterError: a fault needs a connection, or refuses datagrams that the server can't count.
+        ParameterError: a fault needs a connection, or refuses datagrams that the server can't count; or every datagram
+            at the end of the plan waits for the answer to the next.
     """
     good = checked_plan(plan)
     check_plan(good, UDP)
+    repeated = entries_of(good) if isinstance(good, Sequence) and good.cycles else entries_of(good)[-1:]
+    if all(isinstance(entry, Fault) and isinstance(entry.fate, Behind) for entry in repeated):
+        raise rejected("plan", plan, "a fault after reordered(), such as ok(): its answer is sent after the next")
     faults = faults_of(good)
     for fault in faults:
         door = fault.door
@@ -290,7 +299,8 @@ def udp(
         The server, which receives at `server.address`. Use it as a context manager, or call `close()`.
 
     Raises:
-        ParameterError: a value is out of its range, or a fault of the plan needs a connection.
+        ParameterError: a value is out of its range, a fault of the plan needs a connection, or the plan ends with
+            `reordered()`.
         PortError: the port is in use, or the address can't be bound.
         UnsupportedError: the system is not Linux.
 

@@ -30,7 +30,8 @@ def duplicated() -> Fault:
 def reordered() -> Fault:
     """Send the answer to a datagram after the answer to the next datagram; only a UDP server can.
 
-    If the next answer is held back too, both wait; `sequence(reordered(), ok())` sends both.
+    If the next answer is held back too, both wait; `sequence(reordered(), ok())` sends both. A plan can't end with
+    `reordered()`, because no answer would follow.
 
     .. versionadded:: 0.1
 

@@ -241,7 +241,7 @@ def test_around_the_connection(faultline: Faultline, monkeypatch: pytest.MonkeyP
     production: Interception = faultline.intercept("https://api.example.com", reset(), block_others=True)
     found: Fault = addresses("dead_first", production) if asked else resolves_to("127.0.0.1:80")
     name_server: DnsServer = faultline.dns_server(sequence(servfail(), no_address(), bad_dns("truncated"), found))
-    datagrams: UdpServer = faultline.udp(sequence(duplicated(), reordered()), answer=ok(b"pong"))
+    datagrams: UdpServer = faultline.udp(sequence(reordered(), duplicated()), answer=ok(b"pong"))
     uses(path, url, name_server.address, datagrams.wait_for_attempts(1))
 
 
