@@ -52,9 +52,18 @@ def signature_of(name: str, thing: Any) -> str:
     return f"{name}{inspect.Signature(parameters)}"
 
 
+def is_public(kind: type, name: str) -> bool:
+    """Whether a member is for users: it has no underscore, and `_public` has it in each class that has both."""
+    owns = [vars(each) for each in kind.__mro__]
+    having = [own for own in owns if name in own or name in own.get("__annotations__", {})]
+    return not name.startswith("_") and all(name in own.get("_public", (name,)) for own in having)
+
+
 def members(kind: type) -> dict[str, Any]:
-    """The public members of a class, its own first."""
-    return {n: inspect.getattr_static(kind, n) for n in dir(kind) if not n.startswith("_")}
+    """The public members of a class that its docstring does not have among the attributes."""
+    attributes = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2]
+    told = re.findall(r"(?m)^ {4}(\w+): ", attributes)
+    return {n: inspect.getattr_static(kind, n) for n in dir(kind) if is_public(kind, n) and n not in told}
 
 
 def entry(name: str) -> str:
@@ -65,7 +74,7 @@ def entry(name: str) -> str:
     if thing.__name__ != name:
         return f"### `{name}`\n\nAnother name of `{thing.__name__}`, for annotations."
     lines = [f"### `{name}`", "", prose(thing)]
-    if not issubclass(thing, Exception):
+    if not issubclass(thing, Exception) and members(thing):
         lines += ["", *(member(name, n, m) for n, m in members(thing).items())]
     return "\n".join(lines)
 

@@ -282,7 +282,9 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     request.node.stash[SERVERS] = factory.servers
     yield factory
     has_passed = request.node.stash.get(PASSED, False)
-    factory.close_servers(guard=has_passed, leaks=has_passed and request.config.getini("faultline_leaks"))
+    starters.close_servers(
+        factory.servers, guard=has_passed, leaks=has_passed and request.config.getini("faultline_leaks")
+    )
 
 
 @pytest.fixture

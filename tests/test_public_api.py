@@ -182,8 +182,8 @@ def starters():
 def test_fixture_starts_whatever_the_package_starts():
     offered = {name for name in vars(Faultline) if not name.startswith("_")}
 
-    assert offered == {*starters(), "close_servers"}
-    assert len(offered) == 9
+    assert offered == {*starters()}
+    assert len(offered) == 8
 
 
 @pytest.mark.parametrize("name", [*starters()])

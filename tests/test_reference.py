@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -16,6 +17,7 @@ from faultline.modes._catalogue import modes
 
 DOCS = Path(__file__).parent.parent / "docs"
 NAMED = re.compile(r"^(?:- |### )`\.?([^`( ]+)", re.MULTILINE)
+VALUES = [n for n in faultline.__all__ if inspect.isclass(k := getattr(faultline, n)) and not issubclass(k, Exception)]
 CLASSES = [name for name in faultline.__all__ if isinstance(getattr(faultline, name), type)]
 
 
@@ -31,13 +33,64 @@ def test_every_public_name_is_in_the_reference(name, page):
     assert (f"[`{name}`](modes.md#{name})" in page) == (name in modes())
 
 
-@pytest.mark.parametrize("name", [n for n in CLASSES if not issubclass(getattr(faultline, n), Exception)])
-def test_every_member_of_a_class_is_in_the_reference(name, page):
+def public_members(kind):
+    """The members for users: of a class that has `_public` those named there, of any other class all."""
+    hidden = set()
+    for each in kind.__mro__:
+        own = {n for n in (*vars(each), *vars(each).get("__annotations__", ())) if not n.startswith("_")}
+        hidden |= own - set(vars(each).get("_public", own))
+    return {n for n in dir(kind) if not n.startswith("_")} - hidden
+
+
+def fields_of(kind):
+    """The attributes that the docstring of a class names."""
+    return {*re.findall(r"(?m)^ {4}(\w+): ", inspect.getdoc(kind).partition("\nAttributes:\n")[2])}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_reference_has_every_public_member_of_a_class_and_no_other(name, page):
     kind = getattr(faultline, name)
     own = page.partition(f"\n### `{name}`\n")[2].partition("\n### ")[0]
-    members = [n for n in dir(kind) if not n.startswith("_")] if kind.__name__ == name else []
+    listed = re.findall(r"(?m)^- `\.?(\w+)", own)
+    members = public_members(kind) if kind.__name__ == name else set()
 
-    assert [n for n in members if f"- `.{n}" not in own and f"- `{n}`" not in own] == []
+    assert sorted(listed) == sorted(set(listed))
+    assert members - set(listed) == set()
+    assert [n for n in listed if n not in members | fields_of(kind)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "internal"),
+    [
+        ("Fault", "can_follow"),
+        ("Gate", "when_open"),
+        ("Ledger", "begin"),
+        ("Resolver", "look_up"),
+        ("Resolver", "step_aside"),
+        ("Server", "cut_off"),
+    ],
+)
+def test_what_only_the_engine_calls_is_not_in_the_reference(name, internal, page):
+    own = page.partition(f"\n### `{name}`\n")[2].partition("\n### ")[0]
+
+    assert hasattr(getattr(faultline, name), internal)
+    assert internal not in own
+
+
+@pytest.mark.parametrize("kind", {each for name in VALUES for each in getattr(faultline, name).__mro__}, ids=str)
+def test_declared_surface_names_what_the_class_has(kind):
+    has = {*dir(kind), *getattr(kind, "__annotations__", ())}
+
+    assert [name for name in vars(kind).get("_public", ()) if name not in has] == []
+
+
+@pytest.mark.parametrize("path", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=lambda path: path.stem)
+def test_pages_for_users_have_public_members_alone(path):
+    kinds = [getattr(faultline, name) for name in VALUES]
+    known = {member for kind in kinds for member in public_members(kind) | fields_of(kind)}
+    used = re.findall(r"(?<![/\w])(?:server|ledger|gate)\.([a-z]\w+)\b(?!\.)", path.read_text("utf-8"))
+
+    assert [name for name in used if name not in known] == []
 
 
 @pytest.mark.parametrize("name", sorted({*pytest_plugin.FIXTURES, "faultline_ca", "faultline_timeout"}))

@@ -65,6 +65,8 @@ class Fault(Combined):
     .. versionadded:: 0.1
     """
 
+    _public: ClassVar[tuple[str, ...]] = ()  # a fault is compared and shown; its parts are for the engine
+
     break_: Break | None = None
     answer: AnyAnswer | None = None
     certificate: Certificate | None = None

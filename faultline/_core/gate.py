@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 Number: TypeAlias = tuple[int, int]  # the id of the process that made the gate, and a count
 
@@ -46,6 +46,8 @@ class Gate:
         ...     urllib.request.urlopen(server.url).read()
         b'ok\n'
     """
+
+    _public: ClassVar[tuple[str, ...]] = ("is_open", "open")
 
     def __init__(self, number: Number | None = None) -> None:
         self._lock = threading.RLock()  # a finalizer may open the gate while its thread holds the lock

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from faultline._core import clock, own_thread
 from faultline._core.answers import Headers
@@ -216,6 +216,8 @@ class Ledger:
         most_attempts: how many attempts are kept; of more, the oldest that are over are dropped.
         begun: how many attempts there were in all.
     """
+
+    _public: ClassVar[tuple[str, ...]] = ("attempts", "begun", "dropped", "most_attempts", "now", "to_json")
 
     on_end: Callable[[Attempt], None] | None = None
     room_bytes: int = KEPT_BODIES_BYTES

@@ -59,15 +59,6 @@ class Turn:
     number: int = 0
     pauses: tuple[Pause, ...] = ()
 
-    def going_on(self, data: bytes | memoryview, now: float) -> Turn:
-        """The turn with further bytes."""
-        pauses = self.pauses
-        if now - self.until_seconds >= PAUSE_SECONDS and len(pauses) < PAUSES:
-            pauses += (Pause(self.count_bytes, self.until_seconds, now - self.until_seconds),)
-        missing = TURN_BYTES - len(self.begins)
-        begins = self.begins + bytes(data[:missing]) if missing > 0 else self.begins
-        return Turn(self.by, self.at_seconds, self.count_bytes + len(data), begins, now, self.number, pauses)
-
 
 class Turns:
     """The turns of an attempt, as they are recorded."""
@@ -82,7 +73,7 @@ class Turns:
         """Record bytes that a side sent."""
         place: list[Turn] | deque[Turn] = self._last or self._kept
         if place and place[-1].by == by:
-            place[-1] = place[-1].going_on(data, now)
+            place[-1] = continued(place[-1], data, now)
             return
         self._count += 1
         turn = Turn(by, now, len(data), bytes(data[:TURN_BYTES]), now, self._count)
@@ -119,10 +110,20 @@ class Turns:
         return (*self._kept, *self._last)
 
 
+def continued(turn: Turn, data: bytes | memoryview, now: float) -> Turn:
+    """A turn with further bytes."""
+    pauses = turn.pauses
+    if now - turn.until_seconds >= PAUSE_SECONDS and len(pauses) < PAUSES:
+        pauses += (Pause(turn.count_bytes, turn.until_seconds, now - turn.until_seconds),)
+    missing = TURN_BYTES - len(turn.begins)
+    begins = turn.begins + bytes(data[:missing]) if missing > 0 else turn.begins
+    return Turn(turn.by, turn.at_seconds, turn.count_bytes + len(data), begins, now, turn.number, pauses)
+
+
 def joined(first: Turn, second: Turn) -> Turn:
     """Two turns of one side as one, because nothing lies between them any more."""
     pauses = tuple(replace(pause, after_bytes=first.count_bytes + pause.after_bytes) for pause in second.pauses)
-    turn = first.going_on(second.begins, second.at_seconds)
+    turn = continued(first, second.begins, second.at_seconds)
     return replace(
         turn,
         count_bytes=first.count_bytes + second.count_bytes,

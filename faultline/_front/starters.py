@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -78,25 +78,26 @@ class Faultline(Handed):
     dns_server = Started(lambda: faultline.dns_server)
     udp = Started(lambda: faultline.udp)
 
-    def close_servers(self, *, guard: bool, leaks: bool = False) -> None:
-        """Stop all servers; fail the test for an error inside a server, or for a planned fault that never struck.
 
-        With `leaks` the test fails for a connection that a client still holds, too.
-        """
-        import pytest
+def close_servers(servers: Sequence[Endpoint], *, guard: bool, leaks: bool = False) -> None:
+    """Stop all servers; fail the test for an error inside a server, or for a planned fault that never struck.
 
-        from faultline._core.errors import LeakError, NotStruckError, ServerError
+    With `leaks` the test fails for a connection that a client still holds, too.
+    """
+    import pytest
 
-        wrong: list[Exception] = []
-        last_first = self.servers[::-1]  # the last change is put back first
-        held = [s.assert_closed for s in self.servers if leaks and s.is_open]
-        for check in [*held, *[s.close for s in last_first], *[s.check_struck for s in self.servers if guard]]:
-            try:
-                check()
-            except (LeakError, NotStruckError, ServerError) as error:
-                wrong.append(error)
-        for broken in wrong:
-            if isinstance(broken, ServerError):
-                raise broken  # with its traceback: the bug is in the library
-        if wrong:
-            pytest.fail("\n".join(str(error) for error in wrong), pytrace=False)
+    from faultline._core.errors import LeakError, NotStruckError, ServerError
+
+    wrong: list[Exception] = []
+    last_first = servers[::-1]  # the last change is put back first
+    held = [s.assert_closed for s in servers if leaks and s.is_open]
+    for check in [*held, *[s.close for s in last_first], *[s.check_struck for s in servers if guard]]:
+        try:
+            check()
+        except (LeakError, NotStruckError, ServerError) as error:
+            wrong.append(error)
+    for broken in wrong:
+        if isinstance(broken, ServerError):
+            raise broken  # with its traceback: the bug is in the library
+    if wrong:
+        pytest.fail("\n".join(str(error) for error in wrong), pytrace=False)

@@ -23,6 +23,7 @@ from faultline._core.sight import Sight
 from faultline._core.steps import NoRoute
 from faultline._servers.leaks import check_none_held
 from faultline._servers.opened import opened
+from faultline._servers.steered import Steered
 from faultline._servers.waits import Waits
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from faultline._servers.process import Process
 
 
-class Endpoint(Waits, ABC):
+class Endpoint(Waits, Steered, ABC):
     """Plays a plan to its clients, and records what happened.
 
     A subclass checks and plays plans, stops, and has a name for messages. It sets `ledger` when nothing can fail any
@@ -234,9 +235,6 @@ class Endpoint(Waits, ABC):
         finally:
             self._adopt(before, self._change)  # not a plan of its own: what has struck of it has struck
 
-    def step_aside(self) -> None:
-        """Restore the functions that this endpoint has replaced, if any, and continue to serve."""
-
     def assert_closed(self, timeout_seconds: float = 1.0) -> None:
         """Check that clients hold no connection any more; wait a moment for those that are being closed.
 
@@ -261,12 +259,6 @@ class Endpoint(Waits, ABC):
     def is_open(self) -> bool:
         """Whether the endpoint has started and is not closed."""
         return hasattr(self, "ledger") and not self._is_closed
-
-    def cut_off(self, *, is_cut_off: bool = True) -> None:
-        """End what every client waits for, and turn new clients away, until they are let in again.
-
-        The pytest plugin calls this when the time of a test is over, so that no thread of the test waits for ever.
-        """
 
     def _check_process(self) -> None:
         """Check that this process has not got a mere copy of the endpoint, by a fork.

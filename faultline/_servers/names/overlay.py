@@ -13,7 +13,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from faultline._core.errors import OutsideError
 from faultline._core.fork import in_forked_child
@@ -29,6 +29,8 @@ CONNECTS = ("connect", "connect_ex", "sendto", "sendmsg")
 
 class Overlay(ABC):
     """Answers lookups and reroutes connects of this process; the newest overlay is asked first."""
+
+    _public: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def look_up(self, function: str, name: str) -> Sequence[Target] | None:
