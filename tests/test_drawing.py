@@ -16,6 +16,7 @@ from faultline import (
     ParameterError,
     bad_cert,
     close,
+    half_close,
     inject,
     malformed,
     ok,
@@ -330,7 +331,18 @@ def test_remarks_tell_the_note_and_how_long_the_client_waited():
     assert remarks(gave_up) == ["a phrase", "the client gave up 1.500 s after the strike"]
 
 
-@pytest.mark.parametrize("attempt", [OPEN, BROKEN, replace(OPEN, fault=bad_cert("expired"), waited_seconds=0.1)])
+ENDED = over(STRUCK_OPEN, ("server", "FIN", 1.5), ("client", "FIN", 1.6))
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        OPEN,
+        BROKEN,
+        replace(OPEN, fault=bad_cert("expired"), waited_seconds=0.1),
+        replace(ENDED, fault=half_close(), waited_seconds=0.1),
+    ],
+)
 def test_nothing_is_remarked_where_nobody_waited(attempt):
     assert remarks(attempt) == []
 
@@ -564,7 +576,7 @@ def test_drawing_fits_the_width(width):
 
 def unwrapped(text):
     """What stands between the sides of a drawing, without lines and line ends."""
-    return "".join("".join(inside(text)).split())
+    return "".join("".join(inside(text)).split()).replace(":struck", "struck")
 
 
 @pytest.mark.parametrize("width", [40, 55, 80, 120])
@@ -581,7 +593,7 @@ def unwrapped(text):
 def test_nothing_about_a_strike_is_cut(width, color, fault, part):
     strike = Strike("response", 1234567, 1.5, part)
     drawn = draw([replace(OPEN, fault=fault, strikes=(strike,))], "title", width=width, color=color)
-    told = f"{name_of(fault, strike)}: struck at 'response' after 1234567 bytes"
+    told = f"{name_of(fault, strike)} struck at 'response' after 1234567 bytes"
 
     assert "".join(told.split()) in unwrapped(drawn.replace("\x1b[1;31m", "").replace("\x1b[0m", ""))
 
@@ -591,9 +603,29 @@ def test_strike_that_is_too_long_for_a_line_has_a_second_one():
     attempt = replace(OPEN, fault=malformed("chunk_cut"), strikes=(strike,))
 
     assert draw([attempt], "title", width=55, color=True).splitlines()[-2:] == [
-        "     1.500 s |\x1b[1;31m<=== malformed('chunk_cut'): ===========\x1b[0m|",
+        "     1.500 s |\x1b[1;31m<=== malformed('chunk_cut') ============\x1b[0m|",
         "             |\x1b[1;31m     struck at 'response' after 5 bytes \x1b[0m|",
     ]
+
+
+@pytest.mark.parametrize(
+    ("width", "rows"),
+    [
+        (40, ["<--- 67 bytes -----------|", "     HTTP/1.1 503 Serv...|"]),
+        (55, ["<--- 67 bytes: HTTP/1.1 503 Service... -|"]),
+    ],
+)
+def test_words_of_a_turn_have_a_line_of_their_own_where_it_is_narrow(width, rows):
+    turn = replace(OK, begins=b"HTTP/1.1 503 Service Unavailable\r\n")
+    drawn = draw([replace(OPEN, turns=(turn,))], "title", width=width)
+
+    assert [line.partition("|")[2] for line in drawn.splitlines()[3:]] == rows
+
+
+def test_name_is_not_broken_at_its_hyphens():
+    attempt = Attempt(1, None, reset(), "lookup", 1.0, request=Request("A", "a-name.example.com"))
+
+    assert inside(draw([attempt], "title", width=40)) == ["A", "a-name.example.com"]
 
 
 @pytest.mark.parametrize("side", ["client", None])

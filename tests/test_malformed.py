@@ -37,6 +37,8 @@ WRONG = [
     (post(CHUNKED, body=b"-1\r\nhello\r\n"), "illegal chunk header"),
     (post(CHUNKED, body=b"5\r\nhelloXX0\r\n\r\n"), "malformed chunk footer"),
     (post(CHUNKED, body=b"0\r\nbad trailer\r\n\r\n"), "illegal header line"),
+    (post(line=b"GET /\xff HTTP/1.1"), "illegal request line: 'GET /\\xff HTTP/1.1'"),
+    (post(line=b"GET /" + b"\xff" * 99 + b" HTTP/1.1"), "illegal request line: 'GET /" + "\\xff" * 13 + "\\x..."),
     (post(b"Name : x"), "a header line is malformed: 'Name : x'"),
     (post(b"X: a\0b"), "a header line is malformed: 'X: a\\x00b'"),
     (post(b": nameless"), "a header line is malformed: ': nameless'"),

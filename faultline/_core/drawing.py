@@ -29,6 +29,7 @@ INDENT = 13  # the time
 MARGIN = INDENT + 2  # the time and the two sides
 ARROW = 7  # characters of an arrow beside its text
 BELOW = 5  # characters in front of the text below an arrow
+NARROW = 40  # characters between the sides, under which the words of a turn have a line of their own
 FIRST, BEFORE, AFTER, LAST = 4, 3, 2, 3  # the turns that are drawn of a long conversation
 MOST_TURNS = FIRST + BEFORE + AFTER + LAST
 DRAWN_PAUSES = 2  # of a turn
@@ -74,11 +75,12 @@ class Line:
         if self.by is None:
             return wrapped(self.text, room, "")
         text, width, below = printable(self.text), room - ARROW, room - BELOW
-        if self.is_sample or len(text) <= width:
+        if len(text) <= width or (self.is_sample and room >= NARROW):
             return [shortened(text, width)]
-        head = text.removesuffix(self.tail)
+        tail = [shortened(self.tail, below)] if self.is_sample else wrapped(self.tail, below, "") * bool(self.tail)
+        head = text.removesuffix(printable(self.tail)).rstrip(": ")
         first, *others = wrapped("x" * (below - width) + head, below, "")
-        return [first[below - width :], *others, *(wrapped(self.tail, below, "") if self.tail else [])]
+        return [first[below - width :], *others, *tail]
 
 
 def draw(
@@ -217,15 +219,9 @@ def turns_of(attempt: Attempt) -> list[Line]:
     for turn in shown(attempt):
         if (left_out := turn.number - last - 1) > 0 and last:
             drawn.append(Line(turn.at_seconds, f"... {counted(left_out, 'more turn')} ..."))
-        drawn += [
-            Line(
-                turn.at_seconds,
-                f"{counted(turn.count_bytes, 'byte')}: {words(turn, protocol)}",
-                turn.by,
-                is_sample=True,
-            ),
-            *pauses_of(turn),
-        ]
+        said = words(turn, protocol)
+        text = f"{counted(turn.count_bytes, 'byte')}: {said}"
+        drawn += [Line(turn.at_seconds, text, turn.by, is_sample=True, tail=said), *pauses_of(turn)]
         last = turn.number
     return drawn
 
@@ -283,10 +279,17 @@ def answers(end: End, attempt: Attempt) -> bool:
 def remarks(attempt: Attempt) -> list[str]:
     """Facts about an attempt that no arrow shows."""
     said = [attempt.note] if attempt.note else []
-    certificate = attempt.fault.certificate
-    if attempt.waited_seconds is not None and not (certificate is not None and certificate.is_fault):
+    if attempt.waited_seconds is not None and not was_told(attempt):
         said.append(f"the client gave up {attempt.waited_seconds:.3f} s after the strike")
     return said
+
+
+def was_told(attempt: Attempt) -> bool:
+    """Whether a client that left after the strike had a reason: a certificate, or an end by the server."""
+    certificate, struck = attempt.fault.certificate, attempt.struck
+    ends = [e.at_seconds for e in attempt.ends if e.by == "server" and e.at_seconds < (attempt.ended_seconds or 0)]
+    has_end = struck is not None and any(at >= struck.at_seconds for at in ends)
+    return has_end or (certificate is not None and certificate.is_fault)
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -317,4 +320,4 @@ def is_column(character: str) -> bool:
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
     """A text in lines; the lines after the first are indented."""
-    return textwrap.wrap(printable(text), width, subsequent_indent=indent, drop_whitespace=True) or [""]
+    return textwrap.wrap(printable(text), width, subsequent_indent=indent, break_on_hyphens=False) or [""]

@@ -13,7 +13,7 @@ import h11
 from faultline._core.answers import NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
 from faultline._core.counts import counted
 from faultline._core.ledger import KEPT_BODY_BYTES, Request
-from faultline._net.malformed import doubtful_head, is_meant_as_http, split, wrong_head, wrong_line
+from faultline._net.malformed import doubtful_head, is_meant_as_http, split, worded, wrong_head, wrong_line
 
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
@@ -113,7 +113,7 @@ class RequestReader:
                     break
                 self._take(event)
         except h11.RemoteProtocolError as error:
-            complaint = f"{str(error)[:1].lower()}{str(error)[1:]}"
+            complaint = worded(str(error))
             self._complain(wrong_head(split(self._raw)[0], complaint) if self._head is None else complaint)
         waiting = self._connection.they_are_waiting_for_100_continue and not self.complete
         asked, self._continued = waiting and not self._continued, self._continued or waiting

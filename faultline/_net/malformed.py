@@ -12,6 +12,7 @@ ALMOST = re.compile(rb"(?!PRI )[A-Za-z]{1,32}[ \t]+(?:/|[^\r\n]*HTTP/[0-9])", re
 FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
 FOLDED = re.compile(rb"\n[ \t]")
 SHOWN_BYTES = 60
+COMPLAINT = re.compile(r"(.*: )bytearray\(b(.*)\)", re.DOTALL)
 HTTP_1_0 = b"HTTP/1.0"
 
 
@@ -39,6 +40,15 @@ def wrong_head(head: bytes, complaint: str) -> str:
     if lengths and not lengths[0].isdigit():
         return f"Content-Length is no length: {shown(lengths[0])}"
     return complaint
+
+
+def worded(complaint: str) -> str:
+    """A complaint of the parser as a phrase, its bytes as text, and cut where they are long."""
+    phrase = f"{complaint[:1].lower()}{complaint[1:]}"
+    match = COMPLAINT.fullmatch(phrase)
+    if match is None:
+        return phrase
+    return f"{match[1]}{match[2][:SHOWN_BYTES]}{'...' if len(match[2]) > SHOWN_BYTES else ''}"
 
 
 def doubtful_head(head: bytes) -> str:
