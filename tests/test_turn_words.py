@@ -200,3 +200,38 @@ def test_words_of_any_bytes_are_printable_and_never_an_error(protocol, by, data,
     assert said.isprintable()
     assert inner_protocol(attempt(turn(begin + data, by))).isprintable()
     assert first_line(data).isprintable()
+
+
+# --- DNS -----------------------------------------------------------------------------------------------------
+
+
+def query(name, kind):
+    labels = b"".join(bytes([len(label)]) + label for label in name.split(b"."))
+    return b"\x12\x34\1\0\0\1" + bytes(6) + labels + b"\0" + kind.to_bytes(2, "big") + b"\0\1"
+
+
+def response(code, answers):
+    return b"\x12\x34\x81" + bytes([0x80 | code]) + b"\0\1" + answers.to_bytes(2, "big") + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("by", "data", "text"),
+    [
+        ("client", query(b"api.example.com", 28), "AAAA api.example.com"),
+        ("client", query(b"x", 99), "TYPE99 x"),
+        ("client", query(b"a\x1b.b", 1), "A a\\x1b.b"),
+        ("client", query(b".".join([b"a" * 30] * 4), 1), f"query {'a' * 30}.{'a' * 30}.aaaaa"),
+        ("server", response(3, 0), "NXDOMAIN"),
+        ("server", response(9, 0), "code 9"),
+        ("server", response(0, 1), "1 answer"),
+        ("server", response(0, 0), "0 answers"),
+        ("server", b"short", "short"),
+    ],
+)
+def test_query_and_response_of_dns_are_named(by, data, text):
+    assert words(turn(data, by), "DNS") == text
+
+
+@pytest.mark.parametrize(("turns", "name"), [((turn(query(b"x", 1)),), "DNS"), ((), "")])
+def test_lookup_of_a_dns_client_is_dns(turns, name):
+    assert inner_protocol(Attempt(1, None, ok(), "lookup", 1.0, turns=turns)) == name

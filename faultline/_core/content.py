@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from faultline._core.alerts import NAME_OF
+from faultline._core.counts import counted
 
 if TYPE_CHECKING:
     from faultline._core.ledger import Attempt
@@ -60,6 +61,8 @@ def protocol_of(attempt: Attempt) -> str:
 
 def inner_protocol(attempt: Attempt) -> str:
     """The protocol of the application bytes, by the first turn of each side."""
+    if attempt.point == "lookup":
+        return "DNS" if attempt.turns else ""
     method = attempt.request.method if attempt.request else ""
     if method.startswith("SOCKS"):
         return method
@@ -236,7 +239,29 @@ def has_address(data: bytes) -> bool:
     return len(data) > len(head) + 2 and head[0] == 5 and head[2] == 0 and head[3] in (IPV4, NAME, IPV6)  # noqa: PLR2004
 
 
+DNS_HEAD_BYTES = 12
+DNS_TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 65: "HTTPS"}
+DNS_CODES = {1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+
+
+def dns(data: bytes, *, is_client: bool) -> Iterator[str]:
+    """The type and the name of a query of DNS, and the code or the number of answers of a response (RFC 1035, 4.1)."""
+    if len(data) < DNS_HEAD_BYTES:
+        return
+    if not is_client:
+        code, answers = data[3] & 15, int.from_bytes(data[6:8], "big")
+        yield DNS_CODES.get(code, f"code {code}") if code else counted(answers, "answer")
+        return
+    labels, rest = [], data[DNS_HEAD_BYTES:]
+    while rest and rest[0]:
+        labels.append(plain(rest[1 : 1 + rest[0]]))
+        rest = rest[1 + rest[0] :]
+    kind = int.from_bytes(rest[1:3], "big")  # 0 if the name is longer than what is kept of a turn
+    yield f"{DNS_TYPES.get(kind, f'TYPE{kind}') if kind else 'query'} {'.'.join(labels)}"
+
+
 READERS: dict[str, Callable[..., Iterator[str]]] = {
+    "DNS": dns,
     "HTTP/2": http2,
     "PostgreSQL": postgresql,
     "Redis": redis,

@@ -189,9 +189,10 @@ def heading(attempt: Attempt, name: str) -> str:
 def lines_of(attempt: Attempt, *, opens: bool = True) -> list[Line]:
     """The lines of an attempt, in order."""
     begins = "connect"
-    if FACTS[attempt.point].of == "lookup" and attempt.request is not None:
+    if is_lookup := FACTS[attempt.point].of == "lookup" and attempt.request is not None:
         begins = f"{attempt.request.method} {attempt.request.target}"
-    drawn = [Line(attempt.started_seconds, begins, "client")] if opens else []
+    is_said = is_lookup and attempt.turns  # by the first turn, which is the query
+    drawn = [Line(attempt.started_seconds, begins, "client")] if opens and not is_said else []
     drawn += turns_of(attempt)
     drawn += strikes_of(attempt)
     drawn += ends_of(attempt)

@@ -830,9 +830,11 @@ def test_what_happened_is_drawn():
         lines = server.drawing().splitlines()
 
     assert lines[0] == f"queries to 127.0.0.1:{server.port} sequence(nxdomain(), ok())"
-    assert [line for line in lines if line.startswith("#")] == ["#1 nxdomain()", "#2 ok()"]
-    assert any("--- A api.example.com ---" in line for line in lines)
-    assert any("--- AAAA api.example.com ---" in line for line in lines)
+    assert [line for line in lines if line.startswith("#")] == ["#1 nxdomain(), DNS", "#2 ok(), DNS"]
+    assert [line.partition(" bytes: ")[2].rstrip("->|") for line in lines if "bytes" in line] == [
+        *("A api.example.com ", "NXDOMAIN "),
+        *("AAAA api.example.com ", "1 answer "),
+    ]
     assert any("=== no name: struck at 'lookup' ===" in line for line in lines)
     assert [line.strip() for line in lines if "over" in line] == ["over UDP", "over TCP"]
 
