@@ -177,6 +177,73 @@ def test_client_that_speaks_tls_to_a_plain_server_is_told_the_url(plan):
     assert tell(server) == TLS
 
 
+@pytest.mark.parametrize(
+    ("fault", "instead"), [(reset(), "at='accept' or a script"), (fl.bad_cert("expired"), "a script")], ids=repr
+)
+def test_client_that_begins_no_tls_is_told_so(fault, instead):
+    server = serve(fault, tls=True, strict=False)
+
+    assert advice(server) == (
+        f"The client began no TLS: if it waits for the server to speak first, use {instead} with starttls()."
+    )
+
+
+def test_client_that_shows_no_certificate_is_told_so():
+    with serve(reset(), tls="mutual", strict=False) as server:
+        context = ssl.create_default_context(cafile=server.ca_file)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(server.address, 10) as client,
+            context.wrap_socket(client, server_hostname=server.host) as secure,
+        ):
+            secure.recv(1)
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == (
+        "The client showed no certificate, which tls='mutual' requires: give it server.client_cert_file."
+    )
+
+
+# --- relays and proxies ----------------------------------------------------------------------------------------------
+
+
+def test_upstream_that_is_not_there_is_named():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        server = relay("{}:{}".format(*nobody.getsockname()), reset(after_bytes=9), strict=False)
+
+        assert advice(server, GET) == "There was no connection to the upstream: is it running?"
+
+
+def test_target_of_a_tunnel_that_is_not_there_is_named():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        asked = "CONNECT {0}:{1} HTTP/1.1\r\nHost: {0}:{1}\r\n\r\n".format(*nobody.getsockname())
+        server = fl.http_proxy(reset(at="tunnel"), strict=False)
+
+        assert advice(server, asked.encode()) == "There was no connection to the upstream: is it running?"
+
+
+PROTOCOL = "The client did not speak the protocol of the proxy: use server.proxy_url, which names it."
+
+
+@pytest.mark.parametrize(
+    ("start", "said", "expected"),
+    [
+        (fl.socks_proxy, GET, PROTOCOL),
+        (fl.socks_proxy, b"\5\1\0", "The client left first."),
+        (fl.http_proxy, b"\5\1\0", PROTOCOL),
+        (
+            fl.http_proxy,
+            b"CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: 192.0.2.1:80\r\n\r\n",
+            "The proxy refused to open the tunnel.",
+        ),
+    ],
+)
+def test_tunnel_that_was_not_opened_is_explained_by_the_protocol(start, said, expected):
+    assert advice(start(reset(at="tunnel"), strict=False), said) == expected
+
+
 # --- bytes that passed in the other direction ------------------------------------------------------------------------
 
 

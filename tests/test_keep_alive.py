@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import os
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 
 import aiohttp
 import httpx
@@ -12,7 +12,7 @@ import pytest
 import requests
 import urllib3
 
-from faultline import close, ok, reset, sequence, serve, stall
+from faultline import bad_cert, close, ok, refuse, reset, sequence, serve, stall
 
 
 @pytest.fixture(autouse=True)
@@ -178,3 +178,31 @@ def test_after_the_end_of_the_attempt_a_client_has_met_the_break_at_idle(verb):
                 assert client.recv(1) == b""
             except ConnectionResetError:
                 assert verb is reset
+
+
+@pytest.mark.parametrize("fault", [close(at="idle"), reset(at="idle"), close(at="idle", after_seconds=0.01)], ids=repr)
+def test_fault_at_idle_strikes_though_the_next_one_needs_a_new_connection(fault):
+    with serve(sequence(fault, refuse(), ok(b"again"))) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            said = []
+            with suppress(ConnectionResetError):
+                while data := client.recv(65_536):
+                    said.append(data)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, 10)
+        assert urllib3.request("GET", server.url, timeout=10).data == b"again"
+
+    assert b"".join(said).endswith(b"\r\n\r\nok\n")
+    assert b"Connection: close" not in b"".join(said)
+
+
+def test_request_that_comes_before_a_fault_at_idle_is_answered_though_the_next_fault_needs_a_new_connection():
+    with serve(sequence(close(at="idle", after_seconds=30), bad_cert("expired")), strict=False) as server:
+        client = socket.create_connection(server.address, 10)
+        client = server.client_context().wrap_socket(client, server_hostname=server.host)
+        with client:
+            for said in (b"", b"Connection: close"):
+                client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert said in client.recv(65_536)
+            assert client.recv(1) == b""

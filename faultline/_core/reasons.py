@@ -21,7 +21,11 @@ from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS, is_before
 from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, key_of
 from faultline._core.steps import Behind, ReceiveRequest, Respond, every
-from faultline._core.tls_facts import HELLO, NO_TLS
+from faultline._core.tls_facts import HELLO, NO_CERTIFICATE, NO_TLS, TlsFacts
+from faultline._core.upstream import UNREACHED
+
+SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
+ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
@@ -39,6 +43,21 @@ def spoke_tls(_: Fault, _part: Key, attempt: Attempt) -> str:
     if attempt.tls is not None or not begins(attempt, "client").startswith(HELLO):
         return ""
     return "The client spoke TLS, and the server does not: use server.url, which begins with http, or add tls=True."
+
+
+def began_no_tls(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The server waits for the client's handshake, and the client has sent none of it."""
+    if attempt.point != "handshake" or attempt.ended_by != "client" or attempt.tls != TlsFacts():
+        return ""
+    instead = "at='accept' or a script" if takes_any_point(fault, part) else "a script"
+    return f"The client began no TLS: if it waits for the server to speak first, use {instead} with starttls()."
+
+
+def showed_no_certificate(_: Fault, _part: Key, attempt: Attempt) -> str:
+    """The server requires a certificate of the client, and the client has shown none."""
+    if NO_CERTIFICATE not in attempt.note:
+        return ""
+    return "The client showed no certificate, which tls='mutual' requires: give it server.client_cert_file."
 
 
 def shows_a_later_certificate(fault: Fault, _: Key, attempt: Attempt) -> str:
@@ -71,8 +90,7 @@ def sent_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The server waits for the request, and the client waits for the server."""
     if attempt.point != "request" or attempt.received_bytes or fault.script is not None:
         return ""
-    brk = fault.break_ if part == BREAK else None
-    instead = "at='accept' or a script" if brk is not None and brk.fits_anywhere else "a script"
+    instead = "at='accept' or a script" if takes_any_point(fault, part) else "a script"
     return f"The client said nothing: if it waits for the server to speak first, use {instead}."
 
 
@@ -116,11 +134,23 @@ def was_the_last_datagram(fault: Fault, part: Key, _: Attempt) -> str:
     return "No later datagram was answered, and this answer goes after that one." if waits else ""
 
 
+def reached_no_upstream(_: Fault, _part: Key, attempt: Attempt) -> str:
+    """A relay or a proxy got no connection to its upstream, so that nothing has passed."""
+    return "There was no connection to the upstream: is it running?" if UNREACHED in attempt.note else ""
+
+
 def opened_no_tunnel(fault: Fault, _: Key, attempt: Attempt) -> str:
-    """The proxy was asked to fetch a URL, and not for a tunnel."""
-    at = fault.break_.at if fault.break_ else "response"
-    no_tunnel = FACTS[at].of == "tunnel" and is_before(attempt.point, at) and attempt.received_bytes > 0
-    return "No tunnel was opened; a fetch by absolute URL, as of http://, needs none." if no_tunnel else ""
+    """The proxy was asked to fetch a URL, and not for a tunnel; or it has refused, or was not asked at all."""
+    at, request = fault.break_.at if fault.break_ else "response", attempt.request
+    if FACTS[at].of != "tunnel" or not is_before(attempt.point, at) or not attempt.received_bytes:
+        return ""
+    if request is None and begins(attempt, "client").startswith(SOCKS):
+        return ""  # it left before it had named its target
+    if request is None or not request.method:
+        return "The client did not speak the protocol of the proxy: use server.proxy_url, which names it."
+    if request.method in ASK_FOR_TUNNEL:
+        return "" if UNREACHED in attempt.note else "The proxy refused to open the tunnel."
+    return "No tunnel was opened; a fetch by absolute URL, as of http://, needs none."
 
 
 # --- what passed -----------------------------------------------------------------------------------------------------
@@ -228,6 +258,11 @@ def waits_in_script(fault: Fault, attempt: Attempt) -> bool:
 # --- facts of a part and of an attempt -------------------------------------------------------------------------------
 
 
+def takes_any_point(fault: Fault, part: Key) -> bool:
+    """Whether the mode of a part takes every point as `at`."""
+    return part == BREAK and fault.break_ is not None and fault.break_.fits_anywhere
+
+
 def waited_for(fault: Fault, part: Key) -> Trigger | None:
     """The trigger of a part that is a break; `None` for other parts."""
     return fault.break_.trigger if part == BREAK and fault.break_ is not None else None
@@ -257,10 +292,17 @@ def said_by(by: Party, attempt: Attempt) -> bytes:
 
 
 Reason: TypeAlias = Callable[[Fault, Key, Attempt], str]
-MISMATCHES: tuple[Reason, ...] = (spoke_no_tls, spoke_tls)
+MISMATCHES: tuple[Reason, ...] = (
+    spoke_no_tls,
+    spoke_tls,
+    reached_no_upstream,
+)
 REASONS: tuple[Reason, ...] = (
+    opened_no_tunnel,
     *MISMATCHES,
     did_not_trust,
+    showed_no_certificate,
+    began_no_tls,
     shows_a_later_certificate,
     sent_nothing,
     met_the_terms,
@@ -268,7 +310,6 @@ REASONS: tuple[Reason, ...] = (
     had_no_body,
     did_not_wait,
     was_not_kept_alive,
-    opened_no_tunnel,
     was_the_last_datagram,
     changed_nothing,
     was_too_short,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HELLO = b"\x16\x03"  # how a handshake record of TLS begins (RFC 8446, 5.1)
-NO_TLS = "the client did not speak TLS"  # how the note of an attempt begins
+# How the note of an attempt begins, and how it ends.
+NO_TLS, NO_CERTIFICATE = "the client did not speak TLS", "peer did not return a certificate"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from faultline._core.hosts import hostport, is_local
 OnFailure: TypeAlias = Literal["reset", "close", "stall"]
 SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379, "postgresql": 5432, "tcp": 0}
 SECURE = {"https", "wss", "rediss"}
+UNREACHED = "could not be reached"  # in the note of an attempt
 FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faultline"
 
 

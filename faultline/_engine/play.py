@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from faultline._core import steps as do
 from faultline._core.alerts import alert_in
+from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
@@ -166,8 +167,8 @@ async def receive(connection: Connection, step: do.Receive | do.ReceiveUntil) ->
 
 def missing(step: do.Receive | do.ReceiveUntil, count_bytes: int, last: bytes) -> str:
     """A phrase on bytes that a script waited for in vain, and on those that came instead."""
-    awaited = f"{step.count_bytes} bytes" if isinstance(step, do.Receive) else repr(step.marker)
-    came = f"{count_bytes} bytes came, the last of them {last!r}" if count_bytes else "no byte came"
+    awaited = counted(step.count_bytes, "byte") if isinstance(step, do.Receive) else repr(step.marker)
+    came = f"{counted(count_bytes, 'byte')} came, the last of them {last!r}" if count_bytes else "no byte came"
     return f"the script waited for {awaited}, and {came}"
 
 

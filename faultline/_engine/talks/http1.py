@@ -148,7 +148,8 @@ class Http1:
         is_http = self._reader is None or self._reader.is_http
         keep_alive = self._reader is not None and self._reader.keep_alive
         self._keeps_alive = keep_alive if is_http else answer.echoes
-        if answer.closes_after(request.method) or service.dealer.ends_connection(fault):
+        idle = connection.armed("idle")
+        if answer.closes_after(request.method) or (idle is None and service.dealer.ends_connection(fault)):
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
         speaks_tls = not is_http and request.body.startswith(HELLO)  # and takes no answer for a response
@@ -157,7 +158,6 @@ class Http1:
             connection.attempt.strike("response", 0, part)
         data = render(answer, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
-        idle = connection.armed("idle")
         is_break_next = last is not None or (idle is not None and not idle.brk.trigger.after_seconds)
         await connection.send(data, acknowledged=is_break_next)
         if last is not None:

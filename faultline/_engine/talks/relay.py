@@ -13,7 +13,7 @@ from functools import partial
 from faultline._core import steps as do
 from faultline._core.ends import Party
 from faultline._core.points import Point
-from faultline._core.upstream import Upstream
+from faultline._core.upstream import UNREACHED, Upstream
 from faultline._engine.connection import Connection, Side
 from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
@@ -94,7 +94,7 @@ class Relay(Side):
         if isinstance(error, ConnectionResetError):
             await reset(connection, by="upstream")
         if isinstance(error, (OSError, UpstreamLeft)):
-            connection.attempt.entry.note = f"the upstream {upstream} could not be reached: {error}"
+            connection.attempt.entry.note = f"the upstream {upstream} {UNREACHED}: {error}"
             return error
         return opening.result()
 
