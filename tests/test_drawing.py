@@ -550,6 +550,31 @@ def test_what_came_before_each_strike_is_drawn():
     assert [texts[place - 1] for place in places] == bytes_drawn(11, 21)
 
 
+@pytest.mark.parametrize(
+    ("until", "after"), [(1.4, []), (1.5, []), (1.6, [(1.6, "client", "the last of the 40 bytes")])]
+)
+def test_bytes_that_a_side_sent_on_after_the_strike_are_drawn_after_it(until, after):
+    attempt = replace(STRUCK_OPEN, turns=(replace(GET, until_seconds=until),))
+
+    assert told(attempt)[2:] == [(1.5, "server", "RST: struck at 'response'"), *after]
+
+
+def test_client_that_sends_on_after_the_servers_fin_is_drawn_so(faultline):
+    server = faultline.serve(half_close())
+    with socket.create_connection(server.address, 10) as client:
+        client.sendall(LAST_GET)
+        assert client.recv(1) == b""
+        client.sendall(b"more")
+    server.wait_for_attempts(1, at="end")
+
+    assert inside(server.drawing())[1:] == [
+        f"{len(LAST_GET) + 4} bytes: GET / HTTP/1.1",
+        "FIN: struck at 'response'",
+        f"the last of the {len(LAST_GET) + 4} bytes",
+        "FIN",
+    ]
+
+
 def test_certificate_strikes_before_the_alert_that_told_the_server():
     ends = (End("client", "alert", 1.2, "certificate_expired"), End("client", "RST", 1.2))
     strike = Strike("handshake", 900, 1.25, CERTIFICATE)

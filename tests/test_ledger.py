@@ -264,6 +264,20 @@ def test_turn_that_was_joined_has_the_pauses_of_its_parts():
     assert entry.turns[1] == Turn("server", 2.0, 3, b"ok!", 5.0, 2, (Pause(1, 2.0, 2.0), Pause(2, 4.0, 1.0)))
 
 
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [
+        (b"c", Turn("client", 1.0, 2, b"ab", 2.0, 1, (Pause(1, 1.0, 1.0),))),
+        (b"bc", Turn("client", 1.0, 1, b"a", 1.0, 1)),
+    ],
+)
+def test_turn_of_which_bytes_are_taken_back_ends_with_those_that_are_left(taken, left):
+    entry = said_by(("client", b"a"), ("client", b"b"), ("client", b"c"), times=[1.0, 2.0, 3.0])
+    entry.take_back(taken)
+
+    assert entry.turns == (left,)
+
+
 def test_bytes_are_taken_back_from_a_long_conversation_too():
     entry = said_by(*[("client", b"x"), ("server", b"y")] * TURNS, ("client", b"ab"))
     entry.take_back(b"ab")

@@ -41,6 +41,10 @@ BROKEN = replace(OPEN, strikes=(STRUCK,), ended_seconds=1.51, ended_by="server",
 @pytest.mark.parametrize(
     ("attempt", "line"),
     [
+        (
+            replace(OPEN, fault=reset() & ok(b"x" * 99, headers={"X-Long": "y" * 99})),
+            "#1: reset() & ok(…) reached 'response', received 40 and sent 0 bytes, still open",
+        ),
         (OPEN, "#1: reset() reached 'response', received 40 and sent 0 bytes, still open"),
         (
             replace(BROKEN, request=Request("GET", "/x"), sent_bytes=3),

@@ -223,6 +223,8 @@ def turns_of(attempt: Attempt) -> list[Line]:
         said = words(turn, protocol)
         text = f"{counted(turn.count_bytes, 'byte')}: {said}"
         drawn += [Line(turn.at_seconds, text, turn.by, is_sample=True, tail=said), *pauses_of(turn)]
+        if any(turn.at_seconds < strike.at_seconds < turn.until_seconds for strike in attempt.strikes):
+            drawn.append(Line(turn.until_seconds, f"the last of the {counted(turn.count_bytes, 'byte')}", turn.by))
         last = turn.number
     return drawn
 

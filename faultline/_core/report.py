@@ -41,8 +41,8 @@ def describe(attempt: Attempt) -> str:
     """An attempt in a line: its request, its last point, its strike, and the side that ended it."""
     request = attempt.request
     asked = f" {request.method} {request.target}" if request and request.method else ""
-    struck = attempt.struck
-    fate = f"{attempt.fault!r} struck at {struck.point!r}" if struck else f"{attempt.fault!r} reached {attempt.point!r}"
+    struck, fault = attempt.struck, short(attempt.fault)
+    fate = f"{fault} struck at {struck.point!r}" if struck else f"{fault} reached {attempt.point!r}"
     note = f" ({attempt.note})" if attempt.note else ""
     passed = f"received {attempt.received_bytes} and sent {counted(attempt.sent_bytes, 'byte')}"
     return f"#{attempt.number}{asked}: {fate}, {passed}, {ending(attempt)}{note}"

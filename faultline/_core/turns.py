@@ -98,7 +98,7 @@ class Turns:
             if is_gap and turns:
                 turns[-1] = joined(turn, turns[-1])
             elif left:
-                turns.append(replace(turn, count_bytes=left, begins=turn.begins[:left]))
+                turns.append(beginning(turn, left) if taken else turn)
             is_gap = not left
         turns.reverse()
         self._count -= len(self.frozen()) - len(turns)
@@ -118,6 +118,14 @@ def continued(turn: Turn, data: bytes | memoryview, now: float) -> Turn:
     missing = TURN_BYTES - len(turn.begins)
     begins = turn.begins + bytes(data[:missing]) if missing > 0 else turn.begins
     return Turn(turn.by, turn.at_seconds, turn.count_bytes + len(data), begins, now, turn.number, pauses)
+
+
+def beginning(turn: Turn, count_bytes: int) -> Turn:
+    """The first bytes of a turn, with the pauses between them; the last pause tells when they were there."""
+    pauses = tuple(pause for pause in turn.pauses if pause.after_bytes < count_bytes)
+    until = max([turn.at_seconds, *(pause.at_seconds + pause.for_seconds for pause in pauses)])
+    begins = turn.begins[:count_bytes]
+    return replace(turn, count_bytes=count_bytes, begins=begins, until_seconds=until, pauses=pauses)
 
 
 def joined(first: Turn, second: Turn) -> Turn:
