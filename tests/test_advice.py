@@ -19,7 +19,10 @@ from faultline._core.plan import HEALTHY, branches_of, stamped
 from faultline._core.points import POINTS
 from faultline._core.promises import BREAK, promises_of
 from faultline._core.reasons import REASONS
+from faultline._core.tls_facts import NO_CERTIFICATE, TlsFacts
+from faultline._core.tls_facts import NO_TLS as NOT_TLS
 from faultline._core.turns import Turn
+from faultline._core.upstream import UNREACHED
 from faultline.modes._catalogue import cases, find
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -129,6 +132,12 @@ def test_attempts_at_another_plan_are_no_reason():
     assert tell(server) == "The client made 1 attempt, the plan has 2."
 
 
+def test_attempts_without_a_plan_are_no_reason():
+    plan = stamped(reset(), 0)
+
+    assert told(plan, plan, BREAK, [Attempt(1, 1, HEALTHY, "idle", 0.0)]) == ""
+
+
 def test_healthy_answer_on_a_kept_connection_is_no_reason():
     plan = stamped(fl.sequence(ok(), fl.refuse()), 0)
     seen = [Attempt(1, 1, plan.entries[0], "idle", 0.0), Attempt(2, 1, HEALTHY, "idle", 0.1)]
@@ -139,14 +148,20 @@ def test_healthy_answer_on_a_kept_connection_is_no_reason():
 # --- TLS where there is none, and none where there is TLS ------------------------------------------------------------
 
 NO_TLS = "The server speaks TLS, and the client did not: use server.url, which begins with https"
-TLS = "The client spoke TLS, and the server does not: use server.url, which begins with http, or add tls=True."
+TLS = (
+    "The client spoke TLS, and the server does not: use server.url, which begins with http, "
+    "or start the server with the argument tls."
+)
 
 
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        (lambda: serve(reset(), tls=True, strict=False), f"{NO_TLS}, or leave out tls=True."),
-        (lambda: serve(fl.sequence(ok(), reset()), tls=True, strict=False), f"{NO_TLS}, or leave out tls=True."),
+        (lambda: serve(reset(), tls=True, strict=False), f"{NO_TLS}, or start the server without the argument tls."),
+        (
+            lambda: serve(fl.sequence(ok(), reset()), tls=True, strict=False),
+            f"{NO_TLS}, or start the server without the argument tls.",
+        ),
         (lambda: serve(fl.bad_cert("expired"), strict=False), f"{NO_TLS}."),
     ],
 )
@@ -204,7 +219,37 @@ def test_client_that_shows_no_certificate_is_told_so():
     )
 
 
+def test_client_that_does_not_trust_the_ca_is_told_so_before_the_attempts_are_counted():
+    with serve(fl.sequence(ok(), reset()), tls=True, strict=False) as server:
+        client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+        with client, pytest.raises(ssl.SSLCertVerificationError):
+            client.connect(server.address)
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server).startswith("The client does not trust server.ca_file, so it left in the handshake: ")
+
+
+def test_client_that_does_not_trust_a_wrong_ca_is_no_reason():
+    with serve(fl.sequence(fl.bad_cert("untrusted_root"), reset()), strict=False) as server:
+        client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+        with client, pytest.raises(ssl.SSLCertVerificationError):
+            client.connect(server.address)
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == "The client made 1 attempt, the plan has 2."
+
+
 # --- relays and proxies ----------------------------------------------------------------------------------------------
+
+
+def test_client_that_speaks_tls_through_a_relay_to_a_plain_server_is_told_so():
+    with serve(ok(b"hello")) as upstream, relay(upstream, reset(at="response", on=b"hi"), strict=False) as server:
+        client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+        with client, pytest.raises(ssl.SSLError):
+            client.connect(server.address)
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == TLS
 
 
 def test_upstream_that_is_not_there_is_named():
@@ -368,6 +413,31 @@ def test_test_that_ends_before_the_time_of_a_fault_is_told_so():
     assert tell(server) == "The server was closed first, before after_seconds=30 were over."
 
 
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (
+            fl.latency(30) & reset(after_bytes=10),
+            "The client left first: its timeout may be too short for the latency.",
+        ),
+        (
+            fl.latency(30) & fl.throttle(10) & close(at="response", on=b"200"),
+            "The client left first: its timeout may be too short for the latency and the throttle.",
+        ),
+        (reset(after_bytes=10, after_seconds=30), "The client left first, before after_seconds=30 were over."),
+    ],
+    ids=repr,
+)
+def test_client_that_leaves_before_the_bytes_is_not_told_of_too_few_bytes(fault, expected):
+    with serve(fault, strict=False) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(GET)
+            server.wait_for_attempts(1, at="response")
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == expected
+
+
 def test_handshake_that_is_shorter_than_the_fault_waits_for_is_told_so():
     server = serve(reset(at="handshake", after_bytes=100_000), tls=True, strict=False)
 
@@ -377,7 +447,7 @@ def test_handshake_that_is_shorter_than_the_fault_waits_for_is_told_so():
 # --- every sentence about every case ---------------------------------------------------------------------------------
 
 NAMED = re.compile(r"(?<![.\w])([a-z]+(?:_[a-z]+)+|\w+(?==))(?:='(\w+)')?")  # after_bytes, at='accept'
-OF_SERVERS = {"tls", "strict"}
+OF_SERVERS = {"tls"}
 TURNS = (
     (),
     (Turn("client", 0.0, 40, HEAD), Turn("server", 0.0, 40, b"HTTP/1.1 200 OK\r\n\r\n")),
@@ -385,7 +455,14 @@ TURNS = (
     (Turn("client", 0.0, 40, b"200 OK"), Turn("server", 0.0, 40, b"Host: SSH-2.0")),
     (Turn("client", 0.0, 40, b"\x16\x03\x01"),),
 )
-ENDS = ((None, None), ("client", "FIN"), ("server", "FIN"), ("server", "stop"), ("upstream", "FIN"))
+ENDS = (
+    {"ended_by": None},
+    {"ended_by": "client", "ended_how": "FIN", "tls": TlsFacts()},
+    {"ended_by": "client", "ended_how": "FIN", "tls": TlsFacts(alert="unknown_ca")},
+    {"ended_by": "server", "ended_how": "FIN", "note": f"{NOT_TLS}: http request"},
+    {"ended_by": "server", "ended_how": "stop", "note": f"the server ended TLS: {NO_CERTIFICATE}"},
+    {"ended_by": "upstream", "ended_how": "FIN", "note": f"the upstream {UNREACHED}"},
+)
 
 
 def sentences(fault):
@@ -394,10 +471,9 @@ def sentences(fault):
     kinds = itertools.product(POINTS, (0, 40), (0, 40), TURNS, ENDS, (None, Request("GET", "/"), Request("HEAD", "/")))
     attempts = [
         Attempt(
-            1, 1, stamp, point, 0.0, received_bytes=received, sent_bytes=sent, turns=turns, ended_by=by, ended_how=how,
-            request=request,
+            1, 1, stamp, point, 0.0, received_bytes=received, sent_bytes=sent, turns=turns, request=request, **end
         )
-        for point, received, sent, turns, (by, how), request in kinds
+        for point, received, sent, turns, end, request in kinds
     ]  # fmt: skip
     return {
         reason(branch, promise.key, attempt)
@@ -429,6 +505,6 @@ def test_advice_names_only_arguments_that_the_mode_has(case):
 
 
 def test_advice_names_arguments_at_all():
-    named = {name for sentence in sentences(reset(on=b"Host")) for name, _ in NAMED.findall(sentence)}
+    named = {match for sentence in sentences(reset(after_bytes=100)) for match in NAMED.findall(sentence)}
 
-    assert named >= {"at", "tls"}
+    assert named >= {("at", "accept"), ("after_bytes", "")}

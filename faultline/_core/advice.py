@@ -9,7 +9,7 @@ from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, Sometimes, entries_of
 from faultline._core.promises import Key
-from faultline._core.reasons import MISMATCHES, REASONS, Reason
+from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason
 
 MOST_REQUESTS = 3
 
@@ -22,7 +22,8 @@ def advice(plan: Plan, fault: Fault, part: Key, attempts: Sequence[Attempt]) -> 
         return under_another_plan(number, attempts)
     met = [a for a in own if a.fault == fault and not any(strike.part == part for strike in a.strikes)]
     if not met:
-        return first(MISMATCHES, fault, part, own[-1]) or undealt(plan, fault, own)
+        came_to_nothing = "" if own[-1].strikes else first(OF_ANY_FAULT, fault, part, own[-1])
+        return came_to_nothing or undealt(plan, fault, own)
     return first(REASONS, fault, part, met[-1])
 
 
@@ -37,7 +38,7 @@ def under_another_plan(number: int, attempts: Sequence[Attempt]) -> str:
     before, after = sum(other < number for other in others), sum(other > number for other in others)
     when = "before the next become(…)" if after else "since become(…)"
     met = [f"{count} met the plan {which} it" for count, which in ((before, "before"), (after, "after")) if count]
-    return f"No attempt met this plan {when}: {', '.join(met)}."
+    return f"No attempt met this plan {when}: {', '.join(met)}." if met else ""
 
 
 def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:

@@ -34,15 +34,19 @@ def spoke_no_tls(fault: Fault, _: Key, attempt: Attempt) -> str:
     """The client spoke plain text where TLS begins."""
     if not attempt.note.startswith(NO_TLS):
         return ""
-    or_else = "" if fault.needs_tls else ", or leave out tls=True"
+    or_else = "" if fault.needs_tls else ", or start the server without the argument tls"
     return f"The server speaks TLS, and the client did not: use server.url, which begins with https{or_else}."
 
 
 def spoke_tls(_: Fault, _part: Key, attempt: Attempt) -> str:
     """The client began TLS where the server expects plain text."""
-    if attempt.tls is not None or not begins(attempt, "client").startswith(HELLO):
+    is_answered = attempt.tls is not None and not begins(attempt, "server").startswith(b"HTTP/")
+    if is_answered or not begins(attempt, "client").startswith(HELLO):
         return ""
-    return "The client spoke TLS, and the server does not: use server.url, which begins with http, or add tls=True."
+    return (
+        "The client spoke TLS, and the server does not: use server.url, which begins with http, "
+        "or start the server with the argument tls."
+    )
 
 
 def began_no_tls(fault: Fault, part: Key, attempt: Attempt) -> str:
@@ -177,11 +181,17 @@ def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
 def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
     """Fewer bytes or messages have passed than the trigger waits for."""
     brk = fault.break_
-    if brk is None or not brk.facts.counts_bytes or is_before(attempt.point, brk.at):
+    if brk is None or not brk.facts.counts_bytes or is_before(attempt.point, brk.at) or left_early(fault, attempt):
         return ""
     if not brk.facts.hears:
         return "The handshake was over before so many bytes: use a smaller after_bytes."
     return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or passed_elsewhere(brk, attempt)
+
+
+def left_early(fault: Fault, attempt: Attempt) -> bool:
+    """Whether the client may have left before the server had sent all that it would have sent."""
+    is_server = fault.break_ is not None and fault.break_.facts.speaks == "server"
+    return is_server and attempt.ended_by == "client" and (not attempt.sent_bytes or bool(fault.conditions))
 
 
 def too_few_bytes(brk: Break, attempt: Attempt) -> str:
@@ -247,7 +257,10 @@ def ended_first(fault: Fault, part: Key, attempt: Attempt) -> str:
     trigger = waited_for(fault, part)
     if trigger is not None and trigger.after_seconds:
         return f"{who}, before after_seconds={trigger.after_seconds:g} were over."
-    return f"{who}, while the script waited for the client." if waits_in_script(fault, attempt) else f"{who}."
+    if waits_in_script(fault, attempt):
+        return f"{who}, while the script waited for the client."
+    slow = " and the ".join(type(condition).__name__.lower() for condition in fault.conditions)
+    return f"{who}: its timeout may be too short for the {slow}." if slow and left_early(fault, attempt) else f"{who}."
 
 
 def waits_in_script(fault: Fault, attempt: Attempt) -> bool:
@@ -292,17 +305,18 @@ def said_by(by: Party, attempt: Attempt) -> bytes:
 
 
 Reason: TypeAlias = Callable[[Fault, Key, Attempt], str]
-MISMATCHES: tuple[Reason, ...] = (
+# What ends an attempt whatever its fault is.
+OF_ANY_FAULT: tuple[Reason, ...] = (
     spoke_no_tls,
     spoke_tls,
+    did_not_trust,
+    showed_no_certificate,
+    began_no_tls,
     reached_no_upstream,
 )
 REASONS: tuple[Reason, ...] = (
     opened_no_tunnel,
-    *MISMATCHES,
-    did_not_trust,
-    showed_no_certificate,
-    began_no_tls,
+    *OF_ANY_FAULT,
     shows_a_later_certificate,
     sent_nothing,
     met_the_terms,
