@@ -15,7 +15,7 @@ from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike
 from faultline._core.milestones import MILESTONES
 from faultline._core.plan import stamped
 from faultline._core.points import POINTS
-from faultline._core.promises import BREAK, Origin
+from faultline._core.promises import BREAK, Key, Origin
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
 
@@ -310,14 +310,14 @@ def test_each_sign_of_an_end_is_written_once_with_its_time(ledger, entry):
     assert attempt.ends[0] == End("client", "FIN", times[0])
 
 
-def test_end_that_another_side_was_faster_with_is_corrected(ledger, entry):
-    ledger.sign(entry, "client", "FIN")
-    ledger.end(entry, "server", "FIN")
-    ledger.amend(entry, "client", "RST")
-    (attempt,) = ledger.attempts
+def test_strike_that_is_taken_back_leaves_those_of_other_parts(ledger, entry):
+    ledger.strike(entry, "request", 3, Key("step", 0))
+    ledger.strike(entry, "response", 5, Key("step", 1))
+    ledger.take_back_strike(entry, Key("step", 1))
 
-    assert (attempt.ended_by, attempt.ended_how) == ("client", "RST")
-    assert [(end.by, end.how) for end in attempt.ends] == [("client", "FIN"), ("client", "RST")]
+    assert [(s.point, s.part) for s in ledger.attempts[0].strikes] == [("request", Key("step", 0))]
+    ledger.take_back_strike(entry, Key("step", 0))
+    assert (ledger.attempts[0].strikes, ledger.count("strike")) == ((), 0)
 
 
 @pytest.mark.parametrize("side", ["client", "server", "upstream"])

@@ -11,7 +11,7 @@ import pytest
 
 from faultline._core.errors import UnsupportedError
 from faultline._core.hosts import NOWHERE
-from faultline._net import sockets
+from faultline._net import ending, sockets
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -93,7 +93,7 @@ def test_closing_after_the_input_was_discarded_sends_fin(pair):
     client.sendall(b"unread" * 5_000)
     await_input(server, 30_000)
     server.setblocking(False)
-    sockets.discard_input(server)
+    ending.discard_input(server)
     server.close()
 
     assert client.recv(1) == b""
@@ -103,8 +103,8 @@ def test_discarding_input_ends_at_its_limit(pair, monkeypatch):
     client, server = pair
     client.sendall(bytes(5_000))
     await_input(server, 5_000)
-    monkeypatch.setattr(sockets, "READ_BYTES", 1_000)
-    sockets.discard_input(server, 2_000)
+    monkeypatch.setattr(ending, "READ_BYTES", 1_000)
+    ending.discard_input(server, 2_000)
 
     assert len(server.recv(10_000)) == 3_000
 
@@ -113,14 +113,14 @@ def test_discarding_input_ends_at_the_clients_fin(pair):
     client, server = pair
     client.close()
     server.recv(1)
-    sockets.discard_input(server)
+    ending.discard_input(server)
 
     assert server.recv(1) == b""
 
 
 def test_linger_of_0_sends_rst(pair):
     client, server = pair
-    sockets.send_rst(server)
+    ending.send_rst(server)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -129,7 +129,7 @@ def test_linger_of_0_sends_rst(pair):
 def test_rst_throws_away_what_was_not_delivered(pair):
     client, server = pair
     sent = send_until_full(server)
-    sockets.send_rst(server)
+    ending.send_rst(server)
     received, error = read_to_the_end(client)
 
     assert 0 < received < sent
@@ -138,7 +138,7 @@ def test_rst_throws_away_what_was_not_delivered(pair):
 
 def test_after_rst_the_first_operation_is_a_reset_and_later_sends_are_a_broken_pipe(pair):
     client, server = pair
-    sockets.send_rst(server)
+    ending.send_rst(server)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -148,9 +148,9 @@ def test_after_rst_the_first_operation_is_a_reset_and_later_sends_are_a_broken_p
 
 def test_after_fin_and_then_rst_reads_are_at_the_end_and_the_next_send_is_a_broken_pipe(pair):
     client, server = pair
-    sockets.send_fin(server)
+    ending.send_fin(server)
     before = client.recv(1)
-    sockets.send_rst(server)
+    ending.send_rst(server)
     await_hangup(client)
 
     assert before == client.recv(1) == b""
@@ -161,7 +161,7 @@ def test_after_fin_and_then_rst_reads_are_at_the_end_and_the_next_send_is_a_brok
 def test_receiving_goes_on_after_fin(pair):
     client, server = pair
     server.sendall(b"last")
-    sockets.send_fin(server)
+    ending.send_fin(server)
 
     assert client.recv(100) + client.recv(100) == b"last"
     client.sendall(b"more")
@@ -170,13 +170,13 @@ def test_receiving_goes_on_after_fin(pair):
 
 def test_fin_to_a_client_that_has_reset_is_no_error(pair):
     client, server = pair
-    sockets.send_rst(client)
+    ending.send_rst(client)
     with pytest.raises(ConnectionResetError):
         server.recv(1)
 
-    sockets.send_fin(server)
+    ending.send_fin(server)
 
-    assert sockets.is_dead(server)
+    assert ending.is_dead(server)
 
 
 def test_kernel_tells_how_much_is_not_acknowledged(pair):
@@ -208,12 +208,12 @@ def test_connection_with_a_narrow_window_takes_less_of_what_nobody_reads():
 
 def test_state_tells_that_the_client_has_reset(pair):
     client, server = pair
-    alive = sockets.is_dead(server)
-    sockets.send_rst(client)
+    alive = ending.is_dead(server)
+    ending.send_rst(client)
     with pytest.raises(ConnectionResetError):
         server.recv(1)
 
-    assert (alive, sockets.is_dead(server)) == (False, True)
+    assert (alive, ending.is_dead(server)) == (False, True)
 
 
 def test_prepared_socket_neither_blocks_nor_delays(pair):

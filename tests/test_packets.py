@@ -511,14 +511,28 @@ def captured_turns(packets, address):
 
 
 def captured_ends(packets, address):
-    """FIN and RST of each side, in the order in which they were first sent."""
-    signs = [
-        ("server" if p.source == address else "client", flag)
-        for p in packets
-        for flag in ("FIN", "RST")
-        if flag in p.flags
-    ]
-    return [*dict.fromkeys(signs)]
+    """FIN and RST of each side, in the order in which the server's kernel sent and received them.
+
+    An end of the client may cross one of the server on the wire. A FIN that the server's doesn't acknowledge was not
+    received before it, nor was a RST, after which the server would have sent nothing.
+    """
+    signs = {}
+    for packet in packets:
+        by = "server" if packet.source == address else "client"
+        for flag in {"FIN", "RST"} & packet.flags:
+            signs.setdefault((by, flag), packet)
+    return sorted(signs, key=lambda sign: moment(sign, signs, packets))
+
+
+def moment(sign, signs, packets):
+    """When the server's kernel sent or received an end, as the place of a packet, and a half for those that crossed."""
+    by, flag = sign
+    at = packets.index(signs[sign])
+    for ours in [signs[each] for each in signs if each[0] == "server" and by == "client"]:
+        is_unseen = flag == "RST" or ours.acknowledges <= signs[sign].sequence + len(signs[sign].payload)
+        if is_unseen and packets.index(ours) > at:
+            at = packets.index(ours) + 0.5
+    return at
 
 
 def agrees_in_ends(attempt, captured):

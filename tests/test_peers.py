@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from faultline import serve, stall
-from faultline._net import peers, sockets
+from faultline._net import ending, peers
 from faultline._net.peers import GONE, Peer, Peers, answered, is_here
 
 HOSTS = {"ipv4": ("127.0.0.1", "127.0.0.1"), "ipv6": ("::1", "::1"), "ipv4 at ::": ("::", "127.0.0.1")}
@@ -66,7 +66,7 @@ def test_a_peer_that_is_closed_or_has_ended_both_directions_does_not_listen(pair
 
 
 def test_a_peer_that_has_reset_does_not_listen(pair, known):
-    sockets.send_rst(pair[0])
+    ending.send_rst(pair[0])
 
     assert known.of(pair[1]) == GONE
 

@@ -11,10 +11,11 @@ import pytest
 
 from faultline import Gate
 from faultline._engine.pump import Pump
-from faultline._net import sockets
+from faultline._net import ending, sockets
 from faultline._net.departures import Departed, Departures, call_in, wake
+from faultline._net.hearing import SILENT_PEER_SECONDS, UNREAD_PATIENCE_SECONDS
 from faultline._net.unix import UnixWire
-from faultline._net.wire import SILENT_PEER_SECONDS, UNREAD_PATIENCE_SECONDS, Wire
+from faultline._net.wire import Wire
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -110,7 +111,7 @@ def test_next_thing_to_read_may_be_the_end(pair, play):
 
 def test_every_look_after_rst_is_news_of_it(pair, play):
     async def look(wire):
-        sockets.send_rst(pair[0])
+        ending.send_rst(pair[0])
         await wire.readable()
         with pytest.raises(Departed) as raised:
             wire.next_byte()
@@ -121,7 +122,7 @@ def test_every_look_after_rst_is_news_of_it(pair, play):
 
 def test_read_and_write_after_rst_are_news_of_it(pair, play):
     async def both(wire):
-        sockets.send_rst(pair[0])
+        ending.send_rst(pair[0])
         return await news_of(wire.receive(1)), await news_of(wire.send_some(memoryview(b"x")))
 
     assert play(both) == ("RST", "RST")
@@ -132,7 +133,7 @@ def test_each_way_to_read_after_a_look_at_a_rst_still_meets_the_rst(pair, play, 
     client, _ = pair
 
     async def looked(wire):
-        sockets.send_rst(client)
+        ending.send_rst(client)
         assert await wire.departure(None) == "RST"
         await wire.departure(None) if look == "departure" else getattr(wire, look)()
         with pytest.raises(Departed) as raised:
@@ -182,7 +183,7 @@ def test_bytes_that_find_no_room_wait_until_the_client_reads(pair, play):
         fill(wire.sock)
         soon(reader.start)
         sent = await wire.send_some(memoryview(b"x"))
-        sockets.send_fin(wire.sock)
+        ending.send_fin(wire.sock)
         return sent
 
     sent = play(send)
@@ -208,7 +209,7 @@ def test_rst_after_all_was_acknowledged_takes_nothing_away(pair, play):
         while view:
             view = view[await wire.send_some(view) :]
         await wire.flush()
-        sockets.send_rst(server)
+        ending.send_rst(server)
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -221,7 +222,7 @@ def test_rst_after_all_was_acknowledged_takes_nothing_away(pair, play):
 def test_waiting_for_acknowledgements_ends_when_the_client_resets(pair, play):
     async def flush(wire):
         fill(wire.sock)
-        soon(sockets.send_rst, pair[0])
+        soon(ending.send_rst, pair[0])
         return await news_of(wire.flush())
 
     assert play(flush) == "RST"
@@ -250,7 +251,7 @@ def test_closing_twice_is_closing_once(pair, play):
 
 
 @pytest.mark.parametrize("unread", [b"", b"unread"])
-@pytest.mark.parametrize(("leave", "how"), [(socket.socket.close, "FIN"), (sockets.send_rst, "RST")])
+@pytest.mark.parametrize(("leave", "how"), [(socket.socket.close, "FIN"), (ending.send_rst, "RST")])
 def test_client_is_seen_to_leave_though_nobody_reads(pair, play, leave, how, unread):
     async def departure(wire):
         pair[0].sendall(unread)
@@ -282,7 +283,7 @@ def test_fin_that_was_read_is_no_news_but_the_rst_after_it_is(pair, play):
     async def departure(wire):
         pair[0].shutdown(socket.SHUT_WR)
         end = await wire.receive(1)
-        soon(sockets.send_rst, pair[0])
+        soon(ending.send_rst, pair[0])
         return end, await wire.departure(PATIENCE_SECONDS)
 
     assert play(departure) == (b"", "RST")
@@ -427,7 +428,7 @@ def test_a_client_reads_what_was_sent_before_a_rst(pair, play, said):
             await pausing(seconds)
 
         wire.departures.pause = pause
-        await wire.until_heard()
+        await wire.hearing.until_heard()
         return wire.departures.peers.of(wire.sock).unread_bytes
 
     assert play(heard) == 0
@@ -441,7 +442,7 @@ def test_a_client_that_reads_nothing_is_not_waited_for(pair, play):
     assert play(seconds_until_heard) >= UNREAD_PATIENCE_SECONDS
 
 
-@pytest.mark.parametrize("leave", [socket.socket.close, sockets.send_rst])
+@pytest.mark.parametrize("leave", [socket.socket.close, ending.send_rst])
 def test_a_client_that_has_left_is_not_waited_for(pair, play, leave):
     leave(pair[0])
 
@@ -451,7 +452,7 @@ def test_a_client_that_has_left_is_not_waited_for(pair, play, leave):
 def test_a_wire_that_is_closed_meanwhile_is_not_waited_for(play):
     async def closed(wire):
         wire.close()
-        await wire.until_heard()
+        await wire.hearing.until_heard()
         return wire.left()
 
     assert play(closed) is None
@@ -460,7 +461,7 @@ def test_a_wire_that_is_closed_meanwhile_is_not_waited_for(play):
 async def seconds_until_heard(wire):
     """How long the wait before a RST takes."""
     began = asyncio.get_running_loop().time()
-    await wire.until_heard()
+    await wire.hearing.until_heard()
     return asyncio.get_running_loop().time() - began
 
 
@@ -472,7 +473,7 @@ async def pauses_until_heard(wire):
         pauses.append(seconds)
 
     wire.departures.pause = pause
-    await wire.until_heard()
+    await wire.hearing.until_heard()
     return pauses
 
 
@@ -486,7 +487,7 @@ def test_a_client_that_has_read_or_spoken_has_looked_at_its_connect(pair, play, 
             pair[0].sendall(b"hello")
         pauses = []
         wire.departures.pause = pauses.append
-        await wire.until_looked()
+        await wire.hearing.until_looked()
         return pauses
 
     assert play(looked) == []
@@ -495,7 +496,7 @@ def test_a_client_that_has_read_or_spoken_has_looked_at_its_connect(pair, play, 
 def test_a_client_that_has_heard_nothing_has_some_time_to_look_at_its_connect(play):
     async def looked(wire):
         began = asyncio.get_running_loop().time()
-        await wire.until_looked()
+        await wire.hearing.until_looked()
         return asyncio.get_running_loop().time() - began
 
     assert play(looked) >= SILENT_PEER_SECONDS

@@ -280,6 +280,12 @@ class Ledger:
             entry.struck_by(part, point, after_bytes)
             self._note(entry)
 
+    def take_back_strike(self, entry: Entry, part: Key) -> None:
+        """Forget the strike of a part of the present fault, of which nothing could be sent."""
+        with self._lock:
+            entry.strikes = tuple(s for s in entry.strikes if (s.part, s.origin) != (part, entry.fault.origin))
+            self._note(entry)
+
     def sign(self, entry: Entry, by: Party, how: Sign, alert: str = "") -> None:
         """Record that a side ends one direction, or sends or receives an alert; the attempt may go on."""
         with self._lock:
@@ -299,14 +305,6 @@ class Ledger:
             self._note(entry)
         if self.on_end is not None:
             self.on_end(entry.frozen())
-
-    def amend(self, entry: Entry, by: Party, how: How) -> None:
-        """Correct an end that was recorded and could not be sent, because another side was faster."""
-        with self._lock:
-            entry.ends = tuple(end for end in entry.ends if (end.by, end.how) != (entry.ended_by, entry.ended_how))
-            entry.ended_by, entry.ended_how = by, how
-            entry.gives(by, how)
-            self._note(entry)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

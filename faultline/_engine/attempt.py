@@ -56,6 +56,10 @@ class OpenAttempt:
         """Record that a part of the fault takes effect now; only the first time counts."""
         self._ledger.strike(self.entry, point, after_bytes, part)
 
+    def take_back_strike(self, part: Key) -> None:
+        """Forget the strike of a part, because the client had left before anything of it could be sent."""
+        self._ledger.take_back_strike(self.entry, part)
+
     def condition_strikes(self, point: Point, part: Key, after_bytes: int) -> None:
         """Record that a condition changes bytes that pass this point, for the first time."""
         self.strike(point, after_bytes, part)
@@ -73,10 +77,6 @@ class OpenAttempt:
     def has_ended(self) -> bool:
         """Whether the attempt is over."""
         return self.entry.ended_seconds is not None
-
-    def amend(self, by: Party, how: How) -> None:
-        """Correct the end that was recorded, because another side was faster."""
-        self._ledger.amend(self.entry, by, how)
 
     def end(self, by: Party | None = None, how: How | None = None, *, is_sign: bool = True) -> None:
         """Record that the attempt is over, with a sign of its own or without; ending it again changes nothing."""

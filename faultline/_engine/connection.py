@@ -19,15 +19,16 @@ from faultline._core.gate import Gate
 from faultline._core.ledger import KEPT_BODY_BYTES, Entry
 from faultline._core.points import Point
 from faultline._core.promises import key_of
-from faultline._core.steps import Step, resets
+from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
-from faultline._engine.play import play
+from faultline._engine.play import take_effect, until_ready
 from faultline._engine.service import Service
 from faultline._engine.stream import Stream
 from faultline._engine.valve import Valve
 from faultline._net import sockets
-from faultline._net.departures import Departed, Left
+from faultline._net.departures import Departed
+from faultline._net.ending import Left
 from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
@@ -112,11 +113,9 @@ class Connection:
         self.service.on_dealt()
         return self.attempt
 
-    def end(self, by: Party | None, how: How, *, is_sign: bool = True) -> None:
+    def end(self, by: Party | None, how: How, *, is_sign: bool = True, was_sent: bool = False) -> None:
         """Record how the connection ends, with a sign of its own or without, for every attempt that is open."""
-        if by == "server":
-            self.wire.look()  # the client may have ended its direction before, or both
-        if by == "server" and self.wire.was_reset:  # nothing is sent any more
+        if by == "server" and not was_sent and self._is_too_late():
             is_sign = False
             if not self.attempt.has_said_goodbye:
                 by, how = "client", "RST"
@@ -125,14 +124,17 @@ class Connection:
                 attempt.strike(attempt.point, 0, lost)
             attempt.end(by, how, is_sign=is_sign)
 
-    def sign(self, by: Party, how: Sign, alert: str = "") -> None:
+    def sign(self, by: Party, how: Sign, alert: str = "", *, was_sent: bool = False) -> None:
         """Record that a side ends one direction of the connection, or sends an alert."""
-        if by == "server":
-            self.wire.look()
-        if by == "server" and self.wire.was_reset:
-            return  # nothing is sent any more
+        if by == "server" and not was_sent and self._is_too_late():
+            return
         for attempt in [attempt for attempt in self._attempts if not attempt.has_ended] or [self.attempt]:
             attempt.sign(by, how, alert)
+
+    def _is_too_late(self) -> bool:
+        """Whether the client has reset the connection, so that nothing is sent any more; its FIN is noted too."""
+        self.wire.look()
+        return self.wire.was_reset
 
     def deal(self, fault: Fault) -> None:
         """Give the attempt another fault that differs only in the steps still ahead."""
@@ -197,22 +199,12 @@ class Connection:
         self.side.before_strike()
         if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
             await self.hold(trip.brk.trigger.after_seconds)
-        if resets(trip.brk.steps):
-            await self.wire.until_looked()
+        await until_ready(self, trip.brk.steps)
         self.check_reached()
         attempt.strike(trip.brk.at, trip.passed_bytes)
         await self.side.at_strike()
-        await play(self, trip.brk.steps)
+        await take_effect(self, trip.brk.steps)
         self.side.after_strike()
-
-    def check_client(self) -> None:
-        """Check that the client is still there, because nothing can strike a client that has left.
-
-        Raises:
-            Departed: the client has left.
-        """
-        if left := self.wire.left():
-            raise Departed(left)
 
     def check_reached(self) -> None:
         """Check that the client has come to the strike: it is still there, or left once it had read all before that.
@@ -232,8 +224,6 @@ class Connection:
         Raises:
             Departed: the client has left.
         """
-        if resets((step,)):
-            await self.wire.until_looked()
         self.check_reached()
         attempt, entry = self.attempt, self.attempt.entry
         passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}

@@ -13,7 +13,6 @@ from faultline._engine.handshake import secure, strike_failed
 from faultline._engine.play import Over, close
 from faultline._engine.service import Service
 from faultline._engine.talks import http1
-from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.tls import Rejected
 from faultline._net.wire import Wire
@@ -77,18 +76,19 @@ class Conversation:
             pass
         except asyncio.CancelledError:
             if self._is_reset:
-                await self._wire.until_heard()
+                await self._wire.hearing.until_heard()
             raise
         except Departed as left:
             strike_failed(connection)
             connection.end("client", left.how)
-            with contextlib.suppress(Departed):  # a client may wait for the server's close_notify
-                await connection.stream.end_tls()
+            if not self._wire.was_reset:
+                with contextlib.suppress(Departed):  # a client may wait for the server's close_notify
+                    await connection.stream.end_tls()
         except Rejected as rejected:
             is_alert = connection.stream.rejected(rejected.why)
             strike_failed(connection)
-            connection.end("client" if is_alert else "server", "FIN", is_sign=not is_alert)
-            sockets.send_fin(self._wire.sock)
+            was_sent = self._wire.finish()
+            connection.end("client" if is_alert else "server", "FIN", is_sign=not is_alert, was_sent=was_sent)
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
         finally:
@@ -98,11 +98,10 @@ class Conversation:
         """Close the socket and end the attempt; closing again does nothing."""
         self._connection.end("server", "stop")
         drops = self._connection.valve.drops_packets
-        if (how := self._wire.farewell()) is not None:
-            self._connection.sign("server", "RST" if drops else how)
         if drops and self.is_open:  # a FIN could never be acknowledged
-            self._wire.reset()
-        self._wire.close()
+            self._wire.arm_reset()
+        if (how := self._wire.close()) is not None:
+            self._connection.sign("server", how, was_sent=True)
         self._connection.side.leave()
 
     # --- controls of an open connection ------------------------------------------------------------------------------
@@ -122,11 +121,11 @@ class Conversation:
     def close(self) -> None:
         """Send FIN, in TLS after close_notify, and end."""
         self._connection.attempt.entry.note = "closed by the test"
-        self._connection.end("server", "FIN")
         with contextlib.suppress(OSError):
             self._wire.sock.send(self._connection.stream.close_notify())
-        sockets.send_fin(self._wire.sock)
-        sockets.discard_input(self._wire.sock)
+        was_sent = self._wire.finish()
+        self._connection.end("server", "FIN", was_sent=was_sent)
+        self._wire.discard_input()
         self.stop()
 
     def pause(self) -> None:

@@ -13,10 +13,10 @@ from faultline._core import steps as do
 from faultline._core.alerts import alert_in
 from faultline._core.counts import counted
 from faultline._core.ends import Party
+from faultline._core.promises import BREAK, Key, key_of
 from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
-from faultline._net import sockets
-from faultline._net.departures import Departed
+from faultline._net.departures import Departed, TooLate
 
 if TYPE_CHECKING:
     from faultline._engine.connection import Connection
@@ -34,10 +34,45 @@ async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> 
 
     Raises:
         Over: a step ended the conversation.
+        Departed: the client ended the connection; `TooLate` if it has met none of the steps.
+    """
+    has_acted = False
+    for step, following in zip_longest(steps, steps[1:]):
+        try:
+            await play_one(connection, step, is_reset_next=do.begins_with_reset(following))
+        except TooLate as left:
+            raise Departed(left.how) if has_acted else left from None
+        has_acted |= not isinstance(step, do.Flush)
+
+
+async def until_ready(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
+    """Wait until these steps can take effect at once: a RST waits for the program to look, and to read all before it.
+
+    Raises:
+        Departed: the client has reset the connection.
+    """
+    if not do.resets(steps):
+        return
+    await connection.wire.hearing.until_looked()
+    if isinstance(steps[0], do.Flush) or (isinstance(steps[0], do.Reset) and steps[0].flush):
+        await flush(connection)
+    if isinstance(steps[0], do.Reset) and steps[0].flush:
+        await connection.wire.hearing.until_heard()
+
+
+async def take_effect(connection: Connection, steps: tuple[do.ConnectionStep, ...], part: Key = BREAK) -> None:
+    """Play the steps of a strike that was recorded; it is taken back if the client has met none of them.
+
+    Raises:
+        Over: a step ended the conversation.
         Departed: the client ended the connection.
     """
-    for step, following in zip_longest(steps, steps[1:]):
-        await play_one(connection, step, is_reset_next=do.begins_with_reset(following))
+    attempt = connection.attempt
+    try:
+        await play(connection, steps)
+    except TooLate as left:
+        attempt.take_back_strike(part)
+        raise Departed(left.how) from None
 
 
 async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_next: bool = False) -> None:
@@ -47,11 +82,12 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
         Over: the step ended the conversation.
         Departed: the client ended the connection.
     """
-    stream, wire = connection.stream, connection.wire
+    stream = connection.stream
     match step:
         case do.Planned():
+            await until_ready(connection, step.steps)
             await connection.strike_step(step)
-            await play(connection, step.steps)
+            await take_effect(connection, step.steps, key_of(step))
         case do.Send():
             await send(connection, step, is_reset_next=is_reset_next)
         case do.Receive() | do.ReceiveUntil():
@@ -71,15 +107,13 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
         case do.Hold():
             await connection.hold(step.for_seconds, step.until)
         case do.Flush():
-            await wire.flush()
+            await flush(connection)
         case do.HalfClose():
-            await stream.end_tls()
-            connection.sign("server", "FIN")
-            sockets.send_fin(wire.sock)
+            await half_close(connection)
         case do.Partition():
             await connection.valve.cut_off(step.for_seconds)
         case do.Reset():
-            await reset(connection, flush=step.flush)
+            await reset(connection, deliver=step.flush)
         case do.Close():
             await close(connection, close_notify=step.close_notify)
         case _:  # pragma: no cover - the type checker proves that every step has a case
@@ -94,7 +128,7 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
     """
     if step.below_tls:
         await connection.wire.flush()
-        await connection.wire.until_heard()  # it ends TLS for a client, as a RST ends a connection
+        await connection.wire.hearing.until_heard()  # it ends TLS for a client, as a RST ends a connection
         if name := alert_in(step.data):
             connection.stream.alerts(name, True)
         await connection.stream.write_raw(step.data)
@@ -103,20 +137,52 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
         await connection.send(step.data, acknowledged=is_reset_next)
 
 
-async def reset(connection: Connection, *, by: Party = "server", flush: bool = True) -> None:
-    """Send RST; with `flush` deliver the bytes that were sent before.
+async def flush(connection: Connection) -> None:
+    """Wait until the client's kernel has acknowledged every byte sent.
+
+    Raises:
+        TooLate: the client has reset the connection.
+    """
+    try:
+        await connection.wire.flush()
+    except Departed as left:
+        raise TooLate(left.how) from None
+
+
+async def reset(connection: Connection, *, by: Party = "server", deliver: bool = True) -> None:
+    """Send RST; with `deliver` deliver the bytes that were sent before.
 
     Raises:
         Over: always, once the connection is closed.
-        Departed: the client has left meanwhile.
+        Departed: the client has left meanwhile; `TooLate` if there is nothing left to reset.
     """
-    if flush:
-        await connection.wire.flush()
-        await connection.wire.until_heard()
-        connection.check_client()
-    connection.end(by, "RST")
-    connection.wire.reset()
+    if deliver:
+        await flush(connection)
+        await connection.wire.hearing.until_heard()
+        if left := connection.wire.left():
+            raise TooLate(left)
+    if not connection.wire.reset():
+        raise TooLate("RST")
+    connection.end(by, "RST", was_sent=True)
     raise Over
+
+
+async def half_close(connection: Connection, *, close_notify: bool = True) -> bool:
+    """Send FIN, in TLS after close_notify, and go on; return false if no FIN could follow the close_notify.
+
+    Raises:
+        Departed: the client has reset the connection; `TooLate` if it met no sign of the end.
+    """
+    wire = connection.wire
+    wire.look()  # or else OpenSSL makes a close_notify that can't be sent
+    if close_notify and not wire.was_reset:
+        await connection.stream.end_tls()
+    was_sent = wire.finish()
+    if was_sent:
+        connection.sign("server", "FIN", was_sent=True)
+    elif not connection.attempt.has_said_goodbye:
+        raise TooLate("RST")
+    return was_sent
 
 
 async def close(connection: Connection, *, close_notify: bool = True) -> None:
@@ -124,15 +190,12 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
 
     Raises:
         Over: always, once the connection is closed.
-        Departed: the client has reset the connection meanwhile.
+        Departed: the client has reset the connection meanwhile; `TooLate` if it met no sign of the end.
     """
-    if close_notify:
-        await connection.stream.end_tls()
-    connection.end("server", "FIN")
-    if not sockets.send_fin(connection.wire.sock) and not connection.attempt.has_said_goodbye:
-        connection.attempt.amend("client", "RST")
+    was_sent = await half_close(connection, close_notify=close_notify)
+    connection.end("server", "FIN", is_sign=was_sent, was_sent=was_sent)
     await connection.wire.flush()  # closing with unread input would discard bytes that are not delivered yet
-    sockets.discard_input(connection.wire.sock)
+    connection.wire.discard_input()
     connection.wire.close()
     raise Over
 

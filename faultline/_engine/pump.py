@@ -72,7 +72,8 @@ class Pump:
             self._finish("source reset" if self._source.is_end_reset else "end")
             return
         data = _shared[:count]
-        self._source.has_spoken = self._sink.has_sent = True
+        self._source.has_spoken = True
+        self._sink.sent_bytes += count
         self._on_bytes(data)
         try:
             taken = self._sink.sock.send(data)

@@ -18,7 +18,8 @@ from faultline._core.tls_facts import NO_TLS, TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.pacing import Flow, Wait
 from faultline._net import sockets
-from faultline._net.departures import Departed, Left
+from faultline._net.departures import Departed
+from faultline._net.ending import Left
 from faultline._net.tls import ServerContext, Tls, Write
 from faultline._net.wire import Wire
 

@@ -85,7 +85,7 @@ class UpstreamConnection:
         if self._tls is not None:
             with contextlib.suppress(UpstreamLeft):
                 await self.send_close_notify(self._tls)
-        sockets.send_fin(self.wire.sock)
+        self.wire.finish()
 
     async def send_close_notify(self, tls: Tls) -> None:
         """End TLS in an orderly way.
@@ -103,8 +103,8 @@ class UpstreamConnection:
     def leave(self) -> None:
         """Close the connection; the bytes that were sent are delivered first."""
         if not self.wire.is_closed:
-            sockets.send_fin(self.wire.sock)
-            sockets.discard_input(self.wire.sock)
+            self.wire.finish()
+            self.wire.discard_input()
             self.wire.close()
 
 

@@ -7,12 +7,11 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
-from typing import Literal
 
 from faultline._net import sockets
+from faultline._net.ending import Left
 from faultline._net.peers import Peers
 
-Left = Literal["FIN", "RST"]
 PRESSED_BYTES = 16_384  # unread; behind more, a FIN may find no room in the smallest window
 SLOWEST_LOOK_SECONDS = 0.05
 SLOW_SECONDS, SHARE_SECONDS = 0.01, 0.001  # a pause that repeats, and the part of it for each that waits
@@ -24,6 +23,10 @@ class Departed(Exception):  # noqa: N818 - an event, not an error
     def __init__(self, how: Left) -> None:
         super().__init__(how)
         self.how: Left = how
+
+
+class TooLate(Departed):
+    """The peer had ended the connection before an end of ours could be sent, of which nothing arrived then."""
 
 
 class Departures:
@@ -153,10 +156,10 @@ class Watch:
                 if not future.done():
                     future.set_result(left)
         elif self._asking is None:
-            has_finished, unread = sockets.has_left(self.sock), sockets.unread_bytes(self.sock)
-            if has_finished and not unread:
+            events, unread = sockets.ends_of(self.sock), sockets.unread_bytes(self.sock)
+            if events and not events & select.POLLERR and not unread:  # a RST may have come since the look above
                 self._on_fin()
-            if has_finished or unread >= PRESSED_BYTES:
+            if events or unread >= PRESSED_BYTES:
                 self._asking = self._departures.loop.create_task(self._ask())
 
     async def _ask(self) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from faultline._core.errors import PortError, UnsupportedError
 from faultline._core.fork import owned
 
-BACKLOG, TCP_CLOSE = 4096, 7  # include/net/tcp_states.h
+BACKLOG = 4096
 READ_BYTES = 65_536
 
 # linux/filter.h, asm-generic/socket.h: a classic BPF program on a socket keeps or drops each packet.
@@ -225,38 +225,9 @@ def ends_of(sock: socket.socket) -> int:
     return next((events for _, events in poll.poll(0)), 0)
 
 
-def is_dead(sock: socket.socket) -> bool:
-    """Whether the peer has reset the connection: its state is CLOSE (tcp_info, tcp(7)); on a Unix socket an error."""
-    if sock.family == socket.AF_UNIX:
-        return bool(ends_of(sock) & select.POLLERR)
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
-
-
-def send_rst(sock: socket.socket) -> None:
-    """Close with RST."""
-    arm_rst(sock)
-    sock.close()
-
-
 def arm_rst(sock: socket.socket) -> None:
     """Make the next close send RST and discard unsent data: `SO_LINGER` of 0 (socket(7); `tcp_disconnect`)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def send_fin(sock: socket.socket) -> bool:
-    """Send FIN after the queued bytes, and continue to receive; return false if the peer has reset the connection."""
-    with contextlib.suppress(OSError):  # ENOTCONN
-        sock.shutdown(socket.SHUT_WR)
-        return True
-    return False
-
-
-def discard_input(sock: socket.socket, limit_bytes: int = 1 << 20) -> None:
-    """Read and discard the bytes that have arrived, because closing with unread input sends RST (`__tcp_close`)."""
-    read = 0
-    with contextlib.suppress(OSError):
-        while read < limit_bytes and (data := sock.recv(READ_BYTES)):
-            read += len(data)
 
 
 # --- packets ---------------------------------------------------------------------------------------------------------

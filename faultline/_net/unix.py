@@ -21,6 +21,7 @@ from faultline._core.fork import owned
 from faultline._core.steps import Door, Refuse, Vanish
 from faultline._net import sockets
 from faultline._net.departures import Departed
+from faultline._net.ending import Left
 from faultline._net.wire import Wire
 
 PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero, and with room for a temporary suffix
@@ -98,11 +99,11 @@ class UnixWire(Wire):
         """Make the close leave the last byte unread, which resets the connection."""
         self._has_unread = False
 
-    def close(self) -> None:
-        """Close in an orderly way."""
+    def close(self) -> Left | None:
+        """Close in an orderly way, and return the sign that this sends."""
         if not self.is_closed:
             self._take()
-        super().close()
+        return super().close()
 
     def _take(self) -> None:
         if self._has_unread:

@@ -14,23 +14,20 @@ from collections.abc import Callable
 from functools import partial
 
 from faultline._core.gate import Gate
-from faultline._net.departures import Departed, Departures, Left, call_in, wake
+from faultline._net import ending
+from faultline._net.departures import Departed, Departures, call_in, wake
+from faultline._net.ending import Left
+from faultline._net.hearing import Hearing
 from faultline._net.sockets import (
     READ_BYTES,
     arm_rst,
     ends_of,
-    has_left,
-    is_dead,
-    send_rst,
     unacknowledged_bytes,
     unread_bytes,
 )
 
 OPERATIONS_PER_TURN = 4  # of a connection with ready data, before the others have their turn
-SILENT_PEER_SECONDS = 0.025  # for a program that says nothing to look at its connect, or at what it has read
-LOOKED_SECONDS = 0.5  # after which any program has looked at its connect
-UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
-SEND_BYTES = 262_144  # handed to the kernel at once, which copies them meanwhile
+SEND_BYTES = 262_144  # handed to the kernel at once
 
 
 class Wire:
@@ -41,15 +38,16 @@ class Wire:
         self.departures = departures
         self.sock = sock
         self._number = sock.fileno()
-        self._began = loop.time()
+        self.hearing = Hearing(loop, self)
         self.has_spoken = False  # whether bytes or an end of the peer were read
-        self.has_sent = False  # whether bytes were sent to the peer
+        self.sent_bytes = 0  # to the peer, those of TLS included
         self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
         self.on_end: Callable[[Left], None] | None = None  # called with each FIN and RST of the peer, once
         self._seen_ends: set[Left] = set()
         self._is_armed = False  # whether a close sends RST in any case
+        self._has_finished = False  # whether our FIN was sent
 
     @property
     def at_end(self) -> bool:
@@ -176,7 +174,7 @@ class Wire:
             except OSError as error:
                 raise self.gone(error) from None
             else:
-                self.has_sent = True
+                self.sent_bytes += taken
                 return taken
 
     async def writable(self) -> None:
@@ -206,57 +204,17 @@ class Wire:
     async def flush(self) -> None:
         """Wait until everything sent is acknowledged, so that a RST discards no bytes.
 
-        The kernel has no event for this, so the queue is checked after 0.2 ms, then at growing intervals of up to
-        10 ms. On loopback the first check is enough unless the peer reads slowly.
+        The kernel has no event for this, so the queue is checked after 0.2 ms, then at intervals of up to 10 ms.
 
         Raises:
             Departed: the peer has reset the connection meanwhile.
         """
         pause = 0.0
         while unacknowledged_bytes(self.sock):
-            if is_dead(self.sock):
+            if ending.is_dead(self.sock) and unacknowledged_bytes(self.sock):  # not by two FIN, acknowledged meanwhile
                 raise self.gone()
             await self.departures.pause(pause)
             pause = min(pause + 0.0002, 0.01)
-
-    async def until_looked(self) -> None:
-        """Wait until the peer's program has looked at its connect, which a RST before that would fail.
-
-        A peer that has sent or read bytes has looked. Any other peer gets some time, because nobody can know.
-        """
-        if not self._has_peer_spoken():
-            await self._until_read(0.0 if self.has_sent else SILENT_PEER_SECONDS)
-
-    async def until_heard(self) -> None:
-        """Wait until the peer's program has looked at its connect and has read what was sent, before a RST.
-
-        Some programs drop bytes that they have not read when they meet a RST. A program that reads nothing for a while
-        does something else.
-        """
-        await self._until_read(0.0 if self._has_peer_spoken() else SILENT_PEER_SECONDS)
-
-    async def _until_read(self, silent_seconds: float) -> None:
-        """Wait until the peer has read everything, and has then been silent for this long.
-
-        A pause counts with its planned length, because a busy machine makes the peer late as well.
-        """
-        now = self._loop.time()
-        pause, unread, quiet_seconds = 0.0002, 0, now - self._began if now - self._began > LOOKED_SECONDS else 0.0
-        while not self.is_closed and (peer := self.departures.peers.of(self.sock)) is not None and peer.listens:
-            if peer.unread_bytes != unread:
-                unread, quiet_seconds = peer.unread_bytes, 0.0
-            if unread and quiet_seconds >= UNREAD_PATIENCE_SECONDS:
-                return
-            if not unread and (self._has_peer_spoken() or quiet_seconds >= silent_seconds):
-                return
-            began = self._loop.time()
-            await self.departures.pause(pause)
-            quiet_seconds += min(pause, self._loop.time() - began)
-            pause = min(pause * 1.5, 0.002)
-
-    def _has_peer_spoken(self) -> bool:
-        """Whether the peer has sent bytes or an end; true where another task has closed the socket."""
-        return self.has_spoken or self.is_closed or unread_bytes(self.sock) > 0 or has_left(self.sock)
 
     async def drain(self) -> None:
         """Read and discard bytes until the peer has finished sending.
@@ -303,20 +261,29 @@ class Wire:
         """Whether the socket is closed."""
         return self.sock.fileno() < 0
 
-    def close(self) -> None:
-        """Close the socket; closing again does nothing."""
+    def close(self) -> Left | None:
+        """Close the socket, and return the sign that this sends; `None` if it sends none."""
+        if self.is_closed:
+            return None
+        if self._is_armed or self._unread_bytes():
+            return "RST" if self.reset() else None
+        self._forget()
+        was_sent = self.finish()
+        self.sock.close()
+        return "FIN" if was_sent else None
+
+    def _forget(self) -> None:
         self.on_readable(None)
         self.on_writable(None)
-        self.sock.close()
 
-    def farewell(self) -> Left | None:
-        """The sign that a close sends now; `None` if it sends none, because the peer has reset the connection."""
-        if self.is_closed or self.was_reset or is_dead(self.sock):
-            return None
-        return "RST" if self._is_armed or self._unread_bytes() else "FIN"
+    def discard_input(self) -> None:
+        """Read and discard what has arrived, so that a close sends no RST."""
+        try:
+            ending.discard_input(self.sock)
+        except OSError as error:
+            self.gone(error)
 
     def _unread_bytes(self) -> int:
-        """The number of bytes in the kernel that a close would discard."""
         return unread_bytes(self.sock)
 
     def arm_reset(self) -> None:
@@ -324,8 +291,23 @@ class Wire:
         self._is_armed = True
         arm_rst(self.sock)
 
-    def reset(self) -> None:
-        """Close with RST."""
-        self.on_readable(None)
-        self.on_writable(None)
-        send_rst(self.sock)
+    def finish(self) -> bool:
+        """Send FIN and go on receiving; return false if the peer has reset the connection, after which none is sent."""
+        if self.is_closed or self._has_finished:
+            self.look()
+            return not self.was_reset
+        sign, self._has_finished = ending.finish(self.sock)
+        if sign is not None:
+            self.sees(sign)
+        return self._has_finished
+
+    def reset(self) -> bool:
+        """Close with RST; return false if the peer has ended the connection, after which none is sent."""
+        self._forget()
+        self.look()
+        if self.is_closed or (self._has_finished and not self.was_reset and ending.is_dead(self.sock)):  # by two FIN
+            self.sock.close()
+            return False
+        if (sign := ending.reset(self.sock)) is not None:
+            self.sees(sign)
+        return not self.was_reset

@@ -16,7 +16,7 @@ from faultline._core.ledger import Entry
 from faultline._core.plan import Dealer
 from faultline._engine.conversation import Conversation
 from faultline._engine.service import Service
-from faultline._net import sockets
+from faultline._net import ending
 from faultline._net.departures import Departures
 from faultline._net.wire import Wire
 from faultline._servers.listener import ignore
@@ -58,7 +58,7 @@ class Connections:
     def accept(self, sock: socket.socket, waited: Entry | None = None) -> None:
         """Begin a conversation on an accepted socket; `waited` is its attempt, if the connect got silence before."""
         if self._service is None:  # the server has stopped
-            sockets.send_rst(sock)
+            ending.send_rst(sock)
             return
         loop = self._departures.loop
         self._count += 1

@@ -24,7 +24,7 @@ from faultline._core.ledger import Entry, Ledger
 from faultline._core.plan import Dealer, Plan, faults_of
 from faultline._core.sight import Sight
 from faultline._core.steps import Door, NoRoute, Refuse, Vanish
-from faultline._net import addresses, connects, sockets
+from faultline._net import addresses, connects, ending
 from faultline._net.syns import Syn, Syns
 from faultline._servers.listener import Listener, ignore
 from faultline._servers.loop import Background
@@ -159,7 +159,7 @@ class Doorkeeper:
             return True
         self._meet(door, LATE)
         if isinstance(door, Refuse):
-            sockets.send_rst(client)
+            ending.send_rst(client)
         else:
             self._held.append(client)
         return False

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faultline._core import clock
 from faultline._core import steps as do
-from faultline._net import sockets
+from faultline._net import ending, sockets
 from faultline._net.syns import Syn, Syns
 from faultline._net.unix import Identity, bound, check_own, identity, new_socket
 
@@ -208,7 +208,7 @@ class Listener:
             try:
                 self._on_client(client, address)
             except BaseException:
-                sockets.send_rst(client)
+                ending.send_rst(client)
                 raise
         return True
 

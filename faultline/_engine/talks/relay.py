@@ -20,7 +20,8 @@ from faultline._engine.pump import Pump
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
 from faultline._net import sockets
-from faultline._net.departures import Departed, Left
+from faultline._net.departures import Departed
+from faultline._net.ending import Left
 from faultline._net.wire import Wire
 
 FAILURES: dict[str, tuple[do.ConnectionStep, ...]] = {
@@ -227,7 +228,7 @@ class Relay(Side):
             raise UpstreamLeft
         self._first_to_end = self._first_to_end or "upstream"
         await self._connection.stream.end_tls()
-        sockets.send_fin(self._connection.wire.sock)
+        self._connection.wire.finish()
 
     async def _enter(self, point: Point) -> None:
         """Come to a point, unless the conversation is in a tunnel."""

@@ -1,0 +1,67 @@
+"""Waits for a program to have looked at its connect, and to have read what was sent, before a RST destroys both."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from faultline._net.sockets import has_left, unread_bytes
+
+if TYPE_CHECKING:
+    from faultline._net.wire import Wire
+
+SILENT_PEER_SECONDS = 0.025  # for a program that says nothing to look at its connect, or at what it has read
+LOOKED_SECONDS = 0.5  # after which any program has looked at its connect
+UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
+
+
+class Hearing:
+    """What is known of the program behind the peer of a connection: whether it has looked, and has read all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire) -> None:
+        self._loop = loop
+        self._wire = wire
+        self._began = loop.time()
+        self._heard_bytes = -1  # of those sent to the peer, when it was last waited for
+
+    async def until_looked(self) -> None:
+        """Wait until the program has looked at its connect, which a RST before that would fail.
+
+        A peer that has sent or read bytes has looked. Any other peer gets some time, because nobody can know.
+        """
+        if not self._has_peer_spoken():
+            await self._until_read(0.0 if self._wire.sent_bytes else SILENT_PEER_SECONDS)
+
+    async def until_heard(self) -> None:
+        """Wait until the program has looked at its connect and has read what was sent; once for the same bytes.
+
+        Some programs drop bytes that they have not read when they meet a RST. A program that reads nothing for a while
+        does something else.
+        """
+        if self._heard_bytes != self._wire.sent_bytes:
+            await self._until_read(0.0 if self._has_peer_spoken() else SILENT_PEER_SECONDS)
+            self._heard_bytes = self._wire.sent_bytes
+
+    async def _until_read(self, silent_seconds: float) -> None:
+        """Wait until the peer has read everything, and has then been silent for this long.
+
+        A pause counts with its planned length, because a busy machine makes the peer late as well.
+        """
+        wire, now = self._wire, self._loop.time()
+        pause, unread, quiet_seconds = 0.0002, 0, now - self._began if now - self._began > LOOKED_SECONDS else 0.0
+        while not wire.is_closed and (peer := wire.departures.peers.of(wire.sock)) is not None and peer.listens:
+            if peer.unread_bytes != unread:
+                unread, quiet_seconds = peer.unread_bytes, 0.0
+            if unread and quiet_seconds >= UNREAD_PATIENCE_SECONDS:
+                return
+            if not unread and (self._has_peer_spoken() or quiet_seconds >= silent_seconds):
+                return
+            began = self._loop.time()
+            await wire.departures.pause(pause)
+            quiet_seconds += min(pause, self._loop.time() - began)
+            pause = min(pause * 1.5, 0.002)
+
+    def _has_peer_spoken(self) -> bool:
+        """Whether the peer has sent bytes or an end; true where another task has closed the socket."""
+        wire = self._wire
+        return wire.has_spoken or wire.is_closed or unread_bytes(wire.sock) > 0 or has_left(wire.sock)

@@ -1,0 +1,73 @@
+"""A client that has reset the connection before an end of ours could be sent was not struck.
+
+Between the last look at the client and our RST or FIN there is always a moment in which the client may leave. The first
+test puts the client's RST there; the second lets client and server race.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+
+import pytest
+
+from faultline import close, half_close, receive_request, reset, script, send, serve
+from faultline._engine.connection import Connection
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+RACES = 20
+
+STRIKES = [
+    reset(after_bytes=5),
+    reset(after_bytes=5, fin_first=True),
+    reset(at="request", after_bytes=5),
+    reset(at="idle"),
+    close(after_bytes=5),
+    close(at="request", after_bytes=5),
+    close(at="idle"),
+    half_close(after_bytes=5),
+    script(receive_request(), send(b"220 "), reset()),
+    script(receive_request(), send(b"220 "), close()),
+    script(receive_request(), send(b"220 "), reset(fin_first=True)),
+]
+
+
+def leave_by_rst(client):
+    """Leave by RST, and return once nothing of it is on its way any more, which loopback does at once."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("plan", STRIKES, ids=repr)
+def test_end_that_could_not_be_sent_is_no_strike(monkeypatch, plan, tls):
+    clients = []
+    look = Connection.check_reached
+
+    def look_and_let_leave(connection):
+        look(connection)
+        leave_by_rst(clients.pop())
+
+    monkeypatch.setattr(Connection, "check_reached", look_and_let_leave)
+    with serve(plan, strict=False, tls=tls) as server, socket.create_connection(server.address, 10) as client:
+        clients.append(server.client_context().wrap_socket(client, server_hostname="localhost") if tls else client)
+        clients[0].sendall(GET)
+        (attempt,) = server.wait_for_attempts(1, at="end")
+
+    assert (attempt.struck, attempt.ended_by, attempt.ended_how) == (None, "client", "RST")
+    assert [(end.by, end.how) for end in attempt.ends] == [("client", "RST")]
+
+
+@pytest.mark.parametrize("plan", STRIKES, ids=repr)
+def test_strike_is_told_exactly_if_the_end_was_sent(plan):
+    with serve(plan, strict=False) as server:
+        for number in range(1, RACES + 1):
+            with contextlib.suppress(OSError), socket.create_connection(server.address, 10) as client:
+                client.sendall(GET)
+                client.recv(2)
+            server.wait_for_attempts(number, at="end")
+
+    for attempt in server.attempts:
+        was_ended = any(end.by == "server" for end in attempt.ends)
+        assert bool(attempt.struck) == was_ended, attempt.ends
