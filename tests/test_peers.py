@@ -44,6 +44,15 @@ def test_bytes_that_the_peer_has_not_read_are_counted(pair, known):
     assert (before, known.of(server)) == (Peer(5, listens=True), Peer(3, listens=True))
 
 
+def test_bytes_that_have_arrived_are_counted_whether_they_are_read_or_not(pair, known):
+    client, server = pair
+    server.sendall(b"hello")
+    before = known.of(server).received_bytes
+    client.recv(2)
+
+    assert (before, known.of(server).received_bytes) == (5, 5)
+
+
 def test_a_peer_that_has_finished_sending_listens(pair, known):
     pair[0].shutdown(socket.SHUT_WR)
 

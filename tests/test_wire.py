@@ -222,6 +222,7 @@ def test_rst_after_all_was_acknowledged_takes_nothing_away(pair, play):
 def test_waiting_for_acknowledgements_ends_when_the_client_resets(pair, play):
     async def flush(wire):
         fill(wire.sock)
+        wire.sent_bytes = 100 * MIB
         soon(ending.send_rst, pair[0])
         return await news_of(wire.flush())
 

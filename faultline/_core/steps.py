@@ -148,7 +148,7 @@ class Hold(Spoken):
 
 @dataclass(frozen=True)
 class Flush:
-    """Wait until the client's kernel has acknowledged every byte sent."""
+    """Wait until the client's kernel has every byte that was sent."""
 
 
 @dataclass(frozen=True)
@@ -264,11 +264,6 @@ class Behind:
 
 
 Fate: TypeAlias = Twice | Behind
-
-
-def begins_with_reset(step: Step | None) -> bool:
-    """Whether the step resets the connection."""
-    return isinstance(step, Reset) or (isinstance(step, Planned) and begins_with_reset(step.steps[0]))
 
 
 def resets(steps: Iterable[Step]) -> bool:

@@ -243,18 +243,15 @@ class Connection:
         if trip is not None:
             trip.begin_message()
 
-    async def send(self, data: bytes, *, acknowledged: bool = False) -> None:
-        """Send application bytes; the break strikes between them if they reach its tripwire.
-
-        With `acknowledged`, which is for a break right after these bytes, the client's kernel acknowledges them soon.
-        """
+    async def send(self, data: bytes) -> None:
+        """Send application bytes; the break strikes between them if they reach its tripwire."""
         self.speaks("server")
         trip = self.armed(self.response_point)
         cut = trip.cut(data) if trip else None
         if trip is None or cut is None:
-            await (self.stream.write_acknowledged if acknowledged else self.stream.write)(data)
+            await self.stream.write(data)
             return
-        await self.stream.write_acknowledged(data[:cut])
+        await self.stream.write(data[:cut])
         await self.strike(trip)
         await self.stream.write(data[cut:])
 

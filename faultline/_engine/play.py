@@ -6,7 +6,6 @@ Rules: no module asks which mode is running; a mode that needs more has a step f
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import zip_longest
 from typing import TYPE_CHECKING, NoReturn
 
 from faultline._core import steps as do
@@ -37,9 +36,9 @@ async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> 
         Departed: the client ended the connection; `TooLate` if it has met none of the steps.
     """
     has_acted = False
-    for step, following in zip_longest(steps, steps[1:]):
+    for step in steps:
         try:
-            await play_one(connection, step, is_reset_next=do.begins_with_reset(following))
+            await play_one(connection, step)
         except TooLate as left:
             raise Departed(left.how) if has_acted else left from None
         has_acted |= not isinstance(step, do.Flush)
@@ -75,7 +74,7 @@ async def take_effect(connection: Connection, steps: tuple[do.ConnectionStep, ..
         raise Departed(left.how) from None
 
 
-async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_next: bool = False) -> None:
+async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
     """Play one step.
 
     Raises:
@@ -89,7 +88,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             await connection.strike_step(step)
             await take_effect(connection, step.steps, key_of(step))
         case do.Send():
-            await send(connection, step, is_reset_next=is_reset_next)
+            await send(connection, step)
         case do.Receive() | do.ReceiveUntil():
             await receive(connection, step)
         case do.ReceiveAll():
@@ -120,7 +119,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep, *, is_reset_
             unknown(step)
 
 
-async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) -> None:
+async def send(connection: Connection, step: do.Send) -> None:
     """Send bytes: as a part of the response, or below TLS.
 
     Raises:
@@ -134,11 +133,11 @@ async def send(connection: Connection, step: do.Send, *, is_reset_next: bool) ->
         await connection.stream.write_raw(step.data)
     else:
         await connection.enter("response")
-        await connection.send(step.data, acknowledged=is_reset_next)
+        await connection.send(step.data)
 
 
 async def flush(connection: Connection) -> None:
-    """Wait until the client's kernel has acknowledged every byte sent.
+    """Wait until the client's kernel has every byte that was sent.
 
     Raises:
         TooLate: the client has reset the connection.

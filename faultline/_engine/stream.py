@@ -112,20 +112,6 @@ class Stream:
                 self._entry.says("server", piece[:taken])
                 piece = piece[taken:]
 
-    async def write_acknowledged(self, data: bytes) -> None:
-        """Send bytes that a break follows, so that the client's kernel acknowledges them at once.
-
-        Linux acknowledges two pushed segments as soon as the client has read them, but may delay the
-        acknowledgement of a single segment by 40 ms (ICSK_ACK_PUSHED2, `tcp_cleanup_rbuf`).
-
-        Raises:
-            Departed: the client has reset the connection.
-        """
-        if self._flows is None or self._flows[1].pace is None:
-            await self.write(data[:-1])
-            data = data[-1:]
-        await self.write(data)
-
     async def _write_piece(self, piece: memoryview) -> int:
         if not self.flowing.is_set():
             await self.flowing.wait()

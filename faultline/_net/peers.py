@@ -13,18 +13,20 @@ import ipaddress
 import select
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faultline._net import sockets
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR = 4, 20, 1, 2
-INET_DIAG_SHUTDOWN, NO_COOKIE, ANY_STATE = 8, 0xFFFFFFFF, 0xFFFFFFFF
+INET_DIAG_INFO, INET_DIAG_SHUTDOWN, NO_COOKIE, ANY_STATE = 2, 8, 0xFFFFFFFF, 0xFFFFFFFF
+WANTED = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SHUTDOWN - 1)
 SHUTDOWN_MASK = 3  # include/net/sock.h: both directions; a FIN from here alone sets the bit for receiving
 HEAD = struct.Struct("=IHHII")  # nlmsghdr
 ASK = struct.Struct("=BBBBI")  # inet_diag_req_v2, up to the addresses
 TELL = struct.Struct("=4x48xIIIII")  # inet_diag_msg: the addresses lie between the state and the queues
 ATTRIBUTE = struct.Struct("=HH")  # nlattr
+RECEIVED = struct.Struct("=128xQ")  # tcp_info, up to `tcpi_bytes_received`
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ class Peer:
     Attributes:
         unread_bytes: how much of what was sent to it, and has arrived, its program has not read yet.
         listens: whether a program holds the socket and has not ended both directions.
+        received_bytes: how much of what was sent to it has arrived, whether acknowledged or not.
     """
 
     unread_bytes: int
     listens: bool
+    received_bytes: int = field(default=0, compare=False)
 
 
 GONE = Peer(0, listens=False)
@@ -92,7 +96,7 @@ def question(family: int, own: tuple[str, int], other: tuple[str, int]) -> bytes
     ports = struct.pack("!HH", own[1], other[1])
     hosts = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (own, other))
     identity = ports + hosts + struct.pack("=III", 0, NO_COOKIE, NO_COOKIE)
-    body = ASK.pack(family, socket.IPPROTO_TCP, 1 << (INET_DIAG_SHUTDOWN - 1), 0, ANY_STATE) + identity
+    body = ASK.pack(family, socket.IPPROTO_TCP, WANTED, 0, ANY_STATE) + identity
     return HEAD.pack(HEAD.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0) + body
 
 
@@ -103,15 +107,18 @@ def answered(message: bytes) -> Peer | None:
         is_unknown = struct.unpack_from("=i", message, HEAD.size)[0] == -errno.ENOENT
         return GONE if is_unknown else None
     _, unread, _, _, inode = TELL.unpack_from(message, HEAD.size)
-    has_ended = shutdown_of(message[HEAD.size + TELL.size :]) == SHUTDOWN_MASK
-    return Peer(unread, listens=bool(inode) and not has_ended)
+    told = attributes_of(message[HEAD.size + TELL.size :])
+    has_ended = told.get(INET_DIAG_SHUTDOWN, b"\0")[0] == SHUTDOWN_MASK
+    info = told.get(INET_DIAG_INFO, b"")
+    received = RECEIVED.unpack_from(info)[0] if len(info) >= RECEIVED.size else 0
+    return Peer(unread, bool(inode) and not has_ended, received)
 
 
-def shutdown_of(attributes: bytes) -> int:
-    """Which directions the program has ended, from the attributes of an answer."""
-    while attributes:
-        size, kind = ATTRIBUTE.unpack_from(attributes)
-        if kind == INET_DIAG_SHUTDOWN:
-            return attributes[ATTRIBUTE.size]
-        attributes = attributes[(size + 3) & ~3 :]
-    return 0
+def attributes_of(message: bytes) -> dict[int, bytes]:
+    """The attributes of an answer, by their numbers."""
+    told = {}
+    while message:
+        size, kind = ATTRIBUTE.unpack_from(message)
+        told[kind] = message[ATTRIBUTE.size : size]
+        message = message[(size + 3) & ~3 :]
+    return told

@@ -63,7 +63,7 @@ def reset(
     connection is kept alive; there `after_seconds` is a timer that the next request stops. `on` is looked for in
     the client's bytes at `request` and in the server's bytes at `response`, also across reads.
 
-    On the wire: `SO_LINGER` 0 and close (socket(7)), once the send queue is acknowledged.
+    On the wire: `SO_LINGER` 0 and close (socket(7)), once the client's kernel has every byte.
 
     .. versionadded:: 0.1
 

@@ -68,7 +68,7 @@ class Http1:
                     while await self._begin_next():
                         await self.perform(step.steps)
                 case _:
-                    await play_one(self._connection, step, is_reset_next=do.begins_with_reset(following))
+                    await play_one(self._connection, step)
 
     async def receive_request(self, step: do.ReceiveRequest, following: do.Step | None = None) -> None:
         """Read one request, and record it.
@@ -158,8 +158,7 @@ class Http1:
             connection.attempt.strike("response", 0, part)
         data = render(answer, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
-        is_break_next = last is not None or (idle is not None and not idle.brk.trigger.after_seconds)
-        await connection.send(data, acknowledged=is_break_next)
+        await connection.send(data)
         if last is not None:
             await connection.strike(last)
 

@@ -44,7 +44,7 @@ async def converse(connection: Connection) -> None:
         await http.respond(reached)
     elif request.method == "CONNECT":
         await connection.reach("response")
-        await connection.send(ESTABLISHED, acknowledged=connection.armed("tunnel") is not None)
+        await connection.send(ESTABLISHED)
         await tunnel.open(reached)
     else:
         await tunnel.fetch(reached, head_of(request))
