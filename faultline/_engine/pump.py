@@ -65,7 +65,8 @@ class Pump:
             count = self._source.sock.recv_into(_shared)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            self._source.gone(error)
             self._finish("source reset")
             return
         if not count:

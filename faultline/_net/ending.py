@@ -18,7 +18,7 @@ from faultline._net.sockets import READ_BYTES, arm_rst, ends_of
 Left = Literal["FIN", "RST"]
 
 TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK = 7, 8, 9  # include/net/tcp_states.h
-LIBC = ctypes.PyDLL(None)
+LIBC = ctypes.pythonapi  # on POSIX a handle of the whole process, whose calls keep the lock
 
 
 def state_of(sock: socket.socket) -> int:

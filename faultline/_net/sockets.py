@@ -21,6 +21,10 @@ from collections.abc import Sequence
 from faultline._core.errors import PortError, UnsupportedError
 from faultline._core.fork import owned
 
+with contextlib.suppress(ImportError):  # only POSIX has them, and elsewhere this module has to raise UnsupportedError
+    import fcntl
+    import termios
+
 BACKLOG = 4096
 READ_BYTES = 65_536
 
@@ -195,9 +199,6 @@ def unacknowledged_bytes(sock: socket.socket) -> int:
 
 def outgoing_bytes(sock: socket.socket) -> int:
     """What SIOCOUTQ counts: in TCP bytes that are not acknowledged, on a Unix socket memory that is not read yet."""
-    import fcntl  # only POSIX has it, and this module must be importable elsewhere, to raise UnsupportedError
-    import termios
-
     count = array.array("i", [0])
     fcntl.ioctl(sock, termios.TIOCOUTQ, count)
     return count[0]
@@ -205,9 +206,6 @@ def outgoing_bytes(sock: socket.socket) -> int:
 
 def unread_bytes(sock: socket.socket) -> int:
     """Count the bytes that have arrived and were not read (SIOCINQ, unix(7))."""
-    import fcntl
-    import termios
-
     count = array.array("i", [0])
     fcntl.ioctl(sock, termios.FIONREAD, count)
     return count[0]

@@ -272,9 +272,9 @@ class Wire:
         if self._is_armed or self._unread_bytes():
             return "RST" if self.reset() else None
         self._forget()
-        was_sent = self.finish()
+        is_last = not self._has_finished and self.finish()
         self.sock.close()
-        return "FIN" if was_sent else None
+        return "FIN" if is_last else None
 
     def _forget(self) -> None:
         self.on_readable(None)

@@ -178,6 +178,7 @@ def test_times_are_of_one_clock(faultline, isolated):
     server = faultline.serve(ok(), isolated=isolated)
 
     converse(server)
+    server.wait_for_attempts(1, at="end")
     between = server.ledger.now()
     converse(server)
 
