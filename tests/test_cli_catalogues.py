@@ -14,6 +14,7 @@ from typing import get_args
 import pytest
 
 from faultline._core.check import plain
+from faultline._core.said import LONG_CALL
 from faultline._front.command import main
 from faultline._front.listing import option_name
 from faultline.modes._catalogue import find, modes
@@ -141,7 +142,8 @@ def test_answer_is_served_as_the_words_say(start, words, plan, said):
     assert found["plan"] == plan
     assert found["url"].startswith("http://")
     assert ask(found) == said
-    assert process.stdout.readline().startswith(f"#1 GET /: {plan} ")
+    named = plan if len(plan) <= LONG_CALL else f"{plan.partition('(')[0]}(…)"
+    assert process.stdout.readline().startswith(f"#1 GET /: {named} ")
     struck = 0 if "none" in words else 1
     code, [last] = stop(process)
     assert code == 0

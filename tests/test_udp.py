@@ -748,7 +748,7 @@ def test_the_fixture_has_one_that_ends_with_the_test(pytester):
             faultline.udp(duplicated())
         """
     )
-    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:asyncio")
 
     ran.assert_outcomes(passed=2, errors=1)
     ran.stdout.fnmatch_lines(["*duplicated() never struck: no datagram came to 127.0.0.1:*"])

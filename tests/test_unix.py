@@ -1004,7 +1004,7 @@ def test_the_fixture_has_it(pytester):
             assert not os.path.exists(os.path.dirname(paths[1]))
         """
     )
-    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:asyncio")
 
     ran.assert_outcomes(passed=4, errors=1)
     ran.stdout.fnmatch_lines(["*reset() never struck: no client connected to /*/socket.*"])

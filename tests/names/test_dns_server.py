@@ -868,7 +868,7 @@ def test_the_fixture_has_one_that_ends_with_the_test(pytester):
             faultline.dns_server()
         """
     )
-    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    ran = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:asyncio")
 
     ran.assert_outcomes(passed=3, errors=1)
     ran.stdout.fnmatch_lines(["*nxdomain() never struck: no query came to 127.0.0.1:*"])
