@@ -260,6 +260,30 @@ def test_child_of_isolated_servers_has_started(faultline):
     assert sorted(named(result)) == sorted(f"test_{name}" for name in SERVERS)
 
 
+def test_client_that_hangs_without_a_connection_ends_with_the_limit(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    result = run("""
+def ask(server):
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.connect(server.address)
+        client.send(bytes.fromhex("123401000001000000000000") + b"\\3api\\7example\\3com\\0\\0\\1\\0\\1")
+        client.recv(1000)
+
+def test_datagram(faultline):
+    in_pool(ask, faultline.udp(blackhole()))
+
+def test_query(faultline):
+    in_pool(ask, faultline.dns_server(slow_resolve(60)))
+
+def test_lookup(faultline):
+    faultline.resolve("api.example.com", slow_resolve(60))
+    in_pool(socket.getaddrinfo, "api.example.com", 80)
+""")
+
+    result.assert_outcomes(failed=3)
+    assert sorted(named(result)) == ["test_datagram", "test_lookup", "test_query"]
+
+
 @pytest.mark.parametrize("processes", [(), ("-p", "xdist", "-n", "1")], ids=["plain", "xdist"])
 def test_limit_knows_servers_of_wider_scopes_and_without_a_fixture(run, monkeypatch, processes):
     monkeypatch.setenv("COLUMNS", "200")

@@ -11,7 +11,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from faultline._core.errors import PortError
 from faultline._core.fork import owned
@@ -20,6 +20,7 @@ from faultline._net import sockets
 READ_BYTES = 65_535
 TRIES = 100
 DATAGRAMS_PER_TURN = 16
+MOST_WAITING = 1000
 Address = tuple[str, int]
 
 
@@ -90,6 +91,29 @@ class Datagrams:
             timer.cancel()
         self._on_datagram = ignore  # a cycle would keep the ledger
         self._sock.close()
+
+
+class Unanswered:
+    """The clients that wait for an answer, which may never come: the latest of them, and how to end their wait."""
+
+    def __init__(self) -> None:
+        self._ways: dict[Hashable, Callable[[], object]] = {}
+
+    def add(self, client: Hashable, end_wait: Callable[[], object]) -> None:
+        """Take note that a client waits."""
+        self._ways[client] = end_wait
+        if len(self._ways) > MOST_WAITING:
+            del self._ways[next(iter(self._ways))]
+
+    def discard(self, client: Hashable) -> None:
+        """Take note that a client has its answer."""
+        self._ways.pop(client, None)
+
+    def end_all(self) -> None:
+        """End every wait."""
+        ways, self._ways = self._ways, {}
+        for end_wait in ways.values():
+            end_wait()
 
 
 def ignore(*_: object) -> None:

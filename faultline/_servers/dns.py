@@ -29,7 +29,7 @@ from faultline._net.addresses import checked_address
 from faultline._net.departures import Departed
 from faultline._net.dns_messages import answered, kind_of, parsed
 from faultline._net.wire import Wire
-from faultline._servers.datagrams import Address, claim_both
+from faultline._servers.datagrams import Address, Unanswered, claim_both
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.listener import Listener
 from faultline._servers.loop import background
@@ -78,6 +78,8 @@ class DnsServer(Endpoint):
         self._answered = 0
         self._last_kind = ""
         self._open: set[Entry] = set()
+        self._unanswered = Unanswered()
+        self._is_cut_off = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._datagrams, sock = claim_both(self.host, number)
         self.port = self._datagrams.address[1]
@@ -112,6 +114,19 @@ class DnsServer(Endpoint):
     def _stop(self) -> None:
         self._background.run(self._end_all())
 
+    def cut_off(self, *, is_cut_off: bool = True) -> None:
+        """Answer every query with SERVFAIL at once, and end every connection, or play the plan again."""
+
+        def cut() -> None:
+            self._is_cut_off = is_cut_off
+            self._set_listener()
+            if is_cut_off:
+                self._unanswered.end_all()
+                for task in self._tasks:
+                    task.cancel()
+
+        self._background.call(cut, self._break)
+
     @property
     def _where(self) -> str:
         return hostport(*self.address)
@@ -129,7 +144,7 @@ class DnsServer(Endpoint):
 
     def _set_listener(self) -> None:
         """Refuse TCP while the last or the next answer is a truncated one, which sends clients to TCP."""
-        is_shut = "truncated" in (self._last_kind, fault_kind(self._dealer.upcoming()))
+        is_shut = self._is_cut_off or "truncated" in (self._last_kind, fault_kind(self._dealer.upcoming()))
         self._listener.set_step(Refuse() if is_shut else None)
 
     def _break(self, error: BaseException) -> None:
@@ -187,6 +202,9 @@ class DnsServer(Endpoint):
         query = parsed(data)
         if query is None:
             return False  # not a query, or a response
+        if self._is_cut_off:
+            send(answered(query, "servfail", HERE, can_truncate=False))
+            return True
         fault = self._dealer.deal()
         entry = self.ledger.begin(None, fault, "lookup")
         entry.says("client", data)
@@ -204,11 +222,16 @@ class DnsServer(Endpoint):
         answer = answered(query, kind, found, can_truncate=over == "UDP")
 
         def reply() -> None:
+            if self._is_cut_off:
+                return
             if kind:
                 self.ledger.strike(entry, "lookup", 0)
             self._end(entry, answer, send)
 
         late = next((c.delay_seconds for c in fault.conditions if isinstance(c, Latency)), 0.0)
+        if late or kind == "silence":
+            failed = answered(query, "servfail", HERE, can_truncate=False)
+            self._unanswered.add(entry, partial(self._end, entry, failed, send))
         if late:
             self.ledger.strike(entry, "lookup", 0, Key("condition"))
             self._open.add(entry)
@@ -219,6 +242,8 @@ class DnsServer(Endpoint):
 
     def _end(self, entry: Entry, answer: bytes, send: Callable[[bytes], object]) -> None:
         self._open.discard(entry)
+        if answer:
+            self._unanswered.discard(entry)
         entry.says("server", answer)
         self.ledger.end(entry, "server", "answer" if answer else "silence")
         if answer:

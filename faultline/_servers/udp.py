@@ -25,7 +25,7 @@ from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._engine.pacing import Flow
 from faultline._net import sockets
 from faultline._net.addresses import checked_address
-from faultline._servers.datagrams import Address, Datagrams
+from faultline._servers.datagrams import Address, Datagrams, Unanswered
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.loop import background
 
@@ -68,6 +68,8 @@ class UdpServer(Endpoint):
         self._dealer = Dealer(self.plan)
         self._held: list[Callable[[], None]] = []
         self._open: set[Entry] = set()
+        self._unanswered = Unanswered()
+        self._is_cut_off = False
         self._step: Door | None = None  # the present step of the port
         self._timer: asyncio.TimerHandle | None = None
         self._datagrams = Datagrams(self.host, number)
@@ -99,6 +101,16 @@ class UdpServer(Endpoint):
     def _stop(self) -> None:
         self._settle()  # so that datagrams that have arrived are in the ledger
         self._background.call(self._end)
+
+    def cut_off(self, *, is_cut_off: bool = True) -> None:
+        """Send every client that waits an empty datagram, which ends its wait, and answer so at once until let in."""
+
+        def cut() -> None:
+            self._is_cut_off = is_cut_off
+            if is_cut_off:
+                self._unanswered.end_all()
+
+        self._background.call(cut, self._break)
 
     def _is_unseen(self, door: Door) -> bool:
         """The kernel answers for a closed port, and counts nothing."""
@@ -163,6 +175,10 @@ class UdpServer(Endpoint):
             self._errors.append(error)
 
     def _play(self, data: bytes, address: Address) -> None:
+        if self._is_cut_off:
+            self._datagrams.send(b"", address)
+            return
+        self._unanswered.add(address, partial(self._datagrams.send, b"", address))
         fault = self._dealer.deal()
         self._set_port()  # before the client can observe this attempt
         entry = self.ledger.begin(None, fault, "response")
@@ -180,6 +196,8 @@ class UdpServer(Endpoint):
         payload = flow.altered(response_to(data, fault, self._default))
 
         def say() -> None:
+            if self._is_cut_off:
+                return
             if fault.break_ is not None:
                 self.ledger.strike(entry, "response", 0)
             if fault.http_answer is not None and fault.http_answer.is_fault:
@@ -187,6 +205,7 @@ class UdpServer(Endpoint):
             for _ in range(2 if isinstance(fault.fate, Twice) else 1):
                 entry.note = self._datagrams.send(payload, address)
                 entry.says("server", b"" if entry.note else payload)
+            self._unanswered.discard(address)
             self._open.discard(entry)
             self.ledger.end(entry, "server", "silence" if entry.note else "answer")
 

@@ -52,6 +52,8 @@ class Resolver(Endpoint, overlay.Overlay):
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
         self._over = threading.Event()
+        self._hurry = threading.Event()  # ends the wait of slow lookups in other threads
+        self._is_cut_off = False
         self._neighbours: dict[FoundLast, Server] = {}
         self._meet_neighbours(plan)
         self.ledger = Ledger()
@@ -112,7 +114,10 @@ class Resolver(Endpoint, overlay.Overlay):
         late = next((c for c in fault.conditions if isinstance(c, Latency)), None)
         if late is not None:
             self.ledger.strike(entry, "lookup", 0, Key("condition"))
-            self._over.wait(late.delay_seconds)
+            self._hurry.wait(late.delay_seconds)
+        if self._is_cut_off:
+            self.ledger.end(entry, "server", "stop")
+            raise gaierror("servfail")
         kind = fault_kind(fault)
         if kind:
             error = gaierror(kind)
@@ -147,13 +152,24 @@ class Resolver(Endpoint, overlay.Overlay):
         self._dealer.change(plan)
 
     def _stop(self) -> None:
-        self._over.set()  # ends the wait of slow lookups in other threads
+        self._over.set()
+        self._hurry.set()
         self.step_aside()
         self._close_neighbours()
 
     def step_aside(self) -> None:
         """Restore the functions that this resolver has replaced."""
         overlay.remove(self)
+
+    def cut_off(self, *, is_cut_off: bool = True) -> None:
+        """Fail every lookup at once, slow ones too, or answer by plan again."""
+        self._is_cut_off = is_cut_off
+        for server in self._neighbours.values():
+            server.cut_off(is_cut_off=is_cut_off)
+        if is_cut_off:
+            self._hurry.set()
+        elif not self._over.is_set():
+            self._hurry.clear()
 
     def _close_neighbours(self) -> None:
         for server in self._neighbours.values():
