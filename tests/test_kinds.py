@@ -681,8 +681,8 @@ def ends_of(kind, steps):
     if any(isinstance(step, do.Repeat) for step in steps):
         return {""}
     match steps[-1]:
-        case do.Reset():
-            return RESETS | CLOSED if do.HalfClose() in steps or "Unix" in kind else RESETS
+        case do.Reset(fin_first=fin_first):
+            return RESETS | CLOSED if fin_first or do.HalfClose() in steps or "Unix" in kind else RESETS
         case do.Hold(for_seconds=None, until=None) | do.Partition(for_seconds=None):
             return {"silence"}
         case _:

@@ -71,3 +71,15 @@ def test_strike_is_told_exactly_if_the_end_was_sent(plan):
     for attempt in server.attempts:
         was_ended = any(end.by == "server" for end in attempt.ends)
         assert bool(attempt.struck) == was_ended, attempt.ends
+
+
+@pytest.mark.parametrize("fin_first", [False, True])
+def test_client_that_has_finished_sending_is_reset_unless_both_sides_have(fin_first):
+    plan = reset(after_bytes=5, fin_first=fin_first)
+    with serve(plan) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(GET)
+        client.shutdown(socket.SHUT_WR)
+        client.recv(5)
+        (attempt,) = server.wait_for_attempts(1, at="end")
+
+    assert [(end.by, end.how) for end in attempt.ends] == [("client", "FIN"), ("server", "FIN" if fin_first else "RST")]

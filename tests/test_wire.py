@@ -242,9 +242,11 @@ def test_closing_twice_is_closing_once(pair, play):
     async def close(wire):
         wire.close()
         wire.close()
+        wire.on_readable(None)
+        wire.on_writable(None)
+        return wire.reset(), wire.finish()
 
-    play(close)
-
+    assert play(close) == (False, True)
     assert pair[1].fileno() == -1
 
 

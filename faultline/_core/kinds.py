@@ -19,7 +19,7 @@ from faultline._core.scripted import Script
 # --- parts that several kinds share ----------------------------------------------------------------------------------
 
 PACKETS = frozenset({do.Partition})
-ENDS = frozenset({do.Reset, do.Close, do.HalfClose, do.ReceiveAll, do.Flush, do.Hold}) | PACKETS
+ENDS = frozenset({do.Reset, do.Close, do.HalfClose, do.ReceiveAll, do.Hold}) | PACKETS
 OF_TLS = frozenset({do.Send, do.Renegotiate})  # a break sends bytes only below TLS
 SECONDS = frozenset({"after_seconds"})
 BYTES = SECONDS | {"after_bytes"}

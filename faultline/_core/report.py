@@ -97,7 +97,13 @@ def short(fault: Fault) -> str:
 
 def looks_of(fault: Fault, part: Key) -> list[str]:
     """How the strike of a part looks on the wire; a step that can't be seen is left out."""
-    return [VERBS[type(act)] for act in acts_of(fault, part) if type(act) in VERBS]
+    return [look for act in acts_of(fault, part) for look in looks_of_act(act)]
+
+
+def looks_of_act(act: Act) -> list[str]:
+    """What an act puts on the wire, or keeps off it."""
+    looks = [VERBS[type(act)]] if type(act) in VERBS else []
+    return ["FIN", *looks] if isinstance(act, Reset) and act.fin_first else looks
 
 
 def acts_of(fault: Fault, part: Key) -> tuple[Act, ...]:

@@ -147,11 +147,6 @@ class Hold(Spoken):
 
 
 @dataclass(frozen=True)
-class Flush:
-    """Wait until the client's kernel has every byte that was sent."""
-
-
-@dataclass(frozen=True)
 class HalfClose:
     """Send FIN and go on reading."""
 
@@ -167,11 +162,11 @@ class Close(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class Reset(Spoken):
-    """Deliver the bytes that were sent, then send RST; `flush=False` waits for no acknowledgement."""
+    """Deliver the bytes that were sent, then send RST; with `fin_first` FIN right before it."""
 
     says: ClassVar[str] = "reset"
 
-    flush: bool = True
+    fin_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,7 +200,6 @@ ConnectionStep: TypeAlias = (
     | StopTls
     | Renegotiate
     | Hold
-    | Flush
     | HalfClose
     | Close
     | Reset

@@ -115,26 +115,21 @@ class Connection:
 
     def end(self, by: Party | None, how: How, *, is_sign: bool = True, was_sent: bool = False) -> None:
         """Record how the connection ends, with a sign of its own or without, for every attempt that is open."""
-        if by == "server" and not was_sent and self._is_too_late():
-            is_sign = False
-            if not self.attempt.has_said_goodbye:
-                by, how = "client", "RST"
+        if by == "server" and not was_sent:
+            self.wire.look()  # the client may have ended its direction before, or both
+            if self.wire.was_reset:  # nothing is sent any more
+                is_sign = False
+                if not self.attempt.has_said_goodbye:
+                    by, how = "client", "RST"
         for attempt in self._attempts:
             if (lost := self.valve.lost(attempt.fault)) is not None:
                 attempt.strike(attempt.point, 0, lost)
             attempt.end(by, how, is_sign=is_sign)
 
-    def sign(self, by: Party, how: Sign, alert: str = "", *, was_sent: bool = False) -> None:
-        """Record that a side ends one direction of the connection, or sends an alert."""
-        if by == "server" and not was_sent and self._is_too_late():
-            return
+    def sign(self, by: Party, how: Sign, alert: str = "") -> None:
+        """Record that a side has ended one direction of the connection, or sent an alert."""
         for attempt in [attempt for attempt in self._attempts if not attempt.has_ended] or [self.attempt]:
             attempt.sign(by, how, alert)
-
-    def _is_too_late(self) -> bool:
-        """Whether the client has reset the connection, so that nothing is sent any more; its FIN is noted too."""
-        self.wire.look()
-        return self.wire.was_reset
 
     def deal(self, fault: Fault) -> None:
         """Give the attempt another fault that differs only in the steps still ahead."""

@@ -101,7 +101,7 @@ class Conversation:
         if drops and self.is_open:  # a FIN could never be acknowledged
             self._wire.arm_reset()
         if (how := self._wire.close()) is not None:
-            self._connection.sign("server", how, was_sent=True)
+            self._connection.sign("server", how)
         self._connection.side.leave()
 
     # --- controls of an open connection ------------------------------------------------------------------------------

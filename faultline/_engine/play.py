@@ -41,7 +41,7 @@ async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> 
             await play_one(connection, step)
         except TooLate as left:
             raise Departed(left.how) if has_acted else left from None
-        has_acted |= not isinstance(step, do.Flush)
+        has_acted = True
 
 
 async def until_ready(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
@@ -53,9 +53,8 @@ async def until_ready(connection: Connection, steps: tuple[do.ConnectionStep, ..
     if not do.resets(steps):
         return
     await connection.wire.hearing.until_looked()
-    if isinstance(steps[0], do.Flush) or (isinstance(steps[0], do.Reset) and steps[0].flush):
-        await flush(connection)
-    if isinstance(steps[0], do.Reset) and steps[0].flush:
+    await connection.wire.flush()
+    if isinstance(steps[0], do.Reset):
         await connection.wire.hearing.until_heard()
 
 
@@ -105,14 +104,12 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
             await connection.inject(step.data)
         case do.Hold():
             await connection.hold(step.for_seconds, step.until)
-        case do.Flush():
-            await flush(connection)
         case do.HalfClose():
             await half_close(connection)
         case do.Partition():
             await connection.valve.cut_off(step.for_seconds)
         case do.Reset():
-            await reset(connection, deliver=step.flush)
+            await reset(connection, fin_first=step.fin_first)
         case do.Close():
             await close(connection, close_notify=step.close_notify)
         case _:  # pragma: no cover - the type checker proves that every step has a case
@@ -136,34 +133,39 @@ async def send(connection: Connection, step: do.Send) -> None:
         await connection.send(step.data)
 
 
-async def flush(connection: Connection) -> None:
-    """Wait until the client's kernel has every byte that was sent.
-
-    Raises:
-        TooLate: the client has reset the connection.
-    """
-    try:
-        await connection.wire.flush()
-    except Departed as left:
-        raise TooLate(left.how) from None
-
-
-async def reset(connection: Connection, *, by: Party = "server", deliver: bool = True) -> None:
-    """Send RST; with `deliver` deliver the bytes that were sent before.
+async def reset(connection: Connection, *, by: Party = "server", fin_first: bool = False) -> None:
+    """Send RST, after the bytes that were sent before have been delivered; with `fin_first` send FIN right before it.
 
     Raises:
         Over: always, once the connection is closed.
         Departed: the client has left meanwhile; `TooLate` if there is nothing left to reset.
     """
-    if deliver:
-        await flush(connection)
-        await connection.wire.hearing.until_heard()
-        if left := connection.wire.left():
-            raise TooLate(left)
-    if not connection.wire.reset():
+    wire = connection.wire
+    try:
+        await wire.flush()
+    except Departed as left:
+        raise TooLate(left.how) from None
+    await wire.hearing.until_heard()
+    if fin_first:
+        await end_tls(connection)
+    was_sent = wire.reset(fin_first=fin_first)
+    if wire.was_reset:
         raise TooLate("RST")
-    connection.end(by, "RST", was_sent=True)
+    if fin_first:
+        connection.sign("server", "FIN")
+    connection.end(by, "RST" if was_sent else "FIN", was_sent=True)
     raise Over
+
+
+async def end_tls(connection: Connection) -> None:
+    """Send close_notify if the connection is in TLS; after a RST OpenSSL would make one that can't be sent.
+
+    Raises:
+        Departed: the client has reset the connection.
+    """
+    connection.wire.look()
+    if not connection.wire.was_reset:
+        await connection.stream.end_tls()
 
 
 async def half_close(connection: Connection, *, close_notify: bool = True) -> bool:
@@ -173,12 +175,11 @@ async def half_close(connection: Connection, *, close_notify: bool = True) -> bo
         Departed: the client has reset the connection; `TooLate` if it met no sign of the end.
     """
     wire = connection.wire
-    wire.look()  # or else OpenSSL makes a close_notify that can't be sent
-    if close_notify and not wire.was_reset:
-        await connection.stream.end_tls()
+    if close_notify:
+        await end_tls(connection)
     was_sent = wire.finish()
     if was_sent:
-        connection.sign("server", "FIN", was_sent=True)
+        connection.sign("server", "FIN")
     elif not connection.attempt.has_said_goodbye:
         raise TooLate("RST")
     return was_sent

@@ -58,12 +58,19 @@ def finish(sock: socket.socket) -> tuple[Left | None, bool]:
     return sign, was_sent
 
 
-def reset(sock: socket.socket) -> Left | None:
-    """Close with RST; return the last sign of the peer before, after which a RST is not sent if it was one."""
+def reset(sock: socket.socket, *, fin_first: bool = False) -> tuple[Left | None, bool]:
+    """Close with RST, and with `fin_first` send FIN right before it.
+
+    Returns:
+        The last sign of the peer before, and whether the RST was sent, which it is not after a RST or two FIN.
+    """
     arm_rst(sock)
     sign = last_sign(sock)
+    if fin_first:
+        LIBC.shutdown(sock.fileno(), socket.SHUT_WR)
+    was_sent = not is_dead(sock)
     LIBC.close(sock.detach())
-    return sign
+    return sign, was_sent
 
 
 def send_fin(sock: socket.socket) -> bool:
@@ -72,9 +79,8 @@ def send_fin(sock: socket.socket) -> bool:
 
 
 def send_rst(sock: socket.socket) -> None:
-    """Close with RST; a socket that is closed stays so."""
-    if sock.fileno() >= 0:
-        reset(sock)
+    """Close with RST."""
+    reset(sock)
 
 
 def discard_input(sock: socket.socket, limit_bytes: int = 1 << 20) -> None:

@@ -305,13 +305,17 @@ class Wire:
             self.sees(sign)
         return self._has_finished
 
-    def reset(self) -> bool:
-        """Close with RST; return false if the peer has ended the connection, after which none is sent."""
+    def reset(self, *, fin_first: bool = False) -> bool:
+        """Close with RST, and with `fin_first` with FIN before it; return whether the RST was sent.
+
+        It is not if the peer has reset the connection, or if both sides have sent FIN.
+        """
         self._forget()
         self.look()
-        if self.is_closed or (self._has_finished and not self.was_reset and ending.is_dead(self.sock)):  # by two FIN
-            self.sock.close()
+        if self.is_closed:
             return False
-        if (sign := ending.reset(self.sock)) is not None:
+        is_first = not self._has_finished
+        sign, was_sent = ending.reset(self.sock, fin_first=fin_first)
+        if sign is not None and is_first:  # after a FIN of ours the state doesn't tell
             self.sees(sign)
-        return not self.was_reset
+        return was_sent

@@ -36,7 +36,7 @@ CALL_SECONDS = 10.0
 CALL_SLICES = 40
 QUIET_TURNS = 8  # a byte takes four turns of the loop: poll, reader, future, task; TLS and a relay's tasks add some
 MOST_TURNS = 1000  # the limit while clients keep the loop busy
-BUSY_TURNS = 60  # as many as it takes to read a full receive buffer; then the limit is BUSY_SECONDS
+BUSY_TURNS = 40  # which read 10 MiB of each connection; then the limit is BUSY_SECONDS
 BUSY_SECONDS = 0.05
 MOST_BUSY_SECONDS, PAUSE_SECONDS = 0.004, 0.0001
 

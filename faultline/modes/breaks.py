@@ -11,7 +11,7 @@ from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault, breaks
 from faultline._core.gate import Gate
 from faultline._core.points import DataPoint, OpenPoint
-from faultline._core.steps import Close, ConnectionStep, Flush, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset
+from faultline._core.steps import Close, ConnectionStep, HalfClose, Hold, Inject, Partition, ReceiveAll, Reset
 from faultline.modes._registry import case, mode
 
 __all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
@@ -74,7 +74,7 @@ def reset(
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    steps: tuple[ConnectionStep, ...] = (Flush(), HalfClose(), Reset(flush=False)) if fin_first else (Reset(),)
+    steps: tuple[ConnectionStep, ...] = (Reset(fin_first=fin_first),)
     trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
     return breaks(at, trigger, *steps)
 
