@@ -77,6 +77,8 @@ class Conversation:
         except asyncio.CancelledError:
             if self._is_reset:
                 await self._wire.hearing.until_heard()
+                if self._wire.reset():
+                    connection.end("server", "RST", was_sent=True)
             raise
         except Departed as left:
             strike_failed(connection)
@@ -96,7 +98,7 @@ class Conversation:
 
     def _give_up(self) -> None:
         """Close the socket and end the attempt; closing again does nothing."""
-        self._connection.end("server", "stop")
+        self._connection.end("server", "RST" if self._is_reset else "stop")
         drops = self._connection.valve.drops_packets
         if drops and self.is_open:  # a FIN could never be acknowledged
             self._wire.arm_reset()
@@ -113,7 +115,6 @@ class Conversation:
     def reset(self) -> None:
         """Send RST, and end."""
         self._connection.attempt.entry.note = "reset by the test"
-        self._connection.end("server", "RST")
         self._wire.arm_reset()
         self._is_reset = True
         self.stop()
@@ -153,6 +154,7 @@ class Conversation:
         attempt = self._connection.attempt
         is_ended = attempt.point == "idle" and not upcoming.can_follow(attempt.fault)
         if is_ended:
-            attempt.end("server", "FIN")
+            was_sent = self._wire.finish()
+            self._connection.end("server", "FIN", was_sent=was_sent)
             self.stop()
         return is_ended
