@@ -14,7 +14,8 @@ import pytest
 import faultline as fl
 from faultline import NotStruckError, close, ok, relay, reset, serve
 from faultline._core.advice import advice as told
-from faultline._core.ledger import Attempt, Request
+from faultline._core.ends import PARTITIONED
+from faultline._core.ledger import Attempt, Ledger, Request
 from faultline._core.plan import HEALTHY, branches_of, stamped
 from faultline._core.points import POINTS
 from faultline._core.promises import BREAK, promises_of
@@ -374,6 +375,87 @@ def test_server_that_was_closed_while_its_script_waited_is_told_so():
     assert tell(server) == "The server was closed first, while the script waited for the client."
 
 
+# --- controls of the test --------------------------------------------------------------------------------------------
+
+PAUSED = "The test paused the server, which holds all bytes back: call server.resume() before the client gives up."
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [reset(), fl.sequence(ok(), reset()), fl.script(fl.receive_until(b"\r\n"), fl.send(b"hi"), reset())],
+    ids=repr,
+)
+@pytest.mark.parametrize("isolated", [False, True])
+def test_test_that_held_the_request_back_is_told_so(plan, isolated):
+    with serve(plan, strict=False, isolated=isolated) as server:
+        server.pause()
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(GET)
+            server.wait_for_attempts(1)
+
+    assert server.attempts[0].note.startswith("paused by the test")
+    assert tell(server) == PAUSED
+
+
+def test_attempt_that_ends_after_resume_is_not_said_to_be_paused():
+    with serve(reset(at="idle", after_seconds=30), strict=False) as server:
+        server.pause()
+        server.resume()
+        speak(server, GET)
+        server.wait_for_attempts(1, at="end")
+
+    assert server.attempts[0].note == ""
+
+
+def test_attempt_that_was_struck_before_it_was_held_is_not_said_to_be_paused():
+    with serve(fl.stall()) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(GET)
+        server.wait_for_attempts(1, at="strike")
+        server.pause()
+        server.close()
+
+    assert server.attempts[0].note == ""
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [("", PARTITIONED), ("closed by the test", "closed by the test"), ("why", f"{PARTITIONED}; why")],
+)
+def test_note_of_an_attempt_that_ends_while_the_server_is_held_says_so_first(note, kept):
+    ledger = Ledger(held=PARTITIONED)
+    entry = ledger.begin(1, HEALTHY, "request")
+    entry.note = note
+    ledger.end(entry, "server", "FIN")
+
+    assert ledger.attempts[0].note == kept
+
+
+def test_test_that_partitioned_the_server_is_told_so():
+    plan = stamped(reset(), 0)
+    seen = [Attempt(1, 1, plan, "request", 0.0, ended_by="server", ended_how="stop", note=PARTITIONED)]
+
+    assert told(plan, plan, BREAK, seen) == (
+        "The test partitioned the server, which drops all packets: call server.heal() before the client gives up."
+    )
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        ("close_all", "The test closed the connection first, by server.close_all()."),
+        ("reset_all", "The test reset the connection first, by server.reset_all()."),
+    ],
+)
+def test_test_that_ended_the_connection_before_the_strike_is_told_so(control, expected):
+    server = serve(reset(at="request", after_bytes=50), strict=False)
+    with server, socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET")
+        server.wait_for_attempts(1, at="request")
+        getattr(server, control)()
+
+    assert tell(server) == expected
+
+
 # --- the end of a connection -----------------------------------------------------------------------------------------
 
 
@@ -462,6 +544,8 @@ ENDS = (
     {"ended_by": "server", "ended_how": "FIN", "note": f"{NOT_TLS}: http request"},
     {"ended_by": "server", "ended_how": "stop", "note": f"the server ended TLS: {NO_CERTIFICATE}"},
     {"ended_by": "upstream", "ended_how": "FIN", "note": f"the upstream {UNREACHED}"},
+    {"ended_by": "server", "ended_how": "stop", "note": "paused by the test"},
+    {"ended_by": "server", "ended_how": "FIN", "note": "closed by the test"},
 )
 
 

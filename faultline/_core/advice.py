@@ -9,7 +9,7 @@ from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, Sometimes, entries_of
 from faultline._core.promises import Key
-from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason
+from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason, held_by_test
 
 MOST_REQUESTS = 3
 
@@ -22,7 +22,7 @@ def advice(plan: Plan, fault: Fault, part: Key, attempts: Sequence[Attempt]) -> 
         return under_another_plan(number, attempts)
     met = [a for a in own if a.fault == fault and not any(strike.part == part for strike in a.strikes)]
     if not met:
-        came_to_nothing = "" if own[-1].strikes else first(OF_ANY_FAULT, fault, part, own[-1])
+        came_to_nothing = "" if own[-1].strikes else first((held_by_test, *OF_ANY_FAULT), fault, part, own[-1])
         return came_to_nothing or undealt(plan, fault, own)
     return first(REASONS, fault, part, met[-1])
 

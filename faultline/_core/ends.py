@@ -9,6 +9,10 @@ Party = Literal["client", "server", "upstream"]
 How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer"]
 Sign = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer", "close_notify", "alert"]
 
+# How the note of an attempt says that a control of the test had a hand in it.
+CLOSED, RESET = "closed by the test", "reset by the test"
+PAUSED, PARTITIONED = "paused by the test", "partitioned by the test"
+
 
 @dataclass(frozen=True)
 class End:

@@ -12,20 +12,51 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from faultline._core.answers import Answer
-from faultline._core.breaks import Break, Trigger
+from faultline._core.breaks import Break
 from faultline._core.counts import counted
-from faultline._core.ends import Party
+from faultline._core.ends import CLOSED, PARTITIONED, PAUSED, RESET, Party
 from faultline._core.fault import Fault
 from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS, is_before
-from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, key_of
-from faultline._core.steps import Behind, ReceiveRequest, Respond, every
+from faultline._core.promises import BREAK, CERTIFICATE, Key
+from faultline._core.shown import (
+    answer_of,
+    begins,
+    byte_of,
+    left_early,
+    said_by,
+    takes_any_point,
+    waited_for,
+    waits_in_script,
+)
+from faultline._core.steps import Behind, ReceiveRequest, every
 from faultline._core.tls_facts import HELLO, NO_CERTIFICATE, NO_TLS, TlsFacts
 from faultline._core.upstream import UNREACHED
 
 SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
 ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
+
+BY_TEST = {
+    PAUSED: "The test paused the server, which holds all bytes back: call server.resume() before the client gives up.",
+    PARTITIONED: "The test partitioned the server, which drops all packets: "
+    "call server.heal() before the client gives up.",
+    CLOSED: "The test closed the connection first, by server.close_all().",
+    RESET: "The test reset the connection first, by server.reset_all().",
+}
+
+# --- the test --------------------------------------------------------------------------------------------------------
+
+
+def held_by_test(_: Fault, _part: Key, attempt: Attempt) -> str:
+    """The test held the bytes of the client back."""
+    control = attempt.note.partition("; ")[0]
+    return BY_TEST[control] if control in (PAUSED, PARTITIONED) else ""
+
+
+def ended_by_test(_: Fault, _part: Key, attempt: Attempt) -> str:
+    """The test has ended the connection."""
+    return BY_TEST[attempt.note] if attempt.note in (CLOSED, RESET) else ""
+
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
@@ -188,12 +219,6 @@ def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
     return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or passed_elsewhere(brk, attempt)
 
 
-def left_early(fault: Fault, attempt: Attempt) -> bool:
-    """Whether the client may have left before the server had sent all that it would have sent."""
-    is_server = fault.break_ is not None and fault.break_.facts.speaks == "server"
-    return is_server and attempt.ended_by == "client" and (not attempt.sent_bytes or bool(fault.conditions))
-
-
 def too_few_bytes(brk: Break, attempt: Attempt) -> str:
     """The trigger counts more bytes than have passed."""
     passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
@@ -263,47 +288,6 @@ def ended_first(fault: Fault, part: Key, attempt: Attempt) -> str:
     return f"{who}: its timeout may be too short for the {slow}." if slow and left_early(fault, attempt) else f"{who}."
 
 
-def waits_in_script(fault: Fault, attempt: Attempt) -> bool:
-    """Whether the attempt has ended where its script reads."""
-    return fault.script is not None and attempt.point == "request"
-
-
-# --- facts of a part and of an attempt -------------------------------------------------------------------------------
-
-
-def takes_any_point(fault: Fault, part: Key) -> bool:
-    """Whether the mode of a part takes every point as `at`."""
-    return part == BREAK and fault.break_ is not None and fault.break_.fits_anywhere
-
-
-def waited_for(fault: Fault, part: Key) -> Trigger | None:
-    """The trigger of a part that is a break; `None` for other parts."""
-    return fault.break_.trigger if part == BREAK and fault.break_ is not None else None
-
-
-def byte_of(fault: Fault, part: Key) -> int | None:
-    """The byte where a part begins that is a condition; `None` for other parts."""
-    return getattr(fault.conditions[part.number], "at_byte", None) if part.kind == "condition" else None
-
-
-def answer_of(fault: Fault, part: Key) -> Answer | None:
-    """The answer that a part is, in the fault or in a step of its script; `None` for other parts."""
-    steps = every(fault.script.steps) if fault.script is not None and part.kind == "step" else ()
-    said = [step.answer for step in steps if isinstance(step, Respond) and key_of(step) == part]
-    return fault.http_answer if part == ANSWER else next(iter(said), None)
-
-
-def begins(attempt: Attempt, by: Party) -> bytes:
-    """The first bytes of the last turn of a side."""
-    return next((turn.begins for turn in reversed(attempt.turns) if turn.by == by), b"")
-
-
-def said_by(by: Party, attempt: Attempt) -> bytes:
-    """What the ledger has kept of the bytes of a side."""
-    body = attempt.request.body if attempt.request is not None and by == "client" else b""
-    return b"\n".join([*(turn.begins for turn in attempt.turns if turn.by == by), body])
-
-
 Reason: TypeAlias = Callable[[Fault, Key, Attempt], str]
 # What ends an attempt whatever its fault is.
 OF_ANY_FAULT: tuple[Reason, ...] = (
@@ -315,6 +299,8 @@ OF_ANY_FAULT: tuple[Reason, ...] = (
     reached_no_upstream,
 )
 REASONS: tuple[Reason, ...] = (
+    held_by_test,
+    ended_by_test,
     opened_no_tunnel,
     *OF_ANY_FAULT,
     shows_a_later_certificate,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal, TypeAlias
 
+from faultline._core.ends import PARTITIONED, PAUSED
 from faultline._core.fault import Fault
 from faultline._core.ledger import Entry
 from faultline._core.plan import Dealer
@@ -67,6 +68,13 @@ class Connections:
         conversation.start(loop, partial(self._remove, conversation))
         if self._is_paused:
             conversation.pause()
+
+    @property
+    def hold(self) -> str:
+        """By which control the test holds all bytes back; empty if it doesn't."""
+        if self.is_partitioned:
+            return PARTITIONED
+        return PAUSED if self._is_paused else ""
 
     def _remove(self, conversation: Conversation, error: BaseException | None) -> None:
         del self._open[conversation]

@@ -246,6 +246,7 @@ class Running:
         self._listener.drain()  # clients in the queue are open connections too
         tasks = self.connections.act(control)
         self._door.is_partitioned = self.connections.is_partitioned
+        self.ledger.held = self.connections.hold
         self._set_listener()
         return tasks
 
