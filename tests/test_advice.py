@@ -151,17 +151,21 @@ def test_healthy_answer_on_a_kept_connection_is_no_reason():
 NO_TLS = "The server speaks TLS, and the client did not: use server.url, which begins with https"
 TLS = (
     "The client spoke TLS, and the server does not: use server.url, which begins with http, "
-    "or start the server with the argument tls."
+    "or start the server with TLS."
 )
 
 
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        (lambda: serve(reset(), tls=True, strict=False), f"{NO_TLS}, or start the server without the argument tls."),
+        (lambda: serve(reset(), tls=True, strict=False), f"{NO_TLS}, or start the server without TLS."),
+        (
+            lambda: fl.intercept("https://api.example.com", reset(), strict=False),
+            f"{NO_TLS}, or start the server without TLS.",
+        ),
         (
             lambda: serve(fl.sequence(ok(), reset()), tls=True, strict=False),
-            f"{NO_TLS}, or start the server without the argument tls.",
+            f"{NO_TLS}, or start the server without TLS.",
         ),
         (lambda: serve(fl.bad_cert("expired"), strict=False), f"{NO_TLS}."),
     ],
@@ -202,6 +206,21 @@ def test_client_that_begins_no_tls_is_told_so(fault, instead):
     assert advice(server) == (
         f"The client began no TLS: if it waits for the server to speak first, use {instead} with starttls()."
     )
+
+
+@pytest.mark.parametrize("said", [[b"NOOP\r\n"], []], ids=["plain text", "nothing"])
+def test_client_that_begins_no_tls_after_starttls_is_told_so(said):
+    server = serve(fl.script(fl.receive_until(b"STARTTLS\r\n"), fl.starttls(), reset()), strict=False)
+    with server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(b"STARTTLS\r\n")
+            server.wait_for_attempts(1, at="handshake")
+            for word in said:
+                client.sendall(word)
+                client.recv(1)
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == "The client began no TLS after starttls()."
 
 
 def test_client_that_shows_no_certificate_is_told_so():
@@ -290,6 +309,45 @@ def test_tunnel_that_was_not_opened_is_explained_by_the_protocol(start, said, ex
     assert advice(start(reset(at="tunnel"), strict=False), said) == expected
 
 
+HAS_THEM = "use server.proxy_url, which has those that the proxy requires."
+CONNECT = b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n%s\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "said", "gave"),
+    [
+        (fl.http_proxy, [CONNECT % b""], "no"),
+        (fl.http_proxy, [CONNECT % b"Proxy-Authorization: Basic eDp5\r\n"], "other"),
+        (fl.socks_proxy, [b"\5\1\0"], "no"),
+        (fl.socks_proxy, [b"\5\1\2", b"\1\1x\1y"], "other"),
+    ],
+)
+def test_client_without_the_credentials_of_a_proxy_is_told_so(start, said, gave):
+    server = start(reset(at="tunnel"), auth=("u", "p"), strict=False)
+
+    assert advice(server, *said) == f"The client gave {gave} credentials: {HAS_THEM}"
+
+
+def test_client_that_offers_no_method_of_socks_is_not_told_of_credentials():
+    server = fl.socks_proxy(reset(at="tunnel"), strict=False)
+
+    assert "credentials" not in advice(server, b"\5\1\1")
+
+
+@pytest.mark.parametrize("end", [reset, close])
+def test_upstream_that_ended_the_connection_first_is_named(end):
+    with serve(end(after_bytes=20)) as upstream:
+        server = relay(upstream, reset(at="response", after_bytes=40), strict=False)
+        with server:
+            with socket.create_connection(server.address, 10) as client, contextlib.suppress(ConnectionResetError):
+                client.sendall(GET)
+                while client.recv(65_536):
+                    pass
+            server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == "The upstream ended the connection after 20 bytes: strike after fewer bytes."
+
+
 # --- bytes that passed in the other direction ------------------------------------------------------------------------
 
 
@@ -315,6 +373,25 @@ def test_words_of_the_other_side_are_named(fault, expected):
     post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 204\r\n\r\n" + b"." * 200 + b"late"
 
     assert advice(serve(fault, strict=False), post) == expected
+
+
+def test_client_that_leaves_in_the_middle_of_the_response_is_not_told_of_words_in_it():
+    with serve(reset(at="response", on=b"END"), answer=ok(b"x" * 50_000_000), strict=False) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(GET)
+            client.recv(10)  # and leaves bytes unread, so that its end is RST
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == "The client left first."
+
+
+def test_client_that_leaves_in_the_middle_of_the_request_is_not_told_of_words_in_it():
+    with serve(reset(on=b"NEEDLE"), strict=False) as server:
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\nabc")
+        server.wait_for_attempts(1, at="end")
+
+    assert tell(server) == "The client left first."
 
 
 # --- a script that waited --------------------------------------------------------------------------------------------

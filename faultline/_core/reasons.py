@@ -23,7 +23,10 @@ from faultline._core.shown import (
     answer_of,
     begins,
     byte_of,
+    lacked_credentials,
     left_early,
+    left_first,
+    left_in_the_middle,
     said_by,
     takes_any_point,
     waited_for,
@@ -36,6 +39,7 @@ from faultline._core.upstream import UNREACHED
 SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
 ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
 
+NOT_AFTER_STARTTLS = "The client began no TLS after starttls()."
 BY_TEST = {
     PAUSED: "The test paused the server, which holds all bytes back: call server.resume() before the client gives up.",
     PARTITIONED: "The test partitioned the server, which drops all packets: "
@@ -65,7 +69,9 @@ def spoke_no_tls(fault: Fault, _: Key, attempt: Attempt) -> str:
     """The client spoke plain text where TLS begins."""
     if not attempt.note.startswith(NO_TLS):
         return ""
-    or_else = "" if fault.needs_tls else ", or start the server without the argument tls"
+    if attempt.fault.starts_tls:
+        return NOT_AFTER_STARTTLS
+    or_else = "" if fault.needs_tls else ", or start the server without TLS"
     return f"The server speaks TLS, and the client did not: use server.url, which begins with https{or_else}."
 
 
@@ -76,7 +82,7 @@ def spoke_tls(_: Fault, _part: Key, attempt: Attempt) -> str:
         return ""
     return (
         "The client spoke TLS, and the server does not: use server.url, which begins with http, "
-        "or start the server with the argument tls."
+        "or start the server with TLS."
     )
 
 
@@ -84,6 +90,8 @@ def began_no_tls(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The server waits for the client's handshake, and the client has sent none of it."""
     if attempt.point != "handshake" or attempt.ended_by != "client" or attempt.tls != TlsFacts():
         return ""
+    if attempt.fault.starts_tls:
+        return NOT_AFTER_STARTTLS
     instead = "at='accept' or a script" if takes_any_point(fault, part) else "a script"
     return f"The client began no TLS: if it waits for the server to speak first, use {instead} with starttls()."
 
@@ -179,6 +187,8 @@ def opened_no_tunnel(fault: Fault, _: Key, attempt: Attempt) -> str:
     at, request = fault.break_.at if fault.break_ else "response", attempt.request
     if FACTS[at].of != "tunnel" or not is_before(attempt.point, at) or not attempt.received_bytes:
         return ""
+    if lacked := lacked_credentials(attempt):
+        return f"The client gave {lacked}: use server.proxy_url, which has those that the proxy requires."
     if request is None and begins(attempt, "client").startswith(SOCKS):
         return ""  # it left before it had named its target
     if request is None or not request.method:
@@ -224,6 +234,8 @@ def too_few_bytes(brk: Break, attempt: Attempt) -> str:
     passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
     if passed >= brk.trigger.after_bytes or (attempt.ended_by, attempt.ended_how) == ("client", "RST"):
         return ""
+    if left_first(attempt) == "upstream":
+        return f"The upstream ended the connection after {counted(passed, 'byte')}: strike after fewer bytes."
     longer = {"client": "have the client send more", "server": "serve a longer answer"}
     return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."
 
@@ -251,6 +263,8 @@ def passed_elsewhere(brk: Break, attempt: Attempt) -> str:
     at = "response" if other == "server" else "request"
     if brk.facts.is_exchange and pattern.search(said_by(other, attempt)):
         return f"{marker!r} came from the {other}, and is looked for in the bytes of the {awaited}: use at={at!r}."
+    if left_in_the_middle(attempt):
+        return ""
     where = f" from the {awaited}; at={at!r} looks in the bytes of the {other}" if brk.facts.is_exchange else ""
     return f"{marker!r} never came{where}. In bytes that are encrypted or compressed it can't be found."
 

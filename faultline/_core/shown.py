@@ -17,6 +17,30 @@ def left_early(fault: Fault, attempt: Attempt) -> bool:
     return is_server and attempt.ended_by == "client" and (not attempt.sent_bytes or bool(fault.conditions))
 
 
+def left_first(attempt: Attempt) -> Party | None:
+    """The side that ended the connection, or its own direction, before the other; the server is only the mediator."""
+    return next((end.by for end in attempt.ends if end.by != "server"), None)
+
+
+def left_in_the_middle(attempt: Attempt) -> bool:
+    """Whether the client has left in the middle of the message that it sent, or that was sent to it."""
+    middle = ("request", "response") if attempt.fault.script is None else ("response",)
+    was_reset = (attempt.ended_by, attempt.ended_how) == ("client", "RST") and attempt.point in middle
+    return was_reset or attempt.note.startswith("the client left ")  # as the reader of requests says it
+
+
+def lacked_credentials(attempt: Attempt) -> str:
+    """What a client gave a proxy in place of the credentials that it requires; empty if it gave these."""
+    said, heard = begins(attempt, "client"), begins(attempt, "server")
+    if heard.startswith(b"HTTP/1.1 407 ") and attempt.request is not None:
+        return "no credentials" if attempt.request.header("proxy-authorization") is None else "other credentials"
+    if attempt.request is not None or attempt.strikes:
+        return ""
+    if said.startswith(b"\5") and 0 in said[2:] and heard == b"\5\xff":  # RFC 1928, 3: offered to give none
+        return "no credentials"
+    return "other credentials" if said.startswith(b"\1") and heard == b"\1\1" else ""  # RFC 1929, 2
+
+
 def waits_in_script(fault: Fault, attempt: Attempt) -> bool:
     """Whether the attempt has ended where its script reads."""
     return fault.script is not None and attempt.point == "request"
