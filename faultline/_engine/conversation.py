@@ -82,7 +82,7 @@ class Conversation:
             raise
         except Departed as left:
             strike_failed(connection)
-            connection.end("client", left.how)
+            connection.end("client", left.how, is_sign=self._wire.has_ended)  # not after close_notify alone
             if not self._wire.was_reset:
                 with contextlib.suppress(Departed):  # a client may wait for the server's close_notify
                     await connection.stream.end_tls()

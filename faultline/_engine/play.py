@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LAST_BYTES = 40  # of those that came instead of the bytes that a script waits for
 
 
+QUIET = (do.Close, do.HalfClose, do.Hold, do.Partition)  # steps after which the client hears nothing more, for a while
+
+
 class Over(Exception):  # noqa: N818 - an event, not an error
     """The server has ended the conversation."""
 
@@ -45,17 +48,20 @@ async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> 
 
 
 async def until_ready(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
-    """Wait until these steps can take effect at once: a RST waits for the program to look, and to read all before it.
+    """Wait until these steps can take effect at once, on a client that has come to them.
+
+    A client has come to an end or a silence once its program has read all before that; if it leaves without, nothing
+    strikes it. A RST waits for the program to look at its connect too.
 
     Raises:
         Departed: the client has reset the connection.
     """
-    if not do.resets(steps):
-        return
-    await connection.wire.hearing.until_looked()
-    await connection.wire.flush()
-    if isinstance(steps[0], do.Reset):
-        await connection.wire.hearing.until_heard()
+    hearing, resets = connection.wire.hearing, do.resets(steps)
+    if resets:
+        await hearing.until_looked()
+    if resets or (connection.speaker == "server" and isinstance(steps[0], QUIET)):
+        await connection.wire.flush()
+        await (hearing.until_heard() if isinstance(steps[0], do.Reset) else hearing.until_read())
 
 
 async def take_effect(connection: Connection, steps: tuple[do.ConnectionStep, ...], part: Key = BREAK) -> None:
@@ -133,6 +139,18 @@ async def send(connection: Connection, step: do.Send) -> None:
         await connection.send(step.data)
 
 
+async def flush(connection: Connection) -> None:
+    """Wait until everything sent has arrived, so that an end doesn't wait behind it.
+
+    Raises:
+        TooLate: the client has reset the connection.
+    """
+    try:
+        await connection.wire.flush()
+    except Departed as left:
+        raise TooLate(left.how) from None
+
+
 async def reset(connection: Connection, *, by: Party = "server", fin_first: bool = False) -> None:
     """Send RST, after the bytes that were sent before have been delivered; with `fin_first` send FIN right before it.
 
@@ -141,10 +159,7 @@ async def reset(connection: Connection, *, by: Party = "server", fin_first: bool
         Departed: the client has left meanwhile; `TooLate` if there is nothing left to reset.
     """
     wire = connection.wire
-    try:
-        await wire.flush()
-    except Departed as left:
-        raise TooLate(left.how) from None
+    await flush(connection)
     await wire.hearing.until_heard()
     if fin_first:
         await end_tls(connection)
@@ -175,6 +190,7 @@ async def half_close(connection: Connection, *, close_notify: bool = True) -> bo
         Departed: the client has reset the connection; `TooLate` if it met no sign of the end.
     """
     wire = connection.wire
+    await flush(connection)
     if close_notify:
         await end_tls(connection)
     was_sent = wire.finish()

@@ -42,6 +42,10 @@ class Hearing:
             await self._until_read(0.0 if self._has_peer_spoken() else SILENT_PEER_SECONDS)
             self._heard_bytes = self._wire.sent_bytes
 
+    async def until_read(self) -> None:
+        """Wait until the program has read what was sent, or reads nothing for a while."""
+        await self._until_read(0.0)
+
     async def _until_read(self, silent_seconds: float) -> None:
         """Wait until the peer has read everything, and has then been silent for this long.
 

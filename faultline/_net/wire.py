@@ -75,6 +75,11 @@ class Wire:
                 self.on_end(how)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether a FIN or RST of the peer was seen."""
+        return bool(self._seen_ends)
+
+    @property
     def was_reset(self) -> bool:
         """Whether the peer is known to have reset the connection."""
         return "RST" in self._seen_ends
