@@ -12,8 +12,21 @@ import struct
 
 import pytest
 
-from faultline import close, half_close, receive_request, reset, script, send, serve
+from faultline import (
+    UnsupportedError,
+    close,
+    half_close,
+    ok,
+    partition,
+    receive_request,
+    reset,
+    script,
+    send,
+    serve,
+    stall,
+)
 from faultline._engine.connection import Connection
+from faultline._net.hearing import Hearing
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 RACES = 20
@@ -31,6 +44,14 @@ STRIKES = [
     script(receive_request(), send(b"220 "), close()),
     script(receive_request(), send(b"220 "), reset(fin_first=True)),
 ]
+
+
+def serve_or_skip(plan, **options):
+    """A server, if this user may produce the fault."""
+    try:
+        return serve(plan, **options)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
 
 
 def leave_by_rst(client):
@@ -83,3 +104,66 @@ def test_client_that_has_finished_sending_is_reset_unless_both_sides_have(fin_fi
         (attempt,) = server.wait_for_attempts(1, at="end")
 
     assert [(end.by, end.how) for end in attempt.ends] == [("client", "FIN"), ("server", "FIN" if fin_first else "RST")]
+
+
+BEHIND_BYTES = [
+    reset(after_bytes=200_000),
+    reset(after_bytes=200_000, fin_first=True),
+    close(after_bytes=200_000),
+    half_close(after_bytes=200_000),
+    stall(after_bytes=200_000),
+    partition(after_bytes=200_000),
+    script(receive_request(), send(bytes(200_000)), close()),
+    script(receive_request(), send(bytes(200_000)), stall()),
+]
+
+
+@pytest.mark.parametrize("taken", [100, 199_999])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("plan", BEHIND_BYTES, ids=repr)
+def test_client_that_leaves_before_it_has_read_all_is_not_struck(plan, tls, taken):
+    with serve_or_skip(plan, strict=False, tls=tls, answer=ok(bytes(300_000))) as server:
+        with socket.create_connection(server.address, 10) as raw:
+            client = server.client_context().wrap_socket(raw, server_hostname="localhost") if tls else raw
+            client.sendall(GET)
+            while taken:
+                taken -= len(client.recv(taken))
+            leave_by_rst(client)
+        (attempt,) = server.wait_for_attempts(1, at="end")
+
+    assert attempt.struck is None
+    assert [(end.by, end.how) for end in attempt.ends] == [("client", "RST")]
+
+
+def test_reset_by_the_test_is_told_only_if_it_was_sent(monkeypatch):
+    with serve(ok()) as server, socket.create_connection(server.address, 10) as client:
+        client.sendall(GET)
+        server.wait_for_attempts(1, at="idle")
+
+        async def until_heard(_):
+            leave_by_rst(client)
+
+        monkeypatch.setattr(Hearing, "until_heard", until_heard)
+        server.reset_all()
+        (attempt,) = server.attempts
+
+    assert ([(end.by, end.how) for end in attempt.ends], attempt.ended_by) == ([("client", "RST")], "client")
+
+
+def test_close_notify_is_no_fin():
+    with (
+        serve(ok(), tls=True) as server,
+        socket.create_connection(server.address, 10) as raw,
+        server.client_context().wrap_socket(raw, server_hostname="localhost") as client,
+    ):
+        client.sendall(GET)
+        client.recv(1000)
+        server.wait_for_attempts(1, at="idle")
+        client.unwrap()
+        (attempt,) = server.wait_for_attempts(1, at="end")
+
+    assert [(end.by, end.how) for end in attempt.ends] == [
+        ("client", "close_notify"),
+        ("server", "close_notify"),
+        ("server", "FIN"),
+    ]
