@@ -348,7 +348,7 @@ def test_bytes_in_the_other_direction_are_left_as_they_are():
         (throttle, {"bytes_per_second": 0.5}, "bytes_per_second=0.5: expected int, not float."),
         (drip, {"chunk_bytes": -1}, "chunk_bytes=-1: expected a whole number of bytes, 0 or more."),
         (drip, {"every_seconds": -1}, "every_seconds=-1: expected a number of seconds, 0 or more."),
-        (loss, {"probability": 2}, "probability=2: expected a probability from 0 to 1."),
+        (loss, {"probability": 2}, "probability=2: expected a probability from 0 to 1; write 0.02 for 2 %."),
     ],
 )
 def test_wrong_argument_is_an_error_that_says_what_was_expected(make, arguments, said):

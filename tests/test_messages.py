@@ -257,6 +257,7 @@ MISTAKES = [
         "sometimes(reset(),0.3)",
         "probability=reset(): expected a probability from 0 to 1; write it first: sometimes(0.5, reset()).",
     ),
+    ("sometimes(50, reset())", "probability=50: expected a probability from 0 to 1; write 0.5 for 50 %."),
     ("sometimes(0.3)", "sometimes(0.3): expected fault, which has no default; write sometimes(0.3, fault=reset())."),
     ("sometimes(0.3, reset)", "fault=reset: expected a fault such as reset() or ok(); write reset()."),
     (

@@ -852,8 +852,6 @@ def test_what_is_no_step_is_refused(make, wrong):
 @pytest.mark.parametrize(
     "wrong",
     [
-        ok(),
-        echo(),
         bad_cert("expired"),
         latency(1),
         loss(0.1),
@@ -1020,6 +1018,41 @@ def test_break_where_a_script_never_comes_is_refused(steps, fault, why):
 )
 def test_break_where_a_script_comes_is_accepted(steps, fault):
     assert script(*steps) & fault
+
+
+@pytest.mark.parametrize("make", [script, repeat])
+@pytest.mark.parametrize("wrong", [ok(), echo(), malformed("chunk_cut")], ids=repr)
+def test_answer_among_the_steps_is_told_respond(make, wrong):
+    with pytest.raises(ParameterError) as raised:
+        make(receive_request(), wrong)
+
+    assert str(raised.value) == f"step={wrong!r}: expected a step, or a mode that breaks; write respond({wrong!r})."
+
+
+@pytest.mark.parametrize(
+    ("last", "instead"),
+    [
+        (half_close(), "put it last"),
+        (reset(fin_first=True), "put it last"),
+        (stall(), "write stall(for_seconds=1) to go on after it"),
+        (partition(), "write partition(for_seconds=1) to go on after it"),
+        (hold(), "write hold(for_seconds=1) to go on after it"),
+        (repeat(*HELP), "put it last"),
+    ],
+    ids=repr,
+)
+def test_step_after_the_end_is_refused_in_the_words_of_the_user(last, instead):
+    with pytest.raises(ParameterError) as raised:
+        script(last, close())
+
+    assert str(raised.value) == (f"close(): expected no step after {last!r}, where the conversation ends; {instead}.")
+
+
+def test_modes_of_a_script_that_a_kind_does_not_play_are_named_as_users_write_them():
+    with pytest.raises(ParameterError) as raised:
+        serve(script(partition(for_seconds=1)), unix=True)
+
+    assert "Partition" not in str(raised.value)
 
 
 def test_nothing_follows_a_repeat_that_only_the_client_ends():

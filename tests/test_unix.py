@@ -1047,7 +1047,7 @@ def test_there_are_no_packets_to_drop(fault):
     with pytest.raises(ParameterError) as caught:
         serve(fault, unix=True)
 
-    assert str(caught.value) == f"{fault!r}: expected serve(…); a Unix socket has no packets to drop."
+    assert str(caught.value) == f"{fault!r}: expected serve(…) without unix; a Unix socket has no packets to drop."
 
 
 def test_a_partition_of_open_connections_is_refused():

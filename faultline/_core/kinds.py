@@ -108,6 +108,7 @@ def in_plain(points: Mapping[Point, Here]) -> dict[Point, Here]:
 
 def on_unix(kind: Capabilities) -> Capabilities:
     """The same kind on a Unix socket: it has no packets that could be dropped."""
+    why = Why("a Unix socket has no packets to drop", instead=f"{kind.written} without unix")
     return replace(
         kind,
         name=f"{kind.name} on a Unix socket",
@@ -116,7 +117,7 @@ def on_unix(kind: Capabilities) -> Capabilities:
         conditions={condition: sides for condition, sides in kind.conditions.items() if condition is not Loss},
         in_script=kind.in_script - PACKETS,
         in_script_points=without(kind.in_script_points, PACKETS),
-        why={**kind.why, **dict.fromkeys((do.Partition, Loss), Why("a Unix socket has no packets to drop"))},
+        why={**kind.why, **dict.fromkeys((do.Partition, Loss), why)},
     )
 
 

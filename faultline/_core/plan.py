@@ -216,7 +216,9 @@ def checked_probability(name: str, value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         swapped = f"; write it first: sometimes(0.5, {value!r})" if isinstance(value, Fault) else ""
-        raise rejected(name, value, f"a probability from 0 to 1{swapped}")
+        percent = value if isinstance(value, (int, float)) and 2 <= value <= 100 else 0  # noqa: PLR2004 - not a slip
+        percentage = f"; write {percent / 100:g} for {percent:g} %" if percent else ""
+        raise rejected(name, value, f"a probability from 0 to 1{swapped}{percentage}")
     return float(value)
 
 

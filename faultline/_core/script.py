@@ -20,6 +20,7 @@ from faultline._core.scripted import Script
 from faultline._core.steps import (
     ConnectionStep,
     Hold,
+    Partition,
     Planned,
     Receive,
     ReceiveRequest,
@@ -95,21 +96,26 @@ def unfolded(steps: tuple[Step | Fault, ...]) -> tuple[Step, ...]:
         ParameterError: an argument is neither a step nor a mode that breaks an open connection, or a step follows
             a step that ends the conversation.
     """
-    flat: list[Step] = []
     marked: list[Step] = []
     for i, step in enumerate(steps):
         if isinstance(step, Fault):
-            flat += steps_of(step)
             marked.append(Planned(steps_of(step), said=repr(step)))
         elif isinstance(step, Step.__args__):
-            flat.append(step)
             marked.append(Planned((step,)) if is_planned(step, steps[i:]) else step)
         else:
             raise rejected("step", step, f"a step such as send(b'…'), or a mode such as reset(){hint_of_step(step)}")
-    for step, following in pairwise(flat):
-        if is_final(step):
-            raise ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends.")
+    for (step, last), following in pairwise(zip(steps, marked, strict=True)):
+        if is_final(last):
+            raise follows_the_end(step, last, following[0])
     return tuple(marked)
+
+
+def follows_the_end(step: Step | Fault, played: Step, following: Step | Fault) -> ParameterError:
+    """The error of a step after a step, as the user wrote both, that ends the conversation."""
+    lasts = isinstance(played, Planned) and isinstance(played.steps[-1], (Hold, Partition))
+    mode = step.said[0].mode if isinstance(step, Fault) else "hold"
+    instead = f"write {mode}(for_seconds=1) to go on after it" if lasts else "put it last"
+    return ParameterError(f"{following!r}: expected no step after {step!r}, where the conversation ends; {instead}.")
 
 
 def is_planned(step: Step, ahead: tuple[Step | Fault, ...]) -> TypeGuard[Send | Hold]:
@@ -160,6 +166,8 @@ def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
     brk = fault.break_
     if brk is not None and not isinstance(brk.does, tuple):
         raise rejected("step", fault, "a mode that breaks an open connection, such as reset()")
+    if fault.is_answer:
+        raise rejected("step", fault, f"a step, or a mode that breaks; write respond({fault!r})")
     if brk is None or fault != Fault(brk) or brk.at != "response" or not brk.trigger.is_immediate:
         raise rejected("step", fault, "a mode that breaks, without at or a trigger: the order says where")
     return brk.steps

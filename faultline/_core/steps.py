@@ -146,9 +146,11 @@ class Hold(Spoken):
     until: Gate | None = None
 
 
-@dataclass(frozen=True)
-class HalfClose:
+@dataclass(frozen=True, repr=False)
+class HalfClose(Spoken):
     """Send FIN and go on reading."""
+
+    says: ClassVar[str] = "half_close"
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,9 +171,11 @@ class Reset(Spoken):
     fin_first: bool = False
 
 
-@dataclass(frozen=True)
-class Partition:
+@dataclass(frozen=True, repr=False)
+class Partition(Spoken):
     """Drop the client's packets: the kernel acknowledges none of its bytes."""
+
+    says: ClassVar[str] = "partition"
 
     for_seconds: float | None = None
 
