@@ -203,6 +203,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         if LIMIT in item.stash:
             item.ihook.pytest_timeout_cancel_timer(item=item)
             item.stash[LIMIT].end()
+            vars(item).pop("cancel_timeout", None)
         for key in (SEEN, LIMIT, SERVERS, SCOPE):  # so that a test that is over keeps nothing
             forget(item, key)
 

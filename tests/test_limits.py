@@ -468,3 +468,19 @@ def test_limit_holds_in_a_fork_that_goes_on_with_the_test(run, pytester):
 
     assert "no timeout: the client was still waiting at `response`, " in result.stdout.str()
     assert "silence: struck at 'response'" in result.stdout.str()
+
+
+def test_limit_of_a_test_that_is_over_is_not_kept(run, pytester):
+    pytester.makeconftest("""
+import gc
+def pytest_sessionfinish(session):
+    gc.collect()
+    print("limits kept:", [type(each).__name__ for each in gc.get_objects()].count("Limit"))
+""")
+    result = run("""
+@pytest.mark.parametrize("number", range(3))
+def test_served(faultline, number):
+    assert fetch(faultline.serve(ok(b"hello"))) == b"hello"
+""")
+
+    result.stdout.fnmatch_lines(["*limits kept: 0*"])

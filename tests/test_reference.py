@@ -77,7 +77,9 @@ def test_what_only_the_engine_calls_is_not_in_the_reference(name, internal, page
     assert internal not in own
 
 
-@pytest.mark.parametrize("kind", {each for name in VALUES for each in getattr(faultline, name).__mro__}, ids=str)
+@pytest.mark.parametrize(
+    "kind", dict.fromkeys(each for name in VALUES for each in getattr(faultline, name).__mro__), ids=str
+)
 def test_declared_surface_names_what_the_class_has(kind):
     has = {*dir(kind), *getattr(kind, "__annotations__", ())}
 
