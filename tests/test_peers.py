@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from contextlib import closing
@@ -135,6 +136,50 @@ def test_where_the_kernel_does_not_tell_a_fin_is_taken_for_leaving(monkeypatch, 
         client.shutdown(socket.SHUT_WR)
 
         assert server.wait_for_attempts(1, at="end")[0].ended_how == "FIN"
+
+
+# --- after the close of our own socket -------------------------------------------------------------------------------
+
+
+def test_a_peer_is_known_when_our_socket_is_closed(pair, known):
+    client, server = pair
+    handle = known.handle_of(server)
+    server.close()
+    assert client.recv(1) == b""
+    held = known.at(handle)
+    inode = os.fstat(client.fileno()).st_ino
+    client.close()
+
+    assert (held.listens, held.inode, known.at(handle).listens) == (True, inode, False)
+
+
+def test_a_peer_on_a_unix_socket_is_known_when_our_socket_is_closed(known):
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    handle, inode = known.handle_of(ours), os.fstat(theirs.fileno()).st_ino
+    ours.close()
+    held = known.at(handle)
+    theirs.close()
+
+    assert (handle, held.listens, held.inode, known.at(handle)) == (inode, True, inode, GONE)
+
+
+def test_a_peer_that_has_reset_or_does_not_exist_has_no_handle(pair, known):
+    ending.send_rst(pair[0])
+    with socket.socket(socket.AF_UNIX) as alone:
+        assert [known.handle_of(sock) for sock in (pair[1], alone)] == [None, None]
+
+
+def test_a_unix_socket_that_the_kernel_does_not_know_has_no_peer():
+    error = struct.pack("=IHHII", 36, peers.NLMSG_ERROR, 0, 0, 0) + struct.pack("=i", -errno.ENOENT) + bytes(16)
+
+    assert peers.inode_of_peer(error) is None
+
+
+def test_without_sock_diag_a_unix_socket_has_no_handle(known, monkeypatch):
+    monkeypatch.setattr(known, "_netlink", None)
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert known.handle_of(ours) is None
 
 
 def test_a_peer_on_another_machine_is_not_known(monkeypatch, pair, known):

@@ -210,7 +210,8 @@ def test_server_that_is_over_sets_no_step(over):
     over._door.set_step.assert_not_called()
 
 
-def test_server_that_is_over_accepts_no_client_to_count_those_that_are_open(over):
+def test_server_that_is_over_accepts_no_client_to_count_those_that_are_held(over):
+    over.ledger = Mock(attempts=())
     over.connections.held.return_value = (1,)
     assert over.held(0) == (1,)
     over._listener.drain.assert_not_called()
@@ -234,10 +235,6 @@ def test_client_that_is_accepted_after_the_end_is_reset():
         with pytest.raises(ConnectionResetError):
             client.recv(1)
     assert connections.held() == ()
-
-
-def test_nobody_waits_for_connections_that_there_are_not():
-    asyncio.run(Connections(Mock(), Mock(), Mock(), Mock()).wait_until_closed(3600))
 
 
 def test_socket_that_can_not_hear_is_closed(monkeypatch):

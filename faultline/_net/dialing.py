@@ -6,12 +6,20 @@ import asyncio
 import errno
 import os
 import socket
+import weakref
 
 from faultline._core.fork import owned
 from faultline._net.connects import counting_own_connects
 from faultline._net.departures import Departures
 from faultline._net.sockets import quicken
 from faultline._net.wire import Wire
+
+_own: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def own_inodes() -> set[int]:
+    """The inodes of the sockets that lead to upstreams, in the loop's thread."""
+    return {os.fstat(sock.fileno()).st_ino for sock in _own if sock.fileno() >= 0}
 
 
 async def open_wire(
@@ -27,6 +35,7 @@ async def open_wire(
     """
     sock = owned(socket.socket(family, socket.SOCK_STREAM))
     sock.setblocking(False)
+    _own.add(sock)
     wire = Wire(loop, sock, departures)
     try:
         with counting_own_connects():

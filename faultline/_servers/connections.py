@@ -20,6 +20,7 @@ from faultline._engine.service import Service
 from faultline._net import ending
 from faultline._net.departures import Departures
 from faultline._net.wire import Wire
+from faultline._servers.clients import Clients
 from faultline._servers.listener import ignore
 
 Control: TypeAlias = Literal["reset_all", "close_all", "pause", "resume", "partition", "heal"]
@@ -49,6 +50,7 @@ class Connections:
         self._departures = departures
         self._on_end = on_end
         self._open: dict[Conversation, None] = {}  # in the order of their connects
+        self._clients = Clients(departures.peers)
         self._count = 0
         self._is_paused = False
         self.is_partitioned = False
@@ -63,6 +65,7 @@ class Connections:
             return
         loop = self._departures.loop
         self._count += 1
+        self._clients.add(self._count, sock)
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
         conversation.start(loop, partial(self._remove, conversation))
@@ -78,6 +81,8 @@ class Connections:
 
     def _remove(self, conversation: Conversation, error: BaseException | None) -> None:
         del self._open[conversation]
+        if self._clients.are_many(len(self._open)):
+            self._clients.trim(self.still_open())
         self._on_end(error)
 
     def change(self, dealer: Dealer, upcoming: Fault, *, open_too: bool) -> None:
@@ -100,14 +105,13 @@ class Connections:
             ACTS[control](conversation)
         return [conversation.task for conversation in conversations]
 
-    def held(self) -> tuple[int, ...]:
-        """The numbers of the open connections."""
+    def still_open(self) -> tuple[int, ...]:
+        """The numbers of the connections that the server has not ended."""
         return tuple(conversation.number for conversation in self._open if conversation.is_open)
 
-    async def wait_until_closed(self, for_seconds: float) -> None:
-        """Wait until no connection is open of those that are, at most for this time."""
-        if tasks := [conversation.task for conversation in self._open]:
-            await asyncio.wait(tasks, timeout=for_seconds)
+    def held(self) -> tuple[int, ...]:
+        """The numbers of the connections that clients hold."""
+        return self._clients.held(self.still_open())
 
     def cancel(self) -> list[asyncio.Task[BaseException | None]]:
         """Have all conversations end; return their tasks."""

@@ -90,8 +90,13 @@ class Endpoint(Waits, Steered, ABC):
         process: Process | None = getattr(self, "_process", None)
         return Sight() if process is None else process.sight
 
-    def _open_connections(self, for_seconds: float) -> tuple[int, ...]:  # noqa: ARG002 - of a server with connections
-        """The numbers of the connections that are still open after this time, or as soon as there are none."""
+    @property
+    def _open_connections(self) -> tuple[int, ...]:
+        """The numbers of the connections that the endpoint has not ended."""
+        return ()
+
+    def _held_connections(self, for_seconds: float) -> tuple[int, ...]:  # noqa: ARG002 - of a server with connections
+        """The numbers of the connections that clients hold after this time, or as soon as there are none."""
         return ()
 
     def _settle(self) -> None:
@@ -168,7 +173,7 @@ class Endpoint(Waits, Steered, ABC):
             nobody=self._no_attempt,
             width=terminal.width() if width is None else whole("width", width, " of characters", 1),
             color=terminal.shows_color() if color is None else flag("color", color),
-            held=() if self._is_closed else self._open_connections(0.0),
+            held=() if self._is_closed else self._open_connections,
             still_open=still_open,
         )
 
@@ -238,6 +243,11 @@ class Endpoint(Waits, Steered, ABC):
     def assert_closed(self, timeout_seconds: float = 1.0) -> None:
         """Check that clients hold no connection any more; wait a moment for those that are being closed.
 
+        A client holds a connection until its program has closed the socket, also if the server has ended it by FIN.
+        Not held is one that was reset, as by a client in TLS that meets a FIN alone and answers it with an alert; one
+        that both sides have ended by FIN; and that of a relay or a proxy in this process to its upstream. Where the
+        kernel doesn't tell, as of another machine, a connection is held until the server has ended it.
+
         With `faultline_leaks = true` in pytest's configuration, each test that passed is checked so.
 
         Args:
@@ -251,7 +261,7 @@ class Endpoint(Waits, Steered, ABC):
         limit = seconds("timeout_seconds", timeout_seconds)
         if self._is_closed:
             raise ServerError(f"{self!r}: expected an open {self._name}; it was closed.")
-        check_none_held(self._open_connections, lambda: self.attempts, lambda: self._title, limit)
+        check_none_held(self._held_connections, lambda: self.attempts, lambda: self._title, limit)
 
     # --- its end -----------------------------------------------------------------------------------------------------
 

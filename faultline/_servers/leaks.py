@@ -12,20 +12,24 @@ WAIT_SECONDS = 5.0  # of one call of the loop, which has to answer
 
 
 def check_none_held(
-    open_after: Callable[[float], tuple[int, ...]],
+    held_after: Callable[[float], tuple[int, ...]],
     attempts: Callable[[], Sequence[Attempt]],
     title: Callable[[], str],
     limit_seconds: float,
 ) -> None:
-    """Wait until no connection is open, at most for this time.
+    """Wait until clients hold no connection, at most for this time.
 
     Raises:
-        LeakError: a connection is still open; the message has the last attempt on it.
+        LeakError: a client still holds a connection; the message has the last attempt on it.
     """
-    while (held := open_after(min(limit_seconds, WAIT_SECONDS))) and limit_seconds > 0:
+    while (held := held_after(min(limit_seconds, WAIT_SECONDS))) and limit_seconds > 0:
         limit_seconds -= WAIT_SECONDS
     if held:
         last = {attempt.connection: attempt for attempt in attempts()}
         raise LeakError(
-            "\n".join(f"a client still holds connection {n} of {title()}: {describe(last[n])}" for n in held)
+            "\n".join(
+                f"a client still holds connection {n} of {title()}: "
+                f"{describe(last[n]) if n in last else 'its attempts are no longer kept'}"
+                for n in held
+            )
         )

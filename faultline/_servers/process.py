@@ -43,8 +43,11 @@ class Process(Protocol):
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
 
+    def still_open(self) -> tuple[int, ...]:
+        """The numbers of the connections that the server has not ended."""
+
     def held(self, for_seconds: float) -> tuple[int, ...]:
-        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
+        """Wait until clients hold no connection, at most for this time; return the numbers of those that they hold."""
 
     def cut_off(self, *, is_cut_off: bool) -> None:
         """Reset every connection and refuse new ones, or let clients in again."""

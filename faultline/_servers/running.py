@@ -17,6 +17,7 @@ from faultline._core.sight import Sight
 from faultline._core.upstream import Route, Upstream
 from faultline._engine.service import Service, Talk
 from faultline._net.authority import AUTHORITY
+from faultline._net.departures import SLOWEST_LOOK_SECONDS
 from faultline._servers.connections import Connections, Control
 from faultline._servers.door import Doorkeeper
 from faultline._servers.loop import background, owned
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from faultline._servers.address import Address
 
 T = TypeVar("T")
+FIRST_LOOK_SECONDS = 0.0002
 Tasks: TypeAlias = "list[asyncio.Task[BaseException | None]]"
 
 
@@ -189,18 +191,19 @@ class Running:
 
         self._background.run(ended(self._called(cut)))
 
-    def held(self, for_seconds: float) -> tuple[int, ...]:
-        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
-
-        def now() -> tuple[int, ...]:
-            if not (self._is_closed or self._is_broken):
-                self._listener.drain()
-            return self.connections.held()
-
+    def still_open(self) -> tuple[int, ...]:
+        """The numbers of the connections that the server has not ended."""
         self._background.settle()
-        if for_seconds and self._background.call(now):
-            self._background.run(self.connections.wait_until_closed(for_seconds))
-        return self._background.call(now)
+        self._background.call(self._drain)
+        return self._background.call(self.connections.still_open)
+
+    def held(self, for_seconds: float) -> tuple[int, ...]:
+        """Wait until clients hold no connection, at most for this time; return the numbers of those that they hold."""
+        self._background.settle()
+        if for_seconds:
+            self._background.run(self._until_none_held(for_seconds))
+            self._background.settle()  # the server sees the last client leave, too
+        return self._background.call(self._held_now)
 
     def before_connect(self) -> bool:
         """Prepare for a connect of this process; return whether the kernel will leave it without an answer."""
@@ -235,6 +238,26 @@ class Running:
         self._listener.close()
         self.connections.cancel()
 
+    def _drain(self) -> None:
+        """Accept the clients in the queue, whose connections are open too."""
+        if not (self._is_closed or self._is_broken):
+            self._listener.drain()
+
+    def _held_now(self) -> tuple[int, ...]:
+        """The numbers of the connections that clients hold; none that was reset, though over Unix its socket lives."""
+        self._drain()
+        held = self.connections.held()
+        reset = {each.connection for each in self.ledger.attempts if each.ended_how == "RST"} if held else set()
+        return tuple(number for number in held if number not in reset)
+
+    async def _until_none_held(self, for_seconds: float) -> None:
+        """Wait until clients hold no connection; no event tells of a client that leaves after the server's end."""
+        loop, pause = self._background.loop, FIRST_LOOK_SECONDS
+        until = loop.time() + for_seconds
+        while self._held_now() and (left := until - loop.time()) > 0:
+            await self._background.departures.pause(min(pause, left))
+            pause = min(pause * 1.5, SLOWEST_LOOK_SECONDS)
+
     def _accept(self, sock: socket.socket, address: object) -> None:
         if self._door.admits(sock):
             self.connections.accept(sock, self._door.waited(address))
@@ -243,7 +266,7 @@ class Running:
         """Apply a control to every open connection; return the tasks of these."""
         if self._is_closed or self._is_broken:
             return []
-        self._listener.drain()  # clients in the queue are open connections too
+        self._drain()
         tasks = self.connections.act(control)
         self._door.is_partitioned = self.connections.is_partitioned
         self.ledger.held = self.connections.hold

@@ -273,7 +273,11 @@ class Server(Endpoint):
         """Let packets pass again after `partition`, and TCP repeats lost ones; return how many connections are open."""
         return self._process.control("heal")
 
-    def _open_connections(self, for_seconds: float) -> tuple[int, ...]:
+    @property
+    def _open_connections(self) -> tuple[int, ...]:
+        return self._process.still_open()
+
+    def _held_connections(self, for_seconds: float) -> tuple[int, ...]:
         return self._process.held(for_seconds)
 
     def cut_off(self, *, is_cut_off: bool = True) -> None:

@@ -153,8 +153,12 @@ class Remote:
         """Apply a control to every open connection; return how many there are."""
         return int(self._handle.ask("control", control))
 
+    def still_open(self) -> tuple[int, ...]:
+        """The numbers of the connections that the server has not ended."""
+        return tuple(self._handle.ask("still_open"))
+
     def held(self, for_seconds: float) -> tuple[int, ...]:
-        """Wait until no connection is open, at most for this time; return the numbers of those that still are."""
+        """Wait until clients hold no connection, at most for this time; return the numbers of those that they hold."""
         return tuple(self._handle.ask("held", for_seconds))
 
     def cut_off(self, *, is_cut_off: bool) -> None:
