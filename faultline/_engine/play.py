@@ -161,9 +161,9 @@ async def reset(connection: Connection, *, by: Party = "server", fin_first: bool
     wire = connection.wire
     await flush(connection)
     await wire.hearing.until_heard()
-    if fin_first:
-        await end_tls(connection)
-    was_sent = wire.reset(fin_first=fin_first)
+    wire.look()
+    last = connection.stream.close_notify() if fin_first and not wire.was_reset else b""
+    was_sent = wire.reset(last, fin_first=fin_first)
     if wire.was_reset:
         raise TooLate("RST")
     if fin_first:

@@ -58,14 +58,16 @@ def finish(sock: socket.socket) -> tuple[Left | None, bool]:
     return sign, was_sent
 
 
-def reset(sock: socket.socket, *, fin_first: bool = False) -> tuple[Left | None, bool]:
-    """Close with RST, and with `fin_first` send FIN right before it.
+def reset(sock: socket.socket, last: bytes = b"", *, fin_first: bool = False) -> tuple[Left | None, bool]:
+    """Send the last bytes and close with RST, and with `fin_first` send FIN right before it.
 
     Returns:
         The last sign of the peer before, and whether the RST was sent, which it is not after a RST or two FIN.
     """
     arm_rst(sock)
     sign = last_sign(sock)
+    if last:
+        LIBC.send(sock.fileno(), last, len(last), socket.MSG_NOSIGNAL)
     if fin_first:
         LIBC.shutdown(sock.fileno(), socket.SHUT_WR)
     was_sent = not is_dead(sock)

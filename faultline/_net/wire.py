@@ -310,8 +310,8 @@ class Wire:
             self.sees(sign)
         return self._has_finished
 
-    def reset(self, *, fin_first: bool = False) -> bool:
-        """Close with RST, and with `fin_first` with FIN before it; return whether the RST was sent.
+    def reset(self, last: bytes = b"", *, fin_first: bool = False) -> bool:
+        """Send the last bytes and close with RST, with `fin_first` after FIN; return whether the RST was sent.
 
         It is not if the peer has reset the connection, or if both sides have sent FIN.
         """
@@ -320,7 +320,7 @@ class Wire:
         if self.is_closed:
             return False
         is_first = not self._has_finished
-        sign, was_sent = ending.reset(self.sock, fin_first=fin_first)
+        sign, was_sent = ending.reset(self.sock, last, fin_first=fin_first)
         if sign is not None and is_first:  # after a FIN of ours the state doesn't tell
             self.sees(sign)
         return was_sent

@@ -148,7 +148,7 @@ class Relay(Side):
         try:
             while carrying & tasks:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                for task in done if carrying & tasks else done & carrying:  # after both FIN a RST ends nothing any more
                     task.result()
         except (UpstreamLeft, Departed) as error:
             return error
