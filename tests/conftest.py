@@ -8,7 +8,9 @@ import os
 import pytest
 from hypothesis import settings
 
+from faultline import UnsupportedError
 from faultline._net import connects
+from faultline._net.sockets import check_filter
 
 pytest_plugins = ["pytester"]
 
@@ -32,3 +34,12 @@ connects._hook.__cantrace__ = True
 def own_port():
     """A port of this process: below those that the kernel gives to whoever asks for any (ip_local_port_range)."""
     return 20_000 + os.getpid() % 10_000
+
+
+@pytest.fixture
+def needs_filter():
+    """Skip a test whose user may not drop packets."""
+    try:
+        check_filter()
+    except UnsupportedError as error:
+        pytest.skip(str(error))

@@ -112,14 +112,6 @@ def scope(monkeypatch):
     return lambda name: monkeypatch.setattr(chance, "_scope", chance.Scope(name))
 
 
-@pytest.fixture
-def needs_filter():
-    try:
-        check_filter()
-    except UnsupportedError as error:
-        pytest.skip(str(error))
-
-
 def read(client, count=None):
     """So many bytes, or all until the end of the stream."""
     received = b""
