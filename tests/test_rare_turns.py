@@ -7,7 +7,7 @@ import contextlib
 import socket
 import sys
 from types import SimpleNamespace
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -181,6 +181,16 @@ def test_late_clients_are_accepted_but_not_without_end_and_none_that_filled_the_
     filler.close.assert_called_once_with()
     one._loop.call_soon.assert_called_once_with(one._on_client, client, ("127.0.0.1", 2))
     assert not one._filler_addresses
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_syns_that_nobody_has_answered_are_dropped_or_put_on_the_wire_again(listening, monkeypatch, repeat):
+    one, syns = listening(None), Mock(**{"read.return_value": iter(["a SYN"])})
+    with monkeypatch.context() as patched:
+        patched.setattr(one, "_syns", syns)
+        one._take_syns(repeat=repeat)
+
+    assert syns.repeat.call_args_list == [call("a SYN")] * repeat
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
