@@ -11,7 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faultline import addresses, bad_dns, blackhole, dns_server, latency, ok, resolve, serve, slow_resolve, udp
+from faultline import (
+    addresses,
+    bad_dns,
+    blackhole,
+    dns_server,
+    latency,
+    ok,
+    reordered,
+    resolve,
+    sequence,
+    serve,
+    slow_resolve,
+    udp,
+)
 from faultline._servers.datagrams import MOST_WAITING, Unanswered
 
 LONG_SECONDS = 60
@@ -26,6 +39,15 @@ def by_datagram(server, said=b"ping"):
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.connect(server.address)
         client.send(said)
+        return client.recv(1000)
+
+
+def twice(server):
+    """The answer to the second of two datagrams."""
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.connect(server.address)
+        client.send(b"one")
+        client.send(b"two")
         return client.recv(1000)
 
 
@@ -51,6 +73,15 @@ def by_lookup(_):
     return raised.value.errno
 
 
+def heard_while_cut_off(meet, server):
+    """What a client hears that waits when the server is cut off."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(meet, server)
+        server.wait_for_strike()
+        server.cut_off()
+        return waiting.result(PATIENCE_SECONDS)
+
+
 ENDED = {
     "udp black hole": (lambda: udp(blackhole()), by_datagram, b""),
     "udp late": (lambda: udp(latency(LONG_SECONDS)), by_datagram, b""),
@@ -65,12 +96,8 @@ ENDED = {
 @pytest.mark.parametrize("kind", ENDED)
 def test_wait_ends_when_the_server_is_cut_off(kind):
     start, meet, told = ENDED[kind]
-    with start() as server, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(meet, server)
-        server.wait_for_strike()
-        server.cut_off()
-
-        assert waiting.result(PATIENCE_SECONDS) == told
+    with start() as server:
+        assert heard_while_cut_off(meet, server) == told
 
 
 AT_ONCE = {kind: case for kind, case in ENDED.items() if "tcp" not in kind}
@@ -84,11 +111,7 @@ def test_who_comes_while_the_server_is_cut_off_is_told_at_once(kind):
 
         assert meet(server) == told
         server.cut_off(is_cut_off=False)
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(meet, server)  # meets the plan
-            server.wait_for_strike()
-            server.cut_off()
-            assert waiting.result(PATIENCE_SECONDS) == told
+        assert heard_while_cut_off(meet, server) == told  # after it has met the plan
 
 
 def test_dns_over_tcp_is_refused_while_the_server_is_cut_off():
@@ -101,19 +124,37 @@ def test_dns_over_tcp_is_refused_while_the_server_is_cut_off():
         assert by_stream(server)[2:4] == QUERY[:2]
 
 
-@pytest.mark.parametrize("kind", ["udp late", "dns late"])
-def test_late_answer_is_not_sent_after_the_wait_was_ended(kind):
-    start, meet, told = ENDED[kind]
+LATE = {
+    "udp": (lambda: udp(latency(LONG_SECONDS)), by_datagram),
+    "udp, behind the next": (lambda: udp(sequence(reordered(), latency(LONG_SECONDS)), strict=False), twice),
+    "dns": (lambda: dns_server(slow_resolve(LONG_SECONDS)), by_query),
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_late_answer_is_not_sent_after_the_wait_was_ended_though_clients_are_let_in_again(kind):
+    start, meet = LATE[kind]
     with start() as server, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(meet, server)
-        server.wait_for_strike()
+        server.wait_for_attempts(2 if meet is twice else 1)
         server.cut_off()
-        assert waiting.result(PATIENCE_SECONDS) == told
-        before = server.attempts[0].sent_bytes
+        waiting.result(PATIENCE_SECONDS)
+        before = [attempt.sent_bytes for attempt in server.attempts]
+        server.cut_off(is_cut_off=False)
         timers = server._datagrams._timers
         server._background.call(lambda: [timer._run() for timer in tuple(timers)])  # as if the time were over
 
-        assert (server.attempts[0].sent_bytes, len(timers)) == (before, 0)
+        assert ([attempt.sent_bytes for attempt in server.attempts], len(timers)) == (before, 0)
+
+
+def test_slow_lookup_fails_though_clients_are_let_in_again_before_it_wakes():
+    with resolve(NAME, slow_resolve(LONG_SECONDS)) as server, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(by_lookup, server)
+        server.wait_for_strike()
+        server.cut_off()
+        server.cut_off(is_cut_off=False)
+
+        assert waiting.result(PATIENCE_SECONDS) == socket.EAI_AGAIN
 
 
 def test_silent_neighbour_of_a_resolver_is_cut_off_too():

@@ -148,7 +148,7 @@ def test_after_rst_the_first_operation_is_a_reset_and_later_sends_are_a_broken_p
 
 def test_after_fin_and_then_rst_reads_are_at_the_end_and_the_next_send_is_a_broken_pipe(pair):
     client, server = pair
-    ending.send_fin(server)
+    ending.finish(server)
     before = client.recv(1)
     ending.send_rst(server)
     await_hangup(client)
@@ -161,7 +161,7 @@ def test_after_fin_and_then_rst_reads_are_at_the_end_and_the_next_send_is_a_brok
 def test_receiving_goes_on_after_fin(pair):
     client, server = pair
     server.sendall(b"last")
-    ending.send_fin(server)
+    ending.finish(server)
 
     assert client.recv(100) + client.recv(100) == b"last"
     client.sendall(b"more")
@@ -174,7 +174,7 @@ def test_fin_to_a_client_that_has_reset_is_no_error(pair):
     with pytest.raises(ConnectionResetError):
         server.recv(1)
 
-    ending.send_fin(server)
+    ending.finish(server)
 
     assert ending.is_dead(server)
 

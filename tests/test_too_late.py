@@ -26,7 +26,9 @@ from faultline import (
     stall,
 )
 from faultline._engine.connection import Connection
+from faultline._engine.conversation import Conversation
 from faultline._net.hearing import Hearing
+from faultline._servers.connections import ACTS
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 RACES = 20
@@ -84,9 +86,10 @@ def test_end_that_could_not_be_sent_is_no_strike(monkeypatch, plan, tls):
 def test_strike_is_told_exactly_if_the_end_was_sent(plan):
     with serve(plan, strict=False) as server:
         for number in range(1, RACES + 1):
-            with contextlib.suppress(OSError), socket.create_connection(server.address, 10) as client:
+            with socket.create_connection(server.address, 10) as client, contextlib.suppress(OSError):
                 client.sendall(GET)
-                client.recv(2)
+                client.recv(65_536)  # all that comes before the strike
+                leave_by_rst(client)
             server.wait_for_attempts(number, at="end")
 
     for attempt in server.attempts:
@@ -145,6 +148,24 @@ def test_reset_by_the_test_is_told_only_if_it_was_sent(monkeypatch):
 
         monkeypatch.setattr(Hearing, "until_heard", until_heard)
         server.reset_all()
+        (attempt,) = server.attempts
+
+    assert ([(end.by, end.how) for end in attempt.ends], attempt.ended_by) == ([("client", "RST")], "client")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_close_by_the_test_is_told_only_if_it_was_sent(monkeypatch, tls):
+    with serve(ok(), tls=tls) as server, socket.create_connection(server.address, 10) as raw:
+        client = server.client_context().wrap_socket(raw, server_hostname="localhost") if tls else raw
+        client.sendall(GET)
+        server.wait_for_attempts(1, at="idle")
+
+        def close_late(conversation):
+            leave_by_rst(client)
+            Conversation.close(conversation)
+
+        monkeypatch.setitem(ACTS, "close_all", close_late)
+        server.close_all()
         (attempt,) = server.attempts
 
     assert ([(end.by, end.how) for end in attempt.ends], attempt.ended_by) == ([("client", "RST")], "client")

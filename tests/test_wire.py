@@ -183,7 +183,7 @@ def test_bytes_that_find_no_room_wait_until_the_client_reads(pair, play):
         fill(wire.sock)
         soon(reader.start)
         sent = await wire.send_some(memoryview(b"x"))
-        ending.send_fin(wire.sock)
+        ending.finish(wire.sock)
         return sent
 
     sent = play(send)

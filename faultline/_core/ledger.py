@@ -223,7 +223,9 @@ class Ledger:
     room_bytes: int = KEPT_BODIES_BYTES
     most_attempts: int = MOST_ATTEMPTS
     begun: int = 0
-    held: str = ""  # the note of attempts that end before their strike while the test holds the server's bytes back
+    held_by_test: str = (
+        ""  # the note of attempts that end before their strike while the test holds the server's bytes back
+    )
     _began: float = field(default_factory=clock.now)
     _kept: Kept = field(default_factory=Kept)
     _milestones: Milestones = field(default_factory=Milestones)
@@ -299,8 +301,8 @@ class Ledger:
             if entry.ended_seconds is not None:
                 return
             entry.ended_seconds, entry.ended_by, entry.ended_how = self.now(), by, how
-            if self.held and not entry.strikes and entry.note not in (CLOSED, RESET):
-                entry.note = "; ".join(filter(None, [self.held, entry.note]))
+            if self.held_by_test and not entry.strikes and entry.note not in (CLOSED, RESET):
+                entry.note = "; ".join(filter(None, [self.held_by_test, entry.note]))
             if by is not None and how is not None and is_sign:
                 entry.gives(by, how)
             if by == "client" and entry.struck is not None and entry.sent_bytes == entry.sent_before_strike:

@@ -213,10 +213,10 @@ def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
         return ""
     if not passed:
         return f"No byte passed {condition.direction!r}."
-    begins = byte_of(fault, part)
-    if begins is None:
+    at_byte = byte_of(fault, part)
+    if at_byte is None:
         return f"The {counted(passed, 'byte')} that passed {condition.direction!r} came in one piece."
-    return f"It begins at byte {begins}, and {counted(passed, 'byte')} passed {condition.direction!r}."
+    return f"It begins at byte {at_byte}, and {counted(passed, 'byte')} passed {condition.direction!r}."
 
 
 def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:

@@ -198,7 +198,7 @@ class Connection:
         self.check_reached()
         attempt.strike(trip.brk.at, trip.passed_bytes)
         await self.side.at_strike()
-        await take_effect(self, trip.brk.steps)
+        await take_effect(self, attempt, trip.brk.steps)
         self.side.after_strike()
 
     def check_reached(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from faultline._core.ends import CLOSED, RESET
 from faultline._core.fault import Fault
 from faultline._core.ledger import Entry
 from faultline._engine.connection import Connection
@@ -98,7 +99,7 @@ class Conversation:
 
     def _give_up(self) -> None:
         """Close the socket and end the attempt; closing again does nothing."""
-        self._connection.end("server", "RST" if self._is_reset else "stop")
+        self._connection.end("server", "RST" if self._is_reset and self.is_open else "stop")
         drops = self._connection.valve.drops_packets
         if drops and self.is_open:  # a FIN could never be acknowledged
             self._wire.arm_reset()
@@ -114,16 +115,18 @@ class Conversation:
 
     def reset(self) -> None:
         """Send RST, and end."""
-        self._connection.attempt.entry.note = "reset by the test"
+        self._connection.attempt.entry.note = RESET
         self._wire.arm_reset()
         self._is_reset = True
         self.stop()
 
     def close(self) -> None:
         """Send FIN, in TLS after close_notify, and end."""
-        self._connection.attempt.entry.note = "closed by the test"
-        with contextlib.suppress(OSError):
-            self._wire.sock.send(self._connection.stream.close_notify())
+        self._connection.attempt.entry.note = CLOSED
+        self._wire.look()
+        if not self._wire.was_reset:  # or else OpenSSL makes a close_notify that can't be sent
+            with contextlib.suppress(OSError):
+                self._wire.sock.send(self._connection.stream.close_notify())
         was_sent = self._wire.finish()
         self._connection.end("server", "FIN", was_sent=was_sent)
         self._wire.discard_input()

@@ -18,12 +18,11 @@ from faultline._engine.handshake import secure
 from faultline._net.departures import Departed, TooLate
 
 if TYPE_CHECKING:
+    from faultline._engine.attempt import OpenAttempt
     from faultline._engine.connection import Connection
 
 
 LAST_BYTES = 40  # of those that came instead of the bytes that a script waits for
-
-
 QUIET = (do.Close, do.HalfClose, do.Hold, do.Partition)  # steps after which the client hears nothing more, for a while
 
 
@@ -64,14 +63,15 @@ async def until_ready(connection: Connection, steps: tuple[do.ConnectionStep, ..
         await (hearing.until_heard() if isinstance(steps[0], do.Reset) else hearing.until_read())
 
 
-async def take_effect(connection: Connection, steps: tuple[do.ConnectionStep, ...], part: Key = BREAK) -> None:
-    """Play the steps of a strike that was recorded; it is taken back if the client has met none of them.
+async def take_effect(
+    connection: Connection, attempt: OpenAttempt, steps: tuple[do.ConnectionStep, ...], part: Key = BREAK
+) -> None:
+    """Play the steps of a strike of the attempt; the strike is taken back if the client has met none of them.
 
     Raises:
         Over: a step ended the conversation.
         Departed: the client ended the connection.
     """
-    attempt = connection.attempt
     try:
         await play(connection, steps)
     except TooLate as left:
@@ -91,7 +91,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
         case do.Planned():
             await until_ready(connection, step.steps)
             await connection.strike_step(step)
-            await take_effect(connection, step.steps, key_of(step))
+            await take_effect(connection, connection.attempt, step.steps, key_of(step))
         case do.Send():
             await send(connection, step)
         case do.Receive() | do.ReceiveUntil():
@@ -202,7 +202,7 @@ async def half_close(connection: Connection, *, close_notify: bool = True) -> bo
 
 
 async def close(connection: Connection, *, close_notify: bool = True) -> None:
-    """Send FIN, deliver the bytes that were sent before, and close.
+    """Deliver the bytes that were sent before, then send FIN and close.
 
     Raises:
         Over: always, once the connection is closed.

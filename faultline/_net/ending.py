@@ -1,7 +1,7 @@
 """Ends of a connection that we send, and the peer's that came before them.
 
-Rules: what the ledger says of the peer is asked for right before an end of ours, and no other thread of this process
-runs in between: it could be the client's, which would leave just then. The `shutdown` and `close` of `socket.socket`
+Rules: the kernel is asked for the peer's end right before ours is sent, and no other thread of this process runs in
+between: it could be the client's, which would leave just then. The `shutdown` and `close` of `socket.socket`
 let other threads run first, so the functions of the C library are called here, by ctypes with the lock held.
 """
 
@@ -67,17 +67,12 @@ def reset(sock: socket.socket, last: bytes = b"", *, fin_first: bool = False) ->
     arm_rst(sock)
     sign = last_sign(sock)
     if last:
-        LIBC.send(sock.fileno(), last, len(last), socket.MSG_NOSIGNAL)
+        LIBC.send(sock.fileno(), last, ctypes.c_size_t(len(last)), socket.MSG_NOSIGNAL)
     if fin_first:
         LIBC.shutdown(sock.fileno(), socket.SHUT_WR)
     was_sent = not is_dead(sock)
     LIBC.close(sock.detach())
     return sign, was_sent
-
-
-def send_fin(sock: socket.socket) -> bool:
-    """Send FIN after the queued bytes, and continue to receive; return false if the peer has reset the connection."""
-    return finish(sock)[1]
 
 
 def send_rst(sock: socket.socket) -> None:

@@ -73,7 +73,7 @@ class Connections:
             conversation.pause()
 
     @property
-    def hold(self) -> str:
+    def held_by_test(self) -> str:
         """By which control the test holds all bytes back; empty if it doesn't."""
         if self.is_partitioned:
             return PARTITIONED

@@ -122,6 +122,7 @@ class DnsServer(Endpoint):
             self._set_listener()
             if is_cut_off:
                 self._unanswered.end_all()
+                self._end_open()
                 for task in self._tasks:
                     task.cancel()
 
@@ -154,11 +155,16 @@ class DnsServer(Endpoint):
 
     def _end_now(self) -> None:
         self._datagrams.close()
-        for entry in self._open:
-            self.ledger.end(entry, "server", "stop")
+        self._end_open()
         self._listener.close()
         for task in self._tasks:
             task.cancel()
+
+    def _end_open(self) -> None:
+        """End the attempts whose answers are late; they are not sent any more."""
+        for entry in self._open:
+            self.ledger.end(entry, "server", "stop")
+        self._open.clear()
 
     async def _end_all(self) -> None:
         self._end_now()
@@ -222,7 +228,7 @@ class DnsServer(Endpoint):
         answer = answered(query, kind, found, can_truncate=over == "UDP")
 
         def reply() -> None:
-            if self._is_cut_off:
+            if entry.ended_seconds is not None:  # its client waits no longer
                 return
             if kind:
                 self.ledger.strike(entry, "lookup", 0)

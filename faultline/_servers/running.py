@@ -269,7 +269,7 @@ class Running:
         self._drain()
         tasks = self.connections.act(control)
         self._door.is_partitioned = self.connections.is_partitioned
-        self.ledger.held = self.connections.hold
+        self.ledger.held_by_test = self.connections.held_by_test
         self._set_listener()
         return tasks
 

@@ -109,6 +109,7 @@ class UdpServer(Endpoint):
             self._is_cut_off = is_cut_off
             if is_cut_off:
                 self._unanswered.end_all()
+                self._end_open()
 
         self._background.call(cut, self._break)
 
@@ -142,8 +143,13 @@ class UdpServer(Endpoint):
 
     def _end(self) -> None:
         self._datagrams.close()
+        self._end_open()
+
+    def _end_open(self) -> None:
+        """End the attempts whose answers are late; they are not sent any more."""
         for entry in self._open:
             self.ledger.end(entry, "server", "stop")
+        self._open.clear()
 
     def _set_port(self, *, anew: bool = False) -> None:
         """Close the port if the next fault refuses, else open it; a step equal to the present step begins only anew.
@@ -196,7 +202,7 @@ class UdpServer(Endpoint):
         payload = flow.altered(response_to(data, fault, self._default))
 
         def say() -> None:
-            if self._is_cut_off:
+            if entry.ended_seconds is not None:  # its client waits no longer
                 return
             if fault.break_ is not None:
                 self.ledger.strike(entry, "response", 0)

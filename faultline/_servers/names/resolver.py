@@ -114,8 +114,8 @@ class Resolver(Endpoint, overlay.Overlay):
         late = next((c for c in fault.conditions if isinstance(c, Latency)), None)
         if late is not None:
             self.ledger.strike(entry, "lookup", 0, Key("condition"))
-            self._hurry.wait(late.delay_seconds)
-        if self._is_cut_off:
+        was_hurried = late is not None and self._hurry.wait(late.delay_seconds)
+        if self._is_cut_off or (was_hurried and not self._over.is_set()):  # clients may be let in again meanwhile
             self.ledger.end(entry, "server", "stop")
             raise gaierror("servfail")
         kind = fault_kind(fault)
