@@ -18,10 +18,13 @@ from pathlib import Path
 
 import pytest
 
+import faultline as fl
 from faultline import UnsupportedError, __version__, ok, sequence, serve
 from faultline._core.check import plain
+from faultline._front import command
 from faultline._front.command import main
 from faultline._front.listing import HEADINGS, for_tests, option_name, options_of
+from faultline._net import syns
 from faultline.modes._catalogue import modes
 
 pytestmark = pytest.mark.timeout(60)
@@ -555,5 +558,14 @@ def test_plan_that_begins_with_a_refusal_of_so_long_starts(start):
     assert process.stdout.readline().startswith("sequence(refuse(for_seconds=0.01), ok()) on http://127.0.0.1:")
 
 
-def test_first_line_says_where_no_attempt_can_be_seen(start):
-    assert "no attempt is seen from here" in start("--mode", "blackhole").stdout.readline()
+@pytest.mark.parametrize("mode", ["refuse", "blackhole"])
+def test_first_line_says_where_no_attempt_can_be_seen(start, mode):
+    is_seen = syns.can_answer(socket.AF_INET)
+
+    assert ("no attempt is seen from here" in start("--mode", mode).stdout.readline()) is not is_seen
+
+
+@pytest.mark.parametrize(("fault", "is_told"), [(fl.refuse(), True), (fl.blackhole(), False), (fl.duplicated(), False)])
+def test_only_what_is_not_counted_is_said_to_be_unseen(fault, is_told):
+    with fl.udp(fault, strict=False) as server:
+        assert ("no attempt is seen from here" in command.unseen(server, fault)) is is_told

@@ -204,7 +204,7 @@ def run_server(plan: Plan, options: argparse.Namespace) -> None:
         raise UsageError(f"{plan!r}: expected no --tls with it; it takes a {kind}.")
     with signals() as ended:
         server, url, where, trial = STARTERS[kind](plan, options, ended.put)
-        text = f"{plan!r} on {where} - try: {trial}{unseen(plan)}"
+        text = f"{plan!r} on {where} - try: {trial}{unseen(server, plan)}"
         watch(server, url, ended, text, options, {"plan": repr(plan), "try": trial})
 
 
@@ -290,7 +290,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
             strict=False,
             on_end=ended.put,
         )
-        text = f"{plan!r} on {server.hostport} in front of {options.upstream}{unseen(plan)}"
+        text = f"{plan!r} on {server.hostport} in front of {options.upstream}{unseen(server, plan)}"
         watch(server, server.url, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
 
 
@@ -322,9 +322,10 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     )
 
 
-def unseen(plan: Plan) -> str:
-    """A remark if the kernel answers instead of the server, so that the ledger stays empty."""
-    return " - the kernel answers, and no attempt is seen from here" if is_unseen(faults_of(plan)[0]) else ""
+def unseen(server: Endpoint, plan: Plan) -> str:
+    """A remark if the kernel answers instead of the server, and nothing else counts, so that the ledger stays empty."""
+    is_empty = is_unseen(faults_of(plan)[0]) and server._uncounted  # noqa: SLF001 - it is a question of the package's own
+    return " - the kernel answers, and no attempt is seen from here" if is_empty else ""
 
 
 def say(as_json: bool, text: str, data: dict[str, Any]) -> None:  # noqa: FBT001 - it selects the form

@@ -87,7 +87,7 @@ class Line:
             self._word, fixed = given, named(given).arguments
         if self._mode is not None and not for_tests(self._mode):
             known = [p for p in options_of(self._mode) if p.name not in fixed]
-            self._options = {f"--{option_name(p.name)}": p for p in known}
+            self._options = {option_of(p): p for p in known}
 
     def _is_bare(self, at: int) -> bool:
         """Whether a word is no option, and no value of one."""
@@ -105,8 +105,10 @@ class Line:
             word = words.pop(0)
             name, has_value, value = word.partition("=")
             if not name.startswith("--"):
-                if self._mode is None or mode_of(word) is None:
+                value_of = self._bare(word, fixed)
+                if value_of is None:
                     return []
+                fixed += value_of
                 continue
             if not has_value and words and not words[0].startswith("--") and self._takes_value(name):
                 value, has_value = words.pop(0), "="
@@ -115,6 +117,17 @@ class Line:
                 return []
             fixed += part
         return [command, *self._completed(command, fixed)]
+
+    def _bare(self, word: str, fixed: list[str]) -> list[str] | None:
+        """A word without an option as it was meant: a value of the mode, or a mode; `None` if it is not understood."""
+        open_options = {option: p for option, p in self._options.items() if option not in fixed}
+        for option, parameter in open_options.items():
+            if word in all_choices(parameter):
+                return [option, word]
+        if not is_float(word):
+            return None if mode_of(word) is None else []
+        lacking = [option for option, p in open_options.items() if p.is_required and takes_number(p, word)]
+        return [lacking[0], word] if lacking else None
 
     def _takes_value(self, name: str) -> bool:
         """Whether an option has a value; an unknown option may have one."""
@@ -178,11 +191,22 @@ class Line:
         return fixed
 
 
+def option_of(parameter: Parameter) -> str:
+    """The option that gives the value of a parameter."""
+    return f"--{option_name(parameter.name)}"
+
+
+def takes_number(parameter: Parameter, word: str) -> bool:
+    """Whether a number can be the value of a parameter."""
+    kind = plain(parameter.annotation)[0]
+    return kind is float or (kind is int and word.isdecimal())
+
+
 def needs(mode: Mode) -> list[str]:
     """The options that a mode needs, with the values of its first case."""
     given: dict[str, Any] = dict(mode.cases[0].arguments)
     required = [p for p in options_of(mode) if p.is_required]
-    return [word for p in required for word in (f"--{option_name(p.name)}", text_of(given[p.name]))]
+    return [word for p in required for word in (option_of(p), text_of(given[p.name]))]
 
 
 def text_of(value: object) -> str:
