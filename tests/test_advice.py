@@ -499,7 +499,7 @@ def test_attempt_that_was_struck_before_it_was_held_is_not_said_to_be_paused():
     [("", PARTITIONED), ("closed by the test", "closed by the test"), ("why", f"{PARTITIONED}; why")],
 )
 def test_note_of_an_attempt_that_ends_while_the_server_is_held_says_so_first(note, kept):
-    ledger = Ledger(held=PARTITIONED)
+    ledger = Ledger(held_by_test=PARTITIONED)
     entry = ledger.begin(1, HEALTHY, "request")
     entry.note = note
     ledger.end(entry, "server", "FIN")
