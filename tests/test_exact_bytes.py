@@ -22,6 +22,7 @@ from faultline import (
     serve,
     stall,
 )
+from faultline._net.sockets import unacknowledged_bytes
 from faultline._net.wire import Wire
 
 MIB = 1 << 20
@@ -244,3 +245,58 @@ def test_bytes_travel_together_in_the_pieces_of_the_plan(fault, expected, sizes)
         heard(client, sum(expected))
 
     assert sizes == expected
+
+
+# --- nor does a break wait for the acknowledgement -------------------------------------------------------------------
+#
+# A kernel may leave bytes without one for 40 ms. A busy machine may be as slow, so that one of some tries is enough.
+
+TRIES = 20
+
+
+@pytest.fixture
+def owed(monkeypatch):
+    """How many bytes were not acknowledged yet at each end that was sent."""
+    counts = []
+
+    def counting(end):
+        def sent(wire, *args, **options):
+            counts.append(0 if wire.is_closed else unacknowledged_bytes(wire.sock))
+            return end(wire, *args, **options)
+
+        return sent
+
+    for end in (Wire.reset, Wire.finish):
+        monkeypatch.setattr(Wire, end.__name__, counting(end))
+    return counts
+
+
+@contextlib.contextmanager
+def slow_to_acknowledge(server):
+    """A client that has asked, and whose kernel waits before it acknowledges (TCP_QUICKACK, tcp(7))."""
+    with asking(server) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        yield client
+
+
+@pytest.mark.parametrize("fault", [reset, close, half_close])
+def test_break_does_not_wait_for_an_acknowledgement(fault, owed):
+    with serve(fault(after_bytes=10)) as server:
+        for _ in range(TRIES):
+            with slow_to_acknowledge(server) as client:
+                assert drain(client)[0] == 10
+
+    assert 10 in owed
+
+
+@pytest.mark.parametrize("fault", [reset, close])
+def test_break_of_a_relay_does_not_wait_for_an_acknowledgement_of_what_it_has_passed_on_before(fault, owed):
+    with serve(ok(b"hello")) as upstream, relay(upstream) as server:
+        for _ in range(TRIES):
+            server.become(ok())
+            with slow_to_acknowledge(server) as client:
+                heard(client, len(RESPONSE))
+                server.become(fault(at="idle", after_seconds=0.001), open_too=True)
+                drain(client)
+
+    assert len(RESPONSE) in owed
