@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 
 import pytest
 from hypothesis import settings
+from support import connected
 
 from faultline import UnsupportedError
 from faultline._net import connects
@@ -26,6 +28,10 @@ settings.load_profile("tests")
 os.environ |= {"COLUMNS": "80", "NO_COLOR": "1"}
 os.environ.pop("FORCE_COLOR", None)
 
+# Clients ask no proxy that the machine has.
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]
+
 # Python traces an audit hook only if it asks for that (sys.addaudithook); coverage needs it.
 connects._hook.__cantrace__ = True
 
@@ -43,3 +49,16 @@ def needs_filter():
         check_filter()
     except UnsupportedError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def dial():
+    """A function that connects to a server and says something; the connections are closed after the test."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(server, data=b"", timeout=10):
+            client = clients.enter_context(connected(server, timeout))
+            client.sendall(data)
+            return client
+
+        yield connect

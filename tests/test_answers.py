@@ -10,7 +10,6 @@ import random
 import re
 import socket
 import ssl
-import sys
 import time
 import zlib
 from typing import get_args
@@ -19,6 +18,7 @@ import aiohttp
 import httpx
 import pytest
 import urllib3
+from support import HIDES_RST
 
 from faultline import (
     ConflictError,
@@ -69,15 +69,6 @@ TYPE = b"Content-Type: text/plain\r\n"
 CLOSES = TYPE + b"Connection: close\r\n\r\n"
 LENGTH = b"Content-Length: 20\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n" + CLOSES
-
-# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
-HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])

@@ -40,12 +40,6 @@ def reason(attempt):
     return re.sub(r" with the alert \w+", "", attempt.note)
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-
-
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import itertools
-import os
 import re
 import socket
 import ssl
@@ -66,12 +65,6 @@ IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 EOF = ssl.SSLEOFError if (3, 10, 11) <= sys.version_info < (3, 11) or sys.version_info >= (3, 11, 3) else ssl.SSLError
 
 both_versions = pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import re
 import socket
-import ssl
-import sys
 
 import pytest
+from support import HIDES_EOF, HIDES_RST
 
 from faultline import UnsupportedError, serve
 from faultline._core.conditions import Loss
@@ -20,10 +19,6 @@ from faultline.modes._catalogue import cases
 CASES = [case for case in cases() if case.kind == "TCP server"]
 OPENING = {row.point for row in TABLE if row.is_opening}
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
-# Before Python 3.10.11 and 3.11.3 contexts take an end without close_notify for an orderly one (gh-95494).
-HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
-# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
-HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
 # Who ends the connection and how, by what a break that ends it does last.
 ENDINGS = {

@@ -6,12 +6,12 @@ import contextlib
 import re
 import socket
 import ssl
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
+from support import HIDES_EOF, HIDES_RST
 
 from faultline import ParameterError, close, half_close, ok, partition, reset, script, send, stall
 from faultline._core.errors import UnsupportedError
@@ -25,10 +25,6 @@ PATIENCE_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 SILENCE_SECONDS = 0.05
 # Before these, SSLSocket shows neither RST nor EPIPE, but an end of stream without close_notify (gh-115627).
-HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
-
-# Before 3.10.11 and 3.11.3, this option is on, and hides a missing close_notify (gh-95494).
-HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
 
 
 def may_filter():

@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import os
 import socket
 from contextlib import closing, suppress
 
@@ -13,13 +12,6 @@ import requests
 import urllib3
 
 from faultline import bad_cert, close, ok, refuse, reset, sequence, serve, stall
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-
 
 # Each client asks for /1, is idle while `meanwhile` runs, and asks for /2: the second body.
 

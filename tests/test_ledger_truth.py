@@ -8,10 +8,10 @@ import json
 import socket
 import ssl
 import struct
-import sys
 import time
 
 import pytest
+from support import HIDES_RST
 
 from faultline import (
     Attempt,
@@ -37,7 +37,6 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\
 UPLOAD_BYTES = 5_000_000
 MORE_THAN_FITS_BYTES = 20_000_000  # into both sides' buffers, which Linux lets grow to 10 MB or so
 # Before these, SSLSocket shows neither RST nor EPIPE, but an end of stream without close_notify (gh-115627).
-HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
 plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 

@@ -1,7 +1,6 @@
 """Retry and backoff by the clients' own machinery: how often they tried, when, and what they did not dare to retry."""
 
 import asyncio
-import os
 
 import aiohttp
 import httpx
@@ -13,12 +12,6 @@ import urllib3
 from faultline import blackhole, close, ok, raises, refuse, reset, root_cause, sequence
 
 CONNECT_SECONDS = 0.2
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 def by_urllib3(url, method="GET", retries=3):

@@ -1,14 +1,6 @@
 """What the tests with real clients share."""
 
-import os
-
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

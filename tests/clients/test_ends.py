@@ -6,13 +6,14 @@ FAULTLINE_RUNS=200 runs each cell 200 times; a load on all cores makes that hard
 from __future__ import annotations
 
 import collections
+import gc
 import importlib.util
 import os
 import pathlib
-import ssl
 import sys
 
 import pytest
+from support import HIDES_EOF
 
 from faultline import UnsupportedError
 
@@ -25,8 +26,6 @@ LINES = (pathlib.Path(__file__).parent / "ends.tsv").read_text("utf-8").splitlin
 TITLES = LINES[0].split("\t")
 TABLE = {cells[0]: dict(zip(TITLES[1:], cells[1:], strict=True)) for cells in (line.split("\t") for line in LINES[1:])}
 ROWS = ends.rows()
-# OpenSSL as Debian builds Python with it hides an end without close_notify.
-HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
 HIDDEN = {("bad_tls('no_close_notify')", "trio"): "67 bytes, end"}
 MADE_WITH = (3, 11)  # other versions of asyncio and ssl have other names for some ends
 
@@ -48,6 +47,9 @@ def test_a_break_has_one_outcome(name, client):
         outcomes = collections.Counter(ends.outcome(ROWS[name], client) for _ in range(RUNS))
     except UnsupportedError as error:
         pytest.skip(str(error))
+    finally:
+        if client == "aiohttp":
+            gc.collect()  # or else its transports would be found in some later test, which doesn't expect them
 
     assert len(outcomes) == 1
     if sys.version_info[:2] == MADE_WITH:

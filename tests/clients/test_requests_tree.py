@@ -13,6 +13,7 @@ import requests
 import urllib3
 from requests import exceptions
 from requests.adapters import HTTPAdapter
+from support import HIDES_EOF
 
 from faultline import (
     bad_cert,
@@ -35,8 +36,6 @@ from faultline import (
 
 PROXIED = "http://origin.invalid/thing"  # the proxy is told the name, and nobody looks it up
 TUNNELLED = "https://origin.invalid/thing"
-# Before 3.10.11 and 3.11.3, this option is on, and takes any FIN for an orderly end (gh-95494).
-HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
 NO_TLS = ssl.SSLZeroReturnError if HIDES_EOF else ssl.SSLEOFError
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import http.client
-import os
 import socket
 import urllib.error
 import urllib.request
@@ -37,12 +36,6 @@ def nothing_is_left_behind(functions):
     before = functions()
     yield
     assert functions() == before
-
-
-@pytest.fixture
-def no_proxies(nothing_is_left_behind, monkeypatch):  # in this order: what a test patches is put back before the check
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 def host_and_port(url):

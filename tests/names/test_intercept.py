@@ -50,7 +50,7 @@ from faultline import (
     unreachable,
 )
 
-pytestmark = pytest.mark.usefixtures("no_proxies", "nothing_is_left_behind")
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 NAME = "api.example.com"
 HTTP = f"http://{NAME}"

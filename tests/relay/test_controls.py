@@ -8,11 +8,11 @@ import functools
 import os
 import socket
 import ssl
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support import CUT_OFF
 
 from faultline import (
     Gate,
@@ -36,9 +36,6 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 KEPT = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SILENCE_SECONDS = 0.05
 SITES = ["server", "server in TLS", "relay", "relay in TLS"]
-# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
-HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
-CUT_OFF = "RST" if HIDES_RST else "cut off"  # an end of TLS that nobody has announced
 
 
 @functools.cache

@@ -30,12 +30,6 @@ CUT = 123_456_789
 PLAIN = {"proxy": None, "compression": None}  # of a WebSocket: `on` looks for what is on the wire
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-
-
 # --- the real servers ------------------------------------------------------------------------------------------------
 
 

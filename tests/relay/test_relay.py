@@ -17,6 +17,7 @@ import time
 import warnings
 
 import pytest
+from support import HIDES_RST
 
 import faultline as library
 from faultline import (
@@ -53,8 +54,6 @@ from faultline._servers.loop import background
 GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 MIB = 1 << 20
 SILENCE_SECONDS = 0.05
-# gh-115627: before these, a RST that ends SSLSocket.recv looks like the end of the stream.
-HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
 ASKS = [b"ask-1;", b"ask-2;", b"ask-3;"]
 ANSWERS = [b"answer-1;", b"answer-2;", b"answer-3;"]

@@ -3,18 +3,11 @@
 import contextlib
 import http.client
 import io
-import os
 import socket
 
 import aiohttp
 import pytest
 import urllib3
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import requests
 import urllib3
+from support import HIDES_EOF
 
 from faultline import (
     Gate,
@@ -368,8 +369,6 @@ def test_s088_plain_http_where_the_client_speaks_tls_to_its_proxy(faultline, beh
 
 
 # From OpenSSL 3.2 on the record layer is a part of its own, and its failures have one name in a session.
-# Before 3.10.11 and 3.11.3, this option is on, and takes any FIN for an orderly end (gh-95494).
-HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
 NO_RECORD = "WRONG_VERSION_NUMBER" if ssl.OPENSSL_VERSION_INFO < (3, 2) else "RECORD_LAYER_FAILURE"
 
 

@@ -1,0 +1,85 @@
+"""What the tests share: how a client dials, asks and reads, and what this Python hides from it.
+
+Rules: a helper is here as soon as a second file needs it. Helpers with something to give back are fixtures of conftest.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+KEPT_GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PATIENCE_SECONDS = 10.0  # for what has to come, on a machine however busy
+SILENCE_SECONDS = 0.05  # for what must not come
+
+# gh-115627: before these versions, a RST that ends SSLSocket.recv looks like the end of the stream.
+HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
+# OpenSSL as Debian builds Python with it, and contexts before 3.10.11 and 3.11.3 (gh-95494), take an end without
+# close_notify for an orderly one.
+HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0))
+CUT_OFF = "RST" if HIDES_RST else "cut off"  # an end of TLS that nobody has announced
+
+
+def connected(server, timeout=PATIENCE_SECONDS):
+    """A client that has connected to a server, over TCP or a Unix socket, and in TLS if the server speaks that."""
+    family = socket.AF_UNIX if server.path else socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    client = socket.socket(family)
+    client.settimeout(timeout)
+    try:
+        client.connect(server.path or server.address)
+        if not server.url.startswith("https"):
+            return client
+        name = "localhost" if server.path else server.address[0]
+        return server.client_context().wrap_socket(client, server_hostname=name, suppress_ragged_eofs=False)
+    except BaseException:
+        client.close()
+        raise
+
+
+def read(sock, count=None):
+    """This number of bytes, or all until the end of the stream; fewer only if the stream ends before."""
+    received = bytearray()
+    while (count is None or len(received) < count) and (
+        data := sock.recv(65_536 if count is None else count - len(received))
+    ):
+        received += data
+    return bytes(received)
+
+
+def read_until(sock, marker):
+    """The bytes up to the end of a marker, and not one more."""
+    received = b""
+    while not received.endswith(marker) and (data := sock.recv(1)):
+        received += data
+    return received
+
+
+def to_end(sock, silence_seconds=PATIENCE_SECONDS):
+    """The bytes still to be read, and how they end: by FIN, by RST, in silence, or cut off within TLS."""
+    before = sock.gettimeout()
+    sock.settimeout(silence_seconds)
+    got = bytearray()
+    try:
+        while data := sock.recv(65_536):
+            got += data
+    except ConnectionResetError:
+        return bytes(got), "RST"
+    except TimeoutError:
+        return bytes(got), "silence"
+    except ssl.SSLEOFError:
+        return bytes(got), CUT_OFF
+    finally:
+        sock.settimeout(before)
+    return bytes(got), "FIN"
+
+
+def is_quiet(sock):
+    """Whether nothing comes."""
+    return to_end(sock, SILENCE_SECONDS) == (b"", "silence")
+
+
+def ending(attempt):
+    """Who ended the connection of an attempt, and how."""
+    return attempt.ended_by, attempt.ended_how
