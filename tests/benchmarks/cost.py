@@ -1,0 +1,142 @@
+"""What faultline costs beside bare sockets, asyncio and `http.server`, in one table: `python tests/benchmarks/cost.py`.
+
+Every value is taken in a process of its own. A round takes each value once, so that what disturbs the machine for a
+while disturbs all columns; the table has the medians of the rounds, and how many times the kernel's value each is.
+Nothing is asserted: machines differ. Options: `--rounds 5`, `--rows start request`, `--columns kernel faultline`, and
+`--before PATH` for a column with the faultline of another checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).parent
+COLUMNS = {
+    "kernel": "kernel alone",
+    "raw": "raw asyncio",
+    "protocol": "asyncio.Protocol",
+    "start_server": "asyncio.start_server",
+    "http.server": "http.server",
+    "before": "faultline before",
+    "faultline": "faultline",
+}
+
+
+def p99(values):
+    """The value that 99 of 100 stay under."""
+    return sorted(values)[len(values) * 99 // 100]
+
+
+# For each row that is measured: its lines in the table, as the name of a value, its title, and how it is summed up.
+ROWS = {
+    "start": [("start", "start and stop, us", statistics.median)],
+    "request": [("request", "start, one request, stop, us", statistics.median)],
+    "accepted": [
+        ("accept_kib", "KiB for a client that is held from its accept", statistics.median),
+        ("accept_rate", "such clients a second", statistics.median),
+        ("accept_stop", "stop with 8,000 of them, ms", statistics.median),
+    ],
+    "requested": [
+        ("request_kib", "KiB for a client that is held from its request", statistics.median),
+        ("request_rate", "such clients a second", statistics.median),
+        ("request_stop", "stop with 8,000 of them, ms", statistics.median),
+    ],
+    "delay": [
+        ("idle", "50 ms are late by, ms", statistics.median),
+        ("idle", "the same, p99", p99),
+        ("busy", "late while the main thread computes, ms", statistics.median),
+        ("busy", "the same, p99", p99),
+    ],
+    "relay": [("relay", "a relay adds to a byte there and back, us", statistics.median)],
+    "plugin": [("plugin", "CPU of the loaded pytest plugin, ms", statistics.median)],
+}
+LEFT_OUT = {"relay": {"http.server"}, "plugin": {"raw", "protocol", "start_server", "http.server"}}
+NOTES = """
+kernel alone: bare sockets of one thread; for the delay and the relay, threads that block; for the plugin, an empty
+plugin. http.server holds 1,000 clients instead of 8,000, with a thread each. KiB are those of the process, without
+the kernel's buffers; clients are in a process of their own, except for `start` and `request`.
+"""
+
+
+def measure(row, column, checkout):
+    """The values of a row in one column, from a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    words = [sys.executable, str(HERE / "one.py"), row, column]
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measured(options):
+    """All values: row, value and column."""
+    found = defaultdict(list)
+    for number in range(options.rounds):
+        for row in options.rows:
+            for column in options.columns:
+                if column in LEFT_OUT.get(row, ()):
+                    continue
+                checkout = options.before if column == "before" else HERE.parent.parent
+                print(f"round {number + 1}: {row}, {column}", end="\033[K\r", file=sys.stderr, flush=True)
+                for name, value in measure(row, column, checkout).items():
+                    found[name, column] += value if isinstance(value, list) else [value]
+    return found
+
+
+def table(options, found):
+    """The lines of the table, in Markdown."""
+    rows = [["", *(COLUMNS[column] for column in options.columns)]]
+    for row in options.rows:
+        for name, title, summary in ROWS[row]:
+            values = {column: summary(found[name, column]) for column in options.columns if found[name, column]}
+            rows.append([title, *(cell(values, column) for column in options.columns)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    for row in rows:
+        yield "| " + " | ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) + " |"
+
+
+def cell(values, column):
+    """A value, and how many times the kernel's it is."""
+    if column not in values:
+        return ""
+    value, unit = values[column], values.get("kernel", 0)
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+    return text if column == "kernel" or unit <= 0 else f"{text} ({value / unit:.2g} x)"
+
+
+def parsed():
+    """The options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS), metavar="COLUMN")
+    parser.add_argument("--before", type=Path, metavar="PATH", help="a checkout of faultline to compare with")
+    options = parser.parse_args()
+    if options.before is None and "before" in options.columns:
+        options.columns.remove("before")
+    return options
+
+
+def main():
+    options = parsed()
+    loads = [os.getloadavg()[0]]
+    found = measured(options)
+    loads.append(os.getloadavg()[0])
+    print(
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, CPython {platform.python_version()}, ",
+        end="",
+    )
+    print("load {:.1f} before and {:.1f} after, {} rounds\n".format(*loads, options.rounds))
+    print("\n".join(table(options, found)))
+    print(NOTES)
+
+
+if __name__ == "__main__":
+    main()
