@@ -39,6 +39,7 @@ def expected(name, client):
 
 
 @pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiohttp leaves transports unclosed
 @pytest.mark.parametrize("client", ends.CLIENTS)
 @pytest.mark.parametrize("name", ROWS)
