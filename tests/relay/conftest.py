@@ -1,4 +1,7 @@
-"""Real servers for the relay, from Debian's packages: one of each per process, in a private folder, gone afterwards."""
+"""Upstreams for the relay: one that the test holds itself, and real servers from Debian's packages.
+
+There is one of each real server per process, in a private folder, gone afterwards.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import PATIENCE_SECONDS, accepted, address_of
 
 START_SECONDS = 20
 STOP_SECONDS = 10
+
+
+@pytest.fixture
+def listener():
+    """An upstream that the test holds itself."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as sock:
+        sock.settimeout(PATIENCE_SECONDS)
+        yield sock
+
+
+@pytest.fixture
+def join(faultline, listener, dial):
+    """A function that puts a relay before the listener and connects through it: the server and both ends."""
+    with contextlib.ExitStack() as stack:
+
+        def joined(plan=None, **options):
+            server = faultline.relay(address_of(listener), plan, **options)
+            client = dial(server)
+            return server, client, stack.enter_context(accepted(listener))
+
+        yield joined
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,19 @@ Rules: a helper is here as soon as a second file needs it. Helpers with somethin
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
+import select
 import socket
 import ssl
+import struct
 import sys
+import threading
+import time
+from pathlib import Path
+
+from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 KEPT_GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -36,6 +46,18 @@ def connected(server, timeout=PATIENCE_SECONDS):
     except BaseException:
         client.close()
         raise
+
+
+def address_of(listener):
+    """Where a listener is, as a relay is told."""
+    return "{}:{}".format(*listener.getsockname()[:2])
+
+
+def accepted(listener):
+    """The next connection of a listener."""
+    sock, _ = listener.accept()
+    sock.settimeout(PATIENCE_SECONDS)
+    return sock
 
 
 def read(sock, count=None):
@@ -75,11 +97,80 @@ def to_end(sock, silence_seconds=PATIENCE_SECONDS):
     return bytes(got), "FIN"
 
 
-def is_quiet(sock):
-    """Whether nothing comes."""
-    return to_end(sock, SILENCE_SECONDS) == (b"", "silence")
+def is_quiet(*socks):
+    """Whether nothing comes to any of these, which are watched at the same time."""
+    until = time.monotonic() + SILENCE_SECONDS
+    while (left := until - time.monotonic()) > 0:
+        if any(has_news(sock) for sock in select.select(socks, [], [], left)[0]):
+            return False
+    return True
+
+
+def has_news(sock):
+    """Whether there is something to read, or an end; of TLS a record may bring neither."""
+    before = sock.gettimeout()
+    sock.setblocking(False)
+    try:
+        sock.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    except OSError:
+        return True
+    finally:
+        sock.settimeout(before)
+    return True
 
 
 def ending(attempt):
     """Who ended the connection of an attempt, and how."""
     return attempt.ended_by, attempt.ended_how
+
+
+def leave_by_rst(sock):
+    """Close a connection by RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@contextlib.contextmanager
+def nothing_left():
+    """Check that afterwards this process has no descriptor, thread and task of the loop that it had not before."""
+    loop = background().loop
+    before = descriptors(), set(threading.enumerate()), asyncio.all_tasks(loop)
+    yield
+    background().settle()
+    if descriptors() - before[0]:
+        gc.collect()
+    assert descriptors() - before[0] == set()
+    assert set(threading.enumerate()) - before[1] == set()
+    assert asyncio.all_tasks(loop) - before[2] == set()
+
+
+def descriptors():
+    """The files that this process has open, by number and name."""
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+            found.add((each.name, str(each.readlink())))
+    return found
+
+
+@contextlib.contextmanager
+def in_thread(function, *args):
+    """Do something at the same time, and see that it ends without an error."""
+    errors = []
+
+    def run():
+        try:
+            function(*args)
+        except Exception as error:  # noqa: BLE001 - shown in the test's own thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(2 * PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    assert errors == []
