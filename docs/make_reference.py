@@ -13,7 +13,7 @@ from faultline.modes._catalogue import modes
 
 GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp",
-    "Plans": "sequence cycle sometimes when",
+    "Plans": "sequence cycle sometimes when plan",
     "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
     "Assertions": "raises root_cause",
     "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from faultline._core.turns import Pause as Pause
     from faultline._core.turns import Turn as Turn
     from faultline._front.starters import Faultline as Faultline
+    from faultline._front.written import plan as plan
     from faultline._servers.dns import DnsServer as DnsServer
     from faultline._servers.dns import dns_server as dns_server
     from faultline._servers.names.intercept import intercept as intercept

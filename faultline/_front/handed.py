@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faultline import modes
-    from faultline._core import causes, gate, plan
+    from faultline._core import causes, gate
+    from faultline._core import plan as plans
     from faultline._core import script as scripts
+    from faultline._front import written
 
     class Handed:
         """The modes, plans, steps and assertions; a test compares this list with the catalogue."""
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
         raises = staticmethod(causes.raises)
         root_cause = staticmethod(causes.root_cause)
         Gate = gate.Gate
-        cycle = staticmethod(plan.cycle)
-        sequence = staticmethod(plan.sequence)
-        sometimes = staticmethod(plan.sometimes)
-        when = staticmethod(plan.when)
+        cycle = staticmethod(plans.cycle)
+        plan = staticmethod(written.plan)
+        sequence = staticmethod(plans.sequence)
+        sometimes = staticmethod(plans.sometimes)
+        when = staticmethod(plans.when)
         hold = staticmethod(scripts.hold)
         receive = staticmethod(scripts.receive)
         receive_request = staticmethod(scripts.receive_request)

@@ -1,0 +1,197 @@
+"""The public function `faultline.plan`: a plan from its text, which is read and never run as Python.
+
+Rules: only calls of modes, of plans and of steps, `&`, literals and the names that the caller gives are read. Every
+other text is a `ParameterError`, whoever made it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from faultline._core import plan as plans
+from faultline._core import script as scripts
+from faultline._core.calls import explained
+from faultline._core.errors import ParameterError
+from faultline._core.plan import Plan, checked_plan
+from faultline._core.said import abbreviated
+from faultline._core.words import MODES, listed, meant
+from faultline.modes._catalogue import modes
+
+MOST_CHARACTERS, MOST_BRACKETS = 10_000, 50  # of a text, and open at once: deeper ones exhaust Python's parser
+EXPECTED = (
+    "expected a plan as Python or as the command writes it, such as reset(after_bytes=17) or reset --after-bytes 17"
+)
+LEFT_OUT = re.compile(r"\.\.\.(\d+ bytes?\.\.\.)?")
+
+
+@explained
+def plan(text: str, **names: object) -> Plan:
+    """Read a plan from its text: its `repr`, or the words of the command line.
+
+    `plan(repr(x)) == x` for every fault of the catalogue. The text is parsed and never run as Python, so it may come
+    from a file, from an environment variable, or from a program in another language.
+
+    .. versionadded:: 0.1
+
+    Args:
+        text: the text, such as `sequence(refuse(), ok())`, or `reset --then ok`; at most 10,000 characters.
+        names: the objects that the text names, such as `gate` in `stall(until=gate)`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ParameterError: the text is no plan, or has a mode or a value that its mode does not take.
+
+    Example:
+        >>> import faultline
+        >>> faultline.plan("latency(0.2) & reset(after_bytes=17)")
+        latency(0.2) & reset(after_bytes=17)
+        >>> faultline.plan("reset --after-bytes 17 --then ok")
+        sequence(reset(after_bytes=17), ok())
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise ParameterError(f"plan={abbreviated(text)}: {EXPECTED}.")
+    if len(text) > MOST_CHARACTERS:
+        raise ParameterError(f"plan={abbreviated(text)}: expected at most {MOST_CHARACTERS:,} characters.")
+    is_call = re.match(r"\s*[A-Za-z_]\w*\s*\(", text)
+    return checked_plan(Reader(text, names).plan() if is_call else typed(text))
+
+
+def typed(text: str) -> Plan:
+    """The plan of words as the command line has them.
+
+    Raises:
+        ParameterError: the words are no plan of the command.
+    """
+    from faultline._front.options import Parser, UsageError, add_mode_options, plan_of
+
+    try:
+        words = shlex.split(text)
+        parser = Parser(prog="plan", add_help=False)
+        words = ["serve", "--mode", *words]
+        chosen = add_mode_options(parser, words, "serve", required=True)
+        return plan_of(chosen, parser.parse_args(words[1:]))
+    except UsageError as error:
+        raise ParameterError(f"plan={abbreviated(text)}: {error}") from None
+    except ValueError as error:  # of shlex, about a quote that nothing closes
+        if isinstance(error, ParameterError):
+            raise
+        raise ParameterError(f"plan={abbreviated(text)}: {EXPECTED} ({error}).") from None
+
+
+class Reader:
+    """Turns the syntax tree of a text into a plan, node by node."""
+
+    def __init__(self, text: str, names: Mapping[str, object]) -> None:
+        self._text = text
+        self._names = names
+        functions = {entry.name: entry.function for entry in modes().values()}
+        of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes")}
+        of_steps = {name: getattr(scripts, name) for name in scripts.__all__}
+        self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}
+
+    def plan(self) -> Any:
+        """The value of the text.
+
+        Raises:
+            ParameterError: the text is not one expression, or has a part that no plan has.
+        """
+        if deepest(self._text) > MOST_BRACKETS:
+            raise self._error(f"at most {MOST_BRACKETS} brackets open at once")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # of an escape that Python does not know
+                tree = ast.parse(self._text.strip(), mode="eval")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise self._error(f"a plan such as reset(after_bytes=17) ({reason(error)})") from None
+        try:
+            return self._value(tree.body)
+        except RecursionError:
+            raise self._error("a shorter chain of &") from None
+
+    def _value(self, node: ast.expr) -> Any:
+        match node:
+            case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+                return self._value(left) & self._value(right)
+            case ast.Name(id=name) if name in self._names:
+                return self._names[name]
+            case ast.Call(func=ast.Name(id=name)):
+                return self._called(self._function(name), node)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="compile"), args=[each], keywords=[]):
+                return self._pattern(self._value(each))
+        return self._literal(node)
+
+    def _literal(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=str() | bytes() | bool() | int() | float() | None):
+                return self._whole(node.value)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
+                return -self._value(node.operand)
+            case ast.Tuple(elts=elements):
+                return tuple(self._value(element) for element in elements)
+            case ast.List(elts=elements):
+                return [self._value(element) for element in elements]
+            case ast.Dict(keys=keys, values=values) if None not in keys:
+                return {self._value(key): self._value(value) for key, value in zip(keys, values, strict=True) if key}
+        raise self._error(
+            f"no {ast.unparse(node)} in it; a plan has calls of modes, & and literals" + self._given(node)
+        )
+
+    def _whole(self, value: object) -> object:
+        """A literal, if no report has left out a part of it."""
+        shown = value.decode("latin-1") if isinstance(value, bytes) else value
+        if isinstance(shown, str) and LEFT_OUT.search(shown):
+            raise self._error(f"all of {abbreviated(value)}, of which a report leaves out the middle")
+        return value
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        found = self._functions.get(name)
+        if found is None:
+            near = meant(name, self._functions, MODES)
+            hint = f" Did you mean {listed(map(repr, near))}?" if near else ""
+            raise self._error(f"a mode, a plan or a step instead of {name}", hint)
+        return found
+
+    def _called(self, function: Callable[..., Any], node: ast.Call) -> Any:
+        if any(isinstance(each, ast.Starred) for each in node.args) or any(each.arg is None for each in node.keywords):
+            raise self._error("no * in a call")
+        arguments = [self._value(each) for each in node.args]
+        return function(*arguments, **{each.arg: self._value(each.value) for each in node.keywords if each.arg})
+
+    def _pattern(self, value: object) -> re.Pattern[bytes]:
+        try:
+            assert isinstance(value, bytes)
+            return re.compile(value)
+        except (AssertionError, re.error, OverflowError, RecursionError):
+            raise self._error("a pattern of bytes in re.compile(…)") from None
+
+    def _given(self, node: ast.expr) -> str:
+        """A remark on a name: a function is called, and another object has to be given."""
+        if not isinstance(node, ast.Name):
+            return ""
+        return (
+            f"; write {node.id}()" if node.id in self._functions else f"; hand it over: plan(text, {node.id}={node.id})"
+        )
+
+    def _error(self, expectation: str, hint: str = "") -> ParameterError:
+        return ParameterError(f"plan={abbreviated(self._text)}: expected {expectation}.{hint}")
+
+
+def deepest(text: str) -> int:
+    """How many brackets are open at once, at most; brackets in literals count too."""
+    depth = most = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        most = max(most, depth)
+    return most
+
+
+def reason(error: BaseException) -> str:
+    """What Python's parser says about a text, on one line."""
+    return error.msg if isinstance(error, SyntaxError) else str(error) or "too deep"

@@ -1,0 +1,127 @@
+"""A plan is read from its text, and every other text is a `ParameterError` and nothing else."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+
+import pytest
+
+import faultline as fl
+from faultline import Gate, ParameterError, plan
+from faultline.modes._catalogue import cases
+from faultline.modes.lookups import SERVER
+
+PLANS = [
+    fl.latency(0.2) & fl.reset(after_bytes=17),
+    fl.sequence(fl.refuse(), fl.ok(b"hello"), per="connection"),
+    fl.cycle(fl.ok(), fl.sometimes(0.3, fl.stall(for_seconds=1.5))),
+    fl.sometimes(0.5, fl.reset(), otherwise=fl.status(503)),
+    fl.script(fl.send(b"220 hi\r\n"), fl.receive_until(b"\r\n"), fl.reset()),
+    fl.reset(on=re.compile(b"x+")),
+    fl.ok(headers=[("X-One", "1"), ("X-Two", "2")]),
+]
+WORDS = {
+    "reset": fl.reset(),
+    "reset --after-bytes 17": fl.reset(after_bytes=17),
+    "status --code 503 --then ok": fl.sequence(fl.status(503), fl.ok()),
+    "reset --then 'status --code 503' --then ok": fl.sequence(fl.reset(), fl.status(503), fl.ok()),
+    "refuse --for-seconds 1 --then ok": fl.sequence(fl.refuse(for_seconds=1), fl.ok()),
+}
+REFUSED = {
+    "": "expected a plan as Python or as the command writes it",
+    "reset(after_bytes=-1)": "after_bytes=-1: expected a whole number of bytes, 0 or more.",
+    "rezet()": "expected a mode, a plan or a step instead of rezet. Did you mean 'reset'?",
+    "rezet": "no mode 'rezet'. Did you mean 'reset'?",
+    "__import__('os').system('true')": "expected no __import__('os').system('true') in it",
+    "__import__('os')": "instead of __import__",
+    "reset(": "('(' was never closed)",
+    "stall(until=gate)": "hand it over: plan(text, gate=gate)",
+    "sequence(reset)": "write reset()",
+    "reset(after_bytes=1+1)": "expected no 1 + 1 in it",
+    "reset(*[1])": "expected no * in a call",
+    "reset(**{'after_bytes': 1})": "expected no * in a call",
+    "ok(b'xxxxxxxxxx...60 bytes...xxxx')": "of which a report leaves out the middle",
+    "reset(on=re.compile(b'('))": "expected a pattern of bytes in re.compile(…)",
+    "reset(on=re.compile('x'))": "expected a pattern of bytes in re.compile(…)",
+    "ok({**{}})": "expected no",
+    "reset() & 3": "expected two faults",
+    "send(b'x')": "expected a fault such as reset() or ok()",
+    "reset --bogus 3": "unrecognized arguments: --bogus 3",
+    "reset 'unclosed": "No closing quotation",
+    "reset(on=b'\\d')": "invalid escape sequence",
+    "ok(" + "(" * 60 + ")" * 61: "expected at most 50 brackets open at once",
+    " & ".join(["drop_bytes(1)"] * 700): "expected",
+    "a" * 10_001: "expected at most 10,000 characters",
+    "status(" + "9" * 5_000 + ")": "expected",
+}
+
+
+@pytest.mark.parametrize("fault", [case.fault for case in cases()] + PLANS, ids=str)
+def test_text_of_a_plan_is_read_as_that_plan(fault):
+    read = plan(repr(fault), server=SERVER)
+
+    assert read == fault
+    assert repr(read) == repr(fault)
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_words_of_the_command_are_read_as_the_command_reads_them(words):
+    assert plan(words) == WORDS[words]
+
+
+def test_name_in_the_text_is_an_object_that_the_caller_gives():
+    gate = Gate()
+
+    assert plan("stall(until=gate)", gate=gate) == fl.stall(until=gate)
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:40])
+def test_text_that_is_no_plan_has_a_clear_error(text):
+    with pytest.raises(ParameterError, match=re.escape(REFUSED[text])) as caught:
+        plan(text)
+    assert len(str(caught.value)) < 1_000
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, 3, b"reset()", ["reset()"]])
+def test_value_that_is_no_text_has_a_clear_error(text):
+    with pytest.raises(ParameterError, match="expected a plan as Python or as the command writes it"):
+        plan(text)
+
+
+@pytest.mark.slow
+def test_random_texts_are_plans_or_parameter_errors():
+    """Built of what plans are built of, so that many are nearly one."""
+    chance = random.Random(13)
+    pieces = [
+        *(repr(case.fault) for case in cases()),
+        *"()[]{},=&-.*'\"\\#\n\0",
+        *string.ascii_letters,
+        "b'",
+        "1e999",
+        "lambda:",
+    ]
+    pieces += [
+        "sequence(",
+        "sometimes(",
+        "re.compile(",
+        "after_bytes=",
+        "__class__",
+        "9" * 30,
+        "0_0",
+        "é",
+        "\ud800",
+        "for x in",
+        "f'{1}'",
+    ]
+    read = 0
+    for _ in range(10_000):
+        text = "".join(chance.choice(pieces) for _ in range(chance.randint(1, 8)))
+        try:
+            plan(text)
+            read += 1
+        except ParameterError as error:
+            assert str(error)  # noqa: PT017 - either outcome is right
+    assert read > 100
