@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from faultline._core import clock, terminal
@@ -24,7 +25,7 @@ from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
-from faultline._front.ended import Ended, signals
+from faultline._front.ended import Ended, Ending, signals
 from faultline._front.listing import as_data, listing, with_words
 from faultline._front.options import (
     Named,
@@ -48,14 +49,17 @@ KEPT_ATTEMPTS = 10  # each is printed as it ends
 EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
+def main(argv: list[str] | None = None, ending: Ending = signals) -> int:
+    """Run the command line and return the exit status.
+
+    A server runs until there is `None` in the queue that `ending` opens: by default, until SIGTERM or Ctrl-C.
+    """
     words = sys.argv[1:] if argv is None else argv
     if sys.stdout is None:  # closed by the shell, as in `>&-`
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
     try:
         try:
-            return run(words)
+            return run(words, ending)
         finally:
             sys.stdout.flush()  # an error at exit could not be handled
     except FaultlineError as error:
@@ -77,7 +81,8 @@ UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
 
 def discard_output() -> None:
     """Write what follows nowhere, so that the end of the process raises no second error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def complain(text: str) -> None:
@@ -95,7 +100,7 @@ def typed(words: list[str]) -> str:
     return f" Type: {line}" if line else ""
 
 
-def run(words: list[str]) -> int:
+def run(words: list[str], ending: Ending) -> int:
     """Parse the words, run the command and return the exit status."""
     top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"faultline {__version__}")
@@ -111,9 +116,9 @@ def run(words: list[str]) -> int:
     if options.command == "modes":
         print_modes(options)
     elif options.command == "relay":
-        run_relay(plan_of(relayed, options), options)
+        run_relay(plan_of(relayed, options), options, ending)
     else:
-        run_server(plan_of(served, options), options)
+        run_server(plan_of(served, options), options, ending)
     return 0
 
 
@@ -197,12 +202,12 @@ class Started(NamedTuple):
     trial: str
 
 
-def run_server(plan: Plan, options: argparse.Namespace) -> None:
-    """Serve a plan until a signal."""
+def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
+    """Serve a plan until the end."""
     kind = server_of(faults_of(plan))
     if options.tls and kind != "TCP server":
         raise UsageError(f"{plan!r}: expected no --tls with it; it takes a {kind}.")
-    with signals() as ended:
+    with ending() as ended:
         server, url, where, trial = STARTERS[kind](plan, options, ended.put)
         text = f"{plan!r} on {where} - try: {trial}{unseen(server, plan)}"
         watch(server, url, ended, text, options, {"plan": repr(plan), "try": trial})
@@ -266,8 +271,8 @@ STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]]
 }
 
 
-def run_relay(plan: Plan, options: argparse.Namespace) -> None:
-    """Run a relay until a signal."""
+def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
+    """Run a relay until the end."""
     from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
     from faultline._servers.start import TERMINATES, checked_address, checked_relay
@@ -278,7 +283,7 @@ def run_relay(plan: Plan, options: argparse.Namespace) -> None:
         options.upstream, plan, options.tls, options.on_upstream_failure, allow_remote=options.allow_remote
     )
     host, _, port = options.listen.rpartition(":")
-    with signals() as ended:
+    with ending() as ended:
         server = Server(
             plan,
             address=checked_address(
@@ -302,7 +307,7 @@ def watch(  # noqa: PLR0917 - the two commands differ in each of these
     options: argparse.Namespace,
     data: dict[str, Any],
 ) -> None:
-    """Print every attempt as it ends, until there is a signal."""
+    """Print every attempt as it ends, until `None` comes."""
     began = clock.now()
     listening = {"event": "listening", "url": url}
     server.ledger.most_attempts = KEPT_ATTEMPTS

@@ -1,4 +1,4 @@
-"""The attempts that have ended, and the signal to stop, in one queue for the main thread.
+"""The attempts that have ended, and the end of the command, in one queue.
 
 Python runs a signal handler only between two instructions of the main thread. A signal that comes just before the
 thread blocks, or that another thread gets, would be forgotten until the next one. So the main thread blocks on a pipe
@@ -11,15 +11,16 @@ import contextlib
 import os
 import queue
 import signal
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from faultline._core.ledger import Attempt
 
 
 class Ended:
-    """A queue of attempts, in which `None` is a signal to stop."""
+    """A queue of attempts, in which `None` is the end of the command."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
@@ -33,7 +34,7 @@ class Ended:
             os.write(self.waker, b"\0")
 
     def get(self) -> Attempt | None:
-        """Wait for the next attempt or signal."""
+        """Wait for the next attempt or the end."""
         while self._queue.empty():
             os.read(self._woken, 4096)
         return self._queue.get()
@@ -47,6 +48,9 @@ class Ended:
         waker, self.waker = self.waker, -1
         os.close(self._woken)
         os.close(waker)
+
+
+Ending: TypeAlias = Callable[[], AbstractContextManager[Ended]]
 
 
 @contextlib.contextmanager

@@ -1448,6 +1448,16 @@ def test_a_value_that_can_mean_nothing_is_refused(upstream, plan, options, messa
     assert str(raised.value) == message
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [ok(b"x"), library.script(library.send(b"x")), library.when(lambda _request: True, reset())],
+    ids=["answer", "script", "choice by the request"],
+)
+def test_where_the_upstream_answers_nothing_else_does(plan):
+    with pytest.raises(ParameterError, match="; the upstream of a relay answers"):
+        relay(HERE, plan)
+
+
 @pytest.mark.parametrize("tls", ["through", "terminate"])
 def test_nothing_is_dialled_until_a_client_comes(faultline, listener, tls):
     server = faultline.relay(f"https://{address_of(listener)}", tls=tls)
