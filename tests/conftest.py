@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import os
+import socket
 
 import pytest
 from hypothesis import settings
@@ -55,6 +56,15 @@ def needs_filter():
         check_filter()
     except UnsupportedError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def needs_ipv6():
+    """Skip a test where the loopback interface has no IPv6."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        sock.bind(("::1", 0))
+        return
+    pytest.skip("needs IPv6 on the loopback interface")
 
 
 @pytest.fixture

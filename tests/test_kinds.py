@@ -8,10 +8,13 @@ import re
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -415,7 +418,7 @@ TRIGGERS = (
 CONDITIONS = [
     partial(fl.latency, 0.01),
     partial(fl.throttle, 20_000),
-    partial(fl.drip, 200, every_seconds=0.005),
+    partial(fl.drip, 100, every_seconds=0.005),
     partial(fl.corrupt, at_byte=200),
     partial(fl.drop_bytes, at_byte=200),
     partial(fl.duplicate, at_byte=200),
@@ -830,6 +833,8 @@ ROWS = {
 FORM = re.compile(r".+: expected .+; .+\.", re.DOTALL)
 # These play what a server plays, by the same engine in another place: its scripts are tested there alone.
 ELSEWHERE = ("isolated server", "intercepted http", "intercepted https")
+REFUSALS = Path(__file__).parent / "refusals.txt"
+OF_THE_PROCESS = ("intercepted http", "intercepted https", "resolver")  # one at a time
 PARTS = ["a break", "conditions", "a break over a script", "a script", "an answer"]
 
 
@@ -909,26 +914,52 @@ def is_played(kind, fault):
     return ROWS[kind].plays(fault) and not (kind in ELSEWHERE and fault.script is not None)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [*(pytest.param(part, marks=pytest.mark.slow) for part in PARTS[:2]), *PARTS[2:]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_kind_accepts_happens(kind, part, elsewhere):
-    found = [
-        what for fault, make in samples()[kind] if part_of(fault) == part and (what := wrong(kind, make, elsewhere))
-    ]
+    makes = [make for fault, make in samples()[kind] if part_of(fault) == part]
+    with ThreadPoolExecutor(1 if kind in OF_THE_PROCESS else 8) as pool:  # most of it is waiting
+        found = list(pool.map(lambda make: wrong(kind, make, elsewhere), makes))
 
-    assert not found, "\n".join(found)
+    assert [what for what in found if what] == []
+
+
+@cache
+def by_length():
+    """All faults, the short ones first."""
+    return sorted(all_faults(), key=lambda fault: (len(repr(fault)), repr(fault)))
+
+
+def refusals(row):
+    """What a kind refuses: the shortest fault for each reason, with the message."""
+    found = {}
+    for fault in by_length():
+        for _, sentence in list(capabilities.lacks(fault, row))[:1]:
+            if sentence not in found:
+                with pytest.raises(ParameterError) as caught:
+                    kinds.check(fault, row)
+                found[sentence] = fault, str(caught.value)
+    return list(found.values())
+
+
+def test_what_each_kind_refuses_is_in_the_list_with_its_message():
+    """`python tests/test_kinds.py > tests/refusals.txt` makes the list: look through what has changed in it."""
+    assert REFUSALS.read_text("utf-8") == "".join(listed_refusals())
+
+
+def listed_refusals():
+    """The lines of that list."""
+    for row in kinds.KINDS:
+        yield f"{row.written}\n"
+        yield from (f"    {message}\n" for _, message in refusals(row))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_kind_does_not_play_is_refused_at_its_start(kind):
-    lacking = [(fault, [key for key, _ in capabilities.lacks(fault, ROWS[kind])]) for fault in all_faults()]
-    refused = {keys[0]: fault for fault, keys in lacking if keys}
-    for fault in refused.values():
-        with pytest.raises(ParameterError) as expected:
-            kinds.check(fault, ROWS[kind])
+    for fault, message in refusals(ROWS[kind]):
         with pytest.raises(ParameterError) as caught, KINDS[kind](fault):
             pass
-        assert str(caught.value) == str(expected.value)
+        assert str(caught.value) == message
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -1075,3 +1106,7 @@ def test_a_resolver_fails_in_the_ways_that_it_says():
     assert {fault.lookup.kind for fault in all_faults() if kinds.RESOLVER.plays(fault) and fault.lookup} == set(
         FAILURES
     )
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(listed_refusals())

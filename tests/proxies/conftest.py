@@ -1,15 +1,20 @@
-"""What the tests of proxies share: sockets by hand, a watch on what is dialled, and no proxies from outside."""
+"""What the tests of proxies share: a watch on what is dialled, an origin by hand, and tunnels to it."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import socket
 import sys
 import warnings
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from support import read
+from support.proxies import ESTABLISHED, GRANTED, HELLO, connect_to, request_5
+
+import faultline as fl
 
 watching: list[list[tuple[str, object]]] = []
 
@@ -32,22 +37,10 @@ def dialled():
 
 
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith(("_proxy", "_ca_bundle")) or n.startswith("SSL_CERT")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def dial():
-    """A function that connects to a server and says something; the connections are closed after the test."""
-    with contextlib.ExitStack() as stack:
-
-        def connect(server, data=b"", timeout=10):
-            client = stack.enter_context(socket.create_connection(server.address, timeout))
-            client.sendall(data)
-            return client
-
-        yield connect
+def no_certificates(monkeypatch):
+    """Clients trust nothing that the machine names."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -71,21 +64,57 @@ def accepted(listener):
         yield accept
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A proxy, how a client asks it for a tunnel to a port, and what it says then."""
+
+    start: Any
+    asks: Any
+    granted: bytes
+
+
+KINDS = {
+    "http": Kind(fl.http_proxy, lambda port: connect_to(f"127.0.0.1:{port}"), ESTABLISHED),
+    "socks": Kind(fl.socks_proxy, lambda port: HELLO + request_5("127.0.0.1", port), GRANTED),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    """Each kind of proxy in turn."""
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def opened(kind, dial, listener, accepted):
+    """A function that opens a tunnel through a proxy to an origin of the test: both ends."""
+
+    def ends(proxy):
+        client = dial(proxy, kind.asks(listener.getsockname()[1]))
+        assert read(client, len(kind.granted)) == kind.granted
+        return client, accepted()
+
+    return ends
+
+
+@pytest.fixture
+def joined(kind, opened):
+    """A function that starts a proxy and opens a tunnel through it: the proxy and both ends."""
+    with contextlib.ExitStack() as proxies:
+
+        def join(plan=None, **options):
+            proxy = proxies.enter_context(kind.start(plan, **options))
+            return proxy, *opened(proxy)
+
+        yield join
+
+
 @pytest.fixture
 def nobody():
     """An address of this machine where nobody listens, until the end of the test."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield "{}:{}".format(*sock.getsockname())
-
-
-@pytest.fixture
-def ipv6():
-    """IPv6 on the loopback interface, or a skip."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-        sock.bind(("::1", 0))
-        return
-    pytest.skip("needs IPv6 on the loopback interface")
 
 
 @pytest.fixture
