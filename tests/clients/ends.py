@@ -1,7 +1,8 @@
-"""What six clients meet in every case that breaks a connection: the rows and the columns of the table of outcomes.
+"""What ten clients meet in every case that breaks a connection: the rows and the columns of the table of outcomes.
 
-`ends.tsv` is the table, which this script prints: `python tests/clients/ends.py > tests/clients/ends.tsv`. A cell has
-the names of the exceptions, from the one that the client raises to the root cause, and how much the client had read.
+`ends.tsv` is the table, which `PYTHONPATH=tests python tests/clients/ends.py > tests/clients/ends.tsv` makes. A cell
+has the names of the exceptions, from the one that the client raises to the root cause, and how much the client had
+read. Six clients come to every row; those that are built on others come to one row for each kind of outcome.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ import aiohttp
 import httpx
 import trio
 import urllib3
+from support import GET, KEPT_GET
+from support.clients import by_http_client, by_httpx_on_asyncio, by_requests, by_urllib
 
 from faultline import reset, root_cause, script, send, serve
 from faultline.modes._catalogue import cases
 from faultline.modes._registry import kind_of
 
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LAST = GET[:-2] + b"Connection: close\r\n\r\n"
 PATIENCE_SECONDS = 20.0
 SILENCE_SECONDS = 0.2
-NEEDS_HTTP = ("httpx", "aiohttp", "urllib3")
+CERTIFICATES = {f"bad_cert({kind!r})" for kind in ("expired", "wrong_host", "self_signed", "many_sans")}
+KINDS_OF_OUTCOME = {  # where clients come to that are built on others
+    "refuse()",
+    "blackhole()",
+    "reset()",
+    "reset(after_bytes=10)",
+    "close()",
+    "close(after_bytes=10)",
+    "stall()",
+    "bad_cert('expired')",
+}
 SCRIPTS = {
     "script(send(b'hi'), reset())": script(send(b"hi"), reset()),
     "script(send(b'hi'), reset(fin_first=True))": script(send(b"hi"), reset(fin_first=True)),
@@ -36,15 +47,15 @@ class Row:
     """A fault, and how a client goes to meet it."""
 
     def __init__(self, name, fault, *, tls=False, is_silent=False, point="response"):
-        self.name, self.fault, self.tls, self.point = name, fault, tls, point
+        self.name, self.fault, self.tls, self.is_silent, self.point = name, fault, tls, is_silent, point
         self.read_seconds = SILENCE_SECONDS if is_silent else PATIENCE_SECONDS
         self.connect_seconds = SILENCE_SECONDS if is_silent and point == "connect" else PATIENCE_SECONDS
         self.speaks_first = fault.script is None  # the client does
-        self.says = GET if fault.break_ is not None and fault.break_.at == "idle" else LAST
+        self.says = KEPT_GET if fault.break_ is not None and fault.break_.at == "idle" else GET
 
 
 def rows():
-    """Every case of the catalogue that breaks a TCP connection, and a server that speaks first."""
+    """Every case of the catalogue that breaks a TCP connection, some certificates, and a server that speaks first."""
     broken = [c for c in cases() if c.fault.break_ is not None and kind_of(c.fault) == "TCP server"]
     found = [
         Row(
@@ -57,6 +68,7 @@ def rows():
         for c in broken
         if c.mode != "inject"
     ]
+    found += [Row(str(c), c.fault, tls=True, point=c.point) for c in cases() if str(c) in CERTIFICATES]
     return {row.name: row for row in (*found, *(Row(name, fault) for name, fault in SCRIPTS.items()))}
 
 
@@ -169,6 +181,11 @@ def urls(server, row):
         yield server.url
 
 
+def by_url(fetch):
+    """A client of URLs, which reads the whole body or nothing."""
+    return lambda server, row, read: read(fetch(server.url, server if row.tls else None, row.read_seconds)[1])
+
+
 CLIENTS = {
     "socket": by_socket,
     "asyncio": by_asyncio,
@@ -177,10 +194,22 @@ CLIENTS = {
     "aiohttp": by_aiohttp,
     "urllib3": by_urllib3,
 }
+BUILT_ON_OTHERS = {
+    "http.client": by_url(by_http_client),
+    "urllib.request": by_url(by_urllib),
+    "requests": by_url(by_requests),
+    "httpx on asyncio": by_url(by_httpx_on_asyncio),
+}
+CLIENTS |= BUILT_ON_OTHERS
+
+
+def come_to(row):
+    """The clients that come to a row."""
+    return [client for client in CLIENTS if client not in BUILT_ON_OTHERS or row.name in KINDS_OF_OUTCOME]
 
 
 def outcome(row, client):
-    """What a client meets in a row, in words."""
+    """What a client meets in a row, in words, and the ledger of the server."""
     got = bytearray()
     with serve(row.fault, tls=row.tls, strict=False) as server:
         try:
@@ -188,7 +217,7 @@ def outcome(row, client):
             how = "end"
         except Exception as error:  # noqa: BLE001 - which one it is, is the question
             how = named(error)
-    return f"{len(got)} bytes, {how}" if got else how
+    return f"{len(got)} bytes, {how}" if got else how, server.attempts
 
 
 def named(error):
@@ -202,7 +231,8 @@ def main():
     """Print the table, for `ends.tsv`."""
     sys.stdout.write("\t".join(["case", *CLIENTS]) + "\n")
     for name, row in rows().items():
-        sys.stdout.write("\t".join([name, *(outcome(row, client) for client in CLIENTS)]) + "\n")
+        cells = [outcome(row, client)[0] if client in come_to(row) else "" for client in CLIENTS]
+        sys.stdout.write("\t".join([name, *cells]) + "\n")
 
 
 if __name__ == "__main__":
