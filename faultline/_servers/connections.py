@@ -73,6 +73,11 @@ class Connections:
             conversation.pause()
 
     @property
+    def are_over(self) -> bool:
+        """Whether every conversation has ended."""
+        return not self._open
+
+    @property
     def held_by_test(self) -> str:
         """By which control the test holds all bytes back; empty if it doesn't."""
         if self.is_partitioned:
@@ -124,4 +129,8 @@ class Connections:
         """End all conversations, and forget the server."""
         if tasks := self.cancel():
             await asyncio.wait(tasks)
-        self._service, self._on_end = None, ignore  # a cycle would keep the ledger
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the server, because a cycle would keep the ledger."""
+        self._service, self._on_end = None, ignore

@@ -112,7 +112,7 @@ class DnsServer(Endpoint):
         self._background.settle()
 
     def _stop(self) -> None:
-        self._background.run(self._end_all())
+        self._background.run(self._end_all)
 
     def cut_off(self, *, is_cut_off: bool = True) -> None:
         """Answer every query with SERVFAIL at once, and end every connection, or play the plan again."""

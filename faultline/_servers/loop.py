@@ -10,16 +10,15 @@ from __future__ import annotations
 import _thread
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import contextvars
 import os
 import selectors
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from faultline._core import clock, own_thread
 from faultline._core.errors import ServerError
@@ -102,7 +101,7 @@ class Background:
         self.loop.set_debug(False)
         self.departures = Departures(self.loop)
         self._owner = os.getpid()
-        self._begun: set[asyncio.Task[None]] = set()  # kept, because the loop keeps no task
+        self._begun: set[asyncio.Future[None]] = set()  # kept, because the loop keeps no task
         self._thread = threading.Thread(target=self._run, name="faultline", daemon=True)
         self._thread.start()
         connects.own(self._thread)
@@ -123,36 +122,45 @@ class Background:
         """
         if own_thread.is_loops():
             return owned(function, owner)
+        answer = Answer[T]()
+        self._hand_over(partial(answer.take, partial(owned, function, owner)))
+        return answer.wait()
 
-        async def wrapped() -> T:
-            return owned(function, owner)
+    def run(self, begin: Callable[[], Awaitable[None] | None]) -> None:
+        """Begin work in the loop's thread, and wait for its end or error; in the loop's own thread only begin it.
 
-        return self._result(wrapped())
-
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in the loop's thread, and wait for its end or error; in the loop's own thread only begin it.
+        Args:
+            begin: a coroutine function, or a function that returns what to wait for, or `None` if the work is done.
 
         Raises:
-            ServerError: this is a fork of the server's process, or the coroutine did not end within CALL_SECONDS,
-                which is a bug in faultline.
+            ServerError: this is a fork of the server's process, or the work did not end within CALL_SECONDS, which is
+                a bug in faultline.
         """
         if own_thread.is_loops():
-            task = self.loop.create_task(coroutine)
-            self._begun.add(task)
-            task.add_done_callback(self._begun.discard)
-        else:
-            self._result(coroutine)
+            self._begin(begin)
+            return
+        answer = Answer[None]()
+        self._hand_over(partial(answer.follow, partial(self._begin, begin)))
+        answer.wait()
 
-    def _result(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def _begin(self, begin: Callable[[], Awaitable[None] | None]) -> asyncio.Future[None] | None:
+        work = begin()
+        if work is None:
+            return None
+        task = asyncio.ensure_future(work, loop=self.loop)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return task
+
+    def _hand_over(self, function: Callable[[], None]) -> None:
+        """Run a function in the loop's thread, and don't wait.
+
+        Raises:
+            ServerError: this is a fork of the server's process.
+        """
         if os.getpid() != self._owner:  # pragma: no cover - in a fork, where nobody counts
-            coroutine.close()
             raise ServerError(FORKED)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        for _ in range(CALL_SLICES):  # a pause of the whole process takes one slice
-            if concurrent.futures.wait([future], CALL_SECONDS / CALL_SLICES).done:
-                return future.result()
-        future.cancel()
-        raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.") from None
+        self.loop.call_soon_threadsafe(function)
 
     def settle(self) -> None:
         """Wait until the loop has handled everything that has reached it; in the loop's own thread do nothing.
@@ -160,20 +168,15 @@ class Background:
         Raises:
             ServerError: this is a fork of the server's process.
         """
-        if own_thread.is_loops():
-            return
-        if os.getpid() != self._owner:  # pragma: no cover - the same
-            raise ServerError(FORKED)
-        settled = threading.Event()
-        self.loop.call_soon_threadsafe(Settling(self, settled.set).begin)
-        for _ in range(CALL_SLICES):
-            if settled.wait(CALL_SECONDS / CALL_SLICES):
-                break
+        if not own_thread.is_loops():
+            answer = Answer[None]()
+            self._hand_over(Settling(self, partial(answer.take, lambda: None)).begin)
+            answer.has_come()
 
-    async def settled(self) -> None:
-        """As `settle`, in the loop's thread."""
+    async def settled(self, is_over: Callable[[], bool]) -> None:
+        """As `settle`, in the loop's thread, or until `is_over()`."""
         future: asyncio.Future[None] = self.loop.create_future()
-        Settling(self, partial(wake, future)).begin()
+        Settling(self, partial(wake, future), is_over).begin()
         await future
 
     def news(self) -> int:
@@ -189,7 +192,7 @@ class Background:
             with contextlib.suppress(Exception):
                 endpoint.close()
         with contextlib.suppress(Exception):
-            self.run(self._end_tasks())
+            self.run(self._end_tasks)
 
     async def _end_tasks(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -198,12 +201,65 @@ class Background:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Settling:
-    """Takes turns of the loop until they bring nothing new, or for a while if clients keep the loop busy."""
+class Answer(Generic[T]):
+    """The value or error of work in the loop's thread, for a thread that waits for it."""
 
-    def __init__(self, owner: Background, done: Callable[[], None]) -> None:
+    def __init__(self) -> None:
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._lock = _thread.allocate_lock()  # held until the answer comes; cheaper than a condition
+        self._lock.acquire()
+
+    def take(self, function: Callable[[], T]) -> None:
+        """Take the value or error of a function; called in the loop's thread."""
+        try:
+            self._value = function()
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._error = error
+        self._lock.release()
+
+    def follow(self, begin: Callable[[], asyncio.Future[T] | None]) -> None:
+        """Take the outcome of the task that a function begins, or the error of the function; as `take`."""
+        try:
+            task = begin()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._error = error
+            task = None
+        if task is None:
+            self._lock.release()
+        else:
+            task.add_done_callback(lambda task: self.take(task.result))
+
+    def has_come(self) -> bool:
+        """Wait for the answer; return false if it has not come within CALL_SECONDS."""
+        # A pause of the whole process takes one slice.
+        return any(self._lock.acquire(timeout=CALL_SECONDS / CALL_SLICES) for _ in range(CALL_SLICES))
+
+    def wait(self) -> T:
+        """Wait for the answer, and return its value or raise its error.
+
+        Raises:
+            ServerError: the answer has not come within CALL_SECONDS.
+        """
+        if not self.has_come():
+            raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.")
+        if self._error is None:
+            return self._value  # type: ignore[no-any-return] # a value of the type T
+        try:
+            raise self._error
+        finally:
+            del self  # a cycle of the error and this frame would keep the ledger
+
+
+class Settling:
+    """Takes turns of the loop until they bring nothing new or `is_over()`, or for a while if clients keep it busy."""
+
+    def __init__(
+        self, owner: Background, done: Callable[[], None], is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         self._owner = owner
         self._done = done
+        self._is_over = is_over
 
     def begin(self) -> None:
         """Take the first turn, and then the others."""
@@ -215,7 +271,7 @@ class Settling:
         self._owner.departures.hurry()
         if self._owner.news() != self._seen:
             self._quiet, self._seen = 0, self._owner.news()
-        if self._quiet == QUIET_TURNS or self._is_long():
+        if self._quiet == QUIET_TURNS or self._is_over() or self._is_long():
             self._done()
             return
         self._quiet, self._turns = self._quiet + 1, self._turns + 1

@@ -173,7 +173,7 @@ class Running:
         """Apply a control to every open connection; return how many there are."""
         tasks = self._called(partial(self._act, control))
         if control in ("reset_all", "close_all"):
-            self._background.run(ended(tasks))
+            self._background.run(partial(ended, tasks))
         return len(tasks)
 
     def cut_off(self, *, is_cut_off: bool) -> None:
@@ -189,7 +189,7 @@ class Running:
                 self._set_listener()
             return tasks
 
-        self._background.run(ended(self._called(cut)))
+        self._background.run(partial(ended, self._called(cut)))
 
     def still_open(self) -> tuple[int, ...]:
         """The numbers of the connections that the server has not ended."""
@@ -201,7 +201,7 @@ class Running:
         """Wait until clients hold no connection, at most for this time; return the numbers of those that they hold."""
         self._background.settle()
         if for_seconds:
-            self._background.run(self._until_none_held(for_seconds))
+            self._background.run(partial(self._until_none_held, for_seconds))
             self._background.settle()  # the server sees the last client leave, too
         return self._background.call(self._held_now)
 
@@ -219,7 +219,7 @@ class Running:
         if not self._is_closed:
             self._is_closed = True
             self._door.stop_counting()
-        self._background.run(self._stopped())
+        self._background.run(self._stop)
         errors, self._errors = self._errors, []
         return errors
 
@@ -285,19 +285,28 @@ class Running:
         if not self._is_closed:
             self._listener.resume()  # it may have stopped because no descriptors were left
 
-    async def _stopped(self) -> None:
-        """Stop, or wait until the stop that was begun is over."""
+    def _stop(self) -> asyncio.Task[None] | None:
+        """Release the address; return the task that ends the connections, if there are any."""
         if self._stopping is None:
-            self._stopping = self._background.loop.create_task(self._stop())
-        await asyncio.shield(self._stopping)
+            self._listener.drain()  # clients in the queue meet the plan, and are recorded
+            self._listener.rest()  # those after them are reset
+            if self.connections.are_over:
+                self._release()
+                self.connections.forget()
+            else:
+                self._stopping = self._background.loop.create_task(self._end_connections())
+        return self._stopping
 
-    async def _stop(self) -> None:
-        self._listener.drain()  # clients in the queue meet the plan, and are recorded
-        self._listener.rest()  # those after them are reset
-        await self._background.settled()
+    async def _end_connections(self) -> None:
+        """Let the connections take note of what has reached them, and end them."""
+        await self._background.settled(lambda: self.connections.are_over)
+        self._release()
+        await self.connections.stop()
+
+    def _release(self) -> None:
+        """Release the address."""
         self._listener.close()
         self._door.close()
-        await self.connections.stop()
 
 
 async def ended(tasks: Tasks) -> None:
