@@ -72,7 +72,8 @@ else:  # hidden from type checkers, for which every name would exist
     def __getattr__(name: str) -> object:
         from faultline._core.late import public
 
-        return public(__name__, name)
+        value = globals()[name] = public(__name__, name)  # asked for once
+        return value
 
     def __dir__() -> list[str]:
         return [*__getattr__("__all__"), "__all__"]

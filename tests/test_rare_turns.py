@@ -200,7 +200,7 @@ def test_syns_that_nobody_has_answered_are_dropped_or_put_on_the_wire_again(list
 def over():
     """A server that is over, whose parts are mocks."""
     running = Running.__new__(Running)
-    running._background = Mock(call=lambda function, *_: function(), run=asyncio.run)
+    running._background = Mock(call=lambda function, *_: function(), run=lambda begin: asyncio.run(begin()))
     running._door, running._listener, running.connections = Mock(), Mock(), Mock()
     running._is_closed = running._is_broken = True
     running._errors = []

@@ -5,6 +5,7 @@ Rules: no function of this module looks up a name.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 
 from faultline._core.check import rejected
@@ -18,10 +19,20 @@ def hostport(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@functools.lru_cache
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An IP address from its text; nearly every server has the same.
+
+    Raises:
+        ValueError: the text is no IP address.
+    """
+    return ipaddress.ip_address(host)
+
+
 def is_numeric(host: str) -> bool:
     """Whether a host is an IP address, and not a name."""
     try:
-        ipaddress.ip_address(host)
+        address_of(host)
     except ValueError:
         return False
     return True
@@ -30,7 +41,7 @@ def is_numeric(host: str) -> bool:
 def is_local(host: str) -> bool:
     """Whether a host is `localhost` or a loopback address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return address_of(host).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from faultline._core.check import flag, rejected, whole
-from faultline._core.hosts import is_local, is_numeric, normal
+from faultline._core.hosts import address_of, is_local, is_numeric, normal
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Target: TypeAlias = tuple[str, "int | None"]  # an address and a port; `None` for the port that the client asks for
@@ -36,7 +36,7 @@ def checked_address(host: object, port: object, *, allow_remote: bool = False) -
     is_allowed = flag("allow_remote", allow_remote)
     number = whole("port", port, "", 0, 65_535)
     try:
-        name = "127.0.0.1" if host == "localhost" else str(ipaddress.ip_address(str(host)))
+        name = "127.0.0.1" if host == "localhost" else str(address_of(str(host)))
     except ValueError:
         raise rejected("host", host, "an IP address of this machine, or 'localhost'") from None
     if not is_allowed and not is_local(name):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import os
 import select
 import socket
@@ -19,6 +18,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from faultline._core.hosts import address_of
 from faultline._net import sockets
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/unix_diag.h
@@ -129,7 +129,7 @@ def of_unix(sock: socket.socket) -> Peer:
 
 def is_here(theirs: str, ours: str) -> bool:
     """Whether a peer with this address is on this machine."""
-    address = ipaddress.ip_address(theirs)
+    address = address_of(theirs)
     mapped = getattr(address, "ipv4_mapped", None)
     return theirs == ours or (mapped or address).is_loopback
 

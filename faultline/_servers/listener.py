@@ -1,7 +1,7 @@
 """The listener: a socket that accepts clients, refuses them, or drops every SYN, and keeps its port throughout.
 
-Rules: after `start` every method is called in the loop's thread. While SYNs are dropped, no client is accepted,
-because a queue with room would let clients in.
+Rules: after `start`, which any thread may call, every method is called in the loop's thread. While SYNs are dropped, no
+client is accepted, because a queue with room would let clients in.
 """
 
 from __future__ import annotations
@@ -52,9 +52,12 @@ class Listener:
         """Accept clients from now on: `on_client` is called with each and its address.
 
         `on_over` is called when the time of a step is over, to set the next step.
+
+        The loop isn't woken for `add_reader`, which is an entry in a dictionary and an epoll_ctl(2); for a timer it is.
         """
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
-        self._set_timer()
+        if self._for_seconds is not None:
+            loop.call_soon_threadsafe(self._set_timer)
         self.resume()
 
     def hear(self, syns: Syns, on_syn: Callable[[Syn], None]) -> None:
@@ -151,9 +154,13 @@ class Listener:
                 if repeat:
                     self._syns.repeat(syn)
 
+    @property
+    def _for_seconds(self) -> float | None:
+        return self._step.for_seconds if isinstance(self._step, (do.Refuse, do.Vanish)) else None
+
     def _set_timer(self) -> None:
-        after = self._step.for_seconds if isinstance(self._step, (do.Refuse, do.Vanish)) else None
-        if after is not None and self._loop is not None:
+        if (after := self._for_seconds) is not None:
+            assert self._loop is not None
             self._timer = self._loop.call_later(max(after, LEAST_SECONDS), self._expire)
 
     def _expire(self) -> None:

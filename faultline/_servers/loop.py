@@ -137,7 +137,7 @@ class Background:
                 a bug in faultline.
         """
         if own_thread.is_loops():
-            self._begin(begin)
+            self.loop.call_soon(self._begin, begin)  # after what was handed over before, such as a start
             return
         answer = Answer[None]()
         self._hand_over(partial(answer.follow, partial(self._begin, begin)))

@@ -116,7 +116,7 @@ class Running:
         start = partial(
             self._listener.start, self._background.loop, self._accept, self._errors.append, self._door.end_step
         )
-        self._background.loop.call_soon_threadsafe(partial(owned, start, self._break))
+        owned(start, self._break)
         self._door.count(self._setup.plan)
 
     def _make_contexts(self, plan: Plan) -> None:

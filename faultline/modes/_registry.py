@@ -192,7 +192,7 @@ def mode(
             hints = hints_of(function)
             for parameter_name in call.arguments:
                 check_argument(function, parameter_name, call.arguments, hints[parameter_name])
-            return replace(function(*args, **kwargs), said=(said(function, call),))
+            return replace(function(*args, **kwargs), said=(said(function, call.arguments),))
 
         describe(checked, function)
         rows = tuple(Case(checked, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
@@ -268,14 +268,19 @@ def text_of(annotation: Any) -> str:
     return next((text for inner in get_args(annotation) if (text := text_of(inner))), "")
 
 
-def said(function: Callable[..., Fault], call: inspect.BoundArguments) -> Said:
+def said(function: Callable[..., Fault], arguments: Mapping[str, Any]) -> Said:
     """The call as users write it: only keyword-only parameters have a name, and defaults are left out."""
-    call.apply_defaults()
     plain, named = [], []
-    for name, entry in signature_of(function).parameters.items():
-        value = call.arguments[name]
-        if entry.kind is entry.KEYWORD_ONLY:
-            named += [(name, value)] if value != entry.default else []
+    for name, default, is_named in defaults_of(function):
+        value = arguments.get(name, default)
+        if is_named:
+            named += [(name, value)] if value != default else []
         elif value is not None:
             plain.append((name, value))
     return Said(function.__name__, (*plain, *named), len(plain))
+
+
+@functools.cache
+def defaults_of(function: Callable[..., Fault]) -> tuple[tuple[str, Any, bool], ...]:
+    """Each parameter with its default, and whether it is keyword-only; read once, because `inspect` is slow."""
+    return tuple((p.name, p.default, p.kind is p.KEYWORD_ONLY) for p in parameters_of(function))
