@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -193,6 +194,7 @@ def chunk(data: bytes) -> bytes:
 PHRASES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 
+@functools.cache  # the enumeration is slow
 def phrase_of(status: int) -> str:
     """The reason phrase of a status code; empty if the code is unknown."""
     known = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""

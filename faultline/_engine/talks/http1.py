@@ -89,13 +89,13 @@ class Http1:
                 else:
                     await self._answer_expectation(step)
         connection.put_back(reader.rest)
-        attempt = connection.attempt
+        attempt, request = connection.attempt, reader.request
         wrong = reader.wrong or ("" if reader.is_http or not follows else NO_REQUEST)
         if wrong:
             attempt.entry.note = f"malformed request: {wrong}"
-        elif reader.request.body.startswith(HELLO) and not reader.is_http:
+        elif not reader.is_http and request.body.startswith(HELLO):
             attempt.entry.note = "the client spoke TLS to a server without TLS"
-        attempt.keep(reader.request)
+        attempt.keep(request)
         if attempt.fault.choice is not None:
             connection.deal(resolved(attempt.fault, attempt.request))
 
