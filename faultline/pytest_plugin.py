@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultline._front import starters, unproven
-
 if TYPE_CHECKING:
     from faultline._core.chance import Scope
     from faultline._front.limits import Limit
     from faultline._front.seen import Seen
+    from faultline._front.starters import Faultline as Faultline  # noqa: PLC0414 - users may import it from here
     from faultline._net.authority import Authority
     from faultline._servers.endpoint import Endpoint
+    from faultline._servers.opened import Opened
     from faultline._servers.server import Server
+else:
 
-Faultline = starters.Faultline
+    def __getattr__(name: str) -> object:
+        if name != "Faultline":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from faultline._front.starters import Faultline
+
+        return Faultline
+
+
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
 FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
 PASSED = pytest.StashKey[bool]()  # of the call; absent without a report of the call
@@ -67,9 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "(http=False) per case that means something to a client that speaks no HTTP.",
     )
 
-    from faultline._servers.opened import opened
-
-    config.stash[SINCE] = opened.next_number()
+    config.stash[SINCE] = 0 if (opened := opened_so_far()) is None else opened.next_number()
     try:
         config.stash[DEFAULT_SECONDS] = limit = float(config.getini("faultline_timeout"))
     except ValueError:
@@ -85,19 +92,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Print the number of cases of the `faults` markers, and a seed that was given."""
-    from faultline._core.counts import counted
+    said = []
+    if cases := [item for item in items if "fault_server" in getattr(item, "fixturenames", ())]:
+        from faultline._core.counts import counted
 
-    cases = [item for item in items if "fault_server" in getattr(item, "fixturenames", ())]
-    names = {item.nodeid.partition("[")[0] for item in cases}
-    number = f"{counted(len(cases), 'case')} for {counted(len(names), 'test')}"
-    said = [f"faultline: {number} with fault_server"] if cases else []
-    is_given = config.getoption("faultline_seed") is not None
-    return said + [f"faultline: {seed_option(config)}"] * is_given
+        names = {item.nodeid.partition("[")[0] for item in cases}
+        number = f"{counted(len(cases), 'case')} for {counted(len(names), 'test')}"
+        said.append(f"faultline: {number} with fault_server")
+    if config.getoption("faultline_seed") is not None:
+        said.append(f"faultline: {seed_option(config)}")
+    return said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the promises that were not proven, and the seed of a run in which faults made random choices."""
-    unproven.tell(terminalreporter)
+    if terminalreporter.stats:  # there were reports
+        from faultline._front import unproven
+
+        unproven.tell(terminalreporter)
     if config.stash[DREW]:
         terminalreporter.write_line(f"faultline made random choices; this option repeats them: {seed_option(config)}")
 
@@ -167,12 +179,19 @@ def forget(item: pytest.Item, key: pytest.StashKey[Any]) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what clients of servers that are still open wait for, because Python joins threads when it exits."""
+    if (opened := opened_so_far()) is None:
+        return
     from faultline._core.errors import ServerError
-    from faultline._servers.opened import opened
 
     for server in opened.after(config.stash.get(SINCE, opened.next_number())):
         with contextlib.suppress(ServerError):
             server.cut_off()
+
+
+def opened_so_far() -> Opened | None:
+    """The endpoints of this process; `None` while none can have been started, as what starts them isn't loaded."""
+    module = sys.modules.get("faultline._servers.opened")
+    return None if module is None else module.opened
 
 
 # --- the time limit --------------------------------------------------------------------------------------------------
@@ -258,8 +277,10 @@ def pytest_runtest_makereport(
     limit, seen = item.stash.get(LIMIT, None), item.stash.get(SEEN, None)
     if limit is not None and limit.is_over:
         limit.tell(report)
-    if report.passed and call.when == "teardown":
-        unproven.add_to(report, item.stash.get(SERVERS, []))
+    if report.passed and call.when == "teardown" and SERVERS in item.stash:
+        from faultline._front import unproven
+
+        unproven.add_to(report, item.stash[SERVERS])
     if report.failed and seen is not None:
         drawings = limit.drawings if limit is not None and limit.is_over else seen.drawings()
         report.sections += [("faultline", drawing) for drawing in drawings]
@@ -279,7 +300,9 @@ def faultline_ca() -> Authority:
 @pytest.fixture
 def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     """Start misbehaving servers, such as `faultline.serve(reset())`; they stop after the test."""
-    factory = Faultline()
+    from faultline._front import starters
+
+    factory = starters.Faultline()
     request.node.stash[SERVERS] = factory.servers
     yield factory
     has_passed = request.node.stash.get(PASSED, False)
