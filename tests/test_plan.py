@@ -138,11 +138,15 @@ def test_plan_passes_its_check_as_it_is(plan):
     assert checked_plan(plan) is plan
 
 
-@pytest.mark.parametrize("plan", [None, "reset", 5, [reset()]])
+@pytest.mark.parametrize("plan", [None, "reset", 5, [reset()], "x" * 78])
 def test_what_is_no_plan_is_an_error(plan):
     assert message_of(checked_plan, plan).startswith(
         f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some"
     )
+
+
+def test_middle_of_what_is_no_plan_is_left_out_if_it_is_long():
+    assert message_of(checked_plan, "x" * 79).startswith(f"plan='{'x' * 39}...{'x' * 19}': expected")
 
 
 def test_mode_that_was_not_called_is_an_error_that_says_so():
