@@ -457,7 +457,9 @@ def test_first_line_has_the_file_of_the_ca(tmp_path, tls, has_path):
         ):
             secure.sendall(GET)
             assert to_end(secure)[0].startswith(OK)
+        attempt = json.loads(command.line())
 
+    assert attempt["tls"]["client"] == ("faultline client" if "mutual" in tls else "")
     assert words[words.index("--cacert") + 1] == line["ca_file"]
     assert (line["ca_file"] == path) == has_path
 

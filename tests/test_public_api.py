@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import pydoc
 import re
@@ -24,32 +25,44 @@ SOURCE = Path(faultline.__file__)
 HEAVY = {"asyncio", "cryptography", "h11", "ssl", "trustme"}
 
 
-def run(program):
-    """What a program prints in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return done.stdout.split()
+SERVER = "with faultline.serve(faultline.ok()): pass"
+STEPS = (  # from the lightest on, each in the process in which those before it ran
+    "import faultline",
+    "from faultline import Gate",
+    "from faultline import Faultline; Faultline()",
+    "faultline.__all__; dir(faultline)",
+    "from faultline import raises, root_cause, reset, ok, sequence, bad_cert, script, send, Gate, FaultlineError",
+    "repr(faultline.bad_cert('expired') & faultline.reset(after_bytes=3))",
+    "import faultline._front.command",
+    "import faultline.pytest_plugin",
+    SERVER,
+    "from faultline import *",
+)
+LOADS = f"""
+import json, sys
+before = {{*sys.modules}}
+for step in {STEPS!r}:
+    exec(step)
+    print(json.dumps(sorted({{*sys.modules}} - before)))
+"""
 
 
-def loaded_by(program):
-    """The top-level modules that a program loads on top of a bare interpreter."""
-    return set(
-        run(
-            "import sys\nbefore = set(sys.modules)\n"
-            f"{program}\n"
-            "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
-        )
-    )
+@pytest.fixture(scope="module")
+def loaded():
+    """The modules that each step, and those before it, load on top of a bare interpreter."""
+    done = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True, check=True)
+    return dict(zip(STEPS, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def test_all_is_sorted_and_has_no_name_twice():
     assert faultline.__all__ == sorted(set(faultline.__all__))
 
 
-@pytest.mark.parametrize("name", faultline.__all__)
-def test_each_name_of_all_can_be_imported(name):
-    value = getattr(faultline, name)
+def test_each_name_of_all_can_be_imported():
+    imported = {}
+    exec(f"from faultline import {', '.join(faultline.__all__)}", imported)
 
-    assert getattr(importlib.import_module("faultline"), name) is value
+    assert [name for name in faultline.__all__ if imported[name] is not getattr(faultline, name)] == []
 
 
 def test_dir_lists_what_is_public_and_nothing_else():
@@ -60,9 +73,10 @@ def test_all_holds_every_mode():
     assert set(_catalogue.modes()) <= set(faultline.__all__)
 
 
-@pytest.mark.parametrize("name", _catalogue.modes())
-def test_mode_is_the_function_of_the_catalogue(name):
-    assert getattr(faultline, name) is _catalogue.find(name).function
+def test_mode_is_the_function_of_the_catalogue():
+    names = _catalogue.modes()
+
+    assert [name for name in names if getattr(faultline, name) is not _catalogue.find(name).function] == []
 
 
 def test_all_holds_every_error_and_every_step_of_a_script():
@@ -83,22 +97,21 @@ def test_only_what_is_imported_for_type_checkers_is_said_in_the_package():
     assert [words for words in said if words[0] != words[1] or words[2]] == [("", "", "__all__"), ("", "", "__all__")]
 
 
-@pytest.mark.parametrize("name", [n for n in faultline.__all__ if inspect.isroutine(getattr(faultline, n))])
-def test_public_function_says_what_it_does(name):
-    function = getattr(faultline, name)
+def test_public_function_says_what_it_does():
+    functions = {n: f for n in faultline.__all__ if inspect.isroutine(f := getattr(faultline, n))}
+    first = {name: inspect.getdoc(function).partition("\n")[0] for name, function in functions.items()}
 
-    assert inspect.getdoc(function).partition("\n")[0].endswith((".", ":"))
-    assert not {"self", "cls"} & set(inspect.signature(function).parameters)
+    assert [name for name, words in first.items() if not words.endswith((".", ":"))] == []
+    assert [n for n, f in functions.items() if {"self", "cls"} & {*inspect.signature(f).parameters}] == []
 
 
-@pytest.mark.parametrize("name", [n for n in faultline.__all__ if inspect.isclass(getattr(faultline, n))])
-def test_public_class_says_what_it_is_and_so_does_every_public_part_of_it(name):
-    kind = getattr(faultline, name)
-    parts = {n: getattr(kind, n) for n in vars(kind) if not n.startswith("_")}
-    mute = [n for n, p in parts.items() if isinstance(p, property) or inspect.isroutine(p) if not inspect.getdoc(p)]
+def test_public_class_says_what_it_is_and_so_does_every_public_part_of_it():
+    kinds = {n: k for n in faultline.__all__ if inspect.isclass(k := getattr(faultline, n))}
+    parts = {(n, p): getattr(k, p) for n, k in kinds.items() for p in vars(k) if not p.startswith("_")}
+    said = {where: p for where, p in parts.items() if isinstance(p, property) or inspect.isroutine(p)}
 
-    assert kind.__doc__
-    assert mute == []
+    assert [name for name, kind in kinds.items() if not kind.__doc__] == []
+    assert [where for where, part in said.items() if not inspect.getdoc(part)] == []
 
 
 def test_modules_that_are_public_are_the_plugin_and_the_modes():
@@ -107,16 +120,15 @@ def test_modules_that_are_public_are_the_plugin_and_the_modes():
     assert [name for name in names if not name.startswith("_")] == ["modes", "pytest_plugin"]
 
 
-def test_star_import_brings_every_name():
-    names = run("from faultline import *\nprint(*[n for n in dir() if n == '__version__' or n[0] != '_'])")
+@pytest.mark.parametrize(
+    ("package", "names"), [("faultline", faultline.__all__), ("faultline.modes", _catalogue.modes())]
+)
+def test_star_import_brings_every_name(package, names):
+    imported = {}
+    exec(f"from {package} import *", imported)
 
-    assert set(names) == set(faultline.__all__)
-
-
-def test_star_import_of_the_modes_brings_the_catalogue():
-    names = run("from faultline.modes import *\nprint(*[n for n in dir() if n[0] != '_'])")
-
-    assert set(_catalogue.modes()) <= set(names)
+    assert {*names} - {*imported} == set()
+    assert package != "faultline" or {*imported} - {*names} == {"__builtins__"}
 
 
 @pytest.mark.parametrize("name", ["rest", "_rest", "modes_", "__path", "fault"])
@@ -133,41 +145,25 @@ def test_unknown_name_is_an_import_error():
         exec("from faultline import rest", {})
 
 
-def test_importing_the_package_loads_nothing_heavy():
-    assert loaded_by("import faultline") & HEAVY == set()
+def test_nothing_heavy_is_loaded_before_a_server_starts(loaded):
+    heavy = {step: {name.partition(".")[0] for name in loaded[step]} & HEAVY for step in STEPS}
+
+    assert [step for step in STEPS if heavy[step]] == [SERVER, "from faultline import *"]
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "import faultline; faultline.__all__; dir(faultline)",
-        "from faultline import raises, root_cause, reset, ok, sequence, bad_cert, script, send, Gate, FaultlineError",
-        "from faultline import Faultline; Faultline()",
-        "import faultline; repr(faultline.bad_cert('expired') & faultline.reset(after_bytes=3))",
-        "import faultline.pytest_plugin",
-        "import faultline._front.command",
-    ],
-)
-def test_nothing_heavy_is_loaded_before_a_server_starts(program):
-    loaded = loaded_by(program)
-
-    assert "faultline" in loaded
-    assert loaded & HEAVY == set()
+def test_name_that_is_no_mode_loads_no_mode(loaded):
+    assert [name for name in loaded["from faultline import Gate"] if name.startswith("faultline.m")] == []
 
 
-def test_name_that_is_no_mode_loads_no_mode():
-    names = run(
-        "import sys\nfrom faultline import Gate\nprint(*[n for n in sys.modules if n.startswith('faultline.m')])"
-    )
+def test_fixture_for_annotations_loads_neither_pytest_nor_a_server(loaded):
+    names = loaded["from faultline import Faultline; Faultline()"]
 
-    assert names == []
+    assert "faultline._front.starters" in names
+    assert {"pytest", "faultline._servers", "faultline.modes"}.isdisjoint(names)
 
 
-def test_fixture_for_annotations_loads_neither_pytest_nor_a_server():
-    loaded = run("import sys\nfrom faultline import Faultline\nprint(*sys.modules)")
-
-    assert "faultline._front.starters" in loaded
-    assert {"pytest", "faultline._servers", "faultline.modes"}.isdisjoint(loaded)
+def test_server_without_tls_loads_no_certificates(loaded):
+    assert {"trustme", "cryptography"}.isdisjoint(loaded[SERVER])
 
 
 def starters():
@@ -228,12 +224,6 @@ def test_help_shows_the_methods_of_the_fixture():
 
 def test_fixture_is_public_under_the_plugin_too():
     assert importlib.import_module("faultline.pytest_plugin").Faultline is Faultline is faultline.Faultline
-
-
-def test_server_without_tls_loads_no_certificates():
-    loaded = loaded_by("import faultline\nwith faultline.serve(faultline.ok()): pass")
-
-    assert loaded & {"trustme", "cryptography"} == set()
 
 
 def test_version_is_that_of_the_distribution():
