@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import inspect
 import json
-import socket
 
 import pytest
+from support import GET, connected, read
 
 from faultline import Attempt, UnsupportedError, WaitError, http_proxy, ok, relay, serve
 from faultline._core.ledger import Ledger
 from faultline._servers.server import Server
-
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @contextlib.contextmanager
@@ -37,16 +35,9 @@ READS = {*Ledger._public, "wait"}  # the engine calls the others
 
 def met(server):
     """A client has asked once, and is gone."""
-    family, address = (socket.AF_UNIX, server.path) if server.path else (socket.AF_INET, server.address)
-    with socket.socket(family) as client:
-        client.settimeout(10)
-        client.connect(address)
-        if server.url.startswith("https"):
-            client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")  # noqa: PLW2901 - the same
-        with client:
-            client.sendall(GET)
-            while client.recv(65_536):
-                pass
+    with connected(server) as client:
+        client.sendall(GET)
+        read(client)
     server.wait_for_attempts(1, at="end")
     return server
 
@@ -65,25 +56,23 @@ def arguments_of(name, monkeypatch):
     }.get(name, ())
 
 
-@pytest.mark.parametrize("name", MEMBERS[Server])
 @pytest.mark.parametrize("kind", KINDS)
-def test_member_of_a_server_works_or_there_is_none(kind, name, monkeypatch):
+def test_each_member_of_a_server_works_or_there_is_none(kind, monkeypatch):
+    absent = {"host", "port", "address"} if kind == "unix" else set()
     with KINDS[kind]() as server:
         met(server)
-        if not hasattr(server, name):
+        for name in absent:
             with pytest.raises(
                 AttributeError, match=rf"\.{name} .*: expected \.path; a Unix socket has no host and no port"
             ):
                 getattr(server, name)
-            return
-        value = getattr(server, name)
-        if callable(value):
-            with contextlib.suppress(UnsupportedError, WaitError):
-                done = value(*arguments_of(name, monkeypatch))
-                if inspect.iscoroutine(done):
-                    asyncio.run(done)
-
-        assert kind != "unix" or name not in ("host", "port", "address")
+        for name in [*(name for name in MEMBERS[Server] if name not in {*absent, "close"}), "close"]:
+            value = getattr(server, name)
+            if callable(value):
+                with contextlib.suppress(UnsupportedError, WaitError):
+                    done = value(*arguments_of(name, monkeypatch))
+                    if inspect.iscoroutine(done):
+                        asyncio.run(done)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,28 +86,18 @@ def test_what_a_server_says_of_itself_is_the_same_when_it_is_closed(kind):
     server.close()
 
 
-@pytest.mark.parametrize("name", MEMBERS[Ledger])
 @pytest.mark.parametrize("when", ["open", "closed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_member_of_a_ledger_works(kind, when, name, monkeypatch):
-    with KINDS[kind]() as server:
-        met(server)
-        if when == "closed":
-            server.close()
-        value = getattr(server.ledger, name)
-
-        if callable(value) and name in READS:
-            value(*arguments_of(name, monkeypatch))
-
-
-@pytest.mark.parametrize("when", ["open", "closed"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_ledger_of_every_kind_says_the_same(kind, when):
+def test_ledger_of_every_kind_works_and_says_the_same(kind, when, monkeypatch):
     with KINDS[kind]() as server:
         met(server)
         if when == "closed":
             server.close()
         ledger = server.ledger
+        for name in MEMBERS[Ledger]:
+            value = getattr(ledger, name)
+            if callable(value) and name in READS:
+                value(*arguments_of(name, monkeypatch))
 
         assert [type(a) for a in ledger.attempts] == [Attempt]
         assert ledger.attempts == server.attempts
