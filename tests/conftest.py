@@ -17,6 +17,7 @@ from faultline._net import connects
 from faultline._net.sockets import check_filter
 
 pytest_plugins = ["pytester"]
+collect_ignore = ["inner"]  # what inner runs of pytest collect
 
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
 for name in ("_front.command", "_net.contexts", "_servers.server", "modes"):

@@ -36,7 +36,7 @@ class Limit:
 
     Attributes:
         seconds: the time that the test has.
-        is_over: whether the time is over, and the connections have been reset.
+        is_over: whether the time is over, and the connections are reset.
         message: the reason of the failure, once the time is over.
         drawings: the conversations as they were then.
     """
@@ -109,13 +109,13 @@ class Limit:
         if self.is_over:
             return
         self.note()
+        self.is_over = True  # before a client can go on, and its test be over
         for server in self._seen.open():
             self._cut.append(server)
             try:
                 server.cut_off()
             except Exception as error:  # noqa: BLE001 - the other servers have to be cut off all the same
                 self.drawings.append(f"{server!r} could not be cut off: {error!r}")
-        self.is_over = True
         self._done.set()
 
     # --- the signal --------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Watchdog:
         """Begin without a thread and without limits."""
         self._changed = threading.Condition()
         self._limits: list[Limit] = []  # of nested runs of pytest; the last counts
-        self._is_due = False
+        self._due: Limit | None = None
         self._thread: threading.Thread | None = None
 
     def watch(self, limit: Limit) -> None:
@@ -204,6 +204,8 @@ class Watchdog:
     def leave(self, limit: Limit) -> None:
         """Forget a limit; forgetting it again does nothing."""
         with self._changed:
+            if limit is self._due:
+                self._due = None
             if limit in self._limits:
                 self._limits.remove(limit)
                 self._changed.notify_all()
@@ -211,18 +213,19 @@ class Watchdog:
     def hurry(self, limit: Limit) -> None:
         """Cut the servers off now, in the watchdog's thread, unless that has been done."""
         with self._changed:
-            self._is_due = not limit.is_over
+            self._due = None if limit.is_over else limit
             self.watch(limit)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                limit = self._limits[-1] if self._limits else None
-                is_told = self._is_due or self._changed.wait(limit.seconds + GRACE_SECONDS if limit else None)
-                if limit is None or (is_told and not self._is_due):
-                    continue
-                self._is_due = False
-                self._limits.remove(limit)
+                limit = self._due
+                if limit is None:
+                    limit = self._limits[-1] if self._limits else None
+                    is_told = self._changed.wait(limit.seconds + GRACE_SECONDS if limit else None)
+                    if limit is None or is_told or limit not in self._limits:
+                        continue  # with the limits that there are now
+                self.leave(limit)
             limit.cut_off()
 
 
