@@ -7,8 +7,8 @@ from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.plain import JSON_VERSION
 from faultline._core.promises import Key, Strike
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from faultline._core.attempts import Attempt as Attempt
+    from faultline._core.attempts import Request as Request
     from faultline._core.causes import raises as raises
     from faultline._core.causes import root_cause as root_cause
     from faultline._core.ends import End as End
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
     from faultline._core.errors import WaitError as WaitError
     from faultline._core.fault import Fault as Fault
     from faultline._core.gate import Gate as Gate
-    from faultline._core.ledger import Attempt as Attempt
     from faultline._core.ledger import Ledger as Ledger
-    from faultline._core.ledger import Request as Request
     from faultline._core.plan import cycle as cycle
     from faultline._core.plan import sequence as sequence
     from faultline._core.plan import sometimes as sometimes

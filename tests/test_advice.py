@@ -15,8 +15,9 @@ from support import connected
 import faultline as fl
 from faultline import NotStruckError, close, ok, relay, reset, serve
 from faultline._core.advice import advice as told
+from faultline._core.attempts import Attempt, Request
 from faultline._core.ends import PARTITIONED, End
-from faultline._core.ledger import Attempt, Ledger, Request
+from faultline._core.ledger import Ledger
 from faultline._core.plan import HEALTHY, branches_of, stamped
 from faultline._core.points import POINTS
 from faultline._core.promises import BREAK, promises_of

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import faultline
+from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.milestones import too_few
 from faultline._core.report import describe
 

@@ -32,13 +32,13 @@ from faultline import (
     status,
 )
 from faultline._core import terminal
+from faultline._core.attempts import Attempt, Entry, Request
 from faultline._core.breaks import Break
 from faultline._core.counts import counted
 from faultline._core.drawing import MARGIN, WIDTH, Line, arrow, draw, lines_of, named, remarks, title_of
 from faultline._core.ends import End
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt, Entry, Request, Strike
-from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key
+from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, Strike
 from faultline._core.report import name_of
 from faultline._core.steps import Close, HalfClose, Hold, Partition, Reset
 from faultline._core.tls_facts import TlsFacts

@@ -42,8 +42,8 @@ from faultline import (
     unreachable,
     when,
 )
+from faultline._core.attempts import Attempt
 from faultline._core.guard import unmet
-from faultline._core.ledger import Attempt
 from faultline._core.plan import branches_of, dealt, stamped
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Strike, promises_of
 from faultline._core.report import describe

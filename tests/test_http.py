@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faultline._core.answers import Answer, phrase_of
-from faultline._core.ledger import Request
+from faultline._core.attempts import Request
 from faultline._net.http1 import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, render
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

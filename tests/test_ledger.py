@@ -9,13 +9,14 @@ import threading
 import pytest
 
 from faultline import blackhole, latency, ok, reset
+from faultline._core.attempts import Attempt, Entry, Request
 from faultline._core.ends import End
 from faultline._core.errors import WaitError
-from faultline._core.ledger import Attempt, Entry, Ledger, Request, Strike
+from faultline._core.ledger import Ledger
 from faultline._core.milestones import MILESTONES
 from faultline._core.plan import stamped
 from faultline._core.points import POINTS
-from faultline._core.promises import BREAK, Key, Origin
+from faultline._core.promises import BREAK, Key, Origin, Strike
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import FIRST_TURNS, LAST_TURNS, PAUSES, TURN_BYTES, TURNS, Pause, Turn
 

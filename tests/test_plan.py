@@ -31,8 +31,8 @@ from faultline import (
     when,
 )
 from faultline._core import chance
+from faultline._core.attempts import Request
 from faultline._core.errors import ConflictError, ParameterError
-from faultline._core.ledger import Request
 from faultline._core.plan import Dealer, checked_plan, dealt, draws_chance, entries_of, faults_of, resolved
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

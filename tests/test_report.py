@@ -23,8 +23,8 @@ from faultline import (
     throttle,
     unreachable,
 )
-from faultline._core.ledger import Attempt, Request, Strike
-from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, Origin
+from faultline._core.attempts import Attempt, Request
+from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Key, Origin, Strike
 from faultline._core.report import describe, ending, hung, name_of
 from faultline._core.turns import Turn
 

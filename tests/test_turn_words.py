@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultline import ok
+from faultline._core.attempts import Attempt, Request
 from faultline._core.content import READERS, first_line, inner_protocol, protocol_of, words
-from faultline._core.ledger import Attempt, Request
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import TURN_BYTES, Turn
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, Sometimes, entries_of
 from faultline._core.promises import Key
 from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason, held_by_test

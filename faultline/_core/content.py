@@ -13,7 +13,7 @@ from faultline._core.alerts import NAME_OF
 from faultline._core.counts import counted
 
 if TYPE_CHECKING:
-    from faultline._core.ledger import Attempt
+    from faultline._core.attempts import Attempt
     from faultline._core.turns import Turn
 
 # The protocols by the client's first bytes, in the order in which they are tried.

@@ -13,10 +13,10 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from faultline._core.attempts import Attempt
 from faultline._core.content import protocol_of, scheme_of, words
 from faultline._core.counts import counted
 from faultline._core.ends import End, Party
-from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
 from faultline._core.promises import CERTIFICATE, TERMS, Strike
 from faultline._core.report import looks_of, name_of, short

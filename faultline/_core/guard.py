@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from faultline._core.advice import advice
+from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, branches_of, entries_of
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Origin, Promise, Strike, promises_of
 from faultline._core.report import describe

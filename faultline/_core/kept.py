@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from faultline._core.ledger import Attempt, Entry
+    from faultline._core.attempts import Attempt, Entry
 
 MOST_ATTEMPTS = 100_000
 

@@ -11,8 +11,8 @@ from faultline._core.errors import WaitError
 from faultline._core.points import POINTS, Point, has_come_to
 
 if TYPE_CHECKING:
+    from faultline._core.attempts import Attempt, Entry
     from faultline._core.ends import Party
-    from faultline._core.ledger import Attempt, Entry
 
 # Of an attempt, which a test can wait for.
 Milestone: TypeAlias = Point | Literal["strike", "end", "client_end", "server_end", "upstream_end"]

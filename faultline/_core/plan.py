@@ -14,12 +14,12 @@ from typing import Literal, TypeAlias
 
 from faultline._core import chance
 from faultline._core.answers import AsUsual
+from faultline._core.attempts import Request
 from faultline._core.calls import explained
 from faultline._core.check import choice, rejected, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Choice, Fault
 from faultline._core.hints import hint_of_plan
-from faultline._core.ledger import Request
 from faultline._core.operators import Combined
 from faultline._core.points import is_before
 from faultline._core.promises import Origin

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+from faultline._core.attempts import Attempt
 from faultline._core.breaks import Break
 from faultline._core.counts import counted
 from faultline._core.ends import CLOSED, PARTITIONED, PAUSED, RESET, Party
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS, is_before
 from faultline._core.promises import BREAK, CERTIFICATE, Key
 from faultline._core.shown import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.points import FACTS
 from faultline._core.promises import BREAK, CERTIFICATE, Key, Strike, key_of, parts_of
 from faultline._core.steps import (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from faultline._core.answers import Answer
+from faultline._core.attempts import Attempt
 from faultline._core.breaks import Trigger
 from faultline._core.ends import Party
 from faultline._core.fault import Fault
-from faultline._core.ledger import Attempt
 from faultline._core.promises import ANSWER, BREAK, Key, key_of
 from faultline._core.steps import Respond, every
 

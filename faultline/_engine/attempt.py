@@ -6,9 +6,10 @@ once on a connection opens an attempt for each of them.
 
 from __future__ import annotations
 
+from faultline._core.attempts import Entry, Request
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
-from faultline._core.ledger import Entry, Ledger, Request
+from faultline._core.ledger import Ledger
 from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key
 from faultline._core.tripwire import Tripwire

@@ -13,10 +13,11 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from faultline._core.attempts import Entry
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
-from faultline._core.ledger import KEPT_BODY_BYTES, Entry
+from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._core.points import Point
 from faultline._core.promises import key_of
 from faultline._core.steps import Step

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
 from faultline._core.fault import Fault
-from faultline._core.ledger import Entry
 from faultline._engine.connection import Connection
 from faultline._engine.handshake import secure, strike_failed
 from faultline._engine.play import Over, close

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 
 from faultline._core.answers import Answer
+from faultline._core.attempts import Request
 from faultline._core.certificates import Terms
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault
-from faultline._core.ledger import Request
 from faultline._core.steps import NoRoute, Partition, every
 from faultline._net import sockets
 from faultline._net.http1 import render

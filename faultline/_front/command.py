@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from faultline._core import clock, terminal
+from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.errors import FaultlineError
 from faultline._core.hosts import hostport
-from faultline._core.ledger import Attempt
 from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from faultline._core.ledger import Attempt
+    from faultline._core.attempts import Attempt
 
 
 class Ended:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-    from faultline._core.ledger import Attempt
+    from faultline._core.attempts import Attempt
     from faultline._servers.endpoint import Endpoint
 
 

@@ -11,8 +11,9 @@ import re
 import h11
 
 from faultline._core.answers import NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
+from faultline._core.attempts import Request
 from faultline._core.counts import counted
-from faultline._core.ledger import KEPT_BODY_BYTES, Request
+from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._net.malformed import doubtful_head, is_meant_as_http, split, worded, wrong_head, wrong_line
 
 HEAD_LIMIT_BYTES = 65_536

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import faultline.modes  # noqa: F401 - messages name the modes
 from faultline._core import own_thread, terminal
+from faultline._core.attempts import Attempt
 from faultline._core.calls import explained
 from faultline._core.check import flag, seconds, whole
 from faultline._core.drawing import draw
 from faultline._core.errors import NotStruckError, ServerError
 from faultline._core.fork import FORKED
 from faultline._core.guard import Unmet, unmet
-from faultline._core.ledger import Attempt, Ledger
+from faultline._core.ledger import Ledger
 from faultline._core.plan import faults_of, stamped
 from faultline._core.sight import Sight
 from faultline._core.steps import NoRoute

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from faultline._core.attempts import Attempt
 from faultline._core.errors import LeakError
-from faultline._core.ledger import Attempt
 from faultline._core.report import describe
 
 WAIT_SECONDS = 5.0  # of one call of the loop, which has to answer

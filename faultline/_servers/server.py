@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from faultline._core.attempts import Attempt
 from faultline._core.calls import explained
 from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Tls, checked_tls
@@ -20,7 +21,7 @@ from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE, hostport
 from faultline._core.kinds import SERVER, check, check_plan, on_unix, settled
-from faultline._core.ledger import Attempt, Ledger
+from faultline._core.ledger import Ledger
 from faultline._core.plan import Plan, checked_plan, faults_of
 from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream

@@ -11,6 +11,7 @@ from functools import partial
 
 from faultline._core import chance
 from faultline._core.answers import OK_BODY, Answer
+from faultline._core.attempts import Attempt, Entry, Request
 from faultline._core.calls import explained
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
@@ -18,7 +19,7 @@ from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
 from faultline._core.kinds import UDP, check_plan
-from faultline._core.ledger import Attempt, Entry, Ledger, Request
+from faultline._core.ledger import Ledger
 from faultline._core.plan import Dealer, Plan, Sequence, checked_plan, entries_of, faults_of
 from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from faultline._core.attempts import Attempt
 from faultline._core.calls import explained
 from faultline._core.check import choice, seconds, whole
 from faultline._core.errors import UnsupportedError, WaitError
-from faultline._core.ledger import Attempt, Ledger
+from faultline._core.ledger import Ledger
 from faultline._core.milestones import MILESTONES, Milestone
 
 PIECE_SECONDS = 0.05  # a thread looks this often whether its wait was cancelled

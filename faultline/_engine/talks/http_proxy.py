@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 
 from faultline._core.answers import Answer
+from faultline._core.attempts import Request
 from faultline._core.errors import ParameterError
-from faultline._core.ledger import Request
 from faultline._core.steps import ReceiveRequest
 from faultline._core.upstream import SCHEMES, Route, Upstream, parsed_upstream
 from faultline._engine.connection import Connection

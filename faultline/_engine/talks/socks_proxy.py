@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from faultline._core.answers import SocksRefusal
-from faultline._core.ledger import Request
+from faultline._core.attempts import Request
 from faultline._core.promises import ANSWER
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection

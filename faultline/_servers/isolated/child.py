@@ -15,9 +15,10 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from faultline._core import chance
+from faultline._core.attempts import Attempt
 from faultline._core.check import rejected
 from faultline._core.gate import gates
-from faultline._core.ledger import Attempt, Ledger
+from faultline._core.ledger import Ledger
 from faultline._core.sight import Sight
 from faultline._servers.running import Running, Setup
 

@@ -6,8 +6,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from faultline._core import chance
+from faultline._core.attempts import Attempt
 from faultline._core.errors import ServerError
-from faultline._core.ledger import Attempt, Ledger
+from faultline._core.ledger import Ledger
 from faultline._core.milestones import reached, too_few
 from faultline._core.plan import Plan, draws_chance, faults_of
 from faultline._core.sight import Sight

@@ -1,0 +1,197 @@
+"""An attempt: the value that readers get, and the record of it that is being written.
+
+Times are seconds since the server started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from faultline._core.answers import Headers
+from faultline._core.ends import End, How, Party, Sign
+from faultline._core.fault import Fault
+from faultline._core.milestones import NONE
+from faultline._core.plain import texts
+from faultline._core.points import Point
+from faultline._core.promises import Key, Strike, weightiest
+from faultline._core.tls_facts import TlsFacts
+from faultline._core.turns import Turn, Turns
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of a client.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        method: the method; empty if the bytes are not HTTP.
+        target: the request target, such as `/path?query`.
+        headers: the header fields, in their order.
+        body: the body, or all bytes if they are not HTTP; the ledger keeps at most 16 MiB of it.
+        body_bytes: the number of bytes in the body.
+    """
+
+    method: str = ""
+    target: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+    body_bytes: int = 0
+
+    def header(self, name: str, default: str | None = None) -> str | None:
+        """The first header field of this name, compared without case, or the default."""
+        return next((v for n, v in self.headers if n.lower() == name.lower()), default)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of a client: a new connection, or a further request on a kept one.
+
+    .. versionadded:: 0.1
+
+    Attributes:
+        number: 1 for the first attempt at this server.
+        connection: 1 for the first connection; `None` if there was no connection.
+        fault: the fault that the plan dealt to the attempt.
+        point: the last point that the conversation reached.
+        started_seconds: when the attempt began, in seconds since the server started.
+        ended_seconds: when the attempt ended; `None` while it goes on.
+        received_bytes: bytes from the client, as read; with TLS, application bytes.
+        sent_bytes: bytes to the client, as handed to the kernel; with TLS, application bytes.
+        request: the request, once the server has read it; with at most 16 MiB of its body, and at most 256 MiB of the
+            bodies of all attempts.
+        strikes: where and when each part of the fault first took effect, in their order.
+        ended_by: the side that ended the connection; `None` if the connection was kept alive, or goes on.
+        ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, `no name`, `answer`, or `stop` if the test
+            closed the server.
+        waited_seconds: how long the client waited after the strike before it gave up, if it got no bytes meanwhile.
+        tls: the result of the TLS handshake; `None` without TLS.
+        turns: the turns of the conversation in order, at most 200: the first, those before the strike, and the last.
+        note: a phrase with further facts.
+        ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
+    """
+
+    number: int
+    connection: int | None
+    fault: Fault
+    point: Point
+    started_seconds: float
+    ended_seconds: float | None = None
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    request: Request | None = None
+    strikes: tuple[Strike, ...] = ()
+    ended_by: Party | None = None
+    ended_how: How | None = None
+    waited_seconds: float | None = None
+    tls: TlsFacts | None = None
+    turns: tuple[Turn, ...] = ()
+    note: str = ""
+    ends: tuple[End, ...] = ()
+
+    @property
+    def struck(self) -> Strike | None:
+        """Where and when the fault struck; `None` if it did not strike.
+
+        This is the strike of its break, or else of a step, or else of its answer, certificate or terms. A strike of a
+        condition counts only if the fault has no other part that is meant to go wrong.
+        """
+        return weightiest(self.fault, self.strikes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attempt as plain data for JSON; bytes become text, one character for each byte (Latin-1)."""
+        data = asdict(replace(self, fault=Fault(), strikes=()), dict_factory=texts)
+        strikes, struck = [strike.to_dict() for strike in self.strikes], self.struck
+        return data | {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
+
+
+class Entry:
+    """An attempt that is being written; its fields are those of `Attempt`."""
+
+    stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since they were read
+
+    def __init__(
+        self, number: int, connection: int | None, fault: Fault, point: Point, now: Callable[[], float]
+    ) -> None:
+        self.number = number
+        self.connection = connection
+        self.fault = fault
+        self.point = point
+        self.now = now
+        self.started_seconds = now()
+        self.ended_seconds: float | None = None
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.request: Request | None = None
+        self.strikes: tuple[Strike, ...] = ()
+        self.ended_by: Party | None = None
+        self.ended_how: How | None = None
+        self.waited_seconds: float | None = None
+        self.tls: TlsFacts | None = None
+        self.note = ""
+        self.reached = NONE  # the milestones that the ledger has counted
+        self.sent_before_strike = 0
+        self.ends: tuple[End, ...] = ()
+        self._turns = Turns()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        self._touch()
+
+    def _touch(self) -> None:
+        if self.stale is not None:
+            self.stale.add(self.number)
+
+    def says(self, by: Party, data: bytes | memoryview) -> None:
+        """Record bytes that one side sent."""
+        if not data:
+            return
+        if by == "client":
+            self.received_bytes += len(data)
+        else:
+            self.sent_bytes += len(data)
+        self._turns.says(by, data, self.now())
+        self._touch()
+
+    @property
+    def struck(self) -> Strike | None:
+        """The strike of the fault, as in `Attempt`."""
+        return weightiest(self.fault, self.strikes)
+
+    def take_back(self, data: bytes) -> None:
+        """Remove the last bytes of the client, which belong to the next attempt."""
+        self.received_bytes -= len(data)
+        self._turns.take_back(len(data))
+        self._touch()
+
+    def gives(self, by: Party, how: Sign, alert: str = "") -> None:
+        """Record a sign of the end, unless this side has given it before."""
+        if not any(end.by == by and (end.how == "RST" or (end.how, end.alert) == (how, alert)) for end in self.ends):
+            self.ends += (End(by, how, self.now(), alert),)
+
+    def goes_on(self, connection: int | None, fault: Fault, point: Point) -> None:
+        """Record that the connect got an answer after all; a fault that can strike takes the place of the first."""
+        self.connection, self.point = connection, point
+        self.ends, self.ended_seconds, self.ended_by, self.ended_how = (), None, None, None
+        if not fault.is_healthy:
+            self.fault = fault
+
+    def struck_by(self, part: Key, point: Point, after_bytes: int) -> None:
+        """Record that a part of the fault takes effect now; only the first time counts."""
+        if any(strike.part == part and strike.origin == self.fault.origin for strike in self.strikes):
+            return
+        self.strikes += (Strike(point, after_bytes, self.now(), part, self.fault.origin),)
+        self.sent_before_strike = self.sent_bytes
+        self._turns.strikes()
+        self._touch()
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns of the conversation so far, in order."""
+        return self._turns.frozen()
+
+    def frozen(self) -> Attempt:
+        """A copy for readers."""
+        return Attempt(**{f.name: getattr(self, f.name) for f in fields(Attempt)})
