@@ -20,7 +20,7 @@ from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Turn, Turns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request of a client.
 
@@ -45,7 +45,7 @@ class Request:
         return next((v for n, v in self.headers if n.lower() == name.lower()), default)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt of a client: a new connection, or a further request on a kept one.
 
@@ -108,16 +108,24 @@ class Attempt:
 
 
 class Entry:
-    """An attempt that is being written; its fields are those of `Attempt`."""
+    """An attempt that is being written; its fields are those of `Attempt`.
 
-    stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since they were read
+    There is one for each open connection, and more: it has slots, and a change of a field is told to the ledger by
+    `touch`, which `fault`, `tls` and `note` call themselves.
+    """
+
+    __slots__ = (
+        *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
+        *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
+        *("sent_before_strike", "ends", "stale", "_turns"),
+    )
 
     def __init__(
         self, number: int, connection: int | None, fault: Fault, point: Point, now: Callable[[], float]
     ) -> None:
         self.number = number
         self.connection = connection
-        self.fault = fault
+        self._fault = fault
         self.point = point
         self.now = now
         self.started_seconds = now()
@@ -129,20 +137,48 @@ class Entry:
         self.ended_by: Party | None = None
         self.ended_how: How | None = None
         self.waited_seconds: float | None = None
-        self.tls: TlsFacts | None = None
-        self.note = ""
+        self._tls: TlsFacts | None = None
+        self._note = ""
         self.reached = NONE  # the milestones that the ledger has counted
         self.sent_before_strike = 0
         self.ends: tuple[End, ...] = ()
+        self.stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since a reader came
         self._turns = Turns()
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        self._touch()
-
-    def _touch(self) -> None:
+    def touch(self) -> None:
+        """Take note of a change, so that the next reader gets another copy."""
         if self.stale is not None:
             self.stale.add(self.number)
+
+    @property
+    def fault(self) -> Fault:
+        """The fault, as in `Attempt`."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        self._fault = fault
+        self.touch()
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """The facts of TLS, as in `Attempt`."""
+        return self._tls
+
+    @tls.setter
+    def tls(self, facts: TlsFacts | None) -> None:
+        self._tls = facts
+        self.touch()
+
+    @property
+    def note(self) -> str:
+        """The note, as in `Attempt`."""
+        return self._note
+
+    @note.setter
+    def note(self, note: str) -> None:
+        self._note = note
+        self.touch()
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
         """Record bytes that one side sent."""
@@ -153,7 +189,7 @@ class Entry:
         else:
             self.sent_bytes += len(data)
         self._turns.says(by, data, self.now())
-        self._touch()
+        self.touch()
 
     @property
     def struck(self) -> Strike | None:
@@ -164,7 +200,7 @@ class Entry:
         """Remove the last bytes of the client, which belong to the next attempt."""
         self.received_bytes -= len(data)
         self._turns.take_back(len(data))
-        self._touch()
+        self.touch()
 
     def gives(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record a sign of the end, unless this side has given it before."""
@@ -185,7 +221,7 @@ class Entry:
         self.strikes += (Strike(point, after_bytes, self.now(), part, self.fault.origin),)
         self.sent_before_strike = self.sent_bytes
         self._turns.strikes()
-        self._touch()
+        self.touch()
 
     @property
     def turns(self) -> tuple[Turn, ...]:

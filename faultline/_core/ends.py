@@ -14,7 +14,7 @@ CLOSED, RESET = "closed by the test", "reset by the test"
 PAUSED, PARTITIONED = "paused by the test", "partitioned by the test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class End:
     """A sign by which a side ended a conversation, or its own direction of it.
 

@@ -47,7 +47,7 @@ class Ledger:
     held_by_test: str = (
         ""  # the note of attempts that end before their strike while the test holds the server's bytes back
     )
-    _began: float = field(default_factory=clock.now)
+    _clock: Callable[[], float] = field(default_factory=lambda: partial(clock.since, clock.now()))
     _kept: Kept = field(default_factory=Kept)
     _milestones: Milestones = field(default_factory=Milestones)
     _lock: threading.RLock = field(default_factory=threading.RLock)  # a finalizer may read while its thread holds it
@@ -59,7 +59,7 @@ class Ledger:
 
     def now(self) -> float:
         """The seconds since the server started."""
-        return clock.since(self._began)
+        return self._clock()
 
     def keep(self, entry: Entry, request: Request) -> None:
         """Record a request, with as much of its body as there is room for."""
@@ -67,6 +67,7 @@ class Ledger:
             room = self.room_bytes + len(entry.request.body if entry.request else b"")
             entry.request = replace(request, body=request.body[: min(room, KEPT_BODY_BYTES)])
             self.room_bytes = room - len(entry.request.body)
+            entry.touch()
 
     def begin(self, connection: int | None, fault: Fault, point: Point, waited: Entry | None = None) -> Entry:
         """Record a new attempt, or that one goes on whose connect waited at a black hole, and that is still kept."""
@@ -76,7 +77,7 @@ class Ledger:
                 self._note(waited)
                 return waited
             self.begun += 1
-            entry = Entry(self.begun, connection, fault, point, partial(clock.since, self._began))
+            entry = Entry(self.begun, connection, fault, point, self._clock)
             dropped = self._kept.add(entry, self.most_attempts)
             if dropped is not None and dropped.request is not None:
                 self.room_bytes += len(dropped.request.body)
@@ -87,6 +88,7 @@ class Ledger:
         """Count how far an attempt has come, and wake the waits that are over."""
         before, entry.reached = entry.reached, milestones_of(entry)
         self._milestones.note(before, entry.reached)
+        entry.touch()
 
     def count(self, at: Milestone) -> int:
         """The number of attempts, dropped ones included, that have reached a point, their strike or an end."""

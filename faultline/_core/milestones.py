@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from faultline._core.counts import counted
@@ -26,12 +27,18 @@ NONE: frozenset[Milestone] = frozenset()
 
 def milestones_of(attempt: Entry | Attempt) -> frozenset[Milestone]:
     """The milestones that an attempt has reached."""
-    reached: set[Milestone] = {SIDES[end.by] for end in attempt.ends}
+    reached = [SIDES[end.by] for end in attempt.ends]
     if attempt.struck is not None:
-        reached.add("strike")
+        reached.append("strike")
     if attempt.ended_seconds is not None:
-        reached.add("end")
-    return PASSED[attempt.point] | reached
+        reached.append("end")
+    return with_points(attempt.point, *reached)
+
+
+@cache  # there are few different ones, and every attempt has its own
+def with_points(at: Point, *reached: Milestone) -> frozenset[Milestone]:
+    """These milestones, and the points of an attempt that has come to `at`."""
+    return PASSED[at].union(reached)
 
 
 @dataclass(eq=False)
@@ -52,11 +59,13 @@ class Milestones:
 
     def note(self, before: frozenset[Milestone], after: frozenset[Milestone]) -> None:
         """Count an attempt that has gone on, and wake the waits that are over."""
+        if before is after:
+            return
         for milestone in before - after:
             self._counts[milestone] -= 1
         for milestone in after - before:
             self._counts[milestone] += 1
-        for waiting in tuple(self._waiting) if before != after else ():
+        for waiting in tuple(self._waiting):
             if self.has(waiting.count, waiting.at):
                 waiting.wake()
 

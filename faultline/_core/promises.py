@@ -77,7 +77,7 @@ class Promise:
 BREAK, ANSWER, CERTIFICATE, TERMS = Key("break"), Key("answer"), Key("certificate"), Key("terms")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Strike:
     """The moment when a part of a fault first took effect.
 
@@ -108,8 +108,10 @@ def weightiest(fault: Fault, strikes: Sequence[Strike]) -> Strike | None:
 
     A strike of a condition counts only if the fault has no other part that is meant to go wrong.
     """
-    counted = strikes if fault.has_conditions_alone else [s for s in strikes if s.part.kind != "condition"]
-    return min(counted, key=lambda strike: WEIGHTS[strike.part.kind], default=None)
+    first = min(strikes, key=lambda strike: WEIGHTS[strike.part.kind], default=None)
+    if first is None or first.part.kind != "condition" or fault.has_conditions_alone:
+        return first
+    return None
 
 
 def promises_of(fault: Fault) -> tuple[Promise, ...]:

@@ -18,7 +18,7 @@ PAUSE_SECONDS = 0.05
 PAUSES = 20  # of a turn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A silence of at least 50 ms between two bytes of a turn.
 
@@ -35,7 +35,7 @@ class Pause:
     for_seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Turn:
     """The bytes that one side sent until the other side sent some.
 
@@ -63,9 +63,11 @@ class Turn:
 class Turns:
     """The turns of an attempt, as they are recorded."""
 
+    __slots__ = ("_count", "_is_struck", "_kept", "_last")
+
     def __init__(self) -> None:
         self._kept: list[Turn] = []
-        self._last: deque[Turn] = deque(maxlen=LAST_TURNS)
+        self._last: deque[Turn] | None = None  # once the first are complete
         self._count = 0
         self._is_struck = False
 
@@ -77,7 +79,12 @@ class Turns:
             return
         self._count += 1
         turn = Turn(by, now, len(data), bytes(data[:TURN_BYTES]), now, self._count)
-        (self._kept if self._count <= FIRST_TURNS else self._last).append(turn)
+        if self._count <= FIRST_TURNS:
+            self._kept.append(turn)
+        elif self._last is None:
+            self._last = deque((turn,), LAST_TURNS)
+        else:
+            self._last.append(turn)
 
     def strikes(self) -> None:
         """Keep the present last turns: the first fault strikes now."""
@@ -85,7 +92,7 @@ class Turns:
             return
         self._is_struck = True
         self._kept += list(self._last)[:-1]
-        self._last = deque([self._last[-1]], maxlen=LAST_TURNS)
+        self._last = deque((self._last[-1],), LAST_TURNS)
 
     def take_back(self, count_bytes: int) -> None:
         """Remove the last bytes of the client, which belong to the next attempt."""
@@ -103,11 +110,11 @@ class Turns:
         turns.reverse()
         self._count -= len(self.frozen()) - len(turns)
         first = len(turns) if self._count <= FIRST_TURNS else len(self._kept)
-        self._kept, self._last = turns[:first], deque(turns[first:], maxlen=LAST_TURNS)
+        self._kept, self._last = turns[:first], deque(turns[first:], LAST_TURNS) if first < len(turns) else None
 
     def frozen(self) -> tuple[Turn, ...]:
         """The turns so far, in order; of a long conversation not all."""
-        return (*self._kept, *self._last)
+        return (*self._kept, *(self._last or ()))
 
 
 def continued(turn: Turn, data: bytes | memoryview, now: float) -> Turn:
