@@ -16,6 +16,8 @@ PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has 
 class Tripwire:
     """The search for the strike of a break in the bytes that pass its point."""
 
+    __slots__ = ("_messages", "_window", "brk", "passed_bytes")
+
     def __init__(self, brk: Break) -> None:
         self.brk = brk
         self.passed_bytes = 0

@@ -14,15 +14,19 @@ from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key
 from faultline._core.tripwire import Tripwire
 
+NO_REQUEST = Request()
+
 
 class OpenAttempt:
     """An attempt between its begin and its end."""
+
+    __slots__ = ("_ledger", "entry", "fault", "point", "request", "trip")
 
     def __init__(self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None) -> None:
         self._ledger = ledger
         self.entry = ledger.begin(connection, fault, "accept", waited)
         self.point: Point = "accept"
-        self.request = Request()  # with all of its body, of which the ledger may keep a part
+        self.request = NO_REQUEST  # with all of its body, of which the ledger may keep a part
         self._arm(fault)
 
     def meet(self, fault: Fault) -> None:

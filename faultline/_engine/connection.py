@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 from faultline._core.attempts import Entry
@@ -25,6 +24,7 @@ from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.play import take_effect, until_ready
 from faultline._engine.service import Service
+from faultline._engine.side import NO_UPSTREAM
 from faultline._engine.stream import Stream
 from faultline._engine.valve import Valve
 from faultline._net import sockets
@@ -34,39 +34,6 @@ from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
     from faultline._engine.handshake import Shown
-
-
-class Side:
-    """The server's side of a connection, behind the points; a relay puts its upstream here.
-
-    The connection calls these methods, which do nothing without an upstream.
-    """
-
-    def before_strike(self) -> None:
-        """Prepare for a break, which strikes now or after its time."""
-
-    async def at_strike(self) -> None:
-        """Prepare for the steps of a break, which are played now."""
-
-    def after_strike(self) -> None:
-        """Continue after a break, whose steps have been played."""
-
-    def recheck(self) -> None:
-        """Decide again which bytes may pass unparsed: the fault has changed, or bytes have to stop."""
-
-    def dealt(self) -> None:
-        """Take note that the attempt has another fault."""
-
-    async def take(self, data: bytes) -> bool:
-        """Send bytes on as if they came from the client; return whether that was possible."""
-        return not data
-
-    def left(self, _how: Left) -> bool:
-        """Take note that the client has left while its bytes wait; return whether they are to arrive all the same."""
-        return False
-
-    def leave(self) -> None:
-        """End with the conversation."""
 
 
 class Connection:
@@ -82,35 +49,56 @@ class Connection:
         response_point: the point that bytes to the client pass: `response`, or `tunnel` behind a proxy.
         side: the server's side of the connection.
         speaker: the side that sent the last bytes of the attempt.
-        valve: holds bytes back, and drops packets.
         shown: the certificate with a defect that the client got.
     """
+
+    __slots__ = (
+        *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown"),
+        *("_attempts", "_changed", "_counted_bytes", "_unread", "_valve"),
+    )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self.wire = wire
         self.service = service
         self.number = number
         self.stream = Stream(wire, service.chance, self._left)
-        self.side = Side()
-        self.valve = Valve(wire, self.stream.flowing, self.recheck)
+        self.side = NO_UPSTREAM
         self.response_point: Point = "response"
         self.speaker: Party | None = None
         self.shown: Shown | None = None
-        self._changed = asyncio.Event()  # set when the attempt has got another fault
-        self._attempts: list[OpenAttempt] = []  # those that are open; most talks have one at a time
+        self._valve: Valve | None = None
+        self._changed: asyncio.Event | None = None  # during a wait; set when the attempt has got another fault
+        self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal(), waited)
-        wire.on_end = partial(self.sign, "client")
+        wire.on_end = self._ended_by_client
+
+    @property
+    def valve(self) -> Valve:
+        """What holds bytes back, and drops packets; it is made when it is first needed."""
+        if self._valve is None:
+            self._valve = Valve(self.wire, self.stream, self.recheck)
+        return self._valve
+
+    @property
+    def drops_packets(self) -> bool:
+        """Whether packets of the client are dropped, so that the server's FIN could never be acknowledged."""
+        return self._valve is not None and self._valve.drops_packets
+
+    def forget(self) -> None:
+        """Forget all that leads back here, because cycles would keep the request and the ledger for a while."""
+        self.wire.on_end = None
+        self.stream.forget()
+        del self.stream, self.side, self.attempt, self._attempts, self._valve
 
     def open(self, fault: Fault, waited: Entry | None = None) -> OpenAttempt:
         """Begin an attempt that meets this fault, or continue one whose connect waited in silence."""
         self.attempt = OpenAttempt(self.service.ledger, self.number, fault, waited)
-        self._attempts = [attempt for attempt in self._attempts if not attempt.has_ended] + [self.attempt]
+        self._attempts = (*(attempt for attempt in self._attempts if not attempt.has_ended), self.attempt)
         self.speaker = None
         self._prepare()
-        self.stream.serve(self.attempt)
-        self.valve.follow(fault)
+        self._serve(fault)
         self.service.on_dealt()
         return self.attempt
 
@@ -123,9 +111,18 @@ class Connection:
                 if not self.attempt.has_said_goodbye:
                     by, how = "client", "RST"
         for attempt in self._attempts:
-            if (lost := self.valve.lost(attempt.fault)) is not None:
+            if self._valve is not None and (lost := self._valve.lost(attempt.fault)) is not None:
                 attempt.strike(attempt.point, 0, lost)
             attempt.end(by, how, is_sign=is_sign)
+
+    def _serve(self, fault: Fault) -> None:
+        """Have the bytes and the packets pass under the conditions of the attempt's fault."""
+        self.stream.serve(self.attempt)
+        if fault.conditions or self._valve is not None:
+            self.valve.follow(fault)
+
+    def _ended_by_client(self, how: Left) -> None:
+        self.sign("client", how)
 
     def sign(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record that a side has ended one direction of the connection, or sent an alert."""
@@ -145,10 +142,10 @@ class Connection:
     def meet(self, fault: Fault) -> None:
         """Give the attempt another fault, conditions included, from the next byte on."""
         self.deal(fault)
-        self.stream.serve(self.attempt)
-        self.valve.follow(fault)
+        self._serve(fault)
         self.recheck()
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
 
     def recheck(self) -> None:
         """Decide again which bytes may pass unparsed."""
@@ -281,7 +278,7 @@ class Connection:
         Raises:
             Departed: the client has ended the connection.
         """
-        self._changed.clear()
+        self._changed = asyncio.Event()
         loop = asyncio.get_running_loop()
         come, changed = loop.create_task(self.stream.await_bytes()), loop.create_task(self._changed.wait())
         try:
@@ -291,6 +288,7 @@ class Connection:
             come.cancel()
             changed.cancel()
             await asyncio.gather(come, changed, return_exceptions=True)
+            self._changed = None
 
     def put_back(self, data: bytes) -> None:
         """Leave bytes that a step has read but not used to the next step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import TypeAlias
 
 from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
@@ -18,9 +19,13 @@ from faultline._net.departures import Departed
 from faultline._net.tls import Rejected
 from faultline._net.wire import Wire
 
+OnEnd: TypeAlias = "Callable[[Conversation, BaseException | None], None]"
+
 
 class Conversation:
     """A connection, and the task that holds the conversation on it."""
+
+    __slots__ = ("_connection", "_is_reset", "_on_end", "_service", "_wire", "task")
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self._connection = Connection(wire, service, number, waited)
@@ -28,17 +33,16 @@ class Conversation:
         self._wire = wire
         self._is_reset = False  # by the test
 
-    def start(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[BaseException | None], None]) -> None:
-        """Begin the conversation; at its end `on_end` is called with the server's own error, or `None`."""
+    def start(self, loop: asyncio.AbstractEventLoop, on_end: OnEnd) -> None:
+        """Begin the conversation; at its end `on_end` is called with it and the server's own error, or `None`."""
+        self._on_end = on_end
         self.task = loop.create_task(self._outcome())
+        self.task.add_done_callback(self._ended)
 
-        def ended(task: asyncio.Task[BaseException | None]) -> None:
-            self._give_up()  # here too, because a task that is cancelled before its first step doesn't run
-            vars(self._connection.stream).clear()  # cycles would keep the request and the ledger for a while
-            vars(self._connection).clear()
-            on_end(None if task.cancelled() else task.result())
-
-        self.task.add_done_callback(ended)
+    def _ended(self, task: asyncio.Task[BaseException | None]) -> None:
+        self._give_up()  # here too, because a task that is cancelled before its first step doesn't run
+        self._connection.forget()
+        self._on_end(self, None if task.cancelled() else task.result())
 
     @property
     def number(self) -> int:
@@ -100,8 +104,7 @@ class Conversation:
     def _give_up(self) -> None:
         """Close the socket and end the attempt; closing again does nothing."""
         self._connection.end("server", "RST" if self._is_reset and self.is_open else "stop")
-        drops = self._connection.valve.drops_packets
-        if drops and self.is_open:  # a FIN could never be acknowledged
+        if self._connection.drops_packets and self.is_open:  # a FIN could never be acknowledged
             self._wire.arm_reset()
         if (how := self._wire.close()) is not None:
             self._connection.sign("server", how)

@@ -31,16 +31,20 @@ SHORT_SECONDS = 0.02  # a wait that is over so soon isn't worth a watch for the 
 class Stream:
     """Reads and writes the application bytes of one connection."""
 
+    __slots__ = (
+        *("wire", "on_left", "speaks_tls", "_chance", "_tls", "_is_midway", "_own_alert", "_held", "_paused"),
+        *("_attempt", "_entry", "_flows", "_handshake_flow"),
+    )
+
     def __init__(self, wire: Wire, chance: Callable[[], random.Random], on_left: Callable[[Left], bool]) -> None:
         self.wire = wire
         self.on_left = on_left  # told when the client leaves while its bytes wait; returns whether they still arrive
         self._chance = chance
         self._tls: Tls | None = None
         self._is_midway = False  # whether a record was made and not yet sent whole
-        self._alerts: dict[Party, str] = {}  # the last of each side
+        self._own_alert = ""  # the server's last
         self._held = b""  # decrypted, and not yet read by an attempt
-        self.flowing = asyncio.Event()  # cleared while the test holds all bytes back
-        self.flowing.set()
+        self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
         self.speaks_tls = False  # whether the client's first bytes were TLS
 
     def serve(self, attempt: OpenAttempt) -> None:
@@ -58,6 +62,26 @@ class Stream:
             request, response = flow("request", self._await_request), flow("response", self._await_response)
             handshake = flow("handshake", self._await_response)
             self._flows, self._handshake_flow = (request, response), handshake
+
+    def forget(self) -> None:
+        """Forget the attempt, and what leads to it, because the connection has ended."""
+        del self.on_left, self._attempt, self._entry, self._flows, self._handshake_flow
+
+    def pause(self) -> None:
+        """Hold all bytes back."""
+        if self._paused is None:
+            self._paused = asyncio.Event()
+
+    def resume(self) -> None:
+        """Let bytes pass again."""
+        if self._paused is not None:
+            self._paused.set()
+            self._paused = None
+
+    async def until_flowing(self) -> None:
+        """Wait while the test holds all bytes back."""
+        if self._paused is not None:
+            await self._paused.wait()
 
     async def _await_response(self, for_seconds: float) -> None:
         """Hold the server's bytes back for this time.
@@ -113,8 +137,8 @@ class Stream:
                 piece = piece[taken:]
 
     async def _write_piece(self, piece: memoryview) -> int:
-        if not self.flowing.is_set():
-            await self.flowing.wait()
+        if self._paused is not None:
+            await self._paused.wait()
         if self._tls is None:
             return await self.wire.send_some(piece)
         taken = min(len(piece), sockets.READ_BYTES)
@@ -129,8 +153,7 @@ class Stream:
         """
         view = memoryview(data)
         self._is_midway = bool(view)
-        if not self.flowing.is_set():
-            await self.flowing.wait()
+        await self.until_flowing()
         while view:
             view = view[await self.wire.send_some(view) :]
         self._is_midway = False
@@ -173,8 +196,8 @@ class Stream:
 
     async def _read_some(self, limit_bytes: int) -> bytes:
         limit_bytes = min(limit_bytes, sockets.READ_BYTES)
-        if not self.flowing.is_set():
-            await self.flowing.wait()
+        if self._paused is not None:
+            await self._paused.wait()
         if self._flows is not None:
             limit_bytes = self._flows[0].piece_bytes(limit_bytes)
         if self._held:
@@ -273,14 +296,14 @@ class Stream:
         if name == "close_notify":
             self._attempt.sign(by, "close_notify")
         else:
-            self._alerts[by] = name
+            self._own_alert = name if is_ours else self._own_alert
             self._attempt.sign(by, "alert", name)
 
     def rejected(self, why: str) -> bool:
         """Record why TLS ended, with OpenSSL's reason; return whether the client ended it, with an alert."""
         match = ALERT.fullmatch(why)
         alert = match[1].replace(" ", "_") if match else ""
-        ours = self._alerts.get("server", "")
+        ours = self._own_alert
         self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert, server_alert=ours)
         if alert:
             self._entry.note = f"the client ended TLS with the alert {alert}"

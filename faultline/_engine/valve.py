@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from faultline._core.conditions import Loss
 from faultline._core.fault import Fault
@@ -11,13 +12,16 @@ from faultline._core.promises import Key
 from faultline._net import sockets
 from faultline._net.wire import Wire
 
+if TYPE_CHECKING:
+    from faultline._engine.stream import Stream
+
 
 class Valve:
     """Decides whether the bytes and the packets of one connection pass."""
 
-    def __init__(self, wire: Wire, flowing: asyncio.Event, on_stop: Callable[[], None]) -> None:
+    def __init__(self, wire: Wire, stream: Stream, on_stop: Callable[[], None]) -> None:
         self._wire = wire
-        self._flowing = flowing  # set while bytes may pass
+        self._stream = stream
         self._on_stop = on_stop
         self._dropped = 0.0  # the share of the client's packets that are dropped now
         self._loss = 0.0  # the share that the fault's conditions drop
@@ -65,10 +69,10 @@ class Valve:
 
     def _hold_back(self) -> None:
         if self._is_paused or self._is_partitioned:
-            self._flowing.clear()
+            self._stream.pause()
             self._on_stop()
         else:
-            self._flowing.set()
+            self._stream.resume()
 
     def _filter(self) -> None:
         share = 1.0 if self._is_cut_off or self._is_partitioned else self._loss

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from faultline._core import clock
 from faultline._net.sockets import has_left, unread_bytes
 
 if TYPE_CHECKING:
@@ -16,13 +16,10 @@ UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
 
 
 class Hearing:
-    """What is known of the program behind the peer of a connection: whether it has looked, and has read all."""
+    """Waits for the program behind the peer of a connection to have looked, and to have read all."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire) -> None:
-        self._loop = loop
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._began = loop.time()
-        self._heard_bytes = -1  # of those sent to the peer, when it was last waited for
 
     async def until_looked(self) -> None:
         """Wait until the program has looked at its connect, which a RST before that would fail.
@@ -38,9 +35,9 @@ class Hearing:
         Some programs drop bytes that they have not read when they meet a RST. A program that reads nothing for a while
         does something else.
         """
-        if self._heard_bytes != self._wire.sent_bytes:
+        if self._wire.heard_bytes != self._wire.sent_bytes:
             await self._until_read(0.0 if self._has_peer_spoken() else SILENT_PEER_SECONDS)
-            self._heard_bytes = self._wire.sent_bytes
+            self._wire.heard_bytes = self._wire.sent_bytes
 
     async def until_read(self) -> None:
         """Wait until the program has read what was sent, or reads nothing for a while."""
@@ -51,8 +48,8 @@ class Hearing:
 
         A pause counts with its planned length, because a busy machine makes the peer late as well.
         """
-        wire, now = self._wire, self._loop.time()
-        pause, unread, quiet_seconds = 0.0002, 0, now - self._began if now - self._began > LOOKED_SECONDS else 0.0
+        wire = self._wire
+        pause, unread, quiet_seconds = 0.0002, 0, age if (age := clock.since(wire.began)) > LOOKED_SECONDS else 0.0
         while not wire.is_closed and (peer := wire.departures.peers.of(wire.sock)) is not None and peer.listens:
             if peer.unread_bytes != unread:
                 unread, quiet_seconds = peer.unread_bytes, 0.0
@@ -60,9 +57,9 @@ class Hearing:
                 return
             if not unread and (self._has_peer_spoken() or quiet_seconds >= silent_seconds):
                 return
-            began = self._loop.time()
+            began = clock.now()
             await wire.departures.pause(pause)
-            quiet_seconds += min(pause, self._loop.time() - began)
+            quiet_seconds += min(pause, clock.since(began))
             pause = min(pause * 1.5, 0.002)
 
     def _has_peer_spoken(self) -> bool:

@@ -40,6 +40,8 @@ class UnixWire(Wire):
     small send buffer, which the byte fills (`unix_writable`), gets room again after `PATIENCE_SECONDS`.
     """
 
+    __slots__ = ("__dict__",)  # for the two below, which a socket of TCP does without
+
     _has_unread = False  # whether the last byte that was read is still in the kernel
     _may_block = False  # whether it came with so many others that a client may wait for room
 

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from faultline._core import clock
 from faultline._core.gate import Gate
 from faultline._net import ending
 from faultline._net.departures import Departed, Departures, call_in, wake
@@ -31,21 +32,32 @@ SEND_BYTES = 262_144  # handed to the kernel at once
 
 
 class Wire:
-    """A socket of one connection, used by the loop; the peer is a client, or the upstream of a relay."""
+    """A socket of one connection, used by the loop; the peer is a client, or the upstream of a relay.
+
+    Attributes:
+        began: when the connection was accepted or opened.
+        heard_bytes: how many of the sent bytes the peer was last waited for to read; -1 if it was not waited for.
+    """
+
+    __slots__ = (
+        *("departures", "sock", "began", "heard_bytes", "has_spoken", "sent_bytes", "is_to_be_reset", "on_end"),
+        *("_loop", "_number", "_operations", "_at_end", "_seen_ends", "_is_armed", "_has_finished"),
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
         self._loop = loop
         self.departures = departures
         self.sock = sock
         self._number = sock.fileno()
-        self.hearing = Hearing(loop, self)
+        self.began = clock.now()
+        self.heard_bytes = -1
         self.has_spoken = False  # whether bytes or an end of the peer were read
         self.sent_bytes = 0  # to the peer, those of TLS included
         self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
         self.on_end: Callable[[Left], None] | None = None  # called with each FIN and RST of the peer, once
-        self._seen_ends: set[Left] = set()
+        self._seen_ends: tuple[Left, ...] = ()
         self._is_armed = False  # whether a close sends RST in any case
         self._has_finished = False  # whether our FIN was sent
 
@@ -70,9 +82,14 @@ class Wire:
             if code == errno.EPIPE:  # a RST that follows a FIN; any other is ECONNRESET (`tcp_reset`)
                 self.sees("FIN")
         if how not in self._seen_ends and not self.was_reset:
-            self._seen_ends.add(how)
+            self._seen_ends += (how,)
             if self.on_end is not None:
                 self.on_end(how)
+
+    @property
+    def hearing(self) -> Hearing:
+        """The waits for the peer's program."""
+        return Hearing(self)
 
     @property
     def has_ended(self) -> bool:
@@ -87,7 +104,7 @@ class Wire:
     @property
     def is_end_reset(self) -> bool:
         """Whether an end that is read now stands for a RST, whose error `sees` has taken; after a FIN it doesn't."""
-        return self._seen_ends == {"RST"}
+        return self._seen_ends == ("RST",)
 
     def look(self) -> None:
         """Take note of the peer's FIN or RST if it has come, whatever lies unread before it."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Literal, TypeAlias
 
 from faultline._core.attempts import Entry
@@ -68,7 +67,7 @@ class Connections:
         self._clients.add(self._count, sock)
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
-        conversation.start(loop, partial(self._remove, conversation))
+        conversation.start(loop, self._remove)
         if self._is_paused:
             conversation.pause()
 

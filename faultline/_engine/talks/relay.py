@@ -14,9 +14,10 @@ from faultline._core import steps as do
 from faultline._core.ends import Party
 from faultline._core.points import Point
 from faultline._core.upstream import UNREACHED, Upstream
-from faultline._engine.connection import Connection, Side
+from faultline._engine.connection import Connection
 from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
+from faultline._engine.side import Side
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
 from faultline._net import sockets
@@ -242,7 +243,7 @@ class Relay(Side):
 
     async def _wait_to_pass(self) -> None:
         """Wait while bytes are held back, by the test or during a break."""
-        await self._connection.stream.flowing.wait()
+        await self._connection.stream.until_flowing()
         await self._may_pass.wait()
 
     # --- calls of the connection -------------------------------------------------------------------------------------

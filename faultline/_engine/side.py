@@ -1,0 +1,43 @@
+"""The side of a connection behind the points: nothing, or the upstream of a relay."""
+
+from __future__ import annotations
+
+from faultline._net.ending import Left
+
+
+class Side:
+    """The server's side of a connection, behind the points; a relay puts its upstream here.
+
+    The connection calls these methods, which do nothing without an upstream.
+    """
+
+    __slots__ = ()
+
+    def before_strike(self) -> None:
+        """Prepare for a break, which strikes now or after its time."""
+
+    async def at_strike(self) -> None:
+        """Prepare for the steps of a break, which are played now."""
+
+    def after_strike(self) -> None:
+        """Continue after a break, whose steps have been played."""
+
+    def recheck(self) -> None:
+        """Decide again which bytes may pass unparsed: the fault has changed, or bytes have to stop."""
+
+    def dealt(self) -> None:
+        """Take note that the attempt has another fault."""
+
+    async def take(self, data: bytes) -> bool:
+        """Send bytes on as if they came from the client; return whether that was possible."""
+        return not data
+
+    def left(self, _how: Left) -> bool:
+        """Take note that the client has left while its bytes wait; return whether they are to arrive all the same."""
+        return False
+
+    def leave(self) -> None:
+        """End with the conversation."""
+
+
+NO_UPSTREAM = Side()
