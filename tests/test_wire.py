@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import threading
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest
 from faultline import Gate
 from faultline._engine.pump import Pump
 from faultline._net import ending, sockets
-from faultline._net.departures import Departed, Departures, call_in, wake
+from faultline._net.departures import Departed, Departures, call_in, settle, wake
 from faultline._net.hearing import SILENT_PEER_SECONDS, UNREAD_PATIENCE_SECONDS
 from faultline._net.unix import UnixWire
 from faultline._net.wire import Wire
@@ -353,12 +354,14 @@ def test_wait_that_has_ended_can_be_ended_again(play):
 
 def test_departure_is_told_once_though_the_kernel_goes_on_telling(pair, play):
     async def departure(wire):
-        future = wire.departures.watch(wire.sock, lambda: None)
+        future = asyncio.get_running_loop().create_future()
+        on_left = functools.partial(settle, future)
+        watch = wire.departures.watch(wire, on_left)
         pair[0].close()
         first = await future
-        await wire.departures.pause(0.001)
+        watch.look()
         again = future.result()
-        wire.departures.forget(future)
+        wire.departures.forget(watch, on_left)
         return first, again
 
     assert play(departure) == ("FIN", "FIN")

@@ -7,11 +7,17 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from faultline._net import sockets
 from faultline._net.ending import Left
 from faultline._net.peers import Peers
 
+if TYPE_CHECKING:
+    from faultline._net.wire import Wire
+
+T = TypeVar("T")
+OnLeft: TypeAlias = Callable[[Left], None]
 PRESSED_BYTES = 16_384  # unread; behind more, a FIN may find no room in the smallest window
 SLOWEST_LOOK_SECONDS = 0.05
 SLOW_SECONDS, SHARE_SECONDS = 0.01, 0.001  # a pause that repeats, and the part of it for each that waits
@@ -47,33 +53,28 @@ class Departures:
         self._pauses: set[asyncio.Future[None]] = set()
         self.given_turns = 0  # how often a connection with ready data has let the others have their turn
         self._watches: dict[int, Watch] = {}
-        self._watch_of: dict[asyncio.Future[Left], Watch] = {}
         self.edges = Edges(loop)
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
-    def watch(self, sock: socket.socket, on_fin: Callable[[], None]) -> asyncio.Future[Left]:
-        """A future of how the peer leaves, for one of the waits on this connection; end it by `forget`.
+    def watch(self, wire: Wire, on_left: OnLeft) -> Watch:
+        """Have `on_left` be called when the peer leaves, now or later, until `forget`; it may be called again.
 
-        When the peer has finished sending and still listens, `on_fin` is called, unless bytes come before its FIN.
+        A FIN of a peer that still listens is told to the wire, unless bytes come before it.
         """
-        number = sock.fileno()
+        number = wire.sock.fileno()
         watch = self._watches.get(number)
-        if watch is None or watch.sock is not sock:  # that socket was closed, and this one has its number
-            watch = self._watches[number] = Watch(self, sock, on_fin)
+        if watch is None or watch.wire is not wire:  # that socket was closed, and this one has its number
+            watch = self._watches[number] = Watch(self, wire, number)
             if number >= 0:  # or else another task has closed it, and will cancel this one
                 self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
-        future: asyncio.Future[Left] = self.loop.create_future()
-        self._watch_of[future] = watch
-        watch.add(future)
-        return future
+        watch.add(on_left)
+        return watch
 
-    def forget(self, future: asyncio.Future[Left]) -> None:
+    def forget(self, watch: Watch, on_left: OnLeft) -> None:
         """End a wait."""
-        future.cancel()
-        watch = self._watch_of.pop(future)
-        if watch.drop(future) and self._watches.get(watch.number) is watch:
+        if watch.drop(on_left) and self._watches.get(watch.number) is watch:
             del self._watches[watch.number]
-            if watch.sock.fileno() >= 0:  # closing has removed it
+            if not watch.wire.is_closed:  # closing has removed it
                 self._epoll.unregister(watch.number)
 
     def _on_ready(self) -> None:
@@ -126,39 +127,40 @@ class Departures:
 class Watch:
     """The waits for one peer to leave."""
 
-    def __init__(self, departures: Departures, sock: socket.socket, on_fin: Callable[[], None]) -> None:
-        self.sock = sock
-        self._on_fin = on_fin
-        self.number = sock.fileno()
+    __slots__ = ("_asking", "_departures", "_waits", "number", "wire")
+
+    def __init__(self, departures: Departures, wire: Wire, number: int) -> None:
+        self.wire = wire
+        self.number = number
         self._departures = departures
-        self._futures: set[asyncio.Future[Left]] = set()
+        self._waits: tuple[OnLeft, ...] = ()
         self._asking: asyncio.Task[None] | None = None
 
-    def add(self, future: asyncio.Future[Left]) -> None:
+    def add(self, on_left: OnLeft) -> None:
         """Add a wait."""
-        self._futures.add(future)
+        self._waits += (on_left,)
         self.look()
 
-    def drop(self, future: asyncio.Future[Left]) -> bool:
+    def drop(self, on_left: OnLeft) -> bool:
         """Remove a wait; return whether it was the last."""
-        self._futures.discard(future)
-        if not self._futures and self._asking is not None:
+        self._waits = tuple(each for each in self._waits if each != on_left)
+        if not self._waits and self._asking is not None:
             self._asking.cancel()
-        return not self._futures
+        return not self._waits
 
     def look(self) -> None:
         """End the waits if the peer has left, and ask again soon if it may leave without an event."""
-        if self.sock.fileno() < 0:  # another task has closed it, and will cancel the waits
+        if self.wire.is_closed:  # by another task, which will cancel the waits
             return
-        left = self._departures.left(self.sock)
+        sock = self.wire.sock
+        left = self._departures.left(sock)
         if left is not None:
-            for future in self._futures:
-                if not future.done():
-                    future.set_result(left)
+            for on_left in self._waits:
+                on_left(left)
         elif self._asking is None:
-            events, unread = sockets.ends_of(self.sock), sockets.unread_bytes(self.sock)
+            events, unread = sockets.ends_of(sock), sockets.unread_bytes(sock)
             if events and not events & select.POLLERR and not unread:  # a RST may have come since the look above
-                self._on_fin()
+                self.wire.sees("FIN")
             if events or unread >= PRESSED_BYTES:
                 self._asking = self._departures.loop.create_task(self._ask())
 
@@ -216,5 +218,10 @@ def call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> No
 
 def wake(future: asyncio.Future[None]) -> None:
     """End a wait; does nothing if it has ended, since an event may come twice before the waiter runs."""
+    settle(future, None)
+
+
+def settle(future: asyncio.Future[T], value: T) -> None:
+    """End a wait with a value; does nothing if it has ended."""
     if not future.done():
-        future.set_result(None)
+        future.set_result(value)

@@ -16,7 +16,7 @@ from functools import partial
 from faultline._core import clock
 from faultline._core.gate import Gate
 from faultline._net import ending
-from faultline._net.departures import Departed, Departures, call_in, wake
+from faultline._net.departures import Departed, Departures, call_in, settle, wake
 from faultline._net.ending import Left
 from faultline._net.hearing import Hearing
 from faultline._net.sockets import (
@@ -253,34 +253,41 @@ class Wire:
 
     async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
         """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
-        leaving = self.departures.watch(self.sock, partial(self.sees, "FIN"))
+        leaving: asyncio.Future[Left] = self._loop.create_future()
         opened: asyncio.Future[None] = self._loop.create_future()
+        on_left = partial(settle, leaving)
+        watch = self.departures.watch(self, on_left)
         on_open = partial(call_in, self._loop, partial(wake, opened))
         if until is not None:
             until.when_open(on_open)
         try:
             await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-            left = leaving.result() if leaving.done() and not opened.done() else None
-            is_next = not self.is_closed and not unread_bytes(self.sock)  # unread bytes come before a FIN
-            if left == "RST" or (left is not None and is_next):
-                self.sees(left)
-            return self._in_truth(left)
+            return self.notice(leaving.result()) if leaving.done() and not opened.done() else None
         finally:
+            leaving.cancel()
             opened.cancel()
             if until is not None:
                 until.forget(on_open)
-            self.departures.forget(leaving)
+            self.departures.forget(watch, on_left)
+
+    def notice(self, how: Left) -> Left:
+        """Take note that the peer has left, as a watch has told; return how it has left in truth."""
+        is_next = not self.is_closed and not unread_bytes(self.sock)  # unread bytes come before a FIN
+        if how == "RST" or is_next:
+            self.sees(how)
+        return self._in_truth(how)
 
     def left(self) -> Left | None:
         """How the peer has left by now; `None` if it still sends or listens."""
         left = self.departures.left(self.sock)
-        if left is not None:
-            self.sees(left)
+        if left is None:
+            return None
+        self.sees(left)
         return self._in_truth(left)
 
-    def _in_truth(self, left: Left | None) -> Left | None:
+    def _in_truth(self, left: Left) -> Left:
         """How the peer has left: after `sees` has taken the error of a RST, the kernel tells only that it has."""
-        return "RST" if left is not None and self.was_reset else left
+        return "RST" if self.was_reset else left
 
     @property
     def is_closed(self) -> bool:
