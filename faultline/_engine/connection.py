@@ -22,7 +22,7 @@ from faultline._core.promises import key_of
 from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
-from faultline._engine.play import take_effect, until_ready
+from faultline._engine.play import Parked, take_effect, until_ready
 from faultline._engine.service import Service
 from faultline._engine.side import NO_UPSTREAM
 from faultline._engine.stream import Stream
@@ -325,6 +325,9 @@ class Connection:
 
         Raises:
             Departed: the client ended the connection meanwhile.
+            Parked: neither time nor gate ends the silence.
         """
+        if for_seconds is None and until is None and not self.side.has_tasks:
+            raise Parked
         if left := await self.wire.departure(for_seconds, until):
             raise Departed(left)

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import TypeAlias
+import contextvars
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NoReturn, TypeAlias
 
 from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
 from faultline._core.fault import Fault
 from faultline._engine.connection import Connection
 from faultline._engine.handshake import secure, strike_failed
-from faultline._engine.play import Over, close
+from faultline._engine.play import Over, Parked, close
 from faultline._engine.service import Service
 from faultline._engine.talks import http1
 from faultline._net.departures import Departed
+from faultline._net.ending import Left
 from faultline._net.tls import Rejected
 from faultline._net.wire import Wire
 
+Task: TypeAlias = "asyncio.Task[BaseException | None]"
 OnEnd: TypeAlias = "Callable[[Conversation, BaseException | None], None]"
 
 
 class Conversation:
-    """A connection, and the task that holds the conversation on it."""
+    """A connection, and the task that holds the conversation on it, until only its end can follow.
 
-    __slots__ = ("_connection", "_is_reset", "_on_end", "_service", "_wire", "task")
+    Attributes:
+        task: the task; `None` while the conversation is parked: then a watch waits for the client to leave.
+    """
+
+    __slots__ = ("_connection", "_context", "_is_reset", "_on_end", "_service", "_watch", "_wire", "task")
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self._connection = Connection(wire, service, number, waited)
@@ -33,16 +41,31 @@ class Conversation:
         self._wire = wire
         self._is_reset = False  # by the test
 
-    def start(self, loop: asyncio.AbstractEventLoop, on_end: OnEnd) -> None:
+    def start(self, on_end: OnEnd) -> None:
         """Begin the conversation; at its end `on_end` is called with it and the server's own error, or `None`."""
         self._on_end = on_end
-        self.task = loop.create_task(self._outcome())
-        self.task.add_done_callback(self._ended)
+        self._go_on(self._talk)
 
-    def _ended(self, task: asyncio.Task[BaseException | None]) -> None:
-        self._give_up()  # here too, because a task that is cancelled before its first step doesn't run
-        self._connection.forget()
-        self._on_end(self, None if task.cancelled() else task.result())
+    def _go_on(self, talk: Callable[[], Awaitable[None]]) -> None:
+        """Hold the conversation, or the rest of it, in a task."""
+        self.task: Task | None = self._wire.departures.loop.create_task(self._outcome(talk))
+        self.task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: Task) -> None:
+        if task is self.task:  # or else the conversation is parked
+            self._end(None if task.cancelled() else task.result())
+
+    def _end(self, error: BaseException | None) -> None:
+        """Close the socket, and end the attempt, if the conversation hasn't; forget the connection."""
+        connection = self._connection
+        connection.end("server", "RST" if self._is_reset and self.is_open else "stop")
+        if connection.drops_packets and self.is_open:  # a FIN could never be acknowledged
+            self._wire.arm_reset()
+        if (how := self._wire.close()) is not None:
+            connection.sign("server", how)
+        connection.side.leave()
+        connection.forget()
+        self._on_end(self, error)
 
     @property
     def number(self) -> int:
@@ -54,29 +77,35 @@ class Conversation:
         """Whether the connection is still open."""
         return not self._wire.is_closed
 
-    async def _outcome(self) -> BaseException | None:
+    async def _outcome(self, talk: Callable[[], Awaitable[None]]) -> BaseException | None:
         """Hold the conversation; return the server's own error.
 
         It is returned because a task that raises SystemExit or KeyboardInterrupt ends the loop.
         """
         try:
-            await self._run()
+            await self._run(talk)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - of a condition, for example; raised when the server is closed
             return error
         return None
 
-    async def _run(self) -> None:
-        """Hold the conversation, record its end in the ledger, and close the socket."""
+    async def _talk(self) -> None:
+        connection = self._connection
+        await connection.reach("accept")
+        script = connection.attempt.fault.script
+        if self._service.tls and not connection.attempt.fault.starts_tls:
+            await secure(connection)
+        await (self._service.talk(connection) if script is None else http1.perform(connection, script))
+        await close(connection)
+
+    async def _run(self, talk: Callable[[], Awaitable[None]]) -> None:
+        """Hold the conversation until it ends or is parked, and record how a side has ended it."""
         connection = self._connection
         try:
-            await connection.reach("accept")
-            script = connection.attempt.fault.script
-            if self._service.tls and not connection.attempt.fault.starts_tls:
-                await secure(connection)
-            await (self._service.talk(connection) if script is None else http1.perform(connection, script))
-            await close(connection)
+            await talk()
+        except Parked:
+            self._park()
         except Over:
             pass
         except asyncio.CancelledError:
@@ -98,23 +127,34 @@ class Conversation:
             connection.end("client" if is_alert else "server", "FIN", is_sign=not is_alert, was_sent=was_sent)
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
-        finally:
-            self._give_up()
 
-    def _give_up(self) -> None:
-        """Close the socket and end the attempt; closing again does nothing."""
-        self._connection.end("server", "RST" if self._is_reset and self.is_open else "stop")
-        if self._connection.drops_packets and self.is_open:  # a FIN could never be acknowledged
-            self._wire.arm_reset()
-        if (how := self._wire.close()) is not None:
-            self._connection.sign("server", how)
-        self._connection.side.leave()
+    # --- without a task ----------------------------------------------------------------------------------------------
+
+    def _park(self) -> None:
+        """Wait for the client to leave, or for the test, without a task."""
+        self.task = None
+        self._context = contextvars.copy_context()
+        self._watch = self._wire.departures.watch(self._wire, self._on_left)
+
+    def _on_left(self, how: Left) -> None:
+        self._wake(Departed(self._wire.notice(how)))
+
+    def _wake(self, event: BaseException) -> None:
+        """Go on with what ends the parked conversation."""
+        self._wire.departures.forget(self._watch, self._on_left)
+        self._context.run(self._go_on, partial(happens, event))
 
     # --- controls of an open connection ------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End at once, and send the client nothing more."""
-        self.task.cancel()
+        if self.task is not None:
+            self.task.cancel()
+        elif self._is_reset:
+            self._wake(asyncio.CancelledError())
+        else:
+            self._end(None)
+            self._wire.departures.forget(self._watch, self._on_left)
 
     def reset(self) -> None:
         """Send RST, and end."""
@@ -164,3 +204,12 @@ class Conversation:
             self._connection.end("server", "FIN", was_sent=was_sent)
             self.stop()
         return is_ended
+
+
+async def happens(event: BaseException) -> NoReturn:
+    """Raise an event, as the steps of a conversation do.
+
+    Raises:
+        BaseException: always.
+    """
+    raise event

@@ -30,6 +30,10 @@ class Over(Exception):  # noqa: N818 - an event, not an error
     """The server has ended the conversation."""
 
 
+class Parked(Exception):  # noqa: N818 - an event, not an error
+    """Nothing more happens on the connection until the client leaves or the test ends it, so that no task waits."""
+
+
 async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
     """Play steps in order.
 

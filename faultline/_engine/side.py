@@ -12,6 +12,7 @@ class Side:
     """
 
     __slots__ = ()
+    has_tasks = False  # whether tasks besides that of the conversation use the connection
 
     def before_strike(self) -> None:
         """Prepare for a break, which strikes now or after its time."""

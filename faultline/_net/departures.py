@@ -7,6 +7,7 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from faultline._net import sockets
@@ -14,6 +15,7 @@ from faultline._net.ending import Left
 from faultline._net.peers import Peers
 
 if TYPE_CHECKING:
+    from faultline._core.gate import Gate
     from faultline._net.wire import Wire
 
 T = TypeVar("T")
@@ -76,6 +78,24 @@ class Departures:
             del self._watches[watch.number]
             if not watch.wire.is_closed:  # closing has removed it
                 self._epoll.unregister(watch.number)
+
+    async def departure(self, wire: Wire, within_seconds: float | None, until: Gate | None) -> Left | None:
+        """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
+        leaving: asyncio.Future[Left] = self.loop.create_future()
+        opened: asyncio.Future[None] = self.loop.create_future()
+        on_left, on_open = partial(settle, leaving), partial(call_in, self.loop, partial(wake, opened))
+        watch = self.watch(wire, on_left)
+        if until is not None:
+            until.when_open(on_open)
+        try:
+            await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+            return wire.notice(leaving.result()) if leaving.done() and not opened.done() else None
+        finally:
+            leaving.cancel()
+            opened.cancel()
+            if until is not None:
+                until.forget(on_open)
+            self.forget(watch, on_left)
 
     def _on_ready(self) -> None:
         for number, _ in self._epoll.poll(0):

@@ -10,13 +10,14 @@ import asyncio
 import errno
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from faultline._core import clock
 from faultline._core.gate import Gate
 from faultline._net import ending
-from faultline._net.departures import Departed, Departures, call_in, settle, wake
+from faultline._net.departures import Departed, Departures, wake
 from faultline._net.ending import Left
 from faultline._net.hearing import Hearing
 from faultline._net.sockets import (
@@ -41,7 +42,17 @@ class Wire:
 
     __slots__ = (
         *("departures", "sock", "began", "heard_bytes", "has_spoken", "sent_bytes", "is_to_be_reset", "on_end"),
-        *("_loop", "_number", "_operations", "_at_end", "_seen_ends", "_is_armed", "_has_finished"),
+        *(
+            "_loop",
+            "_number",
+            "_is_read",
+            "_is_written",
+            "_operations",
+            "_at_end",
+            "_seen_ends",
+            "_is_armed",
+            "_has_finished",
+        ),
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
@@ -53,6 +64,7 @@ class Wire:
         self.heard_bytes = -1
         self.has_spoken = False  # whether bytes or an end of the peer were read
         self.sent_bytes = 0  # to the peer, those of TLS included
+        self._is_read = self._is_written = False  # whether the loop watches the socket for that
         self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
@@ -213,15 +225,17 @@ class Wire:
         """Call `callback` whenever there is something to read; `None` ends that."""
         if callback is not None:
             self._loop.add_reader(self._number, callback)
-        elif not self.is_closed:  # closing has removed it, and another socket may have the number now
+        elif self._is_read and not self.is_closed:  # closing has removed it, and another socket may have the number now
             self._loop.remove_reader(self._number)
+        self._is_read = callback is not None
 
     def on_writable(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` whenever the kernel takes bytes; `None` ends that."""
         if callback is not None:
             self._loop.add_writer(self._number, callback)
-        elif not self.is_closed:
+        elif self._is_written and not self.is_closed:
             self._loop.remove_writer(self._number)
+        self._is_written = callback is not None
 
     async def flush(self) -> None:
         """Wait until everything sent has arrived, so that a RST discards no bytes.
@@ -251,24 +265,9 @@ class Wire:
         while not self.at_end:
             await self.receive(READ_BYTES)
 
-    async def departure(self, within_seconds: float | None, until: Gate | None = None) -> Left | None:
+    def departure(self, within_seconds: float | None, until: Gate | None = None) -> Coroutine[Any, Any, Left | None]:
         """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
-        leaving: asyncio.Future[Left] = self._loop.create_future()
-        opened: asyncio.Future[None] = self._loop.create_future()
-        on_left = partial(settle, leaving)
-        watch = self.departures.watch(self, on_left)
-        on_open = partial(call_in, self._loop, partial(wake, opened))
-        if until is not None:
-            until.when_open(on_open)
-        try:
-            await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-            return self.notice(leaving.result()) if leaving.done() and not opened.done() else None
-        finally:
-            leaving.cancel()
-            opened.cancel()
-            if until is not None:
-                until.forget(on_open)
-            self.departures.forget(watch, on_left)
+        return self.departures.departure(self, within_seconds, until)
 
     def notice(self, how: Left) -> Left:
         """Take note that the peer has left, as a watch has told; return how it has left in truth."""

@@ -38,7 +38,8 @@ class Clients:
         Where the kernel doesn't tell they are those that are open here. A relay's connection to its upstream is none:
         the relay ends it with that of its own client.
         """
-        own, held, unknown = own_inodes(), [], set(still_open)
+        here = frozenset(still_open)
+        own, held, unknown = own_inodes(), [], set(here)
         for handle, number in list(self._number_of.items()):
             peer = self._peers.at(handle)
             if peer is None:
@@ -46,7 +47,7 @@ class Clients:
             unknown.discard(number)
             if peer.listens and peer.inode not in own:
                 held.append(number)
-            elif not peer.listens and number not in still_open:
+            elif not peer.listens and number not in here:
                 del self._number_of[handle]
         return tuple(sorted({*held, *unknown}))
 
@@ -55,8 +56,17 @@ class Clients:
         return len(self._number_of) > open_count + MOST_ENDED
 
     def trim(self, still_open: Collection[int]) -> None:
-        """Forget the clients that have left; of too many others forget the oldest."""
-        self.held(still_open)
-        ended = [handle for handle, number in self._number_of.items() if number not in still_open]
-        for handle in ended[: -MOST_ENDED // 2]:
+        """Forget the clients of ended connections that have left; of too many others forget the oldest."""
+        here, others = frozenset(still_open), []
+        for handle in [handle for handle, number in self._number_of.items() if number not in here]:
+            peer = self._peers.at(handle)
+            if peer is None or peer.listens:
+                others.append(handle)
+            else:
+                del self._number_of[handle]
+        for handle in others[: -MOST_ENDED // 2]:
             del self._number_of[handle]
+
+    def forget(self) -> None:
+        """Forget all clients."""
+        self._number_of.clear()

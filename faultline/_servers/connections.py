@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
 
 from faultline._core.attempts import Entry
@@ -67,7 +67,7 @@ class Connections:
         self._clients.add(self._count, sock)
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
-        conversation.start(loop, self._remove)
+        conversation.start(self._remove)
         if self._is_paused:
             conversation.pause()
 
@@ -98,8 +98,8 @@ class Connections:
             if not conversation.ends_if_idle(upcoming) and open_too:
                 conversation.meet(dealer.deal())
 
-    def act(self, control: Control) -> list[asyncio.Task[BaseException | None]]:
-        """Apply a control to every open connection; return the tasks of the connections."""
+    def act(self, control: Control) -> list[Conversation]:
+        """Apply a control to every open connection; return the conversations."""
         if control in ("pause", "resume"):
             self._is_paused = control == "pause"
         elif control in ("partition", "heal"):
@@ -107,7 +107,7 @@ class Connections:
         conversations = [conversation for conversation in self._open if conversation.is_open]
         for conversation in conversations:
             ACTS[control](conversation)
-        return [conversation.task for conversation in conversations]
+        return conversations
 
     def still_open(self) -> tuple[int, ...]:
         """The numbers of the connections that the server has not ended."""
@@ -117,19 +117,24 @@ class Connections:
         """The numbers of the connections that clients hold."""
         return self._clients.held(self.still_open())
 
-    def cancel(self) -> list[asyncio.Task[BaseException | None]]:
-        """Have all conversations end; return their tasks."""
-        tasks = [conversation.task for conversation in self._open]
-        for conversation in self._open:
+    def cancel(self) -> list[Conversation]:
+        """Have all conversations end; return those that have not ended yet."""
+        for conversation in list(self._open):
             conversation.stop()
-        return tasks
+        return list(self._open)
 
     async def stop(self) -> None:
         """End all conversations, and forget the server."""
-        if tasks := self.cancel():
-            await asyncio.wait(tasks)
+        self._clients.forget()
+        await ended(self.cancel())
         self.forget()
 
     def forget(self) -> None:
         """Forget the server, because a cycle would keep the ledger."""
         self._service, self._on_end = None, ignore
+
+
+async def ended(conversations: Iterable[Conversation]) -> None:
+    """Wait until the tasks of conversations have ended; those that were parked have."""
+    if tasks := [conversation.task for conversation in conversations if conversation.task is not None]:
+        await asyncio.wait(tasks)

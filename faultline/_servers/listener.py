@@ -33,6 +33,7 @@ class Listener:
         self._sock = sock
         self._step: do.Door | None = None
         self._is_open = False
+        self._accepts = False  # whether the loop watches for clients
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # accepted sockets from these addresses are closed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,8 +93,7 @@ class Listener:
         """Treat connects from now on as this step says; `None` accepts. A step equal to the current one is ignored."""
         if step == self._step and not self._is_over:
             return
-        assert self._loop is not None
-        self._loop.remove_reader(self._sock.fileno())
+        self.rest()
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -172,8 +172,9 @@ class Listener:
 
     def resume(self) -> None:
         """Accept clients again, if the listener is open."""
-        if self._loop is not None and self._is_open:
+        if self._loop is not None and self._is_open and not self._accepts:
             self._loop.add_reader(self._sock.fileno(), self._accept)
+            self._accepts = True
 
     def narrow(self) -> None:
         """Give new connections a small receive buffer, so that senders block soon."""
@@ -181,8 +182,9 @@ class Listener:
 
     def rest(self) -> None:
         """Accept no clients for now, without a change that they can see."""
-        if self._is_open and self._loop is not None:
+        if self._accepts and self._loop is not None:
             self._loop.remove_reader(self._sock.fileno())
+            self._accepts = False
 
     def drain(self) -> None:
         """Accept the clients in the queue, which connected before the next step is set, but not without end."""
@@ -203,7 +205,7 @@ class Listener:
             except (BlockingIOError, ConnectionError):
                 return False
             except OSError as error:  # no descriptors are left; no event reports that some were freed
-                self._loop.remove_reader(self._sock.fileno())
+                self.rest()
                 self._loop.call_later(RETRY_SECONDS, self.resume)
                 self._on_error(error)
                 return False
@@ -224,7 +226,7 @@ class Listener:
         if self._sock.fileno() < 0:
             return
         assert self._loop is not None
-        self._loop.remove_reader(self._sock.fileno())
+        self.rest()
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()

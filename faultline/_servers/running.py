@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from faultline._core import chance
 from faultline._core.answers import Answer
@@ -18,7 +18,7 @@ from faultline._core.upstream import Route, Upstream
 from faultline._engine.service import Service, Talk
 from faultline._net.authority import AUTHORITY
 from faultline._net.departures import SLOWEST_LOOK_SECONDS
-from faultline._servers.connections import Connections, Control
+from faultline._servers.connections import Connections, Control, ended
 from faultline._servers.door import Doorkeeper
 from faultline._servers.loop import background, owned
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from faultline._engine.conversation import Conversation
     from faultline._net.tls import ServerContext
     from faultline._servers.address import Address
 
 T = TypeVar("T")
 FIRST_LOOK_SECONDS = 0.0002
-Tasks: TypeAlias = "list[asyncio.Task[BaseException | None]]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,23 +171,23 @@ class Running:
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""
-        tasks = self._called(partial(self._act, control))
+        conversations = self._called(partial(self._act, control))
         if control in ("reset_all", "close_all"):
-            self._background.run(partial(ended, tasks))
-        return len(tasks)
+            self._background.run(partial(ended, conversations))
+        return len(conversations)
 
     def cut_off(self, *, is_cut_off: bool) -> None:
         """Reset every connection and refuse new ones, or let clients in again."""
 
-        def cut() -> Tasks:
+        def cut() -> list[Conversation]:
             self._door.is_cut_off = is_cut_off
-            tasks: Tasks = []
+            conversations = []
             if is_cut_off:
-                tasks = self._act("reset_all")
+                conversations = self._act("reset_all")
                 self._door.refuse_waiting()
             elif not self._is_closed:
                 self._set_listener()
-            return tasks
+            return conversations
 
         self._background.run(partial(ended, self._called(cut)))
 
@@ -262,16 +262,16 @@ class Running:
         if self._door.admits(sock):
             self.connections.accept(sock, self._door.waited(address))
 
-    def _act(self, control: Control) -> Tasks:
-        """Apply a control to every open connection; return the tasks of these."""
+    def _act(self, control: Control) -> list[Conversation]:
+        """Apply a control to every open connection; return the conversations."""
         if self._is_closed or self._is_broken:
             return []
         self._drain()
-        tasks = self.connections.act(control)
+        conversations = self.connections.act(control)
         self._door.is_partitioned = self.connections.is_partitioned
         self.ledger.held_by_test = self.connections.held_by_test
         self._set_listener()
-        return tasks
+        return conversations
 
     def _set_listener(self) -> None:
         """Set the listener's step to that of the next fault."""
@@ -307,12 +307,6 @@ class Running:
         """Release the address."""
         self._listener.close()
         self._door.close()
-
-
-async def ended(tasks: Tasks) -> None:
-    """Wait until conversations have ended."""
-    if tasks:
-        await asyncio.wait(tasks)
 
 
 def talk_of(setup: Setup) -> Talk:

@@ -56,6 +56,7 @@ class Relay(Side):
     """
 
     is_tunnel = False
+    has_tasks = True
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
