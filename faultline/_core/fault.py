@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from faultline._core.answers import Answer, AnyAnswer, AsUsual
@@ -162,7 +163,7 @@ class Fault(Combined):
         """The steps that are played on the connection when the fault strikes."""
         return self.break_.steps if self.break_ else ()
 
-    @property
+    @cached_property  # for every connect
     def door(self) -> Door | None:
         """What happens to a connect; `None` without a break there."""
         return self.break_.door if self.break_ else None
@@ -228,7 +229,7 @@ class Fault(Combined):
         """Whether the server leaves the client's bytes unread, so that the client's sends block soon."""
         return self.break_ is not None and self.break_.never_reads
 
-    @property
+    @cached_property
     def resets(self) -> bool:
         """Whether a break resets the connection."""
         return any(isinstance(step, Reset) for step in self.break_steps)

@@ -49,8 +49,9 @@ class OpenAttempt:
 
     def come_to(self, point: Point) -> None:
         """Record that the conversation has reached this point."""
-        self.point = point
-        self._ledger.reach(self.entry, point)
+        if point != self.point:
+            self.point = point
+            self._ledger.reach(self.entry, point)
 
     def keep(self, request: Request) -> None:
         """Take note of the request, for the answer and for the ledger."""

@@ -106,13 +106,16 @@ class Departures:
         """How the peer has left by now; `None` if a program still holds its socket, and may read."""
         if sock.fileno() < 0:  # another task has closed it
             return None
-        events = sockets.ends_of(sock)
+        return self.left_by(sock, sockets.ends_of(sock), sockets.unread_bytes(sock))
+
+    def left_by(self, sock: socket.socket, events: int, unread: int) -> Left | None:
+        """As `left`, with the ends of the connection and the number of unread bytes."""
         if events & select.POLLERR:
             return "RST"
         if events & select.POLLHUP:  # both directions have ended
             return "FIN"
         has_finished = bool(events)
-        if not has_finished and sockets.unread_bytes(sock) < PRESSED_BYTES:
+        if not has_finished and unread < PRESSED_BYTES:
             return None
         peer = self.peers.of(sock)
         listens = not has_finished if peer is None else peer.listens
@@ -173,13 +176,13 @@ class Watch:
         if self.wire.is_closed:  # by another task, which will cancel the waits
             return
         sock = self.wire.sock
-        left = self._departures.left(sock)
+        events, unread = sockets.ends_of(sock), sockets.unread_bytes(sock)
+        left = self._departures.left_by(sock, events, unread)
         if left is not None:
             for on_left in self._waits:
                 on_left(left)
         elif self._asking is None:
-            events, unread = sockets.ends_of(sock), sockets.unread_bytes(sock)
-            if events and not events & select.POLLERR and not unread:  # a RST may have come since the look above
+            if events and not unread:
                 self.wire.sees("FIN")
             if events or unread >= PRESSED_BYTES:
                 self._asking = self._departures.loop.create_task(self._ask())

@@ -82,6 +82,7 @@ def claim(host: str, port: int) -> socket.socket:
                 continue  # another program has bound it between the two binds; the kernel has other ports
             raise bind_error(host, number, error) from error
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        quicken(sock)
         sock.setblocking(False)
         return sock
     raise PortError(f"port=0: expected a free port on {host}, found none in 100 tries; stop other servers.")
@@ -173,16 +174,16 @@ def fill_accept_queue(sock: socket.socket) -> list[socket.socket]:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Prepare an accepted socket for the loop, and turn Nagle's algorithm off.
-
-    The delay of Nagle's algorithm (RFC 896) would hide what a fault does to the bytes.
-    """
+    """Prepare an accepted socket for the loop."""
     owned(sock).setblocking(False)
-    quicken(sock)
 
 
 def quicken(sock: socket.socket) -> None:
-    """Turn Nagle's algorithm off, so that small pieces leave at once; a Unix socket has no such delay."""
+    """Turn Nagle's algorithm off, so that small pieces leave at once; a Unix socket has no such delay.
+
+    The delay (RFC 896) would hide what a fault does to the bytes. The connections that a listener accepts have the
+    option of the listener (`inet_csk_clone_lock` copies it).
+    """
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
