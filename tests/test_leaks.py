@@ -309,28 +309,29 @@ def test_leak_whose_attempts_are_no_longer_kept_is_named_by_its_number():
             server.assert_closed(timeout_seconds=0.0)
 
 
-def known_clients(**peer_of):
+def known_clients(peer_of):
     """Clients with these ends, each of the handle of its name."""
     return clients.Clients(Mock(**{"handle_of.side_effect": lambda handle: handle, "at.side_effect": peer_of.get}))
 
 
 def test_address_of_a_client_that_left_may_be_that_of_another():
-    known = known_clients(address=Peer(0, listens=True))
+    known = known_clients({"address": Peer(0, listens=True)})
     for number in (1, 2):
         known.add(number, "address")
 
-    assert known.held(()) == (2,)
+    assert known.held({}) == (2,)
+    assert known.held({3: "address"}) == (3,)
+    assert known.held({}) == ()
 
 
 def test_client_that_left_is_forgotten_and_an_open_connection_of_it_is_not_held():
     ends = {"a": GONE, "b": GONE}
-    known = clients.Clients(Mock(**{"handle_of.side_effect": lambda handle: handle, "at.side_effect": ends.get}))
+    known = known_clients(ends)
     known.add(1, "a")
-    known.add(2, "b")
-    assert known.held((2,)) == ()
+    assert known.held({2: "b"}) == ()
     ends |= dict.fromkeys("ab", Peer(0, listens=True))  # sockets of others
 
-    assert known.held((2,)) == (2,)
+    assert known.held({2: "b"}) == (2,)
 
 
 def test_too_many_clients_of_ended_connections_are_forgotten_the_oldest_first(monkeypatch):

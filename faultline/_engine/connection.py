@@ -30,6 +30,7 @@ from faultline._engine.valve import Valve
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
+from faultline._net.peers import Handle
 from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ class Connection:
         side: the server's side of the connection.
         speaker: the side that sent the last bytes of the attempt.
         shown: the certificate with a defect that the client got.
+        client: by what to ask the kernel for the client's socket, once the server's is closed.
     """
 
     __slots__ = (
-        *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown"),
+        *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
         *("_attempts", "_changed", "_counted_bytes", "_unread", "_valve"),
     )
 
@@ -66,6 +68,7 @@ class Connection:
         self.response_point: Point = "response"
         self.speaker: Party | None = None
         self.shown: Shown | None = None
+        self.client: Handle | None = None
         self._valve: Valve | None = None
         self._changed: asyncio.Event | None = None  # during a wait; set when the attempt has got another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
@@ -85,6 +88,12 @@ class Connection:
     def drops_packets(self) -> bool:
         """Whether packets of the client are dropped, so that the server's FIN could never be acknowledged."""
         return self._valve is not None and self._valve.drops_packets
+
+    def close(self, *, for_good: bool = False) -> Left | None:
+        """Close the socket, and return the sign that this sends; `for_good` nobody asks for the client any more."""
+        if not (for_good or self.wire.is_closed or self.wire.was_reset):
+            self.client = self.wire.departures.peers.handle_of(self.wire.sock)
+        return self.wire.close()
 
     def forget(self) -> None:
         """Forget all that leads back here, because cycles would keep the request and the ledger for a while."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NoReturn, TypeAlias
@@ -19,6 +20,7 @@ from faultline._engine.service import Service
 from faultline._engine.talks import http1
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
+from faultline._net.peers import Handle
 from faultline._net.tls import Rejected
 from faultline._net.wire import Wire
 
@@ -55,13 +57,13 @@ class Conversation:
         if task is self.task:  # or else the conversation is parked
             self._end(None if task.cancelled() else task.result())
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None, *, for_good: bool = False) -> None:
         """Close the socket, and end the attempt, if the conversation hasn't; forget the connection."""
         connection = self._connection
         connection.end("server", "RST" if self._is_reset and self.is_open else "stop")
         if connection.drops_packets and self.is_open:  # a FIN could never be acknowledged
             self._wire.arm_reset()
-        if (how := self._wire.close()) is not None:
+        if (how := connection.close(for_good=for_good)) is not None:
             connection.sign("server", how)
         connection.side.leave()
         connection.forget()
@@ -71,6 +73,16 @@ class Conversation:
     def number(self) -> int:
         """The number of the connection: 1 for the first of the server."""
         return self._connection.number
+
+    @property
+    def client(self) -> Handle | None:
+        """By what to ask for the client's socket, once the server's is closed; `None` if it has left."""
+        return self._connection.client
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket."""
+        return self._wire.sock
 
     @property
     def is_open(self) -> bool:
@@ -146,14 +158,14 @@ class Conversation:
 
     # --- controls of an open connection ------------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """End at once, and send the client nothing more."""
+    def stop(self, *, for_good: bool = False) -> None:
+        """End at once, and send the client nothing more; `for_good` if the server ends too."""
         if self.task is not None:
             self.task.cancel()
         elif self._is_reset:
             self._wake(asyncio.CancelledError())
         else:
-            self._end(None)
+            self._end(None, for_good=for_good)
             self._wire.departures.forget(self._watch, self._on_left)
 
     def reset(self) -> None:

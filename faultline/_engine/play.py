@@ -216,7 +216,7 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     connection.end("server", "FIN", is_sign=was_sent, was_sent=was_sent)
     await connection.wire.flush()  # closing with unread input would discard bytes that are not delivered yet
     connection.wire.discard_input()
-    connection.wire.close()
+    connection.close()
     raise Over
 
 

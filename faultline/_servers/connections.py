@@ -64,7 +64,6 @@ class Connections:
             return
         loop = self._departures.loop
         self._count += 1
-        self._clients.add(self._count, sock)
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
         conversation.start(self._remove)
@@ -85,8 +84,9 @@ class Connections:
 
     def _remove(self, conversation: Conversation, error: BaseException | None) -> None:
         del self._open[conversation]
-        if self._clients.are_many(len(self._open)):
-            self._clients.trim(self.still_open())
+        if conversation.client is not None:
+            self._clients.add(conversation.number, conversation.client)
+        self._clients.trim()
         self._on_end(error)
 
     def change(self, dealer: Dealer, upcoming: Fault, *, open_too: bool) -> None:
@@ -115,18 +115,17 @@ class Connections:
 
     def held(self) -> tuple[int, ...]:
         """The numbers of the connections that clients hold."""
-        return self._clients.held(self.still_open())
+        return self._clients.held({each.number: each.sock for each in self._open if each.is_open})
 
-    def cancel(self) -> list[Conversation]:
-        """Have all conversations end; return those that have not ended yet."""
+    def cancel(self, *, for_good: bool = False) -> list[Conversation]:
+        """Have all conversations end, `for_good` if the server ends too; return those that have not ended yet."""
         for conversation in list(self._open):
-            conversation.stop()
+            conversation.stop(for_good=for_good)
         return list(self._open)
 
     async def stop(self) -> None:
         """End all conversations, and forget the server."""
-        self._clients.forget()
-        await ended(self.cancel())
+        await ended(self.cancel(for_good=True))
         self.forget()
 
     def forget(self) -> None:
