@@ -65,7 +65,9 @@ class Ledger:
         """Record a request, with as much of its body as there is room for."""
         with self._lock:
             room = self.room_bytes + len(entry.request.body if entry.request else b"")
-            entry.request = replace(request, body=request.body[: min(room, KEPT_BODY_BYTES)])
+            most = min(room, KEPT_BODY_BYTES)
+            whole = len(request.body) <= most
+            entry.request = request if whole else replace(request, body=request.body[:most])
             self.room_bytes = room - len(entry.request.body)
             entry.touch()
 

@@ -147,6 +147,7 @@ class Conversation:
         self.task = None
         self._context = contextvars.copy_context()
         self._watch = self._wire.departures.watch(self._wire, self._on_left)
+        self._watch.look()  # it may have left
 
     def _on_left(self, how: Left) -> None:
         self._wake(Departed(self._wire.notice(how)))

@@ -59,7 +59,7 @@ class Departures:
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def watch(self, wire: Wire, on_left: OnLeft) -> Watch:
-        """Have `on_left` be called when the peer leaves, now or later, until `forget`; it may be called again.
+        """Have `on_left` be called when the peer leaves, from the first `look` to `forget`; it may be called again.
 
         A FIN of a peer that still listens is told to the wire, unless bytes come before it.
         """
@@ -85,6 +85,7 @@ class Departures:
         opened: asyncio.Future[None] = self.loop.create_future()
         on_left, on_open = partial(settle, leaving), partial(call_in, self.loop, partial(wake, opened))
         watch = self.watch(wire, on_left)
+        watch.look()
         if until is not None:
             until.when_open(on_open)
         try:
@@ -162,7 +163,6 @@ class Watch:
     def add(self, on_left: OnLeft) -> None:
         """Add a wait."""
         self._waits += (on_left,)
-        self.look()
 
     def drop(self, on_left: OnLeft) -> bool:
         """Remove a wait; return whether it was the last."""

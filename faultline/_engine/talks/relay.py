@@ -55,8 +55,7 @@ class Relay(Side):
         is_tunnel: whether the conversation has come to the point `tunnel`, where it stays.
     """
 
-    is_tunnel = False
-    has_tasks = True
+    is_tunnel, has_tasks = False, True
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
