@@ -63,7 +63,7 @@ class Connection:
         self.wire = wire
         self.service = service
         self.number = number
-        self.stream = Stream(wire, service.chance, self._left)
+        self.stream = Stream(wire, service.chance)
         self.side = NO_UPSTREAM
         self.response_point: Point = "response"
         self.speaker: Party | None = None
@@ -126,7 +126,7 @@ class Connection:
 
     def _serve(self, fault: Fault) -> None:
         """Have the bytes and the packets pass under the conditions of the attempt's fault."""
-        self.stream.serve(self.attempt)
+        self.stream.serve(self.attempt, self._left)
         if fault.conditions or self._valve is not None:
             self.valve.follow(fault)
 

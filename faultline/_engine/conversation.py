@@ -8,7 +8,7 @@ import contextvars
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
@@ -25,7 +25,13 @@ from faultline._net.tls import Rejected
 from faultline._net.wire import Wire
 
 Task: TypeAlias = "asyncio.Task[BaseException | None]"
-OnEnd: TypeAlias = "Callable[[Conversation, BaseException | None], None]"
+
+
+class Owner(Protocol):
+    """Has the open conversations of a server."""
+
+    def remove(self, conversation: Conversation, error: BaseException | None) -> None:
+        """Take note that a conversation has ended, with the server's own error or `None`."""
 
 
 class Conversation:
@@ -35,7 +41,7 @@ class Conversation:
         task: the task; `None` while the conversation is parked: then a watch waits for the client to leave.
     """
 
-    __slots__ = ("_connection", "_context", "_is_reset", "_on_end", "_service", "_watch", "_wire", "task")
+    __slots__ = ("_connection", "_context", "_is_reset", "_owner", "_service", "_watch", "_wire", "task")
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self._connection = Connection(wire, service, number, waited)
@@ -43,9 +49,9 @@ class Conversation:
         self._wire = wire
         self._is_reset = False  # by the test
 
-    def start(self, on_end: OnEnd) -> None:
-        """Begin the conversation; at its end `on_end` is called with it and the server's own error, or `None`."""
-        self._on_end = on_end
+    def start(self, owner: Owner) -> None:
+        """Begin the conversation; at its end the owner gets it back."""
+        self._owner = owner
         self._go_on(self._talk)
 
     def _go_on(self, talk: Callable[[], Awaitable[None]]) -> None:
@@ -67,7 +73,7 @@ class Conversation:
             connection.sign("server", how)
         connection.side.leave()
         connection.forget()
-        self._on_end(self, error)
+        self._owner.remove(self, error)
 
     @property
     def number(self) -> int:
@@ -147,7 +153,6 @@ class Conversation:
         self.task = None
         self._context = contextvars.copy_context()
         self._watch = self._wire.departures.watch(self._wire, self._on_left)
-        self._watch.look()  # it may have left
 
     def _on_left(self, how: Left) -> None:
         self._wake(Departed(self._wire.notice(how)))

@@ -32,13 +32,12 @@ class Stream:
     """Reads and writes the application bytes of one connection."""
 
     __slots__ = (
-        *("wire", "on_left", "speaks_tls", "_chance", "_tls", "_is_midway", "_own_alert", "_held", "_paused"),
-        *("_attempt", "_entry", "_flows", "_handshake_flow"),
+        *("wire", "speaks_tls", "_chance", "_tls", "_is_midway", "_own_alert", "_held", "_paused"),
+        *("_on_left", "_attempt", "_entry", "_flows", "_handshake_flow"),
     )
 
-    def __init__(self, wire: Wire, chance: Callable[[], random.Random], on_left: Callable[[Left], bool]) -> None:
+    def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
         self.wire = wire
-        self.on_left = on_left  # told when the client leaves while its bytes wait; returns whether they still arrive
         self._chance = chance
         self._tls: Tls | None = None
         self._is_midway = False  # whether a record was made and not yet sent whole
@@ -47,14 +46,19 @@ class Stream:
         self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
         self.speaks_tls = False  # whether the client's first bytes were TLS
 
-    def serve(self, attempt: OpenAttempt) -> None:
-        """Record the bytes in this attempt from here on, under the conditions of its fault."""
+    def serve(self, attempt: OpenAttempt, on_left: Callable[[Left], bool]) -> None:
+        """Record the bytes in this attempt from here on, under the conditions of its fault.
+
+        `on_left` is told when the client leaves while its bytes wait, and returns whether they still arrive.
+        """
         entry, fault = attempt.entry, attempt.fault
         self._attempt, self._entry = attempt, entry
         entry.tls = self._tls.facts() if self._tls is not None else None
         self._flows: tuple[Flow, Flow] | None = None
         self._handshake_flow: Flow | None = None
+        self._on_left: Callable[[Left], bool] | None = None
         if fault.conditions:
+            self._on_left = on_left
 
             def flow(at: Literal["request", "response", "handshake"], wait: Wait) -> Flow:
                 return Flow(fault.conditions, at, self._chance, wait, partial(attempt.condition_strikes, at))
@@ -65,7 +69,7 @@ class Stream:
 
     def forget(self) -> None:
         """Forget the attempt, and what leads to it, because the connection has ended."""
-        del self.on_left, self._attempt, self._entry, self._flows, self._handshake_flow
+        del self._on_left, self._attempt, self._entry, self._flows, self._handshake_flow
 
     def pause(self) -> None:
         """Hold all bytes back."""
@@ -105,7 +109,7 @@ class Stream:
         try:
             await self._await_response(for_seconds)
         except Departed as left:
-            if left.how == "RST" or not self.on_left(left.how):
+            if left.how == "RST" or self._on_left is None or not self._on_left(left.how):
                 raise
             await asyncio.sleep(due - loop.time())
 

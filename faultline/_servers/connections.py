@@ -66,7 +66,7 @@ class Connections:
         self._count += 1
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
-        conversation.start(self._remove)
+        conversation.start(self)
         if self._is_paused:
             conversation.pause()
 
@@ -82,7 +82,8 @@ class Connections:
             return PARTITIONED
         return PAUSED if self._is_paused else ""
 
-    def _remove(self, conversation: Conversation, error: BaseException | None) -> None:
+    def remove(self, conversation: Conversation, error: BaseException | None) -> None:
+        """Take note that a conversation has ended, with the server's own error or `None`."""
         del self._open[conversation]
         if conversation.client is not None:
             self._clients.add(conversation.number, conversation.client)
