@@ -41,6 +41,12 @@ def with_points(at: Point, *reached: Milestone) -> frozenset[Milestone]:
     return PASSED[at].union(reached)
 
 
+@cache
+def changes(before: frozenset[Milestone], after: frozenset[Milestone]) -> tuple[tuple[Milestone, int], ...]:
+    """By how much the counts change when an attempt has gone on."""
+    return (*((milestone, -1) for milestone in before - after), *((milestone, 1) for milestone in after - before))
+
+
 @dataclass(eq=False)
 class Waiting:
     """A wait for a number of attempts at a milestone."""
@@ -61,10 +67,8 @@ class Milestones:
         """Count an attempt that has gone on, and wake the waits that are over."""
         if before is after:
             return
-        for milestone in before - after:
-            self._counts[milestone] -= 1
-        for milestone in after - before:
-            self._counts[milestone] += 1
+        for milestone, change in changes(before, after):
+            self._counts[milestone] += change
         for waiting in tuple(self._waiting):
             if self.has(waiting.count, waiting.at):
                 waiting.wake()

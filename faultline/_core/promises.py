@@ -108,10 +108,10 @@ def weightiest(fault: Fault, strikes: Sequence[Strike]) -> Strike | None:
 
     A strike of a condition counts only if the fault has no other part that is meant to go wrong.
     """
-    first = min(strikes, key=lambda strike: WEIGHTS[strike.part.kind], default=None)
-    if first is None or first.part.kind != "condition" or fault.has_conditions_alone:
-        return first
-    return None
+    if not strikes:
+        return None
+    first = min(strikes, key=lambda strike: WEIGHTS[strike.part.kind])
+    return first if first.part.kind != "condition" or fault.has_conditions_alone else None
 
 
 def promises_of(fault: Fault) -> tuple[Promise, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+from faultline._core import clock
 from faultline._core.tls_facts import TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._net.client_hello import hello_of
@@ -23,7 +22,7 @@ class Dialogue:
 
     def goes_on(self) -> None:
         """Record that a side sends bytes."""
-        self._spoke_at_seconds = asyncio.get_running_loop().time()
+        self._spoke_at_seconds = clock.now()
 
     def read_hello(self, data: bytes, attempt: OpenAttempt) -> None:
         """Look for a ClientHello in the client's first bytes, and record its server name, which is not encrypted."""
@@ -38,4 +37,4 @@ class Dialogue:
 
     def silent_seconds(self) -> float:
         """Seconds since a side sent the last bytes."""
-        return asyncio.get_running_loop().time() - self._spoke_at_seconds
+        return clock.since(self._spoke_at_seconds)
