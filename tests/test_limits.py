@@ -23,11 +23,6 @@ def inner():
     return run_pytest("limits.py")
 
 
-@pytest.fixture(scope="module")
-def of_workers():
-    return run_pytest("limits_of_workers.py", "-p", "xdist", "-n", "1")
-
-
 def names(inner, prefix):
     found = [name for name in inner.outcomes if name.startswith(prefix)]
     assert found
@@ -177,28 +172,6 @@ def test_limit_holds_in_a_fork_that_goes_on_with_the_test(inner):
     assert "call\nfailed\n" in told
     assert re.search(NAMED.format("response", 1), told)
     assert STRUCK in told
-
-
-# --- in a worker of pytest-xdist --------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_client_that_hangs_ends_with_the_limit_in_a_worker(of_workers):
-    for name in ("test_client", "test_with_block"):
-        assert is_named(of_workers, name)
-        assert STRUCK in of_workers.told[name]
-
-
-@pytest.mark.slow
-def test_client_that_hangs_is_named_and_drawn_where_the_worker_ends(of_workers):
-    told, _, after = of_workers.out.partition("node down")
-
-    assert of_workers.reasons["test_end"].startswith("worker 'gw0' crashed")
-    assert re.search(f"^{NAMED.format('response', 1)}$", told, re.MULTILINE)
-    assert STRUCK in told
-    assert "Stack of faultline" not in told
-    assert of_workers.outcomes["test_goes_on"] == ["PASSED"]
-    assert after
 
 
 # --- the watchdog -----------------------------------------------------------------------------------------------------

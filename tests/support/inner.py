@@ -18,7 +18,7 @@ from . import PATIENCE_SECONDS
 FOLDER = Path(__file__).parents[1] / "inner"
 # Without plugins of others, which take most of the time of a short run; the lines of the summary are not cut.
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "COLUMNS": "250"}
-SUMMARY = re.compile(r"^(PASSED|FAILED|ERROR) \S+?\.py::(.*?)(?: - (.*))?$", re.MULTILINE)
+SUMMARY = re.compile(r"^(PASSED|FAILED|ERROR|XFAIL) \S+?\.py::(.*?)(?: - (.*))?$", re.MULTILINE)
 HEADING = re.compile(r"^_{3,} (?:ERROR at (?:setup|teardown) of )?(.+?) _{3,}$|^={3,} .+ ={3,}$", re.MULTILINE)
 
 
@@ -41,10 +41,10 @@ class Inner:
             self.outcomes[name].append(outcome)
             self.reasons[name] = reason
         self.told: defaultdict[str, str] = defaultdict(str)
-        headings = [*HEADING.finditer(out)]
-        ends = [*(heading.start() for heading in headings[1:]), len(out)]
-        for heading, end in zip(headings, ends, strict=True):
-            self.told[heading[1] or ""] += out[heading.end() : end]
+        end = len(out)
+        for heading in reversed([*HEADING.finditer(out)]):
+            self.told[heading[1] or ""] = out[heading.end() : end] + self.told[heading[1] or ""]
+            end = heading.start()
 
 
 def run_pytest(file, *arguments):
