@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_SECONDS, accepted, address_of
+from support import PATIENCE_SECONDS, accepted, address_of, reached
 
 START_SECONDS = 20
 STOP_SECONDS = 10
@@ -30,6 +30,19 @@ def listener():
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as sock:
         sock.settimeout(PATIENCE_SECONDS)
         yield sock
+
+
+@pytest.fixture
+def reach():
+    """A function that connects to a server over TCP, whatever is spoken there."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(server):
+            client = reached(server)
+            stack.callback(client.close)
+            return client
+
+        yield connect
 
 
 @pytest.fixture

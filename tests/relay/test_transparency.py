@@ -19,7 +19,7 @@ from faultline import latency, relay
 # FAULTLINE_EXAMPLES=1000 runs a thousand conversations through each relay, drawn anew each time.
 EXAMPLES = int(os.environ.get("FAULTLINE_EXAMPLES", "0"))
 steadily = settings(
-    max_examples=EXAMPLES or 200,
+    max_examples=EXAMPLES or 60,
     derandomize=not EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

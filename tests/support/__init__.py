@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -48,6 +50,26 @@ def connected(server, timeout=PATIENCE_SECONDS):
         raise
 
 
+class MetReset:
+    """A client that has met the RST of the connection while it still connected: on loopback either can come first."""
+
+    def gettimeout(self):
+        return None
+
+    settimeout = close = lambda *_: None
+
+    def recv(self, _):
+        raise ConnectionResetError
+
+
+def reached(server):
+    """A client that has connected over TCP, whatever is spoken there."""
+    try:
+        return socket.create_connection(server.address, PATIENCE_SECONDS)
+    except ConnectionResetError:
+        return MetReset()
+
+
 def address_of(listener):
     """Where a listener is, as a relay is told."""
     return "{}:{}".format(*listener.getsockname()[:2])
@@ -58,6 +80,19 @@ def accepted(listener):
     sock, _ = listener.accept()
     sock.settimeout(PATIENCE_SECONDS)
     return sock
+
+
+def check_not_dialled(listener):
+    """Check that nobody waits to be accepted."""
+    listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def pour(sock, data):
+    """Send all, or as much as the other side takes."""
+    with contextlib.suppress(ConnectionError, ssl.SSLEOFError):  # how a RST looks to ssl, if it comes while it writes
+        sock.sendall(data)
 
 
 def read(sock, count=None):
