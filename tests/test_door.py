@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import select
 import socket
 import struct
@@ -11,23 +12,23 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
+from support import GET, connected, leave_by_rst
 
 from faultline import blackhole, ok, refuse, relay, reset, sequence, serve, unreachable
 from faultline._net import addresses, connects, syns
 from faultline._servers.door import LATE
 from faultline._servers.loop import background
 
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 THREADS = 10
 HOSTS = ["127.0.0.1", "::1"]
-PLANS = {
-    "a refusal": (sequence(refuse(), ok()), [refuse()]),
-    "refusals": (sequence(refuse(), refuse(), refuse(), ok()), [refuse()] * 3),
-    "between answers": (sequence(ok(), refuse(), ok(), refuse(), ok()), [refuse()] * 2),
-    "with a reset": (sequence(refuse(), reset(), refuse(), ok()), [refuse()] * 2),
-}
+PLANS = [
+    (sequence(refuse(), refuse(), refuse(), ok()), [refuse()] * 3),
+    (sequence(ok(), refuse(), ok(), refuse(), ok()), [refuse()] * 2),
+    (sequence(refuse(), reset(), refuse(), ok()), [refuse()] * 2),
+]
 
 # A client that raises no audit event: it calls connect of the C library.
 IN_C = """
@@ -78,19 +79,21 @@ def held(loop):
 
 def outcome(server):
     """What one client meets."""
-    with socket.socket(
-        socket.AF_UNIX if server.path else socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    ) as s:
-        s.settimeout(10)
-        try:
-            s.connect(server.path or server.address)
-            s.sendall(GET)
-            begin = s.recv(12)
-            while s.recv(65_536):
-                pass
-        except OSError as error:
-            return type(error).__name__
-        return begin
+    try:
+        with connected(server) as client:
+            return read_on(client)
+    except OSError as error:
+        return type(error).__name__
+
+
+def read_on(client):
+    """The beginning of the answer to a request."""
+    client.settimeout(10)
+    client.sendall(GET)
+    begin = client.recv(12)
+    while client.recv(65_536):
+        pass
+    return begin
 
 
 def met_by_threads(server, count=THREADS):
@@ -116,17 +119,16 @@ def ledger_of(server):
 
 
 @pytest.mark.parametrize("kind", [{}, {"unix": True}, {"isolated": True}, {"host": "::1"}], ids=str)
-@pytest.mark.parametrize("name", PLANS)
-def test_each_fault_of_the_door_meets_one_of_many_threads(name, kind, counting):
-    plan, refused = PLANS[name]
+def test_each_fault_of_the_door_meets_one_of_many_threads(kind, counting):
     if counting == "events" and "isolated" in kind:
         pytest.skip("the child process decides for itself")
-    with serve(plan, strict=False, **kind) as server:
-        met = met_by_threads(server)
+    for plan, refused in PLANS:
+        with serve(plan, strict=False, **kind) as server:
+            met = met_by_threads(server)
 
-        assert [a.fault for a in server.attempts if a.connection is None] == refused
-        assert met == ledger_of(server)
-        assert met.count("ConnectionRefusedError") == len(refused)
+            assert [a.fault for a in server.attempts if a.connection is None] == refused
+            assert met == ledger_of(server)
+            assert met.count("ConnectionRefusedError") == len(refused)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -178,18 +180,6 @@ def test_client_without_an_event_is_known_to_be_unseen(monkeypatch):
         assert len(server.attempts) == 1
         assert not server._sight.counts_all
         assert server._sight.has_unseen_clients
-
-
-@pytest.mark.slow
-def test_black_hole_counts_a_syn_once_though_tcp_repeats_it(counting):
-    with serve(sequence(blackhole(), ok())) as server, socket.socket() as client:
-        client.settimeout(1.5)  # TCP repeats the SYN after a second
-        with pytest.raises(TimeoutError):
-            client.connect(server.address)
-        assert [a.fault for a in server.attempts] == [blackhole()]
-
-        assert outcome(server) == b"HTTP/1.1 200"
-        assert [a.fault for a in server.attempts] == [blackhole(), ok()]
 
 
 def test_black_hole_of_a_client_in_c_is_counted(hears_packets):
@@ -279,15 +269,16 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize(("bound", "family", "host"), [(b, *way) for b, ways in SPELLINGS.items() for way in ways])
-def test_connect_is_counted_by_whichever_address_it_reaches_the_server(bound, family, host, counting):
-    with serve(sequence(refuse(), ok()), host=bound, allow_remote=True) as server:
-        with socket.socket(family) as client, pytest.raises(ConnectionRefusedError):
-            client.connect((host, server.port))
-        with socket.socket(family) as client:
-            client.connect((host, server.port))
+@pytest.mark.parametrize("bound", SPELLINGS)
+def test_connect_is_counted_by_whichever_address_it_reaches_the_server(bound, counting):
+    for family, host in SPELLINGS[bound]:
+        with serve(sequence(refuse(), ok()), host=bound, allow_remote=True) as server:
+            with socket.socket(family) as client, pytest.raises(ConnectionRefusedError):
+                client.connect((host, server.port))
+            with socket.socket(family) as client:
+                client.connect((host, server.port))
 
-        assert [a.fault for a in server.attempts] == [refuse(), ok()]
+            assert (family, host, [a.fault for a in server.attempts]) == (family, host, [refuse(), ok()])
 
 
 class Number:
@@ -363,7 +354,8 @@ def test_connect_of_a_bound_or_a_unix_socket_is_answered_once_its_thread_has_gon
         assert [each._is_answered() for each in both] == [True, True]
 
 
-# --- a client that waits through a black hole ------------------------------------------------------------------------
+# --- clients that wait at a black hole -------------------------------------------------------------------------------
+# TCP sends a SYN again after a second: all that wait for it do so at the same time.
 
 HOLE = blackhole(for_seconds=0.2)
 # The fault after the hole, what the client gets, and its one attempt: the fault, the strikes, and how it ends.
@@ -374,12 +366,7 @@ AFTER = [
 ]
 
 
-@pytest.mark.slow  # TCP sends a SYN again after a second
-@pytest.mark.parametrize(("later", "met", "told"), AFTER, ids=repr)
-@pytest.mark.parametrize("kind", [{}, {"host": "::1"}, {"isolated": True}], ids=str)
-def test_connect_that_waits_at_a_black_hole_is_one_attempt(kind, later, met, told, counting):
-    if counting == "events" and ("isolated" in kind or later == refuse()):
-        pytest.skip("no event shows it")
+def is_let_in_by_what_comes_next(kind, later, met, told):
     with serve(sequence(HOLE, later), **kind) as server:
         assert outcome(server) == met
 
@@ -389,8 +376,7 @@ def test_connect_that_waits_at_a_black_hole_is_one_attempt(kind, later, met, tol
         assert attempt.connection == (None if later == refuse() else 1)
 
 
-@pytest.mark.slow  # as above
-def test_clients_that_wait_at_a_black_hole_are_told_from_one_that_gave_up(counting):
+def is_told_from_one_that_gave_up():
     with serve(HOLE) as server:
         with pytest.raises(TimeoutError):
             socket.create_connection(server.address, 0.01)
@@ -401,11 +387,49 @@ def test_clients_that_wait_at_a_black_hole_are_told_from_one_that_gave_up(counti
         assert sorted(a.connection or 0 for a in server.attempts) == [0, 1, 2]
 
 
-@pytest.mark.slow  # as above
-def test_client_that_waits_at_a_black_hole_and_resets_at_once_is_one_attempt(counting):
+def resets_at_once_when_let_in():
     with serve(HOLE) as server:
-        client = socket.create_connection(server.address)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.close()
+        leave_by_rst(socket.create_connection(server.address))
         server.wait_for_attempts(1, at="client_end")
         assert [(a.connection, a.ended_how) for a in server.attempts] == [(1, "RST")]
+
+
+def is_counted_once_though_tcp_repeats_its_syn():
+    with serve(sequence(blackhole(), ok())) as server, socket.socket() as client:
+        client.settimeout(1.2)
+        with pytest.raises(TimeoutError):
+            client.connect(server.address)
+        assert [a.fault for a in server.attempts] == [blackhole()]
+
+        assert outcome(server) == b"HTTP/1.1 200"
+        assert [a.fault for a in server.attempts] == [blackhole(), ok()]
+
+
+def meets_what_the_plan_becomes(later, number):
+    with serve(blackhole(), strict=False) as server, socket.socket() as client:  # one attempt, of the first plan
+        client.setblocking(False)
+        assert client.connect_ex(server.address) == errno.EINPROGRESS
+        server.become(later)
+        assert select.select([], [client], [], 10)[1] == [client]
+
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == number
+        if number == 0:
+            assert read_on(client) == b"HTTP/1.1 200"
+            assert [a.connection for a in server.attempts] == [1]
+
+
+@pytest.mark.slow
+def test_client_that_waits_at_a_black_hole(counting):
+    kinds = [{}, {"host": "::1"}] + [{"isolated": True}] * (counting == "packets")
+    after = AFTER if counting == "packets" else AFTER[:2]  # no event shows a refusal
+    scenes = [
+        *(partial(is_let_in_by_what_comes_next, kind, *row) for kind in kinds for row in after),
+        is_told_from_one_that_gave_up,
+        resets_at_once_when_let_in,
+        is_counted_once_though_tcp_repeats_its_syn,
+        partial(meets_what_the_plan_becomes, ok(), 0),
+        partial(meets_what_the_plan_becomes, refuse(), errno.ECONNREFUSED),
+    ]
+    with ThreadPoolExecutor(len(scenes)) as pool:
+        for played in [pool.submit(scene) for scene in scenes]:
+            played.result()

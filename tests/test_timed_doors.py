@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 
 import pytest
+from support import GET, connected, to_end
 
 from faultline import blackhole, cycle, ok, refuse, relay, reset, sequence, serve, sometimes, udp
 from faultline._net import sockets
 
 SECONDS = 0.03
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+CUT = "RST"
 TIMED = [refuse(for_seconds=SECONDS), blackhole(for_seconds=SECONDS)]
 KINDS = {"tcp": {}, "tls": {"tls": True}, "unix": {"unix": True}, "isolated": {"isolated": True}}
 HELLO, BYE = ok(b"hello"), ok(b"bye")
 # Servers with a short time are not strict: on a busy machine it is over before the first client comes.
 
 
-def dial(server, timeout=10):
-    """A client that is connected to a server, or an OSError."""
-    client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
-    client.settimeout(timeout)
-    try:
-        client.connect(server.path or server.address)
-        client.settimeout(10)
-        return server.client_context().wrap_socket(client, server_hostname="127.0.0.1") if server._tls else client
-    except BaseException:
-        client.close()
-        raise
-
-
 def ask(client):
-    """The body of the answer to one request, or the name of the error."""
-    received = b""
+    """The body of the answer to one request, or that there was none."""
     with client:
-        try:
-            client.sendall(GET)
-            while data := client.recv(65_536):
-                received += data
-        except OSError as error:
-            return type(error).__name__
-    return received.partition(b"\r\n\r\n")[2]
+        client.sendall(GET)
+        received, end = to_end(client)
+    return CUT if end == "RST" else received.partition(b"\r\n\r\n")[2]
 
 
 def let_in(server):
     """The first client that the server lets in; those before it give up."""
     while True:
         try:
-            return dial(server, 0.01)
+            return connected(server, within=0.01)
         except OSError:
             continue
 
@@ -61,41 +45,38 @@ def told(server):
     return [a.fault for a in attempts if a.connection is not None]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fault", TIMED, ids=repr)
-def test_the_next_fault_is_met_when_the_time_is_over(fault, kind):
-    with serve(sequence(fault, HELLO, BYE), strict=False, **KINDS[kind]) as server:
-        assert [ask(let_in(server)), ask(let_in(server)), ask(let_in(server))] == [b"hello", b"bye", b"bye"]
-
-        assert told(server) == [HELLO, BYE, BYE]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fault", TIMED, ids=repr)
-def test_a_break_that_comes_next_strikes_the_first_client_that_is_let_in(fault, kind):
-    with serve(sequence(fault, reset(), ok()), strict=False, **KINDS[kind]) as server:
-        met = [ask(let_in(server)), ask(let_in(server))]
-
-        assert met in (["ConnectionResetError", b"ok\n"], [b"", b"ok\n"])  # gh-115627: Python's ssl may hide the RST
-        assert told(server) == [reset(), ok()]
-        assert [a.struck.point for a in server.attempts if a.fault == reset()] == ["response"]
+# A plan with a timed fault, what clients get that are let in one after the other, and the faults that they meet.
+AFTER = [
+    (lambda timed: sequence(timed, HELLO, BYE), [b"hello", b"bye", b"bye"], [HELLO, BYE, BYE]),
+    (lambda timed: sequence(timed, reset(), ok()), [CUT, b"ok\n"], [reset(), ok()]),
+    (lambda timed: timed, [b"ok\n"] * 2, [ok()] * 2),
+    (lambda timed: sequence(HELLO, timed), [b"hello", b"ok\n", b"ok\n"], [HELLO, ok(), ok()]),
+    (lambda timed: cycle(timed, HELLO, BYE), [b"hello", b"bye"] * 2, [HELLO, BYE] * 2),
+    (lambda timed: sometimes(0.5, timed, otherwise=HELLO, seed=1), [b"hello"] * 3, [HELLO] * 3),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_clients_meet_what_comes_next_when_the_time_is_over(faultline, kind):
+    """All times run at once."""
+    started = [
+        (faultline.serve(plan(timed), strict=False, **KINDS[kind]), met, faults)
+        for timed in TIMED
+        for plan, met, faults in AFTER
+    ]
+    for server, met, faults in started:
+        assert [ask(let_in(server)) for _ in met] == met
+        assert told(server) == faults
+
+
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
-def test_alone_it_leaves_a_healthy_server(fault, kind):
-    with serve(fault, strict=False, **KINDS[kind]) as server:
-        assert [ask(let_in(server)), ask(let_in(server))] == [b"ok\n"] * 2
+def test_its_time_passes_before_anybody_is_let_in_and_again_in_each_round(fault):
+    with serve(cycle(fault, HELLO, BYE), strict=False) as server:
+        assert [ask(let_in(server)) for _ in range(3)] == [b"hello", b"bye", b"hello"]
 
-        assert told(server) == [ok(), ok()]
-
-
-@pytest.mark.parametrize("fault", TIMED, ids=repr)
-def test_as_the_last_of_a_sequence_it_leaves_a_healthy_server(fault):
-    with serve(sequence(HELLO, fault), strict=False) as server:
-        assert [ask(let_in(server)), ask(let_in(server)), ask(let_in(server))] == [b"hello", b"ok\n", b"ok\n"]
-
-        assert told(server) == [HELLO, ok(), ok()]
+        begins = [a.started_seconds for a in server.attempts if a.fault in (HELLO, BYE)]
+        assert begins[0] >= SECONDS
+        assert begins[2] - begins[1] >= SECONDS
 
 
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
@@ -112,31 +93,10 @@ def test_connections_are_kept_alive_once_it_is_over(fault):
         assert [a.connection for a in server.attempts][-2:] == [1, 1]
 
 
-@pytest.mark.parametrize("fault", TIMED, ids=repr)
-def test_a_cycle_goes_on_with_it_and_after_it(fault):
-    with serve(cycle(fault, HELLO, BYE), strict=False) as server:
-        assert [ask(let_in(server)) for _ in range(4)] == [b"hello", b"bye"] * 2
-
-        assert told(server) == [HELLO, BYE] * 2
-        begins = [a.started_seconds for a in server.attempts if a.fault in (HELLO, BYE)]
-        assert begins[0] >= SECONDS
-        assert begins[2] - begins[1] >= SECONDS
-
-
-@pytest.mark.parametrize("fault", TIMED, ids=repr)
-@pytest.mark.parametrize("seed", range(3))
-def test_chance_is_drawn_again_when_the_time_is_over(fault, seed):
-    with serve(sometimes(0.5, fault, otherwise=HELLO, seed=seed), strict=False) as server:
-        assert [ask(let_in(server)) for _ in range(3)] == [b"hello"] * 3
-
-        assert told(server) == [HELLO] * 3
-
-
-@pytest.mark.parametrize("first", TIMED, ids=repr)
-@pytest.mark.parametrize("second", TIMED, ids=repr)
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_times_in_a_row_add_up(first, second, kind):
-    with serve(sequence(first, second, HELLO), strict=False, **KINDS[kind]) as server:
+def test_times_in_a_row_add_up(faultline, kind):
+    rows = itertools.product(TIMED, TIMED)
+    for server in [faultline.serve(sequence(*row, HELLO), strict=False, **KINDS[kind]) for row in rows]:
         assert ask(let_in(server)) == b"hello"
 
         assert told(server) == [HELLO]
@@ -149,7 +109,7 @@ def test_it_follows_refusals_that_are_counted(fault, kind):
     with serve(sequence(refuse(), refuse(), fault, HELLO), strict=False, **KINDS[kind]) as server:
         for _ in range(2):
             with pytest.raises(ConnectionRefusedError):
-                dial(server)
+                connected(server)
         assert ask(let_in(server)) == b"hello"
 
         assert [a.fault for a in server.attempts][:3] == [refuse(), refuse(), fault]
@@ -162,7 +122,7 @@ def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
     monkeypatch.setattr(sockets, "stop_listening", turns.append)
     with serve(cycle(refuse(for_seconds=0), refuse(for_seconds=0)), strict=False), serve(HELLO) as other:
         for _ in range(20):
-            assert ask(dial(other)) == b"hello"
+            assert ask(connected(other)) == b"hello"
         count = len(turns)
 
     assert count <= 1 + (time.monotonic() - began) / 0.001
@@ -171,7 +131,7 @@ def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
 @pytest.mark.parametrize("fault", TIMED, ids=repr)
 def test_a_relay_opens_too(fault):
     with serve(BYE) as upstream, relay(upstream, sequence(fault, reset(), ok()), strict=False) as server:
-        assert [ask(let_in(server)), ask(let_in(server))] == ["ConnectionResetError", b"bye"]
+        assert [ask(let_in(server)), ask(let_in(server))] == [CUT, b"bye"]
 
         assert told(server) == [reset(), ok()]
 
@@ -194,7 +154,7 @@ def test_refused_connects_do_not_shorten_it(kind):
     with serve(sequence(fault, ok()), **KINDS[kind]) as server:
         for _ in range(3):
             with pytest.raises(ConnectionRefusedError):
-                dial(server)
+                connected(server)
 
         assert [(a.fault, a.struck.point) for a in server.attempts] == [(fault, "connect")] * 3
 
@@ -211,7 +171,7 @@ def test_its_time_is_over_with_its_plan(fault, later, kind):
             let_in(clock).close()  # it takes as long
 
         with pytest.raises(ConnectionRefusedError):
-            dial(server)
+            connected(server)
 
 
 def test_a_timed_refusal_of_datagrams_is_dealt_each_time():

@@ -34,13 +34,17 @@ HIDES_EOF = bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, 
 CUT_OFF = "RST" if HIDES_RST else "cut off"  # an end of TLS that nobody has announced
 
 
-def connected(server, timeout=PATIENCE_SECONDS):
-    """A client that has connected to a server, over TCP or a Unix socket, and in TLS if the server speaks that."""
+def connected(server, timeout=PATIENCE_SECONDS, *, within=None):
+    """A client that has connected to a server, over TCP or a Unix socket, and in TLS if the server speaks that.
+
+    With `within` it gives up after that time if it isn't let in.
+    """
     family = socket.AF_UNIX if server.path else socket.AF_INET6 if ":" in server.host else socket.AF_INET
     client = socket.socket(family)
-    client.settimeout(timeout)
+    client.settimeout(within or timeout)
     try:
         client.connect(server.path or server.address)
+        client.settimeout(timeout)
         if not server.url.startswith("https"):
             return client
         name = "localhost" if server.path else server.address[0]
