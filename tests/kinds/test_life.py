@@ -89,6 +89,16 @@ def test_refused_connects_are_counted(site):
         assert told[2][0] == 1
 
 
+def test_connects_at_a_black_hole_are_counted(site):
+    with site.begin(fl.sequence(fl.blackhole(), fl.ok())) as server:
+        with pytest.raises((TimeoutError, BlockingIOError)):
+            site.dial(server, timeout=0.05)
+        assert site.ask(server) == (b"hello", "FIN")
+
+        told = [(a.connection, a.ended_how) for a in server.wait_for_attempts(2, at="end")]
+        assert told == [(None, "silence"), (1, "FIN")]
+
+
 def test_the_ledger_is_told_as_json_and_as_a_drawing(site):
     with site.begin(fl.close(after_bytes=20)) as server:
         to_end(site.dial(server, site.get(server)))
