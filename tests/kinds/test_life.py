@@ -17,7 +17,7 @@ from faultline import NotStruckError, ParameterError, ServerError, WaitError
 from faultline._engine.talks import relay
 
 LATE_SECONDS = 0.01
-CLIENTS = 50
+CLIENTS = 30
 
 
 # --- what happened ---------------------------------------------------------------------------------------------------
