@@ -23,11 +23,14 @@ ENDS = pytest.mark.parametrize(("control", "end"), [("reset_all", "RST"), ("clos
 WITH_PACKETS = pytest.mark.parametrize(
     "site", [kind for kind in KINDS if "Unix" not in kind.name], indirect=True, ids=str
 )
+READING = pytest.mark.parametrize(  # a client of SOCKS has said something before its request
+    "site", [kind for kind in KINDS if "SOCKS" not in kind.name], indirect=True, ids=str
+)
 
 
 @functools.cache
 def body():
-    """More than the kernel's buffers take."""
+    """More than the kernel's buffers take, which is 10 MiB."""
     return os.urandom(MIB) * 16
 
 
@@ -127,16 +130,15 @@ def test_a_paused_connection_is_ended_all_the_same(site, control, end):
 
 
 def test_a_pause_holds_a_transfer_under_way_and_resume_loses_nothing(site):
-    whole = body() * 2  # the kernel may take 10 MiB whenever it flows
-    server = site.start(answer=fl.ok(whole))
+    server = site.start(answer=fl.ok(body()))
     ((got, client),) = asking(site, server)
 
     assert (server.pause(), server.pause()) == (1, 1)
     got += to_end(client, SILENCE_SECONDS)[0]  # what had left already
-    assert len(got) < len(whole)
+    assert len(got) < len(body())
     assert server.resume() == 1
     more, end = to_end(client)
-    assert (payload(got + more) == whole, end) == (True, "FIN")
+    assert (payload(got + more) == body(), end) == (True, "FIN")
     server.resume()
 
 
@@ -282,9 +284,8 @@ def test_a_plan_is_changed_at_once_and_for_a_while(site):
     assert [a.fault for a in server.attempts] == [fl.refuse(), fl.reset(), fl.ok(), fl.refuse()]
 
 
+@READING
 def test_an_attempt_under_way_keeps_its_fault_unless_it_is_to_meet_another(site):
-    if site.speaks == "SOCKS":
-        pytest.skip("its request is that for the target")
     server = site.start(fl.reset(at="request", after_bytes=60))
     kept, other = site.dial(server), site.dial(server)
     server.wait_for_attempts(2, at="request")
@@ -297,15 +298,21 @@ def test_an_attempt_under_way_keeps_its_fault_unless_it_is_to_meet_another(site)
     assert to_end(other) == (b"", "FIN")
 
 
-def test_an_open_connection_is_well_again_when_the_new_plan_says_so(site):
-    server = site.start(fl.reset(on=b"HTTP"))
-    client = site.dial(server)
-    server.wait_for_attempts(1)
+@READING
+def test_a_break_that_waits_for_the_first_byte_may_be_taken_away(site):
+    """The server waits for a byte to strike at, and meanwhile the attempt gets another fault."""
+    for new in (fl.ok(), fl.latency(0.001), fl.close(at="request")):
+        server = site.start(fl.reset(at="request"))
+        client = site.dial(server)
+        server.wait_for_attempts(1, at="request")
+        server.become(new, open_too=True)
+        client.sendall(site.get(server))
+        got, end = to_end(client)
+        client.close()
 
-    server.become(fl.ok(), open_too=True)
-    client.sendall(site.get(server))
-    assert to_end(client)[0].endswith(b"hello")
-    assert server.attempts[0].struck is None
+        (attempt,) = server.wait_for_attempts(1, at="end")
+        assert (got[-5:], end) == (b"" if new == fl.close(at="request") else b"hello", "FIN")
+        assert (attempt.fault, attempt.struck is not None) == (new, new != fl.ok())
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -319,11 +326,40 @@ def test_an_open_connection_of_a_server_meets_what_is_new_in_its_next_answer(fau
     assert to_end(client) == (b"HTTP/1.1 ", "FIN")
 
 
+def idle(server, dial):
+    """A client whose kept connection is idle."""
+    client = dial(server, KEPT_GET)
+    assert read_until(client, b"ok\n")
+    server.wait_for_attempts(1, at="idle")
+    return client
+
+
+@pytest.mark.slow
+def test_the_timer_of_an_idle_connection_goes_with_its_fault(faultline, dial):
+    old = fl.close(at="idle", after_seconds=0.5)
+    clients = []
+    for new in (fl.ok(), fl.reset(at="request", after_bytes=3000)):
+        server = faultline.serve(old, strict=False)
+        clients.append(idle(server, dial))
+        server.become(new, open_too=True)
+    clock = idle(faultline.serve(old), dial)
+
+    assert to_end(clock) == (b"", "FIN")  # it takes as long
+    assert is_quiet(*clients)
+
+
+def test_the_new_timer_of_an_idle_connection_counts(faultline, dial):
+    server = faultline.serve(fl.close(at="idle", after_seconds=60), strict=False)
+    client = idle(server, dial)
+    server.become(fl.close(at="idle", after_seconds=0.02), open_too=True)
+    assert to_end(client) == (b"", "FIN")
+
+
 # --- threads, and loops ----------------------------------------------------------------------------------------------
 
 
 def test_controls_never_wait_for_a_client_so_that_its_loop_may_call_them(faultline):
-    server = faultline.serve(fl.ok(body()))
+    server = faultline.serve(fl.ok(bytes(MIB)))
 
     async def talk():
         reader, writer = await asyncio.open_connection(*server.address)
@@ -335,7 +371,7 @@ def test_controls_never_wait_for_a_client_so_that_its_loop_may_call_them(faultli
         await writer.wait_closed()
         return got
 
-    assert payload(asyncio.run(talk())) == body()
+    assert payload(asyncio.run(talk())) == bytes(MIB)
 
 
 def test_controls_may_be_used_by_several_threads_at_once(faultline, dial):

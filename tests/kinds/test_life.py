@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import ending, to_end
+from support.kinds import ELSEWHERE
 
 import faultline as fl
 from faultline import NotStruckError, ParameterError, ServerError, WaitError
@@ -110,6 +111,21 @@ def test_the_ledger_is_told_as_json_and_as_a_drawing(site):
         title, *lines = server.drawing().splitlines()
         assert ("close(after_bytes=20)" in title) or title.startswith("relay")
         assert re.search(r"(FIN|close_notify).*: struck at 'response' after 20 bytes", "\n".join(lines))
+
+
+@pytest.mark.parametrize("site", ELSEWHERE, indirect=True, ids=str)
+def test_the_same_in_another_process_or_with_certificates_on_both_sides(site):
+    with site.begin(fl.sequence(fl.refuse(), fl.reset(), fl.ok())) as server:
+        with pytest.raises(ConnectionRefusedError):
+            site.dial(server)
+        assert site.ask(server) == (b"", "RST")
+        assert site.ask(server) == (b"hello", "FIN")
+        with server.becoming(fl.stall(at="accept", for_seconds=LATE_SECONDS)):
+            site.ask(server)
+
+        told = [a.struck and a.struck.point for a in server.wait_for_attempts(4, at="end")]
+        assert told == ["connect", "response", None, "accept"]
+    assert repr(server).endswith(" closed>")
 
 
 def test_many_clients_at_once_are_all_answered(site):

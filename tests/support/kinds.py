@@ -41,6 +41,18 @@ def by_name(server, timeout):
     return socket.create_connection((server.url.partition("//")[2], 80), timeout)
 
 
+def with_certificate(server, timeout, name="localhost"):
+    """A client that shows its certificate."""
+    client = socket.create_connection(server.address if name == "localhost" else (name, 443), timeout)
+    context = server.client_context(certificate=True)
+    return context.wrap_socket(client, server_hostname=name, suppress_ragged_eofs=False)
+
+
+def by_name_in_tls(server, timeout):
+    """The same, which dials the host of the URL."""
+    return with_certificate(server, timeout, server.url.partition("//")[2])
+
+
 def by_socks(server, timeout):
     """A client that is led to the origin."""
     with contextlib.ExitStack() as stack:
@@ -85,6 +97,18 @@ KINDS = [
 ]
 
 
+ELSEWHERE = [  # what they share with those above is tested there
+    Kind("mutual TLS", partial(served, tls="mutual"), with_certificate),
+    Kind("isolated, mutual TLS", partial(served, tls="mutual", isolated=True), with_certificate),
+    Kind("relay with mutual TLS", partial(relayed, tls="mutual"), with_certificate),
+    Kind("interception in mutual TLS", partial(intercepted, scheme="https", mutual=True), by_name_in_tls),
+    Kind("isolated, on Unix", partial(served, unix=True, isolated=True)),
+    Kind("isolated relay", partial(relayed, isolated=True)),
+    Kind("isolated relay that terminates TLS", partial(relayed, tls="terminate", isolated=True)),
+    Kind("isolated HTTP proxy", partial(proxied, start=fl.http_proxy, isolated=True)),
+    Kind("isolated SOCKS proxy", partial(proxied, start=fl.socks_proxy, isolated=True), by_socks),
+    Kind("isolated interception", partial(intercepted, scheme="http", isolated=True), by_name),
+]
 IPV6 = Kind("IPv6", partial(served, host="::1"))  # where the kernel's own facts are asked for by family
 
 
@@ -158,7 +182,7 @@ class Site:
 
     @property
     def is_http_proxy(self):
-        return self.kind.name == "HTTP proxy"
+        return self.kind.name.endswith("HTTP proxy")
 
     @property
     def is_tls(self):
@@ -170,7 +194,7 @@ class Site:
 
     @property
     def is_isolated(self):
-        return self.kind.name == "isolated"
+        return "isolated" in self.kind.name
 
     @property
     def may_drop_packets(self):
