@@ -75,7 +75,8 @@ def dial():
 
         def connect(server, data=b"", timeout=10):
             client = clients.enter_context(connected(server, timeout))
-            client.sendall(data)
+            if data:
+                client.sendall(data)
             return client
 
         yield connect

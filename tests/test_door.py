@@ -357,7 +357,7 @@ def test_connect_of_a_bound_or_a_unix_socket_is_answered_once_its_thread_has_gon
 # --- clients that wait at a black hole -------------------------------------------------------------------------------
 # TCP sends a SYN again after a second: all that wait for it do so at the same time.
 
-HOLE = blackhole(for_seconds=0.2)
+HOLE = blackhole(for_seconds=0.7)  # all have come by then, and no SYN again
 # The fault after the hole, what the client gets, and its one attempt: the fault, the strikes, and how it ends.
 AFTER = [
     (ok(b"hello"), b"HTTP/1.1 200", (HOLE, ["connect"], "FIN")),

@@ -132,7 +132,8 @@ class Site:
     def dial(self, server, data=b"", timeout=PATIENCE_SECONDS):
         """A client that has connected, in TLS or by SOCKS where that is spoken, and says something."""
         client = self.stack.enter_context(self.kind.dial(server, timeout))
-        client.sendall(data)
+        if data:
+            client.sendall(data)
         return client
 
     def connect(self, server, data=b""):
