@@ -1,4 +1,4 @@
-"""The tests that can tell a mutant: those that run its line, the quickest of every test file first."""
+"""The tests that can tell a mutant: those that run its line, and of these the unusual and the quick first."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class Chosen:
     """Tests in the order in which they run, and what was left out for its time."""
 
     tests: list[str]
+    limit: float  # of the seconds
     seconds: float
     limit_seconds: float  # of a test that hangs
     left_out: int
@@ -91,7 +92,8 @@ class Choice:
 
     def of(self, mutant: Mutant, in_functions: set[int]) -> Chosen:
         """The tests for a mutant, as many as the limit allows."""
-        order = self._in_rounds(self._that_run(mutant, in_functions))
+        tests = {line: self._tests(mutant.file, line) for line in in_functions}
+        order = self._in_rounds(self._that_run(mutant, tests), self._rarity(mutant, tests))
         total, count = 0.0, 0
         for test in order:
             if count and total + self._seconds[test] > self._limit_seconds:
@@ -99,27 +101,39 @@ class Choice:
             total, count = total + self._seconds[test], count + 1
         limit = 30 + 3 * round(max(self._seconds[test] for test in order[:count]))
         left_out = round(sum(self._seconds[test] for test in order[count:]), 1)
-        return Chosen(order[:count], round(total, 1), limit, len(order) - count, left_out)
+        return Chosen(order[:count], self._limit_seconds, round(total, 1), limit, len(order) - count, left_out)
 
-    def _that_run(self, mutant: Mutant, in_functions: set[int]) -> set[str]:
-        by_line = self._contexts(mutant.file)
+    def _that_run(self, mutant: Mutant, tests: dict[int, set[str]]) -> set[str]:
         for first, last in mutant.where:
-            lines = in_functions.intersection(range(first, last + 1))
-            contexts = {context for line in lines for context in by_line.get(line, ())}
-            tests = {context.removeprefix(CHILD) for context in contexts}
-            if known := {test for test in tests if test in self._seconds}:
-                return known
+            if found := set().union(*(tests.get(line, set()) for line in range(first, last + 1))):
+                return found
         return {test for test in self._seconds if test.startswith(IN_CHILDREN)}
+
+    def _rarity(self, mutant: Mutant, tests: dict[int, set[str]]) -> dict[str, int]:
+        """How many tests there are for the rarest line of the function that a test runs."""
+        rarity: dict[str, int] = {}
+        first, last = mutant.around
+        for of_line in sorted((tests.get(line, set()) for line in range(first, last + 1)), key=len):
+            rarity = dict.fromkeys(of_line, len(of_line)) | rarity
+        return rarity
+
+    def _tests(self, file: str, line: int) -> set[str]:
+        contexts = self._contexts(file).get(line, ())
+        return {test for context in contexts if (test := context.removeprefix(CHILD)) in self._seconds}
 
     @lru_cache(maxsize=1)  # noqa: B019 - mutants come file by file, and there is one choice
     def _contexts(self, file: str) -> dict[int, list[str]]:
         names = [name for name in self._data.measured_files() if name.endswith(file)]
         return self._data.contexts_by_lineno(names[0]) if names else {}
 
-    def _in_rounds(self, tests: set[str]) -> list[str]:
-        """One test of each file, then two, then four, and so on, the quickest first."""
-        by_file: dict[str, list[str]] = defaultdict(list)
+    def _in_rounds(self, tests: set[str], rarity: dict[str, int]) -> list[str]:
+        """Those of the rarest lines first; one test of each file, then two, then four, the quickest first."""
+        by_file: dict[tuple[int, str], list[str]] = defaultdict(list)
         for test in sorted(tests, key=lambda test: (self._seconds[test], test)):
-            by_file[test.partition("::")[0]].append(test)
-        place = {test: ((n + 1).bit_length(), file, n) for file, of in by_file.items() for n, test in enumerate(of)}
+            by_file[rarity.get(test, 0), test.partition("::")[0]].append(test)
+        place = {
+            test: (rare, (number + 1).bit_length(), file, number)
+            for (rare, file), of in by_file.items()
+            for number, test in enumerate(of)
+        }
         return sorted(place, key=lambda test: place[test])

@@ -56,6 +56,7 @@ class Mutant:
     operator: str
     line: int
     where: tuple[Lines, ...]  # lines whose tests can tell, the nearest first
+    around: Lines  # the function, or else the file
     module: cst.Module
     before: cst.CSTNode
     after: cst.CSTNode
@@ -113,12 +114,19 @@ class Finder(cst.CSTVisitor):
         if self._seen[key] > 1:
             key += f" | {self._seen[key]}"
         where = tuple(dict.fromkeys(self._where(node)))
-        self.mutants.append(Mutant(key, self._file, operator, line, where, self._module, node, after))
+        self.mutants.append(
+            Mutant(key, self._file, operator, line, where, self._around(node), self._module, node, after)
+        )
 
     def _code(self, node: cst.CSTNode) -> str:
         node = node.with_changes(body=cst.SimpleStatementSuite([])) if isinstance(node, cst.If | cst.While) else node
         node = node.with_changes(orelse=None) if isinstance(node, cst.If | cst.While) else node
         return " ".join(self._module.code_for_node(node).split())[:KEPT_CODE]
+
+    def _around(self, node: cst.CSTNode) -> Lines:
+        while not isinstance(node, cst.FunctionDef | cst.Module):
+            node = self.get_metadata(ParentNodeProvider, node)
+        return self._lines(node)
 
     def _where(self, node: cst.CSTNode) -> Iterator[Lines]:
         """The lines of the node, its statement, its function, its class, its file."""

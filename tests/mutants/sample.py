@@ -137,17 +137,18 @@ def diff_of(mutant: Mutant, source: str) -> str:
     return "\n".join(list(lines)[1:])
 
 
-def row_of(mutant: Mutant, chosen: Chosen, begin: int, copy: Copy) -> Row:
-    """Run the tests of a mutant, without those that it has met before."""
+def row_of(mutant: Mutant, chosen: Chosen, copy: Copy) -> Row:
+    """Run the tests of a mutant."""
     began = time.monotonic()
     source = mutant.source()
     with copy.changed(mutant.file, source):
-        verdict, by = copy.verdict(chosen.tests[begin:], chosen.limit_seconds)
+        verdict, by = copy.verdict(chosen.tests, chosen.limit_seconds)
     return {
         "key": mutant.key,
         "file": mutant.file,
         "verdict": verdict,
         "by": by,
+        "limit": chosen.limit,
         "tests": len(chosen.tests),
         "test_seconds": chosen.seconds,
         "left_out": chosen.left_out,
@@ -157,9 +158,9 @@ def row_of(mutant: Mutant, chosen: Chosen, begin: int, copy: Copy) -> Row:
     }
 
 
-def begin_of(row: Row | None) -> int:
-    """The number of tests that have been run already; with more time a survivor meets those that were left out."""
-    return 0 if row is None else row["tests"] if row["verdict"] == "survived" else sys.maxsize
+def is_done(row: Row | None, test_seconds: float) -> bool:
+    """Whether nothing is left to run: a survivor meets the tests that were left out once there is time for them."""
+    return row is not None and not (row["verdict"] == "survived" and row["left_out"] and row["limit"] < test_seconds)
 
 
 def is_python(mutant: Mutant) -> bool:
@@ -171,9 +172,9 @@ def is_python(mutant: Mutant) -> bool:
     return True
 
 
-def run(work: list[tuple[Mutant, Chosen, int]], copies: list[Copy], results: Path) -> None:
+def run(work: list[tuple[Mutant, Chosen]], copies: list[Copy], results: Path) -> None:
     """Run the mutants, each copy one at a time, and write each result at once."""
-    ahead: queue.SimpleQueue[tuple[Mutant, Chosen, int]] = queue.SimpleQueue()
+    ahead: queue.SimpleQueue[tuple[Mutant, Chosen]] = queue.SimpleQueue()
     for item in work:
         ahead.put(item)
     writing = threading.Lock()
@@ -256,8 +257,8 @@ def main() -> None:
         copies = [Copy(tree, names, Path(folder) / str(number)) for number in range(options.jobs)]
         measured(Path(folder) / "0", kept, list(OF))
         choice = Choice(kept, options.test_seconds)
-        work = [(m, choice.of(m, found[m.file][1]), begin_of(done.get(m.key))) for m in sample]
-        work = [(m, chosen, begin) for m, chosen, begin in work if begin < len(chosen.tests)]
+        ahead = [mutant for mutant in sample if not is_done(done.get(mutant.key), options.test_seconds)]
+        work = [(mutant, choice.of(mutant, found[mutant.file][1])) for mutant in ahead]
         print(f"{len(everything)} mutants; {len(sample)} in the sample, {len(work)} of them to run", flush=True)
         run(work, copies, results)
     show([row for key, row in rows_in(results).items() if key in {mutant.key for mutant in sample}])
