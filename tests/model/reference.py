@@ -88,8 +88,9 @@ class Connection:
 
     def run(self) -> None:
         """Go on as far as possible."""
-        while self.entry.ended is None and not self.held and not self.world.is_paused and self.phase():
-            pass
+        goes_on = True
+        while goes_on and self.entry.ended is None and not self.held:
+            goes_on = self.phase()
 
     def accept(self) -> bool:
         if self.is_armed("accept"):

@@ -58,7 +58,7 @@ class World:
         self.entries: list[Entry] = []
         self.connections: list[Connection] = []
         self.plans: list[Plan] = []
-        self.is_paused = self.is_gate_open = False
+        self.is_gate_open = False
         self.begin(plan)
 
     def begin(self, plan: Plan) -> None:
