@@ -7,10 +7,11 @@ import gc
 import importlib
 import os
 import socket
+from functools import partial
 
 import pytest
 from hypothesis import settings
-from support import connected
+from support import connected, inner
 
 from faultline import UnsupportedError
 from faultline._net import connects
@@ -48,6 +49,13 @@ def pytest_collection_finish():
 def own_port():
     """A port of this process: below those that the kernel gives to whoever asks for any (ip_local_port_range)."""
     return 20_000 + os.getpid() % 10_000
+
+
+@pytest.fixture(scope="session")
+def run_inner(tmp_path_factory):
+    """A function that runs a file of tests/inner by pytest, once for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    return partial(inner.run_once, folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 @pytest.fixture

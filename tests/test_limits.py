@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 from support import PATIENCE_SECONDS
-from support.inner import run_pytest
 
 from faultline._front.limits import Watchdog
 
@@ -19,8 +18,8 @@ NAMED = (
 
 
 @pytest.fixture(scope="module")
-def inner():
-    return run_pytest("limits.py")
+def inner(run_inner):
+    return run_inner("limits.py")
 
 
 def names(inner, prefix):

@@ -13,7 +13,6 @@ import sys
 import textwrap
 
 import pytest
-from support.inner import run_pytest
 
 import faultline
 from faultline import pytest_plugin
@@ -38,14 +37,14 @@ def fetch(server):
 
 
 @pytest.fixture(scope="module")
-def inner():
-    return run_pytest("plugin.py", "-W", "error")
+def inner(run_inner):
+    return run_inner("plugin.py", "-W", "error")
 
 
 @pytest.fixture(scope="module")
-def marked():
+def marked(run_inner):
     """The ids of the parameters of marked tests, by the words of the marker, and what else was said."""
-    out = run_pytest("marked.py", "--collect-only", "-q").out
+    out = run_inner("marked.py", "--collect-only", "-q").out
     ids = {}
     for words, case in re.findall(r"^marked\.py::test_(\{.*?\}|faults)\[(.*)\]$", out, re.MULTILINE):
         ids.setdefault(words, []).append(case)

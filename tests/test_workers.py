@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.inner import run_pytest
 
 pytestmark = pytest.mark.slow
 
@@ -14,8 +13,8 @@ STRUCK = "<=== silence: struck at 'response'"
 
 
 @pytest.fixture(scope="module")
-def inner():
-    return run_pytest("workers.py", "-p", "xdist", "-n", "1", "--faultline-seed=3")
+def inner(run_inner):
+    return run_inner("workers.py", "-p", "xdist", "-n", "1", "--faultline-seed=3")
 
 
 @pytest.mark.parametrize("name", ["test_client", "test_with_block"])
