@@ -773,20 +773,23 @@ def test_output_that_is_gone_shows_no_colors(monkeypatch, state):
 # --- pytest --------------------------------------------------------------------------------------------------
 
 FAILING = """
-import pytest, urllib.request
+import pytest, socket
+from faultline import reset
+
 def test_it(faultline):
-    urllib.request.urlopen(faultline.serve(faultline_reset()).url)
-""".replace("faultline_reset()", "__import__('faultline').reset()")
+    with socket.create_connection(faultline.serve(reset(at="accept")).address, 10) as client:
+        client.recv(1)
+"""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("terminal", [(), ("-p", "no:terminalreporter")], ids=["terminal", "as in a worker of xdist"])
 @pytest.mark.parametrize(("color", "mark"), [("yes", "\x1b[1;31m<==="), ("no", "|<===")])
-def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, workers, color, mark):
+def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, terminal, color, mark):
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(FAILING)
-    out = pytester.runpytest_subprocess(f"--color={color}", f"-n{workers}", "-p", "no:randomly").stdout.str()
+    (report,) = pytester.inline_run("-p", "faultline", f"--color={color}", *terminal).getfailures()
 
-    (struck,) = [line for line in out.splitlines() if "RST: struck" in line]
+    (struck,) = [line for line in dict(report.sections)["faultline"].splitlines() if "RST: struck" in line]
     assert mark in struck
     assert len(struck.replace("\x1b[1;31m", "").replace("\x1b[0m", "")) == 100

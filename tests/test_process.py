@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -136,39 +135,27 @@ def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(fault, unix
 # --- exits and signals -----------------------------------------------------------------------------------------------
 
 OPEN = """
-    import atexit, os, signal, socket, sys
+    import atexit, socket
     import faultline as fl
     {before}
-    server = fl.{start}
-    clients = []
-    for _ in range(3):
-        client = socket.socket(socket.AF_UNIX if getattr(server, "path", "") else socket.AF_INET)
-        client.connect(getattr(server, "path", "") or server.address)
-        clients.append(client)
-    server.wait_for_attempts(3)
-    for client in clients:
-        client.close()
-    print(getattr(server, "path", ""))
+    def reached(server):
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX if server.path else socket.AF_INET) as client:
+                client.connect(server.path or server.address)
+        server.wait_for_attempts(3)
+        return server
+    kept = [reached(server) for server in ({servers})]
 """
-STARTS = {
-    "plain": "serve(fl.stall(at='accept'))",
-    "tls": "serve(fl.stall(at='handshake'), tls=True)",
-    "unix": "serve(fl.stall(at='accept'), unix=True)",
-    "isolated": "serve(fl.stall(at='accept'), isolated=True)",
-    "relay": "relay(fl.serve(fl.stall(at='accept')))",
-}
+ALL = (
+    "fl.serve(fl.stall(at='accept')), fl.serve(fl.stall(at='handshake'), tls=True), "
+    "fl.serve(fl.stall(at='accept'), unix={path!r}), fl.serve(fl.stall(at='accept'), isolated=True), "
+    "fl.relay(fl.serve(fl.stall(at='accept')))"
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_server_that_is_open_at_exit_says_nothing(start):
-    assert not Path(program(OPEN.format(start=start, before="")).strip() or "nothing").exists()
-
-
-@pytest.mark.slow
-def test_unix_socket_of_a_server_that_is_open_at_exit_is_removed(tmp_path):
-    program(OPEN.format(start=f"serve(fl.stall(at='accept'), unix={str(tmp_path / 'socket')!r})", before=""))
-
+def test_servers_that_are_open_at_exit_say_nothing_and_leave_no_socket(tmp_path):
+    assert program(OPEN.format(servers=ALL.format(path=str(tmp_path / "socket")), before="")) == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -183,7 +170,7 @@ def test_server_can_be_started_in_a_function_at_exit():
     atexit.register(at_exit)
     """
 
-    assert program(OPEN.format(start=STARTS["plain"], before=before)).split() == ["1"]
+    assert program(OPEN.format(servers="fl.serve(fl.stall(at='accept')),", before=before)).split() == ["1"]
 
 
 @pytest.mark.slow
@@ -193,10 +180,10 @@ def test_close_finishes_though_the_process_is_stopped_for_longer_than_it_waits()
         import subprocess, os
         import faultline as fl
         from faultline._servers import loop
-        loop.CALL_SECONDS = 2.0
+        loop.CALL_SECONDS = 1.0
         server = fl.serve(fl.ok())
         busy = loop.background().loop
-        stopper = subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 3; kill -CONT {os.getpid()}"])
+        stopper = subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 1.5; kill -CONT {os.getpid()}"])
         for _ in range(20):
             other = fl.serve(fl.ok())
             other.close()
@@ -213,33 +200,34 @@ def test_close_finishes_though_the_process_is_stopped_for_longer_than_it_waits()
 # --- settings of the process -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05, 0.0])
-@pytest.mark.parametrize("kind", [{}, {"isolated": True}, {"unix": True}, {"tls": True}], ids=str)
-def test_default_timeout_of_sockets_changes_nothing(kind, seconds):
+def test_default_timeout_of_sockets_changes_nothing(seconds):
     told = program(
         f"""
         import socket
         socket.setdefaulttimeout({seconds})
         import faultline as fl
-        with fl.serve(fl.sequence(fl.refuse(), fl.ok()), **{kind}) as server, fl.relay(server) as relay:
-            for _ in range(2):
-                client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
-                client.settimeout(10)
-                with client:
-                    try:
-                        client.connect(server.path or server.address)
-                        if server._tls:
-                            client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")
-                        client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-                        print(client.recv(12).decode())
-                    except ConnectionRefusedError:
-                        print("refused")
-                    client.close()
-            print(len(server.attempts))
+        for kind in ({{}}, {{"isolated": True}}, {{"unix": True}}, {{"tls": True}}):
+            with fl.serve(fl.sequence(fl.refuse(), fl.ok()), **kind) as server, fl.relay(server) as relay:
+                for _ in range(2):
+                    client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
+                    client.settimeout(10)
+                    with client:
+                        try:
+                            client.connect(server.path or server.address)
+                            if server._tls:
+                                client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")
+                            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                            print(client.recv(12).decode())
+                        except ConnectionRefusedError:
+                            print("refused")
+                        client.close()
+                print(len(server.attempts))
         """
     )
 
-    assert told.splitlines() == ["refused", "HTTP/1.1 200", "2"]
+    assert told.splitlines() == ["refused", "HTTP/1.1 200", "2"] * 4
 
 
 WITH_GEVENT = """
@@ -247,44 +235,37 @@ WITH_GEVENT = """
     gevent.monkey.patch_all({what})
     from faultline import *
     import faultline, socket
-    try:
-        with faultline.serve(sequence(refuse(), ok()), **{kind}) as server:
-            for _ in range(2):
-                try:
-                    with socket.create_connection(server.address, 10) as client:
-                        client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-                        print(client.recv(12).decode())
-                except ConnectionRefusedError:
-                    print("refused")
-            print(len(server.attempts))
-    except UnsupportedError as error:
-        print(error)
+    for kind in ({{}}, {{"isolated": True}}):
+        try:
+            with faultline.serve(sequence(refuse(), ok()), **kind) as server:
+                for _ in range(2):
+                    try:
+                        with socket.create_connection(server.address, 10) as client:
+                            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                            print(client.recv(12).decode())
+                    except ConnectionRefusedError:
+                        print("refused")
+                print(len(server.attempts))
+        except UnsupportedError as error:
+            print(error)
 """
+TOLD = (
+    "gevent has replaced Python's threads or select, and the servers' loop needs the real ones: expected "
+    "monkey.patch_all(thread=False, select=False) of gevent, monkey_patch(thread=False, select=False) of "
+    "eventlet, or a server in a process of its own (`faultline serve`)."
+)
 
 
-def run_with_gevent(what, kind):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "told"), [("", [TOLD]), ("thread=False, select=False", ["refused", "HTTP/1.1 200", "2"])]
+)
+def test_process_that_gevent_has_patched_is_told_what_works(what, told):
     pytest.importorskip("gevent")
-    text = textwrap.dedent(WITH_GEVENT.format(what=what, kind=kind))
+    text = textwrap.dedent(WITH_GEVENT.format(what=what))
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.splitlines()
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [{}, {"isolated": True}], ids=str)
-def test_process_that_gevent_has_patched_is_told_what_works(kind):
-    (told,) = run_with_gevent("", kind)
-
-    assert told == (
-        "gevent has replaced Python's threads or select, and the servers' loop needs the real ones: expected "
-        "monkey.patch_all(thread=False, select=False) of gevent, monkey_patch(thread=False, select=False) of "
-        "eventlet, or a server in a process of its own (`faultline serve`)."
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [{}, {"isolated": True}], ids=str)
-def test_what_a_process_with_gevent_is_told_works(kind):
-    assert run_with_gevent("thread=False, select=False", kind) == ["refused", "HTTP/1.1 200", "2"]
+    assert done.stdout.splitlines() == told * 2
 
 
 # --- a Unix socket and the files of others ---------------------------------------------------------------------------
