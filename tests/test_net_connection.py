@@ -216,6 +216,18 @@ def test_state_tells_that_the_client_has_reset(pair):
     assert (alive, ending.is_dead(server)) == (False, True)
 
 
+@pytest.mark.parametrize("how", [None, "FIN", "RST"])
+def test_unix_socket_tells_the_last_sign_of_its_peer_before_it_sends_its_own(how):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        if how == "RST":  # a close with bytes unread
+            ours.send(b"unread")
+        if how is not None:
+            theirs.close()
+
+        assert (ending.last_sign(ours), ending.finish(ours)[0]) == (how, how)
+
+
 def test_prepared_socket_neither_blocks_nor_delays(pair):
     _, server = pair
     sockets.prepare(server)
