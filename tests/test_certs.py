@@ -875,3 +875,14 @@ def test_process_that_a_signal_ends_leaves_no_key_and_the_next_removes_its_links
 
     run_and_end("")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_link_that_can_not_be_followed_is_not_taken_for_that_of_a_process_that_has_ended(tmp_path):
+    """As one to the file of a process with more rights, or in another user namespace: EACCES there, ELOOP here."""
+    loop, gone = tmp_path / "faultline-ca-1.pem", tmp_path / "faultline-ca-2.pem"
+    loop.symlink_to(loop)
+    gone.symlink_to(tmp_path / "nothing")
+
+    contexts.remove_stale(tmp_path)
+
+    assert list(tmp_path.iterdir()) == [loop]

@@ -145,6 +145,15 @@ def in_memory(name: str, content: bytes) -> int:
 def remove_stale(folder: Path) -> None:
     """Remove the links of processes that a signal has ended."""
     for path in folder.glob("faultline-*.pem"):
-        if path.is_symlink() and not os.path.exists(path):  # noqa: PTH110 - an error means no
+        if path.is_symlink() and is_gone(path):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def is_gone(path: Path) -> bool:
+    """Whether there is no file at a path; one that this process may not look at is there."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
