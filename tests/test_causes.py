@@ -163,12 +163,14 @@ def test_class_is_no_link():
     assert list(causes.links(ClientError(ValueError, reason=KeyError))) == []
 
 
-def test_circle_is_walked_once():
-    one, two = ClientError("one"), ClientError("two")
-    one.reason, two.reason = two, one
+@pytest.mark.parametrize("count", [2, 3])
+def test_circle_is_walked_once(count):
+    circle = [ClientError(number) for number in range(count)]
+    for error, following in zip(circle, [*circle[1:], circle[0]], strict=True):
+        error.reason = following
 
-    assert list(causes.chain(one)) == [one, two]
-    assert root_cause(one) is two
+    assert list(causes.chain(circle[0])) == circle
+    assert root_cause(circle[0]) is circle[-1]
 
 
 def test_error_that_points_to_itself_is_its_own_root():

@@ -374,6 +374,13 @@ def test_intermediate_with_name_constraints_may_sign_for_the_domain_they_name():
     assert outcome(defaults(AUTHORITY), recipe, name="a.elsewhere.invalid") == "TLSv1.3"
 
 
+def test_name_constraints_are_critical_as_they_have_to_be():
+    """RFC 5280, 4.2.1.10."""
+    intermediate = x509.load_pem_x509_certificate(contexts.issued(DEFECTS["name_constraints"], "127.0.0.1")[2])
+
+    assert intermediate.extensions.get_extension_for_class(x509.NameConstraints).critical
+
+
 @pytest.mark.parametrize("kind", ["weak_key", "sha1_signature"])
 @each_version
 def test_client_of_security_level_0_takes_what_is_weak(kind, version):

@@ -93,6 +93,15 @@ def guarded(case, said=None):
     return "no error"
 
 
+def test_every_case_promises_something_but_those_of_a_healthy_answer():
+    healthy = {str(case) for case in cases() if not promises_of(case.fault)}
+
+    assert healthy == {
+        *("echo()", "ok()", "ok(b'hello', status=201)", "resolves_to('127.0.0.2:8080')"),
+        "sse(('first', 'second', 'third'), break_='none')",
+    }
+
+
 @pytest.mark.parametrize("mode", dict.fromkeys(case.mode for case in PROMISING))
 def test_case_fails_that_no_client_met_or_whose_client_leaves_a_byte_too_early(mode):
     unmet = {str(case): guarded(case) for case in PROMISING if case.mode == mode}
