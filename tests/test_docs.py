@@ -12,6 +12,7 @@ import sys
 
 import pytest
 import requests  # noqa: F401 - so that every inner run has the same one
+from support.command import running
 
 import faultline
 
@@ -51,26 +52,20 @@ def test_the_python_of_the_page_around_the_connection_passes(pytester):
     pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short").assert_outcomes(passed=17)
 
 
-@pytest.mark.slow
 def test_the_output_in_the_readme_is_what_the_command_prints():
     (console,) = [b for b in blocks("README.md", "console") if "serve" in b and "pip" not in b]
-    command, listening, attempt, stopped = console.rstrip().splitlines()
+    line, *expected = console.rstrip().splitlines()
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not installed")
-    words = command.split()[2:]
-    words[words.index("--port") + 1] = "0"
-    with subprocess.Popen([sys.executable, "-m", "faultline", *words], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
+    with running(re.sub(r"--port \d+", "--port 0", line.partition("faultline ")[2])) as command:
+        first = command.line()
         url = re.search(r"http://[\d.:]+", first)
         assert url is not None
         subprocess.run([curl, "-s", url[0] + "/"], check=False)
-        second = process.stdout.readline()
-        process.terminate()
-        third = process.stdout.readline()
+        printed = [first, command.line(), *command.stop()[1]]
 
-    assert [shape(line) for line in (first, second, third)] == [shape(x) for x in (listening, attempt, stopped)]
+    assert [shape(line) for line in printed] == [shape(line) for line in expected]
 
 
 def shape(line: str) -> str:
