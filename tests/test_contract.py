@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import socket
 
 import pytest
-from support import HIDES_EOF, HIDES_RST
+from support import HIDES_EOF, HIDES_RST, KEPT_GET, ending
 
 from faultline import UnsupportedError, serve
 from faultline._core.conditions import Loss
@@ -18,7 +17,6 @@ from faultline.modes._catalogue import cases
 
 CASES = [case for case in cases() if case.kind == "TCP server"]
 OPENING = {row.point for row in TABLE if row.is_opening}
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
 
 # Who ends the connection and how, by what a break that ends it does last.
 ENDINGS = {
@@ -64,16 +62,6 @@ def is_complete(received):
     return bool(blank and length and len(body) >= int(length[1]))
 
 
-@functools.cache
-def meeting(case, *, tls):
-    """One client at one server: what it received, how that ended, and the attempt as it was then and is at last."""
-    with serve_or_skip(case.fault, tls=tls, strict=str(case) not in UNMET) as server:
-        received, end = meet(server, case, tls=tls)
-        (then,) = server.attempts
-    (at_last,) = server.attempts
-    return received, end, then, at_last
-
-
 def meet(server, case, *, tls):
     """Ask once, and read until the end: what was received, and how it ended."""
     received = bytearray()
@@ -85,7 +73,7 @@ def meet(server, case, *, tls):
     try:
         with client:
             client.connect(server.address)
-            client.sendall(GET)
+            client.sendall(KEPT_GET)
             if times_out:
                 server.wait_for_attempts(1, at=case.point)
                 client.settimeout(0.1)
@@ -143,10 +131,25 @@ def promised_bytes(trigger, said):
 
 
 @pytest.mark.parametrize(("case", "tls"), ROWS)
-def test_client_sees_what_the_case_promises(case, tls):
-    received, end, _, _ = meeting(case, tls=tls)
+def test_client_sees_what_the_case_promises_and_the_ledger_says_so(case, tls):
+    with serve_or_skip(case.fault, tls=tls, strict=str(case) not in UNMET) as server:
+        received, end = meet(server, case, tls=tls)
+        (then,) = server.attempts
+    (at_last,) = server.attempts
 
     assert end == promised_end(case, tls=tls)
+    check_received(case, received)
+    assert (at_last.number, at_last.fault) == (1, case.fault)
+    assert at_last.connection == (None if case.point == "connect" else 1)
+    assert (at_last.received_bytes, at_last.sent_bytes) == (then.received_bytes, len(received))
+    assert at_last.received_bytes in range(len(KEPT_GET) + 1)
+    if not any(isinstance(condition, Loss) for condition in case.fault.conditions):  # the client's FIN may be lost
+        assert ending(at_last) == promised_ending(case, case.fault) or (case.mode, ending(at_last)) in REFUSED
+    check_strike(case, received, at_last)
+
+
+def check_received(case, received):
+    """What the client has received is as much as the case promises."""
     if case.point == "idle" or case.sees == "the response":
         assert is_complete(received)
     elif (brk := case.fault.break_) is None:
@@ -155,21 +158,11 @@ def test_client_sees_what_the_case_promises(case, tls):
         assert len(received) == (promised_bytes(brk.trigger, received) if case.point == "response" else 0)
 
 
-@pytest.mark.parametrize(("case", "tls"), ROWS)
-def test_ledger_says_what_the_client_saw(case, tls):
+def check_strike(case, received, attempt):
+    """The fault has struck where it promises to, if this client could meet it."""
     fault, brk = case.fault, case.fault.break_
-    received, _, then, attempt = meeting(case, tls=tls)
-
-    assert (attempt.number, attempt.fault) == (1, fault)
-    assert attempt.connection == (None if case.point == "connect" else 1)
-    assert (attempt.received_bytes, attempt.sent_bytes) == (then.received_bytes, len(received))
-    assert attempt.received_bytes in range(len(GET) + 1)
-    if not any(isinstance(condition, Loss) for condition in fault.conditions):  # the client's FIN may be lost
-        ending = attempt.ended_by, attempt.ended_how
-        assert ending == promised_ending(case, fault) or (case.mode, ending) in REFUSED
     if brk is not None:
-        said = GET if case.point == "request" else received
-        passed = promised_bytes(brk.trigger, said)
+        passed = promised_bytes(brk.trigger, KEPT_GET if case.point == "request" else received)
         assert (attempt.struck.point, attempt.struck.after_bytes) == (case.point, passed)
         assert attempt.struck.at_seconds <= attempt.ended_seconds
     else:
@@ -179,17 +172,18 @@ def test_ledger_says_what_the_client_saw(case, tls):
             assert (attempt.struck is not None) is is_met
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_port_is_free_after_the_case_while_its_client_is_still_there(case):
-    with socket.socket() as client, socket.socket() as rival:
-        client.setblocking(False)
-        server = serve_or_skip(case.fault)
-        client.connect_ex(server.address)
-        if case.point != "connect":
-            server.wait_for_attempts(1)
-        server.close()
-        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        rival.bind((server.host, server.port))
-        rival.listen()
+@pytest.mark.parametrize("mode", dict.fromkeys(case.mode for case in CASES))
+def test_port_is_free_after_the_case_while_its_client_is_still_there(mode):
+    for case in (case for case in CASES if case.mode == mode):
+        with socket.socket() as client, socket.socket() as rival:
+            client.setblocking(False)
+            server = serve_or_skip(case.fault)
+            client.connect_ex(server.address)
+            if case.point != "connect":
+                server.wait_for_attempts(1)
+            server.close()
+            rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            rival.bind((server.host, server.port))
+            rival.listen()
 
-        assert rival.getsockname() == (server.host, server.port)
+            assert rival.getsockname() == (server.host, server.port)
