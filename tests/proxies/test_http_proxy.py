@@ -13,7 +13,6 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import aiohttp
@@ -23,7 +22,7 @@ import requests
 import urllib3
 from support import ending, read, read_until, to_end
 from support.clients import by_aiohttp, by_http_client, by_httpx, by_requests, by_urllib, by_urllib3
-from support.proxies import ESTABLISHED, asked, connect_to, get, response_of
+from support.proxies import ESTABLISHED, asked, check_rows, connect_to, each_fault, get, response_of
 
 import faultline as library
 from faultline import (
@@ -712,23 +711,15 @@ BROKEN = [
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
-@pytest.mark.parametrize("fault", dict.fromkeys(fault for fault, *_ in BROKEN), ids=repr)
+@pytest.mark.parametrize("fault", each_fault(BROKEN))
 def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, leaks, fault):
-    """All clients at the same time: most of it is waiting."""
     origin = faultline.serve(ok(), tls=True, strict=False)
     rows = [row for row in BROKEN if row[0] == fault]
     proxies = [faultline.http_proxy(fault) for _ in rows]
 
-    def met(row, proxy):
-        _, by, _, cause = row
-        with raises(cause) as caught:
-            by(origin.url, origin, 0.4 if fault.break_ and cause is TimeoutError else 10, proxy)
-        return by, type(caught.value), cause
+    waits = fault.break_ is not None and TimeoutError in rows[0]
+    check_rows(rows, origin, proxies, trusted=origin, timeout=0.4 if waits else 10)
 
-    with ThreadPoolExecutor(len(rows)) as pool:
-        outcomes = list(pool.map(met, rows, proxies))
-
-    assert outcomes == [(by, error, cause) for _, by, error, cause in rows]
     for proxy in proxies:
         struck = [a.struck and a.struck.point for a in proxy.attempts]
         assert set(struck) == {fault.break_.at if fault.break_ else "response"}  # aiohttp tries twice

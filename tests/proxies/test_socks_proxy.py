@@ -8,14 +8,13 @@ import ipaddress
 import socket
 import ssl
 import struct
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 import requests
 from support import SILENCE_SECONDS, ending, read, to_end
 from support.clients import by_httpx, by_requests, host_and_port
-from support.proxies import GRANTED, GRANTED_4, HELLO, asked, request_4, request_5
+from support.proxies import GRANTED, GRANTED_4, HELLO, asked, check_rows, each_fault, request_4, request_5
 
 from faultline import (
     NotStruckError,
@@ -459,23 +458,14 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("fault", dict.fromkeys(fault for fault, *_ in BROKEN), ids=repr)
+@pytest.mark.parametrize("fault", each_fault(BROKEN))
 def test_a_proxy_that_breaks(faultline, leaks, fault):
-    """All clients at the same time: most of it is waiting."""
     origin = faultline.serve(ok())
     rows = [row for row in BROKEN if row[0] == fault]
     proxies = [faultline.socks_proxy(fault) for _ in rows]
 
-    def met(row, proxy):
-        _, by, _, cause = row
-        with raises(cause) as caught:
-            by(origin.url, None, 0.15 if cause is TimeoutError else 10, proxy)
-        return by, type(caught.value), cause
+    check_rows(rows, origin, proxies, timeout=0.15 if TimeoutError in rows[0] else 10)
 
-    with ThreadPoolExecutor(len(rows)) as pool:
-        outcomes = list(pool.map(met, rows, proxies))
-
-    assert outcomes == [(by, error, cause) for _, by, error, cause in rows]
     assert [[a.struck.point for a in proxy.attempts] for proxy in proxies] == [[fault.break_.at]] * len(rows)
 
 

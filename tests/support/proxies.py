@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from faultline import raises
 from support import to_end
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -51,3 +55,27 @@ def response_of(sock):
 def asked(server):
     """What each attempt asked for."""
     return [(a.request.method, a.request.target) for a in server.attempts]
+
+
+# A row of a table is a fault, a client, the class that it raises, and that of the root cause.
+
+
+def each_fault(rows):
+    """The faults of a table as parameters; the clients wait for some."""
+    slow = {fault for fault, *_, cause in rows if cause is TimeoutError}
+    faults = dict.fromkeys(fault for fault, *_ in rows)
+    return [pytest.param(fault, marks=pytest.mark.slow if fault in slow else (), id=repr(fault)) for fault in faults]
+
+
+def check_rows(rows, origin, proxies, *, trusted=None, timeout=10):
+    """The client of each row meets what it says at a proxy of its own, all at the same time: most of it is waiting."""
+
+    def meets(row, proxy):
+        _, by, _, cause = row
+        with raises(cause) as caught:
+            by(origin.url, trusted, timeout, proxy)
+        return by, type(caught.value), cause
+
+    with ThreadPoolExecutor(len(rows)) as pool:
+        met = list(pool.map(meets, rows, proxies))
+    assert met == [(by, error, cause) for _, by, error, cause in rows]
