@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import gc
-import os
 import shutil
 import socket
 import ssl
@@ -26,7 +25,6 @@ from faultline import (
     NotStruckError,
     OutsideError,
     ParameterError,
-    ServerError,
     bad_cert,
     blackhole,
     close,
@@ -42,7 +40,6 @@ from faultline import (
     resolves_to,
     root_cause,
     sequence,
-    slow_resolve,
     stall,
     status,
     unreachable,
@@ -442,20 +439,6 @@ def test_of_two_interceptions_of_one_url_the_last_counts():
     assert len(outer.attempts) == 1
 
 
-@pytest.mark.parametrize("first_closed", [0, 1])
-def test_interceptions_are_left_in_any_order(functions, first_closed):
-    before, of_class = functions(), dict(vars(socket.socket))
-    servers = [intercept(f"http://{name}.example.com", ok(name.encode())) for name in ("one", "two")]
-    left = ("two", "one")[first_closed]
-
-    servers[first_closed].close()
-    assert requests.get(f"http://{left}.example.com/", timeout=10).content == left.encode()
-    servers[1 - first_closed].close()
-
-    assert functions() == before
-    assert dict(vars(socket.socket)) == of_class
-
-
 def test_a_resolver_lies_over_an_interception(faultline):
     server = faultline.intercept(HTTP, ok(b"mine"))
 
@@ -772,149 +755,6 @@ def test_the_fixture_asks_the_guard_and_shows_the_drawing(pytester, monkeypatch)
     result.stdout.fnmatch_lines(
         ["gethostbyname('other.example.com') was blocked: the client would have reached another machine. *"]
     )
-
-
-# --- nothing is left behind ------------------------------------------------------------------------------------------
-
-
-def test_everything_is_as_it_was_after_the_context(functions):
-    before, of_class, of_module = functions(), dict(vars(socket.socket)), dict(vars(socket))
-
-    with intercept(HTTP, ok()):
-        lookups, connects = functions()
-        assert all(now is not then for now, then in zip(lookups + connects, before[0] + before[1], strict=True))
-        requests.get(HTTP, timeout=10)
-
-    assert functions() == before
-    assert dict(vars(socket.socket)) == of_class
-    assert dict(vars(socket)) == of_module
-
-
-def test_everything_is_replaced_only_while_there_is_a_resolver_or_an_interception(functions):
-    before, of_class = functions(), dict(vars(socket.socket))
-
-    with intercept(HTTP, ok()):
-        during = functions()
-        assert all(now is not then for now, then in zip(during[0], before[0], strict=True))
-        with resolve(NAME, slow_resolve(0)):
-            assert functions() == during
-        assert dict(vars(socket.socket)) != of_class
-    assert dict(vars(socket.socket)) == of_class
-
-    assert functions() == before
-
-
-def raise_it(_server):
-    raise KeyError
-
-
-@pytest.mark.parametrize(
-    ("happens", "error"),
-    [
-        (raise_it, KeyError),
-        (lambda _server: None, NotStruckError),
-        (lambda server: server._errors.append(ValueError("broken")), ServerError),
-    ],
-    ids=["in the test", "of the guard", "in the server"],
-)
-def test_everything_is_as_it_was_after_an_error(functions, happens, error):
-    before, of_class = functions(), dict(vars(socket.socket))
-
-    with pytest.raises(error), intercept(HTTP, reset()) as server:
-        happens(server)
-
-    assert functions() == before
-    assert dict(vars(socket.socket)) == of_class
-
-
-@pytest.mark.parametrize("name", ["connect", "connect_ex", "sendto"])
-def test_what_somebody_put_there_before_is_called_and_is_there_again(monkeypatch, name):
-    original = getattr(socket.socket, name)
-    seen = []
-
-    def theirs(self, *arguments):
-        seen.append(arguments[-1])
-        return original(self, *arguments)
-
-    monkeypatch.setattr(socket.socket, name, theirs)
-
-    with intercept(f"tcp://{NAME}:9999", ok()) as server:
-        kind = socket.SOCK_DGRAM if name == "sendto" else socket.SOCK_STREAM
-        with socket.socket(type=kind) as client:
-            client.settimeout(10)
-            getattr(client, name)(*([b"x"] if name == "sendto" else []), (NAME, 9999))
-
-    assert seen == [server.address]
-    assert vars(socket.socket)[name] is theirs
-
-
-def test_what_somebody_puts_there_in_between_stays_as_long_as_they_want(monkeypatch):
-    def theirs(self, address):
-        raise OSError("theirs")
-
-    with intercept(HTTP, ok()) as server:
-        with monkeypatch.context() as patch:
-            patch.setattr(socket.socket, "connect", theirs)
-            with pytest.raises(OSError, match="theirs"):
-                socket.create_connection((NAME, 80), timeout=10)
-        with socket.create_connection((NAME, 80), timeout=10) as client:
-            assert client.getpeername() == server.address
-
-
-@pytest.fixture
-def stale(monkeypatch):
-    """What a patch restores that was made during an interception and undone after it: our function of that time."""
-    original = socket.socket.connect
-
-    def theirs(self, address):
-        return original(self, address)
-
-    with pytest.MonkeyPatch.context() as patch, intercept(HTTP, ok()):
-        patch.setattr(socket.socket, "connect", theirs)
-    yield original
-    if socket.socket.connect is not original:
-        socket.socket.connect = original
-
-
-def test_what_a_patch_restores_after_the_interception_passes_everything_on(faultline, stale):
-    other = faultline.serve(ok())
-
-    with socket.create_connection(other.address, timeout=10) as client:
-        assert client.getpeername() == other.address
-    with intercept(HTTP, ok()) as server, socket.create_connection((NAME, 80), timeout=10) as client:
-        assert client.getpeername() == server.address
-
-    assert len(server.attempts) == 1
-
-
-def test_the_next_interception_takes_away_what_a_patch_has_restored(stale):
-    with intercept(HTTP, ok()):
-        pass
-
-    assert socket.socket.connect is stale
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_forked_child_connects_as_before_and_the_parent_as_planned(functions):
-    before, of_class = functions(), dict(vars(socket.socket))
-
-    with intercept(HTTP, ok(b"parent")) as server, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
-        child = os.fork()
-        if not child:
-            good = False
-            try:
-                good = functions() == before and dict(vars(socket.socket)) == of_class
-                with intercept(HTTP, ok(b"child")) as own:
-                    good = good and requests.get(HTTP, timeout=10).content == b"child"
-                good = good and len(own.attempts) == 1 and functions() == before
-                good = good and dict(vars(socket.socket)) == of_class
-            finally:
-                os._exit(0 if good else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert requests.get(HTTP, timeout=10).content == b"parent"
-
-    assert len(server.attempts) == 1
 
 
 def test_a_socket_that_outlives_the_interception_keeps_its_connection_until_the_server_ends(faultline):
