@@ -578,7 +578,7 @@ def test_name_and_password_in_the_url_of_the_proxy_open_it(faultline, by, tls):
         [],
         [basic("us er@home", "wrong")],
         [basic("", "")],
-        ["Proxy-Authorization: Bearer token"],
+        ["Proxy-Authorization: Bearer " + basic(*AUTH).rpartition(" ")[2]],
         ["Proxy-Authorization: Basic !!!"],
         ["Authorization: Basic " + basic(*AUTH).rpartition(" ")[2]],
     ],
