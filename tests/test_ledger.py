@@ -619,3 +619,11 @@ def test_attempt_that_is_continued_after_it_was_dropped_is_a_new_one():
     ledger.begin(1, ok(), "accept")
     assert ledger.begin(2, ok(), "accept", entry) is not entry
     assert [a.number for a in ledger.attempts] == [2, 3]
+
+
+def test_end_of_an_attempt_is_the_sign_of_a_side_unless_another_has_shown_it(ledger, entry):
+    shown = ledger.begin(1, ok(), "connect")
+    ledger.end(entry, "server", "silence")
+    ledger.end(shown, "server", "FIN", is_sign=False)
+
+    assert [[(end.by, end.how) for end in attempt.ends] for attempt in ledger.attempts] == [[("server", "silence")], []]
