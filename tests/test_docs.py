@@ -25,16 +25,25 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (TOP / page).read_text("utf-8"), re.DOTALL)
 
 
-def test_the_python_of_the_readme_passes(pytester):
-    pytester.makepyfile("\n".join(blocks("README.md", "python")))
+@pytest.fixture
+def run_python_of(pytester, monkeypatch):
+    """A function that runs the Python of a page by pytest, in this process."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio").assert_outcomes(passed=4)
+    def ran(page):
+        pytester.makepyfile("\n".join(blocks(page, "python")))
+        return pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", "--tb=short")
+
+    return ran
+
+
+def test_the_python_of_the_readme_passes(run_python_of):
+    run_python_of("README.md").assert_outcomes(passed=4)
 
 
 @pytest.mark.slow
-def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
-    pytester.makepyfile("\n".join(blocks("docs/tutorial.md", "python")))
-    result = pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short")
+def test_the_python_of_the_tutorial_does_what_the_page_says(run_python_of):
+    result = run_python_of("docs/tutorial.md")
 
     outcomes = result.parseoutcomes()
     assert outcomes["failed"] > 0
@@ -46,10 +55,8 @@ def test_the_python_of_the_tutorial_does_what_the_page_says(pytester):
 
 
 @pytest.mark.slow
-def test_the_python_of_the_page_around_the_connection_passes(pytester):
-    pytester.makepyfile("\n".join(blocks("docs/around-the-connection.md", "python")))
-
-    pytester.runpytest("-p", "no:randomly", "-p", "no:asyncio", "--tb=short").assert_outcomes(passed=17)
+def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
+    run_python_of("docs/around-the-connection.md").assert_outcomes(passed=17)
 
 
 def test_the_output_in_the_readme_is_what_the_command_prints():
