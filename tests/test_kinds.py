@@ -934,11 +934,11 @@ def refusals(row):
     """What a kind refuses: the shortest fault for each reason, with the message."""
     found = {}
     for fault in by_length():
-        for _, sentence in list(capabilities.lacks(fault, row))[:1]:
-            if sentence not in found:
+        for reason in list(capabilities.lacks(fault, row))[:1]:
+            if reason not in found:
                 with pytest.raises(ParameterError) as caught:
                     kinds.check(fault, row)
-                found[sentence] = fault, str(caught.value)
+                found[reason] = fault, str(caught.value)
     return list(found.values())
 
 
