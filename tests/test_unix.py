@@ -23,7 +23,7 @@ import httpx
 import pytest
 import urllib3
 from aiohttp.client_exceptions import UnixClientConnectorError
-from support import KEPT_GET, SILENCE_SECONDS, in_thread
+from support import KEPT_GET, SILENCE_SECONDS, accepted, address_of, in_thread, read
 
 from faultline import (
     ParameterError,
@@ -832,37 +832,24 @@ RESETS = [
 
 
 @pytest.mark.parametrize("fault", RESETS, ids=repr)
-def test_a_relay_resets_its_client_though_it_has_read_all_that_it_said(fault):
-    with (
-        serve(ok(b"hello")) as upstream,
-        relay(upstream, fault, unix=True) as server,
-        contextlib.closing(socket.socket(socket.AF_UNIX)) as client,
-    ):
-        client.settimeout(10)
-        client.connect(server.path)
-        client.sendall(KEPT_GET)
-        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
-            stream.read()
+def test_a_relay_resets_its_client_though_it_has_read_all_that_it_said(faultline, dial, fault):
+    server = faultline.relay(faultline.serve(ok(b"hello")), fault, unix=True)
+    assert heard(dial(server, KEPT_GET))[1:] == GONE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [4608, 65_536])
-def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_a_reset(size):
+def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_a_reset(faultline, size):
     """A sender that is blocked gets room when a quarter of its buffer is taken (`unix_writable`)."""
     body = b"x" * 3 * size
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
-    with (
-        serve(echo()) as upstream,
-        relay(upstream, reset(on=b"never"), unix=True, strict=False) as server,
-        contextlib.closing(socket.socket(socket.AF_UNIX)) as client,
-    ):
+    server = faultline.relay(faultline.serve(echo()), reset(on=b"never"), unix=True, strict=False)
+    with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size // 2)  # the kernel doubles it
         client.connect(server.path)
         client.sendall(head + body)
-        received = b""
-        while data := client.recv(65_536):
-            received += data
+        (received,) = heard(client)
     assert received.partition(b"\r\n\r\n")[2] == body
 
 
@@ -871,41 +858,28 @@ def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_
     [ok(), close(at="response", on=b"never"), close(at="request", on=b"never"), reset(on=b"never")],
     ids=repr,
 )
-def test_relay_passes_every_byte_once(plan):
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        relay(f"127.0.0.1:{listener.getsockname()[1]}", plan, unix=True, strict=False) as server,
-        socket.socket(socket.AF_UNIX) as client,
-    ):
-        client.connect(server.path)
-        upstream, _ = listener.accept()
-        with upstream:
+def test_relay_passes_every_byte_once(faultline, dial, plan):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = faultline.relay(address_of(listener), plan, unix=True, strict=False)
+        client = dial(server)
+        with accepted(listener) as upstream:
             client.sendall(b"first;")
-            heard = upstream.recv(100)
+            said = read(upstream, 6)
             upstream.sendall(b"answer;")
-            assert client.recv(100) == b"answer;"
+            assert read(client, 7) == b"answer;"
             client.sendall(b"second;")
             client.shutdown(socket.SHUT_WR)
-            while data := upstream.recv(100):
-                heard += data
+            said += read(upstream)
 
-    assert heard == b"first;second;"
-    assert server.attempts[0].received_bytes == len(heard)
+    assert said == b"first;second;"
+    assert server.attempts[0].received_bytes == len(said)
 
 
 @pytest.mark.parametrize("fault", [reset(), reset(after_bytes=10), reset(on=b"Host")], ids=repr)
-def test_a_relay_resets_a_client_that_has_finished_sending(fault):
-    with (
-        serve(ok(b"hello")) as upstream,
-        relay(upstream, fault, unix=True) as server,
-        contextlib.closing(socket.socket(socket.AF_UNIX)) as client,
-    ):
-        client.settimeout(10)
-        client.connect(server.path)
-        client.sendall(KEPT_GET)
-        client.shutdown(socket.SHUT_WR)
-        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
-            stream.read()
+def test_a_relay_resets_a_client_that_has_finished_sending(faultline, dial, fault):
+    client = dial(faultline.relay(faultline.serve(ok(b"hello")), fault, unix=True), KEPT_GET)
+    client.shutdown(socket.SHUT_WR)
+    assert heard(client)[1:] == GONE
 
 
 def test_a_client_that_connects_while_the_plan_changes_is_served():
