@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
@@ -85,6 +86,16 @@ class Capabilities:
     says_bytes_alone: bool = False
     per: frozenset[Per] = frozenset({"attempt"})
     why: Mapping[Key, Why] = field(default_factory=dict)
+
+    @cached_property  # for each server
+    def in_tls(self) -> Capabilities:
+        """The capabilities of this kind with TLS."""
+        return replace(self, tls="always")
+
+    @cached_property
+    def in_plain(self) -> Capabilities:
+        """The capabilities of this kind without TLS."""
+        return replace(self, tls="never")
 
     @property
     def starter(self) -> str:

@@ -243,7 +243,7 @@ def settled(kind: Capabilities, plan: Plan, default: Answer, *, tls: bool) -> Ca
     if kind.tls != "if needed":
         return kind
     needs_tls = default.needs_tls or any(fault.needs_tls for fault in faults_of(plan))
-    return replace(kind, tls="always" if tls or needs_tls else "never")
+    return kind.in_tls if tls or needs_tls else kind.in_plain
 
 
 def check_plan(plan: Plan, can: Capabilities) -> None:

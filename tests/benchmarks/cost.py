@@ -27,6 +27,7 @@ COLUMNS = {
     "http.server": "http.server",
     "before": "faultline before",
     "faultline": "faultline",
+    "isolated": "isolated=True",
 }
 
 
@@ -56,13 +57,29 @@ ROWS = {
         ("busy", "the same, p99", p99),
     ],
     "relay": [("relay", "a relay adds to a byte there and back, us", statistics.median)],
+    "stream": [("stream", "one stream through a relay, as a share of a direct one", statistics.median)],
+    "flood": [
+        (name, f"a flood of {name}: another server answers in, ms", statistics.median)
+        for name in ("a body", "tiny chunks", "a body with latency", "pipelined requests", "receive_until")
+    ]
+    + [("close", "close during a flood, ms", statistics.median)],
+    "tls": [("tls", "first TLS server of a process, beyond a plain one, ms", statistics.median)],
     "plugin": [("plugin", "CPU of the loaded pytest plugin, ms", statistics.median)],
 }
-LEFT_OUT = {"relay": {"http.server"}, "plugin": {"raw", "protocol", "start_server", "http.server"}}
+OWN = {"before", "faultline"}
+ONLY = {  # the rows that not all columns have
+    "delay": set(COLUMNS),
+    "relay": set(COLUMNS) - {"http.server", "isolated"},
+    "stream": set(COLUMNS) - {"http.server", "isolated"},
+    "flood": OWN,
+    "tls": OWN | {"kernel"},
+    "plugin": OWN | {"kernel"},
+}
 NOTES = """
-kernel alone: bare sockets of one thread; for the delay and the relay, threads that block; for the plugin, an empty
-plugin. http.server holds 1,000 clients instead of 8,000, with a thread each. KiB are those of the process, without
-the kernel's buffers; clients are in a process of their own, except for `start` and `request`.
+kernel alone: bare sockets of one thread; for the delay and the relay, threads that block; for TLS, a certificate and a
+context that trustme makes; for the plugin, an empty plugin. http.server holds 1,000 clients instead of 8,000, with a
+thread each. KiB are those of the process, without the kernel's buffers. Clients are in a process of their own, except
+for `start` and `request`. An x is how many times the value of the kernel.
 """
 
 
@@ -80,7 +97,7 @@ def measured(options):
     for number in range(options.rounds):
         for row in options.rows:
             for column in options.columns:
-                if column in LEFT_OUT.get(row, ()):
+                if column not in ONLY.get(row, set(COLUMNS) - {"isolated"}):
                     continue
                 checkout = options.before if column == "before" else HERE.parent.parent
                 print(f"round {number + 1}: {row}, {column}", end="\033[K\r", file=sys.stderr, flush=True)

@@ -6,9 +6,11 @@ import json
 import sys
 
 import crowd
+import flood
 import plugin
 import relays
 import single
+import tls
 
 ROWS = {
     "start": single.start,
@@ -17,6 +19,9 @@ ROWS = {
     "requested": crowd.requested,
     "delay": single.delay,
     "relay": relays.relay,
+    "stream": relays.stream,
+    "flood": flood.flood,
+    "tls": tls.first,
     "plugin": plugin.plugin,
 }
 

@@ -1,4 +1,4 @@
-"""Rows of relays: what a relay adds to one byte there and back."""
+"""Rows of relays: what a relay adds to one byte there and back, and how fast it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from servers import in_loop, loop
 
 ROUND_TRIPS = 3_000
 FIRST = 200  # which don't count
+STREAM_BYTES, PIECE_BYTES = 1 << 30, 262_144
 
 
 def echo(_):
@@ -42,15 +43,48 @@ def round_trips(*addresses):
         yield statistics.median(taken[FIRST:])
 
 
-def relay(column):
-    """What a relay adds to a direct connection."""
-    with in_a_child(echo) as upstream, in_a_child(round_trips) as client:
+def pour(_):
+    """Send a stream, to one client after another."""
+    piece = bytes(PIECE_BYTES)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()
+        for _ in range(2):
+            with listener.accept()[0] as connection:
+                for _ in range(STREAM_BYTES // PIECE_BYTES):
+                    connection.sendall(piece)
+
+
+def streams(*addresses):
+    """How many bytes of a stream come in a second."""
+    room = bytearray(PIECE_BYTES)
+    for address in addresses:
+        with socket.create_connection(tuple(address), 10) as client:
+            began, left = time.perf_counter(), STREAM_BYTES
+            while left:
+                left -= client.recv_into(room)
+        yield STREAM_BYTES / (time.perf_counter() - began)
+
+
+def compared(upstream_does, client_does, column):
+    """What a client measures directly, and through a relay."""
+    with in_a_child(upstream_does) as upstream, in_a_child(client_does) as client:
         upstream.tell(None)
         address = tuple(upstream.answer())
         with RELAYS[column](address) as relayed:
             client.tell(address, relayed)
-            direct = client.answer()
-            return {"relay": client.answer() - direct}
+            return client.answer(), client.answer()
+
+
+def relay(column):
+    """What a relay adds to a direct connection."""
+    direct, relayed = compared(echo, round_trips, column)
+    return {"relay": relayed - direct}
+
+
+def stream(column):
+    """How fast a relay is, as a share of a direct connection."""
+    direct, relayed = compared(pour, streams, column)
+    return {"stream": relayed / direct}
 
 
 @contextlib.contextmanager

@@ -264,6 +264,8 @@ class Threads(Server):
 class Faultline(Server):
     """A server of faultline."""
 
+    isolated = False
+
     def start(self):
         import faultline as fl
 
@@ -273,7 +275,7 @@ class Faultline(Server):
             "request": fl.stall(),
             "delay": fl.latency(DELAY_SECONDS),
         }
-        self.server = fl.serve(plans[self.doing], strict=False)
+        self.server = fl.serve(plans[self.doing], strict=False, isolated=self.isolated)
         self.address = self.server.address
 
     def wait(self, count):
@@ -284,6 +286,12 @@ class Faultline(Server):
         self.server.close()
 
 
+class Isolated(Faultline):
+    """A server of faultline in a process of its own."""
+
+    isolated = True
+
+
 COLUMNS = {
     "kernel": Bare,
     "raw": Raw,
@@ -292,4 +300,5 @@ COLUMNS = {
     "http.server": Threads,
     "before": Faultline,
     "faultline": Faultline,
+    "isolated": Isolated,
 }
