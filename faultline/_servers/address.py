@@ -5,7 +5,7 @@ The differences between TCP and Unix sockets when a server listens are here too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 from urllib.parse import quote
 
@@ -64,7 +64,7 @@ class Tcp:
             PortError: the port is in use, or the host is not an address of this machine.
         """
         sock = sockets.claim(self.host, self.port)
-        return Listener(sock, door), replace(self, port=int(sock.getsockname()[1]))
+        return Listener(sock, door), Tcp(self.host, int(sock.getsockname()[1]), self.name)
 
     def watch(self, on_connect: connects.OnConnect) -> connects.Watch:
         """Call `on_connect` before every connect of this process to this address, or to the unreachable address."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,7 +86,7 @@ class Running:
         service = Service(
             dealer=self._dealer,
             ledger=ledger,
-            talk=talk_of(setup),
+            talk=talk_of(setup.talk),
             default=setup.default,
             tls=setup.tls,
             terms=setup.terms,
@@ -309,7 +310,8 @@ class Running:
         self._door.close()
 
 
-def talk_of(setup: Setup) -> Talk:
-    """The protocol that a server speaks: the function `converse` of the module of its name."""
-    talk: Talk = importlib.import_module(f"faultline._engine.talks.{setup.talk}").converse
+@functools.cache
+def talk_of(name: str) -> Talk:
+    """The protocol of a name: the function `converse` of the module of this name."""
+    talk: Talk = importlib.import_module(f"faultline._engine.talks.{name}").converse
     return talk

@@ -181,10 +181,7 @@ def mode(
                 f"{ENTRIES[name].function.__module__} has one of this name."
             )
 
-        @functools.wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
-            if len(args) == 1 and callable(args[0]):  # pytest calls it so if a marker has the function
-                raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
+        def made(*args: P.args, **kwargs: P.kwargs) -> Fault:
             try:
                 call = signature_of(function).bind(*args, **kwargs)
             except TypeError:
@@ -193,6 +190,14 @@ def mode(
             for parameter_name in call.arguments:
                 check_argument(function, parameter_name, call.arguments, hints[parameter_name])
             return replace(function(*args, **kwargs), said=(said(function, call.arguments),))
+
+        usual = functools.cache(made)  # of the call without arguments
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
+            if len(args) == 1 and callable(args[0]):  # pytest calls it so if a marker has the function
+                raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
+            return made(*args, **kwargs) if args or kwargs else usual()
 
         describe(checked, function)
         rows = tuple(Case(checked, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
