@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import math
 import re
 import sys
@@ -114,6 +115,7 @@ def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
         raise ParameterError(f"{name}={value!r}: expected one of {words}.{hint}")
 
 
+@functools.cache  # for each argument of a mode
 def plain(annotation: Any) -> tuple[Any, bool]:
     """The type without `Annotated` and `| None`, and whether `None` is allowed."""
     if get_origin(annotation) is Annotated:

@@ -290,11 +290,11 @@ class Running:
         """Release the address; return the task that ends the connections, if there are any."""
         if self._stopping is None:
             self._listener.drain()  # clients in the queue meet the plan, and are recorded
-            self._listener.rest()  # those after them are reset
             if self.connections.are_over:
                 self._release()
                 self.connections.forget()
             else:
+                self._listener.rest()  # clients after those are reset
                 self._stopping = self._background.loop.create_task(self._end_connections())
         return self._stopping
 
