@@ -84,11 +84,11 @@ for `start` and `request`. An x is how many times the value of the kernel.
 
 
 def measure(row, column, checkout):
-    """The values of a row in one column, from a process of its own."""
+    """The values of a row in one column, from a process of its own; none if it failed, which it has told."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     words = [sys.executable, str(HERE / "one.py"), row, column]
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    return {} if done.returncode else json.loads(done.stdout)
 
 
 def measured(options):
@@ -108,11 +108,12 @@ def measured(options):
 
 def table(options, found):
     """The lines of the table, in Markdown."""
-    rows = [["", *(COLUMNS[column] for column in options.columns)]]
+    columns = [column for column in options.columns if any(of == column for _, of in found)]
+    rows = [["", *(COLUMNS[column] for column in columns)]]
     for row in options.rows:
         for name, title, summary in ROWS[row]:
-            values = {column: summary(found[name, column]) for column in options.columns if found[name, column]}
-            rows.append([title, *(cell(values, column) for column in options.columns)])
+            values = {column: summary(found[name, column]) for column in columns if found.get((name, column))}
+            rows.append([title, *(cell(values, column) for column in columns)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     for row in rows:
@@ -124,8 +125,13 @@ def cell(values, column):
     if column not in values:
         return ""
     value, unit = values[column], values.get("kernel", 0)
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
-    return text if column == "kernel" or unit <= 0 else f"{text} ({value / unit:.2g} x)"
+    is_unit = column == "kernel" or unit <= 0
+    return rounded(value) if is_unit else f"{rounded(value)} ({rounded(value / unit)} x)"
+
+
+def rounded(value):
+    """A number with some three digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def parsed():
