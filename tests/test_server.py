@@ -620,6 +620,12 @@ def test_timeout_inside_the_loop_is_not_taken_for_a_loop_that_does_not_answer():
         background().call(lambda: raise_(TimeoutError("of its own")))
 
 
+def test_error_of_work_that_could_not_begin_is_that_of_the_caller():
+    serve(ok()).close()
+    with pytest.raises(TimeoutError, match=r"^of its own$"):
+        background().run(lambda: raise_(TimeoutError("of its own")))
+
+
 # --- file descriptors ------------------------------------------------------------------------------------
 
 SCARCE = """
