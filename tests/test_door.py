@@ -419,6 +419,7 @@ def meets_what_the_plan_becomes(later, number):
 
 
 @pytest.mark.slow
+@pytest.mark.everywhere
 def test_client_that_waits_at_a_black_hole(counting):
     kinds = [{}, {"host": "::1"}] + [{"isolated": True}] * (counting == "packets")
     after = AFTER if counting == "packets" else AFTER[:2]  # no event shows a refusal

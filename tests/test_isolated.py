@@ -617,6 +617,7 @@ def test_child_ends_with_a_parent_that_has_closed_nothing(run):
 
 
 @pytest.mark.slow
+@pytest.mark.everywhere
 def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(run):
     result = run("""
         server, gate = serve(ok(b"parent"), isolated=True), Gate()
@@ -649,6 +650,7 @@ def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(run
 
 
 @pytest.mark.slow
+@pytest.mark.everywhere
 def test_servers_of_one_process_have_one_child_whatever_it_may_not_load(program, tmp_path):
     """The working directory has a module by the name of one that the library imports."""
     command = program(

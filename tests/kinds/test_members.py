@@ -142,6 +142,7 @@ for options in ({}, {"isolated": True}, {"unix": True}):
 
 
 @pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_fork_is_told_at_once_that_the_server_is_its_parents():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60, check=True
