@@ -110,6 +110,7 @@ def apart(draw):
     return draw(st.permutations([first, second]))
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), st.binary(max_size=60), apart(), st.integers(0, 60))
 def test_changes_apart_from_each_other_do_not_disturb_each_other(draws, data, places, flipped):

@@ -145,16 +145,19 @@ def test_unknown_name_is_an_import_error():
         exec("from faultline import rest", {})
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_loaded_before_a_server_starts(loaded):
     heavy = {step: {name.partition(".")[0] for name in loaded[step]} & HEAVY for step in STEPS}
 
     assert [step for step in STEPS if heavy[step]] == [SERVER, "from faultline import *"]
 
 
+@pytest.mark.slow
 def test_name_that_is_no_mode_loads_no_mode(loaded):
     assert [name for name in loaded["from faultline import Gate"] if name.startswith("faultline.m")] == []
 
 
+@pytest.mark.slow
 def test_fixture_for_annotations_loads_neither_pytest_nor_a_server(loaded):
     names = loaded["from faultline import Faultline; Faultline()"]
 
@@ -162,6 +165,7 @@ def test_fixture_for_annotations_loads_neither_pytest_nor_a_server(loaded):
     assert {"pytest", "faultline._servers", "faultline.modes"}.isdisjoint(names)
 
 
+@pytest.mark.slow
 def test_server_without_tls_loads_no_certificates(loaded):
     assert {"trustme", "cryptography"}.isdisjoint(loaded[SERVER])
 
