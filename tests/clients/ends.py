@@ -24,7 +24,8 @@ from faultline.modes._catalogue import cases
 from faultline.modes._registry import kind_of
 
 PATIENCE_SECONDS = 20.0
-SILENCE_SECONDS = 0.2
+SILENCE_SECONDS = 0.4
+IDLE_SECONDS = 1.0  # where nothing comes after a first response, which has to come in time
 CERTIFICATES = {f"bad_cert({kind!r})" for kind in ("expired", "wrong_host", "self_signed", "many_sans")}
 KINDS_OF_OUTCOME = {  # where clients come to that are built on others
     "refuse()",
@@ -48,7 +49,8 @@ class Row:
 
     def __init__(self, name, fault, *, tls=False, is_silent=False, point="response"):
         self.name, self.fault, self.tls, self.is_silent, self.point = name, fault, tls, is_silent, point
-        self.read_seconds = SILENCE_SECONDS if is_silent else PATIENCE_SECONDS
+        silence_seconds = IDLE_SECONDS if point == "idle" else SILENCE_SECONDS
+        self.read_seconds = silence_seconds if is_silent else PATIENCE_SECONDS
         self.connect_seconds = SILENCE_SECONDS if is_silent and point == "connect" else PATIENCE_SECONDS
         self.speaks_first = fault.script is None  # the client does
         self.says = KEPT_GET if fault.break_ is not None and fault.break_.at == "idle" else GET
