@@ -40,6 +40,15 @@ def test_marked_tests_and_the_guard_work(inner):
     assert inner.reasons["test_unmet"].startswith("Failed: reset() never struck: no client connected to 127.0.0.1:")
 
 
+def test_what_nobody_could_see_is_told_at_the_end_of_the_run(inner):
+    assert inner.outcomes["test_unseen"] == ["PASSED"]
+    assert re.search(
+        r"^faultline: promises of faults that were not proven: 1\n  workers\.py::test_unseen: refuse\(\) .*\n(?!  )",
+        inner.out,
+        re.MULTILINE,
+    )
+
+
 def test_run_whose_worker_drew_chance_says_the_seed(inner):
     assert inner.outcomes["test_chance"] == ["PASSED"]
     assert "\nfaultline made random choices; this option repeats them: --faultline-seed=3\n" in inner.out

@@ -30,6 +30,10 @@ def test_unmet(reset_server):
     pass
 
 
+def test_unseen(faultline):
+    faultline.udp(refuse())
+
+
 def test_chance(faultline):
     server = faultline.serve(sometimes(0.5, ok(b"a"), otherwise=ok(b"b")), strict=False)
     assert {fetch(server)[-1:] for _ in range(40)} == {b"a", b"b"}
