@@ -17,6 +17,7 @@ import faultline as fl
 from faultline._core import clock
 from faultline._core.certificates import DAY_SECONDS
 
+freezegun.configure(extend_ignore_list=["_pytest.timing"])  # pytest measures the tests
 pytestmark = pytest.mark.slow  # freezegun looks through every module
 PATIENCE_SECONDS = 20.0
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
