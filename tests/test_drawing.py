@@ -782,14 +782,24 @@ def test_it(faultline):
 """
 
 
-@pytest.mark.parametrize("terminal", [(), ("-p", "no:terminalreporter")], ids=["terminal", "as in a worker of xdist"])
-@pytest.mark.parametrize(("color", "mark"), [("yes", "\x1b[1;31m<==="), ("no", "|<===")])
-def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, terminal, color, mark):
+class Narrow:
+    """A terminal that is narrower than the environment says."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config):
+        if config.pluginmanager.has_plugin("terminalreporter"):
+            config.get_terminal_writer().fullwidth = 90
+
+
+@pytest.mark.parametrize(("words", "width"), [((), 90), (("-p", "no:terminalreporter"), 100)], ids=["terminal", "none"])
+@pytest.mark.parametrize("color", ["yes", "no"])
+def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, words, width, color):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(FAILING)
-    (report,) = pytester.inline_run("-p", "faultline", f"--color={color}", *terminal).getfailures()
+    run = pytester.inline_run("-p", "faultline", f"--color={color}", *words, plugins=[Narrow()])
+    (report,) = run.getfailures()
 
     (struck,) = [line for line in dict(report.sections)["faultline"].splitlines() if "RST: struck" in line]
-    assert mark in struck
-    assert len(struck.replace("\x1b[1;31m", "").replace("\x1b[0m", "")) == 100
+    assert ("\x1b[1;31m<===" if color == "yes" else "|<===") in struck
+    assert len(struck.replace("\x1b[1;31m", "").replace("\x1b[0m", "")) == width

@@ -104,9 +104,9 @@ def test_exit_of_a_forked_child_in_the_block_is_an_exit():
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("fault", [reset(at="request", after_bytes=4), close(at="request", after_bytes=4)], ids=repr)
 @pytest.mark.parametrize("unix", [False, True])
-def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(fault, unix):
+def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(own_port, fault, unix):
     reader, writer = os.pipe()
-    with serve(fault, unix=unix) as server:
+    with serve(fault, unix=True) if unix else serve(fault, port=own_port) as server:
         client = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         client.settimeout(10)
         client.connect(server.path or server.address)
@@ -123,9 +123,8 @@ def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(fault, unix
         else:
             assert client.recv(1) == b""
         client.close()
-        where = server.path or server.address
     if not unix:
-        with serve(ok(), port=where[1]):
+        with serve(ok(), port=own_port):
             pass
     os.close(writer)
     os.close(reader)

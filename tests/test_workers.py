@@ -14,7 +14,7 @@ STRUCK = "<=== silence: struck at 'response'"
 
 @pytest.fixture(scope="module")
 def inner(run_inner):
-    return run_inner("workers.py", "-p", "xdist", "-n", "1", "--faultline-seed=3")
+    return run_inner("workers.py", "-p", "xdist", "-n", "1")
 
 
 @pytest.mark.parametrize("name", ["test_client", "test_with_block"])
@@ -49,6 +49,8 @@ def test_what_nobody_could_see_is_told_at_the_end_of_the_run(inner):
     )
 
 
-def test_run_whose_worker_drew_chance_says_the_seed(inner):
+def test_run_whose_worker_drew_chance_says_the_seed_that_all_processes_have(inner):
+    said = re.search(r"^faultline made random choices; .*: --faultline-seed=(\d+)$", inner.out, re.MULTILINE)
+
     assert inner.outcomes["test_chance"] == ["PASSED"]
-    assert "\nfaultline made random choices; this option repeats them: --faultline-seed=3\n" in inner.out
+    assert f"\nseed: {said[1]}\n" in inner.told["test_chance"]

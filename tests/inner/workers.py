@@ -4,6 +4,7 @@ import pytest
 from limits import by_thread, executor, fetch, over
 
 from faultline import ok, refuse, reset, serve, sometimes, stall
+from faultline.pytest_plugin import SEED
 
 
 def test_client(faultline):
@@ -34,6 +35,7 @@ def test_unseen(faultline):
     faultline.udp(refuse())
 
 
-def test_chance(faultline):
+def test_chance(faultline, request):
     server = faultline.serve(sometimes(0.5, ok(b"a"), otherwise=ok(b"b")), strict=False)
     assert {fetch(server)[-1:] for _ in range(40)} == {b"a", b"b"}
+    print("seed:", request.config.stash[SEED])
