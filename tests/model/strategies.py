@@ -110,7 +110,10 @@ def plans(entry):
     return st.builds(Plan, attempts, kinds) | st.builds(Plan, alike, kinds, st.just("connection"))
 
 
-any_plan, late_plan = plans(faults), plans(late_faults)
+before_opening = st.one_of(healthy, broken_at["idle"])
+opening = st.one_of(broken_at["connect"], broken_at["accept"])
+opened_anew = st.tuples(before_opening, before_opening, opening, healthy).map(Plan)
+any_plan, late_plan = st.one_of(plans(faults), plans(faults), opened_anew), plans(late_faults)
 
 # --- what happens ----------------------------------------------------------------------------------------------------
 
@@ -136,6 +139,10 @@ def one_client(fault, kinds, before=nothing):
     def scenario(fault, kind_and_tls, begins, says, at, extra, opens, leaves):  # noqa: PLR0917 - what is drawn
         kind, tls = kind_and_tls
         tls = tls or (fault.brk is not None and fault.brk.at == "handshake")
+        marker = fault.brk.on if fault.brk is not None and fault.brk.at == "request" else None
+        if marker and at % 2:  # a break that looks for bytes meets a request that is cut in them
+            one = says[0][0].asked[0]
+            says = [(Say(0, (one,), (), len(one.message.partition(marker[:-1])[2])), SayRest(0)), *says[1:]]
         actions = [Connect(), *begins, *(action for each in says for action in each)]
         at = 1 + at % len(actions)
         actions[at:at] = extra

@@ -169,7 +169,11 @@ def failed(tests: tuple[str, ...], mutant: Mutant | None = None) -> list[str]:
         if mutant is not None:
             put_in(mutant, Path(folder))
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
-        environment = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": folder,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "FAULTLINE_FIRST_FAILURE": "1",
+        }
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, SOME_FAILED):
         sys.exit(f"the tests did not run:\n{done.stdout}{done.stderr}")
