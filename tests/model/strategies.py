@@ -187,6 +187,6 @@ action = st.one_of(
 attempts = st.builds(
     lambda plan, actions, tls: Scenario(plan, (Connect(), Connect(), *actions), tls),
     any_plan,
-    st.lists(action, min_size=2, max_size=12),
+    st.lists(action, min_size=4, max_size=14),
     st.sampled_from((False, False, False, True)),
 )

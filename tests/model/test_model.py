@@ -23,7 +23,7 @@ def played(scenarios, examples):
     met = Counter()
 
     @settings(
-        max_examples=EXAMPLES or examples,
+        max_examples=max(EXAMPLES, examples),
         derandomize=not EXAMPLES,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
