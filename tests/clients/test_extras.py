@@ -125,8 +125,10 @@ def test_aiohttp_quietly_asks_twice_what_is_idempotent(faultline, method, fault,
 @pytest.mark.parametrize(
     ("fault", "limit", "error", "cause"),
     [
-        (stall(), {"total": 0.1}, asyncio.TimeoutError, asyncio.TimeoutError),
-        (stall(), {"sock_read": 0.1}, aiohttp.SocketTimeoutError, aiohttp.SocketTimeoutError),
+        pytest.param(stall(), {"total": 0.4}, asyncio.TimeoutError, asyncio.TimeoutError, marks=pytest.mark.slow),
+        pytest.param(
+            stall(), {"sock_read": 0.4}, aiohttp.SocketTimeoutError, aiohttp.SocketTimeoutError, marks=pytest.mark.slow
+        ),
         (blackhole(), {"total": 0.1}, asyncio.TimeoutError, asyncio.TimeoutError),
         (blackhole(), {"sock_connect": 0.1}, aiohttp.ConnectionTimeoutError, asyncio.TimeoutError),
     ],
@@ -215,8 +217,8 @@ def test_a_client_meets_the_door_by_tls_as_without(faultline, fault, error):
         ("refuse_server", requests.ConnectionError),
         ("reset_server", requests.ConnectionError),
         ("close_server", requests.ConnectionError),
-        ("stall_server", requests.ReadTimeout),
-        ("blackhole_server", requests.ConnectTimeout),
+        pytest.param("stall_server", requests.ReadTimeout, marks=pytest.mark.slow),
+        pytest.param("blackhole_server", requests.ConnectTimeout, marks=pytest.mark.slow),
         ("bad_cert_server", requests.exceptions.SSLError),
     ],
 )
@@ -224,7 +226,7 @@ def test_each_ready_made_fixture_is_met_by_requests(fixture, error, request):
     server = request.getfixturevalue(fixture)
 
     with pytest.raises(error) as caught:
-        by_requests(server.url, server, timeout=0.1 if fixture in ("stall_server", "blackhole_server") else 10)
+        by_requests(server.url, server, timeout=0.4 if fixture in ("stall_server", "blackhole_server") else 10)
 
     assert caught.type is error
     assert len(server.attempts) == 1

@@ -337,8 +337,10 @@ def test_each_client_meets_reset_and_refuse(faultline, fetch):
     ("fault", "kind", "cause", "how"),
     [
         (close(), requests.ConnectionError, "RemoteDisconnected", ("server", "FIN")),
-        (stall(), requests.ReadTimeout, "TimeoutError", ("client", "FIN")),
-        (blackhole(), requests.ConnectTimeout, "TimeoutError", ("server", "silence")),
+        pytest.param(stall(), requests.ReadTimeout, "TimeoutError", ("client", "FIN"), marks=pytest.mark.slow),
+        pytest.param(
+            blackhole(), requests.ConnectTimeout, "TimeoutError", ("server", "silence"), marks=pytest.mark.slow
+        ),
         (unreachable(), requests.ConnectionError, "OSError", ("server", "no route")),
     ],
     ids=repr,
@@ -347,7 +349,7 @@ def test_a_client_meets_the_other_faults_as_at_any_server(faultline, fault, kind
     server = faultline.intercept(HTTP, fault)
 
     with pytest.raises(kind) as caught:
-        requests.get(HTTP, timeout=0.1)
+        requests.get(HTTP, timeout=0.4 if kind in (requests.ReadTimeout, requests.ConnectTimeout) else 10)
 
     assert type(caught.value) is kind
     assert type(root_cause(caught.value)).__name__ == cause

@@ -747,8 +747,8 @@ def test_200_and_then_rst_before_the_first_byte(faultline, leaks):
         (reset(), requests.exceptions.ProxyError, ConnectionResetError),
         (refuse(), requests.exceptions.ProxyError, ConnectionRefusedError),
         (unreachable(), requests.exceptions.ProxyError, OSError),
-        (blackhole(), requests.exceptions.ProxyError, TimeoutError),
-        (stall(), requests.exceptions.ReadTimeout, TimeoutError),
+        pytest.param(blackhole(), requests.exceptions.ProxyError, TimeoutError, marks=pytest.mark.slow),
+        pytest.param(stall(), requests.exceptions.ReadTimeout, TimeoutError, marks=pytest.mark.slow),
         (raw(b"garbage\r\n\r\n"), CONNECTION, http.client.BadStatusLine),
         (close(after_bytes=60), requests.exceptions.ChunkedEncodingError, http.client.IncompleteRead),
     ],
@@ -759,7 +759,7 @@ def test_a_proxy_that_breaks_while_it_fetches(faultline, fault, error, cause):
     proxy = faultline.http_proxy(fault)
 
     with raises(cause) as caught:
-        by_requests(origin.url, timeout=0.1 if cause is TimeoutError else 10, proxy=proxy)
+        by_requests(origin.url, timeout=0.4 if cause is TimeoutError else 10, proxy=proxy)
 
     assert type(caught.value) is error
     if cause is OSError:
