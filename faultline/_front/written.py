@@ -69,12 +69,12 @@ def typed(text: str) -> Plan:
     Raises:
         ParameterError: the words are no plan of the command.
     """
-    from faultline._front.options import Parser, UsageError, add_mode_options, plan_of
+    from faultline._front.options import Parser, UsageError, add_mode_options, named, plan_of
 
     try:
-        words = shlex.split(text)
+        words = ["serve", "--mode", *shlex.split(text)]
+        named(words[2])  # at once, because a parser takes time
         parser = Parser(prog="plan", add_help=False)
-        words = ["serve", "--mode", *words]
         chosen = add_mode_options(parser, words, "serve", required=True)
         return plan_of(chosen, parser.parse_args(words[1:]))
     except UsageError as error:
