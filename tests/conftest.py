@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import os
 import socket
 from functools import partial
@@ -18,6 +19,8 @@ from faultline._net import connects
 from faultline._net.sockets import check_filter
 
 pytest_plugins = ["pytester"]
+
+NUMBERS = itertools.count()
 collect_ignore = ["inner"]  # what inner runs of pytest collect
 
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
@@ -45,10 +48,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def own_port():
-    """A port of this process: below those that the kernel gives to whoever asks for any (ip_local_port_range)."""
-    return 20_000 + os.getpid() % 10_000
+    """A port of this test alone: below those that the kernel gives to whoever asks for any (ip_local_port_range).
+
+    Each test gets another one, because a connection that is over keeps its port for a minute (TIME_WAIT).
+    """
+    return 20_000 + os.getpid() % 400 * 25 + next(NUMBERS) % 25
 
 
 @pytest.fixture(scope="session")
