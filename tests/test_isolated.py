@@ -634,7 +634,8 @@ def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(run
             with serve(ok(b"forked"), isolated=True) as own:
                 print(converse(own)[-6:], len(children()), flush=True)
 
-        print([forked(lambda: tried(ask)) for ask in (lambda: server.url, lambda: server.attempts, server.close)])
+        asked = (lambda: server.url, lambda: server.attempts, server.close)
+        print([forked(lambda: tried(ask)) for ask in asked], flush=True)
         print(forked(use_its_own), forked(gate.open), flush=True)
         print(repr(converse(gated, timeout=0.1)), gate.is_open)
         print(converse(server)[-6:], len(server.attempts))

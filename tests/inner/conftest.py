@@ -1,6 +1,7 @@
 """Ways to run a test: again, and in a process of its own, which may die."""
 
 import os
+import sys
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -19,6 +20,7 @@ def pytest_runtestloop(session):
 def in_fork(item):
     """What a fork says that runs the test, and its exit code."""
     reading, writing = os.pipe()
+    sys.stdout.flush()  # or else the fork says it too
     if not (child := os.fork()):
         capture = item.config.pluginmanager.getplugin("capturemanager")
         capture.stop_global_capturing()
