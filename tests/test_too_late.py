@@ -129,8 +129,9 @@ def test_client_that_leaves_before_it_has_read_all_is_not_struck(plan, tls, take
         with socket.create_connection(server.address, 10) as raw:
             client = server.client_context().wrap_socket(raw, server_hostname="localhost") if tls else raw
             client.sendall(GET)
-            while taken:
-                taken -= len(client.recv(taken))
+            left = min(taken, 180_000) if tls else taken  # OpenSSL reads whole records, of up to 16 KiB
+            while left:
+                left -= len(client.recv(left))
             leave_by_rst(client)
         (attempt,) = server.wait_for_attempts(1, at="end")
 
