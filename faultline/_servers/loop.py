@@ -122,9 +122,9 @@ class Background:
         """
         if own_thread.is_loops():
             return owned(function, owner)
-        answer = Answer[T]()
-        self._hand_over(partial(answer.take, partial(owned, function, owner)))
-        return answer.wait()
+        outcome = Outcome[T]()
+        self._hand_over(partial(outcome.take, partial(owned, function, owner)))
+        return outcome.wait()
 
     def run(self, begin: Callable[[], Awaitable[None] | None]) -> None:
         """Begin work in the loop's thread, and wait for its end or error; in the loop's own thread only begin it.
@@ -139,9 +139,9 @@ class Background:
         if own_thread.is_loops():
             self.loop.call_soon(self._begin, begin)  # after what was handed over before, such as a start
             return
-        answer = Answer[None]()
-        self._hand_over(partial(answer.follow, partial(self._begin, begin)))
-        answer.wait()
+        outcome = Outcome[None]()
+        self._hand_over(partial(outcome.follow, partial(self._begin, begin)))
+        outcome.wait()
 
     def _begin(self, begin: Callable[[], Awaitable[None] | None]) -> asyncio.Future[None] | None:
         work = begin()
@@ -169,9 +169,9 @@ class Background:
             ServerError: this is a fork of the server's process.
         """
         if not own_thread.is_loops():
-            answer = Answer[None]()
-            self._hand_over(Settling(self, partial(answer.take, lambda: None)).begin)
-            answer.has_come()
+            outcome = Outcome[None]()
+            self._hand_over(Settling(self, partial(outcome.take, lambda: None)).begin)
+            outcome.has_come()
 
     async def settled(self, is_over: Callable[[], bool]) -> None:
         """As `settle`, in the loop's thread, or until `is_over()`."""
@@ -201,13 +201,13 @@ class Background:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Answer(Generic[T]):
+class Outcome(Generic[T]):
     """The value or error of work in the loop's thread, for a thread that waits for it."""
 
     def __init__(self) -> None:
         self._value: Any = None
         self._error: BaseException | None = None
-        self._lock = _thread.allocate_lock()  # held until the answer comes; cheaper than a condition
+        self._lock = _thread.allocate_lock()  # held until the outcome comes; cheaper than a condition
         self._lock.acquire()
 
     def take(self, function: Callable[[], T]) -> None:
@@ -231,15 +231,15 @@ class Answer(Generic[T]):
             task.add_done_callback(lambda task: self.take(task.result))
 
     def has_come(self) -> bool:
-        """Wait for the answer; return false if it has not come within CALL_SECONDS."""
+        """Wait for the outcome; return false if it has not come within CALL_SECONDS."""
         # A pause of the whole process takes one slice.
         return any(self._lock.acquire(timeout=CALL_SECONDS / CALL_SLICES) for _ in range(CALL_SLICES))
 
     def wait(self) -> T:
-        """Wait for the answer, and return its value or raise its error.
+        """Wait for the outcome, and return its value or raise its error.
 
         Raises:
-            ServerError: the answer has not come within CALL_SECONDS.
+            ServerError: the outcome has not come within CALL_SECONDS.
         """
         if not self.has_come():
             raise ServerError(f"the server's loop did not answer within {CALL_SECONDS:g} s.")
