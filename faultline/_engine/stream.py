@@ -141,8 +141,7 @@ class Stream:
                 piece = piece[taken:]
 
     async def _write_piece(self, piece: memoryview) -> int:
-        if self._paused is not None:
-            await self._paused.wait()
+        await self.until_flowing()
         if self._tls is None:
             return await self.wire.send_some(piece)
         taken = min(len(piece), sockets.READ_BYTES)
@@ -200,8 +199,7 @@ class Stream:
 
     async def _read_some(self, limit_bytes: int) -> bytes:
         limit_bytes = min(limit_bytes, sockets.READ_BYTES)
-        if self._paused is not None:
-            await self._paused.wait()
+        await self.until_flowing()
         if self._flows is not None:
             limit_bytes = self._flows[0].piece_bytes(limit_bytes)
         if self._held:
@@ -300,7 +298,8 @@ class Stream:
         if name == "close_notify":
             self._attempt.sign(by, "close_notify")
         else:
-            self._own_alert = name if is_ours else self._own_alert
+            if is_ours:
+                self._own_alert = name
             self._attempt.sign(by, "alert", name)
 
     def rejected(self, why: str) -> bool:

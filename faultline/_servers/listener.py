@@ -53,10 +53,9 @@ class Listener:
         """Accept clients from now on: `on_client` is called with each and its address.
 
         `on_over` is called when the time of a step is over, to set the next step.
-
-        The loop isn't woken for `add_reader`, which is an entry in a dictionary and an epoll_ctl(2); for a timer it is.
         """
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
+        # For a timer the loop is woken. `add_reader` needs no turn of it: an entry in a dictionary, and epoll_ctl(2).
         if self._for_seconds is not None:
             loop.call_soon_threadsafe(self._set_timer)
         self.resume()
