@@ -10,7 +10,8 @@ import pytest
 
 import faultline as fl
 from faultline import Gate, ParameterError, plan
-from faultline.modes._catalogue import cases
+from faultline._core import script
+from faultline.modes._catalogue import cases, modes
 from faultline.modes.lookups import SERVER
 
 PLANS = [
@@ -22,6 +23,7 @@ PLANS = [
     fl.reset(on=re.compile(b"x+")),
     fl.ok(headers=[("X-One", "1"), ("X-Two", "2")]),
     fl.ok(headers={"X-One": "1"}),
+    fl.ok(b"loading ... 10 bytes..."),
 ]
 WORDS = {
     "reset": fl.reset(),
@@ -43,13 +45,18 @@ REFUSED = {
     "reset(after_bytes=1+1)": "expected no 1 + 1 in it",
     "reset(*[1])": "expected no * in a call",
     "reset(**{'after_bytes': 1})": "expected no * in a call",
-    "ok(b'xxxxxxxxxx...60 bytes...xxxx')": "of which a report leaves out the middle",
+    repr(fl.ok(b"a" * 60)): "of which a report leaves out the middle",
+    repr(fl.ok(headers={"X-One": "a" * 60})): "of which a report leaves out the middle",
+    "reset(after_bytes=1, after_bytes=2)": "expected each name once in reset(after_bytes=1, after_bytes=2)",
+    "ok(headers={['X-One']: '1'})": "expected no {['X-One']: '1'} in it",
     "reset(on=re.compile(b'('))": "expected a pattern of bytes in re.compile(…)",
     "reset(on=re.compile('x'))": "expected a pattern of bytes in re.compile(…)",
     "ok({**{}})": "expected no",
     "reset() & 3": "expected two faults",
+    "hold() & respond()": "expected two faults around &, not ",
+    "1 & 2": "no mode '1'",
     "send(b'x')": "expected a fault such as reset() or ok()",
-    "reset --bogus 3": "unrecognized arguments: --bogus 3",
+    "reset --bogus 3": "unrecognized arguments: --bogus 3. See `faultline serve --help`.",
     "reset 'unclosed": "No closing quotation",
     "reset(on=b'\\d')": "invalid escape sequence",
     "ok(" + "(" * 60 + ")" * 61: "expected at most 50 brackets open at once",
@@ -92,34 +99,60 @@ def test_value_that_is_no_text_has_a_clear_error(text):
         plan(text)
 
 
+LITERALS = ["1", "-1", "0.5", "1e999", "-1e999", "9" * 400, "'x'", "b'x'", "b''", "True", "None", "()", "[]", "{1: 2}"]
+LITERALS += [
+    "{'a': b'b'}",
+    "('a', 'b')",
+    "[('a', 'b')]",
+    "[[1]]",
+    "'\\x00'",
+    "re.compile(b'x*')",
+    "'handshake'",
+    "'idle'",
+]
+
+
+def random_call(chance, depth):
+    """A call of a mode, a plan or a step, with arguments and names that some of them have."""
+
+    def value():
+        return random_call(chance, depth - 1) if depth and chance.random() < 0.4 else chance.choice(LITERALS)
+
+    arguments = [value() for _ in range(chance.choice([0, 0, 1, 1, 2, 3]))]
+    arguments += [f"{chance.choice(NAMES)}={value()}" for _ in range(chance.choice([0, 0, 1, 1, 2]))]
+    call = f"{chance.choice(FUNCTIONS)}({', '.join(arguments)})"
+    return f"{call} & {random_call(chance, depth - 1)}" if depth and chance.random() < 0.2 else call
+
+
+def random_text(chance):
+    """Pieces of what plans are built of, so that many are nearly one."""
+    return "".join(chance.choice(PIECES) for _ in range(chance.randint(1, 8)))
+
+
+FUNCTIONS = [*modes(), "sequence", "cycle", "sometimes", *script.__all__]
+NAMES = ["per", "seed", "otherwise", *(each.name for mode in modes().values() for each in mode.parameters)]
+PIECES = [*(repr(case.fault) for case in cases()), *"()[]{},=&-.*'\"\\#\n\0", *string.ascii_letters, "b'", "1e999"]
+PIECES += [
+    "sequence(",
+    "re.compile(",
+    "after_bytes=",
+    "__class__",
+    "9" * 30,
+    "0_0",
+    "é",
+    "\ud800",
+    "for x in",
+    "f'{1}'",
+]
+
+
 @pytest.mark.slow
-def test_random_texts_are_plans_or_parameter_errors():
-    """Built of what plans are built of, so that many are nearly one."""
-    chance = random.Random(13)
-    pieces = [
-        *(repr(case.fault) for case in cases()),
-        *"()[]{},=&-.*'\"\\#\n\0",
-        *string.ascii_letters,
-        "b'",
-        "1e999",
-        "lambda:",
-    ]
-    pieces += [
-        "sequence(",
-        "sometimes(",
-        "re.compile(",
-        "after_bytes=",
-        "__class__",
-        "9" * 30,
-        "0_0",
-        "é",
-        "\ud800",
-        "for x in",
-        "f'{1}'",
-    ]
-    read = 0
+@pytest.mark.filterwarnings("ignore::faultline.FaultlineWarning")  # of a time in milliseconds
+@pytest.mark.parametrize("make", [random_text, lambda chance: random_call(chance, 2)], ids=["texts", "calls"])
+def test_random_texts_are_plans_or_parameter_errors(make):
+    chance, read = random.Random(13), 0
     for _ in range(10_000):
-        text = "".join(chance.choice(pieces) for _ in range(chance.randint(1, 8)))
+        text = make(chance)
         try:
             plan(text)
             read += 1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from faultline._core.check import is_number, parameter, plain
+from faultline._core.check import is_number, is_protocol, parameter, plain
 from faultline._core.errors import CallError, ParameterError
 from faultline._core.said import abbreviated
 from faultline._core.words import CHOICES, PARAMETERS, SECONDS, UNITS, listed, meant, plain_word
@@ -195,8 +195,11 @@ class Misfit:
         measured = [n for n in free if n == unit or n.endswith(f"_{unit}") or n.startswith(f"{unit}_per_")]
         stemmed = [n for n in measured if stem and n.startswith(f"{stem}_")]
         usual = [n for n in (*PARAMETERS.get(stem, ()), *SECONDS) if n in measured]
-        number = value if factor == 1 else round(value * factor, 9)
-        number = int(number) if unit == "bytes" else number
+        try:
+            number = value if factor == 1 else round(value * factor, 9)
+            number = int(number) if unit == "bytes" else number
+        except (OverflowError, ValueError):  # infinite, no number, or beyond every float
+            return []
         return [Guess(name, number) for name in (*stemmed, *usual, *measured)[:1]]
 
 
@@ -234,7 +237,9 @@ def advised(
 def is_member(value: object, kind: Any) -> bool:
     """Whether a value is of a member of a union."""
     base = get_origin(kind) or kind
-    return value in get_args(kind) if base is Literal else isinstance(base, type) and isinstance(value, base)
+    if base is Literal:
+        return value in get_args(kind)
+    return isinstance(base, type) and not is_protocol(base) and isinstance(value, base)
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:

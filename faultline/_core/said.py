@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,3 +40,11 @@ def abbreviated(value: object, limit: int = LONG) -> str:
         return text
     size = f"...{counted(len(value), 'byte')}..." if isinstance(value, bytes) else "..."
     return f"{text[: limit // 2]}{size}{text[-limit // 4 :]}"
+
+
+ABBREVIATED = re.compile(rf".{{{LONG // 2}}}\.\.\.(\d+ bytes\.\.\.)?.{{{LONG // 4}}}", re.DOTALL)
+
+
+def is_abbreviated(text: str) -> bool:
+    """Whether a text has the form in which `abbreviated` shows long values."""
+    return ABBREVIATED.fullmatch(text) is not None

@@ -17,8 +17,9 @@ from faultline._core import plan as plans
 from faultline._core import script as scripts
 from faultline._core.calls import explained
 from faultline._core.errors import ParameterError
+from faultline._core.operators import Combined
 from faultline._core.plan import Plan, checked_plan
-from faultline._core.said import abbreviated
+from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline.modes._catalogue import modes
 
@@ -26,7 +27,6 @@ MOST_CHARACTERS, MOST_BRACKETS = 10_000, 50  # of a text, and open at once: deep
 EXPECTED = (
     "expected a plan as Python or as the command writes it, such as reset(after_bytes=17) or reset --after-bytes 17"
 )
-LEFT_OUT = re.compile(r"\.\.\.(\d+ bytes?\.\.\.)?")
 
 
 @explained
@@ -74,7 +74,7 @@ def typed(text: str) -> Plan:
     try:
         words = ["serve", "--mode", *shlex.split(text)]
         named(words[2])  # at once, because a parser takes time
-        parser = Parser(prog="plan", add_help=False)
+        parser = Parser(prog="faultline serve", add_help=False)
         chosen = add_mode_options(parser, words, "serve", required=True)
         return plan_of(chosen, parser.parse_args(words[1:]))
     except UsageError as error:
@@ -89,7 +89,7 @@ class Reader:
     """Turns the syntax tree of a text into a plan, node by node."""
 
     def __init__(self, text: str, names: Mapping[str, object]) -> None:
-        self._text = text
+        self._text = text.strip()
         self._names = names
         functions = {entry.name: entry.function for entry in modes().values()}
         of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes")}
@@ -107,7 +107,7 @@ class Reader:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # of an escape that Python does not know
-                tree = ast.parse(self._text.strip(), mode="eval")
+                tree = ast.parse(self._text, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise self._error(f"a plan such as reset(after_bytes=17) ({reason(error)})") from None
         try:
@@ -118,7 +118,7 @@ class Reader:
     def _value(self, node: ast.expr) -> Any:
         match node:
             case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
-                return self._value(left) & self._value(right)
+                return self._both(self._value(left), self._value(right))
             case ast.Name(id=name) if name in self._names:
                 return self._names[name]
             case ast.Call(func=ast.Name(id=name)):
@@ -130,25 +130,23 @@ class Reader:
     def _literal(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=str() | bytes() | bool() | int() | float() | None):
-                return self._whole(node.value)
+                return node.value
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
                 return -self._value(node.operand)
             case ast.Tuple(elts=elements):
                 return tuple(self._value(element) for element in elements)
             case ast.List(elts=elements):
                 return [self._value(element) for element in elements]
-            case ast.Dict(keys=keys, values=values) if None not in keys:
+            case ast.Dict(keys=keys, values=values) if all(isinstance(key, ast.Constant) for key in keys):
                 return {self._value(key): self._value(value) for key, value in zip(keys, values, strict=True) if key}
         raise self._error(
             f"no {ast.unparse(node)} in it; a plan has calls of modes, & and literals" + self._given(node)
         )
 
-    def _whole(self, value: object) -> object:
-        """A literal, if no report has left out a part of it."""
-        shown = value.decode("latin-1") if isinstance(value, bytes) else value
-        if isinstance(shown, str) and LEFT_OUT.search(shown):
-            raise self._error(f"all of {abbreviated(value)}, of which a report leaves out the middle")
-        return value
+    def _both(self, left: Any, right: Any) -> Any:
+        if not isinstance(left, Combined) and not isinstance(right, Combined):  # which have errors of their own
+            raise self._error(f"two faults around &, not {abbreviated(left)} and {abbreviated(right)}")
+        return left & right
 
     def _function(self, name: str) -> Callable[..., Any]:
         found = self._functions.get(name)
@@ -159,10 +157,20 @@ class Reader:
         return found
 
     def _called(self, function: Callable[..., Any], node: ast.Call) -> Any:
-        if any(isinstance(each, ast.Starred) for each in node.args) or any(each.arg is None for each in node.keywords):
+        named = [each.arg for each in node.keywords]
+        if any(isinstance(each, ast.Starred) for each in node.args) or None in named:
             raise self._error("no * in a call")
-        arguments = [self._value(each) for each in node.args]
-        return function(*arguments, **{each.arg: self._value(each.value) for each in node.keywords if each.arg})
+        if len({*named}) < len(named):
+            raise self._error(f"each name once in {ast.unparse(node)}")
+        arguments = [self._argument(each) for each in node.args]
+        return function(*arguments, **{each.arg: self._argument(each.value) for each in node.keywords if each.arg})
+
+    def _argument(self, node: ast.expr) -> Any:
+        """The value of an argument, if no report has left out a part of it."""
+        written = ast.get_source_segment(self._text, node) or ""
+        if is_abbreviated(written):
+            raise self._error(f"all of {written}, of which a report leaves out the middle")
+        return self._value(node)
 
     def _pattern(self, value: object) -> re.Pattern[bytes]:
         try:
