@@ -11,6 +11,7 @@ import ssl
 import pytest
 from support import KEPT_GET as GET
 from support import connected
+from support.tables import each_row
 
 import faultline as fl
 from faultline import NotStruckError, close, ok, relay, reset, serve
@@ -494,7 +495,7 @@ def test_attempt_that_was_struck_before_it_was_held_is_not_said_to_be_paused():
     assert server.attempts[0].note == ""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("note", "kept"),
     [("", PARTITIONED), ("closed by the test", "closed by the test"), ("why", f"{PARTITIONED}; why")],
 )

@@ -7,6 +7,7 @@ import socket
 import ssl
 
 import pytest
+from support.tables import each_row
 
 from faultline import bad_tls, close, ok, reset
 from faultline._core.alerts import alert, alert_in
@@ -137,12 +138,12 @@ def test_alert_of_a_server_with_pyopenssl_is_in_the_ledger_too(faultline):
     assert any(end.how in ("alert", "close_notify") for end in attempt.ends)
 
 
-@pytest.mark.parametrize(("record", "name"), [(alert("unknown_ca"), "unknown_ca"), (b"", ""), (b"HTTP/1.", "")])
+@each_row(("record", "name"), [(alert("unknown_ca"), "unknown_ca"), (b"", ""), (b"HTTP/1.", "")])
 def test_alert_is_known_in_its_record(record, name):
     assert alert_in(record) == name
 
 
-@pytest.mark.parametrize("data", [b"", b"\x02\0\0\0", b"\x02\0\0\x04\x01\x01"])
+@each_row("data", [b"", b"\x02\0\0\0", b"\x02\0\0\x04\x01\x01"])
 def test_server_hello_that_is_cut_has_no_version(data):
     assert version_of(data) == ""
 

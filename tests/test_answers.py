@@ -19,6 +19,7 @@ import httpx
 import pytest
 import urllib3
 from support import HIDES_RST
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -705,7 +706,7 @@ KINDS = ", ".join(map(repr, get_args(Kind)))
 FIELDS = "expected names and values as text, without line breaks."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "said"),
     [
         (lambda: status(99), "code=99: expected a whole number, from 200 to 999."),
@@ -764,13 +765,13 @@ def test_value_that_means_nothing_is_an_error_that_says_what_was_expected(make, 
     assert str(raised.value).startswith(said.removesuffix("."))
 
 
-@pytest.mark.parametrize("make", [status, raw, malformed])
+@each_row("make", [status, raw, malformed])
 def test_answer_that_needs_a_word_of_what_is_not_called_without(make):
     with pytest.raises(TypeError, match="which has no default; write "):
         make()
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [
         status(503, retry_after=0, headers=(("X-Id", "7"),), body=b"x"),
@@ -781,7 +782,6 @@ def test_answer_that_needs_a_word_of_what_is_not_called_without(make):
         trickle_headers(2, every_seconds=0.1),
         malformed("chunk_cut") & latency(0.5),
     ],
-    ids=repr,
 )
 def test_answer_can_be_read_back_from_how_it_is_said(fault):
     assert eval(repr(fault)) == fault
@@ -790,7 +790,7 @@ def test_answer_can_be_read_back_from_how_it_is_said(fault):
 # --- what they compose with ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "kind"),
     [
         (status(503), ok(), "answer"),
@@ -804,7 +804,6 @@ def test_answer_can_be_read_back_from_how_it_is_said(fault):
         (sse(), status(503), "answer"),
         (sse(), reset(), "break"),
     ],
-    ids=str,
 )
 def test_two_answers_are_an_error_that_names_both(one, other, kind):
     for left, right in ((one, other), (other, one)):
@@ -821,7 +820,7 @@ def test_head_trickles_in_one_way_only(pace):
         trickle_headers() & pace
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "end", "ends", "never"),
     [
         (status(503), reset(at="request"), "request", "response"),
@@ -830,7 +829,6 @@ def test_head_trickles_in_one_way_only(pace):
         (trickle_headers(), reset(at="request"), "request", "response"),
         (malformed("continue_never"), reset(at="accept"), "accept", "request"),
     ],
-    ids=str,
 )
 def test_answer_after_the_end_of_the_conversation_is_an_error_that_names_both(answer, end, ends, never):
     with pytest.raises(ConflictError) as raised:
@@ -916,10 +914,9 @@ def test_stream_may_be_cut_for_some_requests_alone(faultline, dial):
     assert struck(server) == [("response", len(CUT))]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [malformed("early_response"), malformed("continue_never"), trickle_headers()],
-    ids=repr,
 )
 def test_what_begins_before_the_request_is_read_is_no_choice_by_the_request(fault):
     with pytest.raises(ParameterError) as raised:
@@ -949,7 +946,7 @@ def test_break_falls_on_the_answer_of_the_server(faultline, dial):
     assert struck(server) == [("response", 20)]
 
 
-@pytest.mark.parametrize("answer", [malformed("early_response"), sse(), trickle_headers(), latency(1)], ids=repr)
+@each_row("answer", [malformed("early_response"), sse(), trickle_headers(), latency(1)])
 def test_answer_of_the_server_is_an_answer_and_nothing_else(answer):
     with pytest.raises(ParameterError) as raised:
         serve(ok(), answer=answer)
@@ -960,7 +957,7 @@ def test_answer_of_the_server_is_an_answer_and_nothing_else(answer):
 # --- the guard -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [
         status(400),
@@ -974,7 +971,6 @@ def test_answer_of_the_server_is_an_answer_and_nothing_else(answer):
         malformed("head_with_body"),
         malformed("gzip_bomb") & latency(0.1),
     ],
-    ids=repr,
 )
 def test_fault_that_nobody_asked_for_fails(fault):
     with pytest.raises(NotStruckError) as raised, serve(fault) as server:
@@ -985,7 +981,7 @@ def test_fault_that_nobody_asked_for_fails(fault):
     )
 
 
-@pytest.mark.parametrize("fault", [ok(), status(200), status(399), sse(break_="none"), echo()], ids=repr)
+@each_row("fault", [ok(), status(200), status(399), sse(break_="none"), echo()])
 def test_answer_that_is_no_fault_may_go_unasked(fault):
     with serve(fault) as server:
         pass
@@ -1027,7 +1023,7 @@ def test_script_that_responds_well_is_no_fault():
     assert promises_of(script(repeat(receive_request(continues=False), respond())))
 
 
-@pytest.mark.parametrize("wrong", [malformed("early_response"), sse(), trickle_headers()], ids=repr)
+@each_row("wrong", [malformed("early_response"), sse(), trickle_headers()])
 def test_script_does_not_respond_with_more_than_an_answer(wrong):
     with pytest.raises(ParameterError) as raised:
         respond(wrong)
@@ -1105,7 +1101,7 @@ def test_bytes_below_tls_are_plain_before_there_is_tls(faultline, dial):
         assert read(secure) == b"250 inside\r\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("step", "text"),
     [
         (send(b"x"), "send(b'x')"),
@@ -1122,7 +1118,7 @@ def test_step_can_be_read_back_from_how_it_is_said(step, text):
     assert eval(text) == step
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "said"),
     [
         (lambda: send(b"x", below_tls=1), "below_tls=1: expected True or False."),
@@ -1148,7 +1144,7 @@ def test_step_with_a_value_that_means_nothing_is_an_error(make, said):
 # --- what can't be said ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "message"),
     [
         (
@@ -1193,7 +1189,7 @@ def test_a_script_that_ends_tls_has_some_from_the_beginning(faultline, dial):
     assert read(dial(server).unwrap(), 5) == b"plain"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("steps", "step"),
     [
         ((stoptls(), starttls()), "stoptls()"),
@@ -1201,7 +1197,6 @@ def test_a_script_that_ends_tls_has_some_from_the_beginning(faultline, dial):
         ((starttls(), stoptls(), close(close_notify=False)), "close(close_notify=False)"),
         ((repeat(starttls(), stoptls(), stoptls()),), "stoptls()"),
     ],
-    ids=repr,
 )
 def test_what_needs_tls_is_refused_where_a_script_speaks_none(steps, step):
     with pytest.raises(ParameterError, match=re.escape(f"{step}: expected a place in the script where TLS is spoken.")):

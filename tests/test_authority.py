@@ -22,6 +22,7 @@ import pytest
 import requests
 import trustme
 import urllib3
+from support.tables import each_row
 
 from faultline import NotStruckError, ParameterError, bad_tls, close, ok, raises, serve
 from faultline._net.authority import AUTHORITY, VARIABLES
@@ -484,7 +485,7 @@ def test_mutual_server_has_an_address_of_https(faultline):
     assert server.url == f"https://{server.hostport}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("tls", "said"),
     [
         ("x", "tls='x': expected one of False, True, 'mutual'."),

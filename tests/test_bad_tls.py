@@ -25,6 +25,7 @@ import pytest
 import requests
 import trustme
 import urllib3
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -993,7 +994,7 @@ def test_byte_beyond_the_handshake_changes_nothing(faultline):
     assert len(by_socket(server, server.client_context())) == OK_BYTES
 
 
-@pytest.mark.parametrize("make", [latency, throttle, drip], ids=lambda make: make.__name__)
+@each_row("make", [latency, throttle, drip])
 def test_condition_of_the_handshake_makes_a_server_speak_tls(faultline, make):
     server = faultline.serve(make(1, direction="handshake"), strict=False)
 
@@ -1003,7 +1004,7 @@ def test_condition_of_the_handshake_makes_a_server_speak_tls(faultline, make):
 # --- what can't be put together --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "said"),
     [
         (bad_tls("alert"), bad_tls("plain_http"), "expected one break, got two"),
@@ -1015,7 +1016,6 @@ def test_condition_of_the_handshake_makes_a_server_speak_tls(faultline, make):
         (bad_tls("slow_handshake"), throttle(10, direction="handshake"), "expected one pace, got two"),
         (latency(1, direction="handshake"), latency(2, direction="handshake"), "expected one latency, got two"),
     ],
-    ids=repr,
 )
 def test_two_of_a_kind_are_an_error_that_names_both(one, other, said):
     with pytest.raises(ConflictError) as raised:
@@ -1024,7 +1024,7 @@ def test_two_of_a_kind_are_an_error_that_names_both(one, other, said):
     assert str(raised.value) == (f"{one!r} & {other!r}: {said}; deal them to different attempts, or leave one out.")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "ends", "misses"),
     [
         (bad_tls("alert"), ok(b"x"), "handshake", "response"),
@@ -1033,7 +1033,6 @@ def test_two_of_a_kind_are_an_error_that_names_both(one, other, said):
         (reset(at="accept"), bad_tls("slow_handshake"), "accept", "handshake"),
         (refuse(), bad_tls("only_version"), "connect", "handshake"),
     ],
-    ids=repr,
 )
 def test_what_is_never_reached_is_an_error_that_says_where_it_ends(one, other, ends, misses):
     with pytest.raises(ConflictError) as raised:
@@ -1045,10 +1044,8 @@ def test_what_is_never_reached_is_an_error_that_says_where_it_ends(one, other, e
     )
 
 
-@pytest.mark.parametrize("kind", ["alert", "plain_http", "garbage"])
-@pytest.mark.parametrize(
-    "other", [bad_cert("expired"), bad_tls("only_version"), latency(1, direction="handshake")], ids=repr
-)
+@each_row("kind", ["alert", "plain_http", "garbage"])
+@each_row("other", [bad_cert("expired"), bad_tls("only_version"), latency(1, direction="handshake")])
 def test_what_is_said_instead_of_a_handshake_leaves_no_room_for_another_fault_of_it(kind, other):
     with pytest.raises(ConflictError) as raised:
         bad_tls(kind) & other
@@ -1056,10 +1053,9 @@ def test_what_is_said_instead_of_a_handshake_leaves_no_room_for_another_fault_of
     assert str(raised.value).startswith(f"{bad_tls(kind)!r} & {other!r}: the conversation ends at 'handshake' ")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "other",
     [latency(1, direction="both"), drip(direction="response"), corrupt(at_byte=1), drip(direction="request")],
-    ids=repr,
 )
 def test_handshake_and_the_rest_may_have_conditions_of_one_kind(other):
     fault = latency(2, direction="handshake") & bad_tls("slow_handshake") & other
@@ -1075,8 +1071,8 @@ OWNERS = {
 }
 
 
-@pytest.mark.parametrize("name", OWNERS)
-@pytest.mark.parametrize("kind", ["alert", "only_version", "plaintext_midway", "slow_handshake", "garbage"])
+@each_row("name", OWNERS)
+@each_row("kind", ["alert", "only_version", "plaintext_midway", "slow_handshake", "garbage"])
 def test_parameter_belongs_to_one_kind(name, kind):
     owner, value = OWNERS[name]
     if kind == owner:
@@ -1093,7 +1089,7 @@ def test_parameter_belongs_to_one_kind(name, kind):
     assert str(raised.value) == f"{name}={value!r}: expected kind={owner!r} with it, not {kind!r}."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "said"),
     [
         ({"kind": "garbag"}, "kind='garbag': expected one of 'plain_http', "),
@@ -1222,7 +1218,7 @@ def test_neutral_terms_and_certificates_never_strike(fault, trusts):
     assert "struck" not in server.drawing()
 
 
-@pytest.mark.parametrize("fault", HEALTHY)
+@each_row("fault", HEALTHY)
 def test_guard_asks_nothing_of_neutral_terms_and_certificates(fault):
     with serve(fault):
         pass

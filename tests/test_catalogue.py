@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Annotated, Literal, get_args
 
 import pytest
+from support.tables import each_row
 
 import faultline
 from faultline._core.answers import Answer
@@ -28,8 +29,8 @@ ROOMS = [
     if not room.name.startswith("_")
 ]
 
-each_mode = pytest.mark.parametrize("entry", MODES, ids=lambda entry: entry.name)
-each_case = pytest.mark.parametrize("row", cases(), ids=str)
+each_mode = each_row("entry", MODES)
+each_case = each_row("row", cases())
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_modes_are_in_alphabetical_order():
     assert [entry.name for entry in MODES] == sorted(entry.name for entry in MODES)
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+@each_row("room", ROOMS)
 def test_what_a_room_of_modes_offers_is_in_the_catalogue_and_sorted(room):
     here = [entry.name for entry in MODES if entry.function.__module__ == room.__name__]
 
@@ -110,7 +111,7 @@ def test_all_cases_of_a_mode_are_played_by_one_kind_of_server(entry):
     assert {row.kind for row in entry.cases} == {entry.kind}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "names"),
     [
         (
@@ -154,7 +155,7 @@ def test_cases_meet_every_point():
     assert {row.point for row in cases()} >= set(POINTS) - {"tunnel"}  # a server has no tunnel
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("row", "point"),
     [
         (Case(faultline.refuse, (), "ConnectionRefusedError"), "connect"),
@@ -179,7 +180,7 @@ def test_mode_is_found_by_its_name_in_python_and_on_a_command_line(name):
     assert find(name).name == "bad_cert"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "hint"),
     [
         ("rest", " Did you mean 'reset'?"),
@@ -200,7 +201,7 @@ def test_unknown_mode_is_answered_with_the_nearest_and_all_others(name, hint):
 # --- calling ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "arguments", "expected"),
     [
         ("reset", {"after_bytes": -1}, "after_bytes=-1: expected a whole number of bytes, 0 or more."),
@@ -261,7 +262,7 @@ def test_stall_that_ends_in_two_ways_is_an_error_that_names_both():
     assert str(raised.value) == "for_seconds=1, until=<Gate closed>: expected one of the two."
 
 
-@pytest.mark.parametrize("name", ["reset", "ok", "latency"])
+@each_row("name", ["reset", "ok", "latency"])
 def test_mode_that_was_not_called_in_a_marker_is_an_error_that_says_so(name):
     def test():
         """What pytest hands to a decorator that was not called."""
@@ -272,7 +273,7 @@ def test_mode_that_was_not_called_in_a_marker_is_an_error_that_says_so(name):
     assert str(raised.value) == f"{name}({test!r}): expected a call; in a marker write faults({name}())."
 
 
-@pytest.mark.parametrize(
+@each_row(
     "headers",
     [
         5,
@@ -298,19 +299,17 @@ def test_header_that_http_cannot_carry_is_an_error(headers):
     assert str(raised.value).startswith(f"headers={headers!r}: expected ")
 
 
-@pytest.mark.parametrize(
-    "headers", [{"A": "1", "B": "caf\xe9"}, [("A", "1"), ("B", "caf\xe9")], (("A", "1"), ("B", "caf\xe9"))]
-)
+@each_row("headers", [{"A": "1", "B": "caf\xe9"}, [("A", "1"), ("B", "caf\xe9")], (("A", "1"), ("B", "caf\xe9"))])
 def test_headers_are_given_as_a_mapping_or_as_pairs(headers):
     assert faultline.ok(headers=headers).answer == Answer(headers=(("A", "1"), ("B", "caf\xe9")))
 
 
-@pytest.mark.parametrize("probability", [0.5, 1.0, 1])
+@each_row("probability", [0.5, 1.0, 1])
 def test_probability_may_be_a_whole_number(probability):
     assert faultline.corrupt(probability=probability).conditions[0].probability == probability
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "given", "named"),
     [
         ("reset", ["accept"], {}),
@@ -417,7 +416,7 @@ def test_mode_without_words_has_an_empty_summary(spare):
 # --- help ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entry", MODES, ids=lambda entry: entry.name)
+@each_row("entry", MODES)
 def test_help_has_each_parameter_with_its_text_and_its_type(entry):
     text = pydoc.render_doc(entry.function, renderer=pydoc.plaintext)
     words = " ".join(text.split())

@@ -12,6 +12,7 @@ import warnings
 
 import pytest
 import websockets.exceptions
+from support.tables import each_row
 
 from faultline import ParameterError, raises, root_cause
 from faultline._core import causes
@@ -245,7 +246,7 @@ def test_client_error_that_derives_from_os_error_can_be_the_innermost():
     assert root_cause(ClientError(reason=inner)) is inner
 
 
-@pytest.mark.parametrize(
+@each_row(
     "error",
     [
         ConnectionRefusedError(111, "refused"),
@@ -255,7 +256,6 @@ def test_client_error_that_derives_from_os_error_can_be_the_innermost():
         ssl.SSLCertVerificationError(1, "expired"),
         ssl.SSLEOFError(8, "EOF"),
     ],
-    ids=lambda e: type(e).__name__,
 )
 def test_system_and_tls_errors_are_roots_whatever_lies_below(error):
     error.__context__ = ValueError("below")
@@ -318,7 +318,7 @@ def test_message_says_what_was_raised_instead_and_keeps_it_as_cause(rst):
     assert caught.value.__cause__ is other
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
+@each_row("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
 def test_what_is_no_exception_passes_through(kind):
     with pytest.raises(kind), raises(ConnectionResetError):
         raise kind
@@ -336,10 +336,9 @@ def test_what_is_no_exception_can_be_expected():
     assert type(raised.value) is KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
+@each_row(
     "bad",
     [ConnectionResetError(), "ConnectionResetError", int, None, (), (OSError, int), [OSError]],
-    ids=repr,
 )
 def test_what_is_no_exception_class_is_rejected(bad):
     with pytest.raises(ParameterError) as caught:
@@ -461,8 +460,8 @@ def filtered(action):
     assert shown == []
 
 
-@pytest.mark.parametrize("read", MISBEHAVING.values(), ids=MISBEHAVING)
-@pytest.mark.parametrize("action", FILTERS)
+@each_row("read", MISBEHAVING.values())
+@each_row("action", FILTERS)
 def test_a_property_that_misbehaves_is_no_link(action, read):
     for holder in HOLDERS:
         rst = ConnectionResetError(104, "Connection reset by peer")
@@ -476,8 +475,8 @@ def test_a_property_that_misbehaves_is_no_link(action, read):
             assert (holder, root_cause(wrapper), caught.cause) == (holder, rst, rst)
 
 
-@pytest.mark.parametrize("read", MISBEHAVING.values(), ids=MISBEHAVING)
-@pytest.mark.parametrize("action", FILTERS)
+@each_row("read", MISBEHAVING.values())
+@each_row("action", FILTERS)
 def test_a_property_that_misbehaves_does_not_hide_what_was_raised(action, read):
     for holder in HOLDERS:
         odd = misbehaving(holder, read)(holder)
@@ -488,7 +487,7 @@ def test_a_property_that_misbehaves_does_not_hide_what_was_raised(action, read):
                 raise odd
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, asyncio.CancelledError, pytest.fail.Exception])
+@each_row("kind", [KeyboardInterrupt, asyncio.CancelledError, pytest.fail.Exception])
 def test_an_interrupt_is_not_taken_for_a_property_that_misbehaves(kind):
     for holder in HOLDERS:
         with pytest.raises(kind):
@@ -512,7 +511,7 @@ def test_an_attribute_that_is_made_when_it_is_read_is_a_link_unless_that_fails(r
     assert root_cause(LazyError()) is rst
 
 
-@pytest.mark.parametrize("read", [raising(ValueError), raising(SystemExit), warning(UserWarning), lambda _: 5])
+@each_row("read", [raising(ValueError), raising(SystemExit), warning(UserWarning), lambda _: 5])
 def test_an_exception_without_a_readable_text_is_named(read):
     odd = type("Odd", (ClientError,), {"__str__": read})("odd")
 
@@ -563,7 +562,7 @@ class HeldError(Exception):
         vars(self).update(held)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "error",
     [
         HeldError(errors={("127.0.0.1", 22): CAUSE}),
@@ -575,7 +574,6 @@ class HeldError(Exception):
         HeldError(reasons={CAUSE}),
         HeldError(orig=CAUSE),
     ],
-    ids=lambda error: "-".join(vars(error)),
 )
 def test_cause_is_found_where_clients_keep_it(error):
     with raises(ConnectionResetError, errno=errno.ECONNRESET) as raised:
@@ -622,7 +620,7 @@ def test_errors_that_asyncio_has_merged_into_a_text_are_explained():
         raise OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect call failed")
 
 
-@pytest.mark.parametrize("number", ["104", 1.5, True, -1])
+@each_row("number", ["104", 1.5, True, -1])
 def test_error_number_is_a_whole_number(number):
     with pytest.raises(ParameterError, match=r"^errno=.*: expected a whole number, 0 or more"):
         raises(OSError, errno=number)

@@ -27,6 +27,7 @@ import pytest
 import urllib3
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from support.tables import each_row
 
 from faultline import bad_cert, ok, raises
 from faultline._core.certificates import Certificate, Terms
@@ -691,12 +692,12 @@ def test_file_of_a_key_is_gone_after_a_context_has_refused_it(monkeypatch, tmp_p
 FILES = (contexts.ca_file, contexts.crl_file, contexts.client_cert_file)
 
 
-@pytest.mark.parametrize("file", FILES)
+@each_row("file", FILES)
 def test_file_is_the_same_every_time(file):
     assert file() == file()
 
 
-@pytest.mark.parametrize("file", FILES)
+@each_row("file", FILES)
 def test_file_can_be_read_by_its_owner_only(file):
     assert stat.S_IMODE(Path(file()).stat().st_mode) == 0o600
 
@@ -824,12 +825,12 @@ def test_no_key_or_certificate_is_in_the_repository():
     assert [file for file in files if holds_key_or_certificate(file.read_bytes())] == []
 
 
-@pytest.mark.parametrize("file", FILES)
+@each_row("file", FILES)
 def test_search_for_keys_and_certificates_would_find_them(file):
     assert holds_key_or_certificate(b"something else\n" + Path(file()).read_bytes())
 
 
-@pytest.mark.parametrize("recipe", [Certificate(), DEFECTS["weak_key"], DEFECTS["rsa_8192"]])
+@each_row("recipe", [Certificate(), DEFECTS["weak_key"], DEFECTS["rsa_8192"]])
 def test_search_for_certificates_would_find_them_as_der(recipe):
     assert holds_key_or_certificate(leaf_of(recipe))
 

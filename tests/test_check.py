@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Optional, SupportsIndex, Union
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline._core.check import choice, flag, nearest, parameter, plain, rejected, seconds, whole
 from faultline._core.errors import ParameterError
@@ -38,12 +39,12 @@ def test_word_that_is_near_to_nothing_gets_no_suggestion():
     assert nearest("xyzzy", ["close", "reset", "stall"]) == ""
 
 
-@pytest.mark.parametrize("value", [0, 1, 10**30])
+@each_row("value", [0, 1, 10**30])
 def test_whole_number_passes_as_it_is(value):
     assert whole("after_bytes", value, " of bytes") is value
 
 
-@pytest.mark.parametrize("value", [-1, 1.0, "1", b"1", None, True, False, math.nan, [1]])
+@each_row("value", [-1, 1.0, "1", b"1", None, True, False, math.nan, [1]])
 def test_what_is_no_whole_number_of_bytes_is_refused(value):
     said = message_of(whole, "after_bytes", value, " of bytes")
 
@@ -55,21 +56,21 @@ def test_bounds_of_a_whole_number_are_inside(value):
     assert whole("port", value, "", 0, 65_535) == value
 
 
-@pytest.mark.parametrize("value", [-1, 65_536, "80", True])
+@each_row("value", [-1, 65_536, "80", True])
 def test_number_outside_its_bounds_is_refused_with_both_bounds(value):
     assert message_of(whole, "port", value, "", 0, 65_535) == (
         f"port={value!r}: expected a whole number, from 0 to 65535."
     )
 
 
-@pytest.mark.parametrize("value", [0, 0.0, 0.5, 2, 99])
+@each_row("value", [0, 0.0, 0.5, 2, 99])
 def test_duration_becomes_a_float_of_the_same_value(value):
     taken = seconds("for_seconds", value)
 
     assert (taken, type(taken)) == (value, float)
 
 
-@pytest.mark.parametrize("value", [-0.1, -1, math.inf, -math.inf, math.nan, "1", None, True, False, 1j])
+@each_row("value", [-0.1, -1, math.inf, -math.inf, math.nan, "1", None, True, False, 1j])
 def test_what_is_no_finite_duration_is_refused(value):
     assert message_of(seconds, "for_seconds", value) == (
         f"for_seconds={value!r}: expected a number of seconds, 0 or more."
@@ -98,7 +99,7 @@ def test_flag_is_true_or_false(value):
     assert flag("tls", value) is value
 
 
-@pytest.mark.parametrize("value", [0, 1, None, "yes", []])
+@each_row("value", [0, 1, None, "yes", []])
 def test_what_is_only_like_true_or_false_is_refused(value):
     assert message_of(flag, "tls", value) == f"tls={value!r}: expected True or False."
 
@@ -113,7 +114,7 @@ def test_wrong_choice_is_answered_with_all_and_the_nearest():
     )
 
 
-@pytest.mark.parametrize("value", [None, 5, ["request"], b"request"])
+@each_row("value", [None, 5, ["request"], b"request"])
 def test_wrong_choice_that_is_no_word_is_answered_without_a_suggestion(value):
     assert message_of(choice, "at", value, ("request", 7)) == f"at={value!r}: expected one of 'request', 7."
 
@@ -122,7 +123,7 @@ def test_suggestion_leaves_out_choices_that_are_no_words():
     assert message_of(choice, "at", "reques", ("request", 7)).endswith("'request', 7. Did you mean 'request'?")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("annotation", "kind", "optional"),
     [
         (int, int, False),
@@ -138,7 +139,7 @@ def test_annotation_is_read_without_its_text_and_none(annotation, kind, optional
     assert plain(annotation) == (kind, optional)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "value", "annotation"),
     [
         ("after_bytes", 0, int),
@@ -159,7 +160,7 @@ def test_argument_that_fits_its_parameter_passes(name, value, annotation):
     assert parameter(name, value, annotation) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "value", "annotation", "expected"),
     [
         ("after_bytes", None, int, "after_bytes=None: expected a whole number of bytes, 0 or more."),

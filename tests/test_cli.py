@@ -23,6 +23,7 @@ import dns.rcode
 import pytest
 from support import GET, PATIENCE_SECONDS, SILENCE_SECONDS, to_end
 from support.command import running
+from support.tables import each_row
 
 import faultline as fl
 from faultline import bad_dns, malformed, ok, raw, redirect, serve, sse, status, trickle_headers
@@ -401,7 +402,7 @@ def test_first_line_says_where_no_attempt_can_be_seen(mode):
     assert ("no attempt is seen from here" in first_line(f"serve --mode {mode}")) is not is_seen
 
 
-@pytest.mark.parametrize(("fault", "is_told"), [(fl.refuse(), True), (fl.blackhole(), False), (fl.duplicated(), False)])
+@each_row(("fault", "is_told"), [(fl.refuse(), True), (fl.blackhole(), False), (fl.duplicated(), False)])
 def test_only_what_is_not_counted_is_said_to_be_unseen(fault, is_told):
     with fl.udp(fault, strict=False) as server:
         assert ("no attempt is seen from here" in command_module.unseen(server, fault)) is is_told

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from support.tables import each_row
 
 from faultline import __version__, bad_dns, dns_server, no_address, nxdomain, ok, serve, servfail
 from faultline._core.check import plain
@@ -126,7 +127,7 @@ def test_colors_follow_the_environment(variable, has_color, told, monkeypatch):
 # --- help ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", ["", "serve ", "relay ", "modes "])
+@each_row("words", ["", "serve ", "relay ", "modes "])
 def test_help_is_printed(told, words):
     code, text, complaint = told(f"{words}--help")
 
@@ -171,7 +172,7 @@ def test_help_has_the_options_that_the_word_leaves_open(told, word, is_there):
     assert ("--kind" in text) is is_there
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("word", "fault"),
     [
         *(("dns-nxdomain", nxdomain()), ("dns-servfail", servfail())),
@@ -266,7 +267,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("words", REFUSED)
+@each_row("words", REFUSED)
 def test_mistake_is_one_line_and_exit_status_2(told, words):
     code, printed, complaint = told(words)
 
@@ -366,7 +367,7 @@ def test_mistake_is_answered_with_the_command_line_to_type_which_is_right(words,
     assert right_line(shlex.split(line)) in ("", f"faultline {line}") or line.startswith("relay")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "words", ["serve --port 80 --mode reset", "serve --mode=bad_cert", "relay --mode reset --upstream=127.0.0.1:9"]
 )
 def test_right_line_is_left_as_it_is(words):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import GET, connected, read
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -136,7 +137,7 @@ def test_a_gap_and_a_repetition_that_overlap_come_to_the_same_however_the_stream
     assert differ == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "expected"),
     [
         (drop_bytes(), b"123456789abcdefghij"),
@@ -155,7 +156,6 @@ def test_a_gap_and_a_repetition_that_overlap_come_to_the_same_however_the_stream
         (corrupt(at_byte=4) & duplicate(2, at_byte=4), b"0123" + b"5555" + TEXT[6:]),
         (corrupt(at_byte=4) & drop_bytes(1, at_byte=4), b"0123" + TEXT[5:]),
     ],
-    ids=repr,
 )
 def test_a_change_is_the_same_for_pieces_of_any_size(fault, expected):
     cuts = range(1, len(TEXT) + 1)
@@ -180,7 +180,7 @@ def test_a_change_of_both_directions_counts_each_by_itself():
     assert flow_of(fault, "response").altered(b"abcd") == b"ad"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "kind"),
     [
         (drop_bytes(1), drop_bytes(2, at_byte=5), "drop"),
@@ -188,7 +188,6 @@ def test_a_change_of_both_directions_counts_each_by_itself():
         (corrupt(at_byte=1), corrupt(probability=0.5), "corrupt"),
         (drop_bytes(1, direction="both"), drop_bytes(1, direction="request"), "drop"),
     ],
-    ids=repr,
 )
 def test_two_changes_of_one_kind_in_one_direction_are_a_conflict(one, other, kind):
     with pytest.raises(ConflictError) as raised:
@@ -211,7 +210,7 @@ def test_two_injections_are_a_conflict():
         inject(b"a") & inject(b"b", at="request")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "arguments", "message"),
     [
         (drop_bytes, {"count_bytes": 0}, "count_bytes=0: expected a whole number of bytes, 1 or more."),

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.tables import each_row
 
 import faultline
 from faultline._core.attempts import Attempt
@@ -23,7 +24,7 @@ NOUN = (
 PLURAL = re.compile(rf" (?:(?:earlier|later|more|older|other) )?(?:{NOUN})s\b")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("number", "noun", "text"),
     [(0, "byte", "0 bytes"), (1, "byte", "1 byte"), (2, "byte", "2 bytes"), (1, "more turn", "1 more turn")],
 )
@@ -45,12 +46,12 @@ def plurals_in(source):
     return [ast.unparse(text) for text, value, following in pairs if is_counted(value, following)]
 
 
-@pytest.mark.parametrize("path", sorted(HOUSE.rglob("*.py")), ids=lambda path: path.stem)
+@each_row("path", sorted(HOUSE.rglob("*.py")))
 def test_no_message_has_a_plural_for_whatever_number(path):
     assert plurals_in(path.read_text("utf-8")) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("source", "count"),
     [('f"{n} bytes"', 1), ('f"{len(x)} more turns"', 1), ('f"{MOST} bytes"', 0), ('f"{n:.1f} minutes"', 0)],
 )

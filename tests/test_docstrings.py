@@ -6,7 +6,7 @@ import doctest
 import importlib
 import pkgutil
 
-import pytest
+from support.tables import each_row
 
 import faultline
 from faultline.modes import _catalogue
@@ -34,7 +34,7 @@ def found():
 EXAMPLES = {test.name: test for test in found()}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_row("name", EXAMPLES)
 def test_example_runs_as_it_stands(name):
     test = EXAMPLES[name]
     said = []

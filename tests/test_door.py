@@ -16,6 +16,7 @@ from functools import partial
 
 import pytest
 from support import GET, connected, leave_by_rst
+from support.tables import each_row
 
 from faultline import blackhole, ok, refuse, relay, reset, sequence, serve, unreachable
 from faultline._net import addresses, connects, syns
@@ -301,7 +302,7 @@ def test_port_may_be_any_whole_number(counting):
             assert [a.fault for a in server.wait_for_attempts(1)] == [refuse(), ok()]
 
 
-@pytest.mark.parametrize("address", ["text", ("127.0.0.1",), (1, 2), ("127.0.0.1", "80"), None])
+@each_row("address", ["text", ("127.0.0.1",), (1, 2), ("127.0.0.1", "80"), None])
 def test_what_is_no_address_of_a_host_is_none(address):
     assert addresses.host_and_port(address) is None
 

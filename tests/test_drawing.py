@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
+from support.tables import each_row
 
 import faultline as package
 from faultline import (
@@ -129,7 +130,7 @@ def long(count, **changes):
     return replace(OPEN, turns=tuple(turns), **changes)
 
 
-@pytest.mark.parametrize("count", [1, 5, 12])
+@each_row("count", [1, 5, 12])
 def test_every_turn_of_a_short_conversation_is_drawn(count):
     assert inside(draw([long(count)], "title")) == ["connect", *bytes_drawn(*range(1, count + 1))]
 
@@ -160,7 +161,7 @@ def test_turns_around_the_strike_are_drawn_too():
     ]
 
 
-@pytest.mark.parametrize("at", [1.0, 1.105, 1.495, 9.0])
+@each_row("at", [1.0, 1.105, 1.495, 9.0])
 def test_what_came_before_the_strike_is_drawn_wherever_it_strikes(at):
     attempt = long(40, fault=stall(), strikes=(Strike("response", 0, at),))
     texts = [line.text for line in lines_of(attempt) if not line.text.startswith("...")]
@@ -226,7 +227,7 @@ def test_end_by_the_strike_is_not_drawn_twice():
     assert inside(draw([BROKEN], "title")) == ["connect", "RST: struck at 'response'"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("steps", "at_strike", "later"),
     [
         ((Hold(0.3), Close()), "silence", "FIN"),
@@ -290,7 +291,7 @@ def test_attempt_that_is_open_or_kept_has_no_last_arrow():
     assert inside(draw([OPEN, kept], "title")) == ["connect", "connect"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("connections", "most", "connects"),
     [((1, 1, 2), 20, 2), ((1, 2, 1, 2), 20, 2), ((1, 1), 1, 0), ((None, None, 1), 20, 3)],
 )
@@ -320,7 +321,7 @@ def test_arrow_points_from_who_speaks():
     assert arrow("hi", "upstream") == arrow("hi", "server")
 
 
-@pytest.mark.parametrize("length", [ROOM - 8, ROOM - 7, ROOM - 6, 1000])
+@each_row("length", [ROOM - 8, ROOM - 7, ROOM - 6, 1000])
 def test_arrow_is_as_wide_as_ever_whatever_it_says(length):
     assert len(arrow("x" * length, "client")) == len(arrow("x", "server")) == ROOM
 
@@ -334,7 +335,7 @@ def test_remarks_tell_the_note_and_how_long_the_client_waited():
 ENDED = over(STRUCK_OPEN, ("server", "FIN", 1.5), ("client", "FIN", 1.6))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "attempt",
     [
         OPEN,
@@ -354,8 +355,8 @@ def test_drawing_lets_no_control_character_through():
     assert "\\x1b[2J\\x00\\xff it" in draw([replace(OPEN, turns=(wild,))], "title")
 
 
-@pytest.mark.parametrize("where", ["note", "target", "title"])
-@pytest.mark.parametrize("text", ["\x1b[31mred", "a\nb", "\x9b31m", "\u202eback"])
+@each_row("where", ["note", "target", "title"])
+@each_row("text", ["\x1b[31mred", "a\nb", "\x9b31m", "\u202eback"])
 def test_no_control_character_comes_through_wherever_it_is(where, text):
     attempt = replace(OPEN, note=text) if where == "note" else OPEN
     if where == "target":
@@ -368,7 +369,7 @@ def test_no_control_character_comes_through_wherever_it_is(where, text):
 # --- ends ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ends", "drawn"),
     [
         ([("upstream", "FIN", 2.0), ("client", "FIN", 3.0)], [(2.0, "upstream", "FIN"), (3.0, "client", "FIN")]),
@@ -487,7 +488,7 @@ LONG = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250 ok\r\n"), 
 OTHER = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250 no\r\n"), reset())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("title", "faults", "names"),
     [
         (f"url {LONG!r}", [LONG, LONG], ["script(…)", "script(…)"]),
@@ -550,9 +551,7 @@ def test_what_came_before_each_strike_is_drawn():
     assert [texts[place - 1] for place in places] == bytes_drawn(11, 21)
 
 
-@pytest.mark.parametrize(
-    ("until", "after"), [(1.4, []), (1.5, []), (1.6, [(1.6, "client", "the last of the 40 bytes")])]
-)
+@each_row(("until", "after"), [(1.4, []), (1.5, []), (1.6, [(1.6, "client", "the last of the 40 bytes")])])
 def test_bytes_that_a_side_sent_on_after_the_strike_are_drawn_after_it(until, after):
     attempt = replace(STRUCK_OPEN, turns=(replace(GET, until_seconds=until),))
 
@@ -589,7 +588,7 @@ def test_certificate_strikes_before_the_alert_that_told_the_server():
 # --- width, color and title ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [0, 40, 60, 80, 100, 120, 500])
+@each_row("width", [0, 40, 60, 80, 100, 120, 500])
 def test_drawing_fits_the_width(width):
     wordy = Turn("client", 1.1, 10**9, b"x" * 80, pauses=(Pause(1, 1.2, 3.0),))
     attempt = replace(BROKEN, fault=ok(b"x" * 500) & bad_cert("expired"), turns=(wordy, OK), note="a note " * 40)
@@ -604,9 +603,9 @@ def unwrapped(text):
     return "".join("".join(inside(text)).split()).replace(":struck", "struck")
 
 
-@pytest.mark.parametrize("width", [40, 55, 80, 120])
-@pytest.mark.parametrize("color", [False, True])
-@pytest.mark.parametrize(
+@each_row("width", [40, 55, 80, 120])
+@each_row("color", [False, True])
+@each_row(
     ("fault", "part"),
     [
         (malformed("chunk_cut"), ANSWER),
@@ -661,7 +660,7 @@ def test_text_that_is_too_long_for_a_line_goes_on_below(side):
     assert "".join("".join(inside("\n".join(rows))).split()) == "alertcertificate_expired,RST"
 
 
-@pytest.mark.parametrize("name", ["b\u00fccher.example", "\u65e5\u672c.example", "x\u0301.example", "\U0001f600"])
+@each_row("name", ["b\u00fccher.example", "\u65e5\u672c.example", "x\u0301.example", "\U0001f600"])
 def test_sides_are_straight_whatever_is_looked_up(name):
     attempt = Attempt(1, None, reset(), "lookup", 1.0, request=Request("A", name))
     (line,) = [line for line in draw([attempt], "title").splitlines() if line.endswith("|")]
@@ -686,7 +685,7 @@ REDIS = Turn("client", 1.1, 22, b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n")
 WITH_TLS = TlsFacts("TLSv1.3")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempts", "upstream", "title"),
     [
         ([], None, "http://127.0.0.1:80"),

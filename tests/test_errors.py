@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-import pytest
+from support.tables import each_row
 
 import faultline
 from faultline._core import errors
@@ -30,7 +30,7 @@ def test_every_error_is_accounted_for():
     assert sorted(BUILTINS) == errors.__all__
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@each_row("name", errors.__all__)
 def test_error_is_caught_by_its_base_class_and_by_its_builtin(name):
     error = getattr(errors, name)
 
@@ -38,12 +38,12 @@ def test_error_is_caught_by_its_base_class_and_by_its_builtin(name):
     assert issubclass(error, BUILTINS[name])
 
 
-@pytest.mark.parametrize("name", ["CallError", "ConflictError", "UnknownModeError"])
+@each_row("name", ["CallError", "ConflictError", "UnknownModeError"])
 def test_error_about_a_value_is_a_parameter_error(name):
     assert issubclass(getattr(errors, name), errors.ParameterError)
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@each_row("name", errors.__all__)
 def test_traceback_names_the_error_as_users_import_it(name):
     error = getattr(errors, name)
 
@@ -51,12 +51,12 @@ def test_traceback_names_the_error_as_users_import_it(name):
     assert getattr(faultline, name) is error
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@each_row("name", errors.__all__)
 def test_error_says_its_message_and_nothing_else(name):
     assert str(getattr(errors, name)("port=0: expected more.")) == "port=0: expected more."
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@each_row("name", errors.__all__)
 def test_error_can_travel_between_processes(name):
     error = getattr(errors, name)("port=0: expected more.")
     arrived = pickle.loads(pickle.dumps(error))
@@ -64,6 +64,6 @@ def test_error_can_travel_between_processes(name):
     assert (type(arrived), str(arrived)) == (type(error), str(error))
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@each_row("name", errors.__all__)
 def test_error_says_what_it_means_in_its_docstring(name):
     assert getattr(errors, name).__doc__.partition("\n")[0].endswith(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.tables import each_row
 
 import faultline
 from faultline import (
@@ -93,12 +94,12 @@ def test_three_parts_become_one_fault_that_says_all_three():
     assert repr(whole) == "ok(b'x') & bad_cert('self_signed') & close()"
 
 
-@pytest.mark.parametrize("one", ALL, ids=repr)
+@each_row("one", ALL)
 def test_order_of_parts_does_not_matter(one):
     assert [composed(one, other) for other in ALL] == [composed(other, one) for other in ALL]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "kind"),
     [
         (reset(), close(), "break"),
@@ -125,7 +126,7 @@ def test_two_parts_of_one_kind_are_an_error_that_names_both(one, other, kind):
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "ends", "never"),
     [
         (refuse(), bad_cert("expired"), "connect", "handshake"),
@@ -146,7 +147,7 @@ def test_part_after_the_end_of_the_conversation_is_an_error_that_names_both(one,
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         (stall(at="accept", for_seconds=0.1), bad_cert("expired")),
@@ -165,7 +166,7 @@ def test_part_that_is_still_reached_composes(one, other):
     assert (both.break_, both.said) == (one.break_, one.said + other.said)
 
 
-@pytest.mark.parametrize("other", [None, "close", 5, reset])
+@each_row("other", [None, "close", 5, reset])
 def test_only_faults_compose(other):
     with pytest.raises(TypeError) as raised:
         reset() & other
@@ -173,8 +174,8 @@ def test_only_faults_compose(other):
     assert type(raised.value) is CallError
 
 
-@pytest.mark.parametrize("end", [refuse(), blackhole(), reset(at="accept")])
-@pytest.mark.parametrize("other", [latency(0.1), script(send(b"220"))])
+@each_row("end", [refuse(), blackhole(), reset(at="accept")])
+@each_row("other", [latency(0.1), script(send(b"220"))])
 def test_bytes_that_never_travel_are_an_error_that_names_both(end, other):
     with pytest.raises(ConflictError) as raised:
         end & other
@@ -183,7 +184,7 @@ def test_bytes_that_never_travel_are_an_error_that_names_both(end, other):
     assert repr(other) in str(raised.value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         (latency(1, direction="request"), latency(1)),
@@ -196,7 +197,7 @@ def test_conditions_that_say_different_things_compose(one, other):
     assert (one & other).conditions == one.conditions + other.conditions
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         (latency(1, direction="request"), latency(2, direction="request")),
@@ -213,7 +214,7 @@ def test_conditions_that_say_the_same_about_the_same_bytes_do_not_compose(one, o
     assert str(raised.value).startswith(f"{one!r} & {other!r}: expected one ")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("direction", "request_", "response"),
     [("request", True, False), ("response", False, True), ("both", True, True)],
 )
@@ -223,7 +224,7 @@ def test_condition_knows_whose_bytes_it_is_about(direction, request_, response):
     assert (condition.on("request"), condition.on("response")) == (request_, response)
 
 
-@pytest.mark.parametrize("at", ["connect", "accept", "idle"])
+@each_row("at", ["connect", "accept", "idle"])
 def test_bytes_are_refused_where_no_byte_is_counted(at):
     with pytest.raises(ParameterError) as raised:
         breaks(at, Trigger(after_bytes=3), Reset())
@@ -231,12 +232,12 @@ def test_bytes_are_refused_where_no_byte_is_counted(at):
     assert str(raised.value) == f"after_bytes=3: expected 0 at {at!r}, where no byte is counted."
 
 
-@pytest.mark.parametrize("at", ["handshake", "request", "response"])
+@each_row("at", ["handshake", "request", "response"])
 def test_bytes_are_counted_where_bytes_pass(at):
     assert breaks(at, Trigger(after_bytes=3), Reset()) == Fault(Break(at, (Reset(),), Trigger(3)))
 
 
-@pytest.mark.parametrize("at", ["connect", "accept", "handshake", "idle"])
+@each_row("at", ["connect", "accept", "handshake", "idle"])
 def test_words_are_refused_where_nothing_is_said(at):
     with pytest.raises(ParameterError) as raised:
         breaks(at, Trigger(on=b"QUIT"), Reset())
@@ -246,8 +247,8 @@ def test_words_are_refused_where_nothing_is_said(at):
     )
 
 
-@pytest.mark.parametrize("at", ["request", "response"])
-@pytest.mark.parametrize("on", [b"QUIT", re.compile(rb"QUIT|EXIT")])
+@each_row("at", ["request", "response"])
+@each_row("on", [b"QUIT", re.compile(rb"QUIT|EXIT")])
 def test_words_are_looked_for_where_something_is_said(at, on):
     assert breaks(at, Trigger(on=on), Close()).break_ == Break(at, (Close(),), Trigger(on=on))
 
@@ -267,7 +268,7 @@ def test_looking_for_nothing_is_an_error(on):
     assert str(raised.value) == f"on={on!r}: expected at least one byte to look for."
 
 
-@pytest.mark.parametrize("on", ["QUIT", bytearray(b"QUIT"), re.compile("QUIT"), 5])
+@each_row("on", ["QUIT", bytearray(b"QUIT"), re.compile("QUIT"), 5])
 def test_words_are_bytes(on):
     with pytest.raises(ParameterError) as raised:
         breaks("request", Trigger(on=on), Reset())
@@ -280,19 +281,19 @@ def test_break_without_a_point_is_at_the_response_or_at_the_request_it_waits_for
     assert breaks(None, Trigger(on=on), Reset()).break_.at == at
 
 
-@pytest.mark.parametrize("at", POINTS)
+@each_row("at", POINTS)
 def test_seconds_are_a_trigger_at_every_point(at):
     assert breaks(at, Trigger(after_seconds=0.5), Hold()).break_ == Break(at, (Hold(),), Trigger(after_seconds=0.5))
 
 
-@pytest.mark.parametrize("at", ["request", "response"])
-@pytest.mark.parametrize("make", [reset, close, stall])
+@each_row("at", ["request", "response"])
+@each_row("make", [reset, close, stall])
 def test_fault_says_only_what_differs_from_the_defaults(make, at):
     assert repr(make(at=at, after_bytes=7)) == f"{make.__name__}(at={at!r}, after_bytes=7)"
     assert repr(make(after_bytes=7)) == f"{make.__name__}(after_bytes=7)"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "text"),
     [
         (ok(), "ok()"),
@@ -312,7 +313,7 @@ def test_fault_is_written_as_a_reader_would_write_it(fault, text):
     assert repr(fault) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "send(b'220')",
@@ -356,17 +357,17 @@ def test_fault_of_a_lookup_or_a_datagram_has_what_happens_to_it():
     assert [fault.fate for fault in (duplicated(), reordered(), reset(), ok())] == [Twice(), Behind(), None, None]
 
 
-@pytest.mark.parametrize("fault", [refuse(), nxdomain(), duplicated(), ok()])
+@each_row("fault", [refuse(), nxdomain(), duplicated(), ok()])
 def test_fault_of_no_open_connection_has_no_steps(fault):
     assert fault.break_steps == ()
 
 
-@pytest.mark.parametrize("fault", [bad_cert("expired"), reset(at="handshake"), ok() & bad_cert("expired")])
+@each_row("fault", [bad_cert("expired"), reset(at="handshake"), ok() & bad_cert("expired")])
 def test_fault_of_the_handshake_needs_tls(fault):
     assert fault.needs_tls
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault", [ok(), reset(), refuse(), close(at="accept"), script(starttls()), script(starttls()) & bad_cert("expired")]
 )
 def test_fault_elsewhere_or_after_a_starttls_of_its_own_needs_none(fault):
@@ -379,7 +380,7 @@ def test_script_says_whether_it_begins_tls():
     assert not ok().starts_tls
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [refuse(), stall(at="accept"), close(at="handshake"), bad_cert("expired"), script(send(b"220"))],
 )
@@ -387,7 +388,7 @@ def test_fault_of_the_opening_cannot_follow_on_a_kept_connection(fault):
     assert not fault.can_follow(ok())
 
 
-@pytest.mark.parametrize("fault", [ok(), echo(), reset(at="request"), close(), stall(at="idle"), latency(0.1)])
+@each_row("fault", [ok(), echo(), reset(at="request"), close(), stall(at="idle"), latency(0.1)])
 def test_fault_of_a_request_can_follow_on_a_kept_connection(fault):
     assert fault.can_follow(ok())
     assert not fault.can_follow(script(send(b"220")))
@@ -399,27 +400,27 @@ def test_script_can_follow_itself():
     assert talk.can_follow(talk & reset(at="idle"))
 
 
-@pytest.mark.parametrize("fault", [stall(at="accept"), stall(at="request"), stall(at="request", for_seconds=1)])
+@each_row("fault", [stall(at="accept"), stall(at="request"), stall(at="request", for_seconds=1)])
 def test_stall_before_the_request_is_read_leaves_the_clients_bytes_lying(fault):
     assert fault.never_reads
 
 
-@pytest.mark.parametrize("fault", [ok(), stall(), stall(at="idle"), reset(at="request"), blackhole()])
+@each_row("fault", [ok(), stall(), stall(at="idle"), reset(at="request"), blackhole()])
 def test_other_faults_do_not_leave_the_clients_bytes_lying(fault):
     assert not fault.never_reads
 
 
-@pytest.mark.parametrize(("fault", "answer"), [(ok(), None), (ok(b"x"), Answer(body=b"x")), (script(send(b"x")), None)])
+@each_row(("fault", "answer"), [(ok(), None), (ok(b"x"), Answer(body=b"x")), (script(send(b"x")), None)])
 def test_answer_is_the_servers_own_unless_something_else_is_said(fault, answer):
     assert fault.http_answer == answer
 
 
-@pytest.mark.parametrize("fault", [ok(), echo(), Fault(), Fault(answer=HEALTHY)])
+@each_row("fault", [ok(), echo(), Fault(), Fault(answer=HEALTHY)])
 def test_answers_are_healthy(fault):
     assert fault.is_healthy
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [
         Fault(terms=Terms("another", version="1.3")),
@@ -434,7 +435,7 @@ def test_healthy_part_is_healthy_whatever_its_values(fault):
     assert not promises_of(fault)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "part"),
     [
         (reset(), "break_"),
@@ -472,7 +473,7 @@ def behind(point):
     return {*POINTS[POINTS.index(point) + 1 :]}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("at", "trigger", "does", "cut_off"),
     [
         ("accept", Trigger(), (Reset(),), behind("accept")),
@@ -491,7 +492,7 @@ def test_break_knows_what_it_cuts_off(at, trigger, does, cut_off):
     assert not brk.cuts_off(None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "begins_at"),
     [
         (AsUsual(), None),
@@ -506,7 +507,7 @@ def test_answer_knows_where_it_is_first_needed(answer, begins_at):
     assert answer.begins_at == begins_at
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "missed"),
     [
         (AsUsual(), {}),
@@ -528,7 +529,7 @@ def test_answer_knows_the_points_that_it_keeps_from_being_reached(answer, missed
     assert {point: why for point in POINTS if (why := answer.misses(point))} == missed
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [
         reset(at="handshake"),
@@ -540,7 +541,6 @@ def test_answer_knows_the_points_that_it_keeps_from_being_reached(answer, missed
         when(bool, close(close_notify=False)),
         when(bool, ok(), otherwise=redirect("downgrade")),
     ],
-    ids=repr,
 )
 def test_fault_needs_tls_if_one_of_its_parts_does(fault):
     assert [part.needs_tls for part in fault.parts] == [True]
@@ -554,7 +554,7 @@ def test_fault_has_the_parts_that_were_given():
     assert Fault().parts == ()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("trigger", "immediate"),
     [
         (Trigger(), True),
@@ -574,12 +574,12 @@ def test_ok_alone_is_the_answer_of_the_server(fault):
     assert fault.answer == AsUsual()
 
 
-@pytest.mark.parametrize("fault", [ok(b"ok\n"), ok(b""), ok(status=201), ok(headers={"A": "b"})])
+@each_row("fault", [ok(b"ok\n"), ok(b""), ok(status=201), ok(headers={"A": "b"})])
 def test_ok_that_says_something_is_an_answer_of_its_own(fault):
     assert isinstance(fault.http_answer, Answer)
 
 
-@pytest.mark.parametrize("fault", [reset(), bad_cert("expired"), ok() & close(), latency(0.1), when(bool, ok())])
+@each_row("fault", [reset(), bad_cert("expired"), ok() & close(), latency(0.1), when(bool, ok())])
 def test_everything_else_is_not_healthy(fault):
     assert not fault.is_healthy
 
@@ -589,7 +589,7 @@ def test_script_takes_the_place_of_the_healthy_conversation():
     assert ok().script is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("does", "final"),
     [
         ((Reset(),), True),
@@ -623,7 +623,7 @@ def test_answer_without_a_body_is_made_long_enough():
     assert answer == Answer(201, (("A", "b"),), filler(1000))
 
 
-@pytest.mark.parametrize("answer", [Answer(body=b""), Answer(body=b"x"), Answer(echoes=True)])
+@each_row("answer", [Answer(body=b""), Answer(body=b"x"), Answer(echoes=True)])
 def test_answer_with_a_body_of_its_own_stays(answer):
     assert answer.sized(1000) is answer
 
@@ -634,7 +634,7 @@ def test_answer_stays_where_no_length_is_asked_for():
     assert answer.sized(0) is answer
 
 
-@pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 1 << 20])
+@each_row("count", [0, 1, 59, 60, 61, 1 << 20])
 def test_filler_has_exactly_so_many_bytes(count):
     assert len(filler(count)) == count
 
@@ -656,7 +656,7 @@ def test_function_is_written_by_its_name():
     assert abbreviated(test_function_is_written_by_its_name) == "test_function_is_written_by_its_name"
 
 
-@pytest.mark.parametrize("value", ["x" * 38, b"x" * 37, 12345])
+@each_row("value", ["x" * 38, b"x" * 37, 12345])
 def test_short_value_is_written_out(value):
     assert abbreviated(value) == repr(value)
 

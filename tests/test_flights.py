@@ -8,6 +8,7 @@ import ssl
 import struct
 
 import pytest
+from support.tables import each_row
 
 from faultline import NotStruckError, bad_cert, bad_tls, serve
 from faultline._net.tls import RANDOM, RETRY
@@ -168,9 +169,9 @@ def test_terms_strike_where_the_client_hangs_up(fault, how, version):
     assert (attempt.struck.point, attempt.struck.after_bytes) == ("handshake", 0)
 
 
-@pytest.mark.parametrize("how", ["FIN", "RST"])
-@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01", GET], ids=["nothing", "half a hello", "no TLS"])
-@pytest.mark.parametrize("fault", TERMS, ids=repr)
+@each_row("how", ["FIN", "RST"])
+@each_row("said", [b"", b"\x16\x03\x01", GET])
+@each_row("fault", TERMS)
 def test_terms_do_not_strike_where_the_client_never_heard_of_them(fault, said, how):
     with serve(fault, strict=False) as server, connected(server, ssl.TLSVersion.TLSv1_2) as client:
         client.sock.sendall(said)

@@ -6,6 +6,7 @@ import http.client
 import socket
 
 import pytest
+from support.tables import each_row
 
 from faultline import NotStruckError, malformed, ok, receive_request, respond, script, send, sequence, serve, status
 
@@ -99,7 +100,7 @@ def test_response_whose_length_is_too_long_or_none_ends_with_the_connection(leng
         assert server.attempts[0].struck is not None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fields",
     [
         [("Content-Length", "5")],
@@ -114,7 +115,7 @@ def test_contradiction_of_fields_and_body_is_a_fault_that_has_to_strike(fields):
         pass
 
 
-@pytest.mark.parametrize(
+@each_row(
     "answer",
     [
         ok(BODY, headers={"Content-Length": "12"}),

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 from support import HIDES_EOF, HIDES_RST
+from support.tables import each_row
 
 from faultline import ParameterError, close, half_close, ok, partition, reset, script, send, stall
 from faultline._core.errors import UnsupportedError
@@ -392,8 +393,8 @@ MEANINGLESS = [
 ]
 
 
-@pytest.mark.parametrize("mode", [verb.mode for verb in VERBS], ids=lambda mode: mode.__name__)
-@pytest.mark.parametrize(("arguments", "message"), MEANINGLESS, ids=lambda value: repr(value) * isinstance(value, dict))
+@each_row("mode", [verb.mode for verb in VERBS])
+@each_row(("arguments", "message"), MEANINGLESS)
 def test_combination_that_means_nothing_is_an_error_when_it_is_made(mode, arguments, message):
     with pytest.raises(ParameterError, match=message) as raised:
         mode(**arguments)
@@ -401,7 +402,7 @@ def test_combination_that_means_nothing_is_an_error_when_it_is_made(mode, argume
     assert type(raised.value) is ParameterError
 
 
-@pytest.mark.parametrize("mode", [reset, half_close, stall, partition], ids=lambda mode: mode.__name__)
+@each_row("mode", [reset, half_close, stall, partition])
 def test_only_close_may_leave_out_close_notify(mode):
     with pytest.raises(TypeError):
         partial(mode, at="response")(close_notify=False)

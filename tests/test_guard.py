@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     NotStruckError,
@@ -73,19 +74,17 @@ def judged(plan, made=0, **how):
     return [each.why for each in unmet(plan, attempts(plan, made, **how), UNASKED) if each.fails]
 
 
-@pytest.mark.parametrize("plan", [ok(), echo(), latency(0), sequence(ok(b"x"), ok()), script(send(b"220"))], ids=repr)
+@each_row("plan", [ok(), echo(), latency(0), sequence(ok(b"x"), ok()), script(send(b"220"))])
 def test_what_breaks_nothing_promises_nothing(plan):
     assert judged(plan) == []
 
 
-@pytest.mark.parametrize(
-    "plan", [reset(), bad_cert("expired"), ok(b"x") & close(), latency(0.1) & stall(), refuse(), latency(0.1)], ids=repr
-)
+@each_row("plan", [reset(), bad_cert("expired"), ok(b"x") & close(), latency(0.1) & stall(), refuse(), latency(0.1)])
 def test_fault_that_struck_is_met(plan):
     assert judged(plan, 1) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "fault"),
     [
         (reset(), reset()),
@@ -97,7 +96,6 @@ def test_fault_that_struck_is_met(plan):
         (sometimes(0.5, reset()), reset()),
         (latency(0.1) & reset(after_bytes=5), latency(0.1) & reset(after_bytes=5)),
     ],
-    ids=repr,
 )
 def test_fault_that_no_client_met_is_named(plan, fault):
     assert judged(plan)[0] == f"{fault!r} never struck: {UNASKED}."
@@ -119,8 +117,8 @@ def test_each_part_of_a_fault_is_a_promise_of_its_own():
     assert [each.fails for each in unmet(plan, [over], UNASKED)] == [False]  # the conversation is over
 
 
-@pytest.mark.parametrize("part", [CERTIFICATE, TERMS], ids=str)
-@pytest.mark.parametrize(("point", "fails"), [("handshake", False), ("response", True)])
+@each_row("part", [CERTIFICATE, TERMS])
+@each_row(("point", "fails"), [("handshake", False), ("response", True)])
 def test_part_behind_a_handshake_that_failed_is_no_failure(part, point, fails):
     plan = stamped(latency(0.1) & (bad_cert("expired") if part == CERTIFICATE else bad_tls("no_shared_cipher")), 0)
     (seen,) = attempts(plan, 1, struck=False)
@@ -172,7 +170,7 @@ def test_fault_may_strike_more_often_than_planned():
     assert judged(reset(), 3) == []
 
 
-@pytest.mark.parametrize("plan", [sometimes(0, reset(), seed=1), sequence(sometimes(0, reset()), ok()), loss(0.5)])
+@each_row("plan", [sometimes(0, reset(), seed=1), sequence(sometimes(0, reset()), ok()), loss(0.5)])
 def test_what_chance_decides_has_to_have_its_chance_and_need_not_strike(plan):
     plan = stamped(plan, 0)
     silent = [replace(each, received_bytes=0) for each in attempts(plan, 1, struck=False)]

@@ -8,6 +8,7 @@ import ssl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline._net.client_hello import LIMIT_BYTES, Hello, hello_of, vector
 
@@ -44,8 +45,8 @@ def with_extensions(*extensions):
     return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
 
 
-@pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-@pytest.mark.parametrize(
+@each_row("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@each_row(
     ("name", "protocols", "said"),
     [
         ("localhost", ("h2", "http/1.1"), Hello("localhost", ("h2", "http/1.1"), is_tls=True)),
@@ -82,12 +83,12 @@ def test_what_comes_after_the_message_changes_nothing(more):
     assert hello_of(hello() + more) == hello_of(hello())
 
 
-@pytest.mark.parametrize("data", [b"", b"\x16", b"\x16\x03", b"\x16\x03\x01\0", b"\x16\x03\x01\0\x05\x01\0\0"])
+@each_row("data", [b"", b"\x16", b"\x16\x03", b"\x16\x03\x01\0", b"\x16\x03\x01\0\x05\x01\0\0"])
 def test_what_could_become_a_client_hello_is_waited_for(data):
     assert hello_of(data) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"G",
@@ -103,7 +104,7 @@ def test_what_is_no_client_hello_is_told_at_once(data):
     assert hello_of(data) == Hello("", (), is_tls=False)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("extensions", "said"),
     [
         ((), Hello(is_tls=True)),

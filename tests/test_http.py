@@ -9,6 +9,7 @@ import h11
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline._core.answers import Answer, phrase_of
 from faultline._core.attempts import Request
@@ -124,7 +125,7 @@ def test_pipelined_requests_are_read_one_after_the_other():
     assert rest_of_second == b"POST /"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "request_",
     [
         b"GET / HTTP/1.0\r\n\r\n",
@@ -138,7 +139,7 @@ def test_connection_is_not_kept_after_a_request_that_ends_it(request_):
     assert (reader.complete, reader.is_http, reader.keep_alive) == (True, True, False)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"PING\r\n",
@@ -164,7 +165,7 @@ def test_bytes_that_cannot_begin_a_request_are_a_complete_request_at_once(data):
     assert reader.request == Request(body=data, body_bytes=len(data))
 
 
-@pytest.mark.parametrize("data", [b"PING\r\n", TLS_HELLO, b"PRI * HTTP/2.0\r\n", b"SSH-2.0-x\r\n"])
+@each_row("data", [b"PING\r\n", TLS_HELLO, b"PRI * HTTP/2.0\r\n", b"SSH-2.0-x\r\n"])
 def test_what_is_no_request_becomes_complete_however_its_bytes_are_split(data):
     reader, _, rest = read(*bytewise(data))
 
@@ -172,7 +173,7 @@ def test_what_is_no_request_becomes_complete_however_its_bytes_are_split(data):
     assert reader.request.body + rest == data
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         b"GET / HTTP/1.1\r\n",
@@ -218,7 +219,7 @@ def test_garbage_in_a_chunked_body_ends_the_request_where_it_is(data, garbage):
     assert reader.request.body.startswith(b"hi")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "head",
     [
         b"GET / HTTP/1.1\r\nbad field\r\n\r\n",
@@ -249,7 +250,7 @@ def test_endless_head_is_given_up_after_64_kib(begin):
     assert reader.request == Request(body=head + b"a", body_bytes=HEAD_LIMIT_BYTES + 1)
 
 
-@pytest.mark.parametrize("piece_bytes", [1000, 60_000, 200_000])
+@each_row("piece_bytes", [1000, 60_000, 200_000])
 def test_head_over_64_kib_is_given_up_however_its_bytes_are_split(piece_bytes):
     head = b"GET / HTTP/1.1\r\nHost: t\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"
     reader, _, _ = read(*(head[i : i + piece_bytes] for i in range(0, len(head), piece_bytes)))
@@ -274,7 +275,7 @@ def rendered(answer, *, method="GET", headers=(), body=b"", keep_alive=True):
     return render(answer, Request(method, "/", headers, body, len(body)), keep_alive=keep_alive)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "expected"),
     [
         (Answer(), b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n\r\nok\n"),
@@ -309,7 +310,7 @@ def test_response_on_a_connection_that_is_not_kept_says_close():
     assert b"Connection" not in rendered(Answer(), keep_alive=True)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given_field", "ours"),
     [
         (("CONTENT-LENGTH", "99"), b"Content-Length: 3"),
@@ -356,12 +357,12 @@ def test_any_http_client_can_read_the_response(request_, keep_alive):
     assert b"".join(bytes(e.data) for e in events[1:-1]) == (b"" if meant.method == "HEAD" else meant.body)
 
 
-@pytest.mark.parametrize(("status", "phrase"), [(200, "OK"), (404, "Not Found"), (299, ""), (999, "")])
+@each_row(("status", "phrase"), [(200, "OK"), (404, "Not Found"), (299, ""), (999, "")])
 def test_status_has_its_reason_phrase_or_none(status, phrase):
     assert phrase_of(status) == phrase
 
 
-@pytest.mark.parametrize(("method", "status"), [("CONNECT", 200), ("GET", 204), ("GET", 304)])
+@each_row(("method", "status"), [("CONNECT", 200), ("GET", 204), ("GET", 304)])
 def test_response_that_has_no_content_has_no_length(method, status):
     data = render(Answer(status, (), b"body"), Request(method=method), keep_alive=True)
 

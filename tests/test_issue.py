@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
+from support.tables import each_row
 
 from faultline._core.certificates import DAY_SECONDS, Certificate
 from faultline._net import issue
@@ -108,7 +109,7 @@ DIFFERS = {
 }
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
+@each_row("kind", DEFECTS)
 def test_certificate_differs_from_a_healthy_one_in_what_its_kind_says(kind):
     recipe = replace(DEFECTS[kind], subject=DEFECTS[kind].subject and "healthy")  # a name of its own: by the builder
     facts, healthy = facts_of(recipe), facts_of(HEALTHY)
@@ -138,7 +139,7 @@ def test_healthy_certificate_is_right_in_every_point(recipe):
     assert facts["revoked"] is False
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "names"),
     [
         ("wrong_host", ["wrong-host.invalid"]),
@@ -152,9 +153,7 @@ def test_certificate_has_the_names_of_its_kind(kind, names):
     assert names_in(leaf_of(DEFECTS[kind])) == names
 
 
-@pytest.mark.parametrize(
-    ("kind", "begin", "end"), [("expired", -30, -1), ("not_yet_valid", 1, 365), ("revoked", -365, 365)]
-)
+@each_row(("kind", "begin", "end"), [("expired", -30, -1), ("not_yet_valid", 1, 365), ("revoked", -365, 365)])
 def test_certificate_is_valid_for_the_days_of_its_kind(kind, begin, end):
     now, leaf = datetime.datetime.now(datetime.timezone.utc), leaf_of(DEFECTS[kind])
     # To the day: it may have been issued some time ago.
@@ -164,7 +163,7 @@ def test_certificate_is_valid_for_the_days_of_its_kind(kind, begin, end):
     )
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
+@each_row("kind", DEFECTS)
 def test_key_is_the_one_in_the_certificate(kind):
     key, leaf, *_ = issue.issued(DEFECTS[kind], HOST)
     public = serialization.load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True).public_key()
@@ -172,7 +171,7 @@ def test_key_is_the_one_in_the_certificate(kind):
     assert public == x509.load_pem_x509_certificate(leaf).public_key()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in DEFECTS if kind != "sha1_signature"])
+@each_row("kind", [kind for kind in DEFECTS if kind != "sha1_signature"])
 def test_certificate_is_signed_by_its_issuer(kind):
     recipe, leaf = DEFECTS[kind], leaf_of(DEFECTS[kind])
     issuer = leaf if recipe.issuer == "itself" else issue.signer(recipe.issuer).certificate
@@ -214,7 +213,7 @@ def test_name_constraints_are_in_the_intermediate_and_critical():
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
+@each_row("kind", DEFECTS)
 def test_what_is_issued_is_kept_per_recipe_and_host(kind):
     recipe = DEFECTS[kind]
 
@@ -227,7 +226,7 @@ def test_authorities_are_kept_by_name():
     assert issue.authority("trusted") is not issue.authority("unknown")
 
 
-@pytest.mark.parametrize("issuer", ["trusted", "unknown", "upper", "intermediate", "constrained"])
+@each_row("issuer", ["trusted", "unknown", "upper", "intermediate", "constrained"])
 def test_signers_are_kept_by_name(issuer):
     assert issue.signer(issuer) is issue.signer(issuer)
 

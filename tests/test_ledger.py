@@ -7,6 +7,7 @@ import json
 import threading
 
 import pytest
+from support.tables import each_row
 
 from faultline import blackhole, latency, ok, reset
 from faultline._core.attempts import Attempt, Entry, Request
@@ -133,7 +134,7 @@ def test_room_for_bodies_gets_smaller_by_what_is_kept():
     assert [len(attempt.request.body) for attempt in ledger.attempts] == [40, 5]
 
 
-@pytest.mark.parametrize("room_bytes", [0, 3, 5])
+@each_row("room_bytes", [0, 3, 5])
 def test_body_is_kept_as_far_as_there_is_room(room_bytes):
     ledger = Ledger(room_bytes=room_bytes)
     entry = ledger.begin(1, ok(), "accept")
@@ -220,7 +221,7 @@ def test_turns_of_a_long_conversation_are_the_first_those_before_the_strike_and_
     assert len(numbers) <= TURNS
 
 
-@pytest.mark.parametrize("count", [0, 1, FIRST_TURNS])
+@each_row("count", [0, 1, FIRST_TURNS])
 def test_strike_early_in_a_conversation_keeps_every_turn(count):
     entry = said_by(*[("client", b"x"), ("server", b"y")] * (count // 2), *[("client", b"x")] * (count % 2))
     entry.struck_by(BREAK, "response", 0)
@@ -228,7 +229,7 @@ def test_strike_early_in_a_conversation_keeps_every_turn(count):
     assert [turn.number for turn in entry.turns] == [*range(1, count + 1)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("turns", "taken", "left"),
     [
         ([("server", b"ok"), ("client", b"XY")], 1, [(1, "server", 2, b"ok"), (2, "client", 1, b"X")]),
@@ -530,7 +531,7 @@ def test_room_of_a_dropped_body_is_free_again():
     assert [attempt.request.body for attempt in ledger.attempts] == [b"hello"]
 
 
-@pytest.mark.parametrize("at", MILESTONES)
+@each_row("at", MILESTONES)
 def test_counts_include_attempts_that_were_dropped(at):
     ledger = Ledger(most_attempts=1)
     for _ in range(4):
@@ -579,7 +580,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@each_row("name", CHANGES)
 def test_every_change_is_in_the_next_copy(name):
     ledger = Ledger()
     entry = ledger.begin(1, ok(), "accept")

@@ -7,6 +7,7 @@ import re
 import socket
 
 import pytest
+from support.tables import each_row
 
 from faultline import close, ok, sequence, status
 from faultline._net.http1 import HEAD_LIMIT_BYTES, RequestReader
@@ -69,7 +70,7 @@ def dial(server):
     return socket.create_connection(server.address, 10)
 
 
-@pytest.mark.parametrize(("data", "wrong"), WRONG)
+@each_row(("data", "wrong"), WRONG)
 def test_reader_says_what_is_wrong_with_a_request(data, wrong):
     reader = RequestReader()
     reader.feed(data)
@@ -95,7 +96,7 @@ def test_malformed_request_is_answered_as_planned_and_the_note_says_what_is_wron
     assert attempt.struck is not None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         GET,
@@ -156,8 +157,8 @@ def test_bytes_after_a_request_that_begin_no_request_are_noted(faultline, extra)
 # --- empty lines ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("empty", [b"\r\n", b"\n", b"\r\n" * 3, b"\r", b"\r\n" * 5000])
-@pytest.mark.parametrize("split", [False, True], ids=["together", "bytewise"])
+@each_row("empty", [b"\r\n", b"\n", b"\r\n" * 3, b"\r", b"\r\n" * 5000])
+@each_row("split", [False, True])
 def test_empty_lines_before_a_request_are_skipped(empty, split):
     reader = RequestReader()
     pieces = [bytes([byte]) for byte in empty + GET] if split else [empty + GET]

@@ -7,6 +7,7 @@ import inspect
 import warnings
 
 import pytest
+from support.tables import each_row
 
 import faultline
 from faultline import (
@@ -359,7 +360,7 @@ def message_of(expression, **names):
     return str(raised.value)
 
 
-@pytest.mark.parametrize(("expression", "message"), MISTAKES)
+@each_row(("expression", "message"), MISTAKES)
 def test_mistake_is_answered_with_what_to_write(expression, message, server):
     assert message_of(expression, server=server) == message
 
@@ -369,7 +370,7 @@ def test_word_that_is_no_choice_is_answered_with_the_nearest(expression, end):
     assert end in message_of(expression)
 
 
-@pytest.mark.parametrize("name", modes())
+@each_row("name", modes())
 def test_every_mode_says_its_name_for_a_keyword_that_it_does_not_have(name):
     function, case = modes()[name].function, modes()[name].cases[0]
     with pytest.raises(TypeError, match=rf"^{name}\(.*no_such_keyword=1\): expected no ") as raised:
@@ -378,7 +379,7 @@ def test_every_mode_says_its_name_for_a_keyword_that_it_does_not_have(name):
     assert isinstance(raised.value, ParameterError)
 
 
-@pytest.mark.parametrize("name", modes())
+@each_row("name", modes())
 def test_every_mode_says_its_name_for_too_many_values_without_a_name(name):
     function = modes()[name].function
     values = [object()] * (1 + len(inspect.signature(function).parameters))
@@ -399,8 +400,8 @@ def durations():
                 yield entry.function, p.name, {n: v for n, v in given.items() if n != p.name}
 
 
-@pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize(("function", "name", "others"), [*durations()])
+@each_row("unit", UNITS)
+@each_row(("function", "name", "others"), [*durations()])
 def test_unit_in_a_name_is_converted(function, name, others, unit):
     stem = name.removesuffix("_seconds")
     with pytest.raises(TypeError) as raised:
@@ -409,7 +410,7 @@ def test_unit_in_a_name_is_converted(function, name, others, unit):
     assert f"expected {name}={round(2 * UNITS[unit], 9)!r}" in str(raised.value).replace(".0,", ",").replace(".0 ", " ")
 
 
-@pytest.mark.parametrize("unit", ["kb", "mb", "kib", "bytes"])
+@each_row("unit", ["kb", "mb", "kib", "bytes"])
 def test_unit_of_bytes_is_converted(unit):
     factor = {"kb": 1000, "mb": 1_000_000, "kib": 1024, "bytes": 1}[unit]
 
@@ -431,7 +432,7 @@ class Broken:
 # --- durations that are milliseconds ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "name"),
     [
         (lambda: latency(500), "seconds=500"),
@@ -451,7 +452,7 @@ def test_duration_that_nobody_waits_for_warns_that_it_is_seconds(make, name):
     assert [warning.filename for warning in caught] == [__file__]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "make",
     [
         lambda: latency(60),

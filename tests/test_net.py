@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
 import pytest
+from support.tables import each_row
 
 import faultline as fl
 from faultline._core.errors import ParameterError, PortError, UnsupportedError
@@ -260,7 +261,7 @@ def test_queue_of_any_address_can_be_filled(host, cleanup):
 # --- addresses -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "port", "address"),
     [
         ("127.0.0.1", 0, ("127.0.0.1", 0)),
@@ -273,7 +274,7 @@ def test_address_is_checked_and_made_plain(host, port, address):
     assert addresses.checked_address(host, port) == address
 
 
-@pytest.mark.parametrize("host", ["localhos", "example.org", "127.0.0", "", None, 5, b"127.0.0.1", "127.0.0.1:80"])
+@each_row("host", ["localhos", "example.org", "127.0.0", "", None, 5, b"127.0.0.1", "127.0.0.1:80"])
 def test_host_that_is_no_address_is_refused(host):
     with pytest.raises(ParameterError) as raised:
         addresses.checked_address(host, 0)
@@ -281,7 +282,7 @@ def test_host_that_is_no_address_is_refused(host):
     assert str(raised.value) == f"host={host!r}: expected an IP address of this machine, or 'localhost'."
 
 
-@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "127.0.0.1")])
+@each_row(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "127.0.0.1")])
 def test_host_that_other_machines_can_reach_has_to_be_allowed(host, here):
     with pytest.raises(ParameterError) as raised:
         addresses.checked_address(host, 0)
@@ -304,8 +305,8 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("kind", STARTS)
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+@each_row("kind", STARTS)
+@each_row("host", ["0.0.0.0", "::"])
 def test_each_kind_of_server_listens_for_other_machines_only_if_that_is_allowed(kind, host):
     with pytest.raises(ParameterError, match="allow_remote=True"):
         STARTS[kind](host=host)
@@ -324,13 +325,13 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@each_row("words", COMMANDS)
 def test_command_listens_for_other_machines_only_if_that_is_allowed(words, capsys):
     assert main(words.split()) == 2
     assert "--allow-remote" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("port", [-1, 65_536, 70_000, "80", 80.0, None, True])
+@each_row("port", [-1, 65_536, 70_000, "80", 80.0, None, True])
 def test_port_that_is_no_port_is_refused(port):
     with pytest.raises(ParameterError) as raised:
         addresses.checked_address("127.0.0.1", port)
@@ -385,7 +386,7 @@ def test_machine_without_a_free_port_is_an_error(opened, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("host", "where"),
     [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("127.0.0.1", "127.0.0.1"), ("127.9.9.9", "127.9.9.9")],
 )

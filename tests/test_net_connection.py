@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 
 import pytest
+from support.tables import each_row
 
 from faultline._core.errors import UnsupportedError
 from faultline._core.hosts import NOWHERE
@@ -216,7 +217,7 @@ def test_state_tells_that_the_client_has_reset(pair):
     assert (alive, ending.is_dead(server)) == (False, True)
 
 
-@pytest.mark.parametrize("how", [None, "FIN", "RST"])
+@each_row("how", [None, "FIN", "RST"])
 def test_unix_socket_tells_the_last_sign_of_its_peer_before_it_sends_its_own(how):
     ours, theirs = socket.socketpair()
     with ours, theirs:

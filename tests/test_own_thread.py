@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from support.tables import each_row
 
 import faultline as fl
 from faultline._core import own_thread
@@ -47,7 +48,7 @@ def ask(server):
     return b""
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@each_row("name", QUESTIONS)
 def test_condition_may_ask_its_server(name):
     answers = []
 
@@ -80,7 +81,7 @@ def test_wait_in_the_loops_own_thread_is_an_error_at_once():
         server.close()
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, RuntimeError, ZeroDivisionError])
+@each_row("error", [SystemExit, KeyboardInterrupt, GeneratorExit, RuntimeError, ZeroDivisionError])
 def test_error_in_a_condition_is_that_of_its_server_only(error):
     def condition(request):
         raise error("from a condition")
@@ -240,7 +241,7 @@ def test_error_in_a_callback_of_nobody_is_logged(caplog):
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     "make",
     [
         lambda: fl.serve(fl.stall(), strict=False),
@@ -249,7 +250,6 @@ def test_error_in_a_callback_of_nobody_is_logged(caplog):
         lambda: fl.resolve("a.test", fl.ok()),
         lambda: fl.serve(fl.ok(), unix=True),
     ],
-    ids=["TCP", "UDP", "DNS", "lookups", "Unix"],
 )
 def test_four_threads_close_a_server_at_once(make):
     server, errors = make(), []

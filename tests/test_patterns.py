@@ -8,6 +8,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline import reset
 from faultline._core import tripwire
@@ -66,7 +67,7 @@ def test_search_finds_what_a_search_through_everything_finds(pattern, pieces):
         assert strike(pattern, pieces) == found
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "needs"),
     [
         (rb"COMMIT", Needs(6, (b"COMMIT",), b"COMMIT")),
@@ -83,7 +84,7 @@ def test_needs_of_a_pattern(pattern, needs):
     assert Needs(width, tuple(sorted(found.contains)), found.ends) == needs
 
 
-@pytest.mark.parametrize("pattern", [rb"\d{16}", rb"(\w+)=(\d+);end", rb"(?s)COMMIT.*;"])
+@each_row("pattern", [rb"\d{16}", rb"(\w+)=(\d+);end", rb"(?s)COMMIT.*;"])
 def test_bytes_that_cannot_end_a_match_are_not_searched(pattern):
     class Searched:
         def __init__(self):

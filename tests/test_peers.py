@@ -9,6 +9,7 @@ import struct
 from contextlib import closing
 
 import pytest
+from support.tables import each_row
 
 from faultline import serve, stall
 from faultline._net import ending, peers
@@ -93,7 +94,7 @@ def test_a_peer_on_a_unix_socket_is_known_without_asking(known):
         assert not known.of(ours).listens
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("theirs", "ours", "here"),
     [
         ("127.0.0.1", "127.0.0.1", True),

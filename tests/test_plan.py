@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline import (
     bad_cert,
@@ -90,8 +91,8 @@ def test_plan_of_nothing_is_an_error_that_shows_one(make):
     )
 
 
-@pytest.mark.parametrize("make", [sequence, cycle])
-@pytest.mark.parametrize("wrong", [None, "reset", reset, sequence(ok())])
+@each_row("make", [sequence, cycle])
+@each_row("wrong", [None, "reset", reset, sequence(ok())])
 def test_entry_that_is_no_fault_is_an_error_that_names_it(make, wrong):
     shown = getattr(wrong, "__name__", repr(wrong))
     assert message_of(make, ok(), wrong).startswith(
@@ -99,7 +100,7 @@ def test_entry_that_is_no_fault_is_an_error_that_names_it(make, wrong):
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "make",
     [lambda per: sequence(ok(), per=per), lambda per: cycle(ok(), per=per), lambda per: sometimes(1, ok(), per=per)],
 )
@@ -115,7 +116,7 @@ def test_chance_in_a_sequence_that_counts_otherwise_is_an_error():
         sequence(sometimes(0.5, reset(), per="connection"), ok())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "text"),
     [
         (sequence(refuse(), ok(b"x")), "sequence(refuse(), ok(b'x'))"),
@@ -133,12 +134,12 @@ def test_plan_of_equal_faults_is_an_equal_plan():
     assert sequence(ok()) != cycle(ok())
 
 
-@pytest.mark.parametrize("plan", [ok(), sequence(reset(), ok()), cycle(ok()), sometimes(0.5, reset())])
+@each_row("plan", [ok(), sequence(reset(), ok()), cycle(ok()), sometimes(0.5, reset())])
 def test_plan_passes_its_check_as_it_is(plan):
     assert checked_plan(plan) is plan
 
 
-@pytest.mark.parametrize("plan", [None, "reset", 5, [reset()], "x" * 78])
+@each_row("plan", [None, "reset", 5, [reset()], "x" * 78])
 def test_what_is_no_plan_is_an_error(plan):
     assert message_of(checked_plan, plan).startswith(
         f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some"
@@ -169,7 +170,7 @@ def test_all_faults_that_a_plan_can_deal_are_known():
 # --- chance ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("probability", "fault"), [(0, ok()), (0.0, ok()), (1, reset()), (1.0, reset())])
+@each_row(("probability", "fault"), [(0, ok()), (0.0, ok()), (1, reset()), (1.0, reset())])
 def test_probability_of_0_is_never_and_of_1_is_always(probability, fault):
     assert first(50, sometimes(probability, reset())) == [fault] * 50
 
@@ -235,7 +236,7 @@ def test_each_entry_of_a_sequence_follows_its_own_seed():
     assert first(100, one) != first(100, other)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "draws"),
     [
         (sometimes(1, reset()), True),
@@ -250,26 +251,25 @@ def test_each_entry_of_a_sequence_follows_its_own_seed():
         (loss(0.1), False),
         (reset(), False),
     ],
-    ids=repr,
 )
 def test_plan_knows_whether_chance_decides_anything_that_a_seed_repeats(plan, draws):
     assert draws_chance(plan) is draws
 
 
-@pytest.mark.parametrize("probability", [-0.1, 1.1, 101, True, "0.3", None, float("nan")])
+@each_row("probability", [-0.1, 1.1, 101, True, "0.3", None, float("nan")])
 def test_what_is_no_probability_is_refused(probability):
     assert message_of(sometimes, probability, reset()) == (
         f"probability={probability!r}: expected a probability from 0 to 1."
     )
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "1", True])
+@each_row("seed", [-1, 1.5, "1", True])
 def test_what_is_no_seed_is_refused(seed):
     assert message_of(sometimes, 0.5, reset(), seed=seed) == f"seed={seed!r}: expected a whole number, 0 or more."
 
 
-@pytest.mark.parametrize("make", [lambda **faults: sometimes(0.5, **faults), lambda **faults: when(bool, **faults)])
-@pytest.mark.parametrize("wrong", [None, reset, sequence(ok())])
+@each_row("make", [lambda **faults: sometimes(0.5, **faults), lambda **faults: when(bool, **faults)])
+@each_row("wrong", [None, reset, sequence(ok())])
 def test_what_is_no_fault_is_refused_by_name(make, wrong):
     expected = f"{getattr(wrong, '__name__', repr(wrong))}: expected a fault such as reset() or ok()"
 
@@ -287,7 +287,7 @@ def pays(request):
 PAY, LOOK = Request("POST", "/pay"), Request("GET", "/look")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "paying", "looking"),
     [
         (reset(), reset(), reset()),
@@ -311,14 +311,14 @@ def test_choice_is_written_with_the_name_of_its_function():
     assert repr(when(pays, reset())) == "when(pays, reset(), otherwise=ok())"
 
 
-@pytest.mark.parametrize("condition", [None, "/pay", True])
+@each_row("condition", [None, "/pay", True])
 def test_condition_that_is_no_function_is_refused(condition):
     assert message_of(when, condition, reset()) == (
         f"condition={condition!r}: expected a function of a request, such as lambda r: r.target == '/pay'."
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "early",
     [
         refuse(),
@@ -337,7 +337,7 @@ def test_fault_that_strikes_before_the_request_is_read_cannot_be_chosen_by_it(ea
     assert message_of(when, pays, ok(), otherwise=early) == f"otherwise={expected}"
 
 
-@pytest.mark.parametrize("other", [reset(), refuse(), ok(b"x"), when(bool, ok())])
+@each_row("other", [reset(), refuse(), ok(b"x"), when(bool, ok())])
 def test_choice_composes_with_nothing_that_it_may_choose(other):
     with pytest.raises(ConflictError):
         when(pays, reset()) & other
@@ -370,7 +370,7 @@ def test_further_request_meets_the_next_fault():
     assert dealer.upcoming() == close()
 
 
-@pytest.mark.parametrize("opening", [refuse(), stall(at="accept"), bad_cert("expired"), script(send(b"220"))])
+@each_row("opening", [refuse(), stall(at="accept"), bad_cert("expired"), script(send(b"220"))])
 def test_fault_of_the_opening_waits_for_a_new_connection(opening):
     dealer = Dealer(sequence(ok(b"1"), opening, ok()))
     current = dealer.deal()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pytest
+from support.tables import each_row
 
 from faultline import reset
 from faultline._core.points import DATA_POINTS, FACTS, OPEN_POINTS, POINTS, TABLE, Point, has_come_to, is_before
@@ -22,7 +22,7 @@ def test_points_of_data_are_those_that_the_table_says():
     assert tuple(row.point for row in TABLE if row.hears) == DATA_POINTS
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("question", "points"),
     [
         ("counts_bytes", {"handshake", "request", "response", "tunnel"}),

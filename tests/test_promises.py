@@ -15,6 +15,7 @@ import ssl
 import pytest
 from support import KEPT_GET as GET
 from support import connected, read
+from support.tables import each_row
 
 import faultline as fl
 from faultline._core.breaks import Trigger
@@ -102,7 +103,7 @@ def test_every_case_promises_something_but_those_of_a_healthy_answer():
     }
 
 
-@pytest.mark.parametrize("mode", dict.fromkeys(case.mode for case in PROMISING))
+@each_row("mode", dict.fromkeys(case.mode for case in PROMISING))
 def test_case_fails_that_no_client_met_or_whose_client_leaves_a_byte_too_early(mode):
     unmet = {str(case): guarded(case) for case in PROMISING if case.mode == mode}
     left = {str(case): guarded(case, too_early(case)) for case in SPOKEN if case.mode == mode}
@@ -181,8 +182,8 @@ def ends_with(server, said, heard):
     server.wait_for_attempts(1, at="end")
 
 
-@pytest.mark.parametrize("name", STEPS)
-@pytest.mark.parametrize("said", [None, b"", b"EHL", b"EHLO"], ids=["nobody", "nothing", "EHL", "EHLO"])
+@each_row("name", STEPS)
+@each_row("said", [None, b"", b"EHL", b"EHLO"])
 def test_each_step_that_breaks_has_to_be_played(name, said):
     is_met = said == b"EHLO"
     step, heard = STEPS[name]
@@ -204,8 +205,8 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-@pytest.mark.parametrize("missing_bytes", [None, 1, 0])
+@each_row("name", ANSWERS)
+@each_row("missing_bytes", [None, 1, 0])
 def test_each_step_that_lies_has_to_be_played(name, missing_bytes):
     answer, asked = ANSWERS[name]
     plan = fl.script(fl.receive_request(continues=answer is not None), fl.respond(answer))
@@ -242,9 +243,9 @@ CONDITIONS = {  # each with the number of bytes at whose last it changes somethi
 }
 
 
-@pytest.mark.parametrize("direction", ["request", "response"])
-@pytest.mark.parametrize("name", CONDITIONS)
-@pytest.mark.parametrize("missing_bytes", [None, 1, 0], ids=["nobody", "a byte too early", "met"])
+@each_row("direction", ["request", "response"])
+@each_row("name", CONDITIONS)
+@each_row("missing_bytes", [None, 1, 0])
 def test_each_condition_has_to_change_something(name, direction, missing_bytes):
     make, values, options, least_bytes = CONDITIONS[name]
     condition = make(*values, direction=direction, **options)
@@ -260,7 +261,7 @@ def test_each_condition_has_to_change_something(name, direction, missing_bytes):
         assert (strike.point, str(strike.part)) == (direction, "condition 1")
 
 
-@pytest.mark.parametrize("name", ["corrupt", "drop_bytes", "duplicate"])
+@each_row("name", ["corrupt", "drop_bytes", "duplicate"])
 def test_condition_behind_the_end_never_strikes(name):
     make, values, _, _ = CONDITIONS[name]
 

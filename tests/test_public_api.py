@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.tables import each_row
 
 import faultline
 from faultline import Faultline, modes
@@ -131,7 +132,7 @@ def test_star_import_brings_every_name(package, names):
     assert package != "faultline" or {*imported} - {*names} == {"__builtins__"}
 
 
-@pytest.mark.parametrize("name", ["rest", "_rest", "modes_", "__path", "fault"])
+@each_row("name", ["rest", "_rest", "modes_", "__path", "fault"])
 def test_unknown_attribute_is_an_attribute_error(name):
     with pytest.raises(AttributeError) as raised:
         getattr(faultline, name)
@@ -186,7 +187,7 @@ def test_fixture_starts_whatever_the_package_starts():
     assert len(offered) == 8
 
 
-@pytest.mark.parametrize("name", [*starters()])
+@each_row("name", [*starters()])
 def test_method_of_the_fixture_has_parameters_and_docstring_of_the_function(name):
     function, method, bound = (getattr(owner, name) for owner in (faultline, Faultline, Faultline()))
 
@@ -212,7 +213,7 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     }
 
 
-@pytest.mark.parametrize("name", ["rest", "_hidden", "__wrapped__"])
+@each_row("name", ["rest", "_hidden", "__wrapped__"])
 def test_fixture_has_no_other_names(name):
     with pytest.raises(AttributeError, match=f"^'Faultline' object has no attribute '{name}'$"):
         getattr(Faultline(), name)

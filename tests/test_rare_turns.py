@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock, call
 
 import pytest
+from support.tables import each_row
 
 from faultline import UnsupportedError, blackhole, ok, refuse
 from faultline._core.steps import Refuse, Vanish
@@ -96,7 +97,7 @@ def test_clients_that_wait_at_a_black_hole_have_a_bound(monkeypatch):
     assert [number for _, number, _ in doorkeeper._silent] == [2, 3]
 
 
-@pytest.mark.parametrize("numbers", [(0,), (0, 1), (1,)], ids=["it", "it and then another", "another"])
+@each_row("numbers", [(0,), (0, 1), (1,)])
 def test_only_the_client_that_waits_continues_its_attempt(numbers):
     doorkeeper = keeper(blackhole(for_seconds=60), Vanish(60))
     doorkeeper._on_syn(syn())

@@ -9,6 +9,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from support.tables import each_row
 
 import faultline
 from faultline import pytest_plugin
@@ -48,7 +49,7 @@ def fields_of(kind):
     return {*re.findall(r"(?m)^ {4}(\w+): ", inspect.getdoc(kind).partition("\nAttributes:\n")[2])}
 
 
-@pytest.mark.parametrize("name", VALUES)
+@each_row("name", VALUES)
 def test_reference_has_every_public_member_of_a_class_and_no_other(name, page):
     kind = getattr(faultline, name)
     own = page.partition(f"\n### `{name}`\n")[2].partition("\n### ")[0]
@@ -60,7 +61,7 @@ def test_reference_has_every_public_member_of_a_class_and_no_other(name, page):
     assert [n for n in listed if n not in members | fields_of(kind)] == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "internal"),
     [
         ("Fault", "can_follow"),
@@ -85,7 +86,7 @@ def test_declared_surface_names_what_the_class_has():
     assert [(k, name) for k, name in declared if name not in {*dir(k), *getattr(k, "__annotations__", ())}] == []
 
 
-@pytest.mark.parametrize("path", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=lambda path: path.stem)
+@each_row("path", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]))
 def test_pages_for_users_have_public_members_alone(path):
     kinds = [getattr(faultline, name) for name in VALUES]
     known = {member for kind in kinds for member in public_members(kind) | fields_of(kind)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
+from support.tables import each_row
 
 from faultline import (
     bad_cert,
@@ -38,7 +38,7 @@ BROKEN = replace(OPEN, strikes=(STRUCK,), ended_seconds=1.51, ended_by="server",
 # --- in a line -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attempt", "line"),
     [
         (
@@ -63,7 +63,7 @@ def test_attempt_is_described_in_a_line(attempt, line):
     assert describe(attempt) == line
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changes", "words"),
     [
         ({}, "still open"),
@@ -79,7 +79,7 @@ def test_end_is_told_with_who_how_and_when(changes, words):
 # --- as a strike looks ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "part", "name"),
     [
         (reset(), BREAK, "RST"),
@@ -153,7 +153,7 @@ def test_last_client_that_waits_is_the_one_that_hangs():
     assert "attempt 2" in hung([OPEN, replace(OPEN, number=2), BROKEN], 3.0)
 
 
-@pytest.mark.parametrize("attempts", [[], [BROKEN], [replace(BROKEN, ended_how="FIN")]])
+@each_row("attempts", [[], [BROKEN], [replace(BROKEN, ended_how="FIN")]])
 def test_nobody_hangs_where_the_server_ended_it(attempts):
     assert hung(attempts, 3.0) is None
 

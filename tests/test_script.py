@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -181,7 +182,7 @@ def test_request_is_received_and_answered(faultline):
     assert (attempt.request.method, attempt.request.target, attempt.request.body) == ("POST", "/thing", b"hello")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("step", "said"),
     [
         (respond(), b"default"),
@@ -271,7 +272,7 @@ def test_repeat_may_hold_what_ends_the_conversation(faultline, dial):
 # --- modes as steps ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 1000, MIB])
+@each_row("size", [1, 1000, MIB])
 def test_everything_is_delivered_before_a_reset(faultline, dial, size):
     server = faultline.serve(script(LINE, send(b"x" * size), reset()))
     client = dial(server, b"now\r\n")
@@ -498,7 +499,7 @@ def test_first_of_several_faults_in_a_script_strikes(faultline, dial):
     assert (server.attempts[0].struck.point, server.attempts[0].struck.after_bytes) == ("response", 3)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "steps",
     [
         (send(b"220"),),
@@ -509,7 +510,6 @@ def test_first_of_several_faults_in_a_script_strikes(faultline, dial):
         (receive_request(), respond()),
         (send(b"220", below_tls=True), starttls(), LINE),
     ],
-    ids=repr,
 )
 def test_script_without_a_fault_promises_nothing(steps):
     assert not promises_of(script(*steps))
@@ -804,7 +804,7 @@ def test_script_may_come_by_chance(faultline, dial):
 # --- what is no script -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "said"),
     [
         (script, "script(): expected at least one step, such as send(b'…')."),
@@ -838,8 +838,8 @@ def test_wrong_argument_is_an_error_that_says_what_was_expected(make, said):
     assert said.removesuffix(".") in str(raised.value)
 
 
-@pytest.mark.parametrize("make", [script, repeat])
-@pytest.mark.parametrize("wrong", [b"220 hi\r\n", None, send, reset, 5, Gate()])
+@each_row("make", [script, repeat])
+@each_row("wrong", [b"220 hi\r\n", None, send, reset, 5, Gate()])
 def test_what_is_no_step_is_refused(make, wrong):
     with pytest.raises(ParameterError) as raised:
         make(LINE, wrong)
@@ -848,8 +848,8 @@ def test_what_is_no_step_is_refused(make, wrong):
     assert str(raised.value).startswith(f"step={shown}: expected a step such as send(b'…'), or a mode such as reset()")
 
 
-@pytest.mark.parametrize("make", [script, repeat])
-@pytest.mark.parametrize(
+@each_row("make", [script, repeat])
+@each_row(
     "wrong",
     [
         bad_cert("expired"),
@@ -863,7 +863,6 @@ def test_what_is_no_step_is_refused(make, wrong):
         close(on=b"x", at="response"),
         reset() & latency(1),
     ],
-    ids=repr,
 )
 def test_mode_that_breaks_nothing_or_says_where_is_no_step(make, wrong):
     with pytest.raises(ParameterError) as raised:
@@ -874,10 +873,8 @@ def test_mode_that_breaks_nothing_or_says_where_is_no_step(make, wrong):
     )
 
 
-@pytest.mark.parametrize("make", [script, repeat])
-@pytest.mark.parametrize(
-    "wrong", [refuse(), blackhole(), unreachable(), refuse(for_seconds=1), nxdomain(), duplicated()], ids=repr
-)
+@each_row("make", [script, repeat])
+@each_row("wrong", [refuse(), blackhole(), unreachable(), refuse(for_seconds=1), nxdomain(), duplicated()])
 def test_mode_that_breaks_no_open_connection_is_no_step(make, wrong):
     with pytest.raises(ParameterError) as raised:
         make(LINE, wrong)
@@ -885,8 +882,8 @@ def test_mode_that_breaks_no_open_connection_is_no_step(make, wrong):
     assert str(raised.value) == f"step={wrong!r}: expected a mode that breaks an open connection, such as reset()."
 
 
-@pytest.mark.parametrize("make", [script, repeat])
-@pytest.mark.parametrize("last", [reset(), close(), half_close(), stall(), hold(), partition()], ids=repr)
+@each_row("make", [script, repeat])
+@each_row("last", [reset(), close(), half_close(), stall(), hold(), partition()])
 def test_step_that_could_never_be_reached_is_an_error(make, last):
     with pytest.raises(ParameterError):
         make(last, send(b"never"))
@@ -960,7 +957,7 @@ def test_messages_are_counted_anew_in_each_turn_of_a_repeat(faultline, dial):
 HELP = (receive_until(b"\n"), send(b"214 help\r\n"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("steps", "fault", "why"),
     [
         (HELP, reset(at="idle"), "the script has no such step and never comes to 'idle'"),
@@ -995,7 +992,6 @@ HELP = (receive_until(b"\n"), send(b"214 help\r\n"))
             "expected a server that begins with TLS; a script with starttls() has a time before it",
         ),
     ],
-    ids=repr,
 )
 def test_break_where_a_script_never_comes_is_refused(steps, fault, why):
     with pytest.raises(ConflictError) as caught:
@@ -1004,7 +1000,7 @@ def test_break_where_a_script_never_comes_is_refused(steps, fault, why):
     assert str(caught.value) == f"{script(*steps)!r} & {fault!r}: {why}."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("steps", "fault"),
     [
         (HELP, reset(after_bytes=10)),
@@ -1014,14 +1010,13 @@ def test_break_where_a_script_never_comes_is_refused(steps, fault, why):
         ((receive_request(), respond()), reset(after_bytes=1000)),
         ((*HELP, *HELP), reset(at="request", after_messages=1)),
     ],
-    ids=repr,
 )
 def test_break_where_a_script_comes_is_accepted(steps, fault):
     assert script(*steps) & fault
 
 
-@pytest.mark.parametrize("make", [script, repeat])
-@pytest.mark.parametrize("wrong", [ok(), echo(), malformed("chunk_cut")], ids=repr)
+@each_row("make", [script, repeat])
+@each_row("wrong", [ok(), echo(), malformed("chunk_cut")])
 def test_answer_among_the_steps_is_told_respond(make, wrong):
     with pytest.raises(ParameterError) as raised:
         make(receive_request(), wrong)
@@ -1029,7 +1024,7 @@ def test_answer_among_the_steps_is_told_respond(make, wrong):
     assert str(raised.value) == f"step={wrong!r}: expected a step, or a mode that breaks; write respond({wrong!r})."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("last", "instead"),
     [
         (half_close(), "put it last"),
@@ -1039,7 +1034,6 @@ def test_answer_among_the_steps_is_told_respond(make, wrong):
         (hold(), "write hold(for_seconds=1) to go on after it"),
         (repeat(*HELP), "put it last"),
     ],
-    ids=repr,
 )
 def test_step_after_the_end_is_refused_in_the_words_of_the_user(last, instead):
     with pytest.raises(ParameterError) as raised:

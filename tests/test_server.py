@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from support import KEPT_GET, connected, nothing_left, reached, read, to_end
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -699,7 +700,7 @@ def test_server_serves_again_when_the_program_around_it_has_freed_descriptors():
 # --- bad input -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "said"),
     [
         ({"port": 70_000}, "port=70000: expected a whole number, from 0 to 65535."),
@@ -715,7 +716,6 @@ def test_server_serves_again_when_the_program_around_it_has_freed_descriptors():
         ({"tls": "no"}, "tls='no': expected one of False, True, 'mutual'"),
         ({"strict": "no"}, "strict='no': expected True or False"),
     ],
-    ids=repr,
 )
 def test_bad_parameter_is_named_with_value_and_what_was_expected(arguments, said):
     with pytest.raises(ParameterError) as raised:
@@ -724,7 +724,7 @@ def test_bad_parameter_is_named_with_value_and_what_was_expected(arguments, said
     assert str(raised.value).startswith(said)
 
 
-@pytest.mark.parametrize("plan", [None, "reset", 3, [reset()]], ids=repr)
+@each_row("plan", [None, "reset", 3, [reset()]])
 def test_plan_that_is_none_says_what_one_looks_like(plan):
     with pytest.raises(ParameterError) as raised:
         serve(plan)
@@ -757,7 +757,7 @@ def test_address_of_another_machine_is_an_error_of_the_port(host):
     assert str(raised.value).startswith(f"host={host!r}: expected an address of this machine")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "kind"),
     [
         (reset(), close(), "break"),
@@ -765,7 +765,6 @@ def test_address_of_another_machine_is_an_error_of_the_port(host):
         (ok(), echo(), "answer"),
         (bad_cert(), bad_cert("wrong_host"), "certificate"),
     ],
-    ids=repr,
 )
 def test_two_faults_of_one_kind_are_an_error_that_names_both(one, other, kind):
     with pytest.raises(ConflictError) as raised:
@@ -774,8 +773,8 @@ def test_two_faults_of_one_kind_are_an_error_that_names_both(one, other, kind):
     assert str(raised.value).startswith(f"{one!r} & {other!r}: expected one {kind}, got two")
 
 
-@pytest.mark.parametrize("early", [refuse(), reset(at="accept")], ids=repr)
-@pytest.mark.parametrize("late", [ok(b"x"), bad_cert()], ids=repr)
+@each_row("early", [refuse(), reset(at="accept")])
+@each_row("late", [ok(b"x"), bad_cert()])
 def test_part_that_could_never_be_reached_is_an_error(early, late):
     with pytest.raises(ConflictError, match="the conversation ends at"):
         early & late

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline import reset
 from faultline._core.tripwire import PATTERN_WINDOW_BYTES, EndOf, Enough, Tripwire
@@ -148,21 +149,17 @@ def test_what_was_looked_at_before_the_strike_is_not_kept_for_ever():
     assert trip.passed_bytes == 100_000
 
 
-@pytest.mark.parametrize(("count", "cut"), [(0, 0), (3, 3), (5, 5), (6, None)])
+@each_row(("count", "cut"), [(0, 0), (3, 3), (5, 5), (6, None)])
 def test_enough_is_a_number_of_bytes(count, cut):
     assert Enough(count).cut(b"hello") == cut
 
 
-@pytest.mark.parametrize(
-    ("marker", "cut"), [(b"h", 1), (b"l", 3), (b"lo", 5), (b"hello", 5), (b"x", None), (b"hello!", None)]
-)
+@each_row(("marker", "cut"), [(b"h", 1), (b"l", 3), (b"lo", 5), (b"hello", 5), (b"x", None), (b"hello!", None)])
 def test_end_of_a_marker_is_behind_its_last_byte(marker, cut):
     assert EndOf(marker).cut(b"hello") == cut
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Enough(5), lambda: EndOf(b"lo"), lambda: EndOf(b"o"), lambda: EndOf(b"hello")]
-)
+@each_row("make", [lambda: Enough(5), lambda: EndOf(b"lo"), lambda: EndOf(b"o"), lambda: EndOf(b"hello")])
 def test_end_is_found_byte_by_byte_among_the_new_bytes(make):
     end = make()
 

@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline import ok
 from faultline._core.attempts import Attempt, Request
@@ -49,7 +50,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 # --- the protocol --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "name"),
     [
         (GET, "HTTP/1.1"),
@@ -76,9 +77,7 @@ def test_protocol_is_known_by_the_first_bytes_of_the_client(data, name):
     assert inner_protocol(attempt(turn(b"220 hi\r\n", "server"), turn(data))) == name
 
 
-@pytest.mark.parametrize(
-    ("data", "name"), [(b"J\0\0\0\x0a8.0.36\0", "MySQL"), (b"SSH-2.0-x\r\n", "SSH"), (b"220 hi\r\n", "")]
-)
+@each_row(("data", "name"), [(b"J\0\0\0\x0a8.0.36\0", "MySQL"), (b"SSH-2.0-x\r\n", "SSH"), (b"220 hi\r\n", "")])
 def test_protocol_is_known_by_a_server_that_speaks_first(data, name):
     assert inner_protocol(attempt(turn(data, "server"))) == name
 
@@ -91,7 +90,7 @@ def test_protocol_of_a_proxys_request_is_that_of_the_request():
     assert protocol_of(attempt(turn(b"\x04\x01"), request=Request("SOCKS4", "x:1"))) == "SOCKS4"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "version", "name"),
     [(GET, "TLSv1.3", "HTTP/1.1 in TLSv1.3"), (b"hello", "TLSv1.2", "TLSv1.2"), (GET, "", "HTTP/1.1")],
 )
@@ -102,7 +101,7 @@ def test_protocol_tells_the_version_of_tls(data, version, name):
 # --- words ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("protocol", "data", "said"),
     [
         ("", b"first\r\nsecond", "first"),
@@ -148,7 +147,7 @@ def test_turn_of_a_client_in_words(protocol, data, said):
     assert words(turn(data), protocol) == said
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("protocol", "data", "said"),
     [
         ("Redis", b"$5\r\nhello\r\n", "$5 hello"),
@@ -214,7 +213,7 @@ def response(code, answers):
     return b"\x12\x34\x81" + bytes([0x80 | code]) + b"\0\1" + answers.to_bytes(2, "big") + bytes(4)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("by", "data", "text"),
     [
         ("client", query(b"api.example.com", 28), "AAAA api.example.com"),

@@ -9,6 +9,7 @@ import socket
 import threading
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -193,10 +194,9 @@ def test_an_answer_comes_twice(dial):
         assert server.attempts[0].struck.point == "response"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "said"),
     [(duplicated() & raw(b"g"), b"g"), (duplicated() & ok(b"pong"), b"pong"), (duplicated() & latency(0.01), b"ping")],
-    ids=repr,
 )
 def test_whatever_is_said_can_come_twice(dial, fault, said):
     with udp(fault) as server:
@@ -526,7 +526,7 @@ def test_a_server_of_all_addresses_is_reached_by_that_of_loopback(dial):
         assert ask(dial(server)) == b"ping"
 
 
-@pytest.mark.parametrize("size", [0, 1, 1472, 1473, 60_000, MOST_BYTES])
+@each_row("size", [0, 1, 1472, 1473, 60_000, MOST_BYTES])
 def test_a_datagram_of_any_size_is_one(dial, size):
     data = random.Random(size).randbytes(size)
     with udp(ok()) as server:
@@ -593,9 +593,7 @@ def test_the_guard_counts_an_answer_that_is_still_held_as_one_that_never_came(di
         dial(server).send(b"ping")
 
 
-@pytest.mark.parametrize(
-    "plan", [reordered(), sequence(ok(), reordered()), cycle(reordered(), reordered() & latency(0.1))], ids=repr
-)
+@each_row("plan", [reordered(), sequence(ok(), reordered()), cycle(reordered(), reordered() & latency(0.1))])
 def test_a_plan_whose_last_answer_would_wait_for_ever_is_an_error(plan):
     with pytest.raises(ParameterError, match=r"expected a fault after reordered\(\), such as ok\(\): its answer is"):
         udp(plan)
@@ -657,7 +655,7 @@ def test_the_guard_says_what_came_instead(dial):
     assert str(caught.value).startswith("duplicated() never struck: #1: ok() reached 'response', received 4 and sent 4")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "unproven"),
     [
         (ok(), ()),
@@ -680,7 +678,7 @@ def test_what_nobody_can_see_is_reported_and_not_judged(plan, unproven):
     assert server.unproven == tuple(f"{fault!r} may have struck unseen: {counts}." for fault in unproven)
 
 
-@pytest.mark.parametrize("plan", [loss(0.5), latency(1), blackhole(), corrupt(at_byte=0)], ids=repr)
+@each_row("plan", [loss(0.5), latency(1), blackhole(), corrupt(at_byte=0)])
 def test_what_no_datagram_met_is_judged(plan):
     with pytest.raises(NotStruckError, match="never struck: no datagram came"), udp(plan):
         pass
@@ -757,7 +755,7 @@ def test_the_fixture_has_one_that_ends_with_the_test(pytester):
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [
         reset(),
@@ -776,7 +774,6 @@ def test_the_fixture_has_one_that_ends_with_the_test(pytester):
         when(lambda _: True, raw(b"x")),
         duplicated() & latency(1, direction="request"),
     ],
-    ids=repr,
 )
 def test_what_a_datagram_can_t_meet_is_refused(fault):
     for plan in (fault, sequence(ok(), fault), sometimes(0.5, fault)):
@@ -786,7 +783,7 @@ def test_what_a_datagram_can_t_meet_is_refused(fault):
         assert str(caught.value).startswith(f"{fault!r}: expected ")
 
 
-@pytest.mark.parametrize("plan", [sequence(refuse(), ok()), sometimes(0.5, refuse()), cycle(ok(), refuse())], ids=repr)
+@each_row("plan", [sequence(refuse(), ok()), sometimes(0.5, refuse()), cycle(ok(), refuse())])
 def test_a_refusal_in_a_plan_has_to_say_how_long(plan):
     with pytest.raises(ParameterError) as caught:
         udp(plan)
@@ -796,7 +793,7 @@ def test_a_refusal_in_a_plan_has_to_say_how_long(plan):
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("options", "words"),
     [
         ({"plan": 3}, "plan=3: expected a fault such as reset() or ok(), or a plan of some."),
@@ -811,7 +808,6 @@ def test_a_refusal_in_a_plan_has_to_say_how_long(plan):
         ({"port": -1}, "port=-1: expected a whole number, from 0 to 65535."),
         ({"host": "example.com"}, "host='example.com': expected an IP address of this machine, or 'localhost'."),
     ],
-    ids=str,
 )
 def test_a_value_that_can_t_mean_anything_is_refused(options, words):
     with pytest.raises(ParameterError) as caught:

@@ -24,6 +24,7 @@ import pytest
 import urllib3
 from aiohttp.client_exceptions import UnixClientConnectorError
 from support import KEPT_GET, SILENCE_SECONDS, accepted, address_of, in_thread, read
+from support.tables import each_row
 
 from faultline import (
     ParameterError,
@@ -713,7 +714,7 @@ def test_where_it_is():
         assert server.drawing().startswith(f"{server.url} ok()\n")
 
 
-@pytest.mark.parametrize("name", ["address", "host", "port"])
+@each_row("name", ["address", "host", "port"])
 def test_it_has_no_address_and_says_what_to_use(name):
     with serve(ok(), unix=True) as server:
         with pytest.raises((ParameterError, AttributeError)) as caught:
@@ -728,7 +729,7 @@ def test_it_has_no_address_and_says_what_to_use(name):
 ONLY_A_PATH = "together with unix, because a Unix socket has only a path"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "options", "message"),
     [
         (loss(0.1), {}, "loss(0.1): expected serve(…) without unix; a Unix socket has no packets to drop."),
@@ -741,7 +742,6 @@ ONLY_A_PATH = "together with unix, because a Unix socket has only a path"
         ),
         (ok(), {"unix": "/tmp/a\0b"}, "unix='/tmp/a\\x00b': expected a path without a zero byte."),
     ],
-    ids=repr,
 )
 def test_what_means_nothing_for_a_path_is_refused(plan, options, message):
     with pytest.raises(ParameterError) as caught:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline import ParameterError, ok, relay, serve
 from faultline._core.hosts import is_local
@@ -17,7 +18,7 @@ FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faul
 REMOTE = "a server on this machine; allow_remote=True allows others"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("127.0.0.1:5432", Upstream("127.0.0.1", 5432)),
@@ -53,7 +54,7 @@ def test_an_address_means_one_upstream(text, expected):
     assert parsed_upstream(text, allow_remote=True) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("192.0.2.1:80", Upstream("192.0.2.1", 80)),
@@ -74,8 +75,8 @@ def test_what_is_not_this_machine_by_its_name_has_to_be_allowed(text, expected):
     assert parsed_upstream(text, allow_remote=True) == expected
 
 
-@pytest.mark.parametrize("text", ["", None, 5432, b"127.0.0.1:80", ("127.0.0.1", 80), "127.0.0.1:x", "127.0.0.1:65536"])
-@pytest.mark.parametrize("allow_remote", [False, True])
+@each_row("text", ["", None, 5432, b"127.0.0.1:80", ("127.0.0.1", 80), "127.0.0.1:x", "127.0.0.1:65536"])
+@each_row("allow_remote", [False, True])
 def test_what_is_no_address_is_refused(text, allow_remote):
     with pytest.raises(ParameterError) as raised:
         parsed_upstream(text, allow_remote=allow_remote)
@@ -83,7 +84,7 @@ def test_what_is_no_address_is_refused(text, allow_remote):
     assert str(raised.value) == f"upstream={text!r}: expected {FORMS}."
 
 
-@pytest.mark.parametrize("text", ["::1:80", "127.0.0.1:80 ", "127.0.0.1:-1", "[::1:80"])
+@each_row("text", ["::1:80", "127.0.0.1:80 ", "127.0.0.1:-1", "[::1:80"])
 def test_what_is_nearly_an_address_is_refused(text):
     with pytest.raises(ParameterError) as raised:
         parsed_upstream(text, allow_remote=False)
@@ -91,7 +92,7 @@ def test_what_is_nearly_an_address_is_refused(text):
     assert str(raised.value) == f"upstream={text!r}: expected {FORMS}."
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["127.0.0.1", "localhost", "[::1]", "127.0.0.1:0", "127.0.0.1:", ":80", "ftp://127.0.0.1", "tcp://127.0.0.1"],
 )
@@ -108,7 +109,7 @@ def test_a_unix_socket_without_a_path_is_refused(text):
         parsed_upstream(text, allow_remote=False)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("upstream", "text"),
     [
         (Upstream("127.0.0.1", 80), "127.0.0.1:80"),

@@ -7,6 +7,7 @@ import re
 import string
 
 import pytest
+from support.tables import each_row
 
 import faultline as fl
 from faultline import Gate, ParameterError, plan
@@ -66,7 +67,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("fault", [case.fault for case in cases()] + PLANS, ids=str)
+@each_row("fault", [case.fault for case in cases()] + PLANS)
 def test_text_of_a_plan_is_read_as_that_plan(fault):
     read = plan(repr(fault), server=SERVER)
 
@@ -74,7 +75,7 @@ def test_text_of_a_plan_is_read_as_that_plan(fault):
     assert repr(read) == repr(fault)
 
 
-@pytest.mark.parametrize("words", WORDS)
+@each_row("words", WORDS)
 def test_words_of_the_command_are_read_as_the_command_reads_them(words):
     assert plan(words) == WORDS[words]
 
@@ -85,7 +86,7 @@ def test_name_in_the_text_is_an_object_that_the_caller_gives():
     assert plan("stall(until=gate)", gate=gate) == fl.stall(until=gate)
 
 
-@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:40])
+@each_row("text", REFUSED)
 def test_text_that_is_no_plan_has_a_clear_error(text):
     with pytest.raises(ParameterError, match=re.escape(REFUSED[text])) as caught:
         plan(text)
@@ -93,7 +94,7 @@ def test_text_that_is_no_plan_has_a_clear_error(text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [None, 3, b"reset()", ["reset()"]])
+@each_row("text", [None, 3, b"reset()", ["reset()"]])
 def test_value_that_is_no_text_has_a_clear_error(text):
     with pytest.raises(ParameterError, match="expected a plan as Python or as the command writes it"):
         plan(text)

@@ -23,6 +23,7 @@ import dns.resolver
 import httpx
 import pycares
 import pytest
+from support.tables import each_row
 
 from faultline import (
     Fault,
@@ -800,7 +801,7 @@ def test_the_guard_says_what_was_asked_instead():
     assert "(over UDP)" in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"])
+@each_row("kind", ["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"])
 def test_the_guard_is_not_content_with_a_server_that_nobody_asked(kind):
     with pytest.raises(NotStruckError, match=r"no query came"), dns_server(bad_dns(kind)):
         pass
@@ -916,7 +917,7 @@ def test_it_takes_dnspython(monkeypatch):
     assert str(caught.value) == "dns_server() needs dnspython; install pytest-faultline[dns]."
 
 
-@pytest.mark.parametrize("plan", [reset(), blackhole(), echo(), latency(1), sequence(nxdomain(), reset())], ids=repr)
+@each_row("plan", [reset(), blackhole(), echo(), latency(1), sequence(nxdomain(), reset())])
 def test_what_is_not_of_lookups_is_refused(plan):
     with pytest.raises(ParameterError) as caught:
         dns_server(plan)
@@ -925,13 +926,13 @@ def test_what_is_not_of_lookups_is_refused(plan):
     assert re.fullmatch(rf"{re.escape(repr(culprit))}: expected .*\(…\); a DNS server .*\.", str(caught.value))
 
 
-@pytest.mark.parametrize("order", ["dead_first", "blackhole_first", "ipv6_first"])
+@each_row("order", ["dead_first", "blackhole_first", "ipv6_first"])
 def test_an_order_of_addresses_is_refused_because_nobody_would_meet_it(order):
     with serve(ok()) as real, pytest.raises(ParameterError):
         dns_server(addresses(order, real)).close()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("options", "words"),
     [
         ({"plan": 3}, "plan=3: expected a fault such as reset() or ok(), or a plan of some."),
@@ -939,7 +940,6 @@ def test_an_order_of_addresses_is_refused_because_nobody_would_meet_it(order):
         ({"port": 70_000}, "port=70000: expected a whole number, from 0 to 65535."),
         ({"host": "example.com"}, "host='example.com': expected an IP address of this machine, or 'localhost'."),
     ],
-    ids=str,
 )
 def test_a_value_that_can_t_mean_anything_is_refused(options, words):
     with pytest.raises(ParameterError) as caught:

@@ -20,6 +20,7 @@ import pytest
 import requests
 import trio
 from support import ending
+from support.tables import each_row
 
 from faultline import (
     ConflictError,
@@ -94,7 +95,7 @@ def dead_port():
 # --- each fault, with the functions and with each client ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@each_row("fault", FAULTS)
 def test_a_lookup_that_fails_raises_the_error_of_the_system(faultline, fault):
     resolver = faultline.resolve(NAME, fault)
 
@@ -395,7 +396,7 @@ def check_dns(name):
     return True, ""
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@each_row("fault", FAULTS)
 def test_a_check_of_dns_says_what_is_wrong(faultline, fault):
     resolver = faultline.resolve(NAME, sequence(fault, resolves_to("127.0.0.1")))
 
@@ -460,7 +461,7 @@ def test_many_threads_share_a_plan():
 # --- names and spellings ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("made_for", ["API.example.COM", "api.example.com.", NAME])
+@each_row("made_for", ["API.example.COM", "api.example.com.", NAME])
 def test_a_name_is_asked_for_in_any_spelling(faultline, made_for):
     resolver = faultline.resolve(made_for, nxdomain())
     spellings = ["API.example.COM", "api.example.com.", "Api.Example.Com.", b"api.example.com", NAME]
@@ -472,7 +473,7 @@ def test_a_name_is_asked_for_in_any_spelling(faultline, made_for):
     assert lookups(resolver) == [(function, NAME) for function in FUNCTIONS for _ in spellings]
 
 
-@pytest.mark.parametrize("made_for", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example"])
+@each_row("made_for", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example"])
 def test_an_international_name_is_the_same_in_both_forms(made_for):
     with resolve(made_for, nxdomain()) as resolver:
         for name in ("bücher.example", "BÜCHER.example.", "xn--bcher-kva.example", b"XN--bcher-kva.example"):
@@ -488,7 +489,7 @@ def test_an_international_name_in_the_url_of_requests_is_found(faultline):
     assert requests.get("http://bücher.example/", timeout=10).content == b"gefunden"
 
 
-@pytest.mark.parametrize("name", ["other.example.com", "example.com", "www.api.example.com", "api.example.co"])
+@each_row("name", ["other.example.com", "example.com", "www.api.example.com", "api.example.co"])
 def test_other_names_are_left_to_the_next(name):
     with resolve("*", resolves_to("127.0.0.9")) as all_names, resolve(NAME, nxdomain(), strict=False) as resolver:
         assert [look_up(f, name) for f in FUNCTIONS[1:]] == ["127.0.0.9", (name, [], ["127.0.0.9"])]
@@ -694,9 +695,7 @@ def test_a_client_without_happy_eyeballs_stays_at_the_silent_address(faultline):
 # --- the guard and the report ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "plan", [nxdomain(), sequence(servfail(), ok()), slow_resolve(1) & nxdomain(), slow_resolve(1)], ids=repr
-)
+@each_row("plan", [nxdomain(), sequence(servfail(), ok()), slow_resolve(1) & nxdomain(), slow_resolve(1)])
 def test_a_fault_that_nobody_looked_up_fails_the_guard(plan):
     resolver = resolve(NAME, plan)
     first = entries_of(plan)[0]
@@ -930,7 +929,7 @@ def test_a_name_leads_only_to_this_machine():
         assert str(caught.value) == f"server={target!r}: expected {WHERE}."
 
 
-@pytest.mark.parametrize("server", ["127.0.0.1:8080", None, 5])
+@each_row("server", ["127.0.0.1:8080", None, 5])
 def test_several_addresses_need_a_server_with_a_ledger(server):
     with pytest.raises(ParameterError) as caught:
         addresses("dead_first", server)
@@ -959,7 +958,7 @@ def test_several_addresses_need_a_server_on_one_address_of_ipv4(faultline, needs
     assert str(caught.value).endswith("expected a server on one address of IPv4, such as host='127.0.0.1'.")
 
 
-@pytest.mark.parametrize("seconds", [-1, "1", None, float("inf"), float("nan"), True])
+@each_row("seconds", [-1, "1", None, float("inf"), float("nan"), True])
 def test_slow_takes_a_number_of_seconds(seconds):
     with pytest.raises(ParameterError) as caught:
         slow_resolve(seconds)
@@ -968,7 +967,7 @@ def test_slow_takes_a_number_of_seconds(seconds):
     assert str(caught.value) == f"delay_seconds={seconds!r}: expected a number of seconds, 0 or more{hint}."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         (nxdomain(), servfail()),
@@ -978,7 +977,6 @@ def test_slow_takes_a_number_of_seconds(seconds):
         (resolves_to("127.0.0.1"), resolves_to("127.0.0.2")),
         (nxdomain(), reset()),
     ],
-    ids=repr,
 )
 def test_what_can_not_both_happen_is_refused(one, other):
     with pytest.raises(ConflictError, match=re.escape(repr(one))):

@@ -23,6 +23,7 @@ import urllib3
 from support import ending, read, read_until, to_end
 from support.clients import by_aiohttp, by_http_client, by_httpx, by_requests, by_urllib, by_urllib3
 from support.proxies import ESTABLISHED, asked, check_rows, connect_to, each_fault, get, response_of
+from support.tables import each_row
 
 import faultline as library
 from faultline import (
@@ -1007,7 +1008,7 @@ ONE_ANSWER = "expected one answer, got two; deal them to different attempts, or 
 IN_SOCKS = "socks_refusal('garbage'): expected socks_proxy(…); an HTTP proxy gives no refusal in SOCKS."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("start", "message"),
     [
         (lambda: http_proxy(sometimes(0.5, socks_refusal("garbage"))), IN_SOCKS),
@@ -1055,7 +1056,7 @@ def test_an_option_that_can_not_be_meant_is_refused(name, values, expected):
             assert str(caught.value) == f"{name}={value!r}: expected {expected}."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("combine", "message"),
     [
         (

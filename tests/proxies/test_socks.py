@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline._net.socks import GARBAGE, Socks
 from faultline.modes.proxies import KINDS, SOCKS4_CODES, SOCKS5_CODES
@@ -169,7 +170,7 @@ def test_garbage_that_begins_right_never_breaks_anything(version, data, refuses)
         assert 0 <= port <= 0xFFFF
 
 
-@pytest.mark.parametrize(
+@each_row(
     "talked",
     [
         request_4("127.0.0.1", user=b"somebody"),
@@ -178,7 +179,6 @@ def test_garbage_that_begins_right_never_breaks_anything(version, data, refuses)
         greeting(NO_AUTH) + request_5("::1"),
         greeting(GSSAPI, PASSWORD) + credentials(*AUTH) + request_5(),
     ],
-    ids=["SOCKS4", "SOCKS4a", "a name", "IPv6", "a password"],
 )
 def test_nothing_is_decided_before_the_last_byte(talked):
     talk, _ = played(talked[:-1], range(len(talked)))
@@ -192,7 +192,7 @@ def test_nothing_is_decided_before_the_last_byte(talked):
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("auth", "refuses", "offered", "chosen"),
     [
         (None, "", (NO_AUTH,), NO_AUTH),
@@ -235,7 +235,7 @@ def test_a_client_of_socks_4_can_not_show_a_password_and_is_rejected():
 # --- replies ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS[:8])
+@each_row("kind", KINDS[:8])
 def test_each_reply_code_of_socks_5(kind):
     talk, said = played(greeting(NO_AUTH) + request_5(), refuses=kind)
 
@@ -243,14 +243,14 @@ def test_each_reply_code_of_socks_5(kind):
     assert (talk.is_refused, talk.target) == (True, ("127.0.0.1", 80))
 
 
-@pytest.mark.parametrize(("kind", "code"), [("rejected", 91), ("identd_unreachable", 92), ("identd_mismatch", 93)])
+@each_row(("kind", "code"), [("rejected", 91), ("identd_unreachable", 92), ("identd_mismatch", 93)])
 def test_each_reply_code_of_socks_4(kind, code):
     talk, said = played(request_4(), refuses=kind)
 
     assert (said, talk.is_refused) == (reply_4(code), True)
 
 
-@pytest.mark.parametrize("kind", KINDS[:-1])
+@each_row("kind", KINDS[:-1])
 def test_a_client_of_the_other_version_gets_the_general_refusal(kind):
     if kind not in SOCKS4_CODES:
         assert played(request_4(), refuses=kind)[1] == reply_4(91)
@@ -271,20 +271,20 @@ def test_bad_credentials_are_refused_after_they_were_shown():
     assert (said, talk.is_refused) == (b"\5\2\1\1", True)
 
 
-@pytest.mark.parametrize("command", [2, 3, 0, 255])
+@each_row("command", [2, 3, 0, 255])
 def test_no_other_command_than_connect_is_supported(command):
     assert played(greeting(NO_AUTH) + request_5(command=command))[1] == b"\5\0" + reply_5(7)
     assert played(request_4(command=command))[1] == reply_4(91)
 
 
-@pytest.mark.parametrize("kind", [0, 2, 5, 255])
+@each_row("kind", [0, 2, 5, 255])
 def test_no_other_address_type_is_supported(kind):
     talk, said = played(greeting(NO_AUTH) + bytes((5, 1, 0, kind)))
 
     assert (said, talk.is_refused) == (b"\5\0" + reply_5(8), True)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("error", "code"),
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), 5),
@@ -330,7 +330,7 @@ def test_a_client_of_socks_4_that_never_comes_to_an_end_is_refused(begins):
     assert talk.is_refused
 
 
-@pytest.mark.parametrize("version", [0, 3, 255])
+@each_row("version", [0, 3, 255])
 def test_credentials_of_another_version_are_refused(version):
     shown = bytes((version,)) + credentials(*AUTH)[1:]
 
@@ -339,7 +339,7 @@ def test_credentials_of_another_version_are_refused(version):
     assert talk.is_refused
 
 
-@pytest.mark.parametrize("version", [0, 4, 255])
+@each_row("version", [0, 4, 255])
 def test_a_request_of_another_version_than_its_greeting_is_refused(version):
     talk, _ = played(greeting(NO_AUTH) + bytes((version,)) + request_5()[1:])
 

@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 from support import GET, accepted, address_of, check_not_dialled, ending, leave_by_rst, nothing_left, pour, read, to_end
+from support.tables import each_row
 
 from faultline import (
     NotStruckError,
@@ -183,7 +184,7 @@ HERE = "127.0.0.1:1"
 TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS through speaks none itself"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("upstream", "plan", "options", "message"),
     [
         ("", None, {}, f"upstream='': expected {WHERE}."),
@@ -246,10 +247,9 @@ def test_a_value_that_can_mean_nothing_is_refused(upstream, plan, options, messa
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize(
+@each_row(
     "plan",
     [ok(b"x"), script(send(b"x")), when(lambda _request: True, reset())],
-    ids=["answer", "script", "choice by the request"],
 )
 def test_where_the_upstream_answers_nothing_else_does(plan):
     with pytest.raises(ParameterError, match="; the upstream of a relay answers"):

@@ -1,0 +1,44 @@
+"""Tables of values: one test for all rows of a table, which tells every row that fails."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+
+import pytest
+
+
+def each_row(names, rows):
+    """As `pytest.mark.parametrize`, in one test: a case costs some milliseconds, which is much for a row of values."""
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+    rows = [values_of(row, len(names)) for row in rows]
+    assert rows, "expected at least one row"
+
+    def decorate(test):
+        signature = inspect.signature(test)
+
+        @functools.wraps(test)
+        def all_rows(**fixtures):
+            failed = []
+            for row in rows:
+                try:
+                    test(**fixtures, **dict(zip(names, row, strict=True)))
+                except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - what else is told as it is
+                    failed.append(f"{row!r}\n{''.join(traceback.format_exception(error))}")
+            if failed:
+                pytest.fail("\n".join([f"{len(failed)} of {len(rows)} rows", *failed]), pytrace=False)
+
+        others = [parameter for name, parameter in signature.parameters.items() if name not in names]
+        all_rows.__signature__ = signature.replace(parameters=others)
+        return all_rows
+
+    return decorate
+
+
+def values_of(row, count):
+    """The values of a row, which `pytest.param` may have made, but not marked."""
+    if isinstance(row, type(pytest.param())):
+        assert not row.marks, f"{row}: expected no marks"
+        return tuple(row.values)
+    return (row,) if count == 1 else tuple(row)
