@@ -59,6 +59,8 @@ from faultline._core.promises import promises_of
 from faultline._engine.pacing import Flow
 from faultline.modes.lies import Kind
 
+pytestmark = pytest.mark.leaves_open
+
 GET = b"GET / HTTP/1.1\r\nHost: test:80\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD")
 UPLOAD = b"PUT / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n"

@@ -27,6 +27,8 @@ from support.tables import each_row
 from faultline import NotStruckError, ParameterError, bad_tls, close, ok, raises, serve
 from faultline._net.authority import AUTHORITY, VARIABLES
 
+pytestmark = pytest.mark.leaves_open
+
 TIMEOUT = 10
 # Without plugins of others, which would be imported anew for each inner run.
 ALONE = ("-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "--strict-markers", "--strict-config")

@@ -52,6 +52,8 @@ from faultline._core.certificates import Certificate, Terms
 from faultline._core.fault import Fault
 from faultline._servers.loop import background
 
+pytestmark = pytest.mark.leaves_open
+
 TIMEOUT = 10
 GET = b"GET /thing HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 OK_BYTES = 86  # of the whole response to it, when all is well

@@ -36,6 +36,8 @@ from faultline._net import contexts
 from faultline._net.authority import AUTHORITY
 from faultline.modes.certificates import DEFECTS
 
+pytestmark = pytest.mark.leaves_open
+
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 NAMES = ("localhost", "127.0.0.1")

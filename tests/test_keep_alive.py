@@ -13,6 +13,8 @@ import urllib3
 
 from faultline import bad_cert, close, ok, refuse, reset, sequence, serve, stall
 
+pytestmark = pytest.mark.leaves_open
+
 # Each client asks for /1, is idle while `meanwhile` runs, and asks for /2: the second body.
 
 

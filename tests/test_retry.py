@@ -11,6 +11,8 @@ import urllib3
 
 from faultline import blackhole, close, ok, raises, refuse, reset, root_cause, sequence
 
+pytestmark = pytest.mark.leaves_open
+
 CONNECT_SECONDS = 0.1
 BACKOFF_SECONDS = 0.02
 

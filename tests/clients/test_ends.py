@@ -6,7 +6,6 @@ FAULTLINE_RUNS=200 runs each cell 200 times; a load on all cores makes that hard
 from __future__ import annotations
 
 import collections
-import gc
 import importlib.util
 import os
 import pathlib
@@ -17,6 +16,8 @@ import pytest
 from support import HIDES_EOF
 
 from faultline import UnsupportedError
+
+pytestmark = pytest.mark.leaves_open
 
 SPEC = importlib.util.spec_from_file_location("ends", pathlib.Path(__file__).parent / "ends.py")
 ends = importlib.util.module_from_spec(SPEC)
@@ -56,8 +57,6 @@ def each(rows):
     return [pytest.param(name, marks=pytest.mark.slow if row.is_silent else ()) for name, row in rows.items()]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiohttp leaves transports unclosed
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("name", each(ROWS))
 def test_a_break_has_one_outcome_for_each_client(name):
     row, clients = ROWS[name], ends.come_to(ROWS[name])
@@ -66,8 +65,6 @@ def test_a_break_has_one_outcome_for_each_client(name):
             found = dict(zip(clients, pool.map(lambda client: outcomes(row, client), clients), strict=True))
     except UnsupportedError as error:
         pytest.skip(str(error))
-    finally:
-        gc.collect()  # or else transports would be found in some later test, which doesn't expect them
 
     assert {client: len(several) for client, several in found.items()} == dict.fromkeys(clients, 1)
     if sys.version_info[:2] == MADE_WITH:

@@ -29,6 +29,8 @@ from support.clients import (
 
 from faultline import bad_cert, blackhole, close, ok, raises, refuse, reset, root_cause, stall
 
+pytestmark = pytest.mark.leaves_open
+
 VERIFY_CODES = {  # X509_STORE_CTX_get_error(3); 64 is the mismatch of an address
     "expired": 10,
     "not_yet_valid": 9,

@@ -13,6 +13,8 @@ import pytest
 from faultline._core.promises import promises_of
 from faultline.modes._catalogue import cases, modes
 
+pytestmark = pytest.mark.leaves_open
+
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 
 
@@ -66,7 +68,6 @@ def expected(case, client):
     return cell if holds else CELLS[str(case), client]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize(
     "case", [pytest.param(c, marks=pytest.mark.slow if str(c) in SLOW else (), id=str(c)) for c in ROWS]
 )

@@ -52,7 +52,7 @@ from faultline import (
     sometimes,
 )
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.leaves_open]
 NAME = "api.example.com"
 ANSWERED = "The DNS operation timed out."
 UDP, TCP = False, True

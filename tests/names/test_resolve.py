@@ -50,7 +50,7 @@ from faultline import (
 from faultline._core.plan import entries_of
 from faultline._servers.names import overlay
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
+pytestmark = [pytest.mark.usefixtures("nothing_is_left_behind"), pytest.mark.leaves_open]
 
 NAME = "api.example.com"
 FAULTS = {nxdomain(): socket.EAI_NONAME, servfail(): socket.EAI_AGAIN, no_address(): socket.EAI_NODATA}

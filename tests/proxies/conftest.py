@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import socket
 import sys
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,15 +113,3 @@ def nobody():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield "{}:{}".format(*sock.getsockname())
-
-
-@pytest.fixture
-def leaks():
-    """A client leaves the socket of a proxy that failed to the garbage collector, which comes before the test ends.
-
-    httpcore and python-socks do so after a refusal by SOCKS, and Python's ssl where a RST meets `wrap_socket`.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed <s", ResourceWarning)
-        yield
-        gc.collect()

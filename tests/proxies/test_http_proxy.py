@@ -57,6 +57,8 @@ from faultline import (
 )
 from faultline.modes.proxies import Kind
 
+pytestmark = pytest.mark.leaves_open
+
 MIB = 1 << 20
 BODY = os.urandom(MIB)
 CLIENTS = [by_requests, by_urllib3, by_httpx, by_aiohttp, by_urllib, by_http_client]
@@ -628,7 +630,7 @@ ASK = {"Proxy-Authenticate": 'Basic realm="test"'}
 
 @pytest.mark.parametrize("fault", [status(503), status(407), status(407, headers=ASK)], ids=repr)
 @pytest.mark.parametrize(("by", "error", "text"), REFUSALS, ids=names)
-def test_a_status_instead_of_a_tunnel(faultline, leaks, fault, by, *, error, text):
+def test_a_status_instead_of_a_tunnel(faultline, fault, by, *, error, text):
     origin = faultline.serve(ok(), tls=True)
     proxy = faultline.http_proxy(fault)
 
@@ -711,9 +713,8 @@ BROKEN = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
 @pytest.mark.parametrize("fault", each_fault(BROKEN))
-def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, leaks, fault):
+def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, fault):
     origin = faultline.serve(ok(), tls=True, strict=False)
     rows = [row for row in BROKEN if row[0] == fault]
     proxies = [faultline.http_proxy(fault) for _ in rows]
@@ -728,7 +729,7 @@ def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, leaks, fault):
             assert set(asked(proxy)) == {("CONNECT", origin.hostport)}
 
 
-def test_200_and_then_rst_before_the_first_byte(faultline, leaks):
+def test_200_and_then_rst_before_the_first_byte(faultline):
     origin = faultline.serve(ok(), tls=True)
     for by in CLIENTS:
         proxy = faultline.http_proxy(reset(at="tunnel"))

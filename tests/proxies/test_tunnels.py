@@ -29,6 +29,8 @@ from faultline import (
     throttle,
 )
 
+pytestmark = pytest.mark.leaves_open
+
 LEAVES_BY_RST = b"\1\0\0\0\0\0\0\0"
 
 

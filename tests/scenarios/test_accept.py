@@ -11,6 +11,8 @@ import urllib3
 
 from faultline import Gate, close, hold, ok, raises, refuse, reset, script, sequence, stall
 
+pytestmark = pytest.mark.leaves_open
+
 
 async def read(stream):
     await stream.receive()

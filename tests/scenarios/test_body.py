@@ -11,6 +11,8 @@ import urllib3
 
 from faultline import ok, raises, receive_request, reset, respond, script, send, sequence, stall
 
+pytestmark = pytest.mark.leaves_open
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

@@ -1,8 +1,6 @@
 """Scenarios of the stage proxy: it is reached, and leads nowhere."""
 
 import asyncio
-import gc
-import warnings
 
 import aiohttp
 import httpx
@@ -10,6 +8,8 @@ import pytest
 import urllib3
 
 from faultline import ok, root_cause, socks_refusal, status
+
+pytestmark = pytest.mark.leaves_open
 
 
 def asked(proxy):
@@ -57,10 +57,7 @@ async def test_s103_connect_meets_a_bad_gateway(faultline, session):
 
 @pytest.fixture
 def by_socks():
-    """A function that asks for a URL through a SOCKS proxy by httpx: the error of the proxy.
-
-    httpcore leaves the socket of a proxy that refuses to the garbage collector: it comes before the test ends.
-    """
+    """A function that asks for a URL through a SOCKS proxy by httpx: the error of the proxy."""
     pytest.importorskip("socksio")
 
     def ask(proxy):
@@ -68,10 +65,7 @@ def by_socks():
             client.get("http://origin.invalid/")
         return str(caught.value)
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
-        yield ask
-        gc.collect()
+    return ask
 
 
 def test_s105_socks_5_accepts_the_method_and_refuses_the_connection(faultline, by_socks):

@@ -14,6 +14,8 @@ import urllib3
 
 from faultline import Gate, close, half_close, ok, receive_until, reset, respond, script, sequence, stall
 
+pytestmark = pytest.mark.leaves_open
+
 UPLOAD_BYTES = 32 << 20  # more than the kernel's buffers take, so that the client is still sending
 
 

@@ -38,6 +38,8 @@ from faultline import (
     stoptls,
 )
 
+pytestmark = pytest.mark.leaves_open
+
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
