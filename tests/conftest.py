@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 from hypothesis import settings
-from support import connected, inner
+from support import by_turns, connected, inner
 
 from faultline import UnsupportedError
 from faultline._net import connects
@@ -97,6 +97,12 @@ def needs_ipv6():
         sock.bind(("::1", 0))
         return
     pytest.skip("needs IPv6 on the loopback interface")
+
+
+@pytest.fixture
+def tls(request):
+    """Whether a test speaks TLS, where the same holds with it and without."""
+    return by_turns(request, False, True)
 
 
 @pytest.fixture

@@ -74,12 +74,6 @@ LENGTH = b"Content-Length: 20\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n" + CLOSES
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def tls(request):
-    """Without TLS and with it."""
-    return request.param
-
-
 @pytest.fixture
 def dial():
     """A function that connects to a server and says something; the connections are closed after the test."""

@@ -27,6 +27,7 @@ import pytest
 import urllib3
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from support import by_turns
 from support.tables import each_row
 
 from faultline import bad_cert, ok, raises
@@ -163,7 +164,12 @@ def rows_of(kind):
 
 
 each_kind = pytest.mark.parametrize("kind", DEFECTS)
-each_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+@pytest.fixture
+def version(request):
+    """A version of TLS."""
+    return by_turns(request, *VERSIONS)
 
 
 def only(context, version):
@@ -274,7 +280,6 @@ def test_mending_the_one_defect_satisfies_the_client_that_refused_it(kind):
         if (issuer, client) != ("intermediate", revocation)  # the list is the root's, and it has none
     ],
 )
-@each_version
 def test_healthy_certificate_satisfies_every_client(issuer, client, version):
     context = only(client(AUTHORITY), version)
 
@@ -289,7 +294,6 @@ def test_strict_client_has_nothing_else_against_it(kind):
     assert [outcome(strict(AUTHORITY), mended(kind), name=name) for name in NAMES] == ["TLSv1.3"] * 2
 
 
-@each_version
 def test_client_that_does_not_verify_lets_it_through(version):
     refused = {"many_sans"}
     if version == "TLSv1.2":  # there OpenSSL signs with no elliptic key of a CA, and takes none, if it verifies or not
@@ -385,7 +389,6 @@ def test_name_constraints_are_critical_as_they_have_to_be():
 
 
 @pytest.mark.parametrize("kind", ["weak_key", "sha1_signature"])
-@each_version
 def test_client_of_security_level_0_takes_what_is_weak(kind, version):
     context = only(defaults(AUTHORITY), version)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -393,7 +396,6 @@ def test_client_of_security_level_0_takes_what_is_weak(kind, version):
     assert outcome(context, DEFECTS[kind]) == version
 
 
-@each_version
 def test_certificate_for_clients_is_right_where_a_client_shows_it(faultline, version):
     server = faultline.serve(ok(b"hello"), tls="mutual")
     context = only(server.client_context(), version)
@@ -459,7 +461,6 @@ def common_names(chain):
     ],
     ids=["reversed", "reversed mended", "missing", "missing mended", "constrained"],
 )
-@each_version
 def test_chain_is_sent_in_the_order_of_its_kind(faultline, recipe, sent, version):
     server = faultline.serve(Fault(certificate=recipe))
     with connected(server, only(unverifying(server), version)) as client:
@@ -552,7 +553,6 @@ def shown(server, version="TLSv1.3"):
     return certificate
 
 
-@each_version
 def test_client_that_pins_the_first_certificate_misses_it_from_the_second_connection_on(faultline, version):
     server = faultline.serve(bad_cert("pinned_changed"))
     healthy = faultline.serve(ok(), tls=True, strict=False)
@@ -741,7 +741,6 @@ def loaded_from_the_file(server):
 
 
 @pytest.mark.parametrize("client", [handed_over, loaded_from_the_file])
-@each_version
 def test_client_certificate_is_accepted_by_a_server_that_demands_one(faultline, client, version):
     server = faultline.serve(ok(b"hello"), tls="mutual")
     with connected(server, only(client(server), version)) as connection:

@@ -38,8 +38,6 @@ UPLOAD_BYTES = 5_000_000
 MORE_THAN_FITS_BYTES = 20_000_000  # into both sides' buffers, which Linux lets grow to 10 MB or so
 # Before these, SSLSocket shows neither RST nor EPIPE, but an end of stream without close_notify (gh-115627).
 
-plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-
 
 @pytest.fixture
 def dial():
@@ -196,7 +194,6 @@ def test_server_ends_the_connection_of_a_client_that_speaks_no_tls(faultline, di
 # --- who ended it, and how ---------------------------------------------------------------------------------
 
 
-@plain_and_tls
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("point", ["accept", "request", "response", "idle"])
 def test_client_that_leaves_a_stalled_connection_is_seen_to(faultline, dial, point, how, tls):
@@ -215,7 +212,6 @@ def test_client_that_leaves_a_stalled_connection_is_seen_to(faultline, dial, poi
     assert (attempt.ended_by, attempt.ended_how) == ("client", how)
 
 
-@plain_and_tls
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("said", [b"", GET[:10], GET], ids=["silent", "in the request", "after the response"])
 def test_client_that_leaves_a_healthy_conversation_is_seen_to(faultline, dial, said, how, tls):
@@ -242,7 +238,6 @@ def test_client_that_leaves_instead_of_shaking_hands_is_seen_to(faultline, dial,
     assert (attempt.point, attempt.ended_by, attempt.ended_how) == ("handshake", "client", how)
 
 
-@plain_and_tls
 def test_client_that_leaves_a_response_unread_resets_the_connection(faultline, dial, tls):
     server = faultline.serve(ok(bytes(MORE_THAN_FITS_BYTES)), tls=tls)
     client = dial(server, tls=tls)
@@ -305,7 +300,6 @@ def test_attempt_that_goes_on_is_ended_by_the_stop_of_the_server(faultline, dial
 # --- how long the client waited ------------------------------------------------------------------------------
 
 
-@plain_and_tls
 def test_client_that_gives_up_on_a_stall_has_waited_so_long(faultline, dial, tls):
     server = faultline.serve(stall(), tls=tls)
     client = dial(server, tls=tls)
@@ -357,7 +351,6 @@ def said(attempt):
     return [(turn.by, turn.count_bytes, turn.begins) for turn in attempt.turns]
 
 
-@plain_and_tls
 def test_turns_are_what_the_client_sent_and_received(faultline, dial, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)
     client = dial(server, tls=tls)
@@ -375,7 +368,6 @@ def test_turns_are_what_the_client_sent_and_received(faultline, dial, tls):
     assert times == sorted(times)
 
 
-@plain_and_tls
 def test_pieces_that_follow_each_other_are_one_turn(faultline, dial, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)
     client = dial(server, tls=tls)
@@ -387,7 +379,6 @@ def test_pieces_that_follow_each_other_are_one_turn(faultline, dial, tls):
     assert said(server.attempts[0])[0] == ("client", len(GET), GET)
 
 
-@plain_and_tls
 def test_turns_of_a_dialog_alternate(faultline, dial, tls):
     dialog = script(send(b"220 hi\r\n"), receive_until(b"\r\n"), send(b"250-mx\r\n250 OK\r\n"), receive_until(b"\r\n"))
     server = faultline.serve(dialog, tls=tls)
@@ -426,7 +417,6 @@ def test_interim_response_is_counted_as_sent(faultline, dial):
 # --- what was asked ------------------------------------------------------------------------------------------
 
 
-@plain_and_tls
 @pytest.mark.parametrize("body", [b"", b"a=1&b=2", bytes(range(256)), b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"])
 def test_request_is_what_the_client_sent(faultline, dial, body, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)
@@ -472,7 +462,6 @@ def test_chunks_are_counted_as_sent_and_kept_as_meant(faultline, dial):
     assert attempt.received_bytes == len(message)
 
 
-@plain_and_tls
 def test_bytes_of_a_large_upload_are_all_counted(faultline, dial, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)
     client = dial(server, tls=tls)
@@ -486,7 +475,6 @@ def test_bytes_of_a_large_upload_are_all_counted(faultline, dial, tls):
     assert [(by, count) for by, count, _ in said(attempt)] == [("client", len(upload)), ("server", len(RESPONSE))]
 
 
-@plain_and_tls
 @pytest.mark.parametrize("count", [1, 65_536, 100_000])
 def test_reset_in_an_upload_comes_after_exactly_so_many_bytes(faultline, dial, count, tls):
     server = faultline.serve(reset(at="request", after_bytes=count), tls=tls)
@@ -501,7 +489,6 @@ def test_reset_in_an_upload_comes_after_exactly_so_many_bytes(faultline, dial, c
     assert (attempt.ended_by, attempt.ended_how) == ("server", "RST")
 
 
-@plain_and_tls
 def test_bytes_after_a_half_close_are_all_counted(faultline, dial, tls):
     server = faultline.serve(half_close(), tls=tls)
     client = dial(server, tls=tls)

@@ -81,7 +81,6 @@ def test_reader_says_what_is_wrong_with_a_request(data, wrong):
 
 
 @pytest.mark.parametrize(("data", "wrong"), WRONG)
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_malformed_request_is_answered_as_planned_and_the_note_says_what_is_wrong(faultline, data, wrong, tls):
     server = faultline.serve(status(503), tls=tls)
     with contextlib.ExitStack() as stack:
@@ -177,7 +176,6 @@ def test_bytes_of_another_protocol_keep_the_empty_lines_before_them():
     assert reader.request.body == b"\r\nPING\r\n"
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
 @pytest.mark.parametrize("empty", [b"\r\n", b"\n", b"\r\n\r\n"])
 def test_empty_line_between_requests_uses_up_no_fault(faultline, empty, together, tls):

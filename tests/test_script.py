@@ -452,7 +452,6 @@ def converse(server, said=b""):
     server.wait_for_attempts(1, at="end")
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("inside", [script, lambda *steps: script(repeat(*steps))], ids=["script", "repeat"])
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 def test_step_that_is_a_fault_strikes_or_the_test_fails(fault, inside, tls):
@@ -907,14 +906,14 @@ ANSWERS = (b"one\n", b"two\n", b"three\n")
 TALK = tuple(step for answer in ANSWERS for step in (receive_until(b"\n"), send(answer)))
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def started(request, faultline, dial, secure):
+@pytest.fixture
+def started(tls, faultline, dial, secure):
     """A function that starts a server and connects to it, in TLS or not."""
 
     def start(plan):
-        server = faultline.serve(plan, tls=request.param)
+        server = faultline.serve(plan, tls=tls)
         client = dial(server)
-        return server, secure(server, client) if request.param else client
+        return server, secure(server, client) if tls else client
 
     return start
 

@@ -62,7 +62,6 @@ def leave_by_rst(client):
     client.close()
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("plan", STRIKES, ids=repr)
 def test_end_that_could_not_be_sent_is_no_strike(monkeypatch, plan, tls):
     clients = []
@@ -122,7 +121,6 @@ BEHIND_BYTES = [
 
 
 @pytest.mark.parametrize("taken", [100, 199_999])
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("plan", BEHIND_BYTES, ids=repr)
 def test_client_that_leaves_before_it_has_read_all_is_not_struck(plan, tls, taken):
     with serve_or_skip(plan, strict=False, tls=tls, answer=ok(bytes(300_000))) as server:
@@ -154,7 +152,6 @@ def test_reset_by_the_test_is_told_only_if_it_was_sent(monkeypatch):
     assert ([(end.by, end.how) for end in attempt.ends], attempt.ended_by) == ([("client", "RST")], "client")
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_close_by_the_test_is_told_only_if_it_was_sent(monkeypatch, tls):
     with serve(ok(), tls=tls) as server, socket.create_connection(server.address, 10) as raw:
         client = server.client_context().wrap_socket(raw, server_hostname="localhost") if tls else raw

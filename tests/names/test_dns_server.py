@@ -23,6 +23,7 @@ import dns.resolver
 import httpx
 import pycares
 import pytest
+from support import by_turns
 from support.tables import each_row
 
 from faultline import (
@@ -56,9 +57,14 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.leaves_open]
 NAME = "api.example.com"
 ANSWERED = "The DNS operation timed out."
 UDP, TCP = False, True
-over_both = pytest.mark.parametrize("tcp", [UDP, TCP], ids=["UDP", "TCP"])
 HELD_SECONDS = 0.2  # how long a client waits that gets nothing
 LONG = "a." + ".".join(["b" * 63] * 3) + "." + "c" * 59  # 255 bytes on the wire, as long as a name can be
+
+
+@pytest.fixture
+def tcp(request):
+    """Over which of the two is asked."""
+    return by_turns(request, UDP, TCP)
 
 
 @pytest.fixture
@@ -146,7 +152,6 @@ def seen(server):
 # --- what resolvers make of it ---------------------------------------------------------------------------------------
 
 
-@over_both
 @pytest.mark.parametrize(("kind", "found"), [("A", ["127.0.0.1"]), ("AAAA", ["::1"])], ids=["A", "AAAA"])
 @pytest.mark.parametrize("ask", [by_dnspython, by_c_ares], ids=["dnspython", "c-ares"])
 def test_without_a_fault_every_name_is_this_machine(ask, kind, found, tcp):
@@ -207,7 +212,6 @@ def test_dnspython_meets_a_fault_by_its_own_error(fault, tcp, error, words):
         assert seen(server) == [("A", f"over {'TCP' if tcp else 'UDP'}", how, "lookup")]
 
 
-@over_both
 @pytest.mark.parametrize(("fault", "code"), C_ARES, ids=lambda value: repr(value) if isinstance(value, Fault) else "")
 def test_c_ares_meets_a_fault_by_its_own_code(fault, code, tcp):
     waits = code == aiodns.error.ARES_ETIMEOUT
@@ -229,7 +233,6 @@ def test_c_ares_calls_a_truncated_answer_without_tcp_a_refused_connection():
         assert seen(server) == [("A", "over UDP", "answer", "lookup")]
 
 
-@over_both
 def test_c_ares_hands_out_a_loop_of_aliases_and_finds_no_address_in_it(tcp):
     async def look_up(server):
         async with c_ares(server, tcp=tcp) as resolver:
@@ -244,7 +247,6 @@ def test_c_ares_hands_out_a_loop_of_aliases_and_finds_no_address_in_it(tcp):
         assert {a.struck.point for a in server.attempts} == {"lookup"}
 
 
-@over_both
 @pytest.mark.parametrize("ask", [by_dnspython, by_c_ares], ids=["dnspython", "c-ares"])
 def test_a_slow_answer_comes_late_and_is_right(ask, tcp):
     with dns_server(slow_resolve(0.05)) as server:
@@ -255,7 +257,6 @@ def test_a_slow_answer_comes_late_and_is_right(ask, tcp):
         assert attempt.ended_seconds - attempt.started_seconds >= 0.05
 
 
-@over_both
 def test_a_resolver_that_is_in_a_hurry_gives_a_slow_answer_up(tcp):
     with dns_server(slow_resolve(30)) as server:
         with pytest.raises(dns.resolver.LifetimeTimeout):
@@ -267,7 +268,6 @@ def test_a_resolver_that_is_in_a_hurry_gives_a_slow_answer_up(tcp):
         assert len(server.attempts) == 2
 
 
-@over_both
 def test_a_slow_answer_can_be_one_of_failure(tcp):
     with dns_server(slow_resolve(0.05) & nxdomain()) as server:
         with pytest.raises(dns.resolver.NXDOMAIN):
@@ -277,7 +277,6 @@ def test_a_slow_answer_can_be_one_of_failure(tcp):
         assert attempt.struck.at_seconds - attempt.started_seconds >= 0.05
 
 
-@over_both
 @pytest.mark.parametrize(
     ("target", "kind", "other"),
     [("127.0.0.7", "A", "AAAA"), ("127.0.0.7:8080", "A", "AAAA"), ("::1", "AAAA", "A"), ("[::1]:80", "AAAA", "A")],
@@ -294,7 +293,6 @@ def test_a_name_leads_to_an_address_of_one_family_and_has_none_of_the_other(targ
         assert caught.cause.args[0] == aiodns.error.ARES_ENODATA
 
 
-@over_both
 @pytest.mark.parametrize("ask", [by_dnspython, by_c_ares], ids=["dnspython", "c-ares"])
 def test_every_other_answer_of_a_flapping_name_leads_to_nobody(ask, tcp):
     with dns_server(bad_dns("flapping")) as server:
@@ -421,7 +419,6 @@ def test_a_name_that_was_found_by_dnspython_is_dialled_by_its_address():
 # --- plans -----------------------------------------------------------------------------------------------------------
 
 
-@over_both
 def test_a_second_query_meets_the_second_fault(tcp):
     with dns_server(sequence(servfail(), ok())) as server:
         with pytest.raises(dns.resolver.NoNameservers):
@@ -431,7 +428,6 @@ def test_a_second_query_meets_the_second_fault(tcp):
         assert [a.fault for a in server.attempts] == [servfail(), ok()]
 
 
-@over_both
 def test_c_ares_tries_again_after_a_failure_and_the_ledger_counts_its_tries(tcp):
     with dns_server(sequence(servfail(), servfail(), ok())) as server:
         assert by_c_ares(server, tries=3, tcp=tcp) == ["127.0.0.1"]
@@ -512,7 +508,6 @@ def test_dnspython_and_c_ares_get_through_again_after_a_truncated_answer():
 # --- queries of every kind -------------------------------------------------------------------------------------------
 
 
-@over_both
 @pytest.mark.parametrize("kind", ["MX", "TXT", "NS", "SOA", "SRV", "ANY", "HTTPS", "TYPE4711"])
 def test_what_is_no_address_gets_no_data(kind, tcp):
     with dns_server() as server:
@@ -535,7 +530,6 @@ def test_c_ares_is_told_that_there_is_no_mail_server():
         assert seen(server) == [("MX", "over UDP", "answer", None)]
 
 
-@over_both
 def test_a_query_with_edns_is_answered_with_edns(tcp):
     options = [dns.edns.GenericOption(10, b"8 bytes!"), dns.edns.GenericOption(65_001, b"")]
     asked = dns.message.make_query(NAME, "A", use_edns=0, payload=1232, want_dnssec=True, options=options)
@@ -746,7 +740,6 @@ def test_a_client_that_resets_before_the_answer_hurts_nobody(dial):
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-@over_both
 def test_a_server_that_is_closed_leaves_a_slow_answer_unsaid(dial, tcp):
     data, _ = query()
     with socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.ExitStack() as closing:

@@ -62,7 +62,6 @@ pytestmark = pytest.mark.leaves_open
 MIB = 1 << 20
 BODY = os.urandom(MIB)
 CLIENTS = [by_requests, by_urllib3, by_httpx, by_aiohttp, by_urllib, by_http_client]
-each_scheme = pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 
 
 def address_of(listener):
@@ -91,7 +90,6 @@ def through(faultline):
 # --- the healthy proxy ------------------------------------------------------------------------------------------------
 
 
-@each_scheme
 @pytest.mark.parametrize("by", CLIENTS, ids=names)
 def test_a_proxy_leads_to_the_origin(faultline, by, tls):
     origin = faultline.serve(ok(b"from the origin"), tls=tls)
@@ -109,7 +107,6 @@ def test_a_proxy_leads_to_the_origin(faultline, by, tls):
     assert (origin.attempts[0].tls is not None) is tls
 
 
-@each_scheme
 @pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
 def test_a_body_of_a_megabyte_goes_through_and_comes_back(through, tls, chunked):
     pieces = (BODY[i : i + 50_000] for i in range(0, MIB, 50_000)) if chunked else BODY
@@ -124,7 +121,6 @@ def test_a_body_of_a_megabyte_goes_through_and_comes_back(through, tls, chunked)
     assert proxy.attempts[0].sent_bytes > MIB
 
 
-@each_scheme
 def test_head_has_a_length_and_no_body(through, tls):
     with (
         through(ok(b"12345"), tls=tls) as (session, origin, _),
@@ -169,7 +165,6 @@ def test_the_origin_is_asked_for_the_very_path_of_the_url(faultline, dial):
     assert asked(proxy) == [("GET", f"{origin.url}{path}") for path in arriving]
 
 
-@each_scheme
 def test_an_origin_of_ipv6(faultline, needs_ipv6, tls):
     origin = faultline.serve(ok(b"six"), host="::1", tls=tls)
     proxy = faultline.http_proxy(host="::1")
@@ -196,7 +191,6 @@ def test_a_proxy_that_speaks_tls(faultline, way):
     assert (origin.attempts[0].tls is not None) is way.endswith("https")
 
 
-@each_scheme
 def test_a_connection_is_kept_alive_inside_its_tunnel_and_a_fetch_has_one_of_its_own(through, tls):
     with through(ok(b"again"), tls=tls) as (session, origin, proxy):
         for _ in range(2):
@@ -563,7 +557,6 @@ def basic(name, password):
     return f"Proxy-Authorization: Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
 
 
-@each_scheme
 @pytest.mark.parametrize("by", [by_requests, by_httpx, by_aiohttp, by_urllib], ids=names)
 def test_name_and_password_in_the_url_of_the_proxy_open_it(faultline, by, tls):
     origin = faultline.serve(ok(b"opened"), tls=tls)
@@ -867,7 +860,6 @@ def test_chance_decides_by_its_seed(dial):
     assert fates() == fates()
 
 
-@each_scheme
 @pytest.mark.parametrize(
     ("fault", "errno"),
     [(refuse(), 111), (reset(at="accept"), 104), (blackhole(), None), (unreachable(), 101)],
