@@ -26,7 +26,7 @@ from faultline._net.sockets import unacknowledged_bytes
 from faultline._net.wire import Wire
 
 MIB = 1 << 20
-TIMES = 50
+TIMES = 20
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 # Before these, SSLSocket.recv turns a RST into an end of stream without close_notify (gh-115627).
@@ -67,7 +67,7 @@ def exchange_by_tls(server, context):
         return exchange(client)
 
 
-@pytest.mark.parametrize("count", [0, 1, 1000, MIB, 10 * MIB])
+@pytest.mark.parametrize("count", [0, 1000, MIB, pytest.param(10 * MIB, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("fault", "after", "how"), [(reset, ConnectionResetError, "RST"), (close, None, "FIN")])
 def test_client_reads_exactly_so_many_bytes_every_time(faultline, fault, after, how, count):
     server = faultline.serve(fault(after_bytes=count))
@@ -79,6 +79,7 @@ def test_client_reads_exactly_so_many_bytes_every_time(faultline, fault, after, 
     assert [(a.ended_by, a.ended_how) for a in server.attempts] == [("server", how)] * TIMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, MIB])
 @pytest.mark.parametrize(("fault", "after", "how"), [(reset, RST_IN_TLS, "RST"), (close, None, "FIN")])
 def test_client_reads_exactly_so_many_bytes_every_time_in_tls(faultline, fault, after, how, count):
@@ -195,7 +196,7 @@ def test_bytes_before_a_break_are_sent_together(fault, count, sizes):
     assert sizes == [count]
 
 
-@pytest.mark.parametrize(("fault", "count"), BROKEN, ids=repr)
+@pytest.mark.parametrize(("fault", "count"), [BROKEN[0], BROKEN[-3]], ids=repr)
 def test_bytes_before_a_break_are_sent_together_in_tls(fault, count, sizes):
     with serve(fault, tls=True, strict=False) as server, asking(server, tls=True) as client:
         heard(client, count)

@@ -15,12 +15,8 @@ from support import HIDES_RST
 
 from faultline import (
     Attempt,
-    Gate,
     Turn,
     bad_cert,
-    close,
-    echo,
-    half_close,
     ok,
     receive_until,
     refuse,
@@ -131,16 +127,6 @@ def test_name_is_the_one_that_the_client_asked_for(faultline, dial, name, sni):
     assert facts.sni == sni  # an address is not sent (RFC 6066, 3)
 
 
-@pytest.mark.parametrize(
-    ("offered", "agreed"),
-    [([], ""), (["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (["h2"], "")],
-)
-def test_protocol_is_the_one_that_was_agreed(faultline, dial, offered, agreed):
-    client, facts = tls_facts(faultline, dial, alpn=offered)
-
-    assert facts.alpn == (client.selected_alpn_protocol() or "") == agreed
-
-
 def test_attempt_without_tls_has_no_facts_of_it(faultline, dial):
     server = faultline.serve(ok(b"hello"))
     client = dial(server)
@@ -195,39 +181,6 @@ def test_server_ends_the_connection_of_a_client_that_speaks_no_tls(faultline, di
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
-@pytest.mark.parametrize("point", ["accept", "request", "response", "idle"])
-def test_client_that_leaves_a_stalled_connection_is_seen_to(faultline, dial, point, how, tls):
-    server = faultline.serve(stall(at=point), tls=tls, answer=ok(b"hello"))
-    client = dial(server, tls=tls and point != "accept")
-    if point != "accept":
-        client.sendall(GET)
-    if point == "idle":
-        read(client, len(RESPONSE))
-    wait_until(server, has_struck)
-    before = server.attempts[0]
-    leave(client, how)
-    (attempt,) = server.attempts
-
-    assert (before.ended_by, before.ended_how, before.ended_seconds) == (None, None, None)
-    assert (attempt.ended_by, attempt.ended_how) == ("client", how)
-
-
-@pytest.mark.parametrize("how", ["FIN", "RST"])
-@pytest.mark.parametrize("said", [b"", GET[:10], GET], ids=["silent", "in the request", "after the response"])
-def test_client_that_leaves_a_healthy_conversation_is_seen_to(faultline, dial, said, how, tls):
-    server = faultline.serve(ok(b"hello"), tls=tls)
-    client = dial(server, tls=tls)
-    client.sendall(said)
-    if said == GET:
-        read(client, len(RESPONSE))
-    wait_until(server, lambda attempt: attempt.received_bytes == len(said) and attempt.point in ("request", "idle"))
-    leave(client, how)
-    (attempt,) = server.attempts
-
-    assert (attempt.ended_by, attempt.ended_how, attempt.received_bytes) == ("client", how, len(said))
-
-
-@pytest.mark.parametrize("how", ["FIN", "RST"])
 def test_client_that_leaves_instead_of_shaking_hands_is_seen_to(faultline, dial, how):
     server = faultline.serve(ok(), tls=True)
     client = dial(server)
@@ -262,41 +215,6 @@ def test_tls_client_that_says_goodbye_has_left_by_fin(faultline, dial):
     assert (attempt.ended_by, attempt.ended_how, attempt.tls.alert) == ("client", "FIN", "")
 
 
-@pytest.mark.parametrize(("fault", "how"), [(reset(), "RST"), (close(), "FIN")])
-def test_server_that_ends_the_connection_is_seen_to(faultline, dial, fault, how):
-    server = faultline.serve(fault)
-    client = dial(server)
-    client.sendall(GET)
-    with contextlib.suppress(ConnectionResetError):
-        read_to_the_end(client)
-    (attempt,) = server.attempts
-
-    assert (attempt.ended_by, attempt.ended_how, attempt.waited_seconds) == ("server", how, None)
-
-
-def test_attempt_on_a_connection_that_is_kept_is_ended_by_nobody(faultline, dial):
-    server = faultline.serve(ok(b"hello"))
-    client = dial(server)
-    for _ in range(2):
-        client.sendall(GET)
-        read(client, len(RESPONSE))
-    leave(client, "FIN")
-    first, second = server.attempts
-
-    assert (first.ended_by, first.ended_how) == (None, None)
-    assert first.started_seconds <= first.ended_seconds <= second.started_seconds
-    assert (second.ended_by, second.ended_how) == ("client", "FIN")
-
-
-def test_attempt_that_goes_on_is_ended_by_the_stop_of_the_server(faultline, dial):
-    server = faultline.serve(stall())
-    dial(server).sendall(GET)
-    wait_until(server, has_struck)
-    server.close()
-
-    assert [(a.ended_by, a.ended_how) for a in server.attempts] == [("server", "stop")]
-
-
 # --- how long the client waited ------------------------------------------------------------------------------
 
 
@@ -315,32 +233,6 @@ def test_client_that_gives_up_on_a_stall_has_waited_so_long(faultline, dial, tls
     assert before is None
     assert attempt.waited_seconds >= 0.1
     assert attempt.waited_seconds == attempt.ended_seconds - attempt.struck.at_seconds
-
-
-def test_client_that_was_served_after_a_stall_has_not_given_up(faultline, dial):
-    gate = Gate()
-    server = faultline.serve(stall(until=gate), answer=ok(b"hello"))
-    client = dial(server)
-    client.sendall(GET)
-    wait_until(server, has_struck)
-    gate.open()
-    received = read(client, len(RESPONSE))
-    leave(client, "FIN")
-    (attempt,) = server.attempts
-
-    assert received == RESPONSE
-    assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
-    assert attempt.waited_seconds is None
-
-
-def test_client_that_met_no_fault_has_not_given_up(faultline, dial):
-    server = faultline.serve(ok(b"hello"))
-    client = dial(server)
-    client.sendall(GET)
-    read(client, len(RESPONSE))
-    leave(client, "FIN")
-
-    assert server.attempts[0].waited_seconds is None
 
 
 # --- who said what -------------------------------------------------------------------------------------------
@@ -399,25 +291,10 @@ def test_turns_of_a_dialog_alternate(faultline, dial, tls):
     assert (attempt.sent_bytes, attempt.received_bytes) == (24, 15)
 
 
-def test_interim_response_is_counted_as_sent(faultline, dial):
-    server = faultline.serve(ok(b"hello"))
-    client = dial(server)
-    head, _, body = post(b"late", b"Expect: 100-continue").partition(b"\r\n\r\n")
-    client.sendall(head + b"\r\n\r\n")
-    interim = read(client, 25)
-    client.sendall(body)
-    received = interim + read(client, len(RESPONSE))
-    (attempt,) = server.attempts
-
-    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert attempt.sent_bytes == len(received)
-    assert [by for by, _, _ in said(attempt)] == ["client", "server", "client", "server"]
-
-
 # --- what was asked ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [b"", b"a=1&b=2", bytes(range(256)), b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("body", [b"", bytes(range(256))])
 def test_request_is_what_the_client_sent(faultline, dial, body, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)
     client = dial(server, tls=tls)
@@ -448,20 +325,6 @@ def test_header_is_found_whatever_its_case(faultline, dial):
     assert request.header("x-none", "else") == "else"
 
 
-def test_chunks_are_counted_as_sent_and_kept_as_meant(faultline, dial):
-    server = faultline.serve(echo())
-    client = dial(server)
-    message = (
-        b"PUT /f HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n"
-    )
-    client.sendall(message)
-    wait_until(server, lambda attempt: attempt.point == "idle")
-    (attempt,) = server.attempts
-
-    assert (attempt.request.body, attempt.request.body_bytes) == (b"hello world", 11)
-    assert attempt.received_bytes == len(message)
-
-
 def test_bytes_of_a_large_upload_are_all_counted(faultline, dial, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)
     client = dial(server, tls=tls)
@@ -475,7 +338,7 @@ def test_bytes_of_a_large_upload_are_all_counted(faultline, dial, tls):
     assert [(by, count) for by, count, _ in said(attempt)] == [("client", len(upload)), ("server", len(RESPONSE))]
 
 
-@pytest.mark.parametrize("count", [1, 65_536, 100_000])
+@pytest.mark.parametrize("count", [1, 100_000])
 def test_reset_in_an_upload_comes_after_exactly_so_many_bytes(faultline, dial, count, tls):
     server = faultline.serve(reset(at="request", after_bytes=count), tls=tls)
     client = dial(server, tls=tls)
@@ -487,20 +350,6 @@ def test_reset_in_an_upload_comes_after_exactly_so_many_bytes(faultline, dial, c
     assert (attempt.received_bytes, attempt.struck.after_bytes) == (count, count)
     assert attempt.request is None
     assert (attempt.ended_by, attempt.ended_how) == ("server", "RST")
-
-
-def test_bytes_after_a_half_close_are_all_counted(faultline, dial, tls):
-    server = faultline.serve(half_close(), tls=tls)
-    client = dial(server, tls=tls)
-    client.sendall(GET)
-    read_to_the_end(client)
-    client.sendall(bytes(UPLOAD_BYTES))
-    client.close()
-    wait_until(server, lambda attempt: attempt.ended_by is not None)
-    (attempt,) = server.attempts
-
-    assert attempt.received_bytes == len(GET) + UPLOAD_BYTES
-    assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
 
 
 # --- as JSON -------------------------------------------------------------------------------------------------
