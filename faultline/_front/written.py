@@ -167,9 +167,10 @@ class Reader:
 
     def _argument(self, node: ast.expr) -> Any:
         """The value of an argument, if no report has left out a part of it."""
-        written = ast.get_source_segment(self._text, node) or ""
-        if is_abbreviated(written):
-            raise self._error(f"all of {written}, of which a report leaves out the middle")
+        if "..." in self._text:  # because to find its own text takes a pass through all of it
+            written = ast.get_source_segment(self._text, node) or ""
+            if is_abbreviated(written):
+                raise self._error(f"all of {written}, of which a report leaves out the middle")
         return self._value(node)
 
     def _pattern(self, value: object) -> re.Pattern[bytes]:
@@ -194,8 +195,8 @@ class Reader:
 def deepest(text: str) -> int:
     """How many brackets are open at once, at most; brackets in literals count too."""
     depth = most = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
+    for bracket in re.findall(r"[(\[{)\]}]", text):
+        depth += 1 if bracket in "([{" else -1
         most = max(most, depth)
     return most
 

@@ -248,8 +248,10 @@ def check_argument(function: Callable[..., Fault], name: str, arguments: Mapping
         parameter(name, value, annotation)
     except ParameterError as error:
         at = meant(value, POINTS, CHOICES)[:1] if name == "at" and isinstance(value, str) else []
-        there = {f"{case.mode}()" for entry in ENTRIES.values() for case in entry.cases[:1] if case.point in at}
-        if not there or at[0] in get_args(plain(annotation)[0]):
+        elsewhere = at and at[0] not in get_args(plain(annotation)[0])
+        entries = ENTRIES.values() if elsewhere else ()
+        there = {f"{case.mode}()" for entry in entries for case in entry.cases[:1] if case.point in at}
+        if not there:
             raise advised(error, function, arguments, name, annotation) from None
         raise ParameterError(f"{error} Modes that strike at {at[0]!r}: {', '.join(sorted(there))}.") from None
 
