@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -177,6 +178,7 @@ class Stage:
 
     def __init__(self, scenario):
         self.gate = Gate()
+        self.fault = cache(self.made)
         self.world = World(scenario.plan, SERVED, tls=scenario.tls)
         self.kind, plan, answer = scenario.kind, self.planned(scenario.plan), real.ok(SERVED.body)
         self.behind = None
@@ -206,7 +208,7 @@ class Stage:
         fault, otherwise = self.fault(entry.fault), self.fault(entry.otherwise)
         return real.sometimes(entry.probability, fault, otherwise=otherwise, seed=entry.seed, per=per)
 
-    def fault(self, fault):
+    def made(self, fault):
         """The real fault."""
         if isinstance(fault, When):
             return real.when(ASKS[fault.method], self.fault(fault.fault), otherwise=self.fault(fault.otherwise))
