@@ -164,36 +164,46 @@ def test_every_environment_and_group_that_the_page_for_contributors_names_exists
 # --- the first change ------------------------------------------------------------------------------------------------
 
 
+MADE = """
+import pytest, runpy, sys
+assert not pytest.main(sys.argv[2:])
+page, sys.argv[1:] = sys.argv[1], ["modes"]
+try:
+    runpy.run_module("faultline", run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+runpy.run_path(page)
+"""
+
+
 @pytest.fixture
 def changed(tmp_path):
-    """Run Python in a copy of the package with the change that the page for contributors makes."""
-    shutil.copytree(TOP / "faultline", tmp_path / "faultline", ignore=shutil.ignore_patterns("__pycache__"))
+    """A copy of the package with the change that the page for contributors makes."""
+    shutil.copytree(TOP / "faultline", tmp_path / "faultline")
     (mode,) = blocks("CONTRIBUTING.md", "python")
     module = tmp_path / "faultline/modes/breaks.py"
     code = module.read_text("utf-8").replace("__all__ = [", '__all__ = ["slow_close", ')
     module.write_text(f"{code}\n\n{mode}", "utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST"))}
-
-    def run(*words: object) -> str:
-        return subprocess.run(
-            [sys.executable, *map(str, words)],
-            cwd=tmp_path,
-            env=environment | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.PIPE,
-            check=True,
-            encoding="utf-8",
-        ).stdout
-
-    return run
+    return tmp_path
 
 
 @pytest.mark.slow
 def test_first_change_of_the_page_for_contributors_works(changed):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST"))}
+    environment |= {"PYTHONPATH": str(changed), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    plugins = ["-p", "timeout", "-p", "asyncio", "-p", "faultline", "-p", "no:cacheprovider"]
     tests = [TOP / f"tests/test_{name}.py" for name in ("contract", "docstrings")]
-    quiet = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    made = subprocess.run(
+        [sys.executable, "-c", MADE, TOP / "docs/make_modes.py", "-q", *plugins, "-k", "slow_close", *tests],
+        cwd=changed,
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+        encoding="utf-8",
+    ).stdout
 
-    passed = re.search(r"(\d+) passed", changed("-m", "pytest", *quiet, "-k", "slow_close", *tests))
+    passed = re.search(r"(\d+) passed", made)
     assert passed is not None
     assert int(passed[1]) >= 2 * 2 + 1  # two cases, each with TLS and without, and the example
-    assert "\n  slow-close       Send no response: " in changed("-m", "faultline", "modes")
-    assert "\n### `slow_close`\n" in changed(TOP / "docs/make_modes.py")
+    assert "\n  slow-close       Send no response: " in made
+    assert "\n### `slow_close`\n" in made
