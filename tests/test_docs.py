@@ -32,7 +32,7 @@ def run_python_of(pytester, monkeypatch):
 
     def ran(page):
         pytester.makepyfile("\n".join(blocks(page, "python")))
-        return pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", "--tb=short")
+        return pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", "--tb=native")
 
     return ran
 

@@ -337,8 +337,14 @@ def test_cutting_is_broken(stall_server, monkeypatch):
 
 @pytest.fixture(scope="module", params=[True, False], ids=["in Python", "in C"])
 def waiting(request):
-    """A client that waits since before the test, where a signal finds Python or not."""
-    with serve(stall()) as server, connected(server, timeout=None) as client:
+    """A client that waits since before the test, where a signal finds Python or not; then it is not waited for."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serve(stall()) as server,
+        connected(server, timeout=None) as client,
+    ):
+        if not request.param:
+            patch.setattr(limits, "GRACE_SECONDS", 0.05)
         client.sendall(GET)
         server.wait_for_attempts(1, at="strike")
         yield client, request.param
