@@ -8,6 +8,7 @@ import gc
 import http.client
 import operator
 import os
+import re
 import signal
 import socket
 import ssl
@@ -744,76 +745,23 @@ def test_interrupt_of_the_whole_process_group_is_not_the_childs(program):
 
 # --- under pytest ----------------------------------------------------------------------------------------------------
 
-INNER = """
-import os, signal, socket, pathlib, pytest
-from faultline import *
-
-GET = b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n"
-"""
-
-
-@pytest.fixture
-def run_inner(pytester, monkeypatch):
-    """A function that runs tests in a pytest of their own."""
-    monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    alone = ["-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "-W", "error"]
-
-    def ran(source):
-        pytester.makepyfile(test_inner=INNER + textwrap.dedent(source))
-        return pytester.runpytest_subprocess(*alone, timeout=60)
-
-    return ran
-
 
 @pytest.mark.slow
 def test_fixture_stops_isolated_servers_guards_their_faults_and_outlives_their_child(run_inner):
-    result = run_inner("""
-        kept = []
+    inner = run_inner("plugin.py", "-W", "error")
 
-        def test_struck(faultline):
-            kept.append(faultline.serve(reset(at="accept"), isolated=True))
-            with pytest.raises(ConnectionResetError), socket.create_connection(kept[0].address, 10) as client:
-                client.recv(1)
-
-        def test_was_stopped():
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(kept[0].address, 10)
-
-        def test_never_struck(faultline):
-            faultline.serve(reset(), isolated=True)
-
-        def test_fails(faultline):
-            server = faultline.serve(close(after_bytes=20), isolated=True)
-            with socket.create_connection(server.address, 10) as client, client.makefile("rb") as stream:
-                client.sendall(GET)
-                assert stream.read() == b""
-
-        @pytest.mark.timeout(0.5)
-        def test_hangs(faultline):
-            server = faultline.serve(stall(), isolated=True)
-            with socket.create_connection(server.address) as client:
-                client.sendall(GET)
-                client.recv(1)
-
-        def test_killed(faultline):
-            server = faultline.serve(ok(), isolated=True)
-            tasks = pathlib.Path("/proc/self/task").iterdir()
-            (child,) = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-            os.kill(child, signal.SIGKILL)
-            server.wait_for_attempts(1)
-
-        def test_goes_on(faultline):
-            faultline.serve(ok())
-    """)
-
-    result.assert_outcomes(passed=4, failed=3, errors=2)
-    result.stdout.re_match_lines([r"reset\(\) never struck: no client connected to 127\.0\.0\.1:\d+\."])
-    result.stdout.re_match_lines([r"-+ faultline -+", r".*FIN: struck at 'response' after 20 bytes"])
-    hung = r"E +Failed: no timeout: the client was still waiting at `response`, .* \(attempt 1, stall\(\)\)\. "
-    result.stdout.re_match_lines([hung + r"Timeout \(>0\.5s\) from pytest-timeout\."])
-    result.stdout.re_match_lines([r".*silence: struck at 'response'"])
-    result.stdout.re_match_lines([r"E +faultline\.ServerError: the child process of isolated servers has ended\."])
+    assert {name[14:]: came for name, came in inner.outcomes.items() if name.startswith("TestIsolated::")} == {
+        "test_struck": ["PASSED"],
+        "test_after_it_struck": ["PASSED"],
+        "test_never_struck": ["PASSED", "ERROR"],
+        "test_fails": ["FAILED"],
+        "test_killed": ["ERROR", "FAILED"],
+        "test_goes_on": ["PASSED"],
+    }
+    unmet, failed, killed = (inner.told[f"TestIsolated.test_{name}"] for name in ("never_struck", "fails", "killed"))
+    assert re.search(r"^reset\(\) never struck: no client connected to 127\.0\.0\.1:\d+\.", unmet, re.MULTILINE)
+    assert "FIN: struck at 'response' after 20 bytes" in failed
+    assert "\nfaultline.ServerError: the child process of isolated servers has ended.\n" in killed
 
 
 def test_error_of_the_child_at_a_connect_is_the_servers_and_not_the_clients(monkeypatch):

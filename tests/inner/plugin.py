@@ -102,6 +102,34 @@ class TestStopped:
         assert are_stopped(self.servers)
 
 
+class TestIsolated:
+    servers: ClassVar = []
+
+    def test_struck(self, faultline):
+        self.servers.append(faultline.serve(reset(at="accept"), isolated=True))
+        with pytest.raises(ConnectionResetError), connected(self.servers[0]) as client:
+            client.recv(1)
+
+    def test_after_it_struck(self):
+        assert are_stopped(self.servers)
+
+    def test_never_struck(self, faultline):
+        faultline.serve(reset(), isolated=True)
+
+    def test_fails(self, faultline):
+        with connected(faultline.serve(close(after_bytes=20), isolated=True)) as client:
+            client.sendall(GET)
+            assert read(client) == b""
+
+    def test_killed(self, faultline):
+        server = faultline.serve(ok(), isolated=True)
+        server._process._handle._child._process.kill()
+        server.wait_for_attempts(1)
+
+    def test_goes_on(self, faultline):
+        faultline.serve(ok(), isolated=True)
+
+
 # --- the marker -------------------------------------------------------------------------------------------------------
 
 
