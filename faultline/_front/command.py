@@ -10,17 +10,13 @@ import contextlib
 import errno
 import json
 import os
-import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from faultline._core import clock, terminal
-from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.errors import FaultlineError
-from faultline._core.hosts import hostport
 from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant
@@ -37,10 +33,10 @@ from faultline._front.options import (
     plan_of,
     server_of,
 )
+from faultline._front.serving import STARTERS
 from faultline._front.trust import trust_files
 from faultline._version import __version__
 from faultline.modes._catalogue import modes
-from faultline.modes._registry import ServerKind
 
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint
@@ -190,18 +186,6 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     return add_mode_options(parser, words, "relay", required=False)
 
 
-OnEnd: TypeAlias = Callable[[Attempt], None]
-
-
-class Started(NamedTuple):
-    """A server, its URL, its address as text, and a command that tries it."""
-
-    server: Endpoint
-    url: str
-    where: str
-    trial: str
-
-
 def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Serve a plan until the end."""
     kind = server_of(faults_of(plan))
@@ -211,64 +195,6 @@ def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
         server, url, where, trial = STARTERS[kind](plan, options, ended.put)
         text = f"{plan!r} on {where} - try: {trial}{unseen(server, plan)}"
         watch(server, url, ended, text, options, {"plan": repr(plan), "try": trial})
-
-
-def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """Start a server of HTTP, or of the protocol of a script."""
-    from faultline._servers.server import Server
-    from faultline._servers.start import checked_address
-
-    address = checked_address(*place(options), allow_remote=options.allow_remote)
-    server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
-    trusting = f"--cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
-    trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
-    return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
-
-
-def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """Start a DNS server."""
-    from faultline._servers.dns import DnsServer
-
-    host, port = place(options)
-    server = DnsServer(plan, host=host, port=port, strict=False, allow_remote=options.allow_remote, on_end=on_end)
-    host, port = server.address
-    where = hostport(host, port)
-    return Started(server, f"dns://{where}", f"{where}, UDP and TCP", f"dig @{host} -p {port} api.example.com")
-
-
-def start_udp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """Start a UDP server."""
-    from faultline._servers.udp import UdpServer
-
-    host, port = place(options)
-    server = UdpServer(plan, host=host, port=port, strict=False, allow_remote=options.allow_remote, on_end=on_end)
-    host, port = server.address
-    where = hostport(host, port)
-    return Started(server, f"udp://{where}", f"{where}, UDP", f"echo ping | nc -u -w 1 {host} {port}")
-
-
-def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
-    """Start a SOCKS proxy."""
-    from faultline._core.kinds import SOCKS_PROXY
-    from faultline._servers.server import Server
-    from faultline._servers.start import checked_address
-
-    address = checked_address(*place(options), allow_remote=options.allow_remote)
-    server = Server(plan, address=address, kind=SOCKS_PROXY, proxy_scheme="socks5h", strict=False, on_end=on_end)
-    return Started(server, server.proxy_url, server.proxy_url, f"curl -v --proxy {server.proxy_url} http://localhost/")
-
-
-def place(options: argparse.Namespace) -> tuple[str, int]:
-    """The address to bind."""
-    return options.host, int(number("port", options.port))
-
-
-STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]] = {
-    "TCP server": start_tcp,
-    "DNS server": start_dns,
-    "UDP server": start_udp,
-    "SOCKS proxy": start_socks,
-}
 
 
 def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
