@@ -9,14 +9,15 @@ from typing import Any
 import faultline
 from faultline import pytest_plugin
 from faultline._front import command
+from faultline._front.control.command import add_control_options
 from faultline.modes._catalogue import modes
 
 GROUPS = {
-    "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp",
+    "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
     "Plans": "sequence cycle sometimes when plan",
     "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
     "Assertions": "raises root_cause",
-    "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception",
+    "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception Control",
     "Values": "Fault Ledger Attempt Request Strike TlsFacts Turn",
     "The fixture": "Faultline",
 }
@@ -136,9 +137,15 @@ def commands() -> str:
         lines += [f"### `faultline {name}`", "", "The options of a mode come with `--mode NAME`.", ""]
         lines += [option(action) for action in parser._actions]  # noqa: SLF001 - argparse has no public list
         lines.append("")
+    parser = argparse.ArgumentParser(prog="faultline", add_help=False)
+    add_control_options(parser)
     return "\n".join(
         [
             *lines,
+            "### `faultline control`",
+            "",
+            *(option(action) for action in parser._actions),  # noqa: SLF001 - as above
+            "",
             "### `faultline modes`",
             "",
             "- `[WORD …]`: list only modes with these words.",

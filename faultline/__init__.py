@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from faultline._core.tls_facts import TlsFacts as TlsFacts
     from faultline._core.turns import Pause as Pause
     from faultline._core.turns import Turn as Turn
+    from faultline._front.control.start import Control as Control
+    from faultline._front.control.start import control as control
     from faultline._front.starters import Faultline as Faultline
     from faultline._front.written import plan as plan
     from faultline._servers.dns import DnsServer as DnsServer

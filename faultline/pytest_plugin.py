@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from faultline._core.chance import Scope
+    from faultline._front.control.start import Control
     from faultline._front.limits import Limit
     from faultline._front.seen import Seen
     from faultline._front.starters import Faultline as Faultline  # noqa: PLC0414 - users may import it from here
@@ -34,7 +35,7 @@ else:
 
 
 READY_MADE = ("refuse", "reset", "close", "stall", "bad_cert", "blackhole")
-FIXTURES = {"faultline", "fault_server", *(f"{name}_server" for name in READY_MADE)}
+FIXTURES = {"faultline", "fault_server", "faultline_control", *(f"{name}_server" for name in READY_MADE)}
 PASSED = pytest.StashKey[bool]()  # of the call; absent without a report of the call
 SERVERS: pytest.StashKey[list[Endpoint]] = pytest.StashKey()
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
@@ -309,6 +310,15 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
     starters.close_servers(
         factory.servers, guard=has_passed, leaks=has_passed and request.config.getini("faultline_leaks")
     )
+
+
+@pytest.fixture
+def faultline_control() -> Iterator[Control]:
+    """A control API on a free port, for toxiproxy's clients; it stops after the test, with all its proxies."""
+    from faultline._front.control.start import Control
+
+    with Control() as api:
+        yield api
 
 
 @pytest.fixture

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultline._core import clock, terminal
+from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.errors import FaultlineError
 from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
+from faultline._front.control.command import add_control_options, started
 from faultline._front.ended import Ended, Ending, signals
 from faultline._front.listing import as_data, listing, with_words
 from faultline._front.options import (
@@ -108,9 +110,13 @@ def run(words: list[str], ending: Ending) -> int:
     served = add_serve_options(server, words)
     relay = commands.add_parser("relay", help="pass connections on to a real server until Ctrl-C", epilog=EPILOG)
     relayed = add_relay_options(relay, words)
+    controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
+    add_control_options(controlled)
     options = top.parse_args(words)
     if options.command == "modes":
         print_modes(options)
+    elif options.command == "control":
+        run_control(options, ending)
     elif options.command == "relay":
         run_relay(plan_of(relayed, options), options, ending)
     else:
@@ -223,6 +229,27 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
         )
         text = f"{plan!r} on {server.hostport} in front of {options.upstream}{unseen(server, plan)}"
         watch(server, server.url, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
+
+
+def run_control(options: argparse.Namespace, ending: Ending) -> None:
+    """Run the control API until the end, and print every attempt at a proxy as it ends."""
+    began = clock.now()
+    with ending() as ended:
+        with started(options, lambda name, attempt: ended.put((name, attempt))) as api:
+            trial = f"curl {api.url}/proxies"
+            text = f"control API on {api.url} (proxies: {len(api.proxies)}) - try: {trial}"
+            say(options.json, f"{text} - Ctrl-C stops", {"event": "listening", "url": api.url, "try": trial})
+            while (told := ended.get()) is not None:
+                say_of(options, *told)
+        while not ended.empty():
+            if (told := ended.get()) is not None:
+                say_of(options, *told)
+    say(options.json, f"stopped after {clock.now() - began:.1f} s", {"event": "stopped"})
+
+
+def say_of(options: argparse.Namespace, name: str, attempt: Attempt) -> None:
+    """Print an attempt at a proxy."""
+    say(options.json, f"{name}: {describe(attempt)}", {"event": "attempt", "proxy": name, **attempt.to_dict()})
 
 
 def watch(  # noqa: PLR0917 - the two commands differ in each of these

@@ -13,27 +13,27 @@ import queue
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from faultline._core.attempts import Attempt
 
 
 class Ended:
-    """A queue of attempts, in which `None` is the end of the command."""
+    """A queue of attempts, in which `None` is the end of the command; `control` adds the name of the proxy to each."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._woken, self.waker = os.pipe()
         os.set_blocking(self.waker, False)
 
-    def put(self, attempt: Attempt | None) -> None:
+    def put(self, attempt: Attempt | tuple[str, Attempt] | None) -> None:
         """Add an attempt, from any thread, or `None`, from a signal handler too."""
         self._queue.put(attempt)
         with contextlib.suppress(OSError):  # the pipe is full, which wakes the reader too, or nobody reads any more
             os.write(self.waker, b"\0")
 
-    def get(self) -> Attempt | None:
+    def get(self) -> Any:
         """Wait for the next attempt or the end."""
         while self._queue.empty():
             os.read(self._woken, 4096)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from faultline._core import plan as plans
     from faultline._core import script as scripts
     from faultline._front import written
+    from faultline._front.control import start
 
     class Handed:
         """The modes, plans, steps and assertions; a test compares this list with the catalogue."""
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         raises = staticmethod(causes.raises)
         root_cause = staticmethod(causes.root_cause)
         Gate = gate.Gate
+        control = staticmethod(start.control)
         cycle = staticmethod(plans.cycle)
         plan = staticmethod(written.plan)
         sequence = staticmethod(plans.sequence)

@@ -146,6 +146,11 @@ class RequestReader:
         self._give_up()
 
     @property
+    def body_bytes(self) -> int:
+        """The number of bytes of the body so far."""
+        return self._body_bytes
+
+    @property
     def unfinished(self) -> str:
         """What a client has left out that has finished sending now; empty if it had not begun."""
         if self._head is None:

@@ -1,0 +1,1 @@
+"""A server of HTTP for programs that control faultline."""

@@ -1,0 +1,39 @@
+"""What the tests of the control API share."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+from support.control import Client
+
+from faultline import ok, serve
+
+
+@pytest.fixture
+def ask(faultline_control):
+    """A client of an API."""
+    with contextlib.closing(Client(faultline_control)) as client:
+        yield client
+
+
+@pytest.fixture
+def web():
+    """The address of a server that says hello."""
+    with serve(ok(b"hello"), strict=False) as server:
+        yield server.hostport
+
+
+@pytest.fixture
+def other_web():
+    """The address of a server that says something else."""
+    with serve(ok(b"other"), strict=False) as server:
+        yield server.hostport
+
+
+@pytest.fixture
+def listener():
+    """A server that the test plays itself."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock

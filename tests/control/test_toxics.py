@@ -1,0 +1,194 @@
+"""The types of toxics: their attributes, and what they do."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support import PATIENCE_SECONDS, accepted, address_of, read, to_end
+from support.control import dialled, fetched
+
+from faultline import ok, reset, sequence
+from faultline._front.control.toxics import TYPES
+
+TOXICS = "/proxies/web/toxics"
+EMPTY = {
+    "latency": {"latency": 0, "jitter": 0},
+    "bandwidth": {"rate": 0},
+    "slow_close": {"delay": 0},
+    "timeout": {"timeout": 0},
+    "reset_peer": {"timeout": 0},
+    "slicer": {"average_size": 0, "size_variation": 0, "delay": 0},
+    "limit_data": {"bytes": 0},
+    "packet_loss": {"loss_rate": 0.0, "correlation": 0.0},
+    "noop": {},
+}
+
+
+@pytest.fixture
+def proxy(ask, web):
+    """A proxy in front of a server that says hello."""
+    return ask.make("web", web)
+
+
+def added(ask, kind, attributes=None, **more):
+    """A new toxic of the proxy `web`."""
+    made = ask("POST", TOXICS, {"type": kind, "attributes": attributes, **more})
+    assert made.status == 200, made
+    return made.data
+
+
+def test_each_type_shows_all_its_attributes(ask, proxy):
+    assert {*EMPTY, "fault"} == {*TYPES}
+    assert {kind: added(ask, kind)["attributes"] for kind in EMPTY} == EMPTY
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EMPTY if EMPTY[kind]])
+def test_attributes_are_merged_and_of_their_type(ask, proxy, kind):
+    name, *others = EMPTY[kind]
+    where = f"{TOXICS}/{kind}_downstream"
+    added(ask, kind, {name: 1, "unknown": 2})
+    rows = [
+        ({name: 7}, 200),
+        ({name.upper(): 8}, 200),
+        ({name: None}, 200),
+        (dict.fromkeys(others, 3), 200),
+        ({name: "9"}, 400),
+        ({name: True}, 400),
+        ({name: [1]}, 400),
+        ({name: 1 << 63}, 400),
+    ]
+    statuses = [ask("PATCH", where, {"attributes": given}).status for given, _ in rows]
+
+    assert statuses == [status for _, status in rows]
+    assert ask("GET", where).data["attributes"] == {name: 8} | dict.fromkeys(others, 3)
+    half = ask("PATCH", where, {"attributes": {name: 1.5}})
+    assert half.status == (200 if kind == "packet_loss" else 400)
+
+
+def test_a_latency_acts_on_live_connections_and_on_its_own_stream(ask, listener):
+    listener.settimeout(PATIENCE_SECONDS)
+    made = ask.make("web", address_of(listener))
+    with dialled(made) as client, accepted(listener) as server:
+        added(ask, "latency", {"latency": 60}, stream="upstream")
+        began = time.monotonic()
+        client.sendall(b"a")
+        assert read(server, 1) == b"a"
+        assert time.monotonic() - began >= 0.06
+        assert ask("DELETE", f"{TOXICS}/latency_upstream").status == 204
+        server.sendall(b"b")
+        assert read(client, 1) == b"b"
+
+
+def test_toxics_that_can_t_both_be_played_are_refused(ask, proxy):
+    added(ask, "latency", {"latency": 1})
+    second = ask("POST", TOXICS, {"type": "latency", "name": "second", "attributes": {"latency": 1}})
+
+    assert (second.status, second.data["error"][:8]) == (400, "latency(")
+
+
+# --- the toxic of faultline ------------------------------------------------------------------------------------------
+
+
+def test_a_fault_is_any_plan_of_faultline(ask, proxy, faultline_control):
+    added(ask, "fault", {"plan": "sequence(reset(after_bytes=17), ok())"})
+    ends = [fetched(proxy), fetched(proxy)]
+
+    assert ends == [(b"", "RST"), (b"hello", "FIN")]
+    first = faultline_control.proxies["web"].attempts[0]
+    assert (first.fault, first.sent_bytes) == (reset(after_bytes=17), 17)
+    changed = ask("POST", f"{TOXICS}/fault_downstream", {"attributes": {"plan": "close --after-bytes 0"}})
+    assert (changed.status, fetched(proxy)) == (200, (b"", "FIN"))
+    assert ask("DELETE", f"{TOXICS}/fault_downstream").status == 204
+    assert fetched(proxy) == (b"hello", "FIN")
+
+
+def test_a_fault_meets_live_connections_too(ask, listener):
+    listener.settimeout(PATIENCE_SECONDS)
+    made = ask.make("web", address_of(listener))
+    with dialled(made) as client, accepted(listener) as server:
+        client.sendall(b"hello")
+        assert read(server, 5) == b"hello"
+        added(ask, "fault", {"plan": "reset(after_bytes=2)"})
+        server.sendall(b"abcd")
+        assert to_end(client) == (b"ab", "RST")
+
+
+def test_a_fault_is_combined_with_the_stages_of_the_others(ask, proxy, faultline_control):
+    added(ask, "latency", {"latency": 40})
+    plans = {}
+    for text in ("refuse()", "sequence(refuse(), close())", "sometimes(1, close())", "close()"):
+        added(ask, "fault", {"plan": text})
+        plans[text] = repr(faultline_control.proxies["web"].plan)
+        ask("DELETE", f"{TOXICS}/fault_downstream")
+
+    late = "latency(latency=40, jitter=0)"
+    assert plans == {
+        "refuse()": "refuse()",
+        "sequence(refuse(), close())": f"sequence(refuse(), {late} & close())",
+        "sometimes(1, close())": f"sometimes(1, {late} & close(), otherwise={late} & ok())",
+        "close()": f"{late} & close()",
+    }
+
+
+def test_toxicity_of_a_fault_is_the_part_of_the_connections_that_meet_it(ask, proxy, faultline_control):
+    added(ask, "fault", {"plan": "reset()"}, toxicity=0)
+    assert [fetched(proxy) for _ in range(3)] == [(b"hello", "FIN")] * 3
+    ask("POST", f"{TOXICS}/fault_downstream", {"toxicity": 0.5})
+
+    assert repr(faultline_control.proxies["web"].plan) == "sometimes(0.5, reset(), otherwise=ok())"
+
+
+WRONG = [
+    ({"plan": ""}, "plan='': expected a plan as Python"),
+    ({}, "plan='': expected a plan as Python"),
+    ({"plan": "rset()"}, "plan='rset()': expected a mode, a plan or a step instead of rset. Did you mean 'reset'?"),
+    ({"plan": "__import__('os').system('true')"}, "plan="),
+    ({"plan": "nxdomain()"}, ""),
+    ({"plan": "bad_cert('expired')"}, ""),
+    ({"plan": "latency(1e9)"}, ""),
+    ({"plan": 7}, "bad request body: expected a text for attributes.plan, not 7"),
+]
+
+
+@pytest.mark.filterwarnings("error::faultline.FaultlineWarning")
+def test_a_plan_that_can_t_be_played_is_refused_and_changes_nothing(ask, proxy, faultline_control):
+    asked = [ask("POST", TOXICS, {"type": "fault", "attributes": given}) for given, _ in WRONG]
+
+    assert [(a.status, a.data["error"][: len(why)]) for a, (_, why) in zip(asked, WRONG, strict=True)] == [
+        (400, why) for _, why in WRONG
+    ]
+    assert ask("GET", TOXICS) == (200, [])
+    assert faultline_control.proxies["web"].plan == ok()
+
+
+def test_a_proxy_has_one_fault_whose_toxicity_is_that_of_one_fault(ask, proxy):
+    added(ask, "fault", {"plan": "close()"})
+    second = ask("POST", TOXICS, {"type": "fault", "name": "second", "attributes": {"plan": "close()"}})
+    many = {"attributes": {"plan": "sequence(close(), ok())"}, "toxicity": 0.5}
+
+    assert (second.status, second.data["error"]) == (
+        400,
+        "toxic 'second': expected one toxic of the type fault for a proxy.",
+    )
+    assert ask("PATCH", f"{TOXICS}/fault_downstream", many) == (
+        400,
+        {"error": "toxicity=0.5: expected 1 with a plan of several faults; use sometimes(…).", "status": 400},
+    )
+    assert ask("GET", f"{TOXICS}/fault_downstream").data["toxicity"] == 1
+
+
+def test_toxics_of_a_disabled_proxy_wait_until_it_is_enabled(ask, web):
+    made = ask.make("web", web, enabled=False)
+    added(ask, "fault", {"plan": "reset()"})
+    ask("POST", "/proxies/web", {"enabled": True})
+
+    assert fetched(made) == (b"", "RST")
+
+
+def test_a_proxy_that_is_moved_plays_its_toxics_on(ask, proxy, other_web):
+    added(ask, "fault", {"plan": "sequence(reset(), ok())"})
+    moved = ask("POST", "/proxies/web", {"upstream": other_web}).data
+
+    assert [fetched(moved), fetched(moved)] == [(b"", "RST"), (b"other", "FIN")]
+    assert repr(sequence(reset(), ok())) == moved["toxics"][0]["attributes"]["plan"]
