@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import GET, nothing_left
+from support import GET, in_fork, nothing_left
 
 from faultline import (
     Gate,
@@ -388,12 +388,6 @@ def children():
     return [pid for pid in known if b"isolated.child" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def kill_child():
-    (child,) = children()
-    os.kill(child, signal.SIGKILL)
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-
-
 def tried(function, *args):
     try:
         return function(*args)
@@ -555,28 +549,25 @@ def test_relay_finds_a_socket_file_from_where_the_test_is(faultline, tmp_path, m
 
 
 @pytest.mark.slow
-def test_child_that_is_killed_is_an_error_and_no_hang_and_the_next_server_has_a_new_one(run):
-    result = run("""
-        server, refusing = serve(stall(), isolated=True, strict=False), serve(refuse(), isolated=True)
-        addresses = server.address, refusing.address
-        waiting = []
-        thread = threading.Thread(target=lambda: waiting.append(tried(server.wait_for_attempts, 5, 60)))
-        thread.start()
-        kill_child()
-        print([repr(tried(socket.create_connection, address)) for address in addresses])
-        thread.join()
-        asks = [lambda: server.attempts, lambda: server.become(ok()), server.reset_all, server.close]
-        print({repr(answer) for answer in waiting + [tried(ask) for ask in asks]})
-        with serve(ok(b"hello"), isolated=True) as server:
-            print(converse(server)[-5:], len(children()))
-    """)
+def test_child_that_is_killed_is_an_error_and_no_hang_and_the_next_server_has_a_new_one():
+    server, refusing = serve(stall(), isolated=True, strict=False), serve(refuse(), isolated=True)
+    addresses = server.address, refusing.address
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.wait_for_attempts, 5, 60)
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        for address in addresses:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+        asks = [waiting.result, lambda: server.attempts, lambda: server.become(ok()), server.reset_all]
+        for ask in [*asks, server.close, refusing.close]:
+            with pytest.raises(ServerError, match=r"^the child process of isolated servers has ended\.$"):
+                ask()
 
-    assert result.stdout.splitlines() == [
-        str([repr(ConnectionRefusedError(111, "Connection refused"))] * 2),
-        "{\"ServerError('the child process of isolated servers has ended.')\"}",
-        "b'hello' 1",
-    ]
-    assert (result.returncode, result.stderr) == (0, "")
+    with serve(ok(b"hello"), isolated=True) as server:
+        assert converse(server)[0].endswith(b"hello")
+        assert len(children()) == 1
 
 
 @pytest.mark.slow
@@ -619,36 +610,21 @@ def test_child_ends_with_a_parent_that_has_closed_nothing(run):
 
 @pytest.mark.slow
 @pytest.mark.everywhere
-def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(run):
-    result = run("""
-        server, gate = serve(ok(b"parent"), isolated=True), Gate()
-        gated = serve(stall(until=gate), isolated=True)
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(faultline):
+    gate = Gate()
+    server, gated = faultline.serve(ok(b"parent"), isolated=True), faultline.serve(stall(until=gate), isolated=True)
 
-        def forked(does):
-            if not os.fork():
-                signal.alarm(10)
-                does()
-                os._exit(0)
-            return os.wait()[1]
+    def use_its_own():
+        with serve(ok(b"forked"), isolated=True) as own:
+            return converse(own)[0][-6:], len(children())
 
-        def use_its_own():
-            with serve(ok(b"forked"), isolated=True) as own:
-                print(converse(own)[-6:], len(children()), flush=True)
-
-        asked = (lambda: server.url, lambda: server.attempts, server.close)
-        print([forked(lambda: tried(ask)) for ask in asked], flush=True)
-        print(forked(use_its_own), forked(gate.open), flush=True)
-        print(repr(converse(gated, timeout=0.1)), gate.is_open)
-        print(converse(server)[-6:], len(server.attempts))
-    """)
-
-    assert result.stdout.splitlines() == [
-        "[0, 0, 0]",
-        "b'forked' 1",
-        "0 0",
-        "TimeoutError('timed out') False",
-        "b'parent' 1",
-    ]
+    assert in_fork(use_its_own) == "(b'forked', 1)"
+    assert in_fork(gate.open) == "None"
+    assert converse(gated, timeout=0.1) == (b"", TimeoutError)
+    assert not gate.is_open
+    assert converse(server)[0].endswith(b"parent")
+    assert len(server.attempts) == 1
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 import pytest
+from support import in_fork
 
 from faultline import (
     ParameterError,
@@ -34,6 +35,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 ENDPOINTS = {
     "serve": lambda: serve(ok()),
     "isolated": lambda: serve(ok(), isolated=True),
+    "Unix": lambda: serve(ok(), unix=True),
     "udp": lambda: udp(ok()),
     "dns_server": dns_server,
     "resolve": lambda: resolve("a.example", nxdomain(), strict=False),
@@ -48,23 +50,6 @@ def program(text, *, options=(), status=0):
     return done.stdout
 
 
-def in_fork(function):
-    """The name of the error of a function in a forked child, or its value."""
-    reader, writer = os.pipe()
-    if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
-        try:
-            told = repr(function())
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            told = f"{type(error).__name__}: {error}"
-        os.write(writer, told.encode())
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        told = file.read()
-    os.waitpid(pid, 0)
-    return told
-
-
 # --- forks -----------------------------------------------------------------------------------------------------------
 
 ASKS = {
@@ -73,6 +58,7 @@ ASKS = {
     "drawing": lambda e: e.drawing(),
     "wait_for_attempts": lambda e: e.wait_for_attempts(1),
     "become": lambda e: e.become(nxdomain() if hasattr(e, "name") else ok()),
+    "reset_all": lambda e: e.reset_all() if hasattr(e, "reset_all") else e.attempts,
     "check_struck": lambda e: e.check_struck(),
     "close": lambda e: e.close(),
     "leaving the block": lambda e: e.__exit__(None, None, None),
@@ -80,14 +66,16 @@ ASKS = {
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-@pytest.mark.parametrize("ask", ASKS)
 @pytest.mark.parametrize("kind", ENDPOINTS)
-def test_forked_child_is_told_at_once_that_the_server_is_its_parents(kind, ask):
-    with ENDPOINTS[kind]() as endpoint:
-        told = in_fork(lambda: ASKS[ask](endpoint))
+def test_forked_child_is_told_at_once_that_the_server_is_its_parents(kind):
+    def told(ask):
+        with pytest.raises(ServerError) as caught:
+            ask(endpoint)
+        return str(caught.value)
 
-        assert told == (
-            "ServerError: this server belongs to the process that this process was forked from; use it there."
+    with ENDPOINTS[kind]() as endpoint:
+        assert in_fork(lambda: {name: told(ask) for name, ask in ASKS.items()}) == repr(
+            dict.fromkeys(ASKS, "this server belongs to the process that this process was forked from; use it there.")
         )
 
 
@@ -133,43 +121,43 @@ def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(own_port, f
 
 # --- exits and signals -----------------------------------------------------------------------------------------------
 
-OPEN = """
-    import atexit, socket
-    import faultline as fl
-    {before}
-    def reached(server):
-        for _ in range(3):
-            with socket.socket(socket.AF_UNIX if server.path else socket.AF_INET) as client:
-                client.connect(server.path or server.address)
-        server.wait_for_attempts(3)
-        return server
-    kept = [reached(server) for server in ({servers})]
-"""
-ALL = (
-    "fl.serve(fl.stall(at='accept')), fl.serve(fl.stall(at='handshake'), tls=True), "
-    "fl.serve(fl.stall(at='accept'), unix={path!r}), fl.serve(fl.stall(at='accept'), isolated=True), "
-    "fl.relay(fl.serve(fl.stall(at='accept')))"
-)
-
 
 @pytest.mark.slow
-def test_servers_that_are_open_at_exit_say_nothing_and_leave_no_socket(tmp_path):
-    assert program(OPEN.format(servers=ALL.format(path=str(tmp_path / "socket")), before="")) == ""
+def test_servers_that_are_open_at_exit_say_nothing_and_leave_no_socket_and_a_function_at_exit_can_start_another(
+    tmp_path,
+):
+    told = program(
+        f"""
+        import atexit, socket
+        import faultline as fl
+
+        def reached(server):
+            for _ in range(3):
+                with socket.socket(socket.AF_UNIX if server.path else socket.AF_INET) as client:
+                    client.connect(server.path or server.address)
+            server.wait_for_attempts(3)
+            return server
+
+        def at_exit():
+            with fl.serve(fl.ok(b"hello")) as late, socket.create_connection(late.address) as client:
+                client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                client.recv(10)
+                print(len(late.attempts))
+
+        atexit.register(at_exit)
+        silent = fl.stall(at="accept")
+        kept = [
+            reached(fl.serve(silent)),
+            reached(fl.serve(fl.stall(at="handshake"), tls=True)),
+            reached(fl.serve(silent, unix={str(tmp_path / "socket")!r})),
+            reached(fl.serve(silent, isolated=True)),
+            reached(fl.relay(fl.serve(silent))),
+        ]
+        """
+    )
+
+    assert told == "1\n"
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_server_can_be_started_in_a_function_at_exit():
-    before = """
-    def at_exit():
-        with fl.serve(fl.ok(b"hello")) as late, socket.create_connection(late.address) as client:
-            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-            client.recv(10)
-            print(len(late.attempts))
-    atexit.register(at_exit)
-    """
-
-    assert program(OPEN.format(servers="fl.serve(fl.stall(at='accept')),", before=before)).split() == ["1"]
 
 
 @pytest.mark.slow
@@ -200,33 +188,38 @@ def test_close_finishes_though_the_process_is_stopped_for_longer_than_it_waits()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.05, 0.0])
-def test_default_timeout_of_sockets_changes_nothing(seconds):
+def test_default_timeout_of_sockets_changes_nothing():
     told = program(
-        f"""
+        """
         import socket
-        socket.setdefaulttimeout({seconds})
+        socket.setdefaulttimeout(0.0)
         import faultline as fl
-        for kind in ({{}}, {{"isolated": True}}, {{"unix": True}}, {{"tls": True}}):
-            with fl.serve(fl.sequence(fl.refuse(), fl.ok()), **kind) as server, fl.relay(server) as relay:
-                for _ in range(2):
-                    client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
-                    client.settimeout(10)
-                    with client:
-                        try:
-                            client.connect(server.path or server.address)
-                            if server._tls:
-                                client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")
-                            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-                            print(client.recv(12).decode())
-                        except ConnectionRefusedError:
-                            print("refused")
-                        client.close()
-                print(len(server.attempts))
+
+        def meet(server):
+            for _ in range(2):
+                client = socket.socket(socket.AF_UNIX if server.path else socket.AF_INET)
+                client.settimeout(10)
+                with client:
+                    try:
+                        client.connect(server.path or server.address)
+                        if server._tls:
+                            client = server.client_context().wrap_socket(client, server_hostname="127.0.0.1")
+                        client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                        print(client.recv(12).decode())
+                    except ConnectionRefusedError:
+                        print("refused")
+                    client.close()
+            print(len(server.attempts))
+
+        for seconds in (0.0, 0.05):
+            socket.setdefaulttimeout(seconds)
+            for kind in ({}, {"isolated": True}, {"unix": True}, {"tls": True}):
+                with fl.serve(fl.sequence(fl.refuse(), fl.ok()), **kind) as server, fl.relay(server):
+                    meet(server)
         """
     )
 
-    assert told.splitlines() == ["refused", "HTTP/1.1 200", "2"] * 4
+    assert told.splitlines() == ["refused", "HTTP/1.1 200", "2"] * 8
 
 
 WITH_GEVENT = """

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-import subprocess
-import sys
 
 import pytest
 from support import GET, reached, to_end
@@ -121,35 +119,6 @@ def test_a_plan_that_an_endpoint_cannot_play_changes_nothing(start):
         assert endpoint.plan == before
     with pytest.raises(fl.ServerError, match="it was closed"):
         endpoint.become(before)
-
-
-# --- a fork ----------------------------------------------------------------------------------------------------------
-
-FORK = """
-import os, faultline
-from faultline import ServerError, ok, serve
-for options in ({}, {"isolated": True}, {"unix": True}):
-    with serve(ok(), **options) as server:
-        if os.fork() == 0:
-            for ask in (lambda: server.attempts, server.reset_all, server.close):
-                try:
-                    ask()
-                except ServerError as error:
-                    print(error, flush=True)
-            os._exit(0)
-        os.wait()
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.everywhere
-def test_a_fork_is_told_at_once_that_the_server_is_its_parents():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60, check=True
-    )
-
-    told = "this server belongs to the process that this process was forked from; use it there.\n"
-    assert (done.stdout, done.stderr) == (told * 9, "")
 
 
 def test_what_was_read_last_of_a_child_that_has_ended_can_still_be_reported(monkeypatch):

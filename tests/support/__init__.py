@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import select
 import socket
 import ssl
@@ -219,3 +220,20 @@ def in_thread(function, *args):
         thread.join(2 * PATIENCE_SECONDS)
     assert not thread.is_alive()
     assert errors == []
+
+
+def in_fork(function):
+    """The name of the error of a function in a forked child, or its value."""
+    reader, writer = os.pipe()
+    if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
+        try:
+            told = repr(function())
+        except BaseException as error:  # noqa: BLE001 - told to the parent
+            told = f"{type(error).__name__}: {error}"
+        os.write(writer, told.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        told = file.read()
+    os.waitpid(pid, 0)
+    return told
