@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import textwrap
 import warnings
 
 import aiohttp
@@ -763,164 +762,24 @@ def test_a_socket_that_outlives_the_interception_keeps_its_connection_until_the_
 
 # --- with pytest-socket ----------------------------------------------------------------------------------------------
 
-INNER = """
-import http.client, socket, warnings
-from contextlib import closing
-import pytest, pytest_socket
-from faultline import *
 
-BEFORE = [getattr(socket, n) for n in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "getnameinfo")]
-
-def now():
-    return [getattr(socket, n) for n in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "getnameinfo")]
-
-def fetch(name="api.example.com"):
-    with closing(http.client.HTTPConnection(name, timeout=10)) as client:
-        client.request("GET", "/v1")
-        with client.getresponse() as response:
-            return response.read()
-"""
-
-
-@pytest.fixture
-def run(pytester, monkeypatch):
-    """A function that runs an inner test file with pytest-socket and these options, in a process of its own."""
+@pytest.fixture(scope="module")
+def inner(run_inner):
     pytest.importorskip("pytest_socket")
-    monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-
-    def ran(source, *options):
-        pytester.makepyfile(test_inner=INNER + textwrap.dedent(source))
-        plugins = ("-p", "timeout", "-p", "pytest_socket", "-p", "faultline", "-p", "no:cacheprovider")
-        return pytester.runpytest_subprocess(*plugins, *options, timeout=100)
-
-    return ran
+    return run_inner("sockets.py", "-p", "pytest_socket", "--disable-socket", "--allow-hosts=127.0.0.1")
 
 
 @pytest.mark.slow
-def test_an_allowed_loopback_of_pytest_socket_allows_what_is_intercepted_and_nothing_else(run):
-    result = run(
-        """
-        def test_intercepted(faultline):
-            faultline.intercept("http://api.example.com", ok(b"mine"))
-            assert fetch() == b"mine"
-
-        def test_resolved(faultline):
-            server = faultline.serve(ok(b"mine"))
-            faultline.resolve("api.example.com", resolves_to(server))
-            assert fetch() == b"mine"
-
-        def test_others_are_blocked_by_pytest_socket(faultline):
-            faultline.intercept("http://api.example.com", ok())
-            with socket.socket() as client, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with pytest.raises(pytest_socket.SocketConnectBlockedError, match="127.0.0.2"):
-                    client.connect(("127.0.0.2", 9))
-
-        def test_others_are_blocked_by_both(faultline):
-            faultline.intercept("http://api.example.com", ok(), block_others=True, strict=False)
-            with socket.socket() as client, pytest.raises(OutsideError, match="192.0.2.1"):
-                client.connect(("192.0.2.1", 9))
-
-        def test_faults(faultline):
-            server = faultline.intercept("http://api.example.com", sequence(refuse(), reset()))
-            with pytest.raises(ConnectionRefusedError):
-                fetch()
-            with pytest.raises(ConnectionResetError):
-                fetch()
-            assert [a.struck.point for a in server.attempts] == ["connect", "response"]
-
-        def test_its_guard_is_there_again_after_ours():
-            theirs = socket.socket.connect
-            with intercept("http://api.example.com", ok(b"mine")):
-                assert fetch() == b"mine"
-            assert socket.socket.connect is theirs
-            assert theirs.__module__ == "pytest_socket"
-
-        def test_nothing_is_left_behind():
-            assert now() == BEFORE
-        """,
-        "--disable-socket",
-        "--allow-hosts=127.0.0.1",
-    )
-
-    result.assert_outcomes(passed=7)
-
-
-@pytest.mark.slow
-def test_disabled_sockets_of_pytest_socket_allow_no_server_but_failing_lookups(run):
-    result = run(
-        """
-        def test_no_server(faultline):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with pytest.raises(pytest_socket.SocketBlockedError):
-                    faultline.intercept("http://api.example.com", ok())
-
-        def test_lookups_fail_as_planned():
-            with resolve("api.example.com", nxdomain()):
-                with pytest.raises(socket.gaierror):
-                    socket.getaddrinfo("api.example.com", 80)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with pytest.raises(pytest_socket.SocketBlockedError):
-                    socket.getaddrinfo("api.example.com", 80)
-
-        @pytest.mark.enable_socket
-        def test_a_test_that_is_enabled(faultline):
-            faultline.intercept("http://api.example.com", ok(b"mine"))
-            assert fetch() == b"mine"
-
-        def test_a_fixture_that_enables(socket_enabled, faultline):
-            faultline.intercept("http://api.example.com", ok(b"mine"))
-            assert fetch() == b"mine"
-        """,
-        "--disable-socket",
-    )
-
-    result.assert_outcomes(passed=4)
-
-
-@pytest.mark.slow
-def test_markers_and_fixtures_of_pytest_socket_leave_nothing_behind_for_the_next_test(run):
-    result = run(
-        """
-        def is_disabled(faultline):
-            faultline.resolve("api.example.com", nxdomain())
-            with pytest.raises(socket.gaierror):
-                socket.getaddrinfo("api.example.com", 80)
-            with pytest.raises(socket.gaierror):
-                socket.gethostbyname("api.example.com")
-
-        @pytest.mark.disable_socket
-        def test_disabled_by_a_marker(faultline):
-            is_disabled(faultline)
-
-        def test_next(faultline):
-            assert now() == BEFORE
-
-        @pytest.mark.usefixtures("socket_disabled")
-        def test_disabled_by_a_fixture(faultline):
-            is_disabled(faultline)
-
-        def test_after_it(faultline):
-            assert now() == BEFORE
-
-        @pytest.mark.allow_hosts(["127.0.0.1"])
-        def test_one_host_is_allowed(faultline):
-            faultline.intercept("http://api.example.com", ok(b"mine"))
-            assert fetch() == b"mine"
-            with socket.socket() as client, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with pytest.raises(pytest_socket.SocketConnectBlockedError, match="127.0.0.2"):
-                    client.connect(("127.0.0.2", 9))
-
-        def test_at_last(faultline):
-            assert now() == BEFORE
-        """
-    )
-
-    result.assert_outcomes(passed=6)
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("TestAllowed", 6),  # what is intercepted, and nothing else
+        ("TestDisabled", 4),  # no server, but failing lookups
+        ("TestInTurn", 6),  # nothing is left behind for the next test
+    ],
+)
+def test_hosts_that_pytest_socket_allows_and_sockets_that_it_disables_stay_so(inner, name, count):
+    assert [came for test, came in inner.outcomes.items() if test.startswith(name)] == [["PASSED"]] * count
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
