@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import faultline.modes  # noqa: F401 - messages name the modes
@@ -54,7 +54,8 @@ class Endpoint(Waits, Steered, ABC):
 
     def __init__(self, plan: Plan, *, strict: bool) -> None:
         self._strict = flag("strict", strict)
-        self._plans = [stamped(self._checked(plan), 0)]
+        self._numbers = count()  # of the plans
+        self._plans = [stamped(self._checked(plan), next(self._numbers))]
         self._errors: list[BaseException] = []  # errors inside the endpoint that `close` has not raised yet
         self._is_closed = False
         self._is_stopped = False
@@ -202,7 +203,7 @@ class Endpoint(Waits, Steered, ABC):
             ParameterError: `plan` is not a plan, or this kind of endpoint can't play it.
             ServerError: the endpoint is closed.
         """
-        self._adopt(stamped(self._checked(plan), len(self._plans)), change)
+        self._adopt(stamped(self._checked(plan), next(self._numbers)), change)
 
     def _adopt(self, plan: Plan, change: Callable[[Plan], None]) -> None:
         """Change to a plan that is checked, and keep it for the guard.
@@ -214,7 +215,7 @@ class Endpoint(Waits, Steered, ABC):
         if self._is_closed:
             raise ServerError(f"{self!r}: expected an open {self._name}; it was closed.")
         change(plan)
-        self._plans.append(plan)
+        self._plans = [*self._plans, plan] if self._strict else [plan]  # the guard asks for those before
 
     @contextlib.contextmanager
     def becoming(self, plan: Plan) -> Iterator[None]:
