@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import subprocess
 
 import pytest
 from support.control import Client
@@ -37,3 +39,15 @@ def listener():
     """A server that the test plays itself."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock
+
+
+@pytest.fixture(scope="session")
+def node():
+    """A Node that has the client, by NODE_PATH."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("Node is not installed (apt-get install nodejs)")
+    probe = subprocess.run([found, "-e", "require('toxiproxy-node-client')"], cwd="/", capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("npm install toxiproxy-node-client, in a folder that NODE_PATH leads to")
+    return found

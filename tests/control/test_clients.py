@@ -84,20 +84,6 @@ def test_the_client_of_python_makes_and_breaks_proxies(server, web):
 # --- Node ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def node():
-    """A Node that has the client, by NODE_PATH or in this folder."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("Node is not installed (apt-get install nodejs)")
-    probe = subprocess.run(
-        [found, "-e", "require('toxiproxy-node-client')"], cwd=HERE, capture_output=True, check=False
-    )
-    if probe.returncode:
-        pytest.skip("npm install toxiproxy-node-client, in a folder that NODE_PATH leads to")
-    return found
-
-
 @pytest.mark.slow
 def test_the_client_of_node_makes_and_breaks_proxies(node, faultline_control, web, other_web):
     given = {"url": faultline_control.url, "web": web, "other": other_web, "toxics": TOXICS}
