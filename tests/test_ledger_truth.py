@@ -291,6 +291,21 @@ def test_turns_of_a_dialog_alternate(faultline, dial, tls):
     assert (attempt.sent_bytes, attempt.received_bytes) == (24, 15)
 
 
+def test_interim_response_is_counted_as_sent(faultline, dial):
+    server = faultline.serve(ok(b"hello"))
+    client = dial(server)
+    head, _, body = post(b"late", b"Expect: 100-continue").partition(b"\r\n\r\n")
+    client.sendall(head + b"\r\n\r\n")
+    interim = read(client, 25)
+    client.sendall(body)
+    received = interim + read(client, len(RESPONSE))
+    (attempt,) = server.attempts
+
+    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert attempt.sent_bytes == len(received)
+    assert [by for by, _, _ in said(attempt)] == ["client", "server", "client", "server"]
+
+
 # --- what was asked ------------------------------------------------------------------------------------------
 
 

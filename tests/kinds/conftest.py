@@ -6,10 +6,10 @@ import contextlib
 import socket
 
 import pytest
-from support.kinds import IPV6, KINDS, Site
+from support.kinds import IPV6, Site, each_kind
 
 
-@pytest.fixture(params=KINDS, ids=str)
+@pytest.fixture(params=each_kind())
 def site(request):
     """Each kind of server."""
     if request.param == IPV6 and not socket.has_dualstack_ipv6():

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import CUT_OFF, GET, KEPT_GET, SILENCE_SECONDS, ending, is_quiet, read, read_until, to_end
-from support.kinds import KINDS
+from support.kinds import KINDS, each_kind
 
 import faultline as fl
 from faultline._net.sockets import unacknowledged_bytes
@@ -21,10 +21,10 @@ from faultline._servers.loop import background
 MIB = 1 << 20
 ENDS = pytest.mark.parametrize(("control", "end"), [("reset_all", "RST"), ("close_all", "FIN")])
 WITH_PACKETS = pytest.mark.parametrize(
-    "site", [kind for kind in KINDS if "Unix" not in kind.name], indirect=True, ids=str
+    "site", each_kind(kind for kind in KINDS if "Unix" not in kind.name), indirect=True
 )
 READING = pytest.mark.parametrize(  # a client of SOCKS has said something before its request
-    "site", [kind for kind in KINDS if "SOCKS" not in kind.name], indirect=True, ids=str
+    "site", each_kind(kind for kind in KINDS if "SOCKS" not in kind.name), indirect=True
 )
 
 

@@ -7,16 +7,16 @@ import socket
 
 import pytest
 from support import GET, SILENCE_SECONDS, ending, is_quiet, leave_by_rst, read, to_end
-from support.kinds import IPV6, KINDS
+from support.kinds import IPV6, KINDS, each_kind
 
 import faultline as fl
 
 # Those that answer themselves, in plain text: what a kind asks of the kernel differs, and what is made of it does not.
 ASKED = pytest.mark.parametrize(
-    "site", [IPV6, *(kind for kind in KINDS if kind.name in ("TCP", "Unix", "isolated"))], indirect=True, ids=str
+    "site", each_kind([IPV6, *(kind for kind in KINDS if kind.name in ("TCP", "Unix", "isolated"))]), indirect=True
 )
 PLAIN = pytest.mark.parametrize(
-    "site", [kind for kind in KINDS if not re.search("TLS|SOCKS", kind.name)], indirect=True, ids=str
+    "site", each_kind(kind for kind in KINDS if not re.search("TLS|SOCKS", kind.name)), indirect=True
 )
 
 

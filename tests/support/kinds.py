@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from functools import partial
 
+import pytest
+
 import faultline as fl
 from faultline import UnsupportedError
 from faultline._net.sockets import check_filter
@@ -95,6 +97,15 @@ KINDS = [
     Kind("SOCKS proxy", partial(proxied, start=fl.socks_proxy), by_socks),
     Kind("interception", partial(intercepted, scheme="http"), by_name),
 ]
+
+
+QUICK = ("TCP", "TLS", "relay", "SOCKS proxy", "interception")  # what holds for these mostly holds for all
+
+
+def each_kind(kinds=KINDS):
+    """Parameters for the fixture `site`: a run without slow tests has only a few of the kinds."""
+    marks = (pytest.mark.slow, pytest.mark.everywhere)
+    return [pytest.param(kind, id=kind.name, marks=() if kind.name in QUICK else marks) for kind in kinds]
 
 
 ELSEWHERE = [  # what they share with those above is tested there
