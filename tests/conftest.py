@@ -29,7 +29,7 @@ for name in ("_front.command", "_net.contexts", "_servers.server", "modes"):
 
 # Each run tries examples of its own, and writes none down: a user who owns no folder runs the tests too.
 settings.register_profile("tests", database=None)
-settings.load_profile("tests")
+settings.register_profile("quick", database=None, max_examples=20)
 
 # Drawings look the same on every terminal.
 os.environ |= {"COLUMNS": "80", "NO_COLOR": "1"}
@@ -41,6 +41,11 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 
 # Python traces an audit hook only if it asks for that (sys.addaudithook); coverage needs it.
 connects._hook.__cantrace__ = True
+
+
+def pytest_configure(config):
+    """Try fewer examples where slow tests are left out."""
+    settings.load_profile("quick" if config.option.markexpr == "not slow" else "tests")
 
 
 def pytest_collection_finish():

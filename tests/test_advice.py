@@ -678,6 +678,7 @@ def takes(mode, name, value):
     return value is None or bool(function(**needed, **{name: value}))
 
 
+@pytest.mark.slow
 def test_advice_names_only_arguments_that_the_mode_has():
     wrong = [
         (str(case), name, value)

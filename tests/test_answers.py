@@ -190,6 +190,7 @@ def test_client_that_retries_a_503_gets_the_answer_after_it(faultline):
     assert [a.connection for a in server.attempts] == [1, 1]
 
 
+@pytest.mark.slow
 def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
     server = faultline.serve(sequence(status(429, retry_after=1), ok(b"done")))
 
@@ -394,6 +395,7 @@ def test_gzip_that_is_cut_begins_as_it_should_and_has_no_end(faultline, dial, tl
         gzip.decompress(body)
 
 
+@pytest.mark.slow
 def test_gzip_bomb_is_64_mib_of_zeros_in_less_than_100_kb(faultline, dial, tls):
     server = faultline.serve(malformed("gzip_bomb"), tls=tls)
     head, body = split(dial(server, GET))
@@ -414,6 +416,7 @@ def test_gzip_bomb_is_64_mib_of_zeros_in_less_than_100_kb(faultline, dial, tls):
 # --- malformed: conversations --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_continue_never_lets_a_client_wait_and_answers_a_body_that_comes_unasked(faultline, dial, tls):
     server = faultline.serve(malformed("continue_never"), tls=tls)
     said = OK + b"Content-Length: 3\r\n" + TYPE + b"\r\nok\n"
@@ -429,6 +432,7 @@ def test_continue_never_lets_a_client_wait_and_answers_a_body_that_comes_unasked
     assert server.attempts[0].request.body == b"12345"
 
 
+@pytest.mark.slow
 def test_continue_never_strikes_on_each_request_of_a_kept_connection(faultline, dial):
     server = faultline.serve(malformed("continue_never"))
     said = OK + b"Content-Length: 3\r\n" + TYPE + b"\r\nok\n"
@@ -512,6 +516,7 @@ def test_stream_that_is_reset_is_delivered_up_to_the_cut(faultline, dial, tls):
     assert (struck(server), ended(server)) == ([("response", len(CUT))], [("server", "RST")])
 
 
+@pytest.mark.slow
 def test_stream_that_stalls_is_silent_after_the_cut(faultline, dial, tls):
     server = faultline.serve(sse(EVENTS, break_="stall"), tls=tls)
     client = dial(server, GET)
@@ -641,6 +646,7 @@ TRICKLE = [
 ]
 
 
+@pytest.mark.slow
 def test_head_arrives_line_by_line_and_then_the_body(faultline, dial, tls):
     server = faultline.serve(trickle_headers(2, every_seconds=0.01), tls=tls)
     client = dial(server)
@@ -668,6 +674,7 @@ def test_only_the_head_travels_by_lines():
     assert pieces == [b"HTTP/1.1 200 OK\r\n", b"A: 1\r\n", b"B: 2\n", b"\r\n", b"body\nbody\n\nbody\n"]
 
 
+@pytest.mark.slow
 def test_client_with_a_timeout_for_each_read_never_times_out(faultline):
     server = faultline.serve(trickle_headers(12, every_seconds=0.05))
     began = time.monotonic()
@@ -679,6 +686,8 @@ def test_client_with_a_timeout_for_each_read_never_times_out(faultline):
     assert time.monotonic() - began >= 0.75  # 16 lines
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_client_with_a_timeout_for_the_whole_request_times_out(faultline):
     server = faultline.serve(trickle_headers(100, every_seconds=0.05))
 
@@ -1049,6 +1058,7 @@ def test_script_says_continue_to_a_client_that_waits(faultline, dial, tls):
     assert struck(server) == [None]
 
 
+@pytest.mark.slow
 def test_script_may_withhold_it(faultline, dial, tls):
     server = faultline.serve(script(receive_request(continues=False), respond(ok(b"x"))), tls=tls)
     client = dial(server, WAITING, timeout=0.1)

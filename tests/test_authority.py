@@ -306,6 +306,7 @@ def test_aiohttp_keeps_the_context_it_made_when_it_was_imported(faultline, monke
     assert by_aiohttp(server.url, server.client_context()) == b"hello"
 
 
+@pytest.mark.slow
 def test_urllib_keeps_the_opener_of_its_first_request(faultline, monkeypatch, untrusting):
     server = faultline.serve(ok(b"hello"), tls=True)
     with raises(ssl.SSLCertVerificationError):
@@ -342,6 +343,7 @@ def run(pytester, monkeypatch):
     return ran
 
 
+@pytest.mark.slow
 def test_trust_ends_with_the_test_even_if_that_raises(run, monkeypatch, untrusting):
     monkeypatch.setenv("CURL_CA_BUNDLE", "before.pem")
 
@@ -365,6 +367,7 @@ def test_trust_ends_with_the_test_even_if_that_raises(run, monkeypatch, untrusti
     assert [os.environ.get(name) for name in VARIABLES[:3]] == [None, None, "before.pem"]
 
 
+@pytest.mark.slow
 def test_fixture_lives_as_long_as_the_session(run):
     result = run(
         """

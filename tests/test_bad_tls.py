@@ -421,6 +421,7 @@ def test_alert_without_a_name_is_handshake_failure(faultline):
     assert socket_failure(server, server.client_context())[2] == "SSLV3_ALERT_HANDSHAKE_FAILURE"
 
 
+@pytest.mark.slow
 def test_client_that_says_more_than_its_hello_gets_the_alert_and_no_rst(faultline, dial):
     server = faultline.serve(bad_tls("alert"))
 
@@ -510,6 +511,7 @@ def test_client_that_has_another_version_fails(faultline, only, version):
     assert (attempt.struck.point, attempt.tls.version, attempt.sent_bytes) == ("handshake", answered, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("only", ["1.0", "1.1"])
 def test_client_gets_the_alert_of_an_old_version(faultline, only):
     server = faultline.serve(bad_tls("only_version", version=only))
@@ -694,6 +696,7 @@ def test_each_client_learns_it_after_the_handshake_of_tls_1_3(faultline, client)
     assert [told(a)[2] for a in server.attempts] == [NO_CERTIFICATE] * (2 if client == "aiohttp" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["client_cert_required", "client_cert_rejected"])
 def test_request_that_is_sent_at_once_brings_the_alert_and_never_a_rst(faultline, kind):
     server = faultline.serve(bad_tls(kind))
@@ -851,6 +854,7 @@ def test_slow_handshake_is_a_right_one(faultline, fault, least, version):
     assert attempt.tls.version == {TLS_1_2: "TLSv1.2", TLS_1_3: "TLSv1.3"}[version]
 
 
+@pytest.mark.slow
 def test_latency_is_once_for_each_flight_of_the_server(faultline):
     server = faultline.serve(latency(0.05, direction="handshake"))
 
@@ -858,6 +862,7 @@ def test_latency_is_once_for_each_flight_of_the_server(faultline):
         by_socket(server, of_version(server.client_context(), TLS_1_2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "first"),
     [
@@ -877,6 +882,7 @@ def test_first_piece_of_the_handshake_has_its_size(faultline, dial, fault, first
     assert [(a.point, a.sent_bytes) for a in server.attempts] == [("handshake", 0)]
 
 
+@pytest.mark.slow
 def test_client_with_a_timeout_gives_a_slow_handshake_up(faultline):
     server = faultline.serve(bad_tls("slow_handshake", every_seconds=60))
     client = server.client_context().wrap_socket(socket.socket(), server_hostname="localhost")
@@ -1200,6 +1206,7 @@ def test_latency_of_the_response_goes_with_an_end_without_close_notify(faultline
         assert by_socket(server, server.client_context()).endswith(b"ok\n")
 
 
+@pytest.mark.slow
 def test_slow_handshake_comes_before_a_reset(faultline):
     server = faultline.serve(bad_tls("slow_handshake", every_seconds=0.00002) & close(after_bytes=20))
 

@@ -190,6 +190,7 @@ def test_chain_goes_depth_first_and_names_each_once():
     assert list(causes.chain(top)) == [top, left, shared, right]
 
 
+@pytest.mark.slow
 def test_long_chain_is_no_recursion(rst):
     error, before = rst, sys.getrecursionlimit()
     for _ in range(300):

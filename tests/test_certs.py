@@ -294,6 +294,7 @@ def test_strict_client_has_nothing_else_against_it(kind):
     assert [outcome(strict(AUTHORITY), mended(kind), name=name) for name in NAMES] == ["TLSv1.3"] * 2
 
 
+@pytest.mark.slow
 def test_client_that_does_not_verify_lets_it_through(version):
     refused = {"many_sans"}
     if version == "TLSv1.2":  # there OpenSSL signs with no elliptic key of a CA, and takes none, if it verifies or not
@@ -423,6 +424,7 @@ def test_default_context_of_python_takes_the_healthy_certificate(issuer):
     assert outcome(context, Certificate(issuer=issuer), name="127.0.0.1") == "TLSv1.3"
 
 
+@pytest.mark.slow
 def test_ten_thousand_names_are_more_than_the_100_kib_that_a_client_takes_of_a_chain():
     _, leaf = contexts.issued(DEFECTS["many_sans"], "127.0.0.1")
     fewer = replace(DEFECTS["many_sans"], least_names=4_000)
@@ -650,10 +652,12 @@ def test_client_contexts_are_each_the_clients_own():
     assert contexts.client_context() is not contexts.client_context()
 
 
+@pytest.mark.slow
 def test_client_that_does_not_know_the_test_ca_refuses_it():
     assert outcome(ssl.create_default_context(), Certificate()) == 20
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_temporary_directory_after_contexts_were_made(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for recipe in (Certificate(), *DEFECTS.values()):
@@ -819,6 +823,7 @@ def holds_key_or_certificate(content):
     return bool(PEM_HEADER.search(content)) or long_form or short_form
 
 
+@pytest.mark.slow
 def test_no_key_or_certificate_is_in_the_repository():
     files = [file for file in files_of_the_repository() if file.is_file()]
 

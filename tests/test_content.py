@@ -126,6 +126,7 @@ def test_changes_apart_from_each_other_do_not_disturb_each_other(draws, data, pl
 PLACES = [(at, count) for at in range(6) for count in (1, 2, 4)]
 
 
+@pytest.mark.slow
 def test_a_gap_and_a_repetition_that_overlap_come_to_the_same_however_the_stream_is_cut():
     data, differ = TEXT[:10], []
     for dropped, repeated in itertools.product(PLACES, PLACES):
@@ -382,6 +383,7 @@ def test_a_change_goes_with_any_pace(join, direction, make, arguments):
     assert read(hearer) == model(TEXT, repeated=(2, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["request", "response"])
 def test_many_small_pieces_can_all_be_dropped(join, direction):
     fault = drop_bytes(3000, direction=direction) & drip(1, every_seconds=0, direction=direction)

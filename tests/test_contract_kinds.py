@@ -161,6 +161,7 @@ def test_dns_client_sees_what_the_case_promises(case):
 # --- datagrams -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each(DATAGRAMS)
 def test_udp_client_sees_what_the_case_promises(case):
     with udp(sequence(case.fault, ok())) as server, socket.socket(type=socket.SOCK_DGRAM) as client:

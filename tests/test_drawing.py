@@ -264,6 +264,7 @@ def test_end_after_an_answer_that_is_wrong_is_drawn():
     assert inside(draw([cut], "title"))[2:] == ["malformed('chunk_cut'): struck at 'response'", "FIN"]
 
 
+@pytest.mark.slow
 def test_silence_of_a_server_and_its_end_are_drawn_when_they_were():
     slow = Fault(Break("response", (Hold(0.2), Close())))
     with package.serve(slow) as server, socket.create_connection(server.address, 10) as client:
@@ -790,6 +791,7 @@ class Narrow:
             config.get_terminal_writer().fullwidth = 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "width"), [((), 90), (("-p", "no:terminalreporter"), 100)], ids=["terminal", "none"])
 @pytest.mark.parametrize("color", ["yes", "no"])
 def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, words, width, color):

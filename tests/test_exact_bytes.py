@@ -290,6 +290,7 @@ def test_break_does_not_wait_for_an_acknowledgement(fault, owed):
     assert 10 in owed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [reset, close])
 def test_break_of_a_relay_does_not_wait_for_an_acknowledgement_of_what_it_has_passed_on_before(fault, owed):
     with serve(ok(b"hello")) as upstream, relay(upstream) as server:

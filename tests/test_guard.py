@@ -404,6 +404,7 @@ def test_certificate_that_a_client_without_the_ca_rejects_has_not_struck(case):
         server.check_struck()
 
 
+@pytest.mark.slow
 def test_certificate_of_an_unknown_issuer_strikes_a_client_without_the_ca():
     for kind in ("self_signed", "untrusted_root"):
         with serve(bad_cert(kind)) as server:

@@ -376,6 +376,7 @@ def test_reset_content_has_a_length_of_none():
     assert data.endswith(b"Content-Length: 0\r\n\r\n")
 
 
+@pytest.mark.slow
 def test_body_of_tiny_chunks_takes_no_more_than_twice_its_size():
     size = 4_000
     reader = RequestReader()

@@ -163,6 +163,7 @@ def fetch(server, context):
         return response.read()
 
 
+@pytest.mark.slow
 def test_the_test_ca_is_that_of_the_child(faultline, monkeypatch):
     server = faultline.serve(ok(b"secret"), tls="mutual", isolated=True)
     by_hand = ssl.create_default_context(cafile=server.ca_file)
@@ -289,6 +290,7 @@ def test_gate_is_for_all_servers_that_wait_at_it(faultline):
         assert [client.result()[0][-2:] for client in clients] == [b"on"] * 3
 
 
+@pytest.mark.slow
 def test_gate_opens_nothing_but_itself(faultline):
     first, second = Gate(), Gate()
     server = faultline.serve(sequence(stall(until=first), stall(until=second)), isolated=True)
@@ -329,6 +331,7 @@ def test_gate_is_opened_from_asyncio(faultline):
     assert asyncio.run(asyncio.wait_for(talk(), 10)).endswith(b"on")
 
 
+@pytest.mark.slow
 def test_gate_is_forgotten_with_its_server():
     gate = Gate()
     known = weakref.ref(gate)

@@ -244,6 +244,7 @@ def test_elliptic_keys_are_made_anew():
     assert one.public_key() != other.public_key()
 
 
+@pytest.mark.slow
 def test_once_calls_a_function_once_though_two_threads_come_at_once():
     calls = []
     inside, together = threading.Barrier(2), threading.Barrier(2, timeout=10)
@@ -345,6 +346,7 @@ def test_prime_has_the_ends_that_its_rfc_prints(source):
     assert (digits[:32], digits[-32:]) == tuple(end.replace(" ", "") for end in ENDS[source])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", GROUPS)
 def test_prime_passes_the_test_of_fermat(source):
     prime = primes()[source]

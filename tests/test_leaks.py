@@ -95,6 +95,7 @@ def test_check_waits_for_a_client_that_is_about_to_close():
         timer.join()
 
 
+@pytest.mark.slow
 def test_check_of_longer_than_a_call_of_the_loop_goes_on(monkeypatch):
     monkeypatch.setattr("faultline._servers.leaks.WAIT_SECONDS", 0.01)
     with serve(ok()) as server, connected(server) as client:

@@ -218,6 +218,7 @@ def test_tls_client_that_says_goodbye_has_left_by_fin(faultline, dial):
 # --- how long the client waited ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_client_that_gives_up_on_a_stall_has_waited_so_long(faultline, dial, tls):
     server = faultline.serve(stall(), tls=tls)
     client = dial(server, tls=tls)

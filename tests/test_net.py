@@ -208,10 +208,12 @@ def full(claimed, cleanup):
     return claimed, fillers
 
 
+@pytest.mark.slow
 def test_full_queue_leaves_connects_unanswered(full):
     assert error_of_connecting(full[0].getsockname(), timeout=0.2) is TimeoutError
 
 
+@pytest.mark.slow
 def test_full_queue_stays_full_after_a_client_gave_up(full):
     door, _ = full
     errors = [error_of_connecting(door.getsockname(), timeout=0.05) for _ in range(5)]
@@ -219,6 +221,7 @@ def test_full_queue_stays_full_after_a_client_gave_up(full):
     assert errors == [TimeoutError] * 5
 
 
+@pytest.mark.slow
 def test_queue_can_be_filled_behind_clients_that_came_before(opened, cleanup):
     early = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
     for filler in sockets.fill_accept_queue(opened):
@@ -230,6 +233,7 @@ def test_queue_can_be_filled_behind_clients_that_came_before(opened, cleanup):
     assert error_of_connecting(opened.getsockname(), timeout=0.1) is TimeoutError
 
 
+@pytest.mark.slow
 def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
     door, fillers = full
     client = cleanup.enter_context(socket.socket())
@@ -246,6 +250,7 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
     assert address == client.getsockname()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", pytest.param("::1", marks=needs_ipv6), pytest.param("::", marks=needs_ipv6)]
 )

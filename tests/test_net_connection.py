@@ -247,6 +247,8 @@ def test_broadcast_address_of_the_loopback_network_is_unreachable():
 # --- packets that vanish ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @needs_filter
 def test_data_of_a_client_whose_packets_are_dropped_is_never_acknowledged(pair):
     client, server = pair
@@ -259,6 +261,8 @@ def test_data_of_a_client_whose_packets_are_dropped_is_never_acknowledged(pair):
     assert raised.value.errno == errno.ETIMEDOUT
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @needs_filter
 @pytest.mark.parametrize("probability", [1.0, 1 - 1e-9])
 def test_dropped_packets_come_again_when_they_are_kept(pair, probability):

@@ -164,6 +164,7 @@ def test_black_hole_without_descriptors_is_the_servers_error(no_descriptors):
     ends_and_tells(server, (socket.AF_INET, server.address), "Too many open files")
 
 
+@pytest.mark.slow
 def test_step_that_fails_after_a_timer_is_the_servers_error(monkeypatch):
     failed = threading.Event()
     apply = Listener._apply

@@ -398,6 +398,7 @@ def test_exactly_so_many_bytes_of_the_servers_flight_are_on_the_wire(faultline, 
 # --- silence ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @at_each_place
 def test_after_a_stall_the_server_sends_nothing_but_acknowledgements(faultline, point, after_bytes, tls):
     server = faultline.serve(stall(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))
@@ -417,6 +418,8 @@ def test_after_a_stall_the_server_sends_nothing_but_acknowledgements(faultline, 
     assert {(packet.flags, packet.payload) for packet in news} == {(frozenset({"ACK"}), b"")}
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @at_each_place
 def test_in_a_partition_nothing_of_the_client_is_acknowledged(faultline, point, after_bytes, tls):
     server = faultline.serve(partition(at=point, after_bytes=after_bytes), tls=tls, answer=ok(b"hello"))

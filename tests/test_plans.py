@@ -239,6 +239,7 @@ def test_choice_may_lead_to_another(faultline):
     assert faults(server) == [ONE, close(), reset(after_bytes=1)]
 
 
+@pytest.mark.slow
 def test_conditions_of_a_choice_hold_whatever_is_chosen(faultline):
     server = faultline.serve(latency(0.05) & when(pays, ONE, otherwise=TWO))
 

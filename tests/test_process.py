@@ -276,6 +276,7 @@ def test_file_of_somebody_else_in_the_place_of_a_socket_is_left_alone(tmp_path, 
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_timed_fault_that_finds_the_file_of_somebody_else_is_the_servers_error(tmp_path):
     path = tmp_path / "socket"
     server = serve(refuse(for_seconds=0.2), unix=str(path), strict=False)

@@ -230,6 +230,7 @@ def test_marker_on_a_test_that_takes_no_fault_server_fails_it(inner, name):
     assert "expected a test that takes the fixture fault_server, " in told
 
 
+@pytest.mark.slow
 def test_marker_of_a_file_fails_each_test_that_takes_no_fault_server(run):
     result = run("pytestmark = pytest.mark.faults(reset())\ndef test_it(faultline): pass\ndef test_other(): pass")
 
@@ -241,6 +242,7 @@ def test_marker_is_enough_where_another_fixture_takes_the_server(inner):
     assert outcomes(inner, "test_through_another_fixture") == ["PASSED"]
 
 
+@pytest.mark.slow
 def test_marker_with_one_mode_that_is_not_called_says_what_to_write(run):
     result = run("@pytest.mark.faults(reset)\ndef test_it(fault_server): pass")
 
@@ -335,6 +337,7 @@ def test_guard_judges_each_run_of_a_test_that_is_run_again(inner):
         assert inner.told[f"test_again[{first}]"].count("reset() never struck: no client connected") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "code"),
     [
@@ -456,6 +459,7 @@ def test_client_that_still_holds_a_connection_fails_its_test_if_asked(run):
     result.stdout.fnmatch_lines(["ERROR test_inner.py::test_held*"])
 
 
+@pytest.mark.slow
 def test_client_may_hold_a_connection_unless_asked(run):
     run(LEAKING).assert_outcomes(passed=3, failed=1)
 
@@ -488,6 +492,7 @@ LIMITS = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ini", "words", "default"),
     [
@@ -506,12 +511,14 @@ def test_tests_with_servers_have_a_timeout_unless_they_or_the_run_have_one(run, 
     run(LIMITS.format(default=default), *words).assert_outcomes(passed=4)
 
 
+@pytest.mark.slow
 def test_timeout_of_the_environment_wins(run, monkeypatch):
     monkeypatch.setenv("PYTEST_TIMEOUT", "9")
 
     run(LIMITS.format(default="None")).assert_outcomes(passed=4)
 
 
+@pytest.mark.slow
 def test_timeout_holds_whatever_name_pytest_timeout_is_loaded_by(pytester, write):
     write(LIMITS.format(default="(30.0,)"))
     names = ("-p", "pytest_timeout", "-p", "faultline.pytest_plugin")
@@ -536,6 +543,7 @@ def test_chance(faultline):
 """
 
 
+@pytest.mark.slow
 def test_seed_repeats_a_run_and_a_run_that_drew_chance_says_it(run):
     first = run(CHANCE)
     said = re.search(
@@ -551,6 +559,7 @@ def test_seed_repeats_a_run_and_a_run_that_drew_chance_says_it(run):
     again.stdout.fnmatch_lines([f"faultline: {said[1]}", "*- faultline chance -*"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["def test_it(faultline): fetch(faultline.serve(reset()))", "def test_it(): pass"])
 def test_run_that_drew_no_chance_says_no_seed(run, source):
     told = run(source).stdout.str()

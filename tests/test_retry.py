@@ -75,6 +75,8 @@ ALL = [by_urllib3, by_requests, by_tenacity, by_aiohttp, by_httpx]
 RESENDING = [by_urllib3, by_requests, by_tenacity, by_aiohttp]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("ask", "waits"),
     [
@@ -95,6 +97,7 @@ def test_refused_twice_then_served_with_backoff(faultline, ask, waits):
     assert all(s >= least for s, least in zip(server.intervals, waits, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", RESENDING)
 def test_refused_then_reset_in_the_response_then_served(faultline, ask):
     plan = sequence(refuse(), reset(after_bytes=10), ok(b"hello"))

@@ -312,6 +312,7 @@ def test_server_listens_on_after_a_half_close(faultline, dial):
     assert (attempt.received_bytes, attempt.ended_by, attempt.ended_how) == (1005, "client", "FIN")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", [stall(), hold()])
 def test_silence_lasts_until_the_client_gives_up(faultline, dial, silence):
     server = faultline.serve(script(send(b"220 "), silence))
@@ -326,6 +327,7 @@ def test_silence_lasts_until_the_client_gives_up(faultline, dial, silence):
     assert ends(server) == [("client", "FIN")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", [stall(for_seconds=0.1), hold(0.1)])
 def test_script_goes_on_after_a_silence_of_so_long(faultline, dial, silence):
     server = faultline.serve(script(silence, send(b"at last")))
@@ -765,6 +767,7 @@ def test_script_goes_on_after_a_break_that_does_not_end_it(faultline, dial):
     assert time.monotonic() - began >= 0.05
 
 
+@pytest.mark.slow
 def test_conditions_hold_for_scripts(faultline, dial):
     server = faultline.serve(script(send(b"220\r\n"), LINE, send(b"250\r\n")) & latency(0.05))
     client = dial(server)

@@ -327,6 +327,8 @@ def rival_errno(server, *, reuse):
     return 0
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_each_door_follows_each_other_on_one_port(host):
     if host == "::1" and not socket.has_dualstack_ipv6():
@@ -790,6 +792,7 @@ def test_answer_that_says_close_is_the_last_on_its_connection():
             assert stream.read().endswith(b"bye")
 
 
+@pytest.mark.slow
 def test_client_that_never_reads_is_blocked_soon_by_a_server_that_never_reads(dial):
     with serve(stall(at="request")) as server:
         client = dial(server)

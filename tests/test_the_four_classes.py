@@ -63,6 +63,8 @@ def test_client_that_goes_on_sending_after_rst_gets_connection_reset_error_and_t
     assert [type(first.value), type(second.value)] == [ConnectionResetError, BrokenPipeError]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_client_whose_tls_handshake_times_out_gets_connection_aborted_error(faultline):
     server = faultline.serve(stall(at="handshake"), tls=True)
 

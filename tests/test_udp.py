@@ -143,6 +143,8 @@ def test_garbage_strikes_and_an_answer_doesn_t(dial):
         assert [a.struck and a.struck.point for a in server.attempts] == ["response", None]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_datagram_that_vanishes_is_an_attempt(dial):
     with udp(sequence(blackhole(), blackhole(), ok())) as server:
         client = dial(server)
@@ -163,6 +165,7 @@ def test_a_late_answer_comes_late(dial):
         assert attempt.ended_seconds - attempt.started_seconds >= 0.05
 
 
+@pytest.mark.slow
 def test_a_late_answer_is_overtaken(dial):
     with udp(sequence(latency(0.1), ok())) as server:
         client = dial(server)
@@ -174,6 +177,7 @@ def test_a_late_answer_is_overtaken(dial):
         assert two.ended_seconds < one.ended_seconds
 
 
+@pytest.mark.slow
 def test_jitter_is_within_its_bounds(dial):
     with udp(latency(0.03, jitter_seconds=0.02)) as server:
         client = dial(server)
@@ -184,6 +188,7 @@ def test_jitter_is_within_its_bounds(dial):
         assert len({round(seconds, 4) for seconds in took}) > 1
 
 
+@pytest.mark.slow
 def test_an_answer_comes_twice(dial):
     with udp(sequence(duplicated(), ok())) as server:
         client = dial(server)
@@ -234,6 +239,8 @@ def test_an_answer_that_is_reordered_can_be_late_too(dial):
     assert first.ended_seconds - second.ended_seconds >= 0.05
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_what_waits_for_the_next_answer_waits_through_one_that_is_lost(dial):
     with udp(sequence(reordered(), blackhole(), ok())) as server:
         client = dial(server)
@@ -275,6 +282,8 @@ def test_some_datagrams_are_lost_and_the_same_seed_loses_the_same_ones(dial):
     assert 10 < len(runs[0]) < 50
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_what_is_not_lost_is_answered_and_loss_is_no_strike(dial):
     chance.enter("a scope")
     with udp(loss(0.5) & raw(b"g")) as server:
@@ -323,6 +332,7 @@ def test_who_is_connected_learns_that_there_is_no_port(dial):
         assert server.attempts == ()
 
 
+@pytest.mark.slow
 def test_who_is_not_connected_hears_nothing():
     with udp(refuse()) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         assert client.sendto(b"ping", server.address) == 4
@@ -340,6 +350,7 @@ def test_a_port_that_refuses_can_t_be_had_by_others():
             udp(ok(), port=server.port)
 
 
+@pytest.mark.slow
 def test_a_refusal_ends_after_its_time(dial):
     with udp(sequence(refuse(for_seconds=0.2), ok())) as server:
         client = dial(server)
@@ -361,6 +372,7 @@ def again(client):
     pytest.fail("the port was never opened")
 
 
+@pytest.mark.slow
 def test_a_refusal_comes_between_two_answers(dial):
     with udp(sequence(ok(), refuse(for_seconds=0.1), ok())) as server:
         client = dial(server)
@@ -398,6 +410,7 @@ def test_the_port_closes_and_opens_as_the_plan_becomes_another(dial):
         assert [a.fault for a in server.attempts] == [ok(), ok(b"pong")] * 3
 
 
+@pytest.mark.slow
 def test_a_plan_that_becomes_another_during_a_refusal_is_not_changed_by_its_end(dial):
     with udp(refuse(for_seconds=0.05), strict=False) as server:
         server.become(sequence(ok(b"one"), ok(b"two"), ok(b"three")))
@@ -407,6 +420,7 @@ def test_a_plan_that_becomes_another_during_a_refusal_is_not_changed_by_its_end(
         assert [ask(client), ask(client)] == [b"two", b"three"]
 
 
+@pytest.mark.slow
 def test_a_refusal_that_is_all_there_is_opens_the_port_for_good(dial):
     with udp(refuse(for_seconds=0.1)) as server:
         client = dial(server)
@@ -416,6 +430,7 @@ def test_a_refusal_that_is_all_there_is_opens_the_port_for_good(dial):
         assert [ask(client) for _ in range(3)] == [b"ping"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [refuse(), sequence(refuse(for_seconds=30), ok())], ids=repr)
 def test_a_new_refusal_lasts_as_long_as_it_says_whatever_the_one_before_said(dial, plan):
     with udp(refuse(for_seconds=0.05), strict=False) as server:
@@ -553,6 +568,7 @@ def test_a_client_that_has_gone_before_the_answer_hurts_nobody(dial):
         assert [ask(client) for _ in range(3)] == [b"ping"] * 3
 
 
+@pytest.mark.slow
 def test_a_flood_is_survived(dial):
     with udp(ok()) as server:
         client = dial(server)
@@ -573,6 +589,7 @@ def test_a_flood_is_survived(dial):
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [latency(30), reordered()], ids=repr)
 def test_an_answer_that_waits_at_the_end_is_never_sent(dial, fault):
     with udp(sequence(fault, ok()), strict=False) as server:
@@ -729,6 +746,8 @@ def test_an_attempt_is_plain_data(dial):
     assert (data["fault"], data["request"]["body"], data["point"]) == ("ok()", "\xff", "response")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_the_fixture_has_one_that_ends_with_the_test(pytester):
     pytester.makepyfile(
         """

@@ -520,6 +520,8 @@ def test_a_client_calls_it_by_its_own_name_and_the_cause_is_the_kernel_s(client)
             assert server.attempts[-1].struck.point == ("connect" if which else "response")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_httpx_retries_what_is_refused():
     with serve(sequence(refuse(), refuse(), ok(b"hello")), unix=True) as server:
         transport = httpx.HTTPTransport(uds=server.path, retries=2)
@@ -529,6 +531,8 @@ def test_httpx_retries_what_is_refused():
         assert [a.fault for a in server.attempts] == [refuse(), refuse(), ok(b"hello")]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_unix_server_is_the_upstream_of_a_relay():
     with serve(ok(b"hello"), unix=True) as real, relay(real) as server:
         with httpx.Client(timeout=10) as client:

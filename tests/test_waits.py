@@ -123,6 +123,7 @@ def test_other_tasks_run_meanwhile():
         assert asyncio.run(main())[0].struck.point == "accept"
 
 
+@pytest.mark.slow
 def test_wait_that_takes_too_long_is_an_error(run):
     with serve(ok()) as server:
 

@@ -508,6 +508,8 @@ def test_a_client_that_has_heard_nothing_has_some_time_to_look_at_its_connect(pl
     assert play(looked) >= SILENT_PEER_SECONDS
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_many_that_wait_again_and_again_share_the_time(play):
     async def pause(wire):
         loop = asyncio.get_running_loop()

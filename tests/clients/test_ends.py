@@ -52,12 +52,9 @@ def outcomes(row, client):
     return found
 
 
-def each(rows):
-    """A parameter for each row; where nothing comes, every client waits for it."""
-    return [pytest.param(name, marks=pytest.mark.slow if row.is_silent else ()) for name, row in rows.items()]
-
-
-@pytest.mark.parametrize("name", each(ROWS))
+@pytest.mark.slow
+@pytest.mark.everywhere
+@pytest.mark.parametrize("name", ROWS)
 def test_a_break_has_one_outcome_for_each_client(name):
     row, clients = ROWS[name], ends.come_to(ROWS[name])
     try:

@@ -124,6 +124,8 @@ def test_aiohttp_quietly_asks_twice_what_is_idempotent(faultline, method, fault,
     assert [(a.fault, a.connection) for a in server.attempts] == [(fault, n + 1) for n in range(attempts)]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("fault", "limit", "error", "cause"),
     [
@@ -200,6 +202,8 @@ def test_a_status_line_that_is_cut_is_told_by_http_client(faultline):
     assert caught.value.line == "HTTP/1.1 2"
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("fault", "error"), [(refuse(), ConnectionRefusedError), (blackhole(), TimeoutError)], ids=repr
 )

@@ -59,6 +59,7 @@ def busy():
 # --- reset_all and close_all -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @ENDS
 def test_transfers_under_way_are_ended_and_later_ones_go_well(site, control, end):
     server = site.start(answer=fl.ok(body()))
@@ -131,6 +132,7 @@ def test_a_paused_connection_is_ended_all_the_same(site, control, end):
 # --- pause and resume ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pause_holds_a_transfer_under_way_and_resume_loses_nothing(site):
     server = site.start(answer=fl.ok(body()))
     ((got, client),) = asking(site, server)
@@ -201,6 +203,8 @@ def test_a_partition_holds_transfers_and_requests_and_connects_until_it_is_heale
     assert asking(site, server)[0][0].startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_connection_that_waits_to_be_accepted_is_partitioned_too(faultline, dial, needs_filter):
     del needs_filter
     server = faultline.serve(fl.ok(b"hello"))

@@ -99,6 +99,7 @@ def check_others(other, server, floods, *, goes_on):
         assert flood.is_over.wait(PATIENCE_SECONDS)
 
 
+@pytest.mark.slow
 def test_others_are_served_and_each_kind_of_server_closes_while_clients_flood_it(site, faultline):
     other, server = faultline.serve(fl.ok()), site.start()
     clients = [site.dial(server, site.get(server, LONG_POST)) for _ in range(CLIENTS)]

@@ -72,6 +72,7 @@ TIMED = [
 ]
 
 
+@pytest.mark.slow
 @PLAIN
 def test_what_comes_after_a_wait_is_delivered_to_a_client_that_has_finished_sending(site):
     gate = fl.Gate()

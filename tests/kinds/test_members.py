@@ -54,6 +54,7 @@ def test_each_member_of_a_server_and_its_ledger_does_the_same_in_the_child_proce
             assert used(there.ledger, name, monkeypatch) is used(here.ledger, name, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolated", [False, True])
 def test_each_member_works_on_a_unix_socket_or_is_not_there(isolated, monkeypatch):
     for name in ASKED:

@@ -257,6 +257,7 @@ def test_a_slow_answer_comes_late_and_is_right(ask, tcp):
         assert attempt.ended_seconds - attempt.started_seconds >= 0.05
 
 
+@pytest.mark.slow
 def test_a_resolver_that_is_in_a_hurry_gives_a_slow_answer_up(tcp):
     with dns_server(slow_resolve(30)) as server:
         with pytest.raises(dns.resolver.LifetimeTimeout):
@@ -407,6 +408,8 @@ def test_c_ares_asks_for_both_families_and_each_is_an_attempt():
         assert sorted(a.request.method for a in server.attempts) == ["A", "AAAA"]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_name_that_was_found_by_dnspython_is_dialled_by_its_address():
     with serve(ok(b"found")) as real, dns_server(resolves_to(real)) as server:
         (host,) = by_dnspython(server)
@@ -444,6 +447,7 @@ def test_c_ares_gives_up_after_as_many_tries_as_it_was_told(tries):
         assert seen(server) == [("A", "over UDP", "answer", "lookup")] * tries
 
 
+@pytest.mark.slow
 def test_dnspython_tries_again_after_silence():
     with dns_server(sequence(bad_dns("silence"), ok())) as server:
         resolver = stub(server)
@@ -664,6 +668,7 @@ def served(server):
     return [str(found) for tcp in (UDP, TCP) for found in resolver.resolve(NAME, tcp=tcp)] == ["127.0.0.1"] * 2
 
 
+@pytest.mark.slow
 def test_a_flood_of_random_datagrams_hurts_nobody(caplog):
     chance = random.Random(6)
     with dns_server() as server:
@@ -677,6 +682,7 @@ def test_a_flood_of_random_datagrams_hurts_nobody(caplog):
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_queries_with_a_byte_turned_over_hurt_nobody(caplog):
     chance = random.Random(6)
     data, _ = query(use_edns=0, options=[dns.edns.GenericOption(10, b"8 bytes!")])
@@ -841,6 +847,8 @@ def test_an_attempt_is_plain_data():
     assert (data["request"]["method"], data["request"]["target"], data["note"]) == ("A", NAME, "over UDP")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_the_fixture_has_one_that_ends_with_the_test(pytester):
     pytester.makepyfile(
         """

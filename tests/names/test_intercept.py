@@ -252,6 +252,7 @@ def test_an_answer_is_said_where_nothing_breaks(faultline):
 # --- trust -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trust_makes_requests_accept_it(faultline, monkeypatch):
     server = faultline.intercept(HTTPS, ok(b"mine"))
     with pytest.raises(requests.exceptions.SSLError):
@@ -702,6 +703,7 @@ def test_a_fault_that_nobody_met_fails_the_guard():
     assert str(caught.value) == (f"reset() never struck: no client connected to {NAME}:443. (strict=False allows it.)")
 
 
+@pytest.mark.slow
 def test_the_fixture_asks_the_guard_and_shows_the_drawing(pytester, monkeypatch):
     monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

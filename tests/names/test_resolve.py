@@ -679,6 +679,8 @@ def test_happy_eyeballs_reach_the_good_address(faultline, needs_ipv6, connect, b
     assert server.attempts[0].ended_how == {"blackhole_first": "silence"}.get(first, "RST")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_client_without_happy_eyeballs_stays_at_the_silent_address(faultline):
     server = faultline.serve(ok())
     faultline.resolve(NAME, addresses("blackhole_first", server))
@@ -1003,6 +1005,7 @@ def test_a_lookup_in_another_thread_is_seen_too():
     assert len(resolver.attempts) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_or_replaced_by_the_import_alone():
     code = (
         "import socket; before = socket.getaddrinfo, dict(vars(socket.socket)); import faultline; faultline.resolve; "

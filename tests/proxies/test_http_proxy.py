@@ -816,6 +816,7 @@ def test_a_break_of_the_response_cuts_what_the_proxy_says(faultline, listener, d
     assert (proxy.attempts[0].struck.point, proxy.attempts[0].point) == ("response", "response")
 
 
+@pytest.mark.slow
 def test_latency_and_throttle_take_their_time(through):
     with through(ok(BODY[:10_000]), plan=latency(0.05) & throttle(100_000)) as (session, origin, proxy):
         assert session.get(origin.url, timeout=10).content == BODY[:10_000]

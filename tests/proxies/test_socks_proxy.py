@@ -572,6 +572,8 @@ def test_a_client_that_stops_in_the_middle_does_no_harm(faultline, dial, serves,
 # --- the environment --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize("ask", [requests.get, httpx.get], ids=["requests", "httpx"])
 def test_clients_take_the_proxy_from_the_environment(faultline, monkeypatch, ask):
     origin = faultline.serve(ok(b"found"))

@@ -251,6 +251,8 @@ def test_an_origin_that_resets_resets_the_client(faultline, kind, fault):
         assert origin.attempts[0].struck.point == fault.break_.at
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_an_origin_that_never_accepts_holds_the_client_until_its_timeout(faultline, kind):
     origin = faultline.serve(blackhole())
 
@@ -289,6 +291,7 @@ def test_an_open_tunnel_meets_the_new_plan_from_the_next_byte_on(joined, before,
     assert proxy.attempts[0].struck is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("act", "ends"), [("reset_all", "RST"), ("close_all", "FIN")])
 def test_all_open_tunnels_are_ended_at_once(kind, opened, act, ends):
     with kind.start() as proxy:
@@ -301,6 +304,7 @@ def test_all_open_tunnels_are_ended_at_once(kind, opened, act, ends):
         assert {(*ending(a), a.point) for a in proxy.attempts} == {("server", ends, "tunnel")}
 
 
+@pytest.mark.slow
 def test_a_paused_tunnel_lets_nothing_pass_and_loses_nothing(joined):
     proxy, client, upstream = joined()
     assert proxy.pause() == 1

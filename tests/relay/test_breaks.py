@@ -143,6 +143,7 @@ def struck(scenes):
 # --- verbs that end the conversation ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "end"), [(reset, "RST"), (close, "FIN")])
 def test_a_break_lets_exactly_so_much_pass_and_then_ends_both_connections(struck, verb, end):
     for scene in struck(verb):
@@ -183,6 +184,8 @@ def test_a_stall_lets_nothing_pass_in_either_direction_until_the_client_leaves(s
         scene.check_upstream_hears_the_end()
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_partition_keeps_all_that_the_client_says_from_being_acknowledged(struck, needs_filter):
     del needs_filter
     scenes = struck(partition)
@@ -202,6 +205,7 @@ LATE = latency(0.001, direction="request")  # which parses the client's bytes
 PARSED = pytest.mark.parametrize("also", [ok(), LATE], ids=["pumped", "parsed"])
 
 
+@pytest.mark.slow
 @PARSED
 def test_a_half_close_that_waits_leaves_the_upstream_alone_until_it_strikes(join, also):
     server, client, upstream = join(half_close(at="request", after_bytes=3, after_seconds=0.1) & also)
@@ -255,6 +259,7 @@ def talk_on(client, upstream, turns=(1, 2, 3), heard=b"", got=b""):
     return bytes(heard), bytes(got)
 
 
+@pytest.mark.slow
 def test_a_stall_for_some_time_loses_nothing(scenes):
     for scene in scenes(stall, PLACES[:-1], for_seconds=0.002):
         with accepted(scene.listener) as upstream:
@@ -264,6 +269,7 @@ def test_a_stall_for_some_time_loses_nothing(scenes):
         assert (attempt.received_bytes, attempt.sent_bytes) == (len(b"".join(ASKS)), len(b"".join(ANSWERS)))
 
 
+@pytest.mark.slow
 def test_a_stall_until_a_gate_opens_holds_both_directions_and_loses_nothing(struck):
     gate = Gate()
     scenes = struck(stall, SPOKEN, until=gate)

@@ -128,6 +128,7 @@ def test_each_open_connection_is_dealt_its_own_of_the_new_plan(faultline, dial):
         assert (got[-5:], end) == expected
 
 
+@pytest.mark.slow
 def test_a_new_plan_again_and_again_during_a_transfer_loses_nothing(join):
     server, client, upstream = join(strict=False)
     data = os.urandom(MIB) * 16

@@ -140,6 +140,7 @@ def either(request):
 # --- HTTP ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_session_reuses_one_connection_through_the_relay(faultline, either):
     server = faultline.relay(either)
 
@@ -173,6 +174,7 @@ def head_bytes(response):
     return sum(len(line) + 2 for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [reset, close])
 def test_download_of_a_gigabyte_is_cut_at_the_exact_byte(faultline, either, verb):
     server = faultline.relay(either, verb(after_bytes=CUT))
@@ -357,6 +359,8 @@ def test_open_websockets_are_dropped_in_one_call(faultline, upstream, act):
     assert [ws.protocol.close_code for ws in sockets] == [1006] * 3
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize("verb", [stall, partition])
 def test_websocket_that_stalls_fails_by_its_ping_timeout(faultline, upstream, verb):
     try:
@@ -419,6 +423,7 @@ def stream(grpc):
         yield opened
 
 
+@pytest.mark.slow
 def test_grpc_stream_is_reset_in_the_middle_and_the_next_call_recovers(faultline, counter, stream, grpc):
     server = faultline.relay(counter, sequence(reset(at="response", on=b"item 500"), ok()))
     count = stream(server)
@@ -438,6 +443,7 @@ def test_grpc_stream_is_reset_in_the_middle_and_the_next_call_recovers(faultline
     assert [(a.connection, a.struck is not None) for a in server.attempts] == [(1, True), (2, False)]
 
 
+@pytest.mark.slow
 def test_grpc_stream_that_stalls_meets_its_deadline(faultline, counter, stream, grpc):
     server = faultline.relay(counter, stall(at="response", on=b"item 500"))
     count, deadline = stream(server), 0.3

@@ -51,6 +51,7 @@ def test_a_client_is_seen_leaving_while_the_upstream_or_its_bytes_wait(faultline
         real.wait_for_attempts(1, at="end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [latency(0.1), latency(0.1, direction="request")], ids=repr)
 def test_what_a_client_said_before_it_left_still_goes_on(faultline, dial, plan):
     real = faultline.serve(ok())

@@ -117,6 +117,7 @@ def test_a_break_after_many_bytes_of_the_client_is_exact(join, verb, end, count)
     assert (attempt.struck.after_bytes, attempt.received_bytes) == (count, count)
 
 
+@pytest.mark.slow
 def test_big_bodies_in_both_directions_at_once_arrive_whole(join):
     server, client, upstream = join()
     up, down = os.urandom(8 * MIB), os.urandom(8 * MIB)

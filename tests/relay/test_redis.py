@@ -152,6 +152,7 @@ async def test_s146_command_after_a_cancelled_one_reads_its_own_answer(faultline
     assert (first.struck.point, first.ended_by) == ("response", "client")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("single", [False, True])
 def test_s146_command_after_a_timeout_reads_its_own_answer(faultline, redis_server, direct, single):
     gate = Gate()
@@ -168,6 +169,7 @@ def test_s146_command_after_a_timeout_reads_its_own_answer(faultline, redis_serv
     assert (first.ended_by, second.struck) == ("client", None)
 
 
+@pytest.mark.slow
 def test_s146_connection_that_is_kept_after_a_timeout_reads_the_late_answer(faultline, redis_server, direct):
     gate = Gate()
     server = faultline.relay(redis_server.address, stall(on=b"slow", until=gate))
@@ -328,6 +330,7 @@ def test_command_that_is_stuck_in_a_pause_goes_on_afterwards(faultline, redis_se
     assert len(server.attempts) == 1
 
 
+@pytest.mark.slow
 def test_command_whose_client_has_given_up_in_a_pause_is_done_afterwards(faultline, redis_server, direct):
     server = faultline.relay(redis_server.address)
 
@@ -364,6 +367,7 @@ def test_s149_error_of_one_command_names_host_and_port_after_rst(faultline, redi
     assert len(server.attempts) == 2
 
 
+@pytest.mark.slow
 def test_s150_timeout_does_not_name_the_configured_seconds(faultline, redis_server):
     server = faultline.relay(redis_server.address, stall(on=b"GET", for_seconds=1))
 
@@ -375,6 +379,8 @@ def test_s150_timeout_does_not_name_the_configured_seconds(faultline, redis_serv
     assert (attempt.ended_by, attempt.waited_seconds >= 0.02) == ("client", True)
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.asyncio
 async def test_s150_timeout_of_the_async_client_names_host_and_port(faultline, redis_server):
     server = faultline.relay(redis_server.address, stall(on=b"GET", for_seconds=1))

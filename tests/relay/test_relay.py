@@ -112,6 +112,7 @@ def test_relays_stand_one_before_the_other(faultline, dial):
     assert to_end(client) == (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/", "FIN")
 
 
+@pytest.mark.slow
 def test_200_connections_are_held_and_reset_in_one_call(faultline, listener, dial):
     server = faultline.relay(address_of(listener))
     clients = [dial(server) for _ in range(200)]

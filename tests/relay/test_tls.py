@@ -118,6 +118,7 @@ def test_a_break_inside_terminated_tls_counts_application_bytes_of_the_upstream(
     assert (server.attempts[0].sent_bytes, server.attempts[0].struck.after_bytes) == (count, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7, 65_537])
 def test_a_break_inside_terminated_tls_counts_application_bytes_of_the_client(in_tls, count):
     server, client, upstream = in_tls(reset(at="request", after_bytes=count))

@@ -66,6 +66,8 @@ async def test_s011_rst_at_once(faultline, use):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.asyncio
 async def test_s012_nobody_answers_the_handshake(faultline):
     server = faultline.serve(stall(at="accept"), tls=True)
@@ -77,6 +79,7 @@ async def test_s012_nobody_answers_the_handshake(faultline):
     assert [(a.struck.point, a.ended_by) for a in server.attempts] == [("accept", "client")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="http.client leaks the socket of a failed tunnel (gh-103472)")
 def test_s012_nobody_answers_the_proxy_request(faultline, http_client):
     server = faultline.serve(stall(at="accept"))
@@ -116,6 +119,7 @@ def test_s015_proxy_closes_unread_then_answers_then_is_dead(faultline):
     assert [a.fault for a in proxy.attempts] == [close(at="accept"), ok(b"hello"), refuse()]
 
 
+@pytest.mark.slow
 def test_s016_first_connection_is_ignored_and_the_second_answers(faultline, pool):
     server = faultline.serve(sequence(stall(at="accept"), ok(b"Response 2")))
 

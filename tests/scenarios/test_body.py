@@ -52,6 +52,7 @@ def test_s051_rst_inside_the_body(faultline):
     assert (attempt.ended_by, attempt.ended_how) == ("server", "RST")
 
 
+@pytest.mark.slow
 def test_s053_one_chunk_then_silence_and_the_next_connection_is_whole(faultline, pool):
     chunk = b"8\r\n12345678\r\n"
     hangs = script(receive_request(), send(CHUNKED + chunk), stall())
@@ -146,6 +147,7 @@ def test_s061_gzip_that_is_none(faultline):
     assert [a.request.method for a in server.attempts] == ["GET"]
 
 
+@pytest.mark.slow
 def test_s062_pause_in_the_middle_of_the_body(faultline, pool):
     short, long = (ok(b"1234,5678") & stall(at="response", on=b"1234", for_seconds=s) for s in (0.2, 60))
     server = faultline.serve(sequence(short, long))

@@ -51,6 +51,8 @@ def by_tunnel(url):
     urllib3.ProxyManager(url, timeout=0.2, retries=False).request("GET", "https://origin.invalid/")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("connect", "error"),
     [
@@ -73,6 +75,7 @@ def test_s004_the_syn_is_dropped(faultline, connect, error):
     assert [(a.struck.point, a.ended_how) for a in server.attempts] == [("connect", "silence")]
 
 
+@pytest.mark.slow
 def test_s005_service_comes_back_on_the_same_port(faultline, pool):
     server = faultline.serve(refuse())
     revive = {3: ok(b"back")}
@@ -87,6 +90,8 @@ def test_s005_service_comes_back_on_the_same_port(faultline, pool):
     assert all(s >= least for s, least in zip(server.intervals, [0.02, 0.04, 0.08], strict=True))
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s007_first_connects_fail_and_the_next_one_works(faultline):
     server = faultline.serve(sequence(refuse(), refuse(), refuse(), ok(b"hello")))
 
@@ -99,6 +104,8 @@ def test_s007_first_connects_fail_and_the_next_one_works(faultline):
     assert [a.fault for a in server.attempts] == [refuse(), refuse(), refuse(), ok(b"hello")]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s008_first_tls_starts_fail_and_the_next_one_works(faultline):
     broken = reset(at="handshake")
     server = faultline.serve(sequence(broken, broken, broken, ok(b"hello")))
@@ -113,6 +120,8 @@ def test_s008_first_tls_starts_fail_and_the_next_one_works(faultline):
     assert [a.struck and a.struck.point for a in server.attempts] == ["handshake"] * 3 + [None]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("fault", "error"), [(refuse(), ConnectionRefusedError), (blackhole(), TimeoutError)], ids=["refused", "unanswered"]
 )

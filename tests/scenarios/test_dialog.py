@@ -48,6 +48,8 @@ def test_s121_greeting_cut_before_its_line_break(faultline):
     assert (attempt.sent_bytes, attempt.ended_by, attempt.ended_how) == (14, "server", "FIN")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s124_first_line_of_a_greeting_then_silence(faultline):
     server = faultline.serve(script(send(b"220-hi\r\n"), stall()))
     client = smtp(server, timeout=0.2)
@@ -174,6 +176,8 @@ def test_s133_two_replies_to_one_command(faultline):
     assert [(a.request.body, a.ended_how) for a in server.attempts] == [(b"NOOP\r\n", "FIN")]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s134_late_reply_is_not_paired_with_the_next_command(faultline):
     gate = Gate()
     server = faultline.serve(script(GREETING, LINE, hold(until=gate), send(b"250 late\r\n"), LINE))
@@ -207,6 +211,7 @@ def test_s135_handshake_after_a_drop_is_complete_again(faultline):
     assert [a.request.body for a in server.attempts] == [b"EHLO client.test\r\nNOOP\r\n"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "error", "stays"), [(close(), http.client.RemoteDisconnected, False), (stall(), TimeoutError, True)]
 )

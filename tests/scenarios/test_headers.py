@@ -126,6 +126,7 @@ def test_s048_reply_to_head_that_announces_a_body(faultline, pool, framing):
     assert (attempt.request.method, attempt.struck.point, attempt.ended_by) == ("HEAD", "idle", None)
 
 
+@pytest.mark.slow
 def test_s049_head_complete_then_silence(faultline):
     server = faultline.serve(stall(at="response", on=b"\r\n\r\n"))
 

@@ -66,6 +66,7 @@ def test_s071_pool_detects_a_bare_fin_before_it_uses_the_connection(faultline, p
     assert [(a.connection, a.request.target) for a in server.attempts] == [(1, "/1"), (2, "/2")]
 
 
+@pytest.mark.slow
 def test_s072_session_is_dropped_by_an_idle_timer(faultline, http_client, fetch):
     server = faultline.serve(sequence(close(at="idle", after_seconds=0.1), ok(b"again")))
     client = http_client(server)

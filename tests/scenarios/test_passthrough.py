@@ -272,6 +272,8 @@ class Channel:
             self.reconnected.set()
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s145_both_directions_are_slowed_and_the_channel_recovers(upstream, faultline):
     server = faultline.relay(upstream.address)
 
@@ -287,6 +289,8 @@ def test_s145_both_directions_are_slowed_and_the_channel_recovers(upstream, faul
     assert len(server.attempts) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize("direction", ["request", "response"])
 def test_s145_one_direction_starves_past_the_heartbeat(upstream, faultline, direction):
     server = faultline.relay(upstream.address)

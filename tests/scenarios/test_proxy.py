@@ -68,6 +68,7 @@ def by_socks():
     return ask
 
 
+@pytest.mark.slow
 def test_s105_socks_5_accepts_the_method_and_refuses_the_connection(faultline, by_socks):
     proxy = faultline.socks_proxy(socks_refusal("connection_refused"))
 
@@ -76,6 +77,7 @@ def test_s105_socks_5_accepts_the_method_and_refuses_the_connection(faultline, b
     assert [turn.by for turn in proxy.attempts[0].turns] == ["client", "server"] * 2
 
 
+@pytest.mark.slow
 def test_s106_socks_5_wants_a_method_that_was_not_offered(faultline, by_socks):
     proxy = faultline.socks_proxy(socks_refusal("unoffered_method"))
 
@@ -84,6 +86,7 @@ def test_s106_socks_5_wants_a_method_that_was_not_offered(faultline, by_socks):
     assert [(a.request, a.struck.point, a.sent_bytes) for a in proxy.attempts] == [(None, "response", 2)]
 
 
+@pytest.mark.slow
 def test_s106_socks_5_wants_other_credentials(faultline, by_socks):
     proxy = faultline.socks_proxy(socks_refusal("bad_credentials"), auth=("user", "secret"))
 
@@ -92,6 +95,8 @@ def test_s106_socks_5_wants_other_credentials(faultline, by_socks):
     assert [turn.by for turn in proxy.attempts[0].turns] == ["client", "server"] * 2
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s106_socks_5_is_given_the_credentials_of_its_url(faultline):
     pytest.importorskip("socksio")
     origin = faultline.serve(ok(b"in"))

@@ -95,6 +95,7 @@ async def test_s022_unreplayable_upload_is_not_sent_twice(faultline, session):
     assert [a.request.body_bytes for a in server.attempts] == [100_000]
 
 
+@pytest.mark.slow
 def test_s024_post_is_not_retried_after_silence(faultline, pool):
     server = faultline.serve(stall())
 
@@ -104,6 +105,8 @@ def test_s024_post_is_not_retried_after_silence(faultline, pool):
     assert [(a.request.body, a.ended_by) for a in server.attempts] == [(b"once", "client")]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.asyncio
 async def test_s025_timed_out_connections_leave_the_pool(faultline, session):
     server = faultline.serve(sequence(stall(), stall(), ok(b"request:3")))
@@ -118,6 +121,7 @@ async def test_s025_timed_out_connections_leave_the_pool(faultline, session):
     assert [(a.connection, a.ended_by) for a in server.attempts] == [(1, "client"), (2, "client"), (3, "client")]
 
 
+@pytest.mark.slow
 def test_s026_gate_holds_the_reply_then_all_is_well(faultline, pool):
     gate = Gate()
     server = faultline.serve(stall(until=gate))
@@ -161,6 +165,8 @@ def test_s028_final_answer_while_the_client_still_uploads(faultline, pool, shut,
     assert received_bytes <= server.attempts[0].received_bytes < received_bytes + 100_000
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize("verb", [close, reset])
 def test_s029_upload_is_cut_and_not_answered(faultline, verb):
     server = faultline.serve(verb(at="request", after_bytes=1_000_000))

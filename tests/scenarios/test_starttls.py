@@ -44,6 +44,8 @@ def mysql_greeting(capabilities):
     return struct.pack("<I", len(body)) + body
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_s099_starttls_never_answered(faultline):
     server = faultline.serve(script(*HELLO, LINE, send(b"220 go on\r\n")) & stall(on=b"STARTTLS"))
     client = smtp(server)

@@ -339,6 +339,7 @@ def test_s086_client_hello_then_fin_and_the_name_was_in_it(faultline, trusting):
     assert [(a.tls.sni, a.ended_how) for a in server.attempts] == [("localhost", "FIN")]
 
 
+@pytest.mark.slow
 def test_s087_plain_text_and_rst_before_the_client_begins_tls(faultline):
     connected = Gate()
     server = faultline.serve(script(hold(until=connected), send(b"HTTP/1.1 200 OK\r\n\r\n"), reset()))
@@ -410,6 +411,7 @@ def test_s093_close_notify_and_the_server_keeps_reading(faultline):
     assert [a.received_bytes for a in server.attempts] == [2 + (4 << 20)]
 
 
+@pytest.mark.slow
 def test_s095_part_of_a_body_in_tls_then_silence(faultline, trusting):
     server = faultline.serve(ok(b"Hi-Ho") & stall(at="response", on=b"Hi-"), tls=True)
 

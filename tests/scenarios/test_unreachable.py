@@ -193,6 +193,7 @@ def test_a_host_that_can_t_be_reached_is_told_from_a_network_and_a_port(elsewher
     assert elsewhere(CLIENT, HOST) == ["OSError 113", "OSError 101", "ConnectionRefusedError 111"]
 
 
+@pytest.mark.slow
 def test_clients_wrap_a_host_that_can_t_be_reached_as_a_network_that_can_t(elsewhere):
     assert elsewhere(TOLD) == ["requests ConnectionError OSError 113", "urllib3 NewConnectionError OSError 113"]
 
