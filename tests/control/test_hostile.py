@@ -10,7 +10,7 @@ import pytest
 from support import PATIENCE_SECONDS, nothing_left, pour, read_until, to_end
 from support.control import Client
 
-from faultline import control
+from faultline import ServerError, control
 from faultline._front.control.registry import Registry
 from faultline._servers.control import api as server
 
@@ -193,3 +193,16 @@ def test_a_flood_of_connections_leaves_nothing_behind():
         ask = Client(api)
         assert ask("GET", "/version").status == 200
         ask.close()
+
+
+def test_an_error_on_a_connection_is_told_by_close(monkeypatch):
+    async def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(server, "read", broken)
+    api = control()
+    with dialling(api) as client:
+        client.sendall(VERSION)
+        settled(api)
+        with pytest.raises(ServerError, match="broke: KeyError"):
+            api.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
-from support import PATIENCE_SECONDS, accepted, address_of, is_quiet, read, to_end
+from support import PATIENCE_SECONDS, accepted, address_of, is_quiet, read, read_until, to_end
 from support.control import Client, dialled, fetched, refuses
 
 from faultline import ServerError, UnsupportedError, control, ok
@@ -295,3 +296,22 @@ def test_a_fork_has_no_api_to_close(monkeypatch):
         with pytest.raises(SystemExit), api:
             raise SystemExit
         monkeypatch.undo()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_ends_are_sent_and_the_port_is_free_while_a_forked_child_lives(own_port):
+    reader, writer = os.pipe()
+    with control(port=own_port) as api, socket.create_connection((api.host, api.port), PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(client, b"}\n")
+        if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
+            os.close(writer)
+            os.read(reader, 1)  # until the parent has finished
+            os._exit(0)
+        api.close()
+        assert to_end(client) == (b"", "FIN")
+    with control(port=own_port):
+        pass
+    os.close(writer)
+    os.close(reader)
+    os.waitpid(pid, 0)

@@ -19,6 +19,7 @@ from faultline._net import sockets
 from faultline._net.http1 import CONTINUE, RequestReader, render
 from faultline._servers.control.events import Events
 from faultline._servers.control.worker import Worker
+from faultline._servers.listener import Listener
 from faultline._servers.loop import background
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class Api:
         self._idle: dict[asyncio.Task[None], None] = {}  # those that wait for a request, the longest first
         sock = sockets.claim(host, port)
         self.host, self.port = host, int(sock.getsockname()[1])
-        sockets.start_listening(sock)
         self._worker = Worker("faultline control")
-        background().run(partial(self._listen, sock))
+        self._listener = Listener(sock, None)
+        self._listener.start(background().loop, self._accept, self._keep)
 
     def call(self, function: Callable[[], object]) -> None:
         """Call a function in the thread that answers requests, and wait for it; its error is the caller's."""
@@ -88,33 +89,46 @@ class Api:
 
     # --- in the loop's thread ----------------------------------------------------------------------------------------
 
-    async def _listen(self, sock: socket.socket) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=sock, backlog=sockets.BACKLOG)
+    def _keep(self, error: BaseException) -> None:
+        """Keep the first error for `close`."""
+        self.errors = self.errors or [error]
 
     async def _stop(self) -> None:
-        self._server.close()
+        self._listener.close()
+        await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
         for connection in self._connections:
             connection.cancel()
         if self._connections:
             await asyncio.wait(list(self._connections))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
-        connection = asyncio.current_task()
-        assert connection is not None
+    def _accept(self, sock: socket.socket, _: object) -> None:
         if len(self._connections) >= MOST_CONNECTIONS and not self._make_room():
-            writer.transport.abort()
+            sock.close()
             return
+        connection = background().loop.create_task(self._serve(sock))
         self._connections[connection] = None
-        writer.transport.set_write_buffer_limits(0)  # what `drain` has waited for is with the kernel
+        connection.add_done_callback(self._forget)
+
+    def _forget(self, connection: asyncio.Task[None]) -> None:
+        del self._connections[connection]
+        self._idle.pop(connection, None)
+        if not connection.cancelled() and (error := connection.exception()) is not None:
+            self._keep(error)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        """Answer the requests of one connection."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        transport.set_write_buffer_limits(0)  # what `drain` has waited for is with the kernel
         try:
-            await self._converse(connection, reader, writer)
-            writer.close()
+            await self._converse(reader, writer)
         except (OSError, asyncio.CancelledError):  # the client has left or hangs, or we stop
-            writer.transport.abort()
+            pass
         finally:
-            del self._connections[connection]
-            self._idle.pop(connection, None)
+            transport.abort()  # this ends the stream by FIN: of an answer nothing is left to send
 
     def _make_room(self) -> bool:
         """End the connection that has waited longest for a request; return whether there is one."""
@@ -125,10 +139,9 @@ class Api:
         longest.cancel()
         return True
 
-    async def _converse(
-        self, connection: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        data = b""
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection, data = asyncio.current_task(), b""
+        assert connection is not None
         while True:
             if not data:
                 self._idle[connection] = None
@@ -169,7 +182,7 @@ class Api:
         try:
             return work.result()
         except Exception as error:  # noqa: BLE001 - a bug in faultline, which `close` tells
-            self.errors = self.errors or [error]
+            self._keep(error)
             return self._refusal(500, repr(error))
 
 
