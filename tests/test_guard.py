@@ -394,7 +394,7 @@ UNTRUSTED = [
 @pytest.mark.parametrize("case", UNTRUSTED, ids=str)
 def test_certificate_that_a_client_without_the_ca_rejects_has_not_struck(case):
     with serve(case.fault, strict=False) as server:
-        client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(socket.socket(), server_hostname=server.host)
         with client, contextlib.suppress(ssl.SSLError, OSError):
             client.connect(server.address)
         server.wait_for_attempts(1, at="end")
@@ -408,7 +408,7 @@ def test_certificate_that_a_client_without_the_ca_rejects_has_not_struck(case):
 def test_certificate_of_an_unknown_issuer_strikes_a_client_without_the_ca():
     for kind in ("self_signed", "untrusted_root"):
         with serve(bad_cert(kind)) as server:
-            client = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=server.host)
+            client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(socket.socket(), server_hostname=server.host)
             with client, pytest.raises(ssl.SSLCertVerificationError):
                 client.connect(server.address)
 

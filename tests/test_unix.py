@@ -432,7 +432,7 @@ def by_urllib3(server):
 
 def by_httpx(server):
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=server.path), timeout=10) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=server.path, verify=False), timeout=10) as client:
             return client.get("http://localhost/").content
     except httpx.ConnectError as error:
         close_sockets_of(error)
@@ -450,7 +450,9 @@ def close_sockets_of(error):
 
 def by_httpx_in_asyncio(server):
     async def ask():
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=server.path), timeout=10) as client:
+        async with httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=server.path, verify=False), timeout=10
+        ) as client:
             return (await client.get("http://localhost/")).content
 
     return asyncio.run(ask())
@@ -524,7 +526,7 @@ def test_a_client_calls_it_by_its_own_name_and_the_cause_is_the_kernel_s(client)
 @pytest.mark.everywhere
 def test_httpx_retries_what_is_refused():
     with serve(sequence(refuse(), refuse(), ok(b"hello")), unix=True) as server:
-        transport = httpx.HTTPTransport(uds=server.path, retries=2)
+        transport = httpx.HTTPTransport(uds=server.path, retries=2, verify=False)
         with httpx.Client(transport=transport, timeout=10) as client:
             assert client.get("http://localhost/").content == b"hello"
 
@@ -535,12 +537,12 @@ def test_httpx_retries_what_is_refused():
 @pytest.mark.everywhere
 def test_a_unix_server_is_the_upstream_of_a_relay():
     with serve(ok(b"hello"), unix=True) as real, relay(real) as server:
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=10, verify=False) as client:
             assert client.get(server.url).content == b"hello"
         assert len(real.attempts) == 1
 
         real.become(refuse())
-        with httpx.Client(timeout=10) as client, pytest.raises(httpx.HTTPError):
+        with httpx.Client(timeout=10, verify=False) as client, pytest.raises(httpx.HTTPError):
             client.get(server.url)
 
 

@@ -896,7 +896,7 @@ def by_urllib_alone(url):
 
 ALONE = {
     "requests": lambda url: requests.get(url, timeout=10).content,
-    "httpx": lambda url: httpx.get(url, timeout=10).content,
+    "httpx": lambda url: httpx.get(url, timeout=10, verify=False).content,
     "urllib": by_urllib_alone,
     "aiohttp": by_aiohttp_alone,
 }

@@ -61,7 +61,7 @@ def by_tunnel(url):
         (by_proxy, urllib3.exceptions.ProxyError),
         (by_tunnel, urllib3.exceptions.ProxyError),
         (lambda url: requests.get(url, timeout=0.2), requests.ConnectTimeout),
-        (lambda url: httpx.get(url, timeout=0.2), httpx.ConnectTimeout),
+        (lambda url: httpx.get(url, timeout=0.2, verify=False), httpx.ConnectTimeout),
     ],
     ids=["socket", "urllib3", "urllib3 proxy", "urllib3 tunnel", "requests", "httpx"],
 )
@@ -95,9 +95,9 @@ def test_s005_service_comes_back_on_the_same_port(faultline, pool):
 def test_s007_first_connects_fail_and_the_next_one_works(faultline):
     server = faultline.serve(sequence(refuse(), refuse(), refuse(), ok(b"hello")))
 
-    with httpx.Client(timeout=10) as once, raises(ConnectionRefusedError) as caught:
+    with httpx.Client(timeout=10, verify=False) as once, raises(ConnectionRefusedError) as caught:
         once.get(server.url)
-    with httpx.Client(timeout=10, transport=httpx.HTTPTransport(retries=3)) as client:
+    with httpx.Client(timeout=10, transport=httpx.HTTPTransport(retries=3, verify=False)) as client:
         assert client.get(server.url).content == b"hello"
 
     assert type(caught.value) is httpx.ConnectError

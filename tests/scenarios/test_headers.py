@@ -108,7 +108,7 @@ def test_s047_interim_replies_before_the_final_one(faultline):
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
     server = faultline.serve(script(receive_request(), send(hints), respond(ok(b"final"))))
 
-    response = httpx.get(server.url, timeout=10)
+    response = httpx.get(server.url, timeout=10, verify=False)
 
     assert (response.status_code, response.content) == (200, b"final")
     [attempt] = server.attempts

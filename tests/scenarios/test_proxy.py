@@ -35,7 +35,10 @@ def test_s103_connect_is_answered_by_an_error_status(faultline):
 def test_s103_connect_is_forbidden(faultline):
     proxy = faultline.http_proxy(status(403))
 
-    with httpx.Client(proxy=proxy.proxy_url, timeout=10) as client, pytest.raises(httpx.ProxyError) as caught:
+    with (
+        httpx.Client(proxy=proxy.proxy_url, timeout=10, verify=False) as client,
+        pytest.raises(httpx.ProxyError) as caught,
+    ):
         client.get("https://origin.invalid/")
 
     assert str(caught.value) == "403 Forbidden"
@@ -61,7 +64,10 @@ def by_socks():
     pytest.importorskip("socksio")
 
     def ask(proxy):
-        with httpx.Client(proxy=proxy.proxy_url, timeout=10) as client, pytest.raises(httpx.ProxyError) as caught:
+        with (
+            httpx.Client(proxy=proxy.proxy_url, timeout=10, verify=False) as client,
+            pytest.raises(httpx.ProxyError) as caught,
+        ):
             client.get("http://origin.invalid/")
         return str(caught.value)
 
@@ -102,5 +108,5 @@ def test_s106_socks_5_is_given_the_credentials_of_its_url(faultline):
     origin = faultline.serve(ok(b"in"))
     proxy = faultline.socks_proxy(auth=("user", "secret"), to=origin)
 
-    with httpx.Client(proxy=proxy.proxy_url, timeout=10) as client:
+    with httpx.Client(proxy=proxy.proxy_url, timeout=10, verify=False) as client:
         assert client.get("http://origin.invalid/").content == b"in"
