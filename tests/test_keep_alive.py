@@ -3,13 +3,15 @@
 import asyncio
 import http.client
 import socket
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
+from itertools import product
 
 import aiohttp
 import httpx
 import pytest
 import requests
 import urllib3
+from support import KEPT_GET, connected, is_quiet
 
 from faultline import bad_cert, close, ok, refuse, reset, sequence, serve, stall
 
@@ -135,21 +137,31 @@ def test_reset_of_a_long_kept_connection_is_over_when_the_ledger_is_read():
             assert [a.ended_how for a in server.attempts] == [None] * 4 + ["RST"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("new", [ok(), reset(at="request", after_bytes=3000), close(at="response", after_bytes=50)])
-@pytest.mark.parametrize("old", [close, reset, stall])
-def test_the_timer_of_an_idle_connection_goes_with_its_plan(old, new):
-    with serve(old(at="idle", after_seconds=0.1), strict=False) as server:
-        with socket.create_connection(server.address, 10) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert client.recv(4096).endswith(b"ok\n")  # in one piece, because no break follows at once
-            server.wait_for_attempts(1, at="idle")
-            server.become(new, open_too=True)
-            client.settimeout(0.3)
-            with pytest.raises(TimeoutError):
-                client.recv(1)
+def idle(faultline, fault):
+    """A server whose client has a connection that is kept and idle."""
+    server = faultline.serve(fault, strict=False)
+    client = connected(server)
+    client.sendall(KEPT_GET)
+    assert client.recv(4096).endswith(b"ok\n")  # in one piece, because no break follows at once
+    server.wait_for_attempts(1, at="idle")
+    return server, client
 
-        assert server.attempts[-1].struck is None
+
+@pytest.mark.slow
+def test_the_timer_of_an_idle_connection_goes_with_its_plan(faultline):
+    later = (ok(), reset(at="request", after_bytes=3000), close(at="response", after_bytes=50))
+    with ExitStack() as stack:
+        changed = []
+        for old, new in product([close, reset, stall], later):
+            server, client = idle(faultline, old(at="idle", after_seconds=0.3))
+            changed.append((server, stack.enter_context(client)))
+            server.become(new, open_too=True)
+        _, clock = idle(faultline, close(at="idle", after_seconds=0.3))
+        stack.enter_context(clock)
+
+        assert clock.recv(1) == b""  # the others would have ended before
+        assert is_quiet(*[client for _, client in changed])
+        assert [server.attempts[-1].struck for server, _ in changed] == [None] * len(changed)
 
 
 @pytest.mark.parametrize("verb", [close, reset])

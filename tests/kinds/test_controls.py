@@ -341,20 +341,6 @@ def idle(server, dial):
     return client
 
 
-@pytest.mark.slow
-def test_the_timer_of_an_idle_connection_goes_with_its_fault(faultline, dial):
-    old = fl.close(at="idle", after_seconds=0.5)
-    clients = []
-    for new in (fl.ok(), fl.reset(at="request", after_bytes=3000)):
-        server = faultline.serve(old, strict=False)
-        clients.append(idle(server, dial))
-        server.become(new, open_too=True)
-    clock = idle(faultline.serve(old), dial)
-
-    assert to_end(clock) == (b"", "FIN")  # it takes as long
-    assert is_quiet(*clients)
-
-
 def test_the_new_timer_of_an_idle_connection_counts(faultline, dial):
     server = faultline.serve(fl.close(at="idle", after_seconds=60), strict=False)
     client = idle(server, dial)
