@@ -23,7 +23,6 @@ from support import KEPT_GET, connected, nothing_left, reached, read, to_end
 from support.tables import each_row
 
 from faultline import (
-    ConflictError,
     FaultlineWarning,
     NotStruckError,
     ParameterError,
@@ -198,30 +197,6 @@ def test_clients_that_wait_in_the_queue_at_close_are_in_the_ledger(dial):
     assert [a.struck.point for a in server.attempts] == ["accept"] * 100
 
 
-def test_two_requests_on_one_connection_are_two_attempts():
-    with serve(ok()) as server:
-        client = http.client.HTTPConnection(*server.address, timeout=10)
-        with contextlib.closing(client):
-            for target in ("/first", "/second"):
-                client.request("GET", target)
-                assert client.getresponse().read() == b"ok\n"
-        told = [(a.number, a.connection, a.request.target, a.ended_by) for a in server.attempts]
-
-    assert told == [(1, 1, "/first", None), (2, 1, "/second", "client")]
-
-
-def test_pipelined_requests_are_attempts_of_their_own(dial):
-    with serve(echo()) as server:
-        client = dial(server, POST + KEPT_GET)
-        server.wait_for_attempts(2, at="idle")
-        client.shutdown(socket.SHUT_WR)
-        with client.makefile("rb") as stream:
-            received = stream.read()
-
-        assert received.count(b"HTTP/1.1 200 OK\r\n") == 2
-        assert [a.received_bytes for a in server.attempts] == [len(POST), len(KEPT_GET)]
-
-
 # --- what it becomes -------------------------------------------------------------------------------------
 
 
@@ -245,33 +220,6 @@ def test_idle_connection_is_closed_when_the_new_fault_needs_a_new_one(dial, faul
         assert received.startswith(b"HTTP/1.1 200 OK")
         assert client.recv(100) == b""
         assert (server.attempts[0].ended_by, server.attempts[0].ended_how) == ("server", "FIN")
-
-
-def test_idle_connection_is_kept_for_a_fault_that_it_can_meet(dial):
-    with serve(ok()) as server:
-        client = dial(server, KEPT_GET)
-        server.wait_for_attempts(1, at="idle")
-        client.recv(65_536)
-        server.become(reset())
-        client.sendall(KEPT_GET)
-
-        with pytest.raises(ConnectionResetError):
-            client.recv(100)
-        assert [a.connection for a in server.attempts] == [1, 1]
-
-
-@pytest.mark.parametrize("fault", [refuse(), blackhole(), stall(at="accept")], ids=repr)
-def test_response_before_a_fault_of_the_opening_closes_the_connection(dial, fault):
-    with serve(ok(), strict=False) as server:
-        client = dial(server, KEPT_GET[:10])
-        server.wait_for_attempts(1, at="request")
-        server.become(fault)
-        client.sendall(KEPT_GET[10:])
-        with client.makefile("rb") as stream:
-            response = stream.read()
-
-        assert response.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert b"\r\nConnection: close\r\n" in response
 
 
 @pytest.mark.parametrize("fault", [bad_cert(), reset(at="handshake")], ids=repr)
@@ -759,29 +707,6 @@ def test_address_of_another_machine_is_an_error_of_the_port(host):
     assert str(raised.value).startswith(f"host={host!r}: expected an address of this machine")
 
 
-@each_row(
-    ("one", "other", "kind"),
-    [
-        (reset(), close(), "break"),
-        (reset(), reset(at="idle"), "break"),
-        (ok(), echo(), "answer"),
-        (bad_cert(), bad_cert("wrong_host"), "certificate"),
-    ],
-)
-def test_two_faults_of_one_kind_are_an_error_that_names_both(one, other, kind):
-    with pytest.raises(ConflictError) as raised:
-        one & other
-
-    assert str(raised.value).startswith(f"{one!r} & {other!r}: expected one {kind}, got two")
-
-
-@each_row("early", [refuse(), reset(at="accept")])
-@each_row("late", [ok(b"x"), bad_cert()])
-def test_part_that_could_never_be_reached_is_an_error(early, late):
-    with pytest.raises(ConflictError, match="the conversation ends at"):
-        early & late
-
-
 def test_answer_that_says_close_is_the_last_on_its_connection():
     with (
         serve(ok(b"bye", headers={"Connection": "close"})) as server,
@@ -808,15 +733,6 @@ def test_wait_may_be_longer_than_any_clock(dial):
 
         with pytest.warns(FaultlineWarning, match="expected seconds"):
             assert len(server.wait_for_attempts(1, 1e12)) == 1
-
-
-def test_pipelined_request_meets_its_break_too(dial):
-    with serve(sequence(ok(), reset(at="request"))) as server:
-        client = dial(server, KEPT_GET + KEPT_GET)
-        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
-            stream.read()
-
-        assert [(a.struck and a.struck.point, a.connection) for a in server.attempts] == [(None, 1), ("request", 1)]
 
 
 def test_idle_connection_that_was_stalled_for_a_while_is_served_on(dial):

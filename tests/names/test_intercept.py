@@ -18,6 +18,7 @@ import httpx
 import pytest
 import requests
 from support import ending
+from support.clients import ONE_OF_EACH_WAY
 
 from faultline import (
     NotStruckError,
@@ -79,7 +80,8 @@ def test_each_client_meets_the_server_at_a_production_url(faultline, fetch):
     assert servers[1].attempts[0].tls.sni == NAME
 
 
-def test_each_client_meets_the_server_at_a_numeric_host_of_ipv6(faultline, fetch, needs_ipv6):
+@ONE_OF_EACH_WAY
+def test_a_client_meets_the_server_at_a_numeric_host_of_ipv6(faultline, fetch, needs_ipv6):
     server = faultline.intercept("http://[fd00::1]:80", ok(b"mine"), block_others=True)
 
     assert fetch("http://[fd00::1]:80/v1") == b"mine"
@@ -320,7 +322,8 @@ def test_the_certificate_is_not_accepted_for_another_name(faultline, other):
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_client_meets_reset_and_refuse(faultline, fetch):
+@ONE_OF_EACH_WAY
+def test_a_client_meets_reset_and_refuse(faultline, fetch):
     server = faultline.intercept(HTTP, sequence(refuse(), reset()))
 
     for kind in (ConnectionRefusedError, ConnectionResetError):
@@ -528,7 +531,8 @@ def test_an_address_of_ipv6_outside_is_named_with_its_brackets(faultline, needs_
     assert str(caught.value) == blocked("connect to [2001:db8::1]:80")
 
 
-def test_each_client_says_that_it_may_not_go_outside(faultline, fetch):
+@ONE_OF_EACH_WAY
+def test_a_client_says_that_it_may_not_go_outside(faultline, fetch):
     server = faultline.intercept(HTTP, ok(), block_others=True, strict=False)
 
     with raises(OutsideError) as caught:

@@ -11,7 +11,6 @@ from support import SILENCE_SECONDS, ending, is_quiet, read, to_end
 from support.clients import by_requests
 
 from faultline import (
-    Gate,
     NotStruckError,
     blackhole,
     close,
@@ -122,15 +121,9 @@ def test_bytes_and_turns_are_counted_in_both_directions(joined, kind, listener):
 @pytest.mark.parametrize(
     ("fault", "passes", "ends"),
     [
-        (reset(at="tunnel"), b"", "RST"),
-        (close(at="tunnel"), b"", "FIN"),
         (stall(at="tunnel"), b"", "silence"),
-        (half_close(at="tunnel"), b"", "FIN"),
         (reset(at="tunnel", after_bytes=6), b"abcdef", "RST"),
-        (close(at="tunnel", after_bytes=3), b"abc", "FIN"),
-        (stall(at="tunnel", after_bytes=3), b"abc", "silence"),
         (half_close(at="tunnel", after_bytes=3), b"abc", "FIN"),
-        (reset(at="tunnel", on=b"cd"), b"abcd", "RST"),
         (close(at="tunnel", on=re.compile(rb"[de]")), b"abcd", "FIN"),
     ],
     ids=repr,
@@ -162,34 +155,6 @@ def test_two_reads_make_the_words_on_which_it_strikes(joined):
     assert proxy.attempts[0].struck.after_bytes == 12
 
 
-def test_who_has_heard_the_end_of_a_tunnel_may_go_on_talking(joined):
-    proxy, client, _ = joined(half_close(at="tunnel"))
-    assert to_end(client) == (b"", "FIN")
-
-    client.sendall(b"still there?")
-    client.close()
-
-    (attempt,) = proxy.wait_for_attempts(1, at="end")
-    assert ending(attempt) == ("client", "FIN")
-    assert attempt.turns[-1].by == "client"
-    assert attempt.turns[-1].begins.endswith(b"still there?")
-
-
-def test_a_tunnel_is_silent_until_the_test_opens_the_gate(joined):
-    gate = Gate()
-    proxy, client, upstream = joined(stall(at="tunnel", after_bytes=3, until=gate))
-    upstream.sendall(b"abcdef")
-    assert read(client, 3) == b"abc"
-    assert is_quiet(client)
-
-    gate.open()
-
-    assert read(client, 3) == b"def"
-    client.sendall(b"ask")
-    assert read(upstream, 3) == b"ask"
-    assert proxy.attempts[0].struck.after_bytes == 3
-
-
 @pytest.mark.parametrize("at", ["response", "tunnel"])
 def test_bytes_are_put_into_the_tunnel(joined, kind, at):
     before = len(kind.granted) if at == "response" else 0
@@ -200,28 +165,15 @@ def test_bytes_are_put_into_the_tunnel(joined, kind, at):
     assert proxy.attempts[0].struck is not None
 
 
-def test_messages_are_counted_in_the_tunnel(joined):
-    _, client, upstream = joined(reset(at="tunnel", after_messages=1))
-    for word in (b"one", b"two"):
-        client.sendall(word)
-        assert read(upstream, 3) == word
-        upstream.sendall(word.upper())
-        if word == b"one":
-            assert read(client, 3) == b"ONE"
-
-    assert to_end(client) == (b"", "RST")
-
-
 @pytest.mark.parametrize(
     ("condition", "arrives"),
     [
-        (lambda begin: corrupt(at_byte=begin), b"`bcdef"),
         (lambda begin: corrupt(at_byte=begin + 5), b"abcdeg"),
         (lambda begin: drop_bytes(2, at_byte=begin + 1), b"adef"),
         (lambda begin: duplicate(2, at_byte=begin + 1), b"abcbcdef"),
         (lambda _: latency(0.01, direction="both") & throttle(10_000, direction="request"), b"abcdef"),
     ],
-    ids=["corrupt the first", "corrupt the last", "drop_bytes", "duplicate", "latency and throttle"],
+    ids=["corrupt the last", "drop_bytes", "duplicate", "latency and throttle"],
 )
 def test_conditions_hold_in_the_tunnel(joined, kind, condition, arrives):
     proxy, client, upstream = joined(condition(len(kind.granted)))
@@ -238,7 +190,7 @@ def test_conditions_hold_in_the_tunnel(joined, kind, condition, arrives):
 # --- origins that fail ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [reset(), reset(at="accept"), reset(at="request")], ids=repr)
+@pytest.mark.parametrize("fault", [reset(), reset(at="accept")], ids=repr)
 def test_an_origin_that_resets_resets_the_client(faultline, kind, fault):
     origin = faultline.serve(fault, tls=True)
 
@@ -277,8 +229,15 @@ def test_a_plan_that_changes_meets_the_next_client_and_leaves_the_open_tunnel_al
     assert [a.fault for a in proxy.attempts] == [ok(), close()]
 
 
-@pytest.mark.parametrize("before", [None, stall(at="tunnel", after_bytes=1000), latency(0.001)], ids=repr)
-@pytest.mark.parametrize("fault", [reset(at="tunnel", after_bytes=3), reset()], ids=repr)
+@pytest.mark.parametrize(
+    ("before", "fault"),
+    [
+        (None, reset()),
+        (stall(at="tunnel", after_bytes=1000), reset(at="tunnel", after_bytes=3)),
+        (latency(0.001), reset(at="tunnel", after_bytes=3)),
+    ],
+    ids=repr,
+)
 def test_an_open_tunnel_meets_the_new_plan_from_the_next_byte_on(joined, before, fault):
     proxy, client, upstream = joined(before, strict=False)
     upstream.sendall(b"before")

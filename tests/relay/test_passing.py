@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import select
@@ -79,7 +80,7 @@ def test_a_marker_said_byte_by_byte_is_found(join):
 # --- many bytes ------------------------------------------------------------------------------------------------------
 
 
-COUNTS = [(reset, "RST", count) for count in (65_535, 65_536, 65_537, MIB)] + [
+COUNTS = [(reset, "RST", count) for count in (65_535, 65_536, 65_537)] + [
     (close, "FIN", MIB),
     (stall, "silence", MIB),
 ]
@@ -211,9 +212,15 @@ CONDITIONS = {
 }
 
 
-@pytest.mark.parametrize("plan", CONDITIONS.values(), ids=CONDITIONS)
-@pytest.mark.parametrize("how", ["FIN", "RST"])
-@pytest.mark.parametrize("leaver", ["client", "upstream"])
+@pytest.mark.parametrize(
+    ("plan", "leaver", "how"),
+    [
+        (CONDITIONS[plan], leaver, how)
+        for plan, (leaver, how) in zip(
+            itertools.cycle(CONDITIONS), itertools.product(("client", "upstream"), ("FIN", "RST") * 2)
+        )
+    ],
+)
 def test_the_end_of_one_connection_is_passed_on_to_the_other(join, leaver, how, plan):
     for spoken in (False, True):
         server, client, upstream = join(plan, strict=False)
@@ -248,8 +255,9 @@ def test_a_half_close_is_passed_on_and_the_other_direction_goes_on(join, first, 
     assert ending(server.wait_for_attempts(1, at="end")[0]) == (first, "FIN")
 
 
-@pytest.mark.parametrize("plan", CONDITIONS.values(), ids=CONDITIONS)
-@pytest.mark.parametrize("first", ["client", "upstream"])
+@pytest.mark.parametrize(
+    ("first", "plan"), [("client", None), ("upstream", CONDITIONS["looked at"]), ("client", CONDITIONS["armed"])]
+)
 def test_a_reset_after_a_half_close_is_still_a_reset(join, first, plan):
     server, client, upstream = join(plan, strict=False)
     one, other = (client, upstream) if first == "client" else (upstream, client)

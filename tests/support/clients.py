@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import anyio
 import httpx
+import pytest
 import requests
 import trio
 import urllib3
@@ -193,3 +194,9 @@ def by_trio(url, trusted=None, timeout=PATIENCE_SECONDS):
                 return await heard(stream.receive_some)
 
     return trio.run(ask)
+
+
+# For the fixture `by`: a client of each way to look up a name and to connect.
+ONE_OF_EACH_WAY = pytest.mark.parametrize(
+    "by", [by_requests, by_aiohttp, by_httpx_on_trio, by_asyncio], indirect=True, ids=lambda by: by.__name__[3:]
+)
