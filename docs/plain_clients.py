@@ -24,8 +24,8 @@ from faultline.modes._registry import Case
 Reply = tuple[int, bytes]  # status and body
 
 PATIENCE_SECONDS = 5.0
-SILENCE_SECONDS = 0.5  # where the answer never comes
-WHOLE_SECONDS = 1.0  # the same for aiohttp, whose timeout is for all that comes before the silence too
+SILENCE_SECONDS = 0.3  # where the answer never comes
+WHOLE_SECONDS = 0.6  # the same for aiohttp, whose timeout is for all that comes before the silence too
 UPLOAD = bytes(4 << 20)
 EXPECTS = {"Expect": "100-continue"}
 

@@ -342,7 +342,6 @@ def test_guard_judges_each_run_of_a_test_that_is_run_again(inner):
     ("ends", "code"),
     [
         ("raise KeyboardInterrupt", pytest.ExitCode.INTERRUPTED),
-        ("pytest.exit('enough')", pytest.ExitCode.INTERRUPTED),
         ("pytest.exit('enough', returncode=7)", 7),
     ],
 )

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import http.client
-import os
 import resource
 import select
 import socket
@@ -19,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import KEPT_GET, connected, nothing_left, reached, read, to_end
+from support import KEPT_GET, connected, in_fork, nothing_left, reached, read, to_end
 from support.tables import each_row
 
 from faultline import (
@@ -395,32 +394,17 @@ def test_servers_of_several_threads_do_not_disturb_each_other():
         assert list(pool.map(one, range(8))) == [(str(n).encode(), 200 + n, 2) for n in range(8)]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_forked_child_has_servers_of_its_own_and_leaves_those_of_its_parent():
-    program = """
-        import os, sys, urllib.request, warnings
-        from faultline import ok, serve
+    def asked():
+        with serve(ok(b"child")) as server:
+            return fetch(server)[1], fetch(parents)[1]
 
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
-        parents = serve(ok(b"parent"))
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with serve(ok(b"child")) as server:
-                os.write(write, urllib.request.urlopen(server.url).read())
-                os.write(write, b" " + urllib.request.urlopen(parents.url).read())
-            sys.exit(7)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(os.read(read, 100), status, urllib.request.urlopen(parents.url).read())
-        parents.close()
-    """
-    ran = run_python(program, env={**os.environ, "no_proxy": "*"})
-
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "b'child parent' 7 b'parent'\n", "")
+    with serve(ok(b"parent")) as parents:
+        assert in_fork(asked) == "(b'child', b'parent')"
+        assert fetch(parents)[1] == b"parent"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.slow
 def test_process_that_forks_before_its_first_servers_and_ends_while_one_is_open():
     program = """

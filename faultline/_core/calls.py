@@ -56,6 +56,8 @@ def explained(function: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except CallError:  # of a call within
+            raise
         except TypeError:
             if fits(function, args, kwargs):
                 raise
@@ -64,10 +66,13 @@ def explained(function: F) -> F:
     return cast("F", call)
 
 
+signature_of = functools.cache(inspect.signature)  # of the functions of this package
+
+
 def fits(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call fits the signature of a function."""
     try:
-        inspect.signature(function).bind(*args, **kwargs)
+        signature_of(function).bind(*args, **kwargs)
     except TypeError:
         return False
     return True
@@ -84,7 +89,7 @@ def misfit(
         kwargs: the arguments with names.
         example: a right call, for a function whose arguments are all missing.
     """
-    return Misfit(function, inspect.signature(function), args, dict(kwargs), example).error()
+    return Misfit(function, signature_of(function), args, dict(kwargs), example).error()
 
 
 class Misfit:
@@ -242,7 +247,8 @@ def is_member(value: object, kind: Any) -> bool:
     return isinstance(base, type) and not is_protocol(base) and isinstance(value, base)
 
 
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+@functools.cache
+def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
     """The types of the parameters; `Any` for a type that is known to type checkers only."""
     unknown: dict[str, Any] = {}
     own = inspect.unwrap(function)
