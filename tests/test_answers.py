@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import os
 import random
@@ -18,7 +17,7 @@ import aiohttp
 import httpx
 import pytest
 import urllib3
-from support import HIDES_RST
+from support import HIDES_RST, read
 from support.tables import each_row
 
 from faultline import (
@@ -72,32 +71,6 @@ TYPE = b"Content-Type: text/plain\r\n"
 CLOSES = TYPE + b"Connection: close\r\n\r\n"
 LENGTH = b"Content-Length: 20\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n" + CLOSES
-
-
-@pytest.fixture
-def dial():
-    """A function that connects to a server and says something; the connections are closed after the test."""
-    with contextlib.ExitStack() as clients:
-
-        def connect(server, data=b"", timeout=10):
-            client = clients.enter_context(socket.create_connection(server.address, timeout))
-            if server.url.startswith("https"):
-                context = server.client_context()
-                client = clients.enter_context(context.wrap_socket(client, server_hostname=server.address[0]))
-            client.sendall(data)
-            return client
-
-        yield connect
-
-
-def read(client, count=None):
-    """So many bytes, or all until the end of the stream."""
-    received = bytearray()
-    while (count is None or len(received) < count) and (
-        data := client.recv(65_536 if count is None else count - len(received))
-    ):
-        received += data
-    return bytes(received)
 
 
 def struck(server):

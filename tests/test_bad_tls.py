@@ -25,6 +25,7 @@ import pytest
 import requests
 import trustme
 import urllib3
+from support import read
 from support.tables import each_row
 
 from faultline import (
@@ -269,14 +270,6 @@ def dial():
         yield connect
 
 
-def rest_of(client):
-    """All until the end of the stream."""
-    received = b""
-    while data := client.recv(65_536):
-        received += data
-    return received
-
-
 @contextlib.contextmanager
 def takes_at_least(seconds):
     began = time.monotonic()
@@ -363,7 +356,7 @@ def test_alert_is_one_record_in_place_of_the_server_hello(faultline, dial):
     server = faultline.serve(sequence(*(bad_tls("alert", alert=name) for name in ALERTS)))
     hello = client_hello()
 
-    said = {name: rest_of(dial(server, hello)) for name in ALERTS}
+    said = {name: read(dial(server, hello)) for name in ALERTS}
 
     assert said == {name: bytes([21, 3, 3, 0, 2, level, code]) for name, (code, level, _) in ALERTS.items()}
 
@@ -426,7 +419,7 @@ def test_client_that_says_more_than_its_hello_gets_the_alert_and_no_rst(faultlin
     server = faultline.serve(bad_tls("alert"))
 
     for _ in range(50):
-        assert rest_of(dial(server, client_hello() + bytes(1000))) == b"\x15\x03\x03\0\x02\x02\x28"
+        assert read(dial(server, client_hello() + bytes(1000))) == b"\x15\x03\x03\0\x02\x02\x28"
 
 
 # --- no TLS at all ---------------------------------------------------------------------------------------------------
@@ -453,7 +446,7 @@ def test_what_is_no_tls_is_never_taken_for_an_answer(faultline, client, kind):
 def test_exactly_these_bytes_come_instead_of_tls(faultline, dial, kind, said):
     server = faultline.serve(bad_tls(kind))
 
-    assert rest_of(dial(server, client_hello())) == said
+    assert read(dial(server, client_hello())) == said
 
 
 def test_plain_text_would_be_a_whole_answer_to_a_client_that_reads_it(faultline, dial):
@@ -584,7 +577,7 @@ def test_refusal_of_protocols_is_one_record(faultline, dial):
     client = dial(server, client_hello(["h2"]))
     client.shutdown(socket.SHUT_WR)
 
-    assert rest_of(client) == b"\x15\x03\x03\0\x02\x02\x78"
+    assert read(client) == b"\x15\x03\x03\0\x02\x02\x78"
 
 
 def test_client_that_offers_no_protocols_is_served(faultline):
@@ -823,7 +816,7 @@ def test_plain_text_is_on_the_wire_as_it_is(faultline, dial):
     session.write(GET)
     client.sendall(to_server.read())
 
-    assert rest_of(client).endswith(PLAIN)
+    assert read(client).endswith(PLAIN)
 
 
 # --- a handshake that takes its time ---------------------------------------------------------------------------------
@@ -1173,7 +1166,7 @@ def test_guard_says_that_no_client_connected(kind):
 @pytest.mark.parametrize("kind", ["only_version", "no_shared_cipher", "alpn_mismatch", "client_cert_required"])
 def test_guard_is_not_satisfied_by_a_client_that_spoke_no_tls(dial, kind):
     with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
-        assert rest_of(dial(server, b"hello")) == b""
+        assert read(dial(server, b"hello")) == b""
 
     assert str(raised.value).startswith(f"{bad_tls(kind)!r} never struck: #1: {bad_tls(kind)!r} reached 'handshake', ")
 
@@ -1397,7 +1390,7 @@ def test_client_that_speaks_no_tls_is_told_of_in_the_ledger(faultline, dial, sai
     client = dial(server, HOSTILE[said])
     client.shutdown(socket.SHUT_WR)
 
-    assert rest_of(client) == heard
+    assert read(client) == heard
 
     [attempt] = server.attempts
     assert attempt.note.startswith(note)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
-from support import HIDES_EOF, HIDES_RST
+from support import HIDES_EOF, HIDES_RST, read
 from support.tables import each_row
 
 from faultline import ParameterError, close, half_close, ok, partition, reset, script, send, stall
@@ -145,13 +145,6 @@ def say(client, server, pieces):
             assert time.monotonic() < deadline
         client.sendall(piece)
         said += len(piece)
-
-
-def read(client, count):
-    received = b""
-    while len(received) < count and (data := client.recv(count - len(received))):
-        received += data
-    return received
 
 
 def meet(server, row, *, tls, is_silent, then=lambda _client: None):

@@ -11,7 +11,7 @@ import struct
 import time
 
 import pytest
-from support import HIDES_RST
+from support import HIDES_RST, read
 
 from faultline import (
     Attempt,
@@ -54,20 +54,6 @@ def post(body, *fields):
     """A request that carries a body."""
     head = [b"POST /form HTTP/1.1", b"Host: localhost", b"Content-Length: %d" % len(body), *fields]
     return b"\r\n".join(head) + b"\r\n\r\n" + body
-
-
-def read(client, count):
-    received = b""
-    while len(received) < count and (data := client.recv(count - len(received))):
-        received += data
-    return received
-
-
-def read_to_the_end(client):
-    received = b""
-    while data := client.recv(65_536):
-        received += data
-    return received
 
 
 def wait_until(server, is_so):
@@ -170,7 +156,7 @@ def test_server_ends_the_connection_of_a_client_that_speaks_no_tls(faultline, di
     server = faultline.serve(ok(), tls=True)
     client = dial(server)
     client.sendall(GET)
-    read_to_the_end(client)
+    read(client)
     (attempt,) = server.attempts
 
     assert (attempt.ended_by, attempt.ended_how) == ("server", "FIN")
@@ -280,7 +266,7 @@ def test_turns_of_a_dialog_alternate(faultline, dial, tls):
     client.sendall(b"EHLO me\r\n")
     read(client, 16)
     client.sendall(b"QUIT\r\n")
-    read_to_the_end(client)
+    read(client)
     (attempt,) = server.attempts
 
     assert [(turn.by, turn.begins) for turn in attempt.turns] == [
@@ -379,7 +365,7 @@ def test_json_says_the_same_as_the_attempts(faultline, dial):
     with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
         client = dial(server, tls=True)
         client.sendall(post(body))
-        read_to_the_end(client)
+        read(client)
     client = dial(server, tls=True)
     client.sendall(GET)
     wait_until(server, has_struck)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import pytest
+from support import read
 
 from faultline import (
     blackhole,
@@ -244,11 +245,6 @@ def client_at(server, point, *, tls):
         yield client
 
 
-def read_to_the_end(client):
-    while client.recv(65_536):
-        pass
-
-
 PLACES = [
     pytest.param(point, after_bytes, tls, id=f"{point}-{after_bytes}-{'tls' if tls else 'plain'}")
     for point, after_bytes in [
@@ -319,7 +315,7 @@ def test_reset_is_rst_without_fin(faultline, point, after_bytes, tls):
 
     with Capture(server.address) as wire:
         with contextlib.suppress(OSError), client_at(server, point, tls=tls) as client:
-            read_to_the_end(client)
+            read(client)
         wire.until_server_sends("RST")
         seen = endings(wire.from_server())
 
@@ -344,7 +340,7 @@ def test_close_is_fin_without_rst(faultline, point, after_bytes, tls):
 
     with Capture(server.address) as wire:
         with client_at(server, point, tls=tls) as client:
-            read_to_the_end(client)
+            read(client)
         wire.until_server_sends("FIN")
         seen = endings(wire.from_server())
 
@@ -357,7 +353,7 @@ def test_half_close_is_fin_and_what_the_client_says_then_is_acknowledged(faultli
 
     with Capture(server.address) as wire:
         with client_at(server, point, tls=tls) as client:
-            read_to_the_end(client)
+            read(client)
             client.sendall(MORE)
             wire.until_acknowledged(wire.from_client())
         wire.until_server_sends("FIN")  # in TLS the client's reading ends with the close_notify before it
@@ -373,7 +369,7 @@ def test_exactly_so_many_bytes_of_the_response_are_on_the_wire(faultline, fault,
 
     with Capture(server.address) as wire:
         with contextlib.suppress(ConnectionResetError), client_at(server, "response", tls=False) as client:
-            read_to_the_end(client)
+            read(client)
         wire.until_server_sends(ending)
         seen = stream_of(wire.from_server())
 
@@ -388,7 +384,7 @@ def test_exactly_so_many_bytes_of_the_servers_flight_are_on_the_wire(faultline, 
 
     with Capture(server.address) as wire:
         with contextlib.suppress(ConnectionResetError), client_at(server, "handshake", tls=True) as client:
-            read_to_the_end(client)
+            read(client)
         wire.until_server_sends(ending)
         seen = stream_of(wire.from_server())
 
@@ -410,7 +406,7 @@ def test_after_a_stall_the_server_sends_nothing_but_acknowledgements(faultline, 
         wire.until_acknowledged(wire.from_client())
         client.settimeout(SILENCE_SECONDS)
         with pytest.raises(TimeoutError):
-            read_to_the_end(client)
+            read(client)
         after = wire.from_server()[len(before) :]
 
     said = {packet.sequence for packet in before if packet.payload}  # which a busy kernel may send again

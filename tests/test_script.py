@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from support import read
 from support.tables import each_row
 
 from faultline import (
@@ -83,14 +84,6 @@ def secure():
             return clients.enter_context(context.wrap_socket(client, server_hostname=server.host))
 
         yield wrap
-
-
-def read(client, count=None):
-    """So many bytes, or all until the end of the stream."""
-    received = b""
-    while (count is None or len(received) < count) and (data := client.recv(MIB if count is None else count)):
-        received += data
-    return received
 
 
 def heard(server):

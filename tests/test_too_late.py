@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 
 import pytest
+from support import leave_by_rst
 
 from faultline import (
     UnsupportedError,
@@ -54,12 +54,6 @@ def serve_or_skip(plan, **options):
         return serve(plan, **options)
     except UnsupportedError as error:
         pytest.skip(str(error))
-
-
-def leave_by_rst(client):
-    """Leave by RST, and return once nothing of it is on its way any more, which loopback does at once."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 @pytest.mark.parametrize("plan", STRIKES, ids=repr)
