@@ -46,7 +46,6 @@ from faultline import (
     sequence,
     serve,
     sse,
-    stall,
     starttls,
     status,
     stoptls,
@@ -768,54 +767,10 @@ def test_answer_can_be_read_back_from_how_it_is_said(fault):
 # --- what they compose with ----------------------------------------------------------------------------------------
 
 
-@each_row(
-    ("one", "other", "kind"),
-    [
-        (status(503), ok(), "answer"),
-        (status(503), status(404), "answer"),
-        (status(503), echo(), "answer"),
-        (malformed("chunk_cut"), raw(b"x"), "answer"),
-        (malformed("early_response"), malformed("chunk_cut"), "answer"),
-        (malformed("continue_never"), ok(b"x"), "answer"),
-        (trickle_headers(), ok(b"x"), "answer"),
-        (redirect(), script(send(b"x")), "answer"),
-        (sse(), status(503), "answer"),
-        (sse(), reset(), "break"),
-    ],
-)
-def test_two_answers_are_an_error_that_names_both(one, other, kind):
-    for left, right in ((one, other), (other, one)):
-        with pytest.raises(ConflictError) as raised:
-            left & right
-        assert str(raised.value) == (
-            f"{left!r} & {right!r}: expected one {kind}, got two; deal them to different attempts, or leave one out."
-        )
-
-
 @pytest.mark.parametrize("pace", [drip(1, every_seconds=0.1), throttle(5)], ids=repr)
 def test_head_trickles_in_one_way_only(pace):
     with pytest.raises(ConflictError):
         trickle_headers() & pace
-
-
-@each_row(
-    ("answer", "end", "ends", "never"),
-    [
-        (status(503), reset(at="request"), "request", "response"),
-        (malformed("chunk_cut"), close(at="accept"), "accept", "response"),
-        (raw(b"x"), stall(at="handshake"), "handshake", "response"),
-        (trickle_headers(), reset(at="request"), "request", "response"),
-        (malformed("continue_never"), reset(at="accept"), "accept", "request"),
-    ],
-)
-def test_answer_after_the_end_of_the_conversation_is_an_error_that_names_both(answer, end, ends, never):
-    with pytest.raises(ConflictError) as raised:
-        answer & end
-
-    assert str(raised.value) == (
-        f"{answer!r} & {end!r}: the conversation ends at {ends!r} and never reaches {never!r}; "
-        "leave one of the two out."
-    )
 
 
 def test_malformed_response_may_come_late(faultline, dial):

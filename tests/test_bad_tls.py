@@ -41,8 +41,6 @@ from faultline import (
     ok,
     raises,
     raw,
-    refuse,
-    reset,
     root_cause,
     sequence,
     serve,
@@ -716,16 +714,6 @@ def test_upload_that_nobody_reads_brings_the_alert_and_never_a_rst(faultline):
 
 
 @both_versions
-def test_client_takes_a_body_that_was_cut_off_for_a_whole_one(faultline, version):
-    server = faultline.serve(bad_tls("no_close_notify"))
-
-    assert by_socket(server, of_version(server.client_context(), version)).endswith(b"ok\n")
-
-    [attempt] = server.attempts
-    assert told(attempt) == ("response", attempt.sent_bytes, "", "server", "FIN")
-
-
-@both_versions
 def test_socket_that_wants_close_notify_misses_it(faultline, version):
     server = faultline.serve(bad_tls("no_close_notify"))
     context = of_version(server.client_context(), version)
@@ -938,12 +926,8 @@ def test_condition_of_the_handshake_makes_a_server_speak_tls(faultline, make):
     [
         (bad_tls("alert"), bad_tls("plain_http"), "expected one break, got two"),
         (bad_tls("only_version"), bad_tls("client_cert_required"), "expected one terms, got two"),
-        (bad_tls("no_close_notify"), ok(b"x"), "expected one answer, got two"),
-        (bad_tls("no_close_notify"), reset(), "expected one break, got two"),
-        (bad_tls("plaintext_midway"), close(), "expected one break, got two"),
         (bad_tls("slow_handshake"), drip(direction="handshake"), "expected one drip, got two"),
         (bad_tls("slow_handshake"), throttle(10, direction="handshake"), "expected one pace, got two"),
-        (latency(1, direction="handshake"), latency(2, direction="handshake"), "expected one latency, got two"),
     ],
 )
 def test_two_of_a_kind_are_an_error_that_names_both(one, other, said):
@@ -951,26 +935,6 @@ def test_two_of_a_kind_are_an_error_that_names_both(one, other, said):
         one & other
 
     assert str(raised.value) == (f"{one!r} & {other!r}: {said}; deal them to different attempts, or leave one out.")
-
-
-@each_row(
-    ("one", "other", "ends", "misses"),
-    [
-        (bad_tls("alert"), ok(b"x"), "handshake", "response"),
-        (bad_tls("plain_http"), latency(0.1), "handshake", "response"),
-        (bad_tls("garbage"), drip(direction="both"), "handshake", "request"),
-        (reset(at="accept"), bad_tls("slow_handshake"), "accept", "handshake"),
-        (refuse(), bad_tls("only_version"), "connect", "handshake"),
-    ],
-)
-def test_what_is_never_reached_is_an_error_that_says_where_it_ends(one, other, ends, misses):
-    with pytest.raises(ConflictError) as raised:
-        one & other
-
-    assert str(raised.value) == (
-        f"{one!r} & {other!r}: the conversation ends at {ends!r} and never reaches {misses!r}; "
-        "leave one of the two out."
-    )
 
 
 @each_row("kind", ["alert", "plain_http", "garbage"])
@@ -1040,13 +1004,6 @@ def test_wrong_argument_is_an_error_that_says_what_was_expected(arguments, said)
         bad_tls(**arguments)
 
     assert said.removesuffix(".") in str(raised.value)
-
-
-def test_break_after_more_bytes_than_the_answer_has_is_an_error():
-    with pytest.raises(ParameterError) as raised:
-        serve(bad_tls("plaintext_midway", after_bytes=10_000) & ok(b"x"))
-
-    assert str(raised.value) == "after_bytes=10000: expected at most 84, the bytes of the response."
 
 
 def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):

@@ -225,7 +225,6 @@ def test_marker_that_is_said_twice_strikes_at_the_first(faultline):
     assert received == RESPONSE[: RESPONSE.index(b"l") + 1]
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_next_request_stops_the_timer_of_an_idle_fault(faultline, tls):
     server = faultline.serve(reset(at="idle", after_seconds=60), tls=tls, answer=ok(b"hello"), strict=False)
     answers = []
@@ -307,7 +306,6 @@ def test_client_that_reads_meets_the_end_of_the_stream_and_then_an_error_of_send
     assert (server.attempts[0].ended_by, server.attempts[0].ended_how) == ("server", "RST")
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_client_that_only_writes_meets_a_broken_pipe_after_fin_and_rst(faultline, tls):
     server = faultline.serve(reset(fin_first=True), tls=tls)
 
