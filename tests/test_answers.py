@@ -590,6 +590,8 @@ def test_httpx_gets_every_event_before_the_cut(faultline, tls, break_, end):
     assert by_httpx(server) == (list(EVENTS if break_ == "none" else EVENTS[:2]), end)
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     ("break_", "end"),
     [

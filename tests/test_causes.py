@@ -476,6 +476,7 @@ def test_a_property_that_misbehaves_is_no_link(action, read):
             assert (holder, root_cause(wrapper), caught.cause) == (holder, rst, rst)
 
 
+@pytest.mark.slow
 @each_row("read", MISBEHAVING.values())
 @each_row("action", FILTERS)
 def test_a_property_that_misbehaves_does_not_hide_what_was_raised(action, read):

@@ -6,7 +6,7 @@ import re
 import socket
 
 import pytest
-from support import HIDES_EOF, HIDES_RST, KEPT_GET, ending
+from support import HIDES_EOF, HIDES_RST, KEPT_GET, SILENCE_SECONDS, ending
 
 from faultline import UnsupportedError, serve
 from faultline._core.conditions import Loss
@@ -69,14 +69,14 @@ def meet(server, case, *, tls):
     if tls:  # before it is connected, because wrap_socket() leaks a connected socket that was reset
         client = server.client_context().wrap_socket(client, server_hostname=server.address[0])
     times_out = case.sees == "TimeoutError"
-    client.settimeout(0.1 if times_out and case.point in OPENING else 10)
+    client.settimeout(SILENCE_SECONDS if times_out and case.point in OPENING else 10)
     try:
         with client:
             client.connect(server.address)
             client.sendall(KEPT_GET)
             if times_out:
                 server.wait_for_attempts(1, at=case.point)
-                client.settimeout(0.1)
+                client.settimeout(SILENCE_SECONDS)
             while data := client.recv(65_536):
                 received += data
                 if case.sees == "the response" and is_complete(received):

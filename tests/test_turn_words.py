@@ -185,6 +185,7 @@ def test_hello_of_a_real_client_is_named():
     assert (protocol_of(attempt(hello)), words(hello, "TLS")) == ("TLS", "ClientHello")
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=400)
 @given(
     st.sampled_from(["", *READERS]),

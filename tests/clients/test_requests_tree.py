@@ -47,7 +47,7 @@ def fetch(server, timeout=10, **options):
 
 
 def fetch_in_a_moment(server):
-    fetch(server, timeout=0.2)
+    fetch(server, timeout=0.05)
 
 
 def fetch_and_check(server):
@@ -96,7 +96,7 @@ def by_proxy(server, timeout=10):
 
 
 def by_proxy_in_a_moment(server):
-    by_proxy(server, timeout=0.2)
+    by_proxy(server, timeout=0.05)
 
 
 def by_tunnel(server):

@@ -128,6 +128,8 @@ def test_the_same_in_another_process_or_with_certificates_on_both_sides(site):
     assert repr(server).endswith(" closed>")
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_many_clients_at_once_are_all_answered(site):
     with site.begin() as server, ThreadPoolExecutor(CLIENTS) as pool:
         start = threading.Barrier(CLIENTS)

@@ -85,6 +85,7 @@ def cut_up(draw, data):
 # --- what is understood -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), st.one_of(hosts, st.ip_addresses(v=6).map(str)), ports, st.binary(max_size=20))
 def test_socks_5_is_understood_however_its_bytes_are_cut(data, host, port, rest):
@@ -96,6 +97,7 @@ def test_socks_5_is_understood_however_its_bytes_are_cut(data, host, port, rest)
     assert said == b"\5\0"
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), hosts, ports, st.binary(max_size=20), st.binary(max_size=20))
 def test_socks_4_and_4a_are_understood_however_their_bytes_are_cut(data, host, port, user, rest):
@@ -110,6 +112,7 @@ def test_socks_4_and_4a_are_understood_however_their_bytes_are_cut(data, host, p
 encodable = st.text("aZ09 :\0\x7fé€\U0001f600", min_size=1, max_size=60)
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), encodable, encodable)
 def test_credentials_are_understood_however_their_bytes_are_cut(data, name, password):

@@ -146,6 +146,7 @@ def server(request, listener):
         yield made
 
 
+@pytest.mark.slow
 @steadily
 @given(talk=talks)
 def test_a_conversation_through_a_relay_is_the_same_as_a_direct_one(loop, listener, server, talk):
