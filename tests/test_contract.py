@@ -39,12 +39,16 @@ UNMET = {
 }
 # This client resets a connection on which it has met bytes that are no TLS, and may be faster than the server's FIN.
 REFUSED = {("bad_tls", ("client", "RST"))}
-ROWS = [
-    pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}")
-    for case in CASES
-    for tls in (False, True)
-    if tls or not case.fault.needs_tls
-]
+
+
+def rows():
+    """Every case with TLS and without; a run without slow tests has each case once, by turns."""
+    for number, case in enumerate(CASES):
+        for tls in (False, True):
+            if tls or not case.fault.needs_tls:
+                is_turn = case.fault.needs_tls or tls == number % 2
+                marks = () if is_turn else (pytest.mark.slow, pytest.mark.everywhere)
+                yield pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}", marks=marks)
 
 
 def serve_or_skip(fault, *, tls=False, strict=True):
@@ -130,7 +134,7 @@ def promised_bytes(trigger, said):
     return trigger.after_bytes if trigger.on is None else said.index(trigger.on) + len(trigger.on)
 
 
-@pytest.mark.parametrize(("case", "tls"), ROWS)
+@pytest.mark.parametrize(("case", "tls"), [*rows()])
 def test_client_sees_what_the_case_promises_and_the_ledger_says_so(case, tls):
     with serve_or_skip(case.fault, tls=tls, strict=str(case) not in UNMET) as server:
         received, end = meet(server, case, tls=tls)
