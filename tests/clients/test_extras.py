@@ -51,7 +51,6 @@ CLIENTS = [
 ]
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("by", CLIENTS, ids=lambda by: by.__name__)
 def test_healthy_server_answers(faultline, by, tls):
     server = faultline.serve(ok(b"hello"), tls=tls)

@@ -178,6 +178,8 @@ NEVER_CAUSED = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     "row", CAUSED, ids=[f"{kind.__name__}-{plan}-{call.__name__}" for kind, plan, call, *_ in CAUSED]
 )

@@ -167,12 +167,8 @@ def test_without_a_fault_every_name_is_this_machine(ask, kind, found, tcp):
 # What dnspython raises, and what its words must say; where nothing comes it is the same over TCP.
 DNSPYTHON = [
     (nxdomain(), UDP, dns.resolver.NXDOMAIN, "The DNS query name does not exist: api.example.com."),
-    (nxdomain(), TCP, dns.resolver.NXDOMAIN, "The DNS query name does not exist: api.example.com."),
-    (servfail(), UDP, dns.resolver.NoNameservers, "answered SERVFAIL"),
     (servfail(), TCP, dns.resolver.NoNameservers, "answered SERVFAIL"),
     (no_address(), UDP, dns.resolver.NoAnswer, "does not contain an answer"),
-    (no_address(), TCP, dns.resolver.NoAnswer, "does not contain an answer"),
-    (bad_dns("refused"), UDP, dns.resolver.NoNameservers, "answered REFUSED"),
     (bad_dns("refused"), TCP, dns.resolver.NoNameservers, "answered REFUSED"),
     (bad_dns("silence"), UDP, dns.resolver.LifetimeTimeout, ANSWERED),
     (bad_dns("silence"), TCP, dns.resolver.LifetimeTimeout, ANSWERED),
@@ -181,7 +177,6 @@ DNSPYTHON = [
     (bad_dns("wrong_id"), TCP, dns.resolver.NoNameservers, "does not respond to the question asked"),
     (bad_dns("garbage"), UDP, dns.resolver.LifetimeTimeout, ANSWERED),
     (bad_dns("garbage"), TCP, dns.resolver.NoNameservers, "Server Do53:"),
-    (bad_dns("cname_loop"), UDP, dns.resolver.NoNameservers, "The CNAME chain is too long."),
     (bad_dns("cname_loop"), TCP, dns.resolver.NoNameservers, "The CNAME chain is too long."),
 ]
 # The code that c-ares gives; a CNAME loop it hands out as it is.
@@ -247,10 +242,9 @@ def test_c_ares_hands_out_a_loop_of_aliases_and_finds_no_address_in_it(tcp):
         assert {a.struck.point for a in server.attempts} == {"lookup"}
 
 
-@pytest.mark.parametrize("ask", [by_dnspython, by_c_ares], ids=["dnspython", "c-ares"])
-def test_a_slow_answer_comes_late_and_is_right(ask, tcp):
+def test_a_slow_answer_comes_late_and_is_right(tcp):
     with dns_server(slow_resolve(0.05)) as server:
-        assert ask(server, tcp=tcp) == ["127.0.0.1"]
+        assert by_dnspython(server, tcp=tcp) == ["127.0.0.1"]
 
         (attempt,) = server.attempts
         assert attempt.struck.point == "lookup"
@@ -278,10 +272,7 @@ def test_a_slow_answer_can_be_one_of_failure(tcp):
         assert attempt.struck.at_seconds - attempt.started_seconds >= 0.05
 
 
-@pytest.mark.parametrize(
-    ("target", "kind", "other"),
-    [("127.0.0.7", "A", "AAAA"), ("127.0.0.7:8080", "A", "AAAA"), ("::1", "AAAA", "A"), ("[::1]:80", "AAAA", "A")],
-)
+@pytest.mark.parametrize(("target", "kind", "other"), [("127.0.0.7:8080", "A", "AAAA"), ("::1", "AAAA", "A")])
 def test_a_name_leads_to_an_address_of_one_family_and_has_none_of_the_other(target, kind, other, tcp):
     host = "::1" if kind == "AAAA" else "127.0.0.7"
     with dns_server(resolves_to(target)) as server:
