@@ -110,7 +110,7 @@ def test_plan_that_no_attempt_has_met_since_become_is_told_so():
 
 
 def test_plan_that_no_attempt_has_met_before_the_next_is_told_so():
-    with serve(ok(), strict=False) as server:
+    with contextlib.closing(serve(ok())) as server:
         speak(server, GET)
         server.become(close())
         server.become(ok(b"x"))
