@@ -260,6 +260,8 @@ def test_client_sees_the_one_defect_and_nothing_else(faultline, kind):
     assert points == {row: ["response" if row in accepted else "handshake"] for row in saw}
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @each_kind
 def test_mending_the_one_defect_satisfies_the_client_that_refused_it(kind):
     refused = {row: saw for row, saw in rows_of(kind).items() if saw not in VERSIONS}
@@ -286,6 +288,8 @@ def test_healthy_certificate_satisfies_every_client(issuer, client, version):
     assert [outcome(context, Certificate(issuer=issuer), name=name) for name in NAMES] == [version] * 2
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @each_kind
 def test_strict_client_has_nothing_else_against_it(kind):
     codes = (88, 88) if kind == "no_subject" else SEEN[kind]

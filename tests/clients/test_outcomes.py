@@ -55,12 +55,6 @@ OTHERWISE = {
     ("malformed('continue_never')", "aiohttp"): OLD_TIMEOUT,
     ("sse(('first', 'second', 'third'), break_='stall')", "aiohttp"): OLD_TIMEOUT,
 }
-SLOW = {  # some client waits, or unpacks 64 MiB
-    "malformed('continue_never')",
-    "malformed('gzip_bomb')",
-    "malformed('interim_flood')",
-    "sse(('first', 'second', 'third'), break_='stall')",
-}
 
 
 def expected(case, client):
@@ -69,9 +63,9 @@ def expected(case, client):
     return cell if holds else CELLS[str(case), client]
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.slow if str(c) in SLOW else (), id=str(c)) for c in ROWS]
-)
+@pytest.mark.slow
+@pytest.mark.everywhere
+@pytest.mark.parametrize("case", ROWS, ids=str)
 def test_clients_make_of_a_bad_answer_what_the_page_says(case, monkeypatch):
     monkeypatch.setattr(urllib3.util.retry, "time", SimpleNamespace(sleep=lambda _: None))  # for Retry-After
     with ThreadPoolExecutor(len(TITLES)) as pool:  # some wait

@@ -15,6 +15,7 @@ asyncpg = pytest.importorskip("asyncpg")
 psycopg = pytest.importorskip("psycopg")
 psycopg_pool = pytest.importorskip("psycopg_pool")
 
+pytestmark = [pytest.mark.slow, pytest.mark.everywhere]  # a real PostgreSQL takes a second to start
 THOUSAND_ROWS = "select 'row ' || n from generate_series(1, 1000) as n"
 INSERT = "insert into orders values ('book')"
 DIED = (
@@ -366,8 +367,6 @@ def server_to_partition(faultline, postgres):
     return server
 
 
-@pytest.mark.slow
-@pytest.mark.everywhere
 @pytest.mark.asyncio
 async def test_client_timeout_ends_a_query_in_a_partition_where_a_statement_timeout_can_not(server_to_partition):
     limits = {"command_timeout": 0.1, "server_settings": {"statement_timeout": "20"}}
@@ -386,8 +385,6 @@ async def test_client_timeout_ends_a_query_in_a_partition_where_a_statement_time
     await connection.close()
 
 
-@pytest.mark.slow
-@pytest.mark.everywhere
 def test_query_that_is_stuck_in_a_partition_goes_on_when_it_is_healed(server_to_partition):
     url = url_of(server_to_partition)
 
@@ -402,8 +399,6 @@ def test_query_that_is_stuck_in_a_partition_goes_on_when_it_is_healed(server_to_
     assert len(server_to_partition.attempts) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.everywhere
 @pytest.mark.asyncio
 async def test_connect_timeout_of_asyncpg(faultline, postgres):
     server = faultline.relay(postgres.address, stall(at="accept"))
@@ -415,7 +410,6 @@ async def test_connect_timeout_of_asyncpg(faultline, postgres):
     assert (attempt.struck.point, attempt.ended_by, attempt.received_bytes) == ("accept", "client", 0)
 
 
-@pytest.mark.slow
 def test_s150_timeout_of_a_psycopg_pool_names_the_configured_seconds(faultline, postgres):
     server = faultline.relay(postgres.address, stall(at="accept"))
 
@@ -428,8 +422,6 @@ def test_s150_timeout_of_a_psycopg_pool_names_the_configured_seconds(faultline, 
     assert str(caught.value) == "couldn't get a connection after 0.10 sec"
 
 
-@pytest.mark.slow
-@pytest.mark.everywhere
 @pytest.mark.asyncio
 async def test_s150_timeout_of_asyncpg_does_not_name_its_seconds(faultline, postgres):
     server = faultline.relay(postgres.address, stall(on=b"orders", for_seconds=1))
