@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-import random
 import re
 import socket
 import ssl
@@ -21,7 +20,6 @@ from support import HIDES_RST, read
 from support.tables import each_row
 
 from faultline import (
-    ConflictError,
     NotStruckError,
     ParameterError,
     bad_cert,
@@ -49,12 +47,10 @@ from faultline import (
     starttls,
     status,
     stoptls,
-    throttle,
     trickle_headers,
     when,
 )
 from faultline._core.promises import promises_of
-from faultline._engine.pacing import Flow
 from faultline.modes.lies import Kind
 
 pytestmark = pytest.mark.leaves_open
@@ -136,7 +132,7 @@ def test_status_with_connection_close_ends_the_connection(faultline, dial):
     assert ended(server) == [("server", "FIN")]
 
 
-@each_row("code", [400, 404, 503, 999])
+@pytest.mark.parametrize("code", [400, 404, 503, 999])
 def test_status_from_400_on_strikes_before_its_first_byte(faultline, dial, code):
     server = faultline.serve(status(code))
     read(dial(server, GET), 1)
@@ -144,7 +140,7 @@ def test_status_from_400_on_strikes_before_its_first_byte(faultline, dial, code)
     assert struck(server) == [("response", 0)]
 
 
-@each_row("code", [200, 204, 299, 302, 399])
+@pytest.mark.parametrize("code", [200, 204, 299, 302, 399])
 def test_status_below_400_is_no_fault(faultline, dial, code):
     server = faultline.serve(status(code))
     read(dial(server, GET), 1)
@@ -176,7 +172,7 @@ def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
 # --- redirect ------------------------------------------------------------------------------------------------------
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("fault", "line", "location"),
     [
         (redirect(), b"302 Found", b"/again"),
@@ -188,6 +184,7 @@ def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
         (redirect("invalid_url"), b"302 Found", b"http://localhost:port/"),
         (redirect(to="//{host}/x"), b"302 Found", b"//test:80/x"),
     ],
+    ids=repr,
 )
 def test_redirect_is_a_response_without_a_body_on_a_kept_connection(faultline, dial, fault, line, location):
     server = faultline.serve(fault)
@@ -332,7 +329,7 @@ def test_long_header_line_has_200_000_bytes_with_its_line_break():
     assert max(map(len, KEPT["header_line_long"].splitlines(keepends=True))) == 200_000
 
 
-@each_row("kind", ["length_long", "chunk_cut", "gzip_plain", "body_surplus"])
+@pytest.mark.parametrize("kind", ["length_long", "chunk_cut", "gzip_plain", "body_surplus"])
 def test_body_of_a_lie_is_not_said_to_head(faultline, dial, kind):
     server = faultline.serve(malformed(kind), strict=False)
     said = {**ENDS, **KEPT}[kind].partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -509,7 +506,7 @@ def test_stream_without_a_break_is_whole_and_no_fault(faultline, dial, tls):
     assert (struck(server), ended(server)) == ([None], [("server", "FIN")])
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("event", "said"),
     [
         ("", b"8\r\ndat"),
@@ -634,19 +631,6 @@ def test_head_arrives_line_by_line_and_then_the_body(faultline, dial, tls):
     assert struck(server) == [("response", 0), ("response", 0)]
 
 
-def test_only_the_head_travels_by_lines():
-    flow = Flow(trickle_headers(1, every_seconds=1).conditions, "response", random.Random)
-    view = memoryview(b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\n\r\nbody\nbody\n\nbody\n")
-    pieces = []
-
-    while view:
-        size = flow.piece_bytes(len(view), view)
-        pieces.append(bytes(view[:size]))
-        view = view[size:]
-
-    assert pieces == [b"HTTP/1.1 200 OK\r\n", b"A: 1\r\n", b"B: 2\n", b"\r\n", b"body\nbody\n\nbody\n"]
-
-
 @pytest.mark.slow
 def test_client_with_a_timeout_for_each_read_never_times_out(faultline):
     server = faultline.serve(trickle_headers(12, every_seconds=0.05))
@@ -768,12 +752,6 @@ def test_answer_can_be_read_back_from_how_it_is_said(fault):
 # --- what they compose with ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pace", [drip(1, every_seconds=0.1), throttle(5)], ids=repr)
-def test_head_trickles_in_one_way_only(pace):
-    with pytest.raises(ConflictError):
-        trickle_headers() & pace
-
-
 def test_malformed_response_may_come_late(faultline, dial):
     server = faultline.serve(malformed("chunk_cut") & latency(0.01))
     began = time.monotonic()
@@ -793,13 +771,14 @@ def test_malformed_response_may_travel_in_pieces(faultline, dial):
     assert struck(server) == [("response", 0)]
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("answer", "begin"),
     [
         (status(503), b"HTTP/1.1 5"),
         (malformed("other_protocol"), b"SSH-2.0-Op"),
         (malformed("early_response"), b"HTTP/1.1 4"),
     ],
+    ids=repr,
 )
 def test_answer_breaks_after_so_many_of_its_bytes(faultline, dial, answer, begin):
     server = faultline.serve(answer & reset(after_bytes=10))
@@ -922,13 +901,14 @@ def test_answer_that_is_no_fault_may_go_unasked(fault):
     assert server.attempts == ()
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("fault", "advice"),
     [
         (malformed("head_with_body"), "The client asked for no HEAD."),
         (malformed("head_with_body") & latency(0), "The client asked for no HEAD."),
         (malformed("continue_never"), "The client did not wait for 100 Continue."),
     ],
+    ids=str,
 )
 def test_lie_that_needs_another_request_says_which(dial, fault, advice):
     with pytest.raises(NotStruckError) as raised, serve(fault) as server:

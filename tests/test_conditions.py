@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import http.client
 import os
-import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from faultline import (
     NotStruckError,
@@ -36,8 +32,6 @@ from faultline import (
     throttle,
 )
 from faultline._core import chance
-from faultline._core.conditions import Drip, Pace, Piece, Throttle, Trickle
-from faultline._engine.pacing import Flow
 from faultline._net.sockets import check_filter
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -48,62 +42,12 @@ SO_GET_FILTER = 26  # asm-generic/socket.h
 steadily = settings(derandomize=True, deadline=None)
 
 
-class TimelessLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock goes on to the next timer at once, so that times are exact."""
-
-    now = 0.0
-
-    def time(self):
-        return self.now
-
-    def _run_once(self):
-        if self._scheduled and not self._ready:
-            self.now = max(self.now, self._scheduled[0].when())
-        super()._run_once()
-
-
-def flow_of(fault, direction="response", seed=0):
-    return Flow(fault.conditions, direction, lambda: random.Random(seed))
-
-
-def arrivals(flow, *pieces):
-    """When pieces of these sizes arrive; `None` among them is a word of the other side, a float a pause."""
-
-    async def arrive():
-        times = []
-        for piece in pieces:
-            if piece is None:
-                flow.turn()
-            elif isinstance(piece, float):
-                await asyncio.sleep(piece)
-            else:
-                await flow.arrive(piece)
-                times.append(round(asyncio.get_running_loop().time(), 9))
-        return times
-
-    with contextlib.closing(TimelessLoop()) as loop:
-        return loop.run_until_complete(arrive())
-
-
 def message_of(make, *args, **kwargs):
     with pytest.raises(ParameterError) as raised:
         make(*args, **kwargs)
 
     assert type(raised.value) is ParameterError
     return str(raised.value)
-
-
-@pytest.fixture
-def dial():
-    """A function that connects to a server and says something; the connections are closed after the test."""
-    with contextlib.ExitStack() as clients:
-
-        def connect(server, data=b"", timeout=10):
-            client = clients.enter_context(socket.create_connection(server.address, timeout))
-            client.sendall(data)
-            return client
-
-        yield connect
 
 
 @pytest.fixture
@@ -132,192 +76,6 @@ def takes_at_least(seconds):
 def flipped(data, *places):
     """The bytes, with the lowest bit of some turned over."""
     return bytes(byte ^ 1 if i in places else byte for i, byte in enumerate(data))
-
-
-# --- by the clock ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fault", "pieces", "times"),
-    [
-        (ok(), (5, 5), [0, 0]),
-        (latency(0.5), (5, 5, 5), [0.5, 0.5, 0.5]),
-        (latency(0.5), (5, None, 5, 5), [0.5, 1.0, 1.0]),
-        (latency(0.5), (5, 2.0, 5), [0.5, 2.5]),
-        (drip(3, every_seconds=0.25), (3, 3, 3), [0, 0.25, 0.5]),
-        (drip(3, every_seconds=0.25), (3, 3, None, 3, 3), [0, 0.25, 0.25, 0.5]),
-        (drip(3, every_seconds=0.25) & latency(1), (3, 3, None, 3), [1.0, 1.25, 2.25]),
-        (throttle(100), (2, 2, 1), [0.02, 0.04, 0.05]),
-        (throttle(100), (2, None, 2), [0.02, 0.04]),
-        (throttle(100) & latency(1), (2, 2), [1.02, 1.04]),
-    ],
-    ids=str,
-)
-def test_pieces_arrive_when_they_are_due(fault, pieces, times):
-    assert arrivals(flow_of(fault), *pieces) == times
-
-
-@pytest.mark.parametrize(
-    ("fault", "times"),
-    [
-        (drip(1, every_seconds=0.25), [0, 0.6, 0.6, 0.75, 1.0]),
-        (throttle(4), [0.25, 0.85, 0.85, 1.0, 1.25]),
-    ],
-    ids=repr,
-)
-def test_deadlines_do_not_drift_when_a_piece_is_late(fault, times):
-    assert arrivals(flow_of(fault), 1, 0.6, 1, 1, 1, 1) == times
-
-
-@pytest.mark.parametrize("direction", ["request", "response", "both"])
-def test_condition_holds_in_its_direction_alone(direction):
-    fault = latency(1, direction=direction)
-
-    assert arrivals(flow_of(fault, "request"), 1) == [float(direction != "response")]
-    assert arrivals(flow_of(fault, "response"), 1) == [float(direction != "request")]
-
-
-def test_directions_may_have_conditions_of_their_own():
-    fault = latency(1, direction="request") & latency(2, direction="response") & drip(5, direction="request")
-
-    assert (arrivals(flow_of(fault, "request"), 5), arrivals(flow_of(fault, "response"), 5)) == ([1.0], [2.0])
-    assert (flow_of(fault, "request").piece_bytes(100), flow_of(fault, "response").piece_bytes(100)) == (5, 100)
-
-
-def test_jitter_is_drawn_once_for_each_turn_around_the_delay():
-    flow = flow_of(latency(1, jitter_seconds=0.5), seed=3)
-    chance = random.Random(3)
-
-    times = [arrivals(flow, 1, 1, None) for _ in range(100)]
-
-    assert times == [[round(1 + chance.uniform(-0.5, 0.5), 9)] * 2 for _ in range(100)]
-    assert min(times)[0] < 0.75
-    assert max(times)[0] > 1.25
-
-
-def test_jitter_never_makes_bytes_arrive_before_they_were_sent():
-    flow = flow_of(latency(0.1, jitter_seconds=10), seed=3)
-    times = [arrivals(flow, 1, None)[0] for _ in range(100)]
-
-    assert min(times) == 0
-    assert max(times) > 5
-
-
-@pytest.mark.parametrize(
-    ("fault", "sizes"),
-    [
-        (ok(), {1: 1, 100: 100}),
-        (latency(1), {1: 1, 100: 100}),
-        (drip(7), {1: 1, 7: 7, 100: 7}),
-        (throttle(1000), {1: 1, 20: 20, 100: 20}),
-        (throttle(49), {1: 1, 100: 1}),
-        (throttle(1), {1: 1, 100: 1}),
-    ],
-    ids=str,
-)
-def test_so_many_bytes_travel_together(fault, sizes):
-    assert {wanted: flow_of(fault).piece_bytes(wanted) for wanted in sizes} == sizes
-
-
-# --- what a pace says of a piece, purely -----------------------------------------------------------------------------
-
-
-def piece(count_bytes, **rest):
-    return Piece(count_bytes, random.Random(0), **rest)
-
-
-@pytest.mark.parametrize(
-    ("pace", "size"),
-    [(Throttle(bytes_per_second=1000), 20), (Throttle(bytes_per_second=49), 1), (Drip(chunk_bytes=7), 7)],
-    ids=repr,
-)
-def test_pace_cuts_what_wants_to_travel(pace, size):
-    assert [pace.size(piece(wanted)) for wanted in (1, size, 100)] == [1, size, size]
-
-
-def test_trickle_cuts_lines_of_a_head_and_nothing_behind_it():
-    lines = b"one\r\ntwo\r\n"
-
-    assert Trickle().size(piece(10, data=lines)) == 5
-    assert Trickle().size(piece(10, data=b"no end")) == 6
-    assert Trickle().size(piece(10, data=lines, is_in_head=False)) == 10
-
-
-@pytest.mark.parametrize(
-    ("pace", "due"),
-    [
-        (Throttle(bytes_per_second=100), 0.35),
-        (Drip(every_seconds=0.5), 1.5),
-        (Trickle(every_seconds=0.5), 1.5),
-    ],
-    ids=repr,
-)
-def test_piece_is_due_by_those_before_it(pace, due):
-    assert pace.due_seconds(piece(5, before=3, before_bytes=30)) == due
-
-
-@pytest.mark.parametrize("cut", [1, 2, 3, 100])
-@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
-def test_head_ends_with_its_empty_line_however_its_bytes_are_cut(cut, end):
-    @dataclass(frozen=True)
-    class Noting(Pace):
-        """A pace that cuts as it is told, and keeps which bytes were of the head."""
-
-        def size(self, piece):
-            seen.extend([piece.is_in_head] * min(cut, piece.count_bytes))
-            return min(cut, piece.count_bytes)
-
-        def due_seconds(self, _piece):
-            return 0.0
-
-    seen = []
-    flow, view = Flow((Noting(),), "response", random.Random), memoryview(b"A: 1" + end + b"body\n\nbody")
-    head = len(b"A: 1" + end)
-    while view:
-        view = view[flow.piece_bytes(len(view), view) :]
-
-    assert seen[:head] == [True] * head
-    assert not any(seen[-(-head // cut) * cut :])
-
-
-# --- corruption, purely --------------------------------------------------------------------------------------------
-
-
-@st.composite
-def cut_up(draw):
-    """Some bytes, and the same in pieces."""
-    data = draw(st.binary(max_size=60))
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
-    return data, [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-
-
-@steadily
-@given(cut_up(), st.integers(0, 70))
-def test_exactly_one_byte_is_changed_however_the_bytes_are_cut(cut, place):
-    data, pieces = cut
-    flow = flow_of(corrupt(at_byte=place))
-
-    assert b"".join(flow.altered(piece) for piece in pieces) == flipped(data, place)
-
-
-@steadily
-@given(cut_up(), st.floats(0.01, 1), st.integers(0, 5))
-def test_chance_changes_the_same_bytes_however_they_are_cut(cut, probability, seed):
-    data, pieces = cut
-    flow, chance = flow_of(corrupt(probability=probability), seed=seed), random.Random(seed)
-
-    hit = [i for i in range(len(data)) if chance.random() < probability]
-    assert b"".join(flow.altered(piece) for piece in pieces) == flipped(data, *hit)
-
-
-def test_probability_of_1_changes_every_byte():
-    assert flow_of(corrupt(probability=1)).altered(b"\x00\x01\xff") == b"\x01\x00\xfe"
-
-
-def test_bytes_in_the_other_direction_are_left_as_they_are():
-    data = b"hello"
-
-    assert flow_of(corrupt(at_byte=0, direction="request"), "response").altered(data) is data
 
 
 # --- arguments -----------------------------------------------------------------------------------------------------

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import random
 import socket
 import threading
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support import GET, connected, read
+from support.chains import altered
 from support.tables import each_row
 
 from faultline import (
@@ -30,19 +27,9 @@ from faultline import (
     serve,
     throttle,
 )
-from faultline._engine.pacing import Flow
 
-steadily = settings(derandomize=True, deadline=None)
 TEXT = b"0123456789abcdefghij"
 MIB = 1 << 20
-
-
-def flow_of(fault, direction="response", seed=0):
-    return Flow(fault.conditions, direction, lambda: random.Random(seed))
-
-
-def altered(flow, pieces):
-    return b"".join(flow.altered(piece) for piece in pieces)
 
 
 def model(data, *, dropped=None, repeated=None, flipped=None):
@@ -58,84 +45,6 @@ def model(data, *, dropped=None, repeated=None, flipped=None):
             if at == sum(repeated) - 1:
                 out += copy
     return bytes(out)
-
-
-@st.composite
-def splits(draw, data):
-    """Pieces of the data, cut anywhere, empty ones among them."""
-    ends = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
-    return [data[begin:end] for begin, end in zip([0, *ends], [*ends, len(data)], strict=True)]
-
-
-streams = st.binary(max_size=40)
-ranges = st.tuples(st.integers(0, 45), st.integers(1, 45))
-
-
-@steadily
-@given(st.data(), streams, ranges)
-def test_dropped_bytes_are_those_that_were_asked_for_however_the_stream_is_cut(draws, data, where):
-    flow = flow_of(drop_bytes(where[1], at_byte=where[0]))
-
-    assert altered(flow, draws.draw(splits(data))) == model(data, dropped=where)
-
-
-@steadily
-@given(st.data(), streams, ranges)
-def test_repeated_bytes_are_those_that_were_asked_for_however_the_stream_is_cut(draws, data, where):
-    flow = flow_of(duplicate(where[1], at_byte=where[0]))
-
-    assert altered(flow, draws.draw(splits(data))) == model(data, repeated=where)
-
-
-@steadily
-@given(st.data(), streams, st.integers(0, 45))
-def test_the_corrupt_byte_is_the_one_that_was_asked_for_however_the_stream_is_cut(draws, data, at):
-    flow = flow_of(corrupt(at_byte=at))
-
-    assert altered(flow, draws.draw(splits(data))) == model(data, flipped=at)
-
-
-@steadily
-@given(st.data(), streams, st.integers(0, 9))
-def test_bytes_that_are_corrupted_by_chance_are_the_same_however_the_stream_is_cut(draws, data, seed):
-    one, other = (flow_of(corrupt(probability=0.3), seed=seed) for _ in range(2))
-
-    assert altered(one, draws.draw(splits(data))) == altered(other, [data])
-
-
-@st.composite
-def apart(draw):
-    """Two ranges that don't touch each other, in either order."""
-    first = draw(st.integers(0, 15)), draw(st.integers(1, 15))
-    second = sum(first) + draw(st.integers(1, 15)), draw(st.integers(1, 15))
-    return draw(st.permutations([first, second]))
-
-
-@pytest.mark.slow
-@steadily
-@given(st.data(), st.binary(max_size=60), apart(), st.integers(0, 60))
-def test_changes_apart_from_each_other_do_not_disturb_each_other(draws, data, places, flipped):
-    dropped, repeated = places
-    fault = drop_bytes(dropped[1], at_byte=dropped[0]) & duplicate(repeated[1], at_byte=repeated[0])
-    flow = flow_of(fault & corrupt(at_byte=flipped))
-
-    expected = model(data, dropped=dropped, repeated=repeated, flipped=flipped)
-    assert altered(flow, draws.draw(splits(data))) == expected
-
-
-PLACES = [(at, count) for at in range(6) for count in (1, 2, 4)]
-
-
-@pytest.mark.slow
-def test_a_gap_and_a_repetition_that_overlap_come_to_the_same_however_the_stream_is_cut():
-    data, differ = TEXT[:10], []
-    for dropped, repeated in itertools.product(PLACES, PLACES):
-        fault = drop_bytes(dropped[1], at_byte=dropped[0]) & duplicate(repeated[1], at_byte=repeated[0])
-        seen = {altered(flow_of(fault), [data[at : at + cut] for at in range(0, 10, cut)]) for cut in range(1, 11)}
-        if len(seen) > 1:
-            differ.append((fault, seen))
-
-    assert differ == []
 
 
 @each_row(
@@ -160,50 +69,9 @@ def test_a_gap_and_a_repetition_that_overlap_come_to_the_same_however_the_stream
 )
 def test_a_change_is_the_same_for_pieces_of_any_size(fault, expected):
     cuts = range(1, len(TEXT) + 1)
-    seen = {cut: altered(flow_of(fault), [TEXT[at : at + cut] for at in range(0, len(TEXT), cut)]) for cut in cuts}
+    seen = {cut: altered(fault, [TEXT[at : at + cut] for at in range(0, len(TEXT), cut)]) for cut in cuts}
 
     assert seen == dict.fromkeys(cuts, expected)
-
-
-@pytest.mark.parametrize("direction", ["request", "response"])
-def test_a_change_is_of_its_own_direction_alone(direction):
-    fault = drop_bytes(2, direction=direction)
-    other = "response" if direction == "request" else "request"
-
-    assert flow_of(fault, direction).altered(b"abcd") == b"cd"
-    assert flow_of(fault, other).altered(b"abcd") == b"abcd"
-
-
-def test_a_change_of_both_directions_counts_each_by_itself():
-    fault = drop_bytes(2, at_byte=1, direction="both")
-
-    assert flow_of(fault, "request").altered(b"abcd") == b"ad"
-    assert flow_of(fault, "response").altered(b"abcd") == b"ad"
-
-
-@each_row(
-    ("one", "other", "kind"),
-    [
-        (drop_bytes(1), drop_bytes(2, at_byte=5), "drop"),
-        (duplicate(1), duplicate(2, at_byte=5), "duplicate"),
-        (corrupt(at_byte=1), corrupt(probability=0.5), "corrupt"),
-        (drop_bytes(1, direction="both"), drop_bytes(1, direction="request"), "drop"),
-    ],
-)
-def test_two_changes_of_one_kind_in_one_direction_are_a_conflict(one, other, kind):
-    with pytest.raises(ConflictError) as raised:
-        one & other
-
-    assert str(raised.value) == (
-        f"{one!r} & {other!r}: expected one {kind}, got two; deal them to different attempts, or leave one out."
-    )
-
-
-def test_two_changes_of_one_kind_in_different_directions_are_none():
-    fault = drop_bytes(1) & drop_bytes(2, direction="request")
-
-    assert flow_of(fault, "response").altered(b"abcd") == b"bcd"
-    assert flow_of(fault, "request").altered(b"abcd") == b"cd"
 
 
 def test_two_injections_are_a_conflict():
@@ -439,9 +307,9 @@ def test_bytes_are_injected_into_the_answer_of_a_server_without_an_upstream():
     assert got.endswith(b"hello")
 
 
-def test_injected_bytes_are_changed_as_if_they_had_been_said(join):
+def test_bytes_are_injected_among_those_that_come_through_the_conditions(join):
     _, client, upstream = join(inject(b"<!>", after_bytes=2) & drop_bytes(2, at_byte=3))
 
     upstream.sendall(TEXT)
     finish(upstream)
-    assert read(client) == b"01<" + TEXT[2:]
+    assert read(client) == b"01<!>2" + TEXT[5:]

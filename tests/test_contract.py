@@ -79,17 +79,17 @@ def meet(server, case, *, tls):
             client.connect(server.address)
             client.sendall(KEPT_GET)
             if times_out:
-                server.wait_for_attempts(1, at=case.point)
+                server.wait_for_attempts(1, at="response" if case.point == "condition" else case.point)
                 client.settimeout(SILENCE_SECONDS)
             while data := client.recv(65_536):
                 received += data
-                if case.sees == "the response" and is_complete(received):
+                if case.sees == "the response" and is_complete(received) and not case.fault.delays_end:
                     return bytes(received), "the response"
     except OSError as error:
         assert_detail(case.detail, error)
         name = type(error).__name__
         return bytes(received), f"OSError {error.errno}" if name == "OSError" else name
-    return bytes(received), "end of stream"
+    return bytes(received), "the response" if case.fault.delays_end else "end of stream"
 
 
 def assert_detail(detail, error):
@@ -124,7 +124,9 @@ def promised_ending(case, fault):
 def closes(case):
     """Whether the server hangs up after its response: the answer says so, or the fault needs a new connection."""
     answer = case.fault.http_answer
-    return (answer and answer.ends) or (case.sees == "the response" and case.fault.is_opening)
+    return (answer and answer.ends) or (
+        case.sees == "the response" and (case.fault.is_opening or case.fault.delays_end)
+    )
 
 
 def promised_bytes(trigger, said):

@@ -10,7 +10,6 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.tables import each_row
 
 from faultline import (
     addresses,
@@ -94,7 +93,7 @@ ENDED = {
 }
 
 
-@each_row("kind", ENDED)
+@pytest.mark.parametrize("kind", ENDED)
 def test_wait_ends_when_the_server_is_cut_off(kind):
     start, meet, told = ENDED[kind]
     with start() as server:
@@ -104,7 +103,7 @@ def test_wait_ends_when_the_server_is_cut_off(kind):
 AT_ONCE = {kind: case for kind, case in ENDED.items() if "tcp" not in kind}
 
 
-@each_row("kind", AT_ONCE)
+@pytest.mark.parametrize("kind", AT_ONCE)
 def test_who_comes_while_the_server_is_cut_off_is_told_at_once(kind):
     start, meet, told = AT_ONCE[kind]
     with start() as server:
@@ -132,7 +131,7 @@ LATE = {
 }
 
 
-@each_row("kind", LATE)
+@pytest.mark.parametrize("kind", LATE)
 def test_late_answer_is_not_sent_after_the_wait_was_ended_though_clients_are_let_in_again(kind):
     start, meet = LATE[kind]
     with start() as server, ThreadPoolExecutor(1) as pool:

@@ -182,7 +182,7 @@ def changed(tmp_path):
     shutil.copytree(TOP / "faultline", tmp_path / "faultline")
     (mode,) = blocks("CONTRIBUTING.md", "python")
     module = tmp_path / "faultline/modes/breaks.py"
-    code = module.read_text("utf-8").replace("__all__ = [", '__all__ = ["slow_close", ')
+    code = module.read_text("utf-8").replace("__all__ = [", '__all__ = ["late_close", ')
     module.write_text(f"{code}\n\n{mode}", "utf-8")
     return tmp_path
 
@@ -194,7 +194,7 @@ def test_first_change_of_the_page_for_contributors_works(changed):
     plugins = ["-p", "timeout", "-p", "asyncio", "-p", "faultline", "-p", "no:cacheprovider"]
     tests = [TOP / f"tests/test_{name}.py" for name in ("contract", "docstrings")]
     made = subprocess.run(
-        [sys.executable, "-c", MADE, TOP / "docs/make_modes.py", "-q", *plugins, "-k", "slow_close", *tests],
+        [sys.executable, "-c", MADE, TOP / "docs/make_modes.py", "-q", *plugins, "-k", "late_close", *tests],
         cwd=changed,
         env=environment,
         stdout=subprocess.PIPE,
@@ -205,5 +205,5 @@ def test_first_change_of_the_page_for_contributors_works(changed):
     passed = re.search(r"(\d+) passed", made)
     assert passed is not None
     assert int(passed[1]) >= 2 * 2 + 1  # two cases, each with TLS and without, and the example
-    assert "\n  slow-close       Send no response: " in made
-    assert "\n### `slow_close`\n" in made
+    assert "\n  late-close       Send no response: " in made
+    assert "\n### `late_close`\n" in made

@@ -419,6 +419,9 @@ CONDITIONS = [
     partial(fl.latency, 0.01),
     partial(fl.throttle, 20_000),
     partial(fl.drip, 100, every_seconds=0.005),
+    partial(fl.slicer, 100, every_seconds=0.005),
+    partial(fl.slow_close, 0.01),
+    partial(fl.one_way),
     partial(fl.corrupt, at_byte=200),
     partial(fl.drop_bytes, at_byte=200),
     partial(fl.duplicate, at_byte=200),
@@ -705,7 +708,9 @@ def happened(condition, before, outcome):
     match condition:
         case cond.Latency():
             return outcome.seconds >= condition.delay_seconds
-        case cond.Drip() | cond.Trickle():
+        case cond.SlowClose():
+            return outcome.seconds >= condition.delay_seconds
+        case cond.Drip() | cond.Slicer() | cond.Trickle():
             return outcome.seconds >= 2 * condition.every_seconds
         case cond.Throttle():
             return outcome.seconds >= 0.01
@@ -1027,7 +1032,7 @@ NEW = (
     fl.Fault(conditions=(NewCondition(),)),
     fl.Fault(answer=NewAnswer()),
     fl.when(yes, fl.Fault(answer=NewAnswer())),
-    fl.Fault(conditions=(cond.Trickle("request"),)),
+    fl.Fault(conditions=(cond.Trickle(direction="request"),)),
 )
 
 

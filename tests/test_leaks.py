@@ -9,7 +9,6 @@ import threading
 from unittest.mock import Mock
 
 import pytest
-from support.tables import each_row
 
 from faultline import (
     LeakError,
@@ -60,7 +59,7 @@ KINDS = {
 }
 
 
-@each_row("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_connection_that_a_client_holds_is_a_leak_until_the_client_closes_it(kind):
     with KINDS[kind]() as server:
         server.assert_closed()
@@ -127,7 +126,7 @@ def test_closed_server_cannot_be_checked():
         server.assert_closed()
 
 
-@each_row("value", [-1, "soon", float("nan")])
+@pytest.mark.parametrize("value", [-1, "soon", float("nan")])
 def test_timeout_that_is_no_duration_is_refused(value):
     with serve(ok()) as server, pytest.raises(ParameterError, match="timeout_seconds="):
         server.assert_closed(timeout_seconds=value)
@@ -216,7 +215,7 @@ def by_answer(server, client):
     client.sendall(LAST_GET)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("sort", "end"),
     [
         (sort, end)

@@ -11,7 +11,6 @@ import socket
 
 import pytest
 from support import leave_by_rst
-from support.tables import each_row
 
 from faultline import (
     UnsupportedError,
@@ -76,7 +75,7 @@ def test_end_that_could_not_be_sent_is_no_strike(monkeypatch, plan, tls):
     assert [(end.by, end.how) for end in attempt.ends] == [("client", "RST")]
 
 
-@each_row("plan", STRIKES)
+@pytest.mark.parametrize("plan", STRIKES, ids=repr)
 def test_strike_is_told_exactly_if_the_end_was_sent(plan):
     with serve(plan, strict=False) as server:
         for number in range(1, RACES + 1):

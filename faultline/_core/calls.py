@@ -171,9 +171,14 @@ class Misfit:
         return [Guess(name, value) for name in sorted(fitting, key=lambda name: self._rank(name, value))]
 
     def _rank(self, name: str, value: object) -> int:
-        """The rank of a parameter for a value: choices, how long a fault lasts, bytes for whole numbers, times."""
+        """The rank of a parameter for a value: choices, how long a fault lasts, bytes for whole numbers, times.
+
+        How long a condition lasts is the last that anybody means.
+        """
         if get_origin(plain(self._hints.get(name, Any))[0]) is Literal:
             return 0
+        if name == "for_seconds" and "direction" in self._parameters:
+            return 5
         if name in ("seconds", "for_seconds", "timeout_seconds"):
             return 1
         of_bytes, of_seconds = name.endswith("_bytes"), name.endswith("_seconds")

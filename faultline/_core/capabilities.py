@@ -133,7 +133,7 @@ def lacks(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
     yield from lacking_break(fault, can)
     for condition in fault.conditions:
         if condition.direction not in can.sides_of(condition):
-            kind, whose = type(condition).__name__.lower(), condition.direction
+            kind, whose = condition.word, condition.direction
             yield type(condition), f"{can.name} has no {kind} of {'both sides' if whose == 'both' else f'the {whose}'}"
     if fault.choice is not None and not can.chooses:
         yield "choice", f"{can.name} reads no request to choose by"

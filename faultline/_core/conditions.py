@@ -1,30 +1,45 @@
-"""How bytes travel while nothing breaks: each condition as a value, with its behaviour as pure functions.
+"""How bytes travel while nothing breaks: each condition as a value, with its stage in a chain.
 
-Rules: a condition draws from the generator that it is given, gets the time as a number, and never waits. A new
-condition is a class in this module, a row in `kinds.py`, and a mode.
+Rules: a condition draws from the generator that it is given. A new condition is a class in this module, a stage in
+`stages.py`, a row in `kinds.py`, and a mode.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from faultline._core import stages
 from faultline._core.points import FACTS, Point
 
 if TYPE_CHECKING:
     import random
 
 Direction = Literal["request", "response", "both", "handshake", "lookup"]
-LINE_BYTES = 65_536  # a longer line travels in several pieces
-PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
+WORD = re.compile("([A-Z])")
+Distribution = Literal["uniform", "normal", "lognormal", "pareto"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How bytes travel while nothing breaks; `direction` selects the bytes by their sender."""
+    """How bytes travel while nothing breaks; `direction` selects the bytes by their sender.
 
+    Attributes:
+        direction: whose bytes.
+        for_seconds: how long it acts, from the first bytes on; `None` for always.
+    """
+
+    _: KW_ONLY
     direction: Direction = "response"
+    for_seconds: float | None = None
+    stage_class: ClassVar[type[stages.Stage]] = stages.Stage
+
+    def stage(self, chance: Callable[[], random.Random]) -> stages.Stage:
+        """The condition at work on one direction of a connection; it draws from what `chance` returns."""
+        return self.stage_class(self, chance)
 
     @property
     def is_fault(self) -> bool:
@@ -42,6 +57,11 @@ class Condition:
         return True
 
     @property
+    def word(self) -> str:
+        """What messages call it."""
+        return WORD.sub(r" \1", type(self).__name__).strip().lower()
+
+    @property
     def begins_at(self) -> Point:
         """The first point that its bytes pass; those of both sides begin with the request."""
         return "request" if self.direction == "both" else self.direction
@@ -51,12 +71,6 @@ class Condition:
         """Whether its bytes exist only with TLS."""
         return FACTS[self.begins_at].is_of_tls
 
-    def collides(self, other: Condition) -> bool:
-        """Whether both conditions are of the same kind and change the same bytes."""
-        same_bytes = self.on(other.direction) or other.on(self.direction)
-        same_kind = type(self) is type(other) or (isinstance(self, Pace) and isinstance(other, Pace))
-        return same_kind and same_bytes
-
     def on(self, direction: Direction) -> bool:
         """Whether the condition changes bytes of this direction; `both` means request and response."""
         return self.direction == direction or (self.direction == "both" and direction not in ("handshake", "lookup"))
@@ -64,10 +78,18 @@ class Condition:
 
 @dataclass(frozen=True)
 class Latency(Condition):
-    """Bytes arrive later, by a fixed time and a jitter around it."""
+    """Bytes arrive later, by a time that may vary.
+
+    Attributes:
+        delay_seconds: the mean.
+        jitter_seconds: how far it varies: the farthest if it is uniform, else the standard deviation.
+        distribution: how it varies.
+    """
 
     delay_seconds: float = 0.0
     jitter_seconds: float = 0.0
+    distribution: Distribution = "uniform"
+    stage_class: ClassVar[type[stages.Stage]] = stages.LatencyStage
 
     @property
     def is_fault(self) -> bool:
@@ -82,46 +104,48 @@ class Latency(Condition):
     @property
     def is_certain(self) -> bool:
         """Whether every delay that can be drawn is longer than nothing."""
-        return self.delay_seconds > self.jitter_seconds
+        if self.distribution == "uniform":
+            return self.delay_seconds > self.jitter_seconds
+        return not self.draws or self.distribution != "normal"
 
     def drawn_seconds(self, chance: random.Random) -> float:
-        """How much later the bytes of one turn arrive."""
-        jitter = chance.uniform(-self.jitter_seconds, self.jitter_seconds) if self.draws else 0.0
-        return max(0.0, self.delay_seconds + jitter)
+        """How much later the next bytes arrive."""
+        mean, spread = self.delay_seconds, self.jitter_seconds
+        if not self.draws:
+            return mean
+        if self.distribution == "normal":
+            return max(0.0, chance.gauss(mean, spread))
+        if self.distribution == "lognormal":
+            variance = math.log1p((spread / mean) ** 2)
+            return chance.lognormvariate(math.log(mean) - variance / 2, math.sqrt(variance))
+        if self.distribution == "pareto":  # type I, whose shape is above 2, so that it has a deviation
+            shape = 1 + math.sqrt(1 + (mean / spread) ** 2)
+            return mean * (shape - 1) / shape * chance.paretovariate(shape)
+        return max(0.0, mean + chance.uniform(-spread, spread))
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Bytes that are about to travel together, and how far their turn has come.
+class SlowClose(Condition):
+    """The end of the stream arrives later than its bytes."""
+
+    delay_seconds: float = 0.0
+    stage_class: ClassVar[type[stages.Stage]] = stages.SlowCloseStage
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether there is a delay."""
+        return self.delay_seconds > 0
+
+
+@dataclass(frozen=True)
+class Pace(Condition):
+    """Bytes arrive in small pieces.
 
     Attributes:
-        count_bytes: the number of bytes.
-        chance: the generator that a condition draws from.
-        data: the bytes, if they are known already.
-        before: the number of earlier pieces of the turn.
-        before_bytes: the number of bytes in the earlier pieces.
-        is_in_head: whether no empty line has come yet in this turn.
+        from_body: whether the head of an HTTP message arrives as it comes.
     """
 
-    count_bytes: int
-    chance: random.Random
-    data: bytes | memoryview = b""
-    before: int = 0
-    before_bytes: int = 0
-    is_in_head: bool = True
-
-
-@dataclass(frozen=True)
-class Pace(Condition, ABC):
-    """Bytes arrive in small pieces; a direction has one pace at most."""
-
-    @abstractmethod
-    def size(self, piece: Piece) -> int:
-        """How many bytes of this piece travel together."""
-
-    @abstractmethod
-    def due_seconds(self, piece: Piece) -> float:
-        """When this piece arrives, in seconds since the turn began: a deadline that doesn't drift."""
+    from_body: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,14 +153,7 @@ class Throttle(Pace):
     """Bytes arrive at this rate."""
 
     bytes_per_second: int = 0
-
-    def size(self, piece: Piece) -> int:
-        """The bytes of one piece of a steady flow."""
-        return min(piece.count_bytes, max(1, self.bytes_per_second // PIECES_PER_SECOND))
-
-    def due_seconds(self, piece: Piece) -> float:
-        """When the last byte of the piece has arrived at this rate."""
-        return (piece.before_bytes + piece.count_bytes) / self.bytes_per_second
+    stage_class: ClassVar[type[stages.Stage]] = stages.ThrottleStage
 
 
 @dataclass(frozen=True)
@@ -145,14 +162,22 @@ class Drip(Pace):
 
     chunk_bytes: int = 1
     every_seconds: float = 0.0
+    stage_class: ClassVar[type[stages.Stage]] = stages.DripStage
 
-    def size(self, piece: Piece) -> int:
-        """The size of a piece, or the rest of the bytes."""
-        return min(piece.count_bytes, self.chunk_bytes)
 
-    def due_seconds(self, piece: Piece) -> float:
-        """One interval after the piece before it."""
-        return piece.before * self.every_seconds
+@dataclass(frozen=True)
+class Slicer(Pace):
+    """What is sent at once arrives in pieces of about this size, at this interval."""
+
+    average_bytes: int = 1
+    variation_bytes: int = 0
+    every_seconds: float = 0.0
+    stage_class: ClassVar[type[stages.Stage]] = stages.SlicerStage
+
+    @property
+    def draws(self) -> bool:
+        """Whether the sizes vary."""
+        return self.variation_bytes > 0
 
 
 @dataclass(frozen=True)
@@ -160,17 +185,14 @@ class Trickle(Pace):
     """The head of a response arrives line by line, at this interval, and then the body at once."""
 
     every_seconds: float = 0.0
+    stage_class: ClassVar[type[stages.Stage]] = stages.TrickleStage
 
-    def size(self, piece: Piece) -> int:
-        """A line of the head, or the whole body."""
-        if not piece.is_in_head:
-            return piece.count_bytes
-        line, newline, _ = bytes(piece.data[:LINE_BYTES]).partition(b"\n")
-        return len(line) + len(newline)
 
-    def due_seconds(self, piece: Piece) -> float:
-        """One interval after the line before it."""
-        return piece.before * self.every_seconds
+@dataclass(frozen=True)
+class Swallowing(Condition):
+    """No byte arrives."""
+
+    stage_class: ClassVar[type[stages.Stage]] = stages.SwallowStage
 
 
 @dataclass(frozen=True)
@@ -179,6 +201,7 @@ class Corrupt(Condition):
 
     at_byte: int | None = None
     probability: float = 0.0
+    stage_class: ClassVar[type[stages.Stage]] = stages.CorruptStage
 
     @property
     def is_fault(self) -> bool:
@@ -215,6 +238,7 @@ class Edit(Condition):
     at_byte: int = 0
     count_bytes: int = 1
     times: ClassVar[int] = 1
+    stage_class: ClassVar[type[stages.Stage]] = stages.EditStage
 
     @property
     def end_byte(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 from faultline._core.answers import Answer, AnyAnswer, AsUsual
 from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
-from faultline._core.conditions import Condition
+from faultline._core.conditions import Condition, Latency, SlowClose
 from faultline._core.errors import ConflictError
 from faultline._core.operators import Combined, no_operator, shown
 from faultline._core.points import FACTS, Point
@@ -95,10 +95,6 @@ class Fault(Combined):
         for kind in ("break_", "answer", "certificate", "terms", "choice"):
             if getattr(self, kind) is not None and getattr(other, kind) is not None:
                 raise two_of_a_kind(self, other, kind.rstrip("_"))
-        for condition in self.conditions:
-            for second in filter(condition.collides, other.conditions):
-                kind = type(condition).__name__.lower() if type(condition) is type(second) else "pace"
-                raise two_of_a_kind(self, other, kind)
         both = Fault(
             self.break_ or other.break_,
             self.answer or other.answer,
@@ -177,6 +173,16 @@ class Fault(Combined):
     def lookup(self) -> Lookup | None:
         """How a lookup fails; `None` without a break there."""
         return self.break_.lookup if self.break_ else None
+
+    @property
+    def lookup_seconds(self) -> float:
+        """How much later the answer to a lookup comes."""
+        return sum(c.delay_seconds for c in self.conditions if isinstance(c, Latency))
+
+    @property
+    def delays_end(self) -> bool:
+        """Whether the server's end comes late, for which there has to be one."""
+        return any(isinstance(c, SlowClose) and c.on("response") for c in self.conditions)
 
     @property
     def fate(self) -> Fate | None:

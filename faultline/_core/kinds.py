@@ -8,7 +8,18 @@ from dataclasses import replace
 from faultline._core import steps as do
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
 from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
-from faultline._core.conditions import Condition, Corrupt, Direction, Edit, Latency, Loss, Pace, Trickle
+from faultline._core.conditions import (
+    Condition,
+    Corrupt,
+    Direction,
+    Edit,
+    Latency,
+    Loss,
+    Pace,
+    SlowClose,
+    Swallowing,
+    Trickle,
+)
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.lookups import Found, FoundLast
@@ -62,6 +73,8 @@ REQUESTS = frozenset({do.ReceiveRequest, do.Respond})
 SIDES: frozenset[Direction] = frozenset({"request", "response", "both", "handshake"})
 STREAM: dict[type[Condition], frozenset[Direction]] = {
     **dict.fromkeys((Latency, Pace, Corrupt, Edit), SIDES),
+    SlowClose: SIDES - {"handshake"},  # which has no end of its own
+    Swallowing: SIDES - {"handshake", "both"},
     Trickle: frozenset(),  # it needs the head of a response
     Loss: frozenset({"request"}),
 }

@@ -138,7 +138,7 @@ def parts_of(fault: Fault) -> Iterator[Promise]:
         yield Promise(TERMS, "the terms of TLS")
     for number, condition in enumerate(fault.conditions):
         if condition.is_fault:
-            yield Promise(Key("condition", number), f"the {type(condition).__name__.lower()}", condition.is_certain)
+            yield Promise(Key("condition", number), f"the {condition.word}", condition.is_certain)
 
 
 def key_of(step: Step) -> Key:

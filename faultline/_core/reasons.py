@@ -298,7 +298,7 @@ def ended_first(fault: Fault, part: Key, attempt: Attempt) -> str:
         return f"{who}, before after_seconds={trigger.after_seconds:g} were over."
     if waits_in_script(fault, attempt):
         return f"{who}, while the script waited for the client."
-    slow = " and the ".join(type(condition).__name__.lower() for condition in fault.conditions)
+    slow = " and the ".join(condition.word for condition in fault.conditions)
     return f"{who}: its timeout may be too short for the {slow}." if slow and left_early(fault, attempt) else f"{who}."
 
 

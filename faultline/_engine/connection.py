@@ -120,7 +120,7 @@ class Connection:
                 if not self.attempt.has_said_goodbye:
                     by, how = "client", "RST"
         for attempt in self._attempts:
-            if self._valve is not None and (lost := self._valve.lost(attempt.fault)) is not None:
+            for lost in self._valve.lost(attempt.fault) if self._valve is not None else ():
                 attempt.strike(attempt.point, 0, lost)
             attempt.end(by, how, is_sign=is_sign)
 
@@ -246,16 +246,19 @@ class Connection:
             trip.begin_message()
 
     async def send(self, data: bytes) -> None:
-        """Send application bytes; the break strikes between them if they reach its tripwire."""
+        """Send application bytes; the break strikes between those that come through the conditions."""
+        await self.stream.write(data, self._send_now)
+
+    async def _send_now(self, data: bytes) -> None:
         self.speaks("server")
         trip = self.armed(self.response_point)
         cut = trip.cut(data) if trip else None
         if trip is None or cut is None:
-            await self.stream.write(data)
+            await self.stream.write_now(data)
             return
-        await self.stream.write(data[:cut])
+        await self.stream.write_now(data[:cut])
         await self.strike(trip)
-        await self.stream.write(data[cut:])
+        await self.stream.write_now(data[cut:])
 
     async def receive(self) -> bytes:
         """Some application bytes of the request, up to the tripwire; `b""` when the client has finished sending."""
@@ -327,7 +330,7 @@ class Connection:
         """Insert bytes among those that pass the point where the break has struck."""
         struck = self.attempt.entry.struck
         if struck is None or struck.point != "request" or not await self.side.take(data):
-            await self.stream.write(data)
+            await self.stream.write_now(data)
 
     async def hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
         """Send and read nothing for this time, or until the gate opens.

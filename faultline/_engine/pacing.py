@@ -1,127 +1,171 @@
-"""Applies the conditions of one direction to its bytes: when they arrive, how many at once, and how they change.
+"""Has the bytes of one direction pass their chain: each piece is delivered, or read, when it is due.
 
-Deadlines are absolute, counted from the beginning of a turn, so that they don't drift.
+While bytes wait, further bytes are read and stamped with the time when they came, so that each is late by its own
+delay and not by that of the bytes before it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from itertools import pairwise
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
-from faultline._core.conditions import Condition, Corrupt, Direction, Edit, Latency, Pace, Piece
+from faultline._core.chain import Chain, End, Strike
+from faultline._core.conditions import Condition
+from faultline._core.gate import Gate
+from faultline._core.points import Point
 from faultline._core.promises import Key
+from faultline._net.departures import call_in, wake
 
-NOTHING = memoryview(b"")
-END_OF_HEAD = (b"\n\n", b"\n\r\n")
-
-Wait: TypeAlias = Callable[[float], Awaitable[None]]  # for this number of seconds
+StrikeAt: TypeAlias = Callable[[Point, Key, int], None]
+Wait: TypeAlias = Callable[[float, Gate], Coroutine[Any, Any, None]]  # these seconds, or until the gate opens
+Deliver: TypeAlias = Callable[[bytes], Awaitable[None]]
+Receive: TypeAlias = Callable[[int], Coroutine[Any, Any, bytes]]  # at most so many bytes; `b""` at the end
 
 
 class Flow:
-    """The conditions of one direction, and how far its present turn has come.
+    """A chain, and the waits for what is in it."""
 
-    `on_change` is called before a condition changes something, with the condition's key and with the number of bytes
-    that have passed.
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self._changed = Gate()  # opened when the conditions change, which ends the waits for what they held
+
+    def change(self, conditions: tuple[Condition, ...], strike: Strike) -> None:
+        """Have these conditions from now on; the stages of the others give up what they hold."""
+        self.chain.change(conditions, strike, asyncio.get_running_loop().time())
+        self._changed.open()
+        self._changed = Gate()
+
+    def came(self, data: bytes) -> None:
+        """Take bytes that come now, or the end."""
+        self.chain.put(data or End(), asyncio.get_running_loop().time())
+
+    async def drain(self, deliver: Deliver, wait: Wait) -> None:
+        """Deliver all that is in the chain, each piece when it is due; an end is waited for."""
+        loop = asyncio.get_running_loop()
+        while (due := self.chain.due()) is not None:
+            now = loop.time()
+            if due > now:
+                await wait(due - now, self._changed)
+                continue
+            while (what := self.chain.pop(now)) is not None:
+                if not isinstance(what, End):
+                    await deliver(what)
+
+    async def draw(self, limit_bytes: int, receive: Receive, wait: Wait) -> bytes:
+        """The next bytes that are due; `b""` at the end. At most `limit_bytes` are read before they have passed.
+
+        Raises:
+            Exception: what `receive` raised, once all bytes before it have passed.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            what = self.chain.pop(now)
+            if isinstance(what, End):
+                if what.error is not None:
+                    raise what.error
+                return b""
+            if what is not None:
+                return what
+            due, wanted = self.chain.due(), self.chain.room_bytes(limit_bytes)
+            if due is None and not wanted:  # the end has passed before
+                return b""
+            if due is None:
+                await self._take(receive(wanted))
+            elif due > now and wanted:
+                await self._wait_and_take(wait(due - now, self._changed), receive(wanted))
+            elif due > now:
+                await wait(due - now, self._changed)
+
+    async def _take(self, receiving: Coroutine[Any, Any, bytes]) -> None:
+        """Put what is received into the chain, or the error that is raised instead."""
+        what: bytes | End
+        try:
+            what = await receiving or End()
+        except Exception as error:  # noqa: BLE001 - raised again behind the bytes
+            what = End(error)
+        self.chain.put(what, asyncio.get_running_loop().time())
+
+    async def _wait_and_take(self, waiting: Coroutine[Any, Any, None], receiving: Coroutine[Any, Any, bytes]) -> None:
+        """Wait for what is due, or until more has been received.
+
+        Raises:
+            Exception: what the wait raised.
+        """
+        loop = asyncio.get_running_loop()
+        tasks = loop.create_task(waiting), loop.create_task(self._take(receiving))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not tasks[0].cancelled():
+            tasks[0].result()
+
+
+class Flows:
+    """The flows of an attempt, one for each direction.
+
+    A server's own bytes come when it says them. While they wait its clock stands still, so a response in several pieces
+    is late once, and not once for each piece.
     """
 
     def __init__(
-        self,
-        conditions: tuple[Condition, ...],
-        direction: Direction,
-        chance: Callable[[], random.Random],
-        wait: Wait = asyncio.sleep,
-        on_change: Callable[[Key, int], None] = lambda _part, _after_bytes: None,
+        self, conditions: tuple[Condition, ...], chance: Callable[[], random.Random], strike: StrikeAt
     ) -> None:
-        mine = [c for c in conditions if c.on(direction)]
-        self._numbers = {id(c): number for number, c in enumerate(conditions)}
-        self._on_change = on_change
-        self._chance = chance() if any(c.draws for c in mine) else random.Random(0)  # noqa: S311 - never used
-        self._latency = next((c for c in mine if isinstance(c, Latency)), None)
-        self._corrupt = next((c for c in mine if isinstance(c, Corrupt)), None)
-        self._edits = [c for c in mine if isinstance(c, Edit)]
-        self.pace = next((c for c in mine if isinstance(c, Pace)), None)
-        self._wait = wait
-        self._offset_bytes = self._arrived_bytes = 0
-        self._again = b""  # the bytes so far of the range that is to be duplicated
-        self.turn()
+        def flow(at: Literal["request", "response", "handshake"]) -> Flow:
+            return Flow(Chain(conditions, at, chance, partial(strike, at)))
 
-    def turn(self) -> None:
-        """End the turn, because the other side sends now: the next bytes begin a new turn."""
-        self._began: float | None = None
-        self._pieces = self._passed_bytes = 0
-        self._head: bytes | None = b"\n"  # the last bytes of the head, until it is complete; `None` after it
+        self.request, self.response, self.handshake = flow("request"), flow("response"), flow("handshake")
+        self._lag_seconds = 0.0  # how long the server has waited for its own bytes, since it last heard the client
 
-    def piece_bytes(self, wanted_bytes: int, view: memoryview = NOTHING) -> int:
-        """How many of the wanted bytes may travel together; `view` has the bytes, if they are known."""
-        if self.pace is None:
-            return wanted_bytes
-        size = self.pace.size(self._piece(wanted_bytes, view))
-        if size < len(view):
-            self._changes(self.pace, self._arrived_bytes)
-        if self._head is not None:
-            head = self._head + view[:size]
-            self._head = None if any(end in head for end in END_OF_HEAD) else head[-2:]
-        return size
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes pass as they come."""
+        return self.request.chain.is_plain and self.response.chain.is_plain
 
-    async def arrive(self, count_bytes: int) -> None:
-        """Wait until this number of further bytes of the turn is due."""
-        loop = asyncio.get_running_loop()
-        if self._began is None:
-            self._began = loop.time() + self.delay_seconds()
-        due = self._began
-        if self.pace is not None:
-            due += self.pace.due_seconds(self._piece(count_bytes))
-            if due > self._began or self._pieces:
-                self._changes(self.pace, self._arrived_bytes)
-        self._pieces += 1
-        self._passed_bytes += count_bytes
-        self._arrived_bytes += count_bytes
-        if (wait := due - loop.time()) > 0:
-            await self._wait(wait)
+    def change(self, conditions: tuple[Condition, ...], strike: StrikeAt) -> None:
+        """Have these conditions from now on."""
+        self.request.change(conditions, partial(strike, "request"))
+        self.response.change(conditions, partial(strike, "response"))
+        self.handshake.change(conditions, partial(strike, "handshake"))
 
-    def delay_seconds(self) -> float:
-        """The delay of the next turn, in seconds."""
-        if self._latency is None:
-            return 0.0
-        if delay := self._latency.drawn_seconds(self._chance):
-            self._changes(self._latency, self._arrived_bytes)
-        return delay
+    def heard(self) -> None:
+        """Take note that the client has spoken."""
+        self._lag_seconds = 0.0
+        self.response.chain.turn()
 
-    def _changes(self, condition: Condition, after_bytes: int) -> None:
-        """Report that a condition changes something after this number of bytes."""
-        self._on_change(Key("condition", self._numbers[id(condition)]), after_bytes)
+    async def send(self, data: bytes, deliver: Deliver, wait: Wait) -> None:
+        """Deliver bytes of the server, each when it is due."""
+        self.request.chain.turn()
+        await self._send(data, deliver, wait)
 
-    def _piece(self, count_bytes: int, view: memoryview = NOTHING) -> Piece:
-        return Piece(count_bytes, self._chance, view, self._pieces, self._passed_bytes, self._head is not None)
+    async def end(self, deliver: Deliver, wait: Wait) -> None:
+        """Wait until an end of the server is due; what a break has cut off before it is never delivered."""
+        self.response.chain.clear()
+        await self._send(End(), deliver, wait)
 
-    def altered(self, data: bytes) -> bytes:
-        """The bytes as they arrive: corrupted, without those that are dropped, and with duplicates."""
-        begin, self._offset_bytes = self._offset_bytes, self._offset_bytes + len(data)
-        if self._corrupt is not None:
-            before, data = data, self._corrupt.corrupted(data, begin, self._chance)
-            if data != before:
-                first = next(i for i, (old, new) in enumerate(zip(before, data, strict=True)) if old != new)
-                self._changes(self._corrupt, begin + first)
-        return self._edited(data, begin)
+    async def _send(self, what: bytes | End, deliver: Deliver, wait: Wait) -> None:
+        began = asyncio.get_running_loop().time()
+        self.response.chain.put(what, began - self._lag_seconds)
+        try:
+            await self.response.drain(deliver, wait)
+        finally:
+            self._lag_seconds += asyncio.get_running_loop().time() - began
 
-    def _edited(self, data: bytes, begin: int) -> bytes:
-        """The bytes without the dropped ranges, and with duplicates after the ranges that are repeated."""
-        if not self._edits:
-            return data
-        edges = [edge - begin for e in self._edits for edge in (e.at_byte, e.end_byte)]
-        kept = b""
-        for first, last in pairwise(sorted({0, len(data), *(e for e in edges if 0 < e < len(data))})):
-            inside = [e for e in self._edits if e.at_byte <= begin + first < e.end_byte]
-            piece = data[first:last] if all(e.times for e in inside) else b""
-            for e in inside:
-                if not e.times or begin + last == e.end_byte:  # a repetition begins behind its bytes
-                    self._changes(e, begin + first if not e.times else e.end_byte)
-            kept += piece
-            for e in inside:
-                if e.times > 1:
-                    self._again += piece
-                    kept += self._again * (e.times - 1) if begin + last == e.end_byte else b""
-        return kept
+
+async def pause(for_seconds: float, until: Gate) -> None:
+    """Wait these seconds, or until the gate opens."""
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[None] = loop.create_future()
+    on_open = partial(call_in, loop, partial(wake, opened))
+    until.when_open(on_open)
+    try:
+        await asyncio.wait((opened,), timeout=for_seconds)
+    finally:
+        until.forget(on_open)
+        opened.cancel()

@@ -10,13 +10,14 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Literal
 
+from faultline._core.attempts import Entry
+from faultline._core.conditions import Condition
 from faultline._core.ends import Party
+from faultline._core.gate import Gate
 from faultline._core.tls_facts import NO_TLS, TlsFacts
 from faultline._engine.attempt import OpenAttempt
-from faultline._engine.pacing import Flow, Wait
+from faultline._engine.pacing import Deliver, Flows, Receive, pause
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
@@ -33,7 +34,7 @@ class Stream:
 
     __slots__ = (
         *("wire", "speaks_tls", "_chance", "_tls", "_is_midway", "_own_alert", "_held", "_paused"),
-        *("_on_left", "_attempt", "_entry", "_flows", "_handshake_flow"),
+        *("_on_left", "_attempt", "_entry", "_flows", "is_fed"),
     )
 
     def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
@@ -45,6 +46,9 @@ class Stream:
         self._held = b""  # decrypted, and not yet read by an attempt
         self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
         self.speaks_tls = False  # whether the client's first bytes were TLS
+        self._entry: Entry
+        self._flows: Flows | None = None  # while the attempt has conditions
+        self.is_fed = False  # whether what is written comes from an upstream, and has passed its conditions
 
     def serve(self, attempt: OpenAttempt, on_left: Callable[[Left], bool]) -> None:
         """Record the bytes in this attempt from here on, under the conditions of its fault.
@@ -52,24 +56,29 @@ class Stream:
         `on_left` is told when the client leaves while its bytes wait, and returns whether they still arrive.
         """
         entry, fault = attempt.entry, attempt.fault
+        goes_on = self._flows is not None and self._entry is entry
         self._attempt, self._entry = attempt, entry
         entry.tls = self._tls.facts() if self._tls is not None else None
-        self._flows: tuple[Flow, Flow] | None = None
-        self._handshake_flow: Flow | None = None
-        self._on_left: Callable[[Left], bool] | None = None
-        if fault.conditions:
-            self._on_left = on_left
+        self._on_left = on_left
+        if goes_on and self._flows is not None:
+            self._flows.change(fault.conditions, attempt.condition_strikes)
+        else:
+            self._begin_flows(fault.conditions)
 
-            def flow(at: Literal["request", "response", "handshake"], wait: Wait) -> Flow:
-                return Flow(fault.conditions, at, self._chance, wait, partial(attempt.condition_strikes, at))
-
-            request, response = flow("request", self._await_request), flow("response", self._await_response)
-            handshake = flow("handshake", self._await_response)
-            self._flows, self._handshake_flow = (request, response), handshake
+    def _begin_flows(self, conditions: tuple[Condition, ...]) -> None:
+        """Have bytes pass under these conditions; what has arrived under others is not lost."""
+        waiting = [] if self._flows is None else self._flows.request.chain.rest()
+        self._flows = None
+        if conditions:
+            self._flows = Flows(conditions, self._chance, self._attempt.condition_strikes)
+            for item in waiting:
+                self._flows.request.chain.put(item.what, item.at)
+        else:
+            self._held += b"".join(item.what for item in waiting if isinstance(item.what, bytes))
 
     def forget(self) -> None:
         """Forget the attempt, and what leads to it, because the connection has ended."""
-        del self._on_left, self._attempt, self._entry, self._flows, self._handshake_flow
+        del self._on_left, self._attempt, self._entry, self._flows
 
     def pause(self) -> None:
         """Hold all bytes back."""
@@ -87,19 +96,19 @@ class Stream:
         if self._paused is not None:
             await self._paused.wait()
 
-    async def _await_response(self, for_seconds: float) -> None:
-        """Hold the server's bytes back for this time.
+    async def _await_response(self, for_seconds: float, until: Gate) -> None:
+        """Hold the server's bytes back for this time, or until the gate opens.
 
         Raises:
             Departed: the client has left meanwhile.
         """
         if for_seconds < SHORT_SECONDS:
-            await asyncio.sleep(for_seconds)
-        elif left := await self.wire.departure(for_seconds):
+            await pause(for_seconds, until)
+        elif left := await self.wire.departure(for_seconds, until):
             raise Departed(left)
 
-    async def _await_request(self, for_seconds: float) -> None:
-        """Hold the client's bytes back for this time.
+    async def _await_request(self, for_seconds: float, until: Gate) -> None:
+        """Hold the client's bytes back for this time, or until the gate opens.
 
         Raises:
             Departed: the client has left meanwhile, and its bytes can't arrive without it.
@@ -107,38 +116,40 @@ class Stream:
         loop = asyncio.get_running_loop()
         due = loop.time() + for_seconds
         try:
-            await self._await_response(for_seconds)
+            await self._await_response(for_seconds, until)
         except Departed as left:
             if left.how == "RST" or self._on_left is None or not self._on_left(left.how):
                 raise
-            await asyncio.sleep(due - loop.time())
+            await pause(due - loop.time(), until)
 
     @property
     def is_plain(self) -> bool:
         """Whether bytes pass unchanged and without delay."""
-        return self._tls is None and self._flows is None and not self._held
+        return self._tls is None and not self._held and (self._flows is None or self._flows.is_plain)
 
-    async def write(self, data: bytes) -> None:
-        """Send application bytes.
+    async def write(self, data: bytes, deliver: Deliver | None = None) -> None:
+        """Have application bytes pass their conditions, and send what comes through, or hand it to `deliver`.
 
         Raises:
             Departed: the client has reset the connection.
         """
-        flow: Flow | None = None
-        if self._flows is not None:
-            request, flow = self._flows
-            request.turn()
-            data = flow.altered(data)
-        view = memoryview(data)
-        while view:
-            piece = view if flow is None else view[: flow.piece_bytes(len(view), view)]
-            if flow is not None:
-                await flow.arrive(len(piece))
-            view = view[len(piece) :]
-            while piece:
-                taken = await self._write_piece(piece)
-                self._entry.says("server", piece[:taken])
-                piece = piece[taken:]
+        deliver = deliver or self.write_now
+        if self._flows is None or self.is_fed:
+            await deliver(data)
+        else:
+            await self._flows.send(data, deliver, self._await_response)
+
+    async def write_now(self, data: bytes) -> None:
+        """Send application bytes, whatever the conditions are.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        piece = memoryview(data)
+        while piece:
+            taken = await self._write_piece(piece)
+            self._entry.says("server", piece[:taken])
+            piece = piece[taken:]
 
     async def _write_piece(self, piece: memoryview) -> int:
         await self.until_flowing()
@@ -167,17 +178,12 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
-        flow = self._handshake_flow
-        if flow is None:
+        if self._flows is None:
             await self.write_raw(data)
-            return
-        flow.turn()
-        data = flow.altered(data)
-        while data:
-            size = flow.piece_bytes(len(data))
-            await flow.arrive(size)
-            await self.write_raw(data[:size])
-            data = data[size:]
+        else:
+            flow = self._flows.handshake
+            flow.chain.put(data, asyncio.get_running_loop().time())
+            await flow.drain(self.write_raw, self._await_response)
 
     async def read(self, limit_bytes: int) -> bytes:
         """Read at most `limit_bytes` application bytes; `b""` when the client has finished sending.
@@ -186,22 +192,44 @@ class Stream:
             Departed: the client has reset the connection.
             Rejected: the client has ended TLS with an alert.
         """
-        while True:
-            data = await self._read_some(limit_bytes)
-            self._entry.says("client", data)
-            if self._flows is None or not data:
+        if self._flows is None:
+            data = await self._read_said(limit_bytes)
+            if self._flows is None:
                 return data
-            flow, response = self._flows
-            await flow.arrive(len(data))
-            response.turn()
-            if data := flow.altered(data):  # all of it may have been dropped
+            self._flows.request.came(data)
+        return await self._flows.request.draw(limit_bytes, self._read_said, self._await_request)
+
+    async def _read_said(self, limit_bytes: int) -> bytes:
+        """Read application bytes as they come, and record them."""
+        data = await self._read_some(limit_bytes)
+        self._entry.says("client", data)
+        if self._flows is not None and data:
+            self._flows.heard()
+        return data
+
+    async def relayed(self, limit_bytes: int, receive: Receive) -> bytes:
+        """Receive bytes of the upstream by this function, each when its conditions let it pass; `b""` at the end.
+
+        Raises:
+            Exception: what `receive` raised, once all bytes before it have passed.
+        """
+
+        async def said(limit: int) -> bytes:
+            data = await receive(limit)
+            if self._flows is not None and data:
+                self._flows.request.chain.turn()
+            return data
+
+        if self._flows is None:
+            data = await receive(limit_bytes)
+            if self._flows is None:
                 return data
+            self._flows.response.came(data)
+        return await self._flows.response.draw(limit_bytes, said, pause)
 
     async def _read_some(self, limit_bytes: int) -> bytes:
         limit_bytes = min(limit_bytes, sockets.READ_BYTES)
         await self.until_flowing()
-        if self._flows is not None:
-            limit_bytes = self._flows[0].piece_bytes(limit_bytes)
         if self._held:
             data, self._held = self._held[:limit_bytes], self._held[limit_bytes:]
         elif self._tls is None:
@@ -228,6 +256,8 @@ class Stream:
             Departed: the client has finished sending instead, or has reset the connection.
             Rejected: the client has ended TLS with an alert.
         """
+        if self._flows is not None and self._flows.request.chain.has_bytes:
+            return
         if self._tls is None:
             await self.wire.readable()
             at_end = not self.wire.next_byte()
@@ -289,7 +319,9 @@ class Stream:
         self._tls = None
 
     async def end_tls(self) -> None:
-        """Send close_notify if the connection is in TLS."""
+        """Send close_notify if the connection is in TLS, when the conditions let the end pass."""
+        if self._flows is not None and not self.is_fed and self.wire.left() is None:
+            await self._flows.end(self.write_now, self._await_response)
         await self.write_raw(self.close_notify())
 
     def alerts(self, name: str, is_ours: bool) -> None:  # noqa: FBT001 - the form of a callback

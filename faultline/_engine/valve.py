@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,26 @@ class Valve:
         """Whether packets of the client are dropped, so that the server's FIN could never be acknowledged."""
         return self._dropped > 0
 
-    def lost(self, fault: Fault) -> Key | None:
-        """Which condition of a fault has dropped packets of the client so far; `None` if none has."""
-        number = next((i for i, c in enumerate(fault.conditions) if isinstance(c, Loss)), None)
-        if number is None or self._wire.is_closed or not sockets.dropped_packets(self._wire.sock):
-            return None
-        return Key("condition", number)
+    def lost(self, fault: Fault) -> list[Key]:
+        """Which conditions of a fault have dropped packets of the client so far."""
+        losses = [Key("condition", number) for number, c in enumerate(fault.conditions) if isinstance(c, Loss)]
+        has_dropped = losses and not self._wire.is_closed and sockets.dropped_packets(self._wire.sock)
+        return losses if has_dropped else []
 
     def follow(self, fault: Fault) -> None:
         """Drop the share of the client's packets that this fault's conditions give."""
-        self._loss = next((c.probability for c in fault.conditions if isinstance(c, Loss)), 0.0)
-        self._filter()
+        losses = [c for c in fault.conditions if isinstance(c, Loss)]
+        self._begin_to_lose(losses)
+        loop = asyncio.get_running_loop()
+        for seconds in {c.for_seconds for c in losses if c.for_seconds is not None}:
+            lasting = [c for c in losses if c.for_seconds is None or c.for_seconds > seconds]
+            loop.call_later(seconds, self._begin_to_lose, lasting)
+
+    def _begin_to_lose(self, losses: list[Loss]) -> None:
+        """Drop the share of the client's packets that is lost by any of these: each draws for itself."""
+        self._loss = 1 - math.prod(1 - c.probability for c in losses)
+        if not self._wire.is_closed:
+            self._filter()
 
     async def cut_off(self, for_seconds: float | None) -> None:
         """Drop all packets of the client, for this time or until the server stops."""

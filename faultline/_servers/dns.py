@@ -14,7 +14,6 @@ from functools import partial
 
 from faultline._core.attempts import Attempt, Entry, Request
 from faultline._core.calls import explained
-from faultline._core.conditions import Latency
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
@@ -235,12 +234,13 @@ class DnsServer(Endpoint):
                 self.ledger.strike(entry, "lookup", 0)
             self._end(entry, answer, send)
 
-        late = next((c.delay_seconds for c in fault.conditions if isinstance(c, Latency)), 0.0)
+        late = fault.lookup_seconds
         if late or kind == "silence":
             failed = answered(query, "servfail", HERE, can_truncate=False)
             self._unanswered.add(entry, partial(self._end, entry, failed, send))
         if late:
-            self.ledger.strike(entry, "lookup", 0, Key("condition"))
+            for number, _ in enumerate(fault.conditions):
+                self.ledger.strike(entry, "lookup", 0, Key("condition", number))
             self._open.add(entry)
             self._datagrams.later(late, reply)
         else:

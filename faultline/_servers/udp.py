@@ -13,6 +13,7 @@ from faultline._core import chance
 from faultline._core.answers import OK_BODY, Answer
 from faultline._core.attempts import Attempt, Entry, Request
 from faultline._core.calls import explained
+from faultline._core.chain import Chain, passed
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError
@@ -23,7 +24,6 @@ from faultline._core.ledger import Ledger
 from faultline._core.plan import Dealer, Plan, Sequence, checked_plan, entries_of, faults_of
 from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
-from faultline._engine.pacing import Flow
 from faultline._net import sockets
 from faultline._net.addresses import checked_address
 from faultline._servers.datagrams import Address, Datagrams, Unanswered
@@ -199,8 +199,10 @@ class UdpServer(Endpoint):
             self.ledger.end(entry, "server", "silence")
             return
         condition_strikes = partial(self._condition_strikes, entry)
-        flow = Flow(fault.conditions, "response", chance.generator, on_change=condition_strikes)
-        payload = flow.altered(response_to(data, fault, self._default))
+        payload, wait = passed(
+            response_to(data, fault, self._default),
+            Chain(fault.conditions, "response", chance.generator, condition_strikes),
+        )
 
         def say() -> None:
             if entry.ended_seconds is not None:  # its client waits no longer
@@ -217,7 +219,6 @@ class UdpServer(Endpoint):
             self.ledger.end(entry, "server", "silence" if entry.note else "answer")
 
         self._open.add(entry)
-        wait = flow.delay_seconds()
         if isinstance(fault.fate, Behind):
             self._held.append(partial(self._after, wait, say))
         else:

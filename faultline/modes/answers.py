@@ -282,7 +282,7 @@ def trickle_headers(
     """
     whole("lines", lines, "", 1, 10_000)
     headers = tuple((f"X-Trickle-{number}", "more to come") for number in range(1, lines + 1))
-    return Fault(answer=Answer(headers=headers), conditions=(Trickle("response", every_seconds),))
+    return Fault(answer=Answer(headers=headers), conditions=(Trickle(every_seconds=every_seconds),))
 
 
 def framed(status: int, headers: Headers, body: bytes | None) -> Answer:

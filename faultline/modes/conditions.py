@@ -5,27 +5,61 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from faultline._core.check import rejected, whole
-from faultline._core.conditions import Corrupt, Drip, Drop, Duplicate, Latency, Loss, Throttle
+from faultline._core.conditions import (
+    Corrupt,
+    Distribution,
+    Drip,
+    Drop,
+    Duplicate,
+    Latency,
+    Loss,
+    Slicer,
+    SlowClose,
+    Swallowing,
+    Throttle,
+)
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.plan import checked_probability
 from faultline.modes._registry import case, mode
 
-__all__ = ["corrupt", "drip", "drop_bytes", "duplicate", "latency", "loss", "throttle"]
+__all__ = [
+    "corrupt",
+    "drip",
+    "drop_bytes",
+    "duplicate",
+    "latency",
+    "loss",
+    "one_way",
+    "slicer",
+    "slow_close",
+    "throttle",
+]
 
 Whose = Annotated[
     Literal["request", "response", "both", "handshake"], "the sender of the bytes; handshake: the server, in TLS"
 ]
+For = Annotated[float | None, "stop acting after this time, counted from the first bytes; `None` for never"]
+FromBody = Annotated[bool, "leave the head of an HTTP message alone, up to its empty line"]
 
 
 @mode(case("the response", seconds=0.01))
 def latency(
     seconds: Annotated[float, "the delay of the bytes"],
     *,
-    jitter_seconds: Annotated[float, "the most that the delay varies, more or less, at random"] = 0.0,
+    jitter_seconds: Annotated[float, "how far the delay varies, at random"] = 0.0,
+    distribution: Annotated[Distribution, "how it varies: see below"] = "uniform",
     direction: Whose = "response",
+    for_seconds: For = None,
 ) -> Fault:
-    """Delay bytes, once for each turn of the conversation.
+    """Delay bytes: each arrives this much later than it was sent, and the order stays.
+
+    Two delays add up. `seconds` is the mean. `jitter_seconds` is the farthest from it if the distribution is
+    "uniform"; it is the standard deviation of "normal", "lognormal" and "pareto", the last two of which have a long
+    tail and never come near 0. A delay that would be negative is none.
+
+    A server's own bytes come when it sends them, so a response in several pieces is late once. What waits in a relay
+    takes at most 1 MiB in each direction; then the sender has to wait too.
 
     .. versionadded:: 0.1
 
@@ -34,16 +68,24 @@ def latency(
         >>> latency(0.05, jitter_seconds=0.01) & ok()
         latency(0.05, jitter_seconds=0.01) & ok()
     """
-    return Fault(conditions=(Latency(direction, seconds, jitter_seconds),))
+    if jitter_seconds and not seconds and distribution in ("lognormal", "pareto"):
+        raise rejected("seconds", seconds, f"a mean above 0 for {distribution!r}; use 'normal' or 'uniform' with 0")
+    return Fault(
+        conditions=(Latency(seconds, jitter_seconds, distribution, direction=direction, for_seconds=for_seconds),)
+    )
 
 
 @mode(case("the response", bytes_per_second=10_000))
 def throttle(
     bytes_per_second: Annotated[int, "the rate"],
     *,
+    from_body: FromBody = False,
     direction: Whose = "response",
+    for_seconds: For = None,
 ) -> Fault:
-    """Deliver bytes at a rate, in pieces of about 20 ms, by absolute deadlines that don't drift.
+    """Deliver bytes at a rate at most, in pieces of about 20 ms, by absolute deadlines that don't drift.
+
+    Silence earns no credit: what comes after it travels at this rate too.
 
     .. versionadded:: 0.1
 
@@ -53,7 +95,7 @@ def throttle(
         throttle(1000)
     """
     whole("bytes_per_second", bytes_per_second, "", 1)
-    return Fault(conditions=(Throttle(direction, bytes_per_second),))
+    return Fault(conditions=(Throttle(from_body, bytes_per_second, direction=direction, for_seconds=for_seconds),))
 
 
 @mode(case("the response", chunk_bytes=20, every_seconds=0.01))
@@ -61,11 +103,14 @@ def drip(
     chunk_bytes: Annotated[int, "the size of a piece"] = 1,
     *,
     every_seconds: Annotated[float, "from piece to piece"] = 0.1,
+    from_body: FromBody = False,
     direction: Whose = "response",
+    for_seconds: For = None,
 ) -> Fault:
     """Deliver bytes piece by piece, by absolute deadlines that don't drift.
 
-    A client whose timeout is per read never times out, however long the response takes.
+    Silence earns no credit: the pace stays as it is after it. A client whose timeout is per read never times out,
+    however long the response takes.
 
     .. versionadded:: 0.1
 
@@ -75,7 +120,78 @@ def drip(
         drip(1, every_seconds=0.2)
     """
     whole("chunk_bytes", chunk_bytes, " of bytes", 1)
-    return Fault(conditions=(Drip(direction, chunk_bytes, every_seconds),))
+    return Fault(
+        conditions=(Drip(from_body, chunk_bytes, every_seconds, direction=direction, for_seconds=for_seconds),)
+    )
+
+
+@mode(case("the response", average_bytes=20, variation_bytes=10))
+def slicer(
+    average_bytes: Annotated[int, "the size of a piece"],
+    *,
+    variation_bytes: Annotated[int, "how far the size varies, at random"] = 0,
+    every_seconds: Annotated[float, "from piece to piece"] = 0.0,
+    direction: Whose = "response",
+    for_seconds: For = None,
+) -> Fault:
+    """Deliver bytes in pieces of about this size, each sent by itself, so that one read doesn't get all.
+
+    A client that takes one read for one message fails. The kernel may put pieces together again that the client
+    doesn't read in time; `every_seconds` keeps them apart.
+
+    .. versionadded:: 0.1
+
+    Example:
+        >>> from faultline import slicer
+        >>> slicer(10, variation_bytes=5)
+        slicer(10, variation_bytes=5)
+    """
+    whole("average_bytes", average_bytes, " of bytes", 1)
+    whole("variation_bytes", variation_bytes, " of bytes", 0, average_bytes)
+    made = Slicer(False, average_bytes, variation_bytes, every_seconds, direction=direction, for_seconds=for_seconds)
+    return Fault(conditions=(made,))
+
+
+@mode(case("the response", seconds=0.01))
+def slow_close(
+    seconds: Annotated[float, "how much later the end comes"],
+    *,
+    direction: Annotated[Literal["request", "response", "both"], "the sender of the end"] = "response",
+) -> Fault:
+    """Deliver bytes at once, and the end of the stream (FIN) later.
+
+    A client that reads to the end waits, although it has everything. A server in HTTP keeps no connection alive, so
+    that each has an end; a relay passes the end on late. A RST comes at once.
+
+    .. versionadded:: 0.1
+
+    Example:
+        >>> from faultline import close, slow_close
+        >>> slow_close(0.5) & close(after_bytes=10)
+        slow_close(0.5) & close(after_bytes=10)
+    """
+    return Fault(conditions=(SlowClose(seconds, direction=direction),))
+
+
+@mode(case("TimeoutError"))
+def one_way(
+    *,
+    direction: Annotated[Literal["request", "response"], "the sender whose bytes never arrive"] = "response",
+    for_seconds: For = None,
+) -> Fault:
+    """Swallow the bytes of one side, as a network that carries packets in one direction only does.
+
+    The connection stays open: the sender's bytes are accepted, and nothing of them arrives. What the other side sends
+    arrives, and so does the end of either side.
+
+    .. versionadded:: 0.1
+
+    Example:
+        >>> from faultline import one_way
+        >>> one_way()
+        one_way()
+    """
+    return Fault(conditions=(Swallowing(direction=direction, for_seconds=for_seconds),))
 
 
 @mode(case("the response", at_byte=65))
@@ -84,6 +200,7 @@ def corrupt(
     at_byte: Annotated[int | None, "flip the lowest bit of this byte, counted from 0"] = None,
     probability: Annotated[float, "or flip that of each byte with this probability"] = 0.0,
     direction: Whose = "response",
+    for_seconds: For = None,
 ) -> Fault:
     """Change bytes on their way, but not their number; with TLS, the bytes inside it.
 
@@ -99,7 +216,7 @@ def corrupt(
         whole("at_byte", at_byte, "", 0)
     if (at_byte is None) == (probability == 0):
         raise ParameterError(f"at_byte={at_byte}, probability={probability}: expected one of the two.")
-    return Fault(conditions=(Corrupt(direction, at_byte, probability),))
+    return Fault(conditions=(Corrupt(at_byte, probability, direction=direction, for_seconds=for_seconds),))
 
 
 @mode(case("the response", at_byte=50))
@@ -120,7 +237,7 @@ def drop_bytes(
     """
     whole("count_bytes", count_bytes, " of bytes", 1)
     whole("at_byte", at_byte, "", 0)
-    return Fault(conditions=(Drop(direction, at_byte, count_bytes),))
+    return Fault(conditions=(Drop(at_byte, count_bytes, direction=direction),))
 
 
 @mode(case("the response", at_byte=66))
@@ -141,11 +258,15 @@ def duplicate(
     """
     whole("count_bytes", count_bytes, " of bytes", 1)
     whole("at_byte", at_byte, "", 0)
-    return Fault(conditions=(Duplicate(direction, at_byte, count_bytes),))
+    return Fault(conditions=(Duplicate(at_byte, count_bytes, direction=direction),))
 
 
 @mode(case("the response", probability=0.1))
-def loss(probability: Annotated[float, "the probability for each packet"]) -> Fault:
+def loss(
+    probability: Annotated[float, "the probability for each packet"],
+    *,
+    for_seconds: Annotated[float | None, "stop dropping after this time; `None` for never"] = None,
+) -> Fault:
     """Drop packets from the client, data and acknowledgements, so that TCP has to send them again.
 
     The kernel draws the random numbers (SKF_AD_RANDOM, linux/filter.h), so no seed reproduces the loss. Needs the
@@ -164,4 +285,4 @@ def loss(probability: Annotated[float, "the probability for each packet"]) -> Fa
             probability,
             "a probability between 0 and 1; partition() or blackhole() drops everything",
         )
-    return Fault(conditions=(Loss("request", probability),))
+    return Fault(conditions=(Loss(probability, direction="request", for_seconds=for_seconds),))

@@ -206,7 +206,7 @@ def slow_resolve(delay_seconds: Annotated[float, "the delay of the answer"]) -> 
         >>> slow_resolve(2) & nxdomain()
         slow_resolve(2) & nxdomain()
     """
-    return Fault(conditions=(Latency("lookup", float(delay_seconds)),))
+    return Fault(conditions=(Latency(float(delay_seconds), direction="lookup"),))
 
 
 def failing(kind: str) -> Fault:

@@ -140,6 +140,14 @@ def bad_tls(
         case "plaintext_midway":
             return Fault(Break("response", (Send(PLAIN_HTTP, below_tls=True), Close(False)), Trigger(after_bytes)))
         case "slow_handshake":
-            return Fault(conditions=(Drip("handshake", 1, 0.01 if every_seconds is None else every_seconds),))
+            return Fault(
+                conditions=(
+                    Drip(
+                        chunk_bytes=1,
+                        every_seconds=0.01 if every_seconds is None else every_seconds,
+                        direction="handshake",
+                    ),
+                )
+            )
         case _:
             return FIXED[kind]

@@ -14,7 +14,6 @@ import urllib3
 from requests import exceptions
 from requests.adapters import HTTPAdapter
 from support import HIDES_EOF
-from support.tables import each_row
 
 from faultline import (
     bad_cert,
@@ -217,7 +216,7 @@ def test_stream_that_broke_is_at_its_end_when_it_is_read_again(faultline):
         assert list(response.iter_content(1024)) == []  # no StreamConsumedError
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("location", "target"),
     [("again", "/again"), ("/again", "/again"), ("//{host}/again", "/again")],
 )

@@ -80,13 +80,6 @@ def test_a_latency_acts_on_live_connections_and_on_its_own_stream(ask, listener)
         assert read(client, 1) == b"b"
 
 
-def test_toxics_that_can_t_both_be_played_are_refused(ask, proxy):
-    added(ask, "latency", {"latency": 1})
-    second = ask("POST", TOXICS, {"type": "latency", "name": "second", "attributes": {"latency": 1}})
-
-    assert (second.status, second.data["error"][:8]) == (400, "latency(")
-
-
 # --- the toxic of faultline ------------------------------------------------------------------------------------------
 
 

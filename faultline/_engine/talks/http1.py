@@ -149,7 +149,8 @@ class Http1:
         keep_alive = self._reader is not None and self._reader.keep_alive
         self._keeps_alive = keep_alive if is_http else answer.echoes
         idle = connection.armed("idle")
-        if answer.closes_after(request.method) or (idle is None and service.dealer.ends_connection(fault)):
+        ends = answer.closes_after(request.method) or fault.delays_end
+        if ends or (idle is None and service.dealer.ends_connection(fault)):
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
         speaks_tls = not is_http and request.body.startswith(HELLO)  # and takes no answer for a response

@@ -8,15 +8,15 @@ a RST as a RST. The end of a connection to the upstream ends only the connection
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from faultline._core import steps as do
 from faultline._core.ends import Party
 from faultline._core.points import Point
-from faultline._core.upstream import UNREACHED, Upstream
+from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection
 from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
+from faultline._engine.reaching import FAILURES, opened
 from faultline._engine.side import Side
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
@@ -24,12 +24,6 @@ from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
 from faultline._net.wire import Wire
-
-FAILURES: dict[str, tuple[do.ConnectionStep, ...]] = {
-    "reset": (do.Reset(),),
-    "close": (do.Close(),),
-    "stall": (do.Hold(),),
-}
 
 
 async def converse(connection: Connection) -> None:
@@ -69,6 +63,7 @@ class Relay(Side):
         self._changed = asyncio.Event()  # set when the fault has changed
         self._client_has_finished = asyncio.Event()  # set when its FIN has been passed on
         self._upstream_connection: UpstreamConnection | None = None
+        self._unsaid: list[Left] = []  # ends of the upstream that wait behind its bytes
 
     # --- the upstream ------------------------------------------------------------------------------------------------
 
@@ -79,32 +74,25 @@ class Relay(Side):
             Departed: the client reset the connection meanwhile.
             Over: the upstream accepted the connection and reset it at once.
         """
-        connection, loop = self._connection, asyncio.get_running_loop()
-        opening = loop.create_task(self._dial(upstream))
-        leaving = loop.create_task(connection.wire.departure(None))
-        try:
-            await asyncio.wait((opening, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if leaving.done() and leaving.result() == "FIN":  # the client has finished sending, and may still read
-                await asyncio.wait((opening,))
-        finally:
-            for task in (opening, leaving):
-                task.cancel()
-            await asyncio.gather(opening, leaving, return_exceptions=True)
-        if opening.cancelled():
-            raise Departed("RST")
-        error = opening.exception()
-        if isinstance(error, ConnectionResetError):
-            await reset(connection, by="upstream")
-        if isinstance(error, (OSError, UpstreamLeft)):
-            connection.attempt.entry.note = f"the upstream {upstream} {UNREACHED}: {error}"
-            return error
-        return opening.result()
+        return await opened(self._connection, upstream, self._dial(upstream))
 
     async def _dial(self, upstream: Upstream) -> UpstreamConnection:
         """Connect to an upstream, and keep the connection at once, so that `leave` closes it in any case."""
         self._upstream_connection = await reach(asyncio.get_running_loop(), self._connection.wire.departures, upstream)
-        self._upstream_connection.wire.on_end = partial(self._connection.sign, "upstream")
+        self._upstream_connection.wire.on_end = self._upstream_ended
         return self._upstream_connection
+
+    def _upstream_ended(self, how: Left) -> None:
+        """Record an end of the upstream, or keep it until the bytes before it have passed their conditions."""
+        self._unsaid.append(how)
+        if self._connection.stream.is_plain:
+            self._sign_upstream()
+
+    def _sign_upstream(self) -> None:
+        """Record the ends of the upstream that the client meets now."""
+        for how in self._unsaid:
+            self._connection.sign("upstream", how)
+        self._unsaid.clear()
 
     def leave(self) -> None:
         """End the connection to the upstream: by RST if the client has reset its own."""
@@ -124,6 +112,7 @@ class Relay(Side):
             Departed: the client ended the connection.
         """
         self._connection.speaker = speaker
+        self._connection.stream.is_fed = True
         left = await self._carried(upstream_connection)
         if isinstance(left, Departed):
             if left.how == "RST":
@@ -217,7 +206,7 @@ class Relay(Side):
                 if await self._pumped("server", upstream_connection.wire, self._connection.wire):
                     break
                 continue
-            data = await upstream_connection.receive(sockets.READ_BYTES)
+            data = await self._relayed(upstream_connection)
             if not data:
                 break
             await self._wait_to_pass()
@@ -230,6 +219,17 @@ class Relay(Side):
         self._first_to_end = self._first_to_end or "upstream"
         await self._connection.stream.end_tls()
         self._connection.wire.finish()
+
+    async def _relayed(self, upstream_connection: UpstreamConnection) -> bytes:
+        """Bytes of the upstream that have come through the conditions; `b""` at its end, which is recorded now."""
+        try:
+            data = await self._connection.stream.relayed(sockets.READ_BYTES, upstream_connection.receive)
+        except UpstreamLeft:
+            self._sign_upstream()
+            raise
+        if not data:
+            self._sign_upstream()
+        return data
 
     async def _enter(self, point: Point) -> None:
         """Come to a point, unless the conversation is in a tunnel."""

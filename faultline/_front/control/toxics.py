@@ -81,12 +81,13 @@ def new_toxic(given: Fields) -> Toxic:
 def latency(toxic: Toxic) -> tuple[Condition, ...]:
     """Each chunk leaves later."""
     seconds, jitter = (max(0, int(toxic.attributes[name])) / 1000 for name in ("latency", "jitter"))
-    return (Latency(STREAMS[toxic.stream], seconds, jitter),)
+    return (Latency(seconds, jitter, direction=STREAMS[toxic.stream]),)
 
 
 def bandwidth(toxic: Toxic) -> tuple[Condition, ...]:
     """Bytes pass at a rate."""
-    return (Throttle(STREAMS[toxic.stream], max(1, int(toxic.attributes["rate"]) * KILOBYTE)),)
+    rate = max(1, int(toxic.attributes["rate"]) * KILOBYTE)
+    return (Throttle(bytes_per_second=rate, direction=STREAMS[toxic.stream]),)
 
 
 def nothing(_: Toxic) -> tuple[Condition, ...]:

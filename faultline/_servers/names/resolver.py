@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from faultline._core.attempts import Request
 from faultline._core.calls import explained
-from faultline._core.conditions import Latency
 from faultline._core.errors import ParameterError, PortError
 from faultline._core.fault import Fault
 from faultline._core.hosts import checked_name
@@ -112,10 +111,9 @@ class Resolver(Endpoint, overlay.Overlay):
         entry = self.ledger.begin(None, fault, "lookup")
         function, name = asked
         self.ledger.keep(entry, Request(function, name))
-        late = next((c for c in fault.conditions if isinstance(c, Latency)), None)
-        if late is not None:
-            self.ledger.strike(entry, "lookup", 0, Key("condition"))
-        was_hurried = late is not None and self._hurry.wait(late.delay_seconds)
+        for number, _ in enumerate(fault.conditions):
+            self.ledger.strike(entry, "lookup", 0, Key("condition", number))
+        was_hurried = bool(fault.conditions) and self._hurry.wait(fault.lookup_seconds)
         if self._is_cut_off or (was_hurried and not self._over.is_set()):  # clients may be let in again meanwhile
             self.ledger.end(entry, "server", "stop")
             raise gaierror("servfail")

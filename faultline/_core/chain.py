@@ -1,0 +1,239 @@
+"""The chain of one direction of a connection: the stages that its bytes pass, in order.
+
+Rules: bytes and ends keep their order. Nothing is computed before it is asked for, so a chain holds little more than
+what waits in front of it. The time is a number that the caller gives, and the chain never waits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from faultline._core.promises import Key
+
+if TYPE_CHECKING:
+    from faultline._core.conditions import Condition, Direction
+    from faultline._core.stages import Leaving, Stage
+
+HELD_BYTES = 1_048_576  # that wait in front of a chain; then no more is read
+
+Strike: TypeAlias = Callable[[Key, int], None]
+
+
+class End(NamedTuple):
+    """The end of a direction, which travels behind its bytes; `error` if the sender ended it early."""
+
+    error: Exception | None = None
+
+
+class Item(NamedTuple):
+    """What travels, and when it comes or leaves."""
+
+    at: float
+    what: bytes | End
+
+
+Pull: TypeAlias = Callable[[], Item | None]
+
+
+class Link:
+    """A stage of a chain, with what is inside it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.given: deque[Item] = deque()  # by a stage that is gone
+        self._pieces: Iterator[Leaving] = iter(())  # of what was taken last
+        self._next: Item | None = None  # to leave
+        self._last = 0.0  # when the one before left
+
+    def look(self, pull: Pull) -> Item | None:
+        """What leaves next, and when; `pull` gives what comes to the stage."""
+        while self._next is None:
+            piece = next(self._pieces, None)
+            if piece is not None:
+                self._next = Item(max(self._last, piece[0]), piece[1])
+                break
+            item = self.given.popleft() if self.given else pull()
+            if item is None:
+                return None
+            if isinstance(item.what, End):
+                self._next = Item(max(self._last, self.stage.end(item.at)), item.what)
+            else:
+                self._pieces = self.stage.take(item.what, item.at)
+        return self._next
+
+    def leave(self) -> None:
+        """Take note that the next item has left."""
+        assert self._next is not None
+        self._last, self._next = self._next.at, None
+
+    def clear(self) -> None:
+        """Forget all that is inside."""
+        self._pieces, self._next = iter(()), None
+        self.given.clear()
+
+    def flushed(self, now: float) -> Iterator[Item]:
+        """All that is inside, in order, which leaves now."""
+        if self._next is not None:
+            yield Item(now, self._next.what)
+        for _, piece in self._pieces:
+            yield Item(now, piece)
+        for item in self.given:
+            yield Item(now, item.what)
+
+
+class Chain:
+    """Delays, cuts and changes the bytes of one direction, as its conditions say.
+
+    `strike` is called when a condition first changes something: with its key, and with the number of bytes before it.
+    """
+
+    def __init__(
+        self,
+        conditions: tuple[Condition, ...],
+        direction: Direction,
+        chance: Callable[[], random.Random],
+        strike: Strike = lambda _key, _after_bytes: None,
+    ) -> None:
+        self._direction, self._chance = direction, chance
+        self._waiting: deque[Item] = deque()  # what no stage has taken yet
+        self._held_bytes = 0  # of it
+        self._out: deque[Item] = deque()  # what left stages that are gone
+        self._links: list[Link] = []
+        self.has_ended = False  # whether an end has been put in
+        self.change(conditions, strike, 0.0)
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether bytes wait in front of the chain or inside."""
+        return self.due() is not None and not self.has_ended
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes pass as they come, because no condition is left and nothing waits."""
+        return not (self._links or self._waiting or self._out)
+
+    def change(self, conditions: tuple[Condition, ...], strike: Strike, now: float) -> None:
+        """Have these conditions from now on.
+
+        A stage whose condition is still among them goes on as it was; one that is gone gives up what it holds.
+        """
+        before, self._links = self._links, []
+        free = list(before)
+        for number, condition in enumerate(conditions):
+            if condition.on(self._direction):
+                link = next((each for each in free if each.stage.condition == condition), None)
+                if link is None:
+                    link = Link(condition.stage(self._chance))
+                else:
+                    free.remove(link)
+                link.stage.on_change = once(strike, Key("condition", number))
+                self._links.append(link)
+        to = self._out
+        for link in reversed(before):  # what is nearest to the end leaves first
+            if link in free:
+                to.extend(link.flushed(now))
+            else:
+                to = link.given
+        if before and before[0] in free:  # what waits in front of the first stage is held by it
+            to.extend(Item(now, item.what) for item in self._waiting)
+            self._waiting.clear()
+            self._held_bytes = 0
+
+    def turn(self) -> None:
+        """Take note that the other side has spoken: what comes now begins a new message."""
+        for link in self._links:
+            link.stage.turn()
+
+    def put(self, what: bytes | End, at: float) -> None:
+        """Take what comes at this time."""
+        self._waiting.append(Item(at, what))
+        if isinstance(what, End):
+            self.has_ended = True
+        else:
+            self._held_bytes += len(what)
+
+    def clear(self) -> None:
+        """Forget all that is inside."""
+        for link in self._links:
+            link.clear()
+        self._waiting.clear()
+        self._out.clear()
+        self._held_bytes = 0
+
+    def rest(self) -> list[Item]:
+        """All that is inside, in order, as if it had just come."""
+        inside = [item for link in reversed(self._links) for item in link.flushed(0.0)]
+        return [*self._out, *inside, *self._waiting]
+
+    def room_bytes(self, wanted_bytes: int) -> int:
+        """How many further bytes to read now: none behind an end, or where a slow flow has enough to do."""
+        if self.has_ended:
+            return 0
+        slow = next((link.stage for link in self._links if link.stage.keeps_waiting), None)
+        if slow is None or slow.is_buffer:
+            return min(wanted_bytes, max(0, HELD_BYTES - self._held_bytes))
+        return slow.limit_bytes(wanted_bytes) if self.due() is None else 0
+
+    def due(self) -> float | None:
+        """When something happens next; `None` if the chain is empty."""
+        if self._out:
+            return self._out[0].at
+        for number in range(len(self._links) - 1, -1, -1):
+            if (item := self._look(number, -1.0)) is not None:
+                return item.at
+        return self._waiting[0].at if self._waiting else None
+
+    def pop(self, now: float) -> bytes | End | None:
+        """What leaves the chain next, by now; `None` if nothing does."""
+        if self._out:
+            return self._out.popleft().what
+        item = self._pull(len(self._links) - 1, now)
+        return None if item is None else item.what
+
+    def _look(self, number: int, now: float) -> Item | None:
+        """What leaves a stage next, if it has taken anything or can by now."""
+        return self._links[number].look(lambda: self._pull(number - 1, now))
+
+    def _pull(self, number: int, now: float) -> Item | None:
+        """Take what leaves a stage by now, or what waits in front of the first."""
+        if number < 0:
+            return self._take(now)
+        item = self._look(number, now)
+        if item is None or item.at > now:
+            return None
+        self._links[number].leave()
+        return item
+
+    def _take(self, now: float) -> Item | None:
+        """Take what has come by now and waits in front of the chain."""
+        if not self._waiting or self._waiting[0].at > now:
+            return None
+        item = self._waiting.popleft()
+        self._held_bytes -= 0 if isinstance(item.what, End) else len(item.what)
+        return item
+
+
+def once(strike: Strike, key: Key) -> Callable[[int], None]:
+    """A function that calls `strike` with this key, and only the first time."""
+    is_done = False
+
+    def first(after_bytes: int) -> None:
+        nonlocal is_done
+        if not is_done:
+            is_done = True
+            strike(key, after_bytes)
+
+    return first
+
+
+def passed(payload: bytes, chain: Chain) -> tuple[bytes, float]:
+    """A payload as it leaves a chain, and how much later; a datagram whose bytes are all dropped is an empty one."""
+    chain.put(payload, 0.0)
+    left, last = b"", 0.0
+    while (due := chain.due()) is not None:
+        what = chain.pop(due)
+        left, last = left + (what if isinstance(what, bytes) else b""), due
+    return left, last

@@ -1,0 +1,266 @@
+"""How each condition acts on the bytes of one direction: a stage, which says when each piece leaves it.
+
+Rules: a stage gets the time as a number and never waits. Times are absolute, so that they don't drift, and silence
+earns no credit. What a stage does to bytes follows from them and from the time when they came to it, and from nothing
+else, so that a chain may ask it before that time is over.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from faultline._core.conditions import (
+        Condition,
+        Corrupt,
+        Drip,
+        Edit,
+        Latency,
+        Pace,
+        Slicer,
+        SlowClose,
+        Throttle,
+        Trickle,
+    )
+
+Leaving: TypeAlias = tuple[float, bytes]  # when a piece leaves the stage, and the piece
+END_OF_HEAD = (b"\n\n", b"\n\r\n")
+LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
+
+
+class Stage:
+    """A condition at work: it takes the bytes of one direction as they come, and the end behind them.
+
+    Attributes:
+        condition: the condition.
+        passed_bytes: how many bytes have come to the stage.
+        on_change: called with a number of bytes when the stage changes something behind them.
+    """
+
+    keeps_waiting = False  # whether it makes bytes wait
+    is_buffer = False  # whether bytes may come while others still wait
+
+    def __init__(self, condition: Condition, chance: Callable[[], random.Random]) -> None:
+        self.condition = condition
+        self.passed_bytes = 0
+        self.on_change: Callable[[int], None] = lambda _after_bytes: None
+        self._chance = chance() if condition.draws else random.Random(0)  # noqa: S311 - never used
+        self._began: float | None = None  # when the first bytes or the end came
+
+    def take(self, data: bytes, at: float) -> Iterator[Leaving]:
+        """The pieces in which bytes that come at this time leave, in order, each with its time.
+
+        Behind the condition's `for_seconds` they leave as they came.
+        """
+        began = self.passed_bytes
+        self.passed_bytes += len(data)
+        if self.is_over(at):
+            yield at, data
+        else:
+            yield from self.pieces(data, at, began)
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        """The pieces of bytes of which `began` came before; as they are, unless the stage changes something."""
+        del began
+        yield at, data
+
+    def end(self, at: float) -> float:
+        """When an end that comes at this time leaves: behind the bytes, and at once."""
+        return at
+
+    def turn(self) -> None:
+        """Take note that the other side has spoken: what comes now begins a new message."""
+
+    def is_over(self, at: float) -> bool:
+        """Whether the condition's time is over, since the first bytes came."""
+        self._began = at if self._began is None else self._began
+        for_seconds = self.condition.for_seconds
+        return for_seconds is not None and at - self._began >= for_seconds
+
+    def limit_bytes(self, wanted_bytes: int) -> int:
+        """How many bytes to read at once for this stage, so that the sender feels a slow flow."""
+        return wanted_bytes
+
+
+class LatencyStage(Stage):
+    """Every piece leaves a time after it came."""
+
+    condition: Latency
+    keeps_waiting = is_buffer = True
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        if delay := self.condition.drawn_seconds(self._chance):
+            self.on_change(began)
+        yield at + delay, data
+
+
+class SlowCloseStage(Stage):
+    """Bytes leave at once, and the end a time after it came."""
+
+    condition: SlowClose
+
+    def end(self, at: float) -> float:
+        if self.is_over(at):
+            return at
+        self.on_change(self.passed_bytes)
+        return at + self.condition.delay_seconds
+
+
+class PaceStage(Stage):
+    """Bytes leave in small pieces, each some time after the one before."""
+
+    condition: Pace
+    keeps_waiting = True
+
+    def __init__(self, condition: Pace, chance: Callable[[], random.Random]) -> None:
+        super().__init__(condition, chance)
+        self._free = 0.0  # when the next piece may leave at the earliest
+        self._head: bytes | None = b"\n"  # the last bytes of the head, until it is complete; `None` after it
+
+    def turn(self) -> None:
+        self._head = b"\n"
+
+    def head_bytes(self, data: bytes) -> int:
+        """How many of these bytes are of the head of a message; all, until an empty line has come."""
+        if self._head is None:
+            return 0
+        before, window = len(self._head), self._head + data
+        ends = [at + len(end) for end in END_OF_HEAD if (at := window.find(end)) >= 0]
+        self._head = None if ends else window[-2:]
+        return min(ends) - before if ends else len(data)
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        done = self.head_bytes(data) if self.condition.from_body else 0
+        if done:
+            yield at, data[:done]
+        while done < len(data):
+            size = self.size(len(data) - done)
+            begins = max(at, self._free)
+            leaves, self._free = begins + self.travel_seconds(size), begins + self.seconds_between(size)
+            if leaves > at or size < len(data) - done:
+                self.on_change(began + done)
+            yield leaves, data[done : done + size]
+            done += size
+
+    def size(self, left_bytes: int) -> int:
+        """How many of the bytes that are left travel together."""
+        raise NotImplementedError
+
+    def seconds_between(self, size: int) -> float:
+        """The time from the begin of a piece to that of the next."""
+        raise NotImplementedError
+
+    def travel_seconds(self, size: int) -> float:  # noqa: ARG002 - of a flow with a rate
+        """The time from the begin of a piece until it has left."""
+        return 0.0
+
+
+class ThrottleStage(PaceStage):
+    """A piece has left once its last byte has arrived at this rate."""
+
+    condition: Throttle
+
+    def size(self, left_bytes: int) -> int:
+        return self.limit_bytes(left_bytes)
+
+    def limit_bytes(self, wanted_bytes: int) -> int:
+        return min(wanted_bytes, max(1, self.condition.bytes_per_second // PIECES_PER_SECOND))
+
+    def seconds_between(self, size: int) -> float:
+        return size / self.condition.bytes_per_second
+
+    travel_seconds = seconds_between
+
+
+class DripStage(PaceStage):
+    """A piece of this size leaves at most once in this interval."""
+
+    condition: Drip
+
+    def size(self, left_bytes: int) -> int:
+        return self.limit_bytes(left_bytes)
+
+    def limit_bytes(self, wanted_bytes: int) -> int:
+        return min(wanted_bytes, self.condition.chunk_bytes)
+
+    def seconds_between(self, size: int) -> float:  # noqa: ARG002 - the same for each
+        return self.condition.every_seconds
+
+
+class SlicerStage(PaceStage):
+    """What comes at once leaves in pieces of a size that varies, each an interval after the one before."""
+
+    condition: Slicer
+
+    def size(self, left_bytes: int) -> int:
+        average, variation = self.condition.average_bytes, self.condition.variation_bytes
+        return min(left_bytes, self._chance.randint(max(1, average - variation), average + variation))
+
+    def seconds_between(self, size: int) -> float:  # noqa: ARG002 - the same for each
+        return self.condition.every_seconds
+
+
+class TrickleStage(PaceStage):
+    """The head of each message leaves line by line, and the body at once, each an interval after the line before."""
+
+    condition: Trickle
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        head, done = self.head_bytes(data), 0
+        for line in [*LINE.findall(data[:head]), *filter(None, [data[head:]])]:
+            leaves = max(at, self._free)
+            if leaves > at or len(line) < len(data) - done:
+                self.on_change(began + done)
+            yield leaves, line
+            done += len(line)
+            self._free = leaves + (self.condition.every_seconds if done <= head else 0)
+
+
+class CorruptStage(Stage):
+    """One bit of some bytes is flipped."""
+
+    condition: Corrupt
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        changed = self.condition.corrupted(data, began, self._chance)
+        if changed != data:
+            first = next(i for i, (old, new) in enumerate(zip(data, changed, strict=True)) if old != new)
+            self.on_change(began + first)
+        yield at, changed
+
+
+class EditStage(Stage):
+    """A range of bytes arrives no time, or several times."""
+
+    condition: Edit
+
+    def __init__(self, condition: Edit, chance: Callable[[], random.Random]) -> None:
+        super().__init__(condition, chance)
+        self._range = b""  # those bytes of the range that have come
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        edit = self.condition
+        first, end = (min(max(0, edge - began), len(data)) for edge in (edit.at_byte, edit.end_byte))
+        inside = data[first:end]
+        if inside and not edit.times:
+            self.on_change(began + first)
+            data = data[:first] + data[end:]
+        elif inside:
+            self._range += inside
+            if began + end == edit.end_byte:  # the repetition begins behind its bytes
+                self.on_change(edit.end_byte)
+                data = data[:end] + self._range * (edit.times - 1) + data[end:]
+        if data:
+            yield at, data
+
+
+class SwallowStage(Stage):
+    """No byte arrives."""
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:  # noqa: ARG002 - as of every stage
+        self.on_change(began)
+        yield from ()
