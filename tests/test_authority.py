@@ -266,6 +266,8 @@ def test_client_without_arguments_accepts_the_server_after_trust(faultline, monk
     assert [(a.tls.version, a.tls.alert) for a in server.attempts] == [("TLSv1.3", "")]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 @pytest.mark.parametrize("fetch", WITHOUT_ARGUMENTS)
 def test_client_without_arguments_refuses_the_server_without_trust(faultline, untrusting, fetch):
     server = faultline.serve(ok(b"hello"), tls=True)

@@ -245,20 +245,25 @@ def client_at(server, point, *, tls):
         yield client
 
 
+IN_TLS = (pytest.mark.slow, pytest.mark.everywhere)  # it looks the same, but at the handshake
 PLACES = [
-    pytest.param(point, after_bytes, tls, id=f"{point}-{after_bytes}-{'tls' if tls else 'plain'}")
-    for point, after_bytes in [
-        ("accept", 0),
-        ("handshake", 0),
-        ("handshake", 10),
-        ("request", 0),
-        ("request", 10),
-        ("response", 0),
-        ("response", 10),
-        ("idle", 0),
+    pytest.param(point, after_bytes, tls, id=f"{point}-{after_bytes}-{'tls' if tls else 'plain'}", marks=marks)
+    for point, after_bytes, tls, marks in [
+        ("accept", 0, False, ()),
+        ("accept", 0, True, IN_TLS),
+        ("handshake", 0, True, ()),
+        ("handshake", 10, True, ()),
+        ("request", 0, False, ()),
+        ("request", 0, True, IN_TLS),
+        ("request", 10, False, ()),
+        ("request", 10, True, IN_TLS),
+        ("response", 0, False, ()),
+        ("response", 0, True, IN_TLS),
+        ("response", 10, False, ()),
+        ("response", 10, True, IN_TLS),
+        ("idle", 0, False, ()),
+        ("idle", 0, True, IN_TLS),
     ]
-    for tls in (False, True)
-    if tls or point != "handshake"
 ]
 at_each_place = pytest.mark.parametrize(("point", "after_bytes", "tls"), PLACES)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import itertools
 import socket
 import ssl
 import threading
@@ -447,11 +448,11 @@ def converse(server, said=b""):
     server.wait_for_attempts(1, at="end")
 
 
-@pytest.mark.parametrize("inside", [script, lambda *steps: script(repeat(*steps))], ids=["script", "repeat"])
-@pytest.mark.parametrize("fault", FAULTS, ids=repr)
-def test_step_that_is_a_fault_strikes_or_the_test_fails(fault, inside, tls):
+@pytest.mark.parametrize(("fault", "repeats"), list(zip(FAULTS, itertools.cycle([False, True]))), ids=repr)
+def test_step_that_is_a_fault_strikes_or_the_test_fails(fault, repeats, tls):
     tls = tls or "below" in repr(fault)
-    plan = inside(send(b"220"), LINE, fault)
+    steps = (send(b"220"), LINE, fault)
+    plan = script(repeat(*steps)) if repeats else script(*steps)
     with pytest.raises(NotStruckError, match="never struck: no client connected to "), serve_or_skip(plan, tls=tls):
         pass
     with pytest.raises(NotStruckError, match="never struck: #1: "), serve(plan, tls=tls) as server:
@@ -463,17 +464,16 @@ def test_step_that_is_a_fault_strikes_or_the_test_fails(fault, inside, tls):
     assert (struck.point, struck.after_bytes) == ("request", len(HELLO))
 
 
-@pytest.mark.parametrize(
-    ("steps", "where"),
-    [
-        ((), ("accept", 0)),
-        ((send(b"22"), send(b"0")), ("response", 3)),
-        ((send(b"220"), LINE, send(b"2")), ("response", 4)),
-    ],
-    ids=["accept", "response", "a second response"],
-)
-@pytest.mark.parametrize("fault", FAULTS[:-1], ids=repr)
-def test_step_that_is_a_fault_strikes_where_the_conversation_is(fault, steps, where):
+PLACES = [
+    ((), ("accept", 0)),
+    ((send(b"22"), send(b"0")), ("response", 3)),
+    ((send(b"220"), LINE, send(b"2")), ("response", 4)),
+]
+
+
+@pytest.mark.parametrize(("fault", "place"), list(zip(FAULTS[:-1], itertools.cycle(PLACES))), ids=repr)
+def test_step_that_is_a_fault_strikes_where_the_conversation_is(fault, place):
+    steps, where = place
     with serve_or_skip(script(*steps, fault)) as server, socket.socket() as client:
         client.settimeout(10)
         with contextlib.suppress(OSError):  # a RST may be there before the client has looked at its connect
