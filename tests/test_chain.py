@@ -12,8 +12,10 @@ from support.tables import each_row
 
 import faultline as fl
 from faultline import corrupt, drip, drop_bytes, duplicate, latency, ok, one_way, slicer, slow_close, throttle
-from faultline._core.chain import HELD_BYTES, End
-from faultline._core.conditions import Latency
+from faultline._core.chain import HELD_BYTES
+from faultline._core.conditions import Latency, SlowClose
+from faultline._core.stages import End
+from faultline._core.toxics import LimitData, PacketLoss, ResetPeer, Timeout
 
 steadily = settings(derandomize=True, deadline=None)
 END = End()
@@ -319,6 +321,82 @@ def test_a_stage_that_stays_keeps_its_count_and_its_chance():
 
     [(at, _)], [(when, what)] = left(same), left(chain)
     assert (when, what) == (at, b"ac")
+
+
+# --- toxics ----------------------------------------------------------------------------------------------------------
+
+
+def toxic(make, *args, **options):
+    return fl.Fault(conditions=(make(*args, **options),))
+
+
+@each_row(
+    ("fault", "items", "leaving"),
+    [
+        (toxic(LimitData, 3), [(0, b"ab"), (1, b"cd"), (2, b"e")], [(0, b"ab"), (1, b"c"), (1, "FIN")]),
+        (toxic(LimitData, 2), [(0, b"ab")], [(0, b"ab"), (0, "FIN")]),
+        (toxic(LimitData, 0), [(1, b"ab"), (2, b"c")], [(1, "FIN")]),
+        (toxic(ResetPeer, 2), [(1, b"ab"), (2, b"c"), (2, END)], [(3, "RST")]),
+        (toxic(ResetPeer, 2), [(1, END)], [(3, "RST")]),
+        (toxic(Timeout, 5), [(1, b"ab"), (4, b"c")], [(9, "FIN")]),
+        (toxic(Timeout, 5), [], [(5, "FIN")]),
+        (toxic(Timeout, 0), [(1, b"ab"), (4, END)], [(4, END)]),
+        (toxic(PacketLoss, 1.0), [(1, b"ab"), (4, END)], [(4, END)]),
+        (toxic(PacketLoss, 0.0, 1.0), [(1, b"ab")], [(1, b"ab")]),
+        (toxic(LimitData, 3, share=0), [(0, b"abcd"), (1, END)], [(0, b"abcd"), (1, END)]),
+        (toxic(ResetPeer, 3, share=0), [(0, b"abcd"), (1, END)], [(0, b"abcd"), (1, END)]),
+        (toxic(Timeout, 3, share=0), [(0, b"abcd"), (9, END)], [(0, b"abcd"), (9, END)]),
+        (toxic(SlowClose, 3, share=0), [(0, b"abcd"), (1, END)], [(0, b"abcd"), (1, END)]),
+    ],
+)
+def test_toxics_end_a_connection_or_throw_bytes_away(fault, items, leaving):
+    out = through(fault, *items)
+
+    assert [(at, what.error.how if isinstance(what, End) and what.error else what) for at, what in out] == leaving
+
+
+def test_a_lost_chunk_makes_the_loss_of_the_next_more_likely():
+    share, chunks = 0.1, 5000
+    alone, joined = (
+        len(through(toxic(PacketLoss, share, more), *((0, b"x") for _ in range(chunks)), seed=4)) for more in (0, 0.5)
+    )
+    assert 0.88 * chunks < alone < 0.92 * chunks
+    assert 0.75 * chunks < joined < 0.86 * chunks  # one in five: 0.1 / (1 - 0.5)
+
+
+def test_a_share_of_connections_is_drawn_once_and_an_update_draws_no_second_time():
+    fault, other = toxic(LimitData, 0, share=0.5, name="one"), toxic(LimitData, 9, share=0.5, name="one")
+    acts = []
+    for seed in range(200):
+        chain = chain_of(fault, seed=seed)
+        before = chain.pop(0)
+        changed(chain, other, 1)
+        chain.put(b"x" * 10, 1)
+        acts.append(len(left(chain)[0][1]) == 9)
+        assert before is None
+    assert 80 < sum(acts) < 120
+
+
+def test_a_limit_counts_from_when_it_was_added_and_an_update_keeps_the_count():
+    chain = chain_of(ok())
+    chain.put(b"abc", 0)
+    left(chain)
+    changed(chain, toxic(LimitData, 4, name="one"), 1)
+    chain.put(b"def", 1)
+    assert left(chain) == [(1, b"def")]
+    changed(chain, toxic(LimitData, 5, name="one"), 2)
+    chain.put(b"ghi", 2)
+    assert next(what for _, what in left(chain)) == b"gh"
+
+
+@each_row(("after", "ends"), [(ok(), True), (toxic(Timeout, 9, name="one"), False)])
+def test_a_timeout_that_is_taken_away_closes_the_connection_and_one_that_changes_does_not(after, ends):
+    chain = chain_of(toxic(Timeout, 0, name="one"))
+    chain.put(b"abc", 0)
+    left(chain)
+    changed(chain, after, 1)
+
+    assert [what.error.how for _, what in left(chain, 5)] == (["FIN"] if ends else [])
 
 
 # --- back-pressure ---------------------------------------------------------------------------------------------------

@@ -21,13 +21,14 @@ import pytest
 
 import faultline as fl
 from faultline import Gate, ParameterError, UnsupportedError, ok
-from faultline._core import capabilities, kinds
+from faultline._core import capabilities, kinds, toxics
 from faultline._core import conditions as cond
 from faultline._core import steps as do
 from faultline._core.answers import Answer, SocksRefusal
 from faultline._core.breaks import Break, Trigger
 from faultline._core.lookups import Found
 from faultline._core.promises import promises_of
+from faultline._core.said import Said
 from faultline._core.script import as_played
 from faultline._core.scripted import Script
 from faultline._net.addresses import FAILURES
@@ -426,6 +427,12 @@ CONDITIONS = [
     partial(fl.drop_bytes, at_byte=200),
     partial(fl.duplicate, at_byte=200),
 ]
+TOXICS = [
+    partial(toxics.LimitData, 10),
+    partial(toxics.ResetPeer, 0.01),
+    partial(toxics.Timeout, 0.05),
+    partial(toxics.PacketLoss, 1.0),
+]
 COMPOSED = [
     lambda: fl.reordered() & fl.latency(0.01),
     lambda: fl.duplicated() & fl.corrupt(at_byte=200),
@@ -553,6 +560,7 @@ def makers():
             yield from grid(verb, point)
     yield from by_direction()
     yield from (partial(make, for_seconds=1) for make in (fl.refuse, fl.blackhole))
+    yield from (partial(toxic, make, direction) for make in TOXICS for direction in ("request", "response"))
     yield from (*COMPOSED, *CHOICES)
     steps = [*STEPS, *(partial(getattr(fl, verb), **span) for verb, spans in SPANS.items() for span in spans)]
     yield from (made for step in steps for made in in_scripts(step))
@@ -562,6 +570,12 @@ def makers():
         yield from (OverScript(steps, part) for part in parts_over_a_script())
     for case in cases():
         yield partial(case.function, **{k: v if k != "server" else SERVER for k, v in case.arguments})
+
+
+def toxic(make, direction):
+    """The fault of a toxic, which no mode makes."""
+    condition = make(direction=direction)
+    return fl.Fault(conditions=(condition,), said=(Said(type(condition).__name__, (("direction", direction),)),))
 
 
 def parts_over_a_script():

@@ -12,20 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from faultline._core.promises import Key
+from faultline._core.stages import Cut, End, Leaving, Stage
 
 if TYPE_CHECKING:
     from faultline._core.conditions import Condition, Direction
-    from faultline._core.stages import Leaving, Stage
 
 HELD_BYTES = 1_048_576  # that wait in front of a chain; then no more is read
 
 Strike: TypeAlias = Callable[[Key, int], None]
-
-
-class End(NamedTuple):
-    """The end of a direction, which travels behind its bytes; `error` if the sender ended it early."""
-
-    error: Exception | None = None
 
 
 class Item(NamedTuple):
@@ -57,17 +51,16 @@ class Link:
                 break
             item = self.given.popleft() if self.given else pull()
             if item is None:
-                return None
-            if isinstance(item.what, End):
-                self._next = Item(max(self._last, self.stage.end(item.at)), item.what)
-            else:
-                self._pieces = self.stage.take(item.what, item.at)
+                return None if self.stage.alarm is None else Item(self.stage.alarm, End(Cut("FIN")))
+            at, what = item
+            self._pieces = self.stage.finish(what, at) if isinstance(what, End) else self.stage.take(what, at)
         return self._next
 
-    def leave(self) -> None:
-        """Take note that the next item has left."""
-        assert self._next is not None
-        self._last, self._next = self._next.at, None
+    def leave(self, at: float) -> None:
+        """Take note that the next item, or the end by the stage's alarm, has left."""
+        if self._next is None:
+            self.stage.alarm = None
+        self._last, self._next = at, None
 
     def clear(self) -> None:
         """Forget all that is inside."""
@@ -96,6 +89,7 @@ class Chain:
         direction: Direction,
         chance: Callable[[], random.Random],
         strike: Strike = lambda _key, _after_bytes: None,
+        now: float = 0.0,
     ) -> None:
         self._direction, self._chance = direction, chance
         self._waiting: deque[Item] = deque()  # what no stage has taken yet
@@ -103,7 +97,7 @@ class Chain:
         self._out: deque[Item] = deque()  # what left stages that are gone
         self._links: list[Link] = []
         self.has_ended = False  # whether an end has been put in
-        self.change(conditions, strike, 0.0)
+        self.change(conditions, strike, now)
 
     @property
     def has_bytes(self) -> bool:
@@ -121,12 +115,16 @@ class Chain:
         A stage whose condition is still among them goes on as it was; one that is gone gives up what it holds.
         """
         before, self._links = self._links, []
-        free = list(before)
+        free, renewed = list(before), []
         for number, condition in enumerate(conditions):
             if condition.on(self._direction):
                 link = next((each for each in free if each.stage.condition == condition), None)
                 if link is None:
                     link = Link(condition.stage(self._chance))
+                    link.stage.begin(now)
+                    if condition.name and (old := named(condition, free)) is not None:
+                        link.stage.inherit(old.stage)
+                        renewed.append(old)
                 else:
                     free.remove(link)
                 link.stage.on_change = once(strike, Key("condition", number))
@@ -135,6 +133,8 @@ class Chain:
         for link in reversed(before):  # what is nearest to the end leaves first
             if link in free:
                 to.extend(link.flushed(now))
+                if link.stage.closes and link.stage.acts and link not in renewed:
+                    to.append(Item(now, End(Cut("FIN"))))
             else:
                 to = link.given
         if before and before[0] in free:  # what waits in front of the first stage is held by it
@@ -204,7 +204,7 @@ class Chain:
         item = self._look(number, now)
         if item is None or item.at > now:
             return None
-        self._links[number].leave()
+        self._links[number].leave(item.at)
         return item
 
     def _take(self, now: float) -> Item | None:
@@ -214,6 +214,12 @@ class Chain:
         item = self._waiting.popleft()
         self._held_bytes -= 0 if isinstance(item.what, End) else len(item.what)
         return item
+
+
+def named(condition: Condition, links: list[Link]) -> Link | None:
+    """The link of a condition of the same kind and name."""
+    known = (link for link in links if type(link.stage.condition) is type(condition))
+    return next((link for link in known if link.stage.condition.name == condition.name), None)
 
 
 def once(strike: Strike, key: Key) -> Callable[[int], None]:

@@ -30,11 +30,15 @@ class Condition:
     Attributes:
         direction: whose bytes.
         for_seconds: how long it acts, from the first bytes on; `None` for always.
+        share: of the connections on which it acts, drawn when it begins.
+        name: a condition of the same name whose numbers change goes on with its count, and draws no second time.
     """
 
     _: KW_ONLY
     direction: Direction = "response"
     for_seconds: float | None = None
+    share: float = 1.0
+    name: str = ""
     stage_class: ClassVar[type[stages.Stage]] = stages.Stage
 
     def stage(self, chance: Callable[[], random.Random]) -> stages.Stage:

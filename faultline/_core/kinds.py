@@ -26,6 +26,7 @@ from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Per, Plan, Sequence, Sometimes, faults_of
 from faultline._core.points import FACTS, Point
 from faultline._core.scripted import Script
+from faultline._core.toxics import Toxic
 
 # --- parts that several kinds share ----------------------------------------------------------------------------------
 
@@ -79,6 +80,7 @@ STREAM: dict[type[Condition], frozenset[Direction]] = {
     Loss: frozenset({"request"}),
 }
 RESPONSES: dict[type[Condition], frozenset[Direction]] = {Trickle: frozenset({"response"})}
+TOXICS: dict[type[Condition], frozenset[Direction]] = {Toxic: frozenset({"request", "response"})}
 RESPONSE: frozenset[Direction] = frozenset({"response"})
 LOOKUP: frozenset[Direction] = frozenset({"lookup"})
 PER_CONNECTION: frozenset[Per] = frozenset({"attempt", "connection"})
@@ -169,7 +171,7 @@ RELAY = Capabilities(
     talk="relay",
     points=in_plain(RELAYED),
     answers=frozenset({AsUsual}),
-    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()},
+    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()} | TOXICS,
     per=PER_CONNECTION,
     why=AT_RELAY,
 )
@@ -178,7 +180,7 @@ TERMINATING_RELAY = replace(
     name="a relay that terminates TLS",
     written="relay(…, tls='terminate')",
     points=RELAYED,
-    conditions=STREAM,
+    conditions=STREAM | TOXICS,
     tls="always",
 )
 HTTP_PROXY = Capabilities(

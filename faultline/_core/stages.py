@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from faultline._core.conditions import (
@@ -26,10 +26,26 @@ if TYPE_CHECKING:
         Trickle,
     )
 
-Leaving: TypeAlias = tuple[float, bytes]  # when a piece leaves the stage, and the piece
 END_OF_HEAD = (b"\n\n", b"\n\r\n")
 LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
+
+
+class Cut(Exception):  # noqa: N818 - an event, not an error
+    """A stage ends the connection, by FIN or by RST to both sides."""
+
+    def __init__(self, how: Literal["FIN", "RST"]) -> None:
+        super().__init__(how)
+        self.how: Literal["FIN", "RST"] = how
+
+
+class End(NamedTuple):
+    """The end of a direction, which travels behind its bytes; `error` if it came early."""
+
+    error: Exception | None = None
+
+
+Leaving: TypeAlias = tuple[float, bytes | End]  # when something leaves the stage
 
 
 class Stage:
@@ -39,17 +55,32 @@ class Stage:
         condition: the condition.
         passed_bytes: how many bytes have come to the stage.
         on_change: called with a number of bytes when the stage changes something behind them.
+        acts: whether it acts on this connection at all.
+        alarm: when it ends the connection if nothing comes before; `None` for never.
+        has_ended: whether it has ended the connection.
     """
 
     keeps_waiting = False  # whether it makes bytes wait
     is_buffer = False  # whether bytes may come while others still wait
+    closes = False  # whether the connection is closed when the stage is taken away
 
     def __init__(self, condition: Condition, chance: Callable[[], random.Random]) -> None:
         self.condition = condition
         self.passed_bytes = 0
         self.on_change: Callable[[int], None] = lambda _after_bytes: None
-        self._chance = chance() if condition.draws else random.Random(0)  # noqa: S311 - never used
+        draws = condition.draws or condition.share < 1
+        self._chance = chance() if draws else random.Random(0)  # noqa: S311 - never used
         self._began: float | None = None  # when the first bytes or the end came
+        self.acts = condition.share >= 1 or self._chance.random() < condition.share
+        self.alarm: float | None = None
+        self.has_ended = False
+
+    def begin(self, now: float) -> None:
+        """Take note that the stage is there from now on."""
+
+    def inherit(self, other: Stage) -> None:
+        """Go on where another stage of the same name is, whose condition had other numbers."""
+        self.acts, self.passed_bytes = other.acts, other.passed_bytes
 
     def take(self, data: bytes, at: float) -> Iterator[Leaving]:
         """The pieces in which bytes that come at this time leave, in order, each with its time.
@@ -58,19 +89,23 @@ class Stage:
         """
         began = self.passed_bytes
         self.passed_bytes += len(data)
-        if self.is_over(at):
+        if not self.acts or self.is_over(at):
             yield at, data
         else:
             yield from self.pieces(data, at, began)
+
+    def finish(self, end: End, at: float) -> Iterator[Leaving]:
+        """How an end that comes at this time leaves."""
+        return self.last(end, at) if self.acts else iter(((at, end),))
+
+    def last(self, end: End, at: float) -> Iterator[Leaving]:
+        """How an end leaves on which the stage acts: as it came, unless the stage changes something."""
+        yield at, end
 
     def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
         """The pieces of bytes of which `began` came before; as they are, unless the stage changes something."""
         del began
         yield at, data
-
-    def end(self, at: float) -> float:
-        """When an end that comes at this time leaves: behind the bytes, and at once."""
-        return at
 
     def turn(self) -> None:
         """Take note that the other side has spoken: what comes now begins a new message."""
@@ -103,11 +138,9 @@ class SlowCloseStage(Stage):
 
     condition: SlowClose
 
-    def end(self, at: float) -> float:
-        if self.is_over(at):
-            return at
+    def last(self, end: End, at: float) -> Iterator[Leaving]:
         self.on_change(self.passed_bytes)
-        return at + self.condition.delay_seconds
+        yield at + self.condition.delay_seconds, end
 
 
 class PaceStage(Stage):

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from faultline._core.chain import Chain, End, Strike
+from faultline._core.chain import Chain, Strike
 from faultline._core.conditions import Condition
 from faultline._core.gate import Gate
 from faultline._core.points import Point
 from faultline._core.promises import Key
+from faultline._core.stages import End
 from faultline._net.departures import call_in, wake
 
 StrikeAt: TypeAlias = Callable[[Point, Key, int], None]
@@ -118,7 +119,7 @@ class Flows:
         self, conditions: tuple[Condition, ...], chance: Callable[[], random.Random], strike: StrikeAt
     ) -> None:
         def flow(at: Literal["request", "response", "handshake"]) -> Flow:
-            return Flow(Chain(conditions, at, chance, partial(strike, at)))
+            return Flow(Chain(conditions, at, chance, partial(strike, at), asyncio.get_running_loop().time()))
 
         self.request, self.response, self.handshake = flow("request"), flow("response"), flow("handshake")
         self._lag_seconds = 0.0  # how long the server has waited for its own bytes, since it last heard the client

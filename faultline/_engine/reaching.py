@@ -1,17 +1,18 @@
-"""Opens a connection to an upstream, while the client may leave."""
+"""The begin of a connection to an upstream, while the client may leave, and its end by a condition."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from faultline._core import steps as do
 from faultline._core.upstream import UNREACHED, Upstream
 from faultline._engine.connection import Connection
-from faultline._engine.play import reset
+from faultline._engine.play import Over, close, reset
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
 from faultline._net.departures import Departed
+from faultline._net.ending import Left
 
 # What the client meets if that fails.
 FAILURES: dict[str, tuple[do.ConnectionStep, ...]] = {
@@ -50,3 +51,17 @@ async def opened(
         connection.attempt.entry.note = f"the upstream {upstream} {UNREACHED}: {error}"
         return error
     return opening.result()
+
+
+async def cut_off(connection: Connection, upstream_connection: UpstreamConnection, how: Left) -> NoReturn:
+    """End both connections, because a condition says so.
+
+    Raises:
+        Over: always.
+        Departed: the client has left meanwhile.
+    """
+    if how == "RST":
+        upstream_connection.reset()
+    upstream_connection.leave()
+    await (reset(connection) if how == "RST" else close(connection))
+    raise Over  # pragma: no cover - both have raised it

@@ -8,11 +8,13 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from support import accepted, address_of, connected, to_end
 
 from faultline import (
+    Fault,
     corrupt,
     drip,
     drop_bytes,
@@ -27,6 +29,7 @@ from faultline import (
     slow_close,
     throttle,
 )
+from faultline._core.toxics import LimitData, ResetPeer, Timeout
 
 TICK_SECONDS, TICKS, TICK_BYTES = 0.05, 16, 4
 SAID = b"".join(b"%03d " % number for number in range(TICKS))
@@ -217,3 +220,24 @@ def test_conditions_come_and_go_on_a_live_connection_and_lose_nothing():
         upstream.shutdown(socket.SHUT_WR)
         client.shutdown(socket.SHUT_WR)
         assert hearing.result() == (b"".join(said), "FIN")
+
+
+@pytest.mark.parametrize("direction", ["response", "request"])
+@pytest.mark.parametrize(
+    ("toxic", "got", "how"),
+    [
+        (partial(LimitData, 10), SAID[:10], "FIN"),
+        (partial(ResetPeer, 0.01), b"", "RST"),
+        (partial(Timeout, 0.05), b"", "FIN"),
+    ],
+)
+def test_a_toxic_ends_both_connections(toxic, got, how, direction):
+    fault = Fault(conditions=(toxic(direction=direction),))
+    with joined(fault) as (server, client, upstream):
+        speaker, hearer = (client, upstream) if direction == "request" else (upstream, client)
+        speaker.sendall(SAID)
+        assert to_end(hearer) == (got, how)
+        assert to_end(speaker) == (b"", how)
+        [attempt] = server.wait_for_attempts(1, at="end")
+    assert (attempt.ended_by, attempt.ended_how) == ("server", how)
+    assert attempt.struck.point == direction

@@ -12,11 +12,12 @@ import asyncio
 from faultline._core import steps as do
 from faultline._core.ends import Party
 from faultline._core.points import Point
+from faultline._core.stages import Cut
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection
 from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
-from faultline._engine.reaching import FAILURES, opened
+from faultline._engine.reaching import FAILURES, cut_off, opened
 from faultline._engine.side import Side
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
@@ -119,14 +120,15 @@ class Relay(Side):
                 upstream_connection.reset()
             upstream_connection.leave()
             raise left
+        if isinstance(left, Cut):
+            await cut_off(self._connection, upstream_connection, left.how)
         upstream_connection.leave()
-        connection = self._connection
         if left:
-            await reset(connection, by="upstream")
-        connection.end(self._first_to_end, "FIN")
+            await reset(self._connection, by="upstream")
+        self._connection.end(self._first_to_end, "FIN")
         raise Over
 
-    async def _carried(self, upstream_connection: UpstreamConnection) -> Departed | UpstreamLeft | None:
+    async def _carried(self, upstream_connection: UpstreamConnection) -> Departed | UpstreamLeft | Cut | None:
         """Carry bytes in both directions; return the early end of a side, if there was one."""
         loop = asyncio.get_running_loop()
         carrying = {
@@ -140,7 +142,7 @@ class Relay(Side):
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done if carrying & tasks else done & carrying:  # after both FIN a RST ends nothing any more
                     task.result()
-        except (UpstreamLeft, Departed) as error:
+        except (UpstreamLeft, Departed, Cut) as error:
             return error
         finally:
             for task in everything:
@@ -287,8 +289,6 @@ class Relay(Side):
     def choose_response_point(self) -> None:
         """Let bytes to the client pass `tunnel` if a break waits there, and else `response`."""
         self._connection.response_point = "tunnel" if self._connection.armed("tunnel") is not None else "response"
-
-    # --- unparsed ----------------------------------------------------------------------------------------------------
 
     def _is_plain(self, point: Point, upstream_connection: UpstreamConnection) -> bool:
         """Whether bytes may pass this point unparsed."""
