@@ -918,11 +918,12 @@ def samples():
     dealt, found = set(), {}
     for kind in KINDS:
         played = {i: set(shown(kind, fault)) for i, (fault, _) in enumerate(made()) if is_played(kind, fault)}
-        left, mine = set().union(*played.values()), []
-        while left:
-            best = max(played, key=lambda i: (len(played[i] & left), i not in dealt))
+        mine = []
+        while played:  # what each of them would show that is not shown yet
+            best = max(played, key=lambda i: (len(played[i]), i not in dealt))
             mine.append(best)
-            left -= played[best]
+            new = played[best]
+            played = {i: left for i, all_of_it in played.items() if (left := all_of_it - new)}
         dealt.update(mine)
         found[kind] = [made()[i] for i in mine]
     return found
