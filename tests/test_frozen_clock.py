@@ -24,8 +24,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 PAST, FUTURE = datetime.datetime(2001, 1, 1), datetime.datetime(2099, 1, 1)  # noqa: DTZ001 - what users write
 FREEZERS = {
     "freezegun, past": lambda: freezegun.freeze_time(PAST),
-    "freezegun, future": lambda: freezegun.freeze_time(FUTURE),
-    "freezegun, also asyncio": lambda: freezegun.freeze_time(PAST, ignore=[]),
+    "freezegun, future, also asyncio": lambda: freezegun.freeze_time(FUTURE, ignore=[]),
     "time-machine, past": lambda: time_machine.travel(PAST, tick=False),
     "time-machine, future": lambda: time_machine.travel(FUTURE, tick=False),
 }
