@@ -64,7 +64,7 @@ TO_HEAD = "The response to HEAD has no body, only a head of {} bytes: use GET{}.
 NO_CONTENT = fl.script(fl.receive_request(), fl.respond(ok(status=204)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "expected"),
     [
         (reset(after_bytes=100), TO_HEAD.format(66, ", or after_bytes up to 66")),
@@ -80,7 +80,6 @@ NO_CONTENT = fl.script(fl.receive_request(), fl.respond(ok(status=204)))
             ),
         ),
     ],
-    ids=repr,
 )
 def test_response_without_a_body_is_named_with_the_bytes_that_it_has(fault, expected):
     assert advice(serve(fault, strict=False), HEAD if "HEAD" in expected else GET) == expected
@@ -152,7 +151,7 @@ TLS = (
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("server", "expected"),
     [
         (lambda: serve(reset(), tls=True, strict=False), f"{NO_TLS}, or start the server without TLS."),
@@ -171,7 +170,7 @@ def test_client_without_tls_is_told_the_url(server, expected):
     assert advice(server(), GET) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "plan",
     [
         fl.status(503),
@@ -181,7 +180,6 @@ def test_client_without_tls_is_told_the_url(server, expected):
         fl.when(lambda r: r.target == "/pay", reset()),
         fl.script(fl.receive_until(b"\r\n\r\n"), reset()),
     ],
-    ids=repr,
 )
 def test_client_that_speaks_tls_to_a_plain_server_is_told_the_url(plan):
     with serve(plan, strict=False) as server:
@@ -289,7 +287,7 @@ def test_target_of_a_tunnel_that_is_not_there_is_named():
 PROTOCOL = "The client did not speak the protocol of the proxy: use server.proxy_url, which names it."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("start", "said", "expected"),
     [
         (fl.socks_proxy, GET, PROTOCOL),
@@ -310,7 +308,7 @@ HAS_THEM = "use server.proxy_url, which has those that the proxy requires."
 CONNECT = b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n%s\r\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("start", "said", "gave"),
     [
         (fl.http_proxy, [CONNECT % b""], "no"),
@@ -348,7 +346,7 @@ def test_upstream_that_ended_the_connection_first_is_named(end):
 # --- bytes that passed in the other direction ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "expected"),
     [
         (
@@ -364,7 +362,6 @@ def test_upstream_that_ended_the_connection_first_is_named(end):
             "b'late' came from the client, and is looked for in the bytes of the server: use at='request'.",
         ),
     ],
-    ids=repr,
 )
 def test_words_of_the_other_side_are_named(fault, expected):
     post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 204\r\n\r\n" + b"." * 200 + b"late"
@@ -573,7 +570,7 @@ def test_test_that_ends_before_the_time_of_a_fault_is_told_so():
     assert tell(server) == "The server was closed first, before after_seconds=30 were over."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "expected"),
     [
         (
@@ -586,7 +583,6 @@ def test_test_that_ends_before_the_time_of_a_fault_is_told_so():
         ),
         (reset(after_bytes=10, after_seconds=30), "The client left first, before after_seconds=30 were over."),
     ],
-    ids=repr,
 )
 def test_client_that_leaves_before_the_bytes_is_not_told_of_too_few_bytes(fault, expected):
     with serve(fault, strict=False) as server:

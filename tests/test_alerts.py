@@ -112,7 +112,7 @@ def test_close_notify_of_a_server_is_recorded_where_it_was_sent(faultline, versi
     assert (("server", "close_notify") in signs(attempt)) is sent
 
 
-@pytest.mark.parametrize("name", ["handshake_failure", "internal_error", "unrecognized_name"])
+@each_row("name", ["handshake_failure", "internal_error", "unrecognized_name"])
 def test_planned_alert_is_in_the_ledger(faultline, name):
     server = faultline.serve(bad_tls("alert", alert=name))
     ask(server, server.client_context())

@@ -132,7 +132,7 @@ def test_status_with_connection_close_ends_the_connection(faultline, dial):
     assert ended(server) == [("server", "FIN")]
 
 
-@pytest.mark.parametrize("code", [400, 404, 503, 999])
+@each_row("code", [400, 404, 503, 999])
 def test_status_from_400_on_strikes_before_its_first_byte(faultline, dial, code):
     server = faultline.serve(status(code))
     read(dial(server, GET), 1)
@@ -140,7 +140,7 @@ def test_status_from_400_on_strikes_before_its_first_byte(faultline, dial, code)
     assert struck(server) == [("response", 0)]
 
 
-@pytest.mark.parametrize("code", [200, 204, 299, 302, 399])
+@each_row("code", [200, 204, 299, 302, 399])
 def test_status_below_400_is_no_fault(faultline, dial, code):
     server = faultline.serve(status(code))
     read(dial(server, GET), 1)
@@ -172,7 +172,7 @@ def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
 # --- redirect ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "line", "location"),
     [
         (redirect(), b"302 Found", b"/again"),
@@ -184,7 +184,6 @@ def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
         (redirect("invalid_url"), b"302 Found", b"http://localhost:port/"),
         (redirect(to="//{host}/x"), b"302 Found", b"//test:80/x"),
     ],
-    ids=repr,
 )
 def test_redirect_is_a_response_without_a_body_on_a_kept_connection(faultline, dial, fault, line, location):
     server = faultline.serve(fault)
@@ -329,7 +328,7 @@ def test_long_header_line_has_200_000_bytes_with_its_line_break():
     assert max(map(len, KEPT["header_line_long"].splitlines(keepends=True))) == 200_000
 
 
-@pytest.mark.parametrize("kind", ["length_long", "chunk_cut", "gzip_plain", "body_surplus"])
+@each_row("kind", ["length_long", "chunk_cut", "gzip_plain", "body_surplus"])
 def test_body_of_a_lie_is_not_said_to_head(faultline, dial, kind):
     server = faultline.serve(malformed(kind), strict=False)
     said = {**ENDS, **KEPT}[kind].partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -506,7 +505,7 @@ def test_stream_without_a_break_is_whole_and_no_fault(faultline, dial, tls):
     assert (struck(server), ended(server)) == ([None], [("server", "FIN")])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("event", "said"),
     [
         ("", b"8\r\ndat"),
@@ -771,14 +770,13 @@ def test_malformed_response_may_travel_in_pieces(faultline, dial):
     assert struck(server) == [("response", 0)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "begin"),
     [
         (status(503), b"HTTP/1.1 5"),
         (malformed("other_protocol"), b"SSH-2.0-Op"),
         (malformed("early_response"), b"HTTP/1.1 4"),
     ],
-    ids=repr,
 )
 def test_answer_breaks_after_so_many_of_its_bytes(faultline, dial, answer, begin):
     server = faultline.serve(answer & reset(after_bytes=10))
@@ -901,14 +899,13 @@ def test_answer_that_is_no_fault_may_go_unasked(fault):
     assert server.attempts == ()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "advice"),
     [
         (malformed("head_with_body"), "The client asked for no HEAD."),
         (malformed("head_with_body") & latency(0), "The client asked for no HEAD."),
         (malformed("continue_never"), "The client did not wait for 100 Continue."),
     ],
-    ids=str,
 )
 def test_lie_that_needs_another_request_says_which(dial, fault, advice):
     with pytest.raises(NotStruckError) as raised, serve(fault) as server:

@@ -423,8 +423,8 @@ def test_client_that_says_more_than_its_hello_gets_the_alert_and_no_rst(faultlin
 # --- no TLS at all ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["plain_http", "garbage"])
-@pytest.mark.parametrize("client", ["urllib", "requests"])
+@each_row("kind", ["plain_http", "garbage"])
+@each_row("client", ["urllib", "requests"])
 def test_what_is_no_tls_is_never_taken_for_an_answer(faultline, client, kind):
     server = faultline.serve(bad_tls(kind))
 
@@ -473,9 +473,7 @@ def speaking(server, version):
     return of_version(context, VERSIONS[version])
 
 
-@pytest.mark.parametrize(
-    ("version", "name"), [("1.0", "TLSv1"), ("1.1", "TLSv1.1"), ("1.2", "TLSv1.2"), ("1.3", "TLSv1.3")]
-)
+@each_row(("version", "name"), [("1.0", "TLSv1"), ("1.1", "TLSv1.1"), ("1.2", "TLSv1.2"), ("1.3", "TLSv1.3")])
 def test_client_that_has_the_only_version_gets_its_response(faultline, version, name):
     server = faultline.serve(bad_tls("only_version", version=version), strict=False)
 
@@ -553,9 +551,7 @@ def test_client_that_offers_the_null_cipher_gets_the_response(faultline):
 # --- protocols -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("protocols", "version"), [(("h2",), TLS_1_2), (("h2", "http/1.1"), TLS_1_3), (("http/1.1",), TLS_1_2)]
-)
+@each_row(("protocols", "version"), [(("h2",), TLS_1_2), (("h2", "http/1.1"), TLS_1_3), (("http/1.1",), TLS_1_2)])
 def test_client_that_offers_protocols_is_refused(faultline, protocols, version):
     server = faultline.serve(bad_tls("alpn_mismatch"))
     context = of_version(server.client_context(), version)
@@ -603,7 +599,7 @@ def test_each_client_offers_what_it_offers(faultline, client):
     assert [a.tls.offered for a in server.attempts] == [("http/1.1",) if client in OFFER else ()]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("protocols", "agreed"), [((), ""), (("http/1.1",), "http/1.1"), (("h2", "http/1.1"), "http/1.1"), (("h2",), "")]
 )
 def test_healthy_server_agrees_to_http_1_1_and_refuses_nobody(faultline, protocols, agreed):
@@ -622,14 +618,13 @@ NO_CERTIFICATE = "the server ended TLS: peer did not return a certificate"
 NOT_VERIFIED = "the server ended TLS: certificate verify failed"
 
 
-@pytest.mark.parametrize("kind", ["client_cert_required", "client_cert_rejected"])
-@pytest.mark.parametrize(
+@each_row("kind", ["client_cert_required", "client_cert_rejected"])
+@each_row(
     ("version", "call", "reason"),
     [
         (TLS_1_2, "connect", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
         (TLS_1_3, "recv", "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
     ],
-    ids=["1.2", "1.3"],
 )
 def test_client_without_a_certificate_is_refused(faultline, kind, version, call, reason):
     server = faultline.serve(bad_tls(kind))
@@ -642,8 +637,8 @@ def test_client_without_a_certificate_is_refused(faultline, kind, version, call,
     assert (attempt.tls.client, attempt.request, attempt.sent_bytes) == ("", None, 0)
 
 
-@pytest.mark.parametrize("kind", ["client_cert_required", "client_cert_rejected"])
-@pytest.mark.parametrize(("version", "call"), [(TLS_1_2, "connect"), (TLS_1_3, "recv")], ids=["1.2", "1.3"])
+@each_row("kind", ["client_cert_required", "client_cert_rejected"])
+@each_row(("version", "call"), [(TLS_1_2, "connect"), (TLS_1_3, "recv")])
 def test_client_with_a_certificate_of_another_ca_is_refused(faultline, kind, version, call):
     server = faultline.serve(bad_tls(kind))
     context = stranger(of_version(server.client_context(), version))
@@ -665,7 +660,7 @@ def test_client_with_the_right_certificate_is_rejected(faultline, version, call)
     assert told(attempt) == ("handshake", 0, NOT_VERIFIED, "server", "FIN")
 
 
-@pytest.mark.parametrize(("client", "version"), [("socket", TLS_1_2), ("requests", TLS_1_3), ("aiohttp", TLS_1_3)])
+@each_row(("client", "version"), [("socket", TLS_1_2), ("requests", TLS_1_3), ("aiohttp", TLS_1_3)])
 def test_client_with_the_required_certificate_is_served(faultline, client, version):
     server = faultline.serve(bad_tls("client_cert_required"), strict=False)
     context = of_version(server.client_context(certificate=True), version)
@@ -756,7 +751,7 @@ def test_answer_that_ends_without_close_notify_has_no_length(faultline):
 # --- plain text between records --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("after_bytes", "version"), [(0, TLS_1_2), (20, TLS_1_3), (200, TLS_1_2), (200, TLS_1_3)])
+@each_row(("after_bytes", "version"), [(0, TLS_1_2), (20, TLS_1_3), (200, TLS_1_2), (200, TLS_1_3)])
 def test_plain_text_between_records_is_an_error_after_so_many_bytes(faultline, after_bytes, version):
     server = faultline.serve(bad_tls("plaintext_midway", after_bytes=after_bytes))
 
@@ -1018,7 +1013,7 @@ def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):
 # --- the ledger ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "lines"),
     [
         (bad_tls("garbage"), ["struck at 'handshake'"]),
@@ -1034,7 +1029,6 @@ def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):
         (bad_tls("plaintext_midway", after_bytes=20), ["20 bytes: HTTP/1.1 200 OK", "struck at 'response' after 20 b"]),
         (bad_tls("no_close_notify"), ["67 bytes: HTTP/1.1 200 OK", "struck at 'response' after 67 bytes"]),
     ],
-    ids=repr,
 )
 def test_drawing_shows_where_it_struck(faultline, fault, lines):
     server = faultline.serve(fault)
@@ -1054,7 +1048,7 @@ def test_drawing_shows_where_it_struck(faultline, fault, lines):
     assert [d for d in drawn if "===" in d] == [d for d in drawn if "struck" in d]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fault",
     [
         bad_tls("only_version", version="1.2"),
@@ -1062,7 +1056,6 @@ def test_drawing_shows_where_it_struck(faultline, fault, lines):
         bad_tls("alpn_mismatch"),
         bad_tls("client_cert_required"),
     ],
-    ids=repr,
 )
 def test_guard_says_that_the_client_could_meet_the_terms(fault):
     with pytest.raises(NotStruckError) as raised, serve(fault) as server:
@@ -1087,8 +1080,8 @@ HEALTHY = [
 ]
 
 
-@pytest.mark.parametrize("fault", HEALTHY)
-@pytest.mark.parametrize("trusts", [True, False])
+@each_row("fault", HEALTHY)
+@each_row("trusts", [True, False])
 def test_neutral_terms_and_certificates_never_strike(fault, trusts):
     with serve(fault) as server:
         if trusts:
@@ -1108,7 +1101,7 @@ def test_guard_asks_nothing_of_neutral_terms_and_certificates(fault):
         pass
 
 
-@pytest.mark.parametrize("kind", ["alert", "only_version", "plain_http", "no_close_notify"])
+@each_row("kind", ["alert", "only_version", "plain_http", "no_close_notify"])
 def test_guard_says_that_no_client_connected(kind):
     with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
         pass
@@ -1118,7 +1111,7 @@ def test_guard_says_that_no_client_connected(kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["only_version", "no_shared_cipher", "alpn_mismatch", "client_cert_required"])
+@each_row("kind", ["only_version", "no_shared_cipher", "alpn_mismatch", "client_cert_required"])
 def test_guard_is_not_satisfied_by_a_client_that_spoke_no_tls(dial, kind):
     with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
         assert read(dial(server, b"hello")) == b""
@@ -1331,7 +1324,7 @@ def test_hello_that_comes_byte_by_byte_is_understood(faultline, dial):
     assert (attempt.tls.sni, attempt.tls.offered) == ("localhost", ("http/1.1",))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("said", "heard", "note"),
     [
         ("garbage", b"", "the client did not speak TLS: "),

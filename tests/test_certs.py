@@ -332,7 +332,7 @@ def test_certificate_of_the_wrong_address_is_right_for_that_address():
     assert outcome(defaults(AUTHORITY), DEFECTS["ip_mismatch"], name="192.0.2.1") == "TLSv1.3"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("wildcard", "name", "saw"),
     [
         ("*", "localhost", 62),
@@ -348,7 +348,7 @@ def test_wildcard_has_to_leave_two_labels(wildcard, name, saw):
     assert outcome(defaults(AUTHORITY), recipe, name=name) == saw
 
 
-@pytest.mark.parametrize("name", ["localhost", "a.localhost", "a.invalid"])
+@each_row("name", ["localhost", "a.localhost", "a.invalid"])
 def test_wildcards_of_the_kind_are_too_broad_for_what_they_would_cover(name):
     assert outcome(defaults(AUTHORITY), DEFECTS["wildcard_too_broad"], name=name) == 62
 
@@ -527,7 +527,7 @@ def gnutls_says(chain, flags):
     return status.value
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("recipe", "flags", "says"),
     [
         (DEFECTS["reversed_chain"], 0, 0),
@@ -536,7 +536,6 @@ def gnutls_says(chain, flags):
         (DEFECTS["missing_intermediate"], 0, INVALID | SIGNER_NOT_FOUND),
         (Certificate(), UNSORTED_IS_WRONG, 0),
     ],
-    ids=["reversed", "reversed and refused", "mended", "missing", "healthy"],
 )
 def test_gnutls_refuses_a_reversed_chain_where_it_is_told_to(faultline, recipe, flags, says):
     gnutls()

@@ -172,7 +172,7 @@ ANSWERS = {  # what each mode plays, what a client gets, and how that ends
 }
 
 
-@pytest.mark.parametrize("words", ANSWERS)
+@each_row("words", ANSWERS)
 def test_answer_is_served_as_the_words_say(words):
     plan, said = ANSWERS[words]
     with running(f"serve --mode {words}") as command:
@@ -204,7 +204,7 @@ LOOKUPS = {  # what each mode plays, and what a client gets: a code, an error of
 }
 
 
-@pytest.mark.parametrize("words", LOOKUPS)
+@each_row("words", LOOKUPS)
 def test_lookup_is_answered_as_the_words_say(words):
     plan, expected = LOOKUPS[words]
     with running(f"serve --mode {words}") as command:

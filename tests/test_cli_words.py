@@ -97,7 +97,7 @@ def test_list_of_modes_is_as_wide_as_the_terminal(columns, told, monkeypatch):
     assert [line for line in lines if len(line) > columns or line != line.rstrip()] == []
 
 
-@pytest.mark.parametrize("name", ["reset", "ok", "bad-cert", "no_address"])
+@each_row("name", ["reset", "ok", "bad-cert", "no_address"])
 def test_one_mode_can_be_listed_by_its_name(name, told):
     listed = re.findall(r"^  (\S+)", told(f"modes {name}")[1], re.MULTILINE)
 
@@ -401,8 +401,8 @@ def output(kind):
 FULL = "faultline: standard output: expected a place to write to (No space left on device).\n"
 
 
-@pytest.mark.parametrize("words", ["modes", "modes --json", "--version", "serve --mode ok --help", "serve --mode ok"])
-@pytest.mark.parametrize(("kind", "code", "complaint"), [("unread", 0, ""), ("full", 1, FULL), ("closed", 0, "")])
+@each_row("words", ["modes", "modes --json", "--version", "serve --mode ok --help", "serve --mode ok"])
+@each_row(("kind", "code", "complaint"), [("unread", 0, ""), ("full", 1, FULL), ("closed", 0, "")])
 def test_output_that_can_not_be_written_is_no_traceback(words, kind, code, complaint, capsys):
     ended = Ended()
     ended.put(None)  # a server without output has no other end here

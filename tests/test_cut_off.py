@@ -10,6 +10,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     addresses,
@@ -93,7 +94,7 @@ ENDED = {
 }
 
 
-@pytest.mark.parametrize("kind", ENDED)
+@each_row("kind", ENDED)
 def test_wait_ends_when_the_server_is_cut_off(kind):
     start, meet, told = ENDED[kind]
     with start() as server:
@@ -103,7 +104,7 @@ def test_wait_ends_when_the_server_is_cut_off(kind):
 AT_ONCE = {kind: case for kind, case in ENDED.items() if "tcp" not in kind}
 
 
-@pytest.mark.parametrize("kind", AT_ONCE)
+@each_row("kind", AT_ONCE)
 def test_who_comes_while_the_server_is_cut_off_is_told_at_once(kind):
     start, meet, told = AT_ONCE[kind]
     with start() as server:
@@ -131,7 +132,7 @@ LATE = {
 }
 
 
-@pytest.mark.parametrize("kind", LATE)
+@each_row("kind", LATE)
 def test_late_answer_is_not_sent_after_the_wait_was_ended_though_clients_are_let_in_again(kind):
     start, meet = LATE[kind]
     with start() as server, ThreadPoolExecutor(1) as pool:

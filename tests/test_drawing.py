@@ -412,7 +412,7 @@ def ask(server, data):
 LAST_GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "ends"),
     [
         (raw(b"junk"), ["4 bytes: junk", "FIN"]),
@@ -425,7 +425,6 @@ LAST_GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         (reset(after_bytes=3), ["3 bytes: HTT", "RST"]),
         (close(), ["FIN"]),
     ],
-    ids=repr,
 )
 def test_end_by_the_server_is_drawn_whatever_comes_before_it(plan, ends):
     with package.serve(plan, strict=False) as server:
@@ -713,7 +712,7 @@ def test_server_draws_in_the_width_and_colors_that_are_asked_for(faultline):
     assert server.drawing() == server.drawing(width=80, color=False)
 
 
-@pytest.mark.parametrize("given", [{"width": 0}, {"width": "80"}, {"width": True}, {"color": 1}])
+@each_row("given", [{"width": 0}, {"width": "80"}, {"width": True}, {"color": 1}])
 def test_width_and_color_are_checked(faultline, given):
     ((name, value),) = given.items()
     with pytest.raises(ParameterError, match=rf"^{name}={value!r}: expected "):

@@ -36,9 +36,9 @@ def dial():
         client.close()
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("coding", ["chunked", "Chunked", " chunked ", "identity, chunked"])
-@pytest.mark.parametrize("make", [lambda **given: ok(BODY, **given), lambda **given: status(503, body=BODY, **given)])
+@each_row("tls", [False, True])
+@each_row("coding", ["chunked", "Chunked", " chunked ", "identity, chunked"])
+@each_row("make", [lambda **given: ok(BODY, **given), lambda **given: status(503, body=BODY, **given)])
 def test_body_with_a_chunked_coding_is_sent_in_chunks(coding, make, tls):
     with serve(make(headers={"Transfer-Encoding": coding.strip()}), tls=tls) as server:
         client = socket.create_connection(server.address, 10)
@@ -58,7 +58,7 @@ def test_chunks_are_read_by_a_client(make, dial):
         assert fetch(dial(server))[0] == BODY
 
 
-@pytest.mark.parametrize("body", [None, b"", BODY])
+@each_row("body", [None, b"", BODY])
 def test_connection_is_kept_alive_after_chunks(body, dial):
     with serve(ok(body, headers=CHUNKED)) as server:
         client = dial(server)
@@ -76,7 +76,7 @@ def test_answer_of_the_server_is_framed_too(answer):
             assert BODY in file.read()
 
 
-@pytest.mark.parametrize("coding", ["gzip", "identity", "chunked, gzip"])
+@each_row("coding", ["gzip", "identity", "chunked, gzip"])
 def test_body_with_another_coding_ends_with_the_connection(coding):
     with (
         serve(ok(BODY, headers={"Transfer-Encoding": coding})) as server,
@@ -89,8 +89,8 @@ def test_body_with_another_coding_ends_with_the_connection(coding):
         assert (body, b"Connection: close" in head) == (BODY, True)
 
 
-@pytest.mark.parametrize("length", ["13", "1000", "-1", "twelve", "12, 13", "+12"])
-@pytest.mark.parametrize("code", [200, 503])
+@each_row("length", ["13", "1000", "-1", "twelve", "12, 13", "+12"])
+@each_row("code", [200, 503])
 def test_response_whose_length_is_too_long_or_none_ends_with_the_connection(length, code):
     with serve(status(code, body=BODY, headers={"Content-Length": length})) as server:
         with socket.create_connection(server.address, 10) as client, client.makefile("rb") as file:
@@ -141,7 +141,7 @@ def test_wrong_length_is_no_fault_for_head(dial):
         assert server.attempts[0].struck is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "plan",
     [
         status(417),
@@ -177,7 +177,7 @@ def test_client_that_does_not_wait_has_its_body_read_before_an_error():
         assert server.attempts[0].request.body == b"hello"
 
 
-@pytest.mark.parametrize("plan", [ok(), status(302), malformed("length_short")])
+@each_row("plan", [ok(), status(302), malformed("length_short")])
 def test_other_answers_ask_for_the_body(plan):
     with (
         serve(plan, strict=False) as server,

@@ -243,7 +243,7 @@ def test_next_request_stops_the_timer_of_an_idle_fault(faultline, tls):
     assert [(a.connection, a.struck) for a in server.attempts] == [(1, None), (1, None)]
 
 
-@pytest.mark.parametrize(("point", "tls"), [("request", False), ("response", True), ("idle", False)])
+@each_row(("point", "tls"), [("request", False), ("response", True), ("idle", False)])
 def test_server_reads_on_after_a_half_close(faultline, point, tls):
     server = faultline.serve(half_close(at=point), tls=tls, answer=ok(b"hello"))
     more = bytes(100_000)
@@ -262,7 +262,7 @@ def test_server_reads_on_after_a_half_close(faultline, point, tls):
     assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
 
 
-@pytest.mark.parametrize("point", ["request", "response", "idle"])
+@each_row("point", ["request", "response", "idle"])
 def test_close_without_close_notify_truncates_tls(faultline, point):
     server = faultline.serve(close(at=point, close_notify=False), tls=True, answer=ok(b"hello"))
 

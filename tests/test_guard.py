@@ -372,7 +372,7 @@ def why(server, requests, *, tls=False):
     return str(raised.value)
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+@each_row("cause", CAUSES)
 def test_advice_names_the_cause(cause):
     plan, requests, advice = CAUSES[cause]
     said = why(serve(plan, strict=False), requests)
@@ -391,7 +391,7 @@ UNTRUSTED = [
 ]
 
 
-@pytest.mark.parametrize("case", UNTRUSTED, ids=str)
+@each_row("case", UNTRUSTED)
 def test_certificate_that_a_client_without_the_ca_rejects_has_not_struck(case):
     with serve(case.fault, strict=False) as server:
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(socket.socket(), server_hostname=server.host)

@@ -12,6 +12,7 @@ import pytest
 import requests
 import urllib3
 from support import KEPT_GET, connected, is_quiet
+from support.tables import each_row
 
 from faultline import bad_cert, close, ok, refuse, reset, sequence, serve, stall
 
@@ -58,8 +59,8 @@ def account(server):
     return [(a.connection, a.request and a.request.target, a.struck and a.struck.point) for a in server.attempts]
 
 
-@pytest.mark.parametrize(("method", "verb", "how"), [("GET", close, "FIN"), ("POST", reset, "RST")])
-@pytest.mark.parametrize("ask", [by_requests, by_urllib3, by_httpx, by_aiohttp])
+@each_row(("method", "verb", "how"), [("GET", close, "FIN"), ("POST", reset, "RST")])
+@each_row("ask", [by_requests, by_urllib3, by_httpx, by_aiohttp])
 def test_pool_notices_what_ended_while_it_was_idle_and_connects_anew(faultline, ask, method, verb, how):
     server = faultline.serve(sequence(verb(at="idle"), ok(b"again")))
     seen = []
@@ -94,8 +95,8 @@ def test_client_without_a_pool_fails_and_the_server_never_sees_its_request(fault
     assert account(server) == [(1, "/1", "idle"), (2, "/3", None)]
 
 
-@pytest.mark.parametrize("verb", [close, reset])
-@pytest.mark.parametrize("ask", [by_urllib3, by_aiohttp])
+@each_row("verb", [close, reset])
+@each_row("ask", [by_urllib3, by_aiohttp])
 def test_get_that_meets_the_end_of_its_connection_is_silently_sent_again(faultline, ask, verb):
     server = faultline.serve(sequence(ok(b"first"), verb(at="request"), ok(b"again")))
 
@@ -103,7 +104,7 @@ def test_get_that_meets_the_end_of_its_connection_is_silently_sent_again(faultli
     assert account(server) == [(1, "/1", None), (1, None, "request"), (2, "/2", None)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ask", "method", "verb", "error"),
     [
         (by_requests, "GET", close, requests.ConnectionError),
@@ -180,7 +181,7 @@ def test_after_the_end_of_the_attempt_a_client_has_met_the_break_at_idle(verb):
                 assert verb is reset
 
 
-@pytest.mark.parametrize("fault", [close(at="idle"), reset(at="idle"), close(at="idle", after_seconds=0.01)], ids=repr)
+@each_row("fault", [close(at="idle"), reset(at="idle"), close(at="idle", after_seconds=0.01)])
 def test_fault_at_idle_strikes_though_the_next_one_needs_a_new_connection(fault):
     with serve(sequence(fault, refuse(), ok(b"again"))) as server:
         with socket.create_connection(server.address, 10) as client:

@@ -6,6 +6,7 @@ import http.client
 import socket
 
 import pytest
+from support.tables import each_row
 
 import faultline as fl
 from faultline._core.ledger import KEPT_BODY_BYTES
@@ -41,7 +42,7 @@ def test_default_answer_may_be_an_echo():
         assert post(server, b"hello") == b"hello"
 
 
-@pytest.mark.parametrize("name", ECHOES)
+@each_row("name", ECHOES)
 def test_echo_is_whole_where_the_ledger_has_no_more_room(name):
     with fl.serve(ECHOES[name](), strict=False) as server:
         server.ledger.room_bytes = 3

@@ -9,6 +9,7 @@ import threading
 from unittest.mock import Mock
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     LeakError,
@@ -59,7 +60,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_connection_that_a_client_holds_is_a_leak_until_the_client_closes_it(kind):
     with KINDS[kind]() as server:
         server.assert_closed()
@@ -126,7 +127,7 @@ def test_closed_server_cannot_be_checked():
         server.assert_closed()
 
 
-@pytest.mark.parametrize("value", [-1, "soon", float("nan")])
+@each_row("value", [-1, "soon", float("nan")])
 def test_timeout_that_is_no_duration_is_refused(value):
     with serve(ok()) as server, pytest.raises(ParameterError, match="timeout_seconds="):
         server.assert_closed(timeout_seconds=value)
@@ -215,7 +216,7 @@ def by_answer(server, client):
     client.sendall(LAST_GET)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sort", "end"),
     [
         (sort, end)

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from support import HIDES_RST, read
+from support.tables import each_row
 
 from faultline import (
     Attempt,
@@ -104,9 +105,7 @@ def test_version_of_tls_is_the_one_that_was_agreed(faultline, dial, version):
     assert facts.version == client.version() == version.name.replace("_", ".")
 
 
-@pytest.mark.parametrize(
-    ("name", "sni"), [("localhost", "localhost"), ("localhost.test", "localhost.test"), ("127.0.0.1", "")]
-)
+@each_row(("name", "sni"), [("localhost", "localhost"), ("localhost.test", "localhost.test"), ("127.0.0.1", "")])
 def test_name_is_the_one_that_the_client_asked_for(faultline, dial, name, sni):
     _, facts = tls_facts(faultline, dial, name=name)
 
@@ -122,8 +121,8 @@ def test_attempt_without_tls_has_no_facts_of_it(faultline, dial):
     assert server.attempts[0].tls is None
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
-@pytest.mark.parametrize(
+@each_row("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@each_row(
     ("kind", "alert"),
     [
         ("expired", "certificate_expired"),

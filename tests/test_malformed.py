@@ -118,7 +118,7 @@ def test_nothing_is_said_of_a_good_request_nor_of_another_protocol(data):
     assert (reader.complete, reader.wrong) == (True, "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "note"),
     [
         (b"GET / HTTP/1.1\r\nHo", "the client left in the middle of the head of its request"),
@@ -139,7 +139,7 @@ def test_client_that_leaves_in_the_middle_of_its_request_is_noted(faultline, dat
     assert (attempt.note, attempt.ended_by) == (note, "client")
 
 
-@pytest.mark.parametrize("extra", [b"abc", b"\0", b"hello world\r\n"])
+@each_row("extra", [b"abc", b"\0", b"hello world\r\n"])
 def test_bytes_after_a_request_that_begin_no_request_are_noted(faultline, extra):
     server = faultline.serve(ok())
     with dial(server) as client:
@@ -211,7 +211,7 @@ def test_empty_lines_at_idle_leave_the_connection_idle(faultline):
 # --- pipelined requests --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 20])
+@each_row("count", [1, 2, 3, 20])
 def test_turns_of_pipelined_requests_have_the_bytes_of_their_request(faultline, count):
     server = faultline.serve(ok())
     with dial(server) as client:

@@ -365,7 +365,7 @@ def test_mistake_is_answered_with_what_to_write(expression, message, server):
     assert message_of(expression, server=server) == message
 
 
-@pytest.mark.parametrize(("expression", "end"), NEAREST)
+@each_row(("expression", "end"), NEAREST)
 def test_word_that_is_no_choice_is_answered_with_the_nearest(expression, end):
     assert end in message_of(expression)
 

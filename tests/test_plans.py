@@ -6,6 +6,7 @@ import contextlib
 import http.client
 
 import pytest
+from support.tables import each_row
 
 import faultline as package
 from faultline import (
@@ -302,7 +303,7 @@ def test_a_while_may_have_another_inside(faultline):
     assert (inside, between, meet(server)) == (b"2", http.client.RemoteDisconnected, b"1")
 
 
-@pytest.mark.parametrize("wrong", [None, reset, [ok()], "refuse"])
+@each_row("wrong", [None, reset, [ok()], "refuse"])
 def test_server_stays_what_it_is_if_it_cannot_become_something(faultline, wrong):
     server = faultline.serve(sequence(ONE, TWO))
     meet(server)
@@ -316,7 +317,7 @@ def test_server_stays_what_it_is_if_it_cannot_become_something(faultline, wrong)
 # --- the guard -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "requests", "fault"),
     [
         (sequence(reset(), reset()), 1, "reset()"),
@@ -324,7 +325,6 @@ def test_server_stays_what_it_is_if_it_cannot_become_something(faultline, wrong)
         (sequence(ok(), bad_cert("expired")), 0, "bad_cert('expired')"),
         (when(pays, ok(), otherwise=when(looks, close(at="idle"))), 1, "close(at='idle')"),
     ],
-    ids=repr,
 )
 def test_planned_fault_that_no_client_met_fails(plan, requests, fault):
     server = package.serve(plan)

@@ -112,7 +112,7 @@ def test_case_fails_that_no_client_met_or_whose_client_leaves_a_byte_too_early(m
     assert {case: told for case, told in left.items() if told and " never struck: #1" not in told} == {}
 
 
-@pytest.mark.parametrize("first", ["dead_first", "blackhole_first", "ipv6_first"])
+@each_row("first", ["dead_first", "blackhole_first", "ipv6_first"])
 def test_address_that_leads_nowhere_has_to_be_looked_up(first):
     with fl.serve(fl.ok()) as server:
         nowhere = fl.addresses(first, server)
@@ -129,10 +129,9 @@ def test_answer_to_a_client_that_speaks_tls_to_a_plain_server_has_not_struck():
         leave(server, hello())
 
 
-@pytest.mark.parametrize(
+@each_row(
     "plan",
     [fl.script(fl.send(b"454 not now"), fl.stall()), fl.stall(after_bytes=11), fl.close(after_bytes=11)],
-    ids=repr,
 )
 def test_client_that_leaves_when_it_has_read_all_before_the_strike_has_met_it(plan):
     with fl.serve(plan) as server:

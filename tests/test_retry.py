@@ -9,6 +9,7 @@ import pytest
 import requests
 import tenacity
 import urllib3
+from support.tables import each_row
 
 from faultline import blackhole, close, ok, raises, refuse, reset, root_cause, sequence
 
@@ -129,7 +130,7 @@ def test_unanswered_connect_is_given_up_and_tried_again(faultline, ask, monkeypa
     assert server.intervals[0] >= CONNECT_SECONDS
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ask", "fault", "error"),
     [
         (by_urllib3, reset(), urllib3.exceptions.ProtocolError),
@@ -153,7 +154,7 @@ def test_post_is_not_sent_again_once_it_may_have_arrived(faultline, ask, fault, 
     assert [(a.fault, a.request.method) for a in server.attempts] == [(fault, "POST")]
 
 
-@pytest.mark.parametrize("ask", [by_urllib3, by_requests, by_httpx])
+@each_row("ask", [by_urllib3, by_requests, by_httpx])
 def test_post_that_was_refused_is_tried_again(faultline, ask):
     server = faultline.serve(sequence(refuse(), ok(b"hello")))
 
@@ -161,7 +162,7 @@ def test_post_that_was_refused_is_tried_again(faultline, ask):
     assert [(a.connection, a.request and a.request.method) for a in server.attempts] == [(None, None), (1, "POST")]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ask", "error", "fault", "attempts"),
     [
         (by_urllib3, urllib3.exceptions.MaxRetryError, refuse(), 2),

@@ -7,7 +7,7 @@ import runpy
 import socket
 from pathlib import Path
 
-import pytest
+from support.tables import each_row
 
 from faultline import bad_cert, dns_server, nxdomain, ok, refuse, reset, sequence, stall, udp
 
@@ -63,7 +63,7 @@ def ask(server, *, tls=False):
         pass
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "options"),
     [
         (ok(b"\xff\0"), {}),
@@ -73,7 +73,6 @@ def ask(server, *, tls=False):
         (bad_cert("expired"), {}),
         (ok(), {"tls": "mutual"}),
     ],
-    ids=repr,
 )
 def test_ledger_of_a_server_fits_the_schema(faultline, plan, options):
     server = faultline.serve(plan, strict=False, **options)
@@ -100,7 +99,7 @@ def test_ledgers_of_datagrams_and_lookups_fit_the_schema():
             assert len(data["attempts"]) == 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         lambda data: data.pop("version"),

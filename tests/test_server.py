@@ -138,7 +138,7 @@ def test_server_on_ipv6_is_reached_by_loopback(host):
         assert fetch(server) == (200, b"ok\n")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7"])
+@each_row("host", ["127.0.0.1", "localhost", "127.0.0.7"])
 def test_certificate_is_right_for_the_host_of_the_server(host):
     with serve(ok(), host=host, tls=True) as server:
         assert greet(server) == b"HTTP/1.1 200 OK"
@@ -208,7 +208,7 @@ def test_client_in_the_queue_meets_what_was_there_when_it_came(dial):
             server.become(ok())
 
 
-@pytest.mark.parametrize("fault", [refuse(), blackhole(), reset(at="accept")], ids=repr)
+@each_row("fault", [refuse(), blackhole(), reset(at="accept")])
 def test_idle_connection_is_closed_when_the_new_fault_needs_a_new_one(dial, fault):
     with serve(ok(), strict=False) as server:
         client = dial(server, KEPT_GET)
@@ -453,7 +453,7 @@ NOT_HTTP = {
 }
 
 
-@pytest.mark.parametrize("data", NOT_HTTP.values(), ids=NOT_HTTP)
+@each_row("data", NOT_HTTP.values())
 def test_server_serves_the_next_client_after_one_that_speaks_no_http(dial, data):
     with serve(ok()) as server:
         client = dial(server)

@@ -9,6 +9,7 @@ import json
 
 import pytest
 from support import GET, connected, read
+from support.tables import each_row
 
 from faultline import Attempt, UnsupportedError, WaitError, http_proxy, ok, relay, serve
 from faultline._core.ledger import Ledger
@@ -69,7 +70,7 @@ def test_each_member_of_a_server_that_passes_bytes_on_works_too(kind, monkeypatc
                         asyncio.run(done)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_what_a_server_says_of_itself_is_the_same_when_it_is_closed(kind):
     with KINDS[kind]() as server:
         met(server)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from support import GET, connected, to_end
+from support.tables import each_row
 
 from faultline import blackhole, cycle, ok, refuse, relay, reset, sequence, serve, sometimes, udp
 from faultline._net import sockets
@@ -149,7 +150,7 @@ def test_given_again_after_its_end_it_begins_again(fault, kind):
         assert server.attempts[-1].started_seconds - before >= SECONDS
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix", "isolated"])
+@each_row("kind", ["tcp", "unix", "isolated"])
 def test_refused_connects_do_not_shorten_it(kind):
     fault = refuse(for_seconds=60)
     with serve(sequence(fault, ok()), **KINDS[kind]) as server:

@@ -11,6 +11,7 @@ import socket
 
 import pytest
 from support import leave_by_rst
+from support.tables import each_row
 
 from faultline import (
     UnsupportedError,
@@ -75,7 +76,7 @@ def test_end_that_could_not_be_sent_is_no_strike(monkeypatch, plan, tls):
     assert [(end.by, end.how) for end in attempt.ends] == [("client", "RST")]
 
 
-@pytest.mark.parametrize("plan", STRIKES, ids=repr)
+@each_row("plan", STRIKES)
 def test_strike_is_told_exactly_if_the_end_was_sent(plan):
     with serve(plan, strict=False) as server:
         for number in range(1, RACES + 1):

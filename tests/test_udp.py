@@ -102,7 +102,7 @@ def seen(server):
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("plan", "answer", "said"),
     [
         (ok(), None, b"ping"),
@@ -123,7 +123,6 @@ def seen(server):
         (drop_bytes(1) & corrupt(at_byte=1), None, b"iog"),
         (latency(0.01) & ok(b"pong"), None, b"pong"),
     ],
-    ids=repr,
 )
 def test_the_answer_is_that_of_the_fault_or_of_the_server(dial, plan, answer, said):
     with udp(plan, answer=answer, strict=False) as server:
@@ -655,7 +654,7 @@ def test_who_came_before_the_end_is_in_the_ledger(dial):
 # --- the guard and what is told --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [raw(b"g"), duplicated(), reordered()], ids=repr)
+@each_row("fault", [raw(b"g"), duplicated(), reordered()])
 def test_the_guard_says_that_nobody_came(fault):
     with pytest.raises(NotStruckError) as caught, udp(sequence(fault, ok())) as server:
         pass

@@ -93,7 +93,7 @@ def names_in(folder):
 # --- what faults are here --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "said", "end"),
     [
         (reset(), 0, GONE),
@@ -107,7 +107,6 @@ def names_in(folder):
         (close(at="request", after_bytes=3), 0, ()),
         (raw(b"no HTTP at all"), 14, ()),
     ],
-    ids=repr,
 )
 def test_a_connection_ends_as_planned_after_what_was_said(dial, fault, said, end):
     with serve(fault, unix=True) as server:
@@ -187,14 +186,13 @@ def test_a_client_whose_request_nobody_reads_can_t_go_on_sending(dial):
 # --- the door --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "number", "how"),
     [
         (refuse(), errno.ECONNREFUSED, "RST"),
         (unreachable(), errno.ENOENT, "no route"),
         (blackhole(), errno.EAGAIN, "silence"),
     ],
-    ids=repr,
 )
 def test_a_closed_door_has_the_kernel_s_own_error_and_every_knock_is_counted(fault, number, how):
     with serve(fault, unix=True) as server:
@@ -352,7 +350,7 @@ def test_an_open_connection_outlives_its_door(dial):
 # --- controls --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("control", "data", "end"),
     [
         ("reset_all", KEPT_GET, (b"", *GONE)),
@@ -504,7 +502,7 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@each_row("client", CLIENTS)
 def test_a_client_calls_it_by_its_own_name_and_the_cause_is_the_kernel_s(client):
     with serve(ok(b"hello"), unix=True) as server:
         assert CLIENTS[client](server) == b"hello"
@@ -834,7 +832,7 @@ RESETS = [
 ]
 
 
-@pytest.mark.parametrize("fault", RESETS, ids=repr)
+@each_row("fault", RESETS)
 def test_a_relay_resets_its_client_though_it_has_read_all_that_it_said(faultline, dial, fault):
     server = faultline.relay(faultline.serve(ok(b"hello")), fault, unix=True)
     assert heard(dial(server, KEPT_GET))[1:] == GONE
@@ -856,10 +854,9 @@ def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_
     assert received.partition(b"\r\n\r\n")[2] == body
 
 
-@pytest.mark.parametrize(
+@each_row(
     "plan",
     [ok(), close(at="response", on=b"never"), close(at="request", on=b"never"), reset(on=b"never")],
-    ids=repr,
 )
 def test_relay_passes_every_byte_once(faultline, dial, plan):
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -878,7 +875,7 @@ def test_relay_passes_every_byte_once(faultline, dial, plan):
     assert server.attempts[0].received_bytes == len(said)
 
 
-@pytest.mark.parametrize("fault", [reset(), reset(after_bytes=10), reset(on=b"Host")], ids=repr)
+@each_row("fault", [reset(), reset(after_bytes=10), reset(on=b"Host")])
 def test_a_relay_resets_a_client_that_has_finished_sending(faultline, dial, fault):
     client = dial(faultline.relay(faultline.serve(ok(b"hello")), fault, unix=True), KEPT_GET)
     client.shutdown(socket.SHUT_WR)

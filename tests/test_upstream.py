@@ -146,7 +146,7 @@ def test_any_text_is_an_upstream_of_this_machine_or_refused(text):
         assert upstream.path or (is_local(upstream.host) and 1 <= upstream.port <= 65_535)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+@each_row("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_a_server_of_faultline_is_an_upstream_by_itself(host):
     with serve(ok(), host=host, allow_remote=host == "0.0.0.0") as real, relay(real) as server:
         assert server._process._setup.upstream == Upstream("127.0.0.1", real.port)

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import trio
+from support.tables import each_row
 
 from faultline import (
     ParameterError,
@@ -218,7 +219,7 @@ def test_strike_of_a_datagram_is_awaited():
         assert server.wait_for_strike(5).struck is not None
 
 
-@pytest.mark.parametrize("plan", [stall(), reset(), status(503)])
+@each_row("plan", [stall(), reset(), status(503)])
 def test_wait_for_a_strike_that_never_comes_is_an_error(plan):
     with serve(plan, strict=False) as server, pytest.raises(WaitError) as raised:
         server.wait_for_strike(0.01)

@@ -26,6 +26,7 @@ from support.clients import (
     by_urllib,
     by_urllib3,
 )
+from support.tables import each_row
 
 from faultline import bad_cert, blackhole, close, ok, raises, refuse, reset, root_cause, stall
 
@@ -68,7 +69,7 @@ def test_an_error_of_the_system_has_its_number(faultline, fault, code):
     assert root_cause(caught.value) is caught.value
 
 
-@pytest.mark.parametrize(("kind", "code"), VERIFY_CODES.items())
+@each_row(("kind", "code"), VERIFY_CODES.items())
 def test_a_bad_certificate_has_the_code_of_its_kind(faultline, kind, code):
     server = faultline.serve(bad_cert(kind))
 
@@ -91,7 +92,7 @@ SHORT = [
 ]
 
 
-@pytest.mark.parametrize(("by", "cause", "length"), SHORT, ids=[row[0].__name__ for row in SHORT])
+@each_row(("by", "cause", "length"), SHORT)
 def test_a_body_that_is_cut_says_what_is_missing(faultline, by, cause, length):
     server = faultline.serve(close(after_bytes=1000), answer=ok(b"x" * 1000))
 
@@ -112,8 +113,8 @@ def test_aiohttp_only_mentions_the_reset_of_a_body(faultline, fault):
     assert type(root_cause(caught.value)) is aiohttp.http_exceptions.ContentLengthError
 
 
-@pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("POST", 1)])
-@pytest.mark.parametrize("fault", [reset(), close()], ids=repr)
+@each_row(("method", "attempts"), [("GET", 2), ("POST", 1)])
+@each_row("fault", [reset(), close()])
 def test_aiohttp_quietly_asks_twice_what_is_idempotent(faultline, method, fault, attempts):
     server = faultline.serve(fault)
 
@@ -147,7 +148,7 @@ def test_a_timeout_of_aiohttp_has_the_class_of_its_kind(faultline, fault, limit,
     assert server.attempts[-1].struck.point == fault.break_.at
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "cause", "retries"),
     [
         (reset(), ConnectionResetError, 2),
@@ -157,7 +158,6 @@ def test_a_timeout_of_aiohttp_has_the_class_of_its_kind(faultline, fault, limit,
         (refuse(), ConnectionRefusedError, 1),
         (blackhole(), TimeoutError, 1),
     ],
-    ids=repr,
 )
 def test_each_retry_of_urllib3_meets_the_fault_and_the_last_one_is_wrapped(faultline, fault, cause, retries):
     server = faultline.serve(fault)

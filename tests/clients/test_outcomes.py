@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import urllib3.util.retry
+from support.tables import each_row
 
 from faultline._core.promises import promises_of
 from faultline.modes._catalogue import cases, modes
@@ -127,7 +128,7 @@ def test_page_says_what_it_was_made_with_in_the_words_of_the_script():
     assert said == now
 
 
-@pytest.mark.parametrize("case", SCRIPT.LEFT_OVER)
+@each_row("case", SCRIPT.LEFT_OVER)
 def test_only_httpx_begins_the_next_response_with_what_is_left_over(case):
     table = PAGE.partition("## Poisoned")[2].partition("\n## ")[0]
     row = next(line for line in table.splitlines() if line.startswith(f"| `{case}`"))

@@ -14,6 +14,7 @@ import urllib3
 from requests import exceptions
 from requests.adapters import HTTPAdapter
 from support import HIDES_EOF
+from support.tables import each_row
 
 from faultline import (
     bad_cert,
@@ -216,7 +217,7 @@ def test_stream_that_broke_is_at_its_end_when_it_is_read_again(faultline):
         assert list(response.iter_content(1024)) == []  # no StreamConsumedError
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("location", "target"),
     [("again", "/again"), ("/again", "/again"), ("//{host}/again", "/again")],
 )

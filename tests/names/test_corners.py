@@ -6,6 +6,7 @@ import contextlib
 import socket
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     ParameterError,
@@ -69,7 +70,7 @@ def test_a_connect_by_a_name_is_a_lookup():
     assert [a.request.method for a in resolver.attempts] == ["connect", "connect"]
 
 
-@pytest.mark.parametrize("address", [("127.0.0.1", "80"), (None, 80), ("127.0.0.1",), 80])
+@each_row("address", [("127.0.0.1", "80"), (None, 80), ("127.0.0.1",), 80])
 def test_what_is_no_address_is_left_to_the_system_to_refuse(address):
     with (
         serve(refuse(), strict=False),  # which counts connects

@@ -357,7 +357,7 @@ async def fetched_by_aiohttp(server, url):
             await resolver.close()
 
 
-@pytest.mark.parametrize("fault", [nxdomain(), servfail(), no_address(), bad_dns("refused")], ids=repr)
+@each_row("fault", [nxdomain(), servfail(), no_address(), bad_dns("refused")])
 def test_aiohttp_with_c_ares_calls_it_a_dns_error(fault):
     with dns_server(fault) as server:
         with pytest.raises(aiohttp.ClientConnectorDNSError) as caught:
@@ -429,7 +429,7 @@ def test_c_ares_tries_again_after_a_failure_and_the_ledger_counts_its_tries(tcp)
         assert [a.fault for a in server.attempts] == [servfail(), servfail(), ok()]
 
 
-@pytest.mark.parametrize("tries", [1, 2, 3])
+@each_row("tries", [1, 2, 3])
 def test_c_ares_gives_up_after_as_many_tries_as_it_was_told(tries):
     with dns_server(servfail()) as server:
         with raises(aiodns.error.DNSError):
@@ -535,8 +535,8 @@ def test_a_query_with_edns_is_answered_with_edns(tcp):
         assert [str(found) for rrset in answer.answer for found in rrset] == ["127.0.0.1"]
 
 
-@pytest.mark.parametrize("name", [".", "com", "a.b", "UPPER.Example.COM", "x" * 63 + ".test", "*.example.com", LONG])
-@pytest.mark.parametrize("fault", [None, nxdomain(), bad_dns("cname_loop"), bad_dns("flapping")], ids=repr)
+@each_row("name", [".", "com", "a.b", "UPPER.Example.COM", "x" * 63 + ".test", "*.example.com", LONG])
+@each_row("fault", [None, nxdomain(), bad_dns("cname_loop"), bad_dns("flapping")])
 def test_a_name_of_any_form_is_answered(fault, name, caplog):
     data, number = query(name=name)
     with dns_server(fault, strict=False) as server:
@@ -690,10 +690,9 @@ def test_queries_with_a_byte_turned_over_hurt_nobody(caplog):
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "said",
     [b"", b"\0", b"\xff\xff", b"\x00\x40half of it", prefixed(b""), prefixed(b"\0" * 12), prefixed(b"GET / HTTP/1.1")],
-    ids=repr,
 )
 def test_connections_that_say_half_a_query_or_none_hurt_nobody(dial, said, caplog):
     with dns_server() as server:

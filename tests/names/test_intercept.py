@@ -19,6 +19,7 @@ import pytest
 import requests
 from support import ending
 from support.clients import ONE_OF_EACH_WAY
+from support.tables import each_row
 
 from faultline import (
     NotStruckError,
@@ -122,7 +123,7 @@ def test_a_websocket_client_meets_the_server(faultline, scheme):
     assert server.attempts[0].request.header("upgrade") == "websocket"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "port"),
     [
         ("redis://cache.example.com", 6379),
@@ -141,9 +142,7 @@ def test_a_scheme_has_a_port(faultline, url, port):
     assert server.hostport == f"{host}:{port}"
 
 
-@pytest.mark.parametrize(
-    "spelling", ["HTTPS://API.Example.COM", "https://api.example.com.", "https://api.example.com/"]
-)
+@each_row("spelling", ["HTTPS://API.Example.COM", "https://api.example.com.", "https://api.example.com/"])
 def test_a_url_is_intercepted_in_any_spelling(faultline, spelling):
     server = faultline.intercept(spelling, ok(b"mine"))
 
@@ -225,7 +224,7 @@ def test_what_it_tells_of_itself(faultline):
     assert repr(server) == f"<Interception {HTTPS} ok() closed>"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "told"),
     [
         ("http://10.0.0.1:8080", ("http://10.0.0.1:8080", "10.0.0.1:8080")),
@@ -287,7 +286,7 @@ def test_trust_makes_httpx_accept_it(faultline, monkeypatch):
 OWN_NAMES = {("DNS", "localhost"), ("IP Address", "127.0.0.1"), ("IP Address", "0:0:0:0:0:0:0:1")}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "kind", "name"),
     [
         (HTTPS, "DNS", NAME),
@@ -307,7 +306,7 @@ def test_the_certificate_is_issued_for_that_name_and_no_other_outside(faultline,
     assert set(names) - OWN_NAMES == {(kind, name)}
 
 
-@pytest.mark.parametrize("other", ["other.example.com", "example.com", "www.api.example.com", "10.0.0.1"])
+@each_row("other", ["other.example.com", "example.com", "www.api.example.com", "10.0.0.1"])
 def test_the_certificate_is_not_accepted_for_another_name(faultline, other):
     server = faultline.intercept(HTTPS, ok())
 
@@ -499,7 +498,7 @@ OUTSIDE = [
 ]
 
 
-@pytest.mark.parametrize(("what", "reach"), OUTSIDE, ids=[f"{i}-{what}" for i, (what, _) in enumerate(OUTSIDE)])
+@each_row(("what", "reach"), OUTSIDE)
 def test_what_leads_outside_is_an_error_that_names_it(faultline, what, reach):
     faultline.intercept(HTTP, ok(), block_others=True, strict=False)
 
@@ -683,7 +682,7 @@ def test_less_usual_ways_outside_are_blocked_too():
     assert done.stdout.splitlines() == [f"blocked: {code}" for code in BEYOND], done.stderr
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("family", "host"),
     [
         *((socket.AF_INET, host) for host in ("0.0.0.0", "127.1", "", b"127.0.0.1", bytearray(b"127.2"), "2130706433")),

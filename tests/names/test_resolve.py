@@ -152,7 +152,7 @@ def test_a_client_that_takes_the_port_from_the_lookup_is_led_to_that_of_the_serv
     assert len(server.attempts) == takes_the_port
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("target", "address", "note"),
     [
         ("127.0.0.1", ("127.0.0.1", 80), "found 127.0.0.1"),
@@ -366,7 +366,7 @@ def told_apart(error):
     return kinds.get(cause.errno, "other")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("lookup", "fault", "expected"),
     [
         (nxdomain(), ok(), "no such name"),
@@ -375,7 +375,6 @@ def told_apart(error):
         (None, unreachable(), "unreachable"),
         (None, reset(), "other"),
     ],
-    ids=["nxdomain", "servfail", "refuse", "unreachable", "reset"],
 )
 def test_a_client_tells_dns_failure_from_refusal_from_unreachable(faultline, lookup, fault, expected):
     server = faultline.serve(fault)
@@ -580,9 +579,7 @@ def test_resolvers_of_two_names_leave_each_other_alone():
 # --- several addresses -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("first", "how"), [("dead_first", "RST"), ("blackhole_first", "silence"), ("ipv6_first", "RST")]
-)
+@each_row(("first", "how"), [("dead_first", "RST"), ("blackhole_first", "silence"), ("ipv6_first", "RST")])
 def test_a_client_that_tries_one_address_after_the_other_reaches_the_second(faultline, needs_ipv6, first, how):
     server = faultline.serve(ok())
     resolver = faultline.resolve(NAME, addresses(first, server))
@@ -666,8 +663,8 @@ async def by_aiohttp(port):
         return response.connection and response.connection.transport.get_extra_info("peername")
 
 
-@pytest.mark.parametrize("first", ["dead_first", "blackhole_first", "ipv6_first"])
-@pytest.mark.parametrize(
+@each_row("first", ["dead_first", "blackhole_first", "ipv6_first"])
+@each_row(
     ("connect", "backend"),
     [(by_asyncio, "asyncio"), (by_anyio, "asyncio"), (by_anyio, "trio"), (by_trio, "trio"), (by_aiohttp, "asyncio")],
 )
@@ -903,7 +900,7 @@ def test_the_longest_name_is_one():
         assert outcome(socket.gethostbyname, name) == socket.EAI_NONAME
 
 
-@pytest.mark.parametrize("plan", [lambda f: f, lambda f: sequence(nxdomain(), f), lambda f: sometimes(0.5, f)])
+@each_row("plan", [lambda f: f, lambda f: sequence(nxdomain(), f), lambda f: sometimes(0.5, f)])
 def test_a_fault_of_a_connection_is_refused(plan):
     """`refusals.txt` has all that is."""
     for fault in (reset(), status(503), bad_cert("expired"), ok(b"a body"), when(lambda _: True, ok())):

@@ -175,7 +175,7 @@ def test_an_origin_of_ipv6(faultline, needs_ipv6, tls):
     assert asked(proxy) == [("CONNECT", f"[::1]:{origin.port}") if tls else ("GET", f"http://[::1]:{origin.port}")]
 
 
-@pytest.mark.parametrize("way", ["fetch http", "tunnel to https", "fetch https"])
+@each_row("way", ["fetch http", "tunnel to https", "fetch https"])
 def test_a_proxy_that_speaks_tls(faultline, way):
     origin = faultline.serve(ok(b"behind TLS"), tls=way.endswith("https"))
     proxy = faultline.http_proxy(tls=True)
@@ -259,7 +259,7 @@ def test_a_websocket_that_its_proxy_refuses(faultline, connect_websocket):
 # --- what goes further and what doesn't -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "arrives"),
     [
         (
@@ -281,7 +281,6 @@ def test_a_websocket_that_its_proxy_refuses(faultline, connect_websocket):
         ),
         (["Host: another.invalid"], []),  # RFC 9112, 3.2.2: the host is that of the URL
     ],
-    ids=["of a proxy", "named by Connection", "another host"],
 )
 def test_fields_between_client_and_proxy_go_no_further(faultline, dial, fields, arrives):
     origin, proxy = faultline.serve(ok()), faultline.http_proxy()
@@ -410,7 +409,7 @@ def test_every_name_of_this_machine_is_led_to(faultline, dial):
                 assert read(client, len(ESTABLISHED) + 5) == ESTABLISHED + b"hello"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"GET /path HTTP/1.1\r\nHost: origin.invalid\r\n\r\n",
@@ -423,7 +422,6 @@ def test_every_name_of_this_machine_is_led_to(faultline, dial):
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET http://127.0.0.1/ HTTP/1.1\r\nno field\r\n\r\n",
     ],
-    ids=["a path", "a star", "a file", "ftp", "garbage", "SOCKS", "TLS", "HTTP/2", "a bad field"],
 )
 def test_what_is_not_asked_as_a_proxy_is_asked_is_answered_by_400(faultline, dial, data):
     assert response_of(dial(faultline.http_proxy(), data))[0] == 400
@@ -505,14 +503,13 @@ def test_an_origin_that_does_not_agree_to_tls_is_answered_by_502(faultline, dial
     assert (code, answered.decode().partition(": ")[0]) == (502, f"the upstream {origin.hostport} could not be reached")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("by", "error"),
     [
         (by_requests, requests.exceptions.SSLError),
         (by_httpx, httpx.ConnectError),
         (by_aiohttp, aiohttp.ClientConnectorCertificateError),
     ],
-    ids=names,
 )
 def test_a_bad_certificate_of_the_origin_behind_a_good_proxy_is_no_error_of_the_proxy(faultline, by, error):
     origin = faultline.serve(bad_cert("expired"))
@@ -597,7 +594,7 @@ def test_the_scheme_of_a_password_has_no_case(faultline, dial):
     assert response_of(dial(proxy, get(origin.url, basic(*AUTH).replace("Basic", "basic"))))[0] == 200
 
 
-@pytest.mark.parametrize("by", [by_requests, by_httpx, by_aiohttp, by_urllib], ids=names)
+@each_row("by", [by_requests, by_httpx, by_aiohttp, by_urllib])
 def test_a_password_that_is_not_ascii_opens_the_proxy_by_its_url(faultline, by):
     origin = faultline.serve(ok(b"opened"))
 
@@ -622,7 +619,7 @@ ASK = {"Proxy-Authenticate": 'Basic realm="test"'}
 STATUSES = itertools.cycle([status(503), status(407), status(407, headers=ASK)])
 
 
-@pytest.mark.parametrize(("by", "error", "text", "fault"), [(*row, next(STATUSES)) for row in REFUSALS], ids=names)
+@each_row(("by", "error", "text", "fault"), [(*row, next(STATUSES)) for row in REFUSALS])
 def test_a_status_instead_of_a_tunnel(faultline, by, error, *, text, fault):
     origin = faultline.serve(ok(), tls=True)
     proxy = faultline.http_proxy(fault)
@@ -825,8 +822,8 @@ def test_latency_and_throttle_take_their_time(through):
     assert attempt.ended_seconds - attempt.started_seconds >= 0.15
 
 
-@pytest.mark.parametrize("at", ["accept", "request"])
-@pytest.mark.parametrize(("verb", "ends"), [(reset, "RST"), (close, "FIN")], ids=names)
+@each_row("at", ["accept", "request"])
+@each_row(("verb", "ends"), [(reset, "RST"), (close, "FIN")])
 def test_a_break_before_the_proxy_has_said_a_word(faultline, dial, verb, ends, at):
     proxy = faultline.http_proxy(verb(at=at))
     try:
@@ -966,9 +963,7 @@ def test_the_drawing_and_the_plain_data_show_the_request_and_the_strike(faultlin
     assert attempt["fault"] == "reset(at='tunnel', after_bytes=3)"
 
 
-@pytest.mark.parametrize(
-    "fault", [reset(at="tunnel"), close(at="tunnel", after_bytes=9), half_close(at="tunnel")], ids=repr
-)
+@each_row("fault", [reset(at="tunnel"), close(at="tunnel", after_bytes=9), half_close(at="tunnel")])
 def test_a_fault_in_a_tunnel_that_nobody_opened_never_struck(fault):
     with (
         pytest.raises(NotStruckError) as caught,

@@ -15,6 +15,7 @@ import requests
 from support import SILENCE_SECONDS, ending, read, to_end
 from support.clients import by_httpx, by_requests, host_and_port
 from support.proxies import GRANTED, GRANTED_4, HELLO, asked, check_rows, each_fault, request_4, request_5
+from support.tables import each_row
 
 from faultline import (
     NotStruckError,
@@ -247,7 +248,7 @@ def test_an_origin_that_can_not_be_reached_is_said_by_its_reply_code(faultline, 
 # --- name and password ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", CLIENTS, ids=names)
+@each_row("by", CLIENTS)
 def test_name_and_password_in_the_url_of_the_proxy_open_it(faultline, by):
     origin = faultline.serve(ok(b"opened"))
     proxy = faultline.socks_proxy(auth=("us er@home", "p/a:ss%word"))
@@ -279,7 +280,7 @@ def test_a_password_that_nobody_wants_is_taken(faultline, dial, port):
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "code"), SOCKS5_CODES.items())
+@each_row(("kind", "code"), SOCKS5_CODES.items())
 def test_each_reply_code_of_socks_5(faultline, dial, kind, code):
     proxy = faultline.socks_proxy(socks_refusal(kind))
 
@@ -289,7 +290,7 @@ def test_each_reply_code_of_socks_5(faultline, dial, kind, code):
     assert asked(proxy) == [("SOCKS5", "origin.invalid:443")]
 
 
-@pytest.mark.parametrize(("kind", "code"), SOCKS4_CODES.items())
+@each_row(("kind", "code"), SOCKS4_CODES.items())
 def test_each_reply_code_of_socks_4(faultline, dial, kind, code):
     proxy = faultline.socks_proxy(socks_refusal(kind))
 
@@ -332,10 +333,9 @@ SAYS_4 = {
 IN_HTTPX = {"no_acceptable_method": "but got NO ACCEPTABLE METHODS.", "unoffered_method": "but got USERNAME/PASSWORD."}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("scheme", "kind", "said"),
     [("socks5h", *row) for row in SAYS_5.items()] + [("socks4a", *row) for row in SAYS_4.items()],
-    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_each_refusal_has_its_words_in_every_client(faultline, scheme, kind, said):
     origin = faultline.serve(ok())
@@ -359,7 +359,7 @@ def test_each_refusal_has_its_words_in_every_client(faultline, scheme, kind, sai
     assert origin.attempts == ()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("by", "error", "text"),
     [
         (by_requests, requests.exceptions.ConnectionError, "SOCKS5 authentication failed"),
@@ -367,7 +367,6 @@ def test_each_refusal_has_its_words_in_every_client(faultline, scheme, kind, sai
         (by_python_socks, python_socks.ProxyError, "Username and password authentication failure"),
         (by_python_socks_asyncio, python_socks.ProxyError, "Username and password authentication failure"),
     ],
-    ids=names,
 )
 def test_bad_credentials_are_refused_although_they_are_right(faultline, by, error, text):
     origin = faultline.serve(ok())

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from support import GET, ending, to_end
+from support.tables import each_row
 
 from faultline import Gate, latency, ok, receive_until, script, send, stall
 
@@ -34,8 +35,8 @@ def test_a_relay_passes_the_end_of_one_direction_on_and_the_other_goes_on(faultl
     assert to_end(client) == (b"and you", "FIN")
 
 
-@pytest.mark.parametrize("upstream", [ok(), stall()], ids=repr)
-@pytest.mark.parametrize("plan", [None, LATE_REQUEST, LATE_RESPONSE], ids=repr)
+@each_row("upstream", [ok(), stall()])
+@each_row("plan", [None, LATE_REQUEST, LATE_RESPONSE])
 def test_a_client_is_seen_leaving_while_the_upstream_or_its_bytes_wait(faultline, dial, plan, upstream):
     real = faultline.serve(upstream, strict=False)
     server = faultline.relay(real, plan, strict=False)

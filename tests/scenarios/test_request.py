@@ -11,6 +11,7 @@ import httpx
 import pytest
 import requests
 import urllib3
+from support.tables import each_row
 
 from faultline import Gate, close, half_close, ok, receive_until, reset, respond, script, sequence, stall
 
@@ -39,7 +40,7 @@ def by_tunnel(url):
         client.request("POST", "/")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ask", "error", "asked"),
     [
         (by_aiohttp, aiohttp.ServerDisconnectedError, "POST"),
@@ -47,7 +48,6 @@ def by_tunnel(url):
         (by_tunnel, http.client.RemoteDisconnected, "CONNECT"),
         (lambda url: requests.post(url, timeout=10), requests.ConnectionError, "POST"),
     ],
-    ids=["aiohttp", "http.client", "http.client tunnel", "requests"],
 )
 def test_s018_whole_request_is_read_then_fin(faultline, ask, error, asked):
     server = faultline.serve(close())

@@ -16,6 +16,7 @@ import pytest
 import requests
 import urllib3
 from support import HIDES_EOF
+from support.tables import each_row
 
 from faultline import (
     Gate,
@@ -119,7 +120,7 @@ def by_asyncio(server, protocol=asyncio.Protocol):
     asyncio.run(talk())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("connect", "error", "alert"),
     [
         (by_urllib3, urllib3.exceptions.SSLError, "unknown_ca"),
@@ -127,7 +128,6 @@ def by_asyncio(server, protocol=asyncio.Protocol):
         (by_aiohttp, aiohttp.ClientConnectorCertificateError, ""),  # asyncio leaves without an alert
         (by_asyncio, ssl.SSLCertVerificationError, ""),
     ],
-    ids=["urllib3", "requests", "aiohttp", "asyncio"],
 )
 def test_s073_certificate_of_an_unknown_ca(faultline, connect, error, alert):
     server = faultline.serve(bad_cert("untrusted_root"))

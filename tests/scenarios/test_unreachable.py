@@ -14,6 +14,7 @@ import httpx
 import pytest
 import requests
 import urllib3
+from support.tables import each_row
 
 import faultline as package
 from faultline import nxdomain, raises, refuse, root_cause, unreachable
@@ -87,7 +88,7 @@ CLIENTS = [
 ]
 
 
-@pytest.mark.parametrize(("ask", "error"), CLIENTS, ids=[ask.__name__[3:] for ask, _ in CLIENTS])
+@each_row(("ask", "error"), CLIENTS)
 def test_no_route_leads_to_the_network(faultline, ask, error):
     server = faultline.serve(unreachable())
 
