@@ -549,25 +549,6 @@ def by_httpx(server):
     return reader.events, None
 
 
-def by_aiohttp(server):
-    reader = Reader()
-
-    async def listen():
-        timeout = aiohttp.ClientTimeout(total=10, sock_read=0.3)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(server.url) as response,
-        ):
-            try:
-                async for line in response.content:
-                    reader.feed(line.decode().rstrip("\n"))
-            except aiohttp.ClientError as error:
-                return reader.events, type(error)
-        return reader.events, None
-
-    return asyncio.run(listen())
-
-
 @pytest.mark.parametrize(
     ("break_", "end"),
     [
@@ -583,23 +564,6 @@ def test_httpx_gets_every_event_before_the_cut(faultline, tls, break_, end):
         end = httpx.RemoteProtocolError
 
     assert by_httpx(server) == (list(EVENTS if break_ == "none" else EVENTS[:2]), end)
-
-
-@pytest.mark.slow
-@pytest.mark.everywhere
-@pytest.mark.parametrize(
-    ("break_", "end"),
-    [
-        ("close", aiohttp.ClientPayloadError),
-        ("reset", aiohttp.ClientPayloadError),
-        ("stall", aiohttp.SocketTimeoutError),
-        ("none", None),
-    ],
-)
-def test_aiohttp_gets_every_event_before_the_cut(faultline, break_, end):
-    server = faultline.serve(sse(EVENTS, break_=break_))  # a session that is closed leaves TLS to end by itself
-
-    assert by_aiohttp(server) == (list(EVENTS if break_ == "none" else EVENTS[:2]), end)
 
 
 # --- a head that trickles ------------------------------------------------------------------------------------------
