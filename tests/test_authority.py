@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import os
@@ -22,6 +21,7 @@ import pytest
 import requests
 import trustme
 import urllib3
+from support.secured import by_aiohttp, by_http_client, by_httpx, by_streams, by_urllib
 from support.tables import each_row
 
 from faultline import NotStruckError, ParameterError, bad_tls, close, ok, raises, serve
@@ -46,19 +46,6 @@ def reason(attempt):
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
-def by_urllib(url, context=None):
-    with urllib.request.urlopen(url, timeout=TIMEOUT, context=context) as response:
-        return response.read()
-
-
-def by_http_client(url, context=None):
-    client = http.client.HTTPSConnection(url.removeprefix("https://"), timeout=TIMEOUT, context=context)
-    with contextlib.closing(client):
-        client.request("GET", "/")
-        with client.getresponse() as response:
-            return response.read()
-
-
 def by_urllib3(url, **options):
     with urllib3.PoolManager(timeout=TIMEOUT, retries=False, **options) as pool:
         return pool.request("GET", url).data
@@ -67,56 +54,6 @@ def by_urllib3(url, **options):
 def by_requests(url, **options):
     with requests.get(url, timeout=TIMEOUT, **options) as response:
         return response.content
-
-
-def by_httpx(url, context=None):
-    return httpx.get(url, timeout=TIMEOUT, verify=context or True).content
-
-
-class Connector(aiohttp.TCPConnector):
-    """Leaves no transport behind: aiohttp does not wait for the ones that it closes after a response or an error."""
-
-    def __init__(self):
-        self._made = []
-        super().__init__()
-
-    async def _create_connection(self, *args, **kwargs):
-        protocol = await super()._create_connection(*args, **kwargs)
-        self._made.append(protocol.transport)
-        return protocol
-
-    async def close(self, *args, **kwargs):
-        await super().close(*args, **kwargs)
-        for transport in self._made:
-            if transport is not None:
-                transport.abort()
-
-
-def by_aiohttp(url, context=None):
-    async def ask():
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-        async with (
-            aiohttp.ClientSession(connector=Connector(), timeout=timeout) as session,
-            session.get(url, ssl=context or True) as response,
-        ):
-            return await response.read()
-
-    return asyncio.run(ask())
-
-
-def by_streams(url, context=None):
-    async def ask():
-        host, _, port = url.removeprefix("https://").partition(":")
-        reader, writer = await asyncio.open_connection(host, port, ssl=context or True)
-        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-        try:
-            return (await reader.read()).partition(b"\r\n\r\n")[2]
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    return asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
 
 
 def by_curl(url, *arguments):

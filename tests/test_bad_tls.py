@@ -26,6 +26,7 @@ import requests
 import trustme
 import urllib3
 from support import read
+from support.secured import by_aiohttp, by_http_client, by_httpx, by_streams, by_urllib
 from support.tables import each_row
 
 from faultline import (
@@ -97,19 +98,6 @@ def by_strict_socket(server, context):
     return by_socket(server, context, suppress_ragged_eofs=False)
 
 
-def by_http_client(server, context):
-    client = http.client.HTTPSConnection(*server.address, timeout=TIMEOUT, context=context)
-    with contextlib.closing(client):
-        client.request("GET", "/thing")
-        with client.getresponse() as response:
-            return response.read()
-
-
-def by_urllib(server, context):
-    with urllib.request.urlopen(f"{server.url}/thing", timeout=TIMEOUT, context=context) as response:
-        return response.read()
-
-
 def by_urllib3(server, context):
     with urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT) as pool:
         return pool.request("GET", f"{server.url}/thing").data
@@ -133,67 +121,20 @@ def by_requests(server, context):
             return response.content
 
 
-def by_httpx(server, context):
-    with httpx.Client(verify=context, timeout=TIMEOUT) as client:
-        return client.get(f"{server.url}/thing").content
-
-
-class Connector(aiohttp.TCPConnector):
-    """Leaves no transport behind: aiohttp does not wait for the ones that it closes after a response or an error."""
-
-    def __init__(self):
-        self._made = []
-        super().__init__()
-
-    async def _create_connection(self, *args, **kwargs):
-        protocol = await super()._create_connection(*args, **kwargs)
-        self._made.append(protocol.transport)
-        return protocol
-
-    async def close(self, *args, **kwargs):
-        await super().close(*args, **kwargs)
-        for transport in self._made:
-            if transport is not None:
-                with contextlib.suppress(AttributeError):  # asyncio of 3.11.2: it is gone already
-                    transport.abort()
-
-
-def by_aiohttp(server, context):
-    async def ask():
-        timeout, url = aiohttp.ClientTimeout(total=TIMEOUT), f"{server.url}/thing"
-        async with (
-            aiohttp.ClientSession(connector=Connector(), timeout=timeout) as session,
-            session.get(url, ssl=context) as response,
-        ):
-            return await response.read()
-
-    return asyncio.run(ask())
-
-
-def by_streams(server, context):
-    async def ask():
-        reader, writer = await asyncio.open_connection(*server.address, ssl=context)
-        try:
-            writer.write(GET)
-            await writer.drain()
-            return await reader.read()
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    return asyncio.run(asyncio.wait_for(ask(), TIMEOUT))
+def of_url(fetch):
+    """A client of URLs as one of servers."""
+    return lambda server, context: fetch(f"{server.url}/thing", context)
 
 
 CLIENTS = {
     "socket": by_socket,
-    "http.client": by_http_client,
-    "urllib": by_urllib,
+    "http.client": of_url(by_http_client),
+    "urllib": of_url(by_urllib),
     "urllib3": by_urllib3,
     "requests": by_requests,
-    "httpx": by_httpx,
-    "aiohttp": by_aiohttp,
-    "asyncio": by_streams,
+    "httpx": of_url(by_httpx),
+    "aiohttp": of_url(by_aiohttp),
+    "asyncio": of_url(by_streams),
 }
 # What wraps the error of TLS, in the handshake and after it.
 IN_HANDSHAKE = {
@@ -772,7 +713,7 @@ def test_aiohttp_may_forget_why_a_body_broke_off(faultline):
     server = faultline.serve(bad_tls("plaintext_midway", after_bytes=200))
 
     with pytest.raises(aiohttp.ClientError) as raised:
-        by_aiohttp(server, server.client_context())
+        by_aiohttp(server.url, server.client_context())
 
     # If it has read the head before the plain text came, the body is short; if not, the connection has failed.
     outcomes = {
@@ -1224,7 +1165,7 @@ def test_retry_of_urllib3_is_exhausted_by_bad_handshakes(faultline):
 def test_server_becomes_bad_and_healthy_again(faultline):
     server = faultline.serve(ok(b"one"), tls=True)
     context = server.client_context()
-    assert by_http_client(server, context) == b"one"
+    assert by_http_client(server.url, context) == b"one"
 
     server.become(bad_tls("garbage"))
     assert socket_failure(server, context)[2] == "WRONG_VERSION_NUMBER"
@@ -1232,7 +1173,7 @@ def test_server_becomes_bad_and_healthy_again(faultline):
     assert socket_failure(server, of_version(server.client_context(), TLS_1_2))[2] == "TLSV1_ALERT_PROTOCOL_VERSION"
     server.become(ok(b"two"))
 
-    assert by_http_client(server, context) == b"two"
+    assert by_http_client(server.url, context) == b"two"
     assert [a.struck is not None for a in server.attempts] == [False, True, True, False]
 
 
@@ -1292,7 +1233,7 @@ def test_server_serves_the_next_client_after_a_hostile_one(leave_nothing, dial, 
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
 
-        assert by_http_client(server, server.client_context()) == b"hello"
+        assert CLIENTS["http.client"](server, server.client_context()) == b"hello"
 
         assert [a.request.target for a in server.attempts if a.request] == ["/thing"]
     assert server.attempts[0].ended_seconds is not None
