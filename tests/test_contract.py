@@ -85,6 +85,8 @@ def meet(server, case, *, tls):
                 received += data
                 if case.sees == "the response" and is_complete(received) and not case.fault.delays_end:
                     return bytes(received), "the response"
+            if case.fault.resets:  # after its FIN: a client that closes between the two gets no RST
+                server.wait_for_attempts(1, at="end")
     except OSError as error:
         assert_detail(case.detail, error)
         name = type(error).__name__
