@@ -11,7 +11,7 @@ import httpx
 import pytest
 import requests
 import urllib3
-from support import KEPT_GET, connected, is_quiet
+from support import KEPT_GET, connected, is_quiet, read_until, to_end
 from support.tables import each_row
 
 from faultline import bad_cert, close, ok, refuse, reset, sequence, serve, stall
@@ -207,3 +207,18 @@ def test_request_that_comes_before_a_fault_at_idle_is_answered_though_the_next_f
                 client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
                 assert said in client.recv(65_536)
             assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(("new", "end"), [(reset(at="idle"), "RST"), (close(at="idle", after_seconds=0.01), "FIN")])
+def test_a_connection_that_is_idle_already_meets_a_break_that_it_is_given(faultline, dial, new, end, tls):
+    server = faultline.serve(ok(b"hello"), tls=tls)
+    client = dial(server, KEPT_GET)
+    assert read_until(client, b"hello").endswith(b"hello")
+    server.wait_for_attempts(1, at="idle")
+
+    server.become(new, open_too=True)
+
+    assert to_end(client) == (b"", end)
+    [attempt] = server.wait_for_attempts(1, at="end")
+    assert (attempt.fault, attempt.struck.point) == (new, "idle")

@@ -28,7 +28,7 @@ from faultline._engine.side import NO_UPSTREAM
 from faultline._engine.stream import Stream
 from faultline._engine.valve import Valve
 from faultline._net import sockets
-from faultline._net.departures import Departed
+from faultline._net.departures import Departed, wake
 from faultline._net.ending import Left
 from faultline._net.peers import Handle
 from faultline._net.wire import Wire
@@ -70,7 +70,7 @@ class Connection:
         self.shown: Shown | None = None
         self.client: Handle | None = None
         self._valve: Valve | None = None
-        self._changed: asyncio.Event | None = None  # during a wait; set when the attempt has got another fault
+        self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
@@ -154,7 +154,7 @@ class Connection:
         self._serve(fault)
         self.recheck()
         if self._changed is not None:
-            self._changed.set()
+            wake(self._changed)
 
     def recheck(self) -> None:
         """Decide again which bytes may pass unparsed."""
@@ -284,22 +284,29 @@ class Connection:
             await self.strike(trip)
         return data
 
-    async def await_bytes(self, within_seconds: float) -> bool:
+    async def await_bytes(self, within_seconds: float | None) -> bool:
         """Wait for bytes of the client; false if none come in this time, or if the attempt gets another fault.
 
         Raises:
             Departed: the client has ended the connection.
         """
-        self._changed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        come, changed = loop.create_task(self.stream.await_bytes()), loop.create_task(self._changed.wait())
+        loop, fault = asyncio.get_running_loop(), self.attempt.fault
+        self._changed = loop.create_future()
         try:
-            await asyncio.wait((come, changed), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-            return come.done() and come.result() is None
+            if within_seconds is None and self.stream.is_plain:  # as it is between most requests: no task
+                await self.wire.readable(self._changed)
+                if self.attempt.fault is fault:
+                    await self.stream.await_bytes()
+                return self.attempt.fault is fault
+            coming = loop.create_task(self.stream.await_bytes())
+            try:
+                tasks = coming, self._changed
+                await asyncio.wait(tasks, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+                return coming.done() and coming.result() is None
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
         finally:
-            come.cancel()
-            changed.cancel()
-            await asyncio.gather(come, changed, return_exceptions=True)
             self._changed = None
 
     def put_back(self, data: bytes) -> None:

@@ -5,6 +5,7 @@ A difference from TCP is described where the code makes up for it (unix(7), Linu
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -79,10 +80,10 @@ class UnixWire(Wire):
                 self.at_end, self._has_unread, self._may_block = not data, bool(data), len(data) > HARMLESS_BYTES
                 return data
 
-    async def readable(self) -> None:
+    async def readable(self, future: asyncio.Future[None] | None = None) -> None:
         """Wait until there is more to read."""
         self._take()
-        await super().readable()
+        await super().readable(future)
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` whenever there is something to read, without the byte that was read already."""

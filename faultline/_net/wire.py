@@ -167,10 +167,10 @@ class Wire:
             self.departures.given_turns += 1
             await asyncio.sleep(0)
 
-    async def readable(self) -> None:
-        """Wait until there are bytes or an end to read."""
+    async def readable(self, future: asyncio.Future[None] | None = None) -> None:
+        """Wait until there are bytes or an end to read, or until the future is done."""
         self._operations = 0
-        future: asyncio.Future[None] = self._loop.create_future()
+        future = future or self._loop.create_future()
         self.on_readable(partial(wake, future))
         try:
             await future

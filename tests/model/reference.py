@@ -30,7 +30,6 @@ class Connection:
         """Begin an attempt."""
         self.entry = Entry(self.number, fault, origin)
         self.world.entries.append(self.entry)
-        self.waits = False  # at `idle`
         self.at = 0  # how much of the request was read
         self.began_behind = bool(self.unread)
         self.arm(fault)
@@ -84,6 +83,8 @@ class Connection:
             fault, self.entry.origin = self.world.deal()
             self.entry.fault = fault
             self.arm(fault)
+            if self.entry.point == "idle":
+                self.run()
 
     # --- the conversation ------------------------------------------------------------------------------------------
 
@@ -194,10 +195,9 @@ class Connection:
 
     def idle(self) -> bool:
         """Wait for the next request on a kept connection."""
-        if self.is_armed("idle") and not self.waits:
+        if self.is_armed("idle"):
             self.strike(0)
             return True
-        self.waits = True  # a break that a test gives to a connection that is idle already comes too late for it
         if not self.unread:
             return bool(self.gone) and self.depart()
         self.entry.ahead = 0

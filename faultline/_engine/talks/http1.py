@@ -186,8 +186,10 @@ class Http1:
     async def _await_next(self) -> None:
         """Wait until the next request begins; its bytes are left to its attempt."""
         connection = self._connection
-        while (trip := connection.armed("idle")) is not None:
-            if await connection.await_bytes(trip.brk.trigger.after_seconds):
+        while True:
+            trip = connection.armed("idle")
+            seconds = None if trip is None else trip.brk.trigger.after_seconds
+            if seconds != 0 and await connection.await_bytes(seconds):
                 return
-            await connection.strike(trip)
-        await connection.stream.await_bytes()
+            if trip is not None and trip is connection.armed("idle"):  # or else the fault has changed meanwhile
+                await connection.strike(trip)
