@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from faultline._core.attempts import Entry
@@ -75,7 +76,7 @@ class Connection:
         self._unread = b""  # read, and not yet used by a step
         self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal(), waited)
-        wire.on_end = self._ended_by_client
+        wire.on_end = partial(self.sign, "client")
 
     @property
     def valve(self) -> Valve:
@@ -129,9 +130,6 @@ class Connection:
         self.stream.serve(self.attempt, self._left)
         if fault.conditions or self._valve is not None:
             self.valve.follow(fault)
-
-    def _ended_by_client(self, how: Left) -> None:
-        self.sign("client", how)
 
     def sign(self, by: Party, how: Sign, alert: str = "") -> None:
         """Record that a side has ended one direction of the connection, or sent an alert."""
@@ -300,8 +298,7 @@ class Connection:
                 return self.attempt.fault is fault
             coming = loop.create_task(self.stream.await_bytes())
             try:
-                tasks = coming, self._changed
-                await asyncio.wait(tasks, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((coming, self._changed), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
                 return coming.done() and coming.result() is None
             finally:
                 coming.cancel()

@@ -322,6 +322,23 @@ def test_a_break_that_waits_for_the_first_byte_may_be_taken_away(site):
         assert (attempt.fault, attempt.struck is not None) == (new, new != fl.ok())
 
 
+def test_a_request_that_waits_for_its_response_gets_that_of_the_new_fault(faultline, dial):
+    gate = fl.Gate()
+    server = faultline.serve(fl.stall(until=gate) & fl.status(503), strict=False)
+    client = dial(server, KEPT_GET)
+    server.wait_for_attempts(1, at="strike")
+
+    server.become(fl.status(404), open_too=True)
+    gate.open()
+
+    assert read_until(client, b"\r\n").startswith(b"HTTP/1.1 404 ")
+    [attempt] = server.attempts
+    assert [(str(strike.part), strike.origin == attempt.strikes[-1].origin) for strike in attempt.strikes] == [
+        ("break", False),
+        ("answer", True),
+    ]
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_an_open_connection_of_a_server_meets_what_is_new_in_its_next_answer(faultline, dial, tls):
     server = faultline.serve(fl.ok(b"hello"), tls=tls)
