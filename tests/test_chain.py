@@ -15,7 +15,7 @@ from faultline import corrupt, drip, drop_bytes, duplicate, latency, ok, one_way
 from faultline._core.chain import HELD_BYTES
 from faultline._core.conditions import Latency, SlowClose
 from faultline._core.stages import End
-from faultline._core.toxics import LimitData, PacketLoss, ResetPeer, Timeout
+from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
 
 steadily = settings(derandomize=True, deadline=None)
 END = End()
@@ -397,6 +397,68 @@ def test_a_timeout_that_is_taken_away_closes_the_connection_and_one_that_changes
     changed(chain, after, 1)
 
     assert [what.error.how for _, what in left(chain, 5)] == (["FIN"] if ends else [])
+
+
+def test_what_a_condition_with_other_numbers_held_leaves_and_what_comes_meets_the_new_ones():
+    chain = chain_of(toxic(Latency, 9, name="one"))
+    chain.put(b"a", 1)
+    assert left(chain, 2) == []
+    chain.put(b"b", 2)
+    changed(chain, toxic(Latency, 3, name="one"), 4)
+
+    assert left(chain) == [(4, b"a"), (5, b"b")]
+
+
+def test_what_waits_in_front_of_a_limit_that_changes_does_not_evade_it():
+    slow = throttle(1)
+    chain = chain_of(toxic(LimitData, 9, name="one") & slow)
+    chain.put(b"ab", 0)
+    chain.put(b"cd", 0)
+    left(chain, 1)
+    changed(chain, toxic(LimitData, 3, name="one") & slow, 1)
+
+    assert b"".join(what for _, what in left(chain) if isinstance(what, bytes)) == b"bc"
+
+
+def test_a_condition_of_another_kind_or_name_begins_anew():
+    for other in (toxic(LimitData, 4, name="two"), toxic(LimitData, 4)):
+        chain = chain_of(toxic(LimitData, 5, name="one"))
+        chain.put(b"abc", 1)
+        left(chain, 1)
+        changed(chain, other, 2)
+        chain.put(b"def", 3)
+        assert left(chain, 3) == [(3, b"def")]
+
+
+def test_a_lot_is_drawn_once_and_a_share_that_changes_is_measured_by_it():
+    acts = []
+    for seed in range(100):
+        chain = chain_of(toxic(LimitData, 0, name="one", share=0.5), seed=seed)
+        stage = chain._links[0].stage
+        acts.append(stage.acts)
+        for share, expected in ((0.5, stage.acts), (1, True), (0, False), (0.5, stage.acts)):
+            changed(chain, toxic(LimitData, 0, name="one", share=share), 1)
+            assert chain._links[0].stage.acts is expected
+
+    assert 30 < sum(acts) < 70
+
+
+def test_a_condition_that_begins_to_draw_has_a_generator_then():
+    chain = chain_of(toxic(Latency, 1, name="one"), seed=1)
+    changed(chain, toxic(Latency, 1, 0.5, name="one"), 1)
+    chain.put(b"a", 2)
+
+    assert left(chain)[0][0] == round(3 - 0.5 + random.Random(1).random(), 9)
+
+
+def test_bytes_that_are_held_leave_once_nothing_holds_them():
+    chain = chain_of(toxic(Held))
+    chain.put(b"a", 0)
+    chain.put(END, 1)
+    assert left(chain, 1e8) == []
+    changed(chain, ok(), 2)
+
+    assert left(chain) == [(2, b"a"), (2, END)]
 
 
 # --- back-pressure ---------------------------------------------------------------------------------------------------

@@ -431,6 +431,7 @@ TOXICS = [
     partial(toxics.LimitData, 10),
     partial(toxics.ResetPeer, 0.01),
     partial(toxics.Timeout, 0.05),
+    toxics.Held,
     partial(toxics.PacketLoss, 1.0),
 ]
 COMPOSED = [

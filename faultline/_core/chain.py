@@ -112,32 +112,45 @@ class Chain:
     def change(self, conditions: tuple[Condition, ...], strike: Strike, now: float) -> None:
         """Have these conditions from now on.
 
-        A stage whose condition is still among them goes on as it was; one that is gone gives up what it holds.
+        A stage whose condition is still among them goes on as it was; one that is gone gives up what it holds. One
+        whose condition has other numbers now does both: what it holds leaves, and what comes meets the new numbers.
         """
         before, self._links = self._links, []
-        free, renewed = list(before), []
+        heirs: dict[Link, Link] = {}
         for number, condition in enumerate(conditions):
             if condition.on(self._direction):
-                link = next((each for each in free if each.stage.condition == condition), None)
-                if link is None:
-                    link = Link(condition.stage(self._chance))
-                    link.stage.begin(now)
-                    if condition.name and (old := named(condition, free)) is not None:
-                        link.stage.inherit(old.stage)
-                        renewed.append(old)
-                else:
-                    free.remove(link)
+                link = self._link(condition, before, heirs, now)
                 link.stage.on_change = once(strike, Key("condition", number))
                 self._links.append(link)
+        self._hand_on(before, heirs, now)
+
+    def _link(self, condition: Condition, before: list[Link], heirs: dict[Link, Link], now: float) -> Link:
+        """The link of a condition: that of before, or one that takes its place, which `heirs` gets, or a new one."""
+        free = [link for link in before if link not in heirs]
+        same = next((link for link in free if link.stage.condition == condition), None)
+        if same is not None:
+            heirs[same] = same
+            return same
+        old = named(condition, free)
+        link = Link(condition.stage(self._chance) if old is None else old.stage)
+        if old is not None:
+            heirs[old] = link
+            link.stage.follow(condition)
+        link.stage.begin(now)
+        return link
+
+    def _hand_on(self, before: list[Link], heirs: dict[Link, Link], now: float) -> None:
+        """Have what is held by links that are gone, or replaced, leave to the next link that is there."""
         to = self._out
         for link in reversed(before):  # what is nearest to the end leaves first
-            if link in free:
+            heir = heirs.get(link)
+            if heir is not link:
                 to.extend(link.flushed(now))
-                if link.stage.closes and link.stage.acts and link not in renewed:
-                    to.append(Item(now, End(Cut("FIN"))))
-            else:
-                to = link.given
-        if before and before[0] in free:  # what waits in front of the first stage is held by it
+            if heir is not None:
+                to = heir.given
+            elif link.stage.closes and link.stage.acts:
+                to.append(Item(now, End(Cut("FIN"))))
+        if before and before[0] not in heirs:  # what waits in front of the first stage is held by it
             to.extend(Item(now, item.what) for item in self._waiting)
             self._waiting.clear()
             self._held_bytes = 0
@@ -217,8 +230,8 @@ class Chain:
 
 
 def named(condition: Condition, links: list[Link]) -> Link | None:
-    """The link of a condition of the same kind and name."""
-    known = (link for link in links if type(link.stage.condition) is type(condition))
+    """The link of a condition of the same kind and name; `None` if the condition has no name."""
+    known = (link for link in links if condition.name and type(link.stage.condition) is type(condition))
     return next((link for link in known if link.stage.condition.name == condition.name), None)
 
 

@@ -55,7 +55,6 @@ class Stage:
         condition: the condition.
         passed_bytes: how many bytes have come to the stage.
         on_change: called with a number of bytes when the stage changes something behind them.
-        acts: whether it acts on this connection at all.
         alarm: when it ends the connection if nothing comes before; `None` for never.
         has_ended: whether it has ended the connection.
     """
@@ -68,19 +67,35 @@ class Stage:
         self.condition = condition
         self.passed_bytes = 0
         self.on_change: Callable[[int], None] = lambda _after_bytes: None
-        draws = condition.draws or condition.share < 1
-        self._chance = chance() if draws else random.Random(0)  # noqa: S311 - never used
+        self._make = chance
+        self._chance = random.Random(0)  # noqa: S311 - never used, unless the condition draws
+        self._lot: float | None = None  # the condition acts on connections whose lot is below its share
         self._began: float | None = None  # when the first bytes or the end came
-        self.acts = condition.share >= 1 or self._chance.random() < condition.share
+        self._draw(condition.draws)
         self.alarm: float | None = None
         self.has_ended = False
 
     def begin(self, now: float) -> None:
         """Take note that the stage is there from now on."""
 
-    def inherit(self, other: Stage) -> None:
-        """Go on where another stage of the same name is, whose condition had other numbers."""
-        self.acts, self.passed_bytes = other.acts, other.passed_bytes
+    def _draw(self, draws: bool) -> None:  # noqa: FBT001 - whether the condition does so now, and did not before
+        """Have a generator if the condition needs one now, and a lot, which is drawn once, if it has a share."""
+        has_share = self._lot is None and 0 < self.condition.share < 1
+        if draws or has_share:
+            self._chance = self._make()
+        if has_share:
+            self._lot = self._chance.random()
+
+    @property
+    def acts(self) -> bool:
+        """Whether the condition acts on this connection at all."""
+        return (self._lot or 0.0) < self.condition.share
+
+    def follow(self, condition: Condition) -> None:
+        """Go on with a condition of the same name, which has other numbers."""
+        draws = condition.draws and not self.condition.draws
+        self.condition = condition
+        self._draw(draws)
 
     def take(self, data: bytes, at: float) -> Iterator[Leaving]:
         """The pieces in which bytes that come at this time leave, in order, each with its time.

@@ -15,6 +15,8 @@ from faultline._core import stages
 from faultline._core.conditions import Condition
 from faultline._core.stages import Cut, End, Leaving
 
+NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
+
 
 @dataclass(frozen=True)
 class Toxic(Condition):
@@ -69,6 +71,16 @@ class TimeoutStage(stages.Stage):
         yield from ()
 
 
+class HeldStage(stages.Stage):
+    """No byte leaves while the stage is there."""
+
+    keeps_waiting = is_buffer = True
+
+    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
+        self.on_change(began)
+        yield at + NEVER_SECONDS, data
+
+
 class PacketLossStage(stages.Stage):
     """Whole chunks are thrown away."""
 
@@ -109,6 +121,13 @@ class Timeout(Toxic):
 
     silent_seconds: float = 0.0
     stage_class: ClassVar[type[stages.Stage]] = TimeoutStage
+
+
+@dataclass(frozen=True)
+class Held(Toxic):
+    """All bytes wait until the condition is taken away."""
+
+    stage_class: ClassVar[type[stages.Stage]] = HeldStage
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from faultline._core.stages import End
 from faultline._net.departures import call_in, wake
 
 StrikeAt: TypeAlias = Callable[[Point, Key, int], None]
+NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
 Wait: TypeAlias = Callable[[float, Gate], Coroutine[Any, Any, None]]  # these seconds, or until the gate opens
 Deliver: TypeAlias = Callable[[bytes], Awaitable[None]]
 Receive: TypeAlias = Callable[[int], Coroutine[Any, Any, bytes]]  # at most so many bytes; `b""` at the end
@@ -75,7 +76,7 @@ class Flow:
             if due is None and not wanted:  # the end has passed before
                 return b""
             if due is None:
-                await self._take(receive(wanted))
+                await self._wait_and_take(pause(NEVER_SECONDS, self._changed), receive(wanted))
             elif due > now and wanted:
                 await self._wait_and_take(wait(due - now, self._changed), receive(wanted))
             elif due > now:

@@ -28,6 +28,7 @@ def _alone(monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
+@pytest.mark.slow
 def test_a_failing_report_draws_each_proxy_also_one_that_is_deleted(pytester):
     pytester.makepyfile(FAILING)
     result = pytester.runpytest_inprocess("-p", "faultline", "-p", "timeout", "--tb=short")

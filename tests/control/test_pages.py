@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from support import PATIENCE_SECONDS
 
+from faultline import plan
 from faultline._front.control.config import of_toml
+from faultline._front.control.toxics import TYPES
 
-PAGE = Path(__file__).parents[2] / "docs/other-languages.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "other-languages.md"
 
 
 def block(language):
@@ -77,3 +80,15 @@ def test_the_example_of_toml_is_read():
     given = {"name": "redis", "listen": "127.0.0.1:26379", "upstream": "127.0.0.1:6379", "enabled": True}
 
     assert of_toml("x.toml", block("toml")) == [(given, 1)]
+
+
+def test_the_table_of_toxics_has_each_type_with_its_attributes_and_a_plan():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \|.*\| (.*?) \|$", (DOCS / "toxiproxy.md").read_text("utf-8"), re.MULTILINE
+    )
+    named = {kind: re.findall(r"`(\w+)`", attributes) for kind, attributes, _ in rows}
+    plans = [text for *_, python in rows for text in re.findall(r"`(.+?)`", python)]
+
+    assert named == {kind: [*TYPES[kind].attributes] for kind in TYPES}
+    assert [text for text in plans if not repr(plan(text)).startswith(text.partition("(")[0])] == []
+    assert len(plans) >= len(TYPES) - 1

@@ -224,6 +224,7 @@ def test_controls_act_on_open_connections(ask, pair):
     assert to_end(client) == (b"", "RST")
 
 
+@pytest.mark.slow
 def test_a_partition_is_made_if_this_user_may(ask, pair, needs_filter):
     assert ask("POST", "/proxies/line/partition") == (200, {"connections": 1})
     pair[0].sendall(b"a")

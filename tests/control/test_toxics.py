@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from support import PATIENCE_SECONDS, accepted, address_of, read, to_end
 from support.control import dialled, fetched
@@ -64,20 +62,6 @@ def test_attributes_are_merged_and_of_their_type(ask, proxy, kind):
     assert ask("GET", where).data["attributes"] == {name: 8} | dict.fromkeys(others, 3)
     half = ask("PATCH", where, {"attributes": {name: 1.5}})
     assert half.status == (200 if kind == "packet_loss" else 400)
-
-
-def test_a_latency_acts_on_live_connections_and_on_its_own_stream(ask, listener):
-    listener.settimeout(PATIENCE_SECONDS)
-    made = ask.make("web", address_of(listener))
-    with dialled(made) as client, accepted(listener) as server:
-        added(ask, "latency", {"latency": 60}, stream="upstream")
-        began = time.monotonic()
-        client.sendall(b"a")
-        assert read(server, 1) == b"a"
-        assert time.monotonic() - began >= 0.06
-        assert ask("DELETE", f"{TOXICS}/latency_upstream").status == 204
-        server.sendall(b"b")
-        assert read(client, 1) == b"b"
 
 
 # --- the toxic of faultline ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 import faultline
 from faultline import (
     Attempt,
+    Control,
     DnsServer,
     Fault,
     Faultline,
@@ -270,7 +271,15 @@ async def test_with_waits(faultline: Faultline) -> None:
     uses(attempts, struck)
 
 
+def test_control(faultline: Faultline, faultline_control: Control) -> None:
+    where: tuple[str, int, str] = (faultline_control.host, faultline_control.port, faultline_control.url)
+    proxies: dict[str, Server] = faultline_control.proxies
+    with faultline.control(metrics=True) as api:
+        uses(where, proxies, api.hostport)
+
+
 def test_wrong_calls_are_errors(faultline: Faultline) -> None:
+    faultline.control(port="8474")  # type: ignore[arg-type]
     faultline.serve(reset(), prot=80)  # type: ignore[call-arg]
     faultline.serve("reset")  # type: ignore[arg-type]
     faultline.relay()  # type: ignore[call-arg]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from faultline._core.conditions import Condition, Direction, Latency, Throttle
+from faultline._core.conditions import Condition, Direction, Latency, Slicer, SlowClose, Throttle
+from faultline._core.cuts import Held, LateReset, Limit, Losing, Silence
 from faultline._core.errors import ConflictError, FaultlineError, FaultlineWarning
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan, Sequence, Sometimes, sometimes
@@ -20,7 +21,7 @@ from faultline._front.control.fields import Fields
 Stream: TypeAlias = Literal["upstream", "downstream"]
 Value: TypeAlias = int | float | str
 STREAMS: dict[Stream, Direction] = {"upstream": "request", "downstream": "response"}
-KILOBYTE = 1000
+KILOBYTE, MILLISECOND, MICROSECOND = 1000, 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,66 @@ def new_toxic(given: Fields) -> Toxic:
 # --- what they do ----------------------------------------------------------------------------------------------------
 
 
-def latency(toxic: Toxic) -> tuple[Condition, ...]:
+Make: TypeAlias = Callable[[Toxic], Condition]
+
+
+def common(toxic: Toxic) -> dict[str, Any]:
+    """What the conditions of all toxics have."""
+    return {"direction": STREAMS[toxic.stream], "share": toxic.toxicity, "name": toxic.name}
+
+
+def amount(toxic: Toxic, name: str, unit: float = 1.0) -> float:
+    """An attribute in our unit; a negative number is nothing."""
+    return max(0, float(toxic.attributes[name])) * unit
+
+
+def count(toxic: Toxic, name: str, unit: int = 1, least: int = 0) -> int:
+    """A whole number of bytes, or of bytes per second."""
+    return max(least, int(toxic.attributes[name]) * unit)
+
+
+def latency(toxic: Toxic) -> Condition:
     """Each chunk leaves later."""
-    seconds, jitter = (max(0, int(toxic.attributes[name])) / 1000 for name in ("latency", "jitter"))
-    return (Latency(seconds, jitter, direction=STREAMS[toxic.stream]),)
+    jitter = amount(toxic, "jitter", MILLISECOND)
+    return Latency(amount(toxic, "latency", MILLISECOND), jitter, **common(toxic))
 
 
-def bandwidth(toxic: Toxic) -> tuple[Condition, ...]:
-    """Bytes pass at a rate."""
-    rate = max(1, int(toxic.attributes["rate"]) * KILOBYTE)
-    return (Throttle(bytes_per_second=rate, direction=STREAMS[toxic.stream]),)
+def bandwidth(toxic: Toxic) -> Condition:
+    """Bytes pass at a rate; at a rate of 0 they wait."""
+    rate = count(toxic, "rate", KILOBYTE)
+    return Throttle(bytes_per_second=rate, **common(toxic)) if rate else Held(**common(toxic))
 
 
-def nothing(_: Toxic) -> tuple[Condition, ...]:
-    """All bytes pass as they are."""
-    return ()
+def slow_close(toxic: Toxic) -> Condition:
+    """The end of the stream comes later."""
+    return SlowClose(amount(toxic, "delay", MILLISECOND), **common(toxic))
+
+
+def timeout(toxic: Toxic) -> Condition:
+    """No byte passes, and after a time without any the connection is closed."""
+    return Silence(amount(toxic, "timeout", MILLISECOND) or None, **common(toxic))
+
+
+def reset_peer(toxic: Toxic) -> Condition:
+    """A time after the first bytes the connection is reset."""
+    return LateReset(amount(toxic, "timeout", MILLISECOND), **common(toxic))
+
+
+def slicer(toxic: Toxic) -> Condition:
+    """Bytes leave in small pieces."""
+    average, variation = count(toxic, "average_size", least=1), count(toxic, "size_variation")
+    every = amount(toxic, "delay", MICROSECOND)
+    return Slicer(average_bytes=average, variation_bytes=variation, every_seconds=every, **common(toxic))
+
+
+def limit_data(toxic: Toxic) -> Condition:
+    """After a number of bytes the connection is closed."""
+    return Limit(count(toxic, "bytes"), **common(toxic))
+
+
+def packet_loss(toxic: Toxic) -> Condition:
+    """Whole chunks are lost."""
+    return Losing(min(1, amount(toxic, "loss_rate")), min(1, amount(toxic, "correlation")), **common(toxic))
 
 
 @dataclass(frozen=True)
@@ -101,32 +147,33 @@ class Kind:
 
     Attributes:
         attributes: the type of each attribute, whose default is the empty value of that type.
-        stages: the conditions that a toxic consists of.
+        make: the condition that a toxic is; `None` if it changes no bytes.
     """
 
     attributes: Mapping[str, type[Value]] = field(default_factory=dict)
-    stages: Callable[[Toxic], tuple[Condition, ...]] = nothing
+    make: Make | None = None
 
 
 TYPES: dict[str, Kind] = {
     "latency": Kind({"latency": int, "jitter": int}, latency),
     "bandwidth": Kind({"rate": int}, bandwidth),
-    "slow_close": Kind({"delay": int}),
-    "timeout": Kind({"timeout": int}),
-    "reset_peer": Kind({"timeout": int}),
-    "slicer": Kind({"average_size": int, "size_variation": int, "delay": int}),
-    "limit_data": Kind({"bytes": int}),
-    "packet_loss": Kind({"loss_rate": float, "correlation": float}),
+    "slow_close": Kind({"delay": int}, slow_close),
+    "timeout": Kind({"timeout": int}, timeout),
+    "reset_peer": Kind({"timeout": int}, reset_peer),
+    "slicer": Kind({"average_size": int, "size_variation": int, "delay": int}, slicer),
+    "limit_data": Kind({"bytes": int}, limit_data),
+    "packet_loss": Kind({"loss_rate": float, "correlation": float}, packet_loss),
     "noop": Kind(),
     "fault": Kind({"plan": str}),
 }
 
 
 def stages_of(toxic: Toxic) -> Fault:
-    """What a toxic does to the bytes of its link, as conditions."""
-    conditions = TYPES[toxic.type].stages(toxic)
-    given = tuple(toxic.attributes.items())
-    return Fault(conditions=conditions, said=(Said(toxic.type, given),) if conditions else ())
+    """What a toxic does to the bytes of its link, as a condition."""
+    make = TYPES[toxic.type].make
+    if make is None:
+        return Fault()
+    return Fault(conditions=(make(toxic),), said=(Said(toxic.type, tuple(toxic.attributes.items())),))
 
 
 def plan_of(toxics: Iterable[Toxic]) -> Plan:
@@ -139,7 +186,7 @@ def plan_of(toxics: Iterable[Toxic]) -> Plan:
     stages = Fault()
     for toxic in toxics:
         if toxic.type != "fault":
-            stages = both(stages, stages_of(toxic))
+            stages &= stages_of(toxic)
         elif plan is not HEALTHY:
             raise not_accepted(f"toxic {toxic.name!r}: expected one toxic of the type fault for a proxy.")
         else:
@@ -164,18 +211,6 @@ def planned(toxic: Toxic) -> Plan:
     if not isinstance(found, Fault):
         raise not_accepted(f"toxicity={toxic.toxicity:g}: expected 1 with a plan of several faults; use sometimes(…).")
     return sometimes(max(0.0, toxic.toxicity), found, per="connection")
-
-
-def both(one: Fault, other: Fault) -> Fault:
-    """Two faults in one.
-
-    Raises:
-        ApiError: they can't both happen.
-    """
-    try:
-        return one & other
-    except ConflictError as error:
-        raise not_accepted(error) from None
 
 
 def under(stages: Fault, plan: Plan) -> Plan:
