@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from faultline._core.conditions import Condition, Direction, Latency, Slicer, SlowClose, Throttle
-from faultline._core.cuts import Held, LateReset, Limit, Losing, Silence
 from faultline._core.errors import ConflictError, FaultlineError, FaultlineWarning
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan, Sequence, Sometimes, sometimes
 from faultline._core.said import Said
+from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
 from faultline._front.control.errors import invalid_stream, invalid_type, not_accepted
 from faultline._front.control.fields import Fields
 
@@ -116,12 +116,12 @@ def slow_close(toxic: Toxic) -> Condition:
 
 def timeout(toxic: Toxic) -> Condition:
     """No byte passes, and after a time without any the connection is closed."""
-    return Silence(amount(toxic, "timeout", MILLISECOND) or None, **common(toxic))
+    return Timeout(amount(toxic, "timeout", MILLISECOND), **common(toxic))
 
 
 def reset_peer(toxic: Toxic) -> Condition:
     """A time after the first bytes the connection is reset."""
-    return LateReset(amount(toxic, "timeout", MILLISECOND), **common(toxic))
+    return ResetPeer(amount(toxic, "timeout", MILLISECOND), **common(toxic))
 
 
 def slicer(toxic: Toxic) -> Condition:
@@ -133,12 +133,12 @@ def slicer(toxic: Toxic) -> Condition:
 
 def limit_data(toxic: Toxic) -> Condition:
     """After a number of bytes the connection is closed."""
-    return Limit(count(toxic, "bytes"), **common(toxic))
+    return LimitData(count(toxic, "bytes"), **common(toxic))
 
 
 def packet_loss(toxic: Toxic) -> Condition:
     """Whole chunks are lost."""
-    return Losing(min(1, amount(toxic, "loss_rate")), min(1, amount(toxic, "correlation")), **common(toxic))
+    return PacketLoss(min(1, amount(toxic, "loss_rate")), min(1, amount(toxic, "correlation")), **common(toxic))
 
 
 @dataclass(frozen=True)
