@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import pytest
-from support.control import Client
+from support.control import Client, Curl
 
 from faultline import ok, serve
 
@@ -17,6 +17,17 @@ from faultline import ok, serve
 def ask(faultline_control):
     """A client of an API."""
     with contextlib.closing(Client(faultline_control)) as client:
+        yield client
+
+
+@pytest.fixture(params=["http.client", pytest.param("curl", marks=pytest.mark.slow)])
+def each_ask(request, faultline_control):
+    """Each of two clients of an API."""
+    if request.param == "curl" and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    of_curl = request.param == "curl"
+    client = Curl(faultline_control, shutil.which("curl")) if of_curl else Client(faultline_control)
+    with contextlib.closing(client):
         yield client
 
 

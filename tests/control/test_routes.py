@@ -29,7 +29,8 @@ def proxy(ask):
     return made | {"toxics": [MADE]}
 
 
-def test_each_route_answers_with_its_status_and_its_data(ask):
+def test_each_route_answers_with_its_status_and_its_data(each_ask):
+    ask = each_ask
     made = ask.make("web", "127.0.0.1:1")
     toxic = MADE | {"attributes": {"latency": 5, "jitter": 3}, "toxicity": 0.5}
     whole, off = made | {"toxics": [MADE]}, made | {"enabled": False, "toxics": [toxic]}
@@ -133,8 +134,8 @@ ERRORS = [
 ]  # fmt: skip
 
 
-def test_what_can_t_be_done_is_told_as_json_in_plain_text(ask, proxy):
-    told = [ask(method, path, body) for method, path, body, _, _ in ERRORS]
+def test_what_can_t_be_done_is_told_as_json_in_plain_text(each_ask, ask, proxy):
+    told = [each_ask(method, path, body) for method, path, body, _, _ in ERRORS]
 
     assert [(a.status, json.loads(a.body.removesuffix(b"\n"))["error"]) for a in told] == [
         (status, text) for *_, status, text in ERRORS

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import socket
+import subprocess
 
 from support import PATIENCE_SECONDS, to_end
 
@@ -15,8 +17,8 @@ class Asked:
 
     __hash__ = None
 
-    def __init__(self, response):
-        self.status, self.headers, self.body = response.status, response.headers, response.read()
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
 
     @property
     def data(self):
@@ -41,13 +43,32 @@ class Client:
         if body is not None and not isinstance(body, (str, bytes)):
             body = json.dumps(body)
         self._http.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        return Asked(self._http.getresponse())
+        response = self._http.getresponse()
+        return Asked(response.status, response.headers, response.read())
 
     def make(self, name, upstream, **more):
         """A new proxy."""
         made = self("POST", "/proxies", {"name": name, "upstream": upstream, **more})
         assert made.status == 201, made
         return made.data
+
+
+class Curl(Client):
+    """Asks an API by curl, each time by a process of its own."""
+
+    def __init__(self, api, curl):
+        super().__init__(api)
+        self._words = [curl, "-sS", "-D", "-", "--max-time", str(3 * PATIENCE_SECONDS)]
+        self._url = f"http://{api.host}:{api.port}"
+
+    def __call__(self, method, path, body=None):
+        words = [*self._words, "-X", method, f"{self._url}{path}"]
+        if body is not None:
+            words += ["-H", "Expect:", "--data-binary", "@-"]
+            body = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+        printed = io.BytesIO(subprocess.run(words, input=body or b"", capture_output=True, check=True).stdout)
+        status = int(printed.readline().split()[1])
+        return Asked(status, http.client.parse_headers(printed), printed.read())
 
 
 @contextlib.contextmanager
