@@ -719,6 +719,15 @@ def test_wait_may_be_longer_than_any_clock(dial):
             assert len(server.wait_for_attempts(1, 1e12)) == 1
 
 
+def test_pipelined_request_meets_its_break_too(dial):
+    with serve(sequence(ok(), reset(at="request"))) as server:
+        client = dial(server, KEPT_GET + KEPT_GET)
+        with pytest.raises(ConnectionResetError), client.makefile("rb") as stream:
+            stream.read()
+
+        assert [(a.struck and a.struck.point, a.connection) for a in server.attempts] == [(None, 1), ("request", 1)]
+
+
 def test_idle_connection_that_was_stalled_for_a_while_is_served_on(dial):
     stalled = stall(at="idle", after_seconds=0.01, for_seconds=0.01)
     with serve(stalled) as server, dial(server, KEPT_GET) as client, client.makefile("rb") as stream:
