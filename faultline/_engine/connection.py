@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ class Connection:
 
     __slots__ = (
         *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
-        *("_attempts", "_changed", "_counted_bytes", "_unread", "_valve"),
+        *("_attempts", "_changed", "_unread", "_valve"),
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
@@ -74,7 +75,6 @@ class Connection:
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
         self._unread = b""  # read, and not yet used by a step
-        self._counted_bytes = 0  # how many of the unread bytes have passed the tripwire
         self.open(service.dealer.deal(), waited)
         wire.on_end = partial(self.sign, "client")
 
@@ -258,27 +258,27 @@ class Connection:
         await self.strike(trip)
         await self.stream.write_now(data[cut:])
 
-    async def receive(self) -> bytes:
-        """Some application bytes of the request, up to the tripwire; `b""` when the client has finished sending."""
-        if self._counted_bytes:  # these bytes passed the tripwire when they were read
-            await self.wire.give_way()
-            data, self._unread = self._unread[: self._counted_bytes], self._unread[self._counted_bytes :]
-            self._counted_bytes = 0
-            return data
+    async def receive(self, feed: Callable[[bytes], int] = len) -> bytes:
+        """Some application bytes of the request, up to the tripwire; `b""` when the client has finished sending.
+
+        `feed` gets them before a break strikes among them, and returns how many of them belong to the request; those
+        behind are of the next.
+        """
         while (trip := self.armed("request")) and trip.room_bytes(1) == 0:
             if not self._unread:
                 await self.stream.await_bytes()
             await self.strike(trip)
         room = trip.room_bytes(sockets.READ_BYTES) if trip else sockets.READ_BYTES
         data, self._unread = self._unread[:room], self._unread[room:]
-        if data:
-            await self.wire.give_way()
-        else:
+        if is_new := not data:
             data = await self.stream.read(room)
-        if data:
+        else:
+            await self.wire.give_way()
+        if data and (is_new or self.speaker is None):  # or else they came with what the server has answered
             self.speaks("client")
         trip = self.armed("request")  # a test may have changed the fault meanwhile
-        if data and trip and trip.cut(data) is not None:
+        own = data[: feed(data)] if data else data
+        if own and trip and trip.cut(own) is not None:
             await self.strike(trip)
         return data
 
@@ -309,25 +309,19 @@ class Connection:
     def put_back(self, data: bytes) -> None:
         """Leave bytes that a step has read but not used to the next step."""
         self._unread = data + self._unread
-        self._counted_bytes += len(data)
 
     @property
     def unread(self) -> bytes:
         """The bytes that were read and that no step has used yet."""
         return self._unread
 
-    def count_anew(self) -> None:
-        """Let the tripwire of the next attempt count the unread bytes."""
-        self._counted_bytes = 0
-
     def skip_newlines(self) -> None:
         """Remove the CRs and LFs at the beginning of the unread bytes."""
-        skipped = len(self._unread) - len(self._unread.lstrip(b"\r\n"))
-        self._unread, self._counted_bytes = self._unread[skipped:], max(0, self._counted_bytes - skipped)
+        self._unread = self._unread.lstrip(b"\r\n")
 
     def take_unread(self) -> bytes:
         """Remove and return the bytes that no step has used yet."""
-        data, self._unread, self._counted_bytes = self._unread, b"", 0
+        data, self._unread = self._unread, b""
         return data
 
     async def inject(self, data: bytes) -> None:

@@ -232,12 +232,19 @@ async def receive(connection: Connection, step: do.Receive | do.ReceiveUntil) ->
     end = Enough(step.count_bytes) if isinstance(step, do.Receive) else EndOf(step.marker)
     before, room_bytes = connection.attempt.request, connection.kept_body_bytes
     kept, count_bytes, data, last = bytearray(before.body), before.body_bytes, b"", b""
+    at = end.cut(data)
+
+    def feed(data: bytes) -> int:
+        nonlocal at
+        at = end.cut(data)
+        return len(data) if at is None else at
+
     try:
-        while (at := end.cut(data)) is None:
+        while at is None:
             kept += data[: max(0, room_bytes - len(kept))]
             count_bytes += len(data)
             last = (last + data)[-LAST_BYTES:]
-            data = await connection.receive()
+            data = await connection.receive(feed)
             if not data:
                 raise Departed("FIN")
     finally:

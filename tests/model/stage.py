@@ -72,7 +72,7 @@ class Say(OfClient):
         in_turn = in_turn and (stage.kind == "server" or not connection.held)  # then both directions go on at once
         if in_turn and self.client not in stage.kept_back and connection.may_speak:
             connection.has_spoken = True
-            asked = self.asked if stage.world.tells_apart(self.asked) else self.asked[:1]
+            asked = self.asked
             data = b"".join(one.message for one in asked)
             said = data[: max(1, len(data) - self.without)]
             if said != data:

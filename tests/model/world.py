@@ -93,16 +93,6 @@ class World:
             if connection.entry.ended is None:
                 connection.change(open_too=open_too)
 
-    def tells_apart(self, asked: tuple[Asked, ...]) -> bool:
-        """Whether a break among requests that come together strikes in the request where it would if they came apart.
-
-        A server finds the end of a request only after it has looked for the break among its bytes.
-        """
-        breaks = [
-            fault.brk for fault, *_ in self.plan.promises() if fault.brk is not None and fault.brk.at == "request"
-        ]
-        return all(brk.cut(b"", one.message, 1) is not None for brk in breaks for one in asked)
-
     @property
     def depends_on_reads(self) -> bool:
         """Whether what a relay has read when a break strikes depends on which bytes it reads at once."""

@@ -108,11 +108,17 @@ class Http1:
         if reader.is_behind:
             await self._connection.wire.give_way()
             return reader.proceed()
-        data = await self._connection.receive()
-        if not data:
+        waits = False
+
+        def feed(data: bytes) -> int:
+            nonlocal waits
+            waits = reader.feed(data)
+            return len(data) - len(reader.rest)
+
+        if not await self._connection.receive(feed):
             self._connection.attempt.entry.note = reader.unfinished
             raise Departed("FIN")
-        return reader.feed(data)
+        return waits
 
     def _refuses(self, following: do.Step | None) -> bool:
         """Whether the response is an error that needs no body of the request (RFC 9110, 10.1.1)."""
@@ -182,7 +188,6 @@ class Http1:
         attempt, data = connection.attempt, connection.unread
         attempt.entry.take_back(data)
         attempt.end()
-        connection.count_anew()
         connection.open(service.dealer.deal_kept(attempt.fault)).entry.says("client", data)
         return True
 

@@ -51,15 +51,21 @@ async def negotiated(connection: Connection, socks: Socks) -> bytes:
         Departed: the client ended the connection before.
     """
     replies = b""
+
+    def feed(data: bytes) -> int:
+        nonlocal replies
+        replies = socks.feed(data)
+        is_complete = socks.target is not None or socks.is_refused
+        return len(data) - (len(socks.rest) if is_complete else 0)
+
     while socks.target is None and not socks.is_refused:
         if replies:
             await connection.enter("response")
             await connection.send(replies)
         await connection.enter("request")
-        data = await connection.receive()
-        if not data:
+        replies = b""
+        if not await connection.receive(feed):
             raise Departed("FIN")
-        replies = socks.feed(data)
     connection.put_back(socks.rest)
     return replies
 
