@@ -171,6 +171,8 @@ class Caller:
         """Whether nothing more is to be heard after the strike, and no end."""
         if self.fault.break_ is not None:
             return isinstance(last_of(self.fault.break_.does), SILENT) and self.fault.break_.is_final
+        if any(isinstance(condition, (cond.Swallowing, toxics.PacketLoss)) for condition in self.fault.conditions):
+            return True
         if self.fault.script is not None:
             steps = self.fault.script.steps
             waits = any(isinstance(step, do.ReceiveRequest) and not step.continues for step in do.every(steps))
@@ -588,7 +590,9 @@ def parts_over_a_script():
 
 
 def is_safe(make):
-    """Whether a script goes on under a condition: the words that it waits for arrive."""
+    """Whether a script goes on under a condition, and shows it: the words that it waits for arrive."""
+    if make.func is fl.slow_close and make.keywords["direction"] != "response":
+        return False
     return "at_byte" not in make.keywords or make.keywords["direction"] == "handshake"
 
 
