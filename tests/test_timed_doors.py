@@ -114,8 +114,9 @@ def test_it_follows_refusals_that_are_counted(fault, kind):
                 connected(server)
         assert ask(let_in(server)) == b"hello"
 
-        assert [a.fault for a in server.attempts][:3] == [refuse(), refuse(), fault]
-        assert server.attempts[-1].fault == HELLO
+        _, second, *_, last = server.attempts
+        assert (second.fault, last.fault) == (refuse(), HELLO)
+        assert last.started_seconds - second.started_seconds >= SECONDS  # met or not: a client may come when it is over
 
 
 def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
