@@ -67,6 +67,11 @@ def times(fault, *items, **options):
             [(0, HEAD + b"body\nbody\n\nbody\n")],
             [(0, b"HTTP/1.1 200 OK\r\n"), (1, b"A: 1\r\n"), (2, b"B: 2\n"), (3, b"\r\n"), (4, b"body\nbody\n\nbody\n")],
         ),
+        (
+            fl.trickle_headers(1, every_seconds=1),
+            [(0, b"A: 1\n\n"), (9, b"text")],
+            [(0, b"A: 1\n"), (1, b"\n"), (9, b"text")],
+        ),
     ],
 )
 def test_each_thing_leaves_when_its_conditions_say(fault, items, leaving):

@@ -14,6 +14,7 @@ import time
 
 import pytest
 from hypothesis import settings
+from support import KEPT_GET, read_until
 
 from faultline import (
     NotStruckError,
@@ -29,6 +30,7 @@ from faultline import (
     reset,
     sequence,
     serve,
+    stall,
     throttle,
 )
 from faultline._core import chance
@@ -93,6 +95,11 @@ def flipped(data, *places):
                 "direction='responses': expected one of 'request', 'response', 'both', 'handshake'. "
                 "Did you mean 'response'?"
             ),
+        ),
+        (
+            latency,
+            {"seconds": 0, "jitter_seconds": 1, "distribution": "pareto"},
+            "seconds=0: expected a mean above 0 for 'pareto'; use 'normal' or 'uniform' with 0.",
         ),
         (throttle, {"bytes_per_second": True}, "bytes_per_second=True: expected int, not bool."),
         (throttle, {"bytes_per_second": 0.5}, "bytes_per_second=0.5: expected int, not float."),
@@ -389,6 +396,29 @@ def test_loss_goes_on_after_a_partition_of_so_long(faultline, dial):
 
     assert read(client, OK_BYTES).endswith(b"ok\n")
     assert filters(server) == [True]
+
+
+@pytest.mark.usefixtures("needs_filter")
+def test_loss_is_over_when_its_time_is(faultline, dial):
+    server = faultline.serve(loss(0.01, for_seconds=0.05) & loss(0.02, for_seconds=0.1) & stall(), strict=False)
+    dial(server, GET)
+    server.wait_for_attempts(1, at="strike")
+
+    deadline = time.monotonic() + 10
+    while filters(server) != [False]:
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("then", [ok(b"2"), latency(0.01, direction="request") & ok(b"2")], ids=repr)
+def test_a_request_that_waits_behind_another_is_that_of_the_next_attempt(faultline, dial, then):
+    server = faultline.serve(sequence(latency(0.2, direction="request") & ok(b"1"), then))
+    client = dial(server, KEPT_GET)
+    server.wait_for_attempts(1, at="strike")
+    client.sendall(KEPT_GET)
+
+    assert read_until(client, b"\r\n\r\n1").endswith(b"1")
+    assert read_until(client, b"\r\n\r\n2").endswith(b"2")
+    assert [(a.request.method, a.connection) for a in server.attempts] == [("GET", 1)] * 2
 
 
 WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")

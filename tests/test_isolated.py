@@ -774,3 +774,14 @@ def test_server_that_is_collected_while_another_is_asked_is_forgotten_later():
         assert number not in child._forgotten
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
+
+
+def test_a_port_that_is_taken_is_the_same_error_from_another_process():
+    said = []
+    with serve(ok()) as other:
+        for isolated in (False, True):
+            with pytest.raises(PortError) as caught:
+                serve(ok(), port=other.port, isolated=isolated)
+            said.append(str(caught.value))
+
+    assert said[0] == said[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -158,13 +159,16 @@ class SlowCloseStage(Stage):
         yield at + self.condition.delay_seconds, end
 
 
-class PaceStage(Stage):
-    """Bytes leave in small pieces, each some time after the one before."""
+class HeadStage(Stage):
+    """A stage that tells the head of a message from its body.
+
+    The head ends with the first empty line of what a side says before the other side speaks.
+    """
 
     condition: Pace
     keeps_waiting = True
 
-    def __init__(self, condition: Pace, chance: Callable[[], random.Random]) -> None:
+    def __init__(self, condition: Condition, chance: Callable[[], random.Random]) -> None:
         super().__init__(condition, chance)
         self._free = 0.0  # when the next piece may leave at the earliest
         self._head: bytes | None = b"\n"  # the last bytes of the head, until it is complete; `None` after it
@@ -181,6 +185,10 @@ class PaceStage(Stage):
         self._head = None if ends else window[-2:]
         return min(ends) - before if ends else len(data)
 
+
+class PaceStage(HeadStage, ABC):
+    """Bytes leave in small pieces, each some time after the one before."""
+
     def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
         done = self.head_bytes(data) if self.condition.from_body else 0
         if done:
@@ -194,13 +202,13 @@ class PaceStage(Stage):
             yield leaves, data[done : done + size]
             done += size
 
+    @abstractmethod
     def size(self, left_bytes: int) -> int:
         """How many of the bytes that are left travel together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def seconds_between(self, size: int) -> float:
         """The time from the begin of a piece to that of the next."""
-        raise NotImplementedError
 
     def travel_seconds(self, size: int) -> float:  # noqa: ARG002 - of a flow with a rate
         """The time from the begin of a piece until it has left."""
@@ -252,7 +260,7 @@ class SlicerStage(PaceStage):
         return self.condition.every_seconds
 
 
-class TrickleStage(PaceStage):
+class TrickleStage(HeadStage):
     """The head of each message leaves line by line, and the body at once, each an interval after the line before."""
 
     condition: Trickle

@@ -73,14 +73,12 @@ class Flow:
             if what is not None:
                 return what
             due, wanted = self.chain.due(), self.chain.room_bytes(limit_bytes)
-            if due is None and not wanted:  # the end has passed before
-                return b""
-            if due is None:
-                await self._wait_and_take(pause(NEVER_SECONDS, self._changed), receive(wanted))
-            elif due > now and wanted:
-                await self._wait_and_take(wait(due - now, self._changed), receive(wanted))
-            elif due > now:
-                await wait(due - now, self._changed)
+            if due is None:  # behind the end nothing is wanted, and the end is read once more
+                await self._wait_and_take(pause(NEVER_SECONDS, self._changed), receive(wanted or limit_bytes))
+            elif wanted:
+                await self._wait_and_take(wait(max(0, due - now), self._changed), receive(wanted))
+            else:
+                await wait(max(0, due - now), self._changed)
 
     async def _take(self, receiving: Coroutine[Any, Any, bytes]) -> None:
         """Put what is received into the chain, or the error that is raised instead."""

@@ -298,7 +298,7 @@ def test_an_attempt_under_way_keeps_its_fault_unless_it_is_to_meet_another(site)
     server.wait_for_attempts(2, at="request")
 
     server.become(fl.ok())
-    kept.sendall(GET + GET)
+    kept.sendall(GET[:-2] + b"X: " + b"x" * 60 + b"\r\n\r\n")
     assert to_end(kept)[1] == "RST"
     server.become(fl.close(at="request"), open_too=True)
     other.sendall(site.get(server))
