@@ -128,6 +128,11 @@ class Flows:
         """Whether bytes pass as they come."""
         return self.request.chain.is_plain and self.response.chain.is_plain
 
+    @property
+    def has_come(self) -> bool:
+        """Whether bytes of the client have come that are not due yet."""
+        return self.request.chain.has_bytes
+
     def change(self, conditions: tuple[Condition, ...], strike: StrikeAt) -> None:
         """Have these conditions from now on."""
         self.request.change(conditions, partial(strike, "request"))

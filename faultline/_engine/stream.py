@@ -256,7 +256,7 @@ class Stream:
             Departed: the client has finished sending instead, or has reset the connection.
             Rejected: the client has ended TLS with an alert.
         """
-        if self._flows is not None and self._flows.request.chain.has_bytes:
+        if self._flows is not None and self._flows.has_come:
             return
         if self._tls is None:
             await self.wire.readable()
@@ -273,7 +273,8 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
-        if (self._held[:1] or self.wire.next_byte()) not in (b"\r", b"\n"):
+        has_come = self._flows is not None and self._flows.has_come
+        if has_come or (self._held[:1] or self.wire.next_byte()) not in (b"\r", b"\n"):
             return False
         self._entry.says("client", await self._read_some(1))
         return True
