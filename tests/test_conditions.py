@@ -14,12 +14,13 @@ import time
 
 import pytest
 from hypothesis import settings
-from support import KEPT_GET, read_until
+from support import KEPT_GET, read_until, to_end
 
 from faultline import (
     NotStruckError,
     ParameterError,
     UnsupportedError,
+    close,
     corrupt,
     drip,
     echo,
@@ -27,9 +28,13 @@ from faultline import (
     loss,
     ok,
     partition,
+    raw,
     reset,
+    script,
+    send,
     sequence,
     serve,
+    slow_close,
     stall,
     throttle,
 )
@@ -233,6 +238,19 @@ def test_delayed_request_is_still_delayed_on_a_kept_connection(faultline, dial):
     with takes_at_least(0.1):
         client.sendall(WORDS[1])
         assert read(client, 3) == WORDS[1]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("plan", [script(send(b"hi")), raw(b"hi"), close(after_bytes=2) & raw(b"hi there")], ids=repr)
+def test_the_end_of_a_server_comes_late(faultline, dial, plan, tls):
+    server = faultline.serve(slow_close(0.05) & plan, tls=tls)
+    client = dial(server, GET)
+
+    with takes_at_least(0.05):
+        assert to_end(client) == (b"hi", "FIN")
+    [attempt] = server.wait_for_attempts(1, at="end")
+    assert [str(strike.part) for strike in attempt.strikes if strike.part.kind == "condition"] == ["condition 1"]
+    assert attempt.ends[-1].at_seconds >= 0.05
 
 
 # --- corruption, as clients meet it --------------------------------------------------------------------------------
