@@ -350,6 +350,7 @@ def split(client):
     return head, read(client, int(re.search(rb"Content-Length: (\d+)", head)[1]))
 
 
+@pytest.mark.slow
 def test_gzip_that_is_cut_begins_as_it_should_and_has_no_end(faultline, dial, tls):
     head, body = split(dial(faultline.serve(malformed("gzip_cut"), tls=tls), GET))
     unpacker = zlib.decompressobj(wbits=31)

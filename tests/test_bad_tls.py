@@ -291,6 +291,7 @@ def test_codes_are_those_of_python_where_it_has_them():
     assert set(CODE_OF) - set(named) >= {"decryption_failed", "no_certificate", "export_restriction"}
 
 
+@pytest.mark.slow
 def test_alert_is_one_record_in_place_of_the_server_hello(faultline, dial):
     server = faultline.serve(sequence(*(bad_tls("alert", alert=name) for name in ALERTS)))
     hello = client_hello()

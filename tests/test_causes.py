@@ -461,6 +461,7 @@ def filtered(action):
     assert shown == []
 
 
+@pytest.mark.slow
 @each_row("read", MISBEHAVING.values())
 @each_row("action", FILTERS)
 def test_a_property_that_misbehaves_is_no_link(action, read):

@@ -309,6 +309,7 @@ def test_client_that_does_not_verify_lets_it_through(version):
     assert saw == dict.fromkeys(saw, version)
 
 
+@pytest.mark.slow
 def test_client_that_does_not_verify_can_not_take_ten_thousand_names_either():
     assert outcome(unverifying(AUTHORITY), DEFECTS["many_sans"]) == "EXCESSIVE_MESSAGE_SIZE"
 

@@ -172,6 +172,7 @@ ANSWERS = {  # what each mode plays, what a client gets, and how that ends
 }
 
 
+@pytest.mark.slow
 @each_row("words", ANSWERS)
 def test_answer_is_served_as_the_words_say(words):
     plan, said = ANSWERS[words]
@@ -204,6 +205,7 @@ LOOKUPS = {  # what each mode plays, and what a client gets: a code, an error of
 }
 
 
+@pytest.mark.slow
 @each_row("words", LOOKUPS)
 def test_lookup_is_answered_as_the_words_say(words):
     plan, expected = LOOKUPS[words]
@@ -290,6 +292,7 @@ def test_json_is_one_object_per_line():
     assert (code, [json.loads(line) for line in lines]) == (0, [{"event": "stopped", "attempts": 1, "struck": 1}])
 
 
+@pytest.mark.slow
 def test_json_of_lookups_has_the_name_and_the_time():
     with running("serve --mode dns-slow --delay-seconds 0.05 --then dns-refused --then ok --json") as command:
         begun = json.loads(command.line())

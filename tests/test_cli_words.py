@@ -267,6 +267,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @each_row("words", REFUSED)
 def test_mistake_is_one_line_and_exit_status_2(told, words):
     code, printed, complaint = told(words)
@@ -401,6 +402,7 @@ def output(kind):
 FULL = "faultline: standard output: expected a place to write to (No space left on device).\n"
 
 
+@pytest.mark.slow
 @each_row("words", ["modes", "modes --json", "--version", "serve --mode ok --help", "serve --mode ok"])
 @each_row(("kind", "code", "complaint"), [("unread", 0, ""), ("full", 1, FULL), ("closed", 0, "")])
 def test_output_that_can_not_be_written_is_no_traceback(words, kind, code, complaint, capsys):

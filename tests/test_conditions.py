@@ -129,6 +129,7 @@ def test_conditions_say_how_they_were_written():
 # --- time, as clients meet it --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize(("direction", "least"), [("request", 0.1), ("response", 0.1), ("both", 0.2)])
 def test_bytes_arrive_later(faultline, direction, least, tls):
@@ -147,6 +148,7 @@ def test_bytes_arrive_later(faultline, direction, least, tls):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["request", "response"])
 def test_bytes_arrive_later_in_each_turn(faultline, dial, direction):
     server = faultline.serve(latency(0.05, direction=direction) & echo())
@@ -167,6 +169,7 @@ def test_jitter_leaves_the_least_delay(faultline, dial):
         assert read(client, 3) == WORDS[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("direction", ["request", "response"])
 def test_bytes_arrive_at_a_rate(faultline, direction, tls):
@@ -190,6 +193,7 @@ def test_bytes_arrive_piece_by_piece(faultline, dial, direction):
         assert read(dial(server, GET), OK_BYTES).endswith(b"\r\n\r\nok\n")
 
 
+@pytest.mark.slow
 def test_first_piece_has_its_size(faultline, dial):
     server = faultline.serve(drip(7, every_seconds=60))
     client = dial(server, GET)
@@ -230,6 +234,7 @@ def test_conditions_hold_for_their_attempt_alone(faultline, dial):
     assert read(dial(server, GET), OK_BYTES).endswith(b"hey")
 
 
+@pytest.mark.slow
 def test_delayed_request_is_still_delayed_on_a_kept_connection(faultline, dial):
     server = faultline.serve(sequence(echo(), latency(0.1, direction="request") & echo()))
     client = dial(server, WORDS[0])
@@ -338,6 +343,7 @@ def repeats(client):
     return int.from_bytes(info[100:104], sys.byteorder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_filter")
 def test_what_is_lost_is_sent_again(faultline, dial):
     server = faultline.serve(loss(0.1) & echo())
@@ -368,6 +374,7 @@ def test_loss_is_over_with_its_attempt(faultline, dial):
     assert (during, filters(server)) == ([True], [False])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_filter")
 @pytest.mark.parametrize("point", ["request", "response"])
 def test_client_that_sends_into_a_partition_is_told_by_its_kernel(faultline, dial, point):
@@ -385,6 +392,7 @@ def test_client_that_sends_into_a_partition_is_told_by_its_kernel(faultline, dia
     assert [a.ended_by for a in server.attempts] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_filter")
 def test_bytes_before_a_partition_are_delivered(faultline, dial):
     server = faultline.serve(partition(after_bytes=10))
@@ -399,6 +407,7 @@ def test_bytes_before_a_partition_are_delivered(faultline, dial):
     assert [(a.ended_by, a.sent_bytes) for a in server.attempts] == [(None, 10)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_filter")
 def test_conversation_goes_on_after_a_partition_of_so_long(faultline, dial):
     server = faultline.serve(partition(for_seconds=0.1))
@@ -416,6 +425,7 @@ def test_loss_goes_on_after_a_partition_of_so_long(faultline, dial):
     assert filters(server) == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_filter")
 def test_loss_is_over_when_its_time_is(faultline, dial):
     server = faultline.serve(loss(0.01, for_seconds=0.05) & loss(0.02, for_seconds=0.1) & stall(), strict=False)
@@ -427,6 +437,7 @@ def test_loss_is_over_when_its_time_is(faultline, dial):
         assert time.monotonic() < deadline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", [ok(b"2"), latency(0.01, direction="request") & ok(b"2")], ids=repr)
 def test_a_request_that_waits_behind_another_is_that_of_the_next_attempt(faultline, dial, then):
     server = faultline.serve(sequence(latency(0.2, direction="request") & ok(b"1"), then))
@@ -450,6 +461,7 @@ for fault in (faultline.partition(), faultline.loss(0.1), faultline.script(fault
 """
 
 
+@pytest.mark.slow
 def test_user_who_may_not_filter_is_told_so_when_the_server_starts():
     drop = WITHOUT_CAPABILITIES if os.getuid() == 0 and shutil.which("setpriv") else ()
     if not drop:

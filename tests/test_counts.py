@@ -46,6 +46,7 @@ def plurals_in(source):
     return [ast.unparse(text) for text, value, following in pairs if is_counted(value, following)]
 
 
+@pytest.mark.slow
 @each_row("path", sorted(HOUSE.rglob("*.py")))
 def test_no_message_has_a_plural_for_whatever_number(path):
     assert plurals_in(path.read_text("utf-8")) == []

@@ -37,6 +37,7 @@ def run_python_of(pytester, monkeypatch):
     return ran
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_passes(run_python_of):
     run_python_of("README.md").assert_outcomes(passed=4)
 

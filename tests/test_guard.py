@@ -391,6 +391,7 @@ UNTRUSTED = [
 ]
 
 
+@pytest.mark.slow
 @each_row("case", UNTRUSTED)
 def test_certificate_that_a_client_without_the_ca_rejects_has_not_struck(case):
     with serve(case.fault, strict=False) as server:

@@ -68,6 +68,7 @@ def test_there_is_no_answer_until_the_message_is_whole():
     assert hello_of(data) == Hello("localhost", ("h2", "http/1.1"), is_tls=True)
 
 
+@pytest.mark.slow
 @each_row("size", [1, 2, 3, 4, 5, 100, 511, 512, 16_384])
 def test_message_in_several_records_says_the_same(size):
     data = records(hello(), size)

@@ -75,6 +75,7 @@ def pieces_of(draw, data):
     return [data[a:b] for a, b in pairwise(cuts) if a < b]
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), requests(), st.binary(max_size=50))
 def test_request_is_the_same_however_its_bytes_are_split(data, request_, further):
@@ -85,6 +86,7 @@ def test_request_is_the_same_however_its_bytes_are_split(data, request_, further
     assert account(*bytewise(head + sent + further)) == (True, True, True, meant, further)
 
 
+@pytest.mark.slow
 @steadily
 @given(requests(), st.data())
 def test_request_is_not_complete_before_its_last_byte(request_, data):
@@ -94,6 +96,7 @@ def test_request_is_not_complete_before_its_last_byte(request_, data):
     assert (reader.complete, reader.is_http) == (False, True)
 
 
+@pytest.mark.slow
 @steadily
 @given(requests(expects=True))
 def test_client_that_waits_for_100_continue_is_noticed_once(request_):
@@ -187,6 +190,7 @@ def test_every_prefix_of_a_request_line_can_become_a_request(line):
     assert [length for length in range(len(line) + 1) if not can_begin_request(line[:length])] == []
 
 
+@pytest.mark.slow
 @steadily
 @given(st.binary(max_size=60))
 def test_what_h11_takes_for_a_request_can_begin_one(data):
@@ -200,6 +204,7 @@ def test_what_h11_takes_for_a_request_can_begin_one(data):
     assert can_begin_request(b"GET /" + data + b" HTTP/1.1\r\n")
 
 
+@pytest.mark.slow
 @steadily
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=10))
 def test_no_bytes_break_the_reader(pieces):
@@ -208,6 +213,7 @@ def test_no_bytes_break_the_reader(pieces):
     assert reader.request.body_bytes >= len(reader.request.body)
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), st.sampled_from([b"zz\r\n", b"5\r\nhelloXX", b"-1\r\n", b"\r\n", b"\0\r\n", b"1\r\nab\n"]))
 def test_garbage_in_a_chunked_body_ends_the_request_where_it_is(data, garbage):
@@ -340,6 +346,7 @@ def test_echo_to_a_client_without_http_is_its_own_bytes():
     assert rendered(Answer(echoes=True), method="", body=b"PING\r\n") == b"PING\r\n"
 
 
+@pytest.mark.slow
 @steadily
 @given(requests(), st.booleans())
 def test_any_http_client_can_read_the_response(request_, keep_alive):

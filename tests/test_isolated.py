@@ -266,6 +266,7 @@ def test_chance_follows_the_seed_of_the_run():
 # --- gates -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_gate_that_was_opened_before_it_was_planned(faultline):
     gate = Gate()
     gate.open()
@@ -445,6 +446,7 @@ def test_server_is_used_by_several_threads_at_once(faultline):
     assert [a.number for a in server.attempts] == list(range(1, max(counts) + 1)) == list(range(1, 17))
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_closed_servers():
     def one():
         with serve(sequence(reset(), refuse(), ok()), isolated=True) as server:
@@ -515,6 +517,7 @@ def test_isolated_relay_plays_its_plan(faultline):
     assert attempt.note.startswith(f"the upstream {upstream.hostport} could not be reached: [Errno 111]")
 
 
+@pytest.mark.slow
 def test_relay_ends_tls(faultline):
     upstream = faultline.serve(ok(b"hello"), isolated=True)
     server = faultline.relay(upstream, tls="terminate", isolated=True)

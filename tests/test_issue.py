@@ -109,6 +109,7 @@ DIFFERS = {
 }
 
 
+@pytest.mark.slow
 @each_row("kind", DEFECTS)
 def test_certificate_differs_from_a_healthy_one_in_what_its_kind_says(kind):
     recipe = replace(DEFECTS[kind], subject=DEFECTS[kind].subject and "healthy")  # a name of its own: by the builder
@@ -171,6 +172,7 @@ def test_key_is_the_one_in_the_certificate(kind):
     assert public == x509.load_pem_x509_certificate(leaf).public_key()
 
 
+@pytest.mark.slow
 @each_row("kind", [kind for kind in DEFECTS if kind != "sha1_signature"])
 def test_certificate_is_signed_by_its_issuer(kind):
     recipe, leaf = DEFECTS[kind], leaf_of(DEFECTS[kind])
@@ -213,6 +215,7 @@ def test_name_constraints_are_in_the_intermediate_and_critical():
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_row("kind", DEFECTS)
 def test_what_is_issued_is_kept_per_recipe_and_host(kind):
     recipe = DEFECTS[kind]

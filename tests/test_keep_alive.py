@@ -59,6 +59,7 @@ def account(server):
     return [(a.connection, a.request and a.request.target, a.struck and a.struck.point) for a in server.attempts]
 
 
+@pytest.mark.slow
 @each_row(("method", "verb", "how"), [("GET", close, "FIN"), ("POST", reset, "RST")])
 @each_row("ask", [by_requests, by_urllib3, by_httpx, by_aiohttp])
 def test_pool_notices_what_ended_while_it_was_idle_and_connects_anew(faultline, ask, method, verb, how):
@@ -126,6 +127,7 @@ def test_request_that_meets_the_end_of_its_connection_fails_and_is_not_sent_agai
     assert account(server) == [(1, "/1", None), (1, None, "request")]
 
 
+@pytest.mark.slow
 def test_reset_of_a_long_kept_connection_is_over_when_the_ledger_is_read():
     plan = sequence(*[ok()] * 4, reset(at="idle"))  # the kernel acknowledges at once only while a connection is new
 

@@ -974,6 +974,7 @@ def refusals(row):
     return list(found.values())
 
 
+@pytest.mark.slow
 def test_what_each_kind_refuses_is_in_the_list_with_its_message():
     """`python tests/test_kinds.py > tests/refusals.txt` makes the list: look through what has changed in it."""
     assert REFUSALS.read_text("utf-8") == "".join(listed_refusals())

@@ -122,6 +122,7 @@ def test_imports_go_down_only():
     assert offenders(higher, INNER) == {}
 
 
+@pytest.mark.slow
 def test_no_module_leads_back_to_itself():
     graph = {module: modules_used_by(module) for module in INNER}
 
@@ -201,6 +202,7 @@ def spins(node):
     return not (READS | CLOCKS) & {name_of(call).rpartition(".")[2] for call in calls}
 
 
+@pytest.mark.slow
 def test_no_test_spins_without_an_end():
     """Such a loop hides what failed: `faulthandler` reads the stack of a thread that runs, which may end a worker."""
     texts = {path: path.read_text() for path in sorted(Path(__file__).parent.rglob("*.py"))}
@@ -235,6 +237,7 @@ def code_lines_of(function, source):
     return sum(bool(line.strip()) and not line.strip().startswith("#") for line in lines)
 
 
+@pytest.mark.slow
 def test_no_function_is_over_40_lines_of_code():
     def long(module):
         lines = source_of(module).splitlines()

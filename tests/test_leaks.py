@@ -60,6 +60,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @each_row("kind", KINDS)
 def test_connection_that_a_client_holds_is_a_leak_until_the_client_closes_it(kind):
     with KINDS[kind]() as server:
@@ -216,6 +217,7 @@ def by_answer(server, client):
     client.sendall(LAST_GET)
 
 
+@pytest.mark.slow
 @each_row(
     ("sort", "end"),
     [

@@ -105,6 +105,7 @@ def test_loop_goes_on_after_an_exit_in_a_callback(error):
         assert ask(server).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
 def test_server_is_closed_by_a_collector_in_the_loops_own_thread():
     kept = []
 

@@ -103,6 +103,7 @@ def test_every_case_promises_something_but_those_of_a_healthy_answer():
     }
 
 
+@pytest.mark.slow
 @each_row("mode", dict.fromkeys(case.mode for case in PROMISING))
 def test_case_fails_that_no_client_met_or_whose_client_leaves_a_byte_too_early(mode):
     unmet = {str(case): guarded(case) for case in PROMISING if case.mode == mode}
@@ -181,6 +182,7 @@ def ends_with(server, said, heard):
     server.wait_for_attempts(1, at="end")
 
 
+@pytest.mark.slow
 @each_row("name", STEPS)
 @each_row("said", [None, b"", b"EHL", b"EHLO"])
 def test_each_step_that_breaks_has_to_be_played(name, said):

@@ -162,6 +162,7 @@ def test_post_that_was_refused_is_tried_again(faultline, ask):
     assert [(a.connection, a.request and a.request.method) for a in server.attempts] == [(None, None), (1, "POST")]
 
 
+@pytest.mark.slow
 @each_row(
     ("ask", "error", "fault", "attempts"),
     [

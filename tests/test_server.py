@@ -478,6 +478,7 @@ def test_smuggled_request_is_not_answered_on_its_own(dial):
         assert all(a.request is None or a.request.target != "/admin" for a in server.attempts)
 
 
+@pytest.mark.slow
 def test_server_does_not_read_100_megabytes_of_headers(dial):
     line = b"X-Filler: " + b"a" * 65_524 + b"\r\n"
     with serve(ok()) as server:

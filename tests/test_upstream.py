@@ -122,6 +122,7 @@ def test_an_upstream_is_shown_as_it_is_written(upstream, text):
     assert parsed_upstream(text, allow_remote=False) == upstream
 
 
+@pytest.mark.slow
 @steadily
 @given(st.ip_addresses(), st.integers(1, 65_535))
 def test_any_ip_address_is_local_exactly_if_it_is_one_of_loopback(address, port):

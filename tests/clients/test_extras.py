@@ -148,6 +148,7 @@ def test_a_timeout_of_aiohttp_has_the_class_of_its_kind(faultline, fault, limit,
     assert server.attempts[-1].struck.point == fault.break_.at
 
 
+@pytest.mark.slow
 @each_row(
     ("fault", "cause", "retries"),
     [

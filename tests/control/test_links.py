@@ -111,6 +111,7 @@ def test_latency_that_is_changed_lets_go_of_what_waits(line):
     assert line.passes()
 
 
+@pytest.mark.slow
 def test_bandwidth_is_a_rate_and_0_lets_nothing_pass(line):
     toxic = line.add("bandwidth", {"rate": 100})
     with takes_at_least(0.02):
@@ -229,6 +230,7 @@ def test_noop_does_nothing(line):
     assert line.passes()
 
 
+@pytest.mark.slow
 def test_toxicity_is_drawn_once_for_each_link(connect):
     lines = [connect() for _ in range(30)]
     toxic = lines[0].add("limit_data", {"bytes": 3}, toxicity=0.5)

@@ -46,6 +46,7 @@ ENDLESS = [
 ]
 
 
+@pytest.mark.slow
 @ASKED
 def test_silence_goes_on_for_a_client_that_has_finished_sending_until_it_leaves(site):
     servers = [site.start(plan) for plan in ENDLESS]

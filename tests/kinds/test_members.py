@@ -43,6 +43,7 @@ def used(thing, name, monkeypatch):
 ASKED = [name for name in MEMBERS if ARGUMENTS.get(name, ()) is not None]
 
 
+@pytest.mark.slow
 def test_each_member_of_a_server_and_its_ledger_does_the_same_in_the_child_process(monkeypatch):
     for name in ASKED:
         with fl.serve(fl.ok(), tls=True) as here, fl.serve(fl.ok(), tls=True, isolated=True) as there:

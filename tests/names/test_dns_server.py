@@ -612,6 +612,7 @@ def test_a_query_with_two_questions_or_none_and_an_answer_are_no_query():
         assert len(server.attempts) == 1
 
 
+@pytest.mark.slow
 def test_many_names_at_once_are_all_answered():
     async def ask(server):
         async with c_ares(server, tries=3) as resolver:  # a datagram may get lost, as in any flood
@@ -690,6 +691,7 @@ def test_queries_with_a_byte_turned_over_hurt_nobody(caplog):
     assert caplog.records == []
 
 
+@pytest.mark.slow
 @each_row(
     "said",
     [b"", b"\0", b"\xff\xff", b"\x00\x40half of it", prefixed(b""), prefixed(b"\0" * 12), prefixed(b"GET / HTTP/1.1")],

@@ -579,6 +579,7 @@ def test_resolvers_of_two_names_leave_each_other_alone():
 # --- several addresses -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_row(("first", "how"), [("dead_first", "RST"), ("blackhole_first", "silence"), ("ipv6_first", "RST")])
 def test_a_client_that_tries_one_address_after_the_other_reaches_the_second(faultline, needs_ipv6, first, how):
     server = faultline.serve(ok())
@@ -663,6 +664,7 @@ async def by_aiohttp(port):
         return response.connection and response.connection.transport.get_extra_info("peername")
 
 
+@pytest.mark.slow
 @each_row("first", ["dead_first", "blackhole_first", "ipv6_first"])
 @each_row(
     ("connect", "backend"),
@@ -807,6 +809,7 @@ def run(pytester, monkeypatch):
     return ran
 
 
+@pytest.mark.slow
 def test_the_report_of_a_failing_test_shows_the_drawing(run):
     result = run(
         "def test_it(faultline):\n"
@@ -827,6 +830,7 @@ def test_the_report_of_a_failing_test_shows_the_drawing(run):
     )
 
 
+@pytest.mark.slow
 def test_the_fixture_puts_everything_back_and_asks_the_guard(run):
     result = run(
         "BEFORE = socket.getaddrinfo\n"

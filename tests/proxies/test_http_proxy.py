@@ -719,6 +719,7 @@ def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, fault):
             assert set(asked(proxy)) == {("CONNECT", origin.hostport)}
 
 
+@pytest.mark.slow
 def test_200_and_then_rst_before_the_first_byte(faultline):
     origin = faultline.serve(ok(), tls=True)
     for by in CLIENTS:
@@ -822,6 +823,7 @@ def test_latency_and_throttle_take_their_time(through):
     assert attempt.ended_seconds - attempt.started_seconds >= 0.15
 
 
+@pytest.mark.slow
 @each_row("at", ["accept", "request"])
 @each_row(("verb", "ends"), [(reset, "RST"), (close, "FIN")])
 def test_a_break_before_the_proxy_has_said_a_word(faultline, dial, verb, ends, at):

@@ -134,6 +134,7 @@ def test_only_the_right_credentials_are_taken(name, password):
     )
 
 
+@pytest.mark.slow
 @steadily
 @given(st.data(), st.sampled_from(["", *KINDS]), st.sampled_from([None, AUTH]))
 def test_what_is_answered_does_not_depend_on_the_cuts(data, refuses, auth):
@@ -146,6 +147,7 @@ def test_what_is_answered_does_not_depend_on_the_cuts(data, refuses, auth):
     assert (said, whole.target, whole.is_refused) == (said_cut, cut.target, cut.is_refused)
 
 
+@pytest.mark.slow
 @steadily
 @given(st.binary(max_size=400), st.sampled_from(["", *KINDS]), st.sampled_from([None, AUTH]))
 def test_garbage_never_breaks_anything(data, refuses, auth):
@@ -158,6 +160,7 @@ def test_garbage_never_breaks_anything(data, refuses, auth):
         assert talk.feed(b"more") == b""
 
 
+@pytest.mark.slow
 @steadily
 @given(st.sampled_from([4, 5]), st.binary(max_size=600), st.sampled_from(["", *KINDS]))
 def test_garbage_that_begins_right_never_breaks_anything(version, data, refuses):

@@ -333,6 +333,7 @@ SAYS_4 = {
 IN_HTTPX = {"no_acceptable_method": "but got NO ACCEPTABLE METHODS.", "unoffered_method": "but got USERNAME/PASSWORD."}
 
 
+@pytest.mark.slow
 @each_row(
     ("scheme", "kind", "said"),
     [("socks5h", *row) for row in SAYS_5.items()] + [("socks4a", *row) for row in SAYS_4.items()],

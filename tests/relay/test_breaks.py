@@ -154,6 +154,7 @@ def test_a_break_lets_exactly_so_much_pass_and_then_ends_both_connections(struck
         scene.check_strike(attempt)
 
 
+@pytest.mark.slow
 def test_a_half_close_lets_the_client_talk_on_to_the_relay_alone(struck):
     for scene in struck(half_close):
         assert (scene.place, *to_end(scene.client)) == (scene.place, b"", "FIN")
@@ -166,6 +167,7 @@ def test_a_half_close_lets_the_client_talk_on_to_the_relay_alone(struck):
         assert attempt.struck.point == scene.place.at
 
 
+@pytest.mark.slow
 def test_a_stall_lets_nothing_pass_in_either_direction_until_the_client_leaves(struck):
     scenes = struck(stall)
     upstreams = [scene.upstream for scene in scenes if scene.upstream]
@@ -300,6 +302,7 @@ def test_an_idle_stall_for_some_time_goes_on_afterwards(join):
     assert server.attempts[0].struck.point == "idle"
 
 
+@pytest.mark.slow
 def test_injected_bytes_come_exactly_where_a_break_would(scenes):
     for scene in scenes(partial(inject, b"!"), SPOKEN):
         place, asked, answered = scene.place, b"".join(ASKS), b"".join(ANSWERS)

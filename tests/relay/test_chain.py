@@ -181,6 +181,7 @@ def test_silence_earns_no_credit():
         assert time.monotonic() - began >= 0.2
 
 
+@pytest.mark.slow
 def test_a_slow_flow_slows_its_sender_and_holds_little():
     with joined(throttle(1)) as (_, client, upstream):
         upstream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -208,6 +209,7 @@ def test_what_a_removed_condition_held_arrives_at_once_and_in_order():
         assert to_end(client) == (b"one two three four", "FIN")
 
 
+@pytest.mark.slow
 def test_conditions_come_and_go_on_a_live_connection_and_lose_nothing():
     changes = [latency(0.01), latency(0.01) & slicer(3), slicer(3), throttle(10**6) & slicer(3), ok(), drip(50)]
     said = [b"%05d " % number for number in range(600)]

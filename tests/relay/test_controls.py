@@ -53,6 +53,7 @@ def test_nothing_passes_a_paused_relay_in_either_direction(join, tls, said_befor
     assert (read(upstream, 5), read(client, 4)) == (b"hello", b"news")
 
 
+@pytest.mark.slow
 def test_all_that_is_said_while_somebody_pauses_and_resumes_arrives(join):
     server, client, upstream = join()
     data, stop, heard = os.urandom(MIB) * 8, threading.Event(), []

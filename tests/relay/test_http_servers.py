@@ -219,6 +219,7 @@ def test_upload_is_reset_in_the_middle(faultline, upstream, app):
     assert 1_000_000 - 1000 < count < 1_000_000  # what is missing is the head
 
 
+@pytest.mark.slow
 def test_upload_that_is_not_cut_arrives_whole(faultline, upstream, app):
     server = faultline.relay(upstream)
 

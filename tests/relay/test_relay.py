@@ -294,6 +294,7 @@ def test_a_stop_in_any_state_leaves_nothing(listener, dial):
         hole.close()
 
 
+@pytest.mark.slow
 def test_a_stop_while_the_upstream_is_dialled_closes_that_socket(listener):
     for _ in range(20):
         with relay(address_of(listener), strict=False) as server, socket.create_connection(server.address, 10):

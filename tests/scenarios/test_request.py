@@ -150,6 +150,7 @@ async def test_s027_client_is_cancelled_once_its_request_has_arrived(faultline, 
     assert [(a.request.body_bytes, a.ended_by) for a in server.attempts] == [(1000, "client")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shut", "status", "received_bytes"),
     [(half_close(), 404, UPLOAD_BYTES), (half_close(), 413, UPLOAD_BYTES), (close(), 401, 0), (close(), 413, 0)],

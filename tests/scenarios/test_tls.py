@@ -182,6 +182,7 @@ def test_s075_connection_with_another_name_asked_for_is_not_used_again_without(f
     assert (first.struck.point, other.struck.point, other.request) == ("handshake", "handshake", None)
 
 
+@pytest.mark.slow
 def test_s076_expired_certificate_is_taken_unverified_and_refused_verified_by_the_same_session(faultline):
     server = faultline.serve(bad_cert("expired"))
 
