@@ -295,7 +295,7 @@ def changed(chain, fault, now):
         (latency(5) & latency(1), latency(5), [(5, b"ab"), (6, b"cd"), (6, END)]),
         (latency(5) & latency(1), latency(1), [(3, b"ab"), (3, b"cd"), (3, END)]),
         (latency(5) & drip(1, every_seconds=9), ok(), [(2, b"ab"), (2, b"cd"), (2, END)]),
-        (drip(1, every_seconds=2) & latency(1), ok(), [(1, b"a"), (2, b"b"), (2, b"cd"), (2, END)]),
+        (drip(1, every_seconds=2) & latency(1), ok(), [(1, b"a"), (2, b"b"), (2, b"c"), (2, b"d"), (2, END)]),
         (latency(5), latency(1), [(2, b"ab"), (2, b"cd"), (2, END)]),
         (drip(1, every_seconds=9), ok(), [(0, b"a"), (2, b"b"), (2, b"cd"), (2, END)]),
         (drip(1, every_seconds=9) & latency(1), latency(1), [(1, b"a"), (3, b"b"), (3, b"cd"), (3, END)]),
@@ -416,11 +416,11 @@ def test_what_a_condition_with_other_numbers_held_leaves_and_what_comes_meets_th
 
 def test_what_waits_in_front_of_a_limit_that_changes_does_not_evade_it():
     slow = throttle(1)
-    chain = chain_of(toxic(LimitData, 9, name="one") & slow)
+    chain = chain_of(slow & toxic(LimitData, 9, name="one"))
     chain.put(b"ab", 0)
     chain.put(b"cd", 0)
     left(chain, 1)
-    changed(chain, toxic(LimitData, 3, name="one") & slow, 1)
+    changed(chain, slow & toxic(LimitData, 3, name="one"), 1)
 
     assert b"".join(what for _, what in left(chain) if isinstance(what, bytes)) == b"bc"
 
@@ -464,6 +464,43 @@ def test_bytes_that_are_held_leave_once_nothing_holds_them():
     changed(chain, ok(), 2)
 
     assert left(chain) == [(2, b"a"), (2, END)]
+
+
+# --- reading as it goes --------------------------------------------------------------------------------------------
+
+
+def relayed(fault, data):
+    """What comes through a chain, by the time, if as much is read as it takes, and all of it is there already."""
+    chain, now, out = chain_of(fault), 0.0, []
+    while True:
+        while (what := chain.pop(now)) is not None:
+            out.append((round(now, 9), what))
+        if room := chain.room_bytes(len(data)):
+            chain.put(data[:room], now)
+            data = data[room:]
+        elif (due := chain.due()) is not None:
+            now = max(now, due)
+        if not data and chain.due() is None:
+            return out
+
+
+@each_row(
+    "fault",
+    [
+        *(throttle(1000), drip(10, every_seconds=0.02), slicer(10, every_seconds=0.02)),
+        *(throttle(1000) & latency(0.1), drip(10, every_seconds=0.02) & latency(0.1)),
+        *(throttle(1000) & throttle(1000), latency(0.1) & throttle(1000), throttle(1000, for_seconds=0.05)),
+        *(drip(10, every_seconds=0.02, for_seconds=0.05), slicer(10, every_seconds=0.02, for_seconds=0.05)),
+        throttle(1000, from_body=True) & latency(0.1),
+    ],
+)
+def test_bytes_that_are_read_as_the_flow_takes_them_are_as_late_as_those_that_came_at_once(fault):
+    data = HEAD + b"x" * 100
+
+    def late(out):
+        return [at for at, what in out for _ in what]
+
+    assert late(relayed(fault, data)) == pytest.approx(late(through(fault, (0, data))))
 
 
 # --- back-pressure ---------------------------------------------------------------------------------------------------

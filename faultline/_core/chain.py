@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from faultline._core.promises import Key
@@ -185,40 +186,40 @@ class Chain:
         """How many further bytes to read now: none behind an end, or where a slow flow has enough to do."""
         if self.has_ended:
             return 0
-        slow = next((link.stage for link in self._links if link.stage.keeps_waiting), None)
-        if slow is None or slow.is_buffer:
-            return min(wanted_bytes, max(0, HELD_BYTES - self._held_bytes))
-        return slow.limit_bytes(wanted_bytes) if self.due() is None else 0
+        for link in self._links:
+            if link.stage.keeps_waiting and not link.stage.is_buffer:  # it has a piece, and the next in front of it
+                return 0 if self._waiting or link.given else link.stage.limit_bytes(wanted_bytes)
+            if link.stage.keeps_waiting:
+                break
+        return min(wanted_bytes, max(0, HELD_BYTES - self._held_bytes))
 
     def due(self) -> float | None:
         """When something happens next; `None` if the chain is empty."""
         if self._out:
             return self._out[0].at
-        for number in range(len(self._links) - 1, -1, -1):
-            if (item := self._look(number, -1.0)) is not None:
-                return item.at
-        return self._waiting[0].at if self._waiting else None
+        items = [link.look(nothing) for link in self._links]
+        if self._waiting and (not items or items[0] is None):  # or else it waits for what is inside
+            items.append(self._waiting[0])
+        return min((item.at for item in items if item is not None), default=None)
 
     def pop(self, now: float) -> bytes | End | None:
         """What leaves the chain next, by now; `None` if nothing does."""
-        if self._out:
-            return self._out.popleft().what
-        item = self._pull(len(self._links) - 1, now)
-        return None if item is None else item.what
+        if not self._out:
+            self._advance(now)
+        return self._out.popleft().what if self._out else None
 
-    def _look(self, number: int, now: float) -> Item | None:
-        """What leaves a stage next, if it has taken anything or can by now."""
-        return self._links[number].look(lambda: self._pull(number - 1, now))
-
-    def _pull(self, number: int, now: float) -> Item | None:
-        """Take what leaves a stage by now, or what waits in front of the first."""
-        if number < 0:
-            return self._take(now)
-        item = self._look(number, now)
-        if item is None or item.at > now:
-            return None
-        self._links[number].leave(item.at)
-        return item
+    def _advance(self, now: float) -> None:
+        """Have everything move on that leaves a stage by now; of what leaves the last, one item."""
+        for number, link in enumerate(self._links):
+            pull = partial(self._take, now) if number == 0 else nothing
+            is_last = number == len(self._links) - 1
+            while (item := link.look(pull)) is not None and item.at <= now:
+                link.leave(item.at)
+                (self._out if is_last else self._links[number + 1].given).append(item)
+                if is_last:
+                    break
+        if not self._links and (item := self._take(now)) is not None:
+            self._out.append(item)
 
     def _take(self, now: float) -> Item | None:
         """Take what has come by now and waits in front of the chain."""
@@ -227,6 +228,10 @@ class Chain:
         item = self._waiting.popleft()
         self._held_bytes -= 0 if isinstance(item.what, End) else len(item.what)
         return item
+
+
+def nothing() -> None:
+    """Nothing comes."""
 
 
 def named(condition: Condition, links: list[Link]) -> Link | None:

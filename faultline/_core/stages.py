@@ -172,9 +172,10 @@ class HeadStage(Stage):
         super().__init__(condition, chance)
         self._free = 0.0  # when the next piece may leave at the earliest
         self._head: bytes | None = b"\n"  # the last bytes of the head, until it is complete; `None` after it
+        self._is_midway = False  # whether a piece of the message has passed
 
     def turn(self) -> None:
-        self._head = b"\n"
+        self._head, self._is_midway = b"\n", False
 
     def head_bytes(self, data: bytes) -> int:
         """How many of these bytes are of the head of a message; all, until an empty line has come."""
@@ -194,13 +195,20 @@ class PaceStage(HeadStage, ABC):
         if done:
             yield at, data[:done]
         while done < len(data):
-            size = self.size(len(data) - done)
             begins = max(at, self._free)
+            if self.is_over(begins):
+                yield begins, data[done:]
+                return
+            size = self.size(len(data) - done)
             leaves, self._free = begins + self.travel_seconds(size), begins + self.seconds_between(size)
-            if leaves > at or size < len(data) - done:
+            if leaves > at or size < len(data) - done or self._is_midway:
                 self.on_change(began + done)
+            self._is_midway = True
             yield leaves, data[done : done + size]
             done += size
+
+    def limit_bytes(self, wanted_bytes: int) -> int:
+        return wanted_bytes if self.condition.from_body and self._head is not None else self.size(wanted_bytes)
 
     @abstractmethod
     def size(self, left_bytes: int) -> int:
@@ -221,10 +229,7 @@ class ThrottleStage(PaceStage):
     condition: Throttle
 
     def size(self, left_bytes: int) -> int:
-        return self.limit_bytes(left_bytes)
-
-    def limit_bytes(self, wanted_bytes: int) -> int:
-        return min(wanted_bytes, max(1, self.condition.bytes_per_second // PIECES_PER_SECOND))
+        return min(left_bytes, max(1, self.condition.bytes_per_second // PIECES_PER_SECOND))
 
     def seconds_between(self, size: int) -> float:
         return size / self.condition.bytes_per_second
@@ -238,10 +243,7 @@ class DripStage(PaceStage):
     condition: Drip
 
     def size(self, left_bytes: int) -> int:
-        return self.limit_bytes(left_bytes)
-
-    def limit_bytes(self, wanted_bytes: int) -> int:
-        return min(wanted_bytes, self.condition.chunk_bytes)
+        return min(left_bytes, self.condition.chunk_bytes)
 
     def seconds_between(self, size: int) -> float:  # noqa: ARG002 - the same for each
         return self.condition.every_seconds
@@ -251,6 +253,9 @@ class SlicerStage(PaceStage):
     """What comes at once leaves in pieces of a size that varies, each an interval after the one before."""
 
     condition: Slicer
+
+    def limit_bytes(self, wanted_bytes: int) -> int:
+        return wanted_bytes
 
     def size(self, left_bytes: int) -> int:
         average, variation = self.condition.average_bytes, self.condition.variation_bytes

@@ -27,15 +27,17 @@ class OpenAttempt:
         self.entry = ledger.begin(connection, fault, "accept", waited)
         self.point: Point = "accept"
         self.request = NO_REQUEST  # with all of its body, of which the ledger may keep a part
+        self.fault = fault
         self._arm(fault)
 
     def meet(self, fault: Fault) -> None:
-        """Replace the fault, from here on."""
-        self.entry.fault = fault
-        self._arm(fault)
+        """Replace the fault, from here on; a break that stays goes on counting, and strikes no second time."""
+        stays = fault.break_ is not None and fault.break_ == self.fault.break_
+        self.entry.fault = self.fault = fault
+        if not stays:
+            self._arm(fault)
 
     def _arm(self, fault: Fault) -> None:
-        self.fault = fault
         brk = fault.break_
         self.trip = Tripwire(brk) if brk is not None and brk.facts.is_connected else None
 
