@@ -103,6 +103,11 @@ def flipped(data, *places):
         ),
         (
             latency,
+            {"seconds": 1, "distribution": "normal"},
+            "jitter_seconds=0.0: expected more than 0 for 'normal', which says how it varies.",
+        ),
+        (
+            latency,
             {"seconds": 0, "jitter_seconds": 1, "distribution": "pareto"},
             "seconds=0: expected a mean above 0 for 'pareto'; use 'normal' or 'uniform' with 0.",
         ),
@@ -249,10 +254,9 @@ def test_delayed_request_is_still_delayed_on_a_kept_connection(faultline, dial):
 @pytest.mark.parametrize("plan", [script(send(b"hi")), raw(b"hi"), close(after_bytes=2) & raw(b"hi there")], ids=repr)
 def test_the_end_of_a_server_comes_late(faultline, dial, plan, tls):
     server = faultline.serve(slow_close(0.05) & plan, tls=tls)
-    client = dial(server, GET)
 
     with takes_at_least(0.05):
-        assert to_end(client) == (b"hi", "FIN")
+        assert to_end(dial(server, GET)) == (b"hi", "FIN")
     [attempt] = server.wait_for_attempts(1, at="end")
     assert [str(strike.part) for strike in attempt.strikes if strike.part.kind == "condition"] == ["condition 1"]
     assert attempt.ends[-1].at_seconds >= 0.05

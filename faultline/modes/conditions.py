@@ -68,7 +68,9 @@ def latency(
         >>> latency(0.05, jitter_seconds=0.01) & ok()
         latency(0.05, jitter_seconds=0.01) & ok()
     """
-    if jitter_seconds and not seconds and distribution in ("lognormal", "pareto"):
+    if not jitter_seconds and distribution != "uniform":
+        raise rejected("jitter_seconds", jitter_seconds, f"more than 0 for {distribution!r}, which says how it varies")
+    if not seconds and distribution in ("lognormal", "pareto"):
         raise rejected("seconds", seconds, f"a mean above 0 for {distribution!r}; use 'normal' or 'uniform' with 0")
     return Fault(
         conditions=(Latency(seconds, jitter_seconds, distribution, direction=direction, for_seconds=for_seconds),)
