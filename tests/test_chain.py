@@ -528,6 +528,7 @@ def test_a_chain_reads_no_more_than_it_may_hold():
         (latency(1) & drip(3), 100, 100),
         (drip(3) & latency(1), 3, 0),
         (corrupt(at_byte=0), 100, 100),
+        (fl.trickle_headers(1, every_seconds=1), 100, 0),
     ],
 )
 def test_the_sender_feels_a_slow_flow(fault, room, while_busy):
