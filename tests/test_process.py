@@ -94,6 +94,7 @@ def test_exit_of_a_forked_child_in_the_block_is_an_exit():
 @pytest.mark.parametrize("unix", [False, True])
 def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(own_port, fault, unix):
     reader, writer = os.pipe()
+    begun, begins = os.pipe()
     with serve(fault, unix=True) if unix else serve(fault, port=own_port) as server:
         client = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         client.settimeout(10)
@@ -102,8 +103,10 @@ def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(own_port, f
         if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
             client.close()
             os.close(writer)
+            os.write(begins, b"x")
             os.read(reader, 1)  # until the parent has finished
             os._exit(0)
+        os.read(begun, 1)  # a child that has not run yet still has its copies
         client.sendall(b"1234")
         if fault == reset(at="request", after_bytes=4):
             with pytest.raises(ConnectionResetError):
@@ -114,8 +117,8 @@ def test_end_is_sent_and_the_port_is_free_while_a_forked_child_lives(own_port, f
     if not unix:
         with serve(ok(), port=own_port):
             pass
-    os.close(writer)
-    os.close(reader)
+    for end in (writer, reader, begins, begun):
+        os.close(end)
     os.waitpid(pid, 0)
 
 
