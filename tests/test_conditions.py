@@ -111,6 +111,16 @@ def flipped(data, *places):
             {"seconds": 0, "jitter_seconds": 1, "distribution": "pareto"},
             "seconds=0: expected a mean above 0 for 'pareto'; use 'normal' or 'uniform' with 0.",
         ),
+        (
+            latency,
+            {"seconds": 1, "for_seconds": 0},
+            "for_seconds=0: expected more than 0; leave out what is never to act.",
+        ),
+        (
+            drip,
+            {"from_body": True, "direction": "handshake"},
+            "from_body=True: expected False with direction='handshake', whose bytes have no head.",
+        ),
         (throttle, {"bytes_per_second": True}, "bytes_per_second=True: expected int, not bool."),
         (throttle, {"bytes_per_second": 0.5}, "bytes_per_second=0.5: expected int, not float."),
         (drip, {"chunk_bytes": -1}, "chunk_bytes=-1: expected a whole number of bytes, 0 or more."),
@@ -452,6 +462,16 @@ def test_a_request_that_waits_behind_another_is_that_of_the_next_attempt(faultli
     assert read_until(client, b"\r\n\r\n1").endswith(b"1")
     assert read_until(client, b"\r\n\r\n2").endswith(b"2")
     assert [(a.request.method, a.connection) for a in server.attempts] == [("GET", 1)] * 2
+
+
+def test_requests_that_wait_before_the_end_of_their_client_are_answered(faultline, dial):
+    server = faultline.serve(latency(0.05, direction="request") & ok(b"hello"))
+    client = dial(server, KEPT_GET)
+    server.wait_for_attempts(1, at="strike")
+    client.sendall(KEPT_GET)
+    client.shutdown(socket.SHUT_WR)
+
+    assert to_end(client)[0].count(b"\r\n\r\nhello") == 2
 
 
 WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")

@@ -819,6 +819,13 @@ def test_a_refusal_in_a_plan_has_to_say_how_long(plan):
             {"plan": blackhole(for_seconds=1)},
             "for_seconds=1: expected blackhole() without it; each datagram is an attempt.",
         ),
+        (
+            {"plan": latency(1, for_seconds=1)},
+            (
+                "latency(1, for_seconds=1): expected serve(…), relay(…), http_proxy(…) or socks_proxy(…); "
+                "a UDP server meets each datagram by itself, so that for_seconds would never be over."
+            ),
+        ),
         ({"answer": reset()}, "answer=reset(): expected ok(b'…'), echo() or raw(b'…') of at most 65507 bytes."),
         ({"answer": status(500)}, "answer=status(500): expected ok(b'…'), echo() or raw(b'…') of at most 65507 bytes."),
         ({"answer": b"x"}, "answer=b'x': expected ok(b'…'), echo() or raw(b'…') of at most 65507 bytes."),

@@ -135,6 +135,8 @@ def lacks(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
         if condition.direction not in can.sides_of(condition):
             kind, whose = condition.word, condition.direction
             yield type(condition), f"{can.name} has no {kind} of {'both sides' if whose == 'both' else f'the {whose}'}"
+        elif condition.for_seconds is not None and can.says_bytes_alone:
+            yield type(condition), f"{can.name} meets each datagram by itself, so that for_seconds would never be over"
     if fault.choice is not None and not can.chooses:
         yield "choice", f"{can.name} reads no request to choose by"
 

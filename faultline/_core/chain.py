@@ -38,7 +38,7 @@ class Link:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.given: deque[Item] = deque()  # by a stage that is gone
+        self.given: deque[Item] = deque()  # by the stage before, or by one that is gone; not taken yet
         self._pieces: Iterator[Leaving] = iter(())  # of what was taken last
         self._next: Item | None = None  # to leave
         self._last = 0.0  # when the one before left
@@ -95,15 +95,17 @@ class Chain:
         self._direction, self._chance = direction, chance
         self._waiting: deque[Item] = deque()  # what no stage has taken yet
         self._held_bytes = 0  # of it
-        self._out: deque[Item] = deque()  # what left stages that are gone
+        self._out: deque[Item] = deque()  # what has left the last stage, or one that is gone
         self._links: list[Link] = []
         self.has_ended = False  # whether an end has been put in
         self.change(conditions, strike, now)
 
     @property
     def has_bytes(self) -> bool:
-        """Whether bytes wait in front of the chain or inside."""
-        return self.due() is not None and not self.has_ended
+        """Whether bytes wait in front of the chain or inside; an end that travels behind them changes nothing."""
+        nexts = (link.look(nothing) for link in self._links)
+        held = [*self._out, *(item for item in nexts if item is not None), *self._waiting]
+        return any(not isinstance(item.what, End) for item in held)
 
     @property
     def is_plain(self) -> bool:

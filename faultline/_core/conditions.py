@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from faultline._core import stages
+from faultline._core.check import rejected
 from faultline._core.points import FACTS, Point
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class Condition:
     share: float = 1.0
     name: str = ""
     stage_class: ClassVar[type[stages.Stage]] = stages.Stage
+
+    def __post_init__(self) -> None:
+        if self.for_seconds == 0:
+            raise rejected("for_seconds", self.for_seconds, "more than 0; leave out what is never to act")
 
     def stage(self, chance: Callable[[], random.Random]) -> stages.Stage:
         """The condition at work on one direction of a connection; it draws from what `chance` returns."""
@@ -150,6 +155,11 @@ class Pace(Condition):
     """
 
     from_body: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.from_body and self.direction == "handshake":
+            raise rejected("from_body", self.from_body, "False with direction='handshake', whose bytes have no head")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 END_OF_HEAD = (b"\n\n", b"\n\r\n")
 LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
 PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
 
 

@@ -13,9 +13,7 @@ from typing import ClassVar
 
 from faultline._core import stages
 from faultline._core.conditions import Condition
-from faultline._core.stages import Cut, End, Leaving
-
-NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
+from faultline._core.stages import NEVER_SECONDS, Cut, End, Leaving
 
 
 @dataclass(frozen=True)

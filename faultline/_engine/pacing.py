@@ -17,11 +17,10 @@ from faultline._core.conditions import Condition
 from faultline._core.gate import Gate
 from faultline._core.points import Point
 from faultline._core.promises import Key
-from faultline._core.stages import End
+from faultline._core.stages import NEVER_SECONDS, End
 from faultline._net.departures import call_in, wake
 
 StrikeAt: TypeAlias = Callable[[Point, Key, int], None]
-NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
 Wait: TypeAlias = Callable[[float, Gate], Coroutine[Any, Any, None]]  # these seconds, or until the gate opens
 Deliver: TypeAlias = Callable[[bytes], Awaitable[None]]
 Receive: TypeAlias = Callable[[int], Coroutine[Any, Any, bytes]]  # at most so many bytes; `b""` at the end

@@ -48,7 +48,7 @@ def latency(
     seconds: Annotated[float, "the delay of the bytes"],
     *,
     jitter_seconds: Annotated[float, "how far the delay varies, at random"] = 0.0,
-    distribution: Annotated[Distribution, "how it varies: see below"] = "uniform",
+    distribution: Annotated[Distribution, "how it varies: evenly, or with more or less of a tail"] = "uniform",
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
