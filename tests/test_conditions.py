@@ -452,6 +452,18 @@ def test_loss_is_over_when_its_time_is(faultline, dial):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("needs_filter")
+def test_the_end_of_a_loss_ends_no_loss_of_a_later_fault(faultline, dial):
+    server = faultline.serve(loss(0.01, for_seconds=0.05) & stall(), strict=False)
+    dial(server, GET)
+    server.wait_for_attempts(1, at="strike")
+    server.become(loss(0.02) & stall(), open_too=True)
+    other = faultline.serve(stall(for_seconds=0.1), strict=False)  # longer than the loss was to last
+
+    assert read(dial(other, GET), OK_BYTES)
+    assert filters(server) == [True]
+
+
 @pytest.mark.parametrize("then", [ok(b"2"), latency(0.01, direction="request") & ok(b"2")], ids=repr)
 def test_a_request_that_waits_behind_another_is_that_of_the_next_attempt(faultline, dial, then):
     server = faultline.serve(sequence(latency(0.2, direction="request") & ok(b"1"), then))

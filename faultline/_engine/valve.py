@@ -26,6 +26,7 @@ class Valve:
         self._on_stop = on_stop
         self._dropped = 0.0  # the share of the client's packets that are dropped now
         self._loss = 0.0  # the share that the fault's conditions drop
+        self._timers: list[asyncio.TimerHandle] = []  # of losses that end
         self._is_cut_off = False  # by the fault
         self._is_paused = self._is_partitioned = False  # by the test
 
@@ -42,12 +43,15 @@ class Valve:
 
     def follow(self, fault: Fault) -> None:
         """Drop the share of the client's packets that this fault's conditions give."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
         losses = [c for c in fault.conditions if isinstance(c, Loss)]
         self._begin_to_lose(losses)
         loop = asyncio.get_running_loop()
         for seconds in {c.for_seconds for c in losses if c.for_seconds is not None}:
             lasting = [c for c in losses if c.for_seconds is None or c.for_seconds > seconds]
-            loop.call_later(seconds, self._begin_to_lose, lasting)
+            self._timers.append(loop.call_later(seconds, self._begin_to_lose, lasting))
 
     def _begin_to_lose(self, losses: list[Loss]) -> None:
         """Drop the share of the client's packets that is lost by any of these: each draws for itself."""
