@@ -336,6 +336,23 @@ def test_there_is_no_moment_without_a_file_while_the_door_changes():
         assert names_in(Path(server.path).parent) == ["socket"]
 
 
+def test_a_black_hole_lets_nobody_in_from_its_first_moment(monkeypatch):
+    """The first moment is right behind the rename."""
+    with serve(refuse(), unix=True, strict=False) as server:
+        met, replace = [], os.replace
+
+        def replace_and_knock(*paths):
+            replace(*paths)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.setblocking(False)
+                met.append(client.connect_ex(server.path))
+
+        monkeypatch.setattr(os, "replace", replace_and_knock)
+        server.become(blackhole())
+
+        assert met == [errno.EAGAIN]
+
+
 def test_an_open_connection_outlives_its_door(dial):
     with serve(ok(b"hello"), unix=True, strict=False) as server:
         client = dial(server, KEPT_GET)

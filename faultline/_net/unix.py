@@ -137,8 +137,12 @@ def check_own(path: str, own: Identity) -> None:
         raise PortError(f"unix={path!r}: expected the server's own socket there; remove the file in its place.")
 
 
-def bound(path: str, step: Door | None, own: Identity) -> socket.socket:
+def bound(path: str, step: Door | None, own: Identity) -> tuple[socket.socket, list[socket.socket]]:
     """Bind a socket at this path in place of the server's own file; it listens unless the step is to refuse.
+
+    Returns:
+        The socket, and what fills its queue for a black hole: one connection fills a queue of length 0
+        (`unix_recvq_full`). It is made before the socket is at the path, or a client could come first.
 
     Raises:
         OSError: the socket can't be made at this path.
@@ -146,20 +150,24 @@ def bound(path: str, step: Door | None, own: Identity) -> socket.socket:
     """
     check_own(path, own)
     sock, beside = new_socket(), f"{path}.{secrets.token_hex(3)}"
+    fillers = [new_socket()] if isinstance(step, Vanish) else []
     try:
         sock.bind(beside)
         if not isinstance(step, Refuse):
-            sock.listen(0 if isinstance(step, Vanish) else sockets.BACKLOG)
+            sock.listen(0 if fillers else sockets.BACKLOG)
+        for filler in fillers:
+            filler.connect(beside)
         if identity(path) is None:
             os.link(beside, path)  # which fails if there is a file meanwhile
             Path(beside).unlink()
         else:
             os.replace(beside, path)  # noqa: PTH105 - it is rename(2), with its errors
     except BaseException:
-        sock.close()
+        for made in (sock, *fillers):
+            made.close()
         Path(beside).unlink(missing_ok=True)
         raise
-    return sock
+    return sock, fillers
 
 
 def new_socket() -> socket.socket:

@@ -265,14 +265,10 @@ class UnixListener(Listener):
         if isinstance(step, do.NoRoute):
             check_own(self.path, self._own)
             Path(self.path).unlink(missing_ok=True)
-            self._own = None
+            self._own, self._fillers = None, []
         else:
-            self._sock = bound(self.path, step, self._own)
+            self._sock, self._fillers = bound(self.path, step, self._own)
             self._own = identity(self.path)
-        self._is_open, self._fillers = False, []
-        if isinstance(step, do.Vanish):  # one waiting connection fills a queue of length 0 (`unix_recvq_full`)
-            self._fillers = [new_socket()]
-            self._fillers[0].connect_ex(self.path)
         self._is_open = step is None
         if was_open:
             self._accept_late(before)
