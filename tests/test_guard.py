@@ -44,8 +44,9 @@ from faultline import (
     when,
 )
 from faultline._core.attempts import Attempt
+from faultline._core.dealer import dealt
 from faultline._core.guard import unmet
-from faultline._core.plan import branches_of, dealt, stamped
+from faultline._core.plan import branches_of, stamped
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Strike, promises_of
 from faultline._core.report import describe
 from faultline._core.sight import Sight

@@ -33,8 +33,9 @@ from faultline import (
 )
 from faultline._core import chance
 from faultline._core.attempts import Request
+from faultline._core.dealer import Dealer, dealt
 from faultline._core.errors import ConflictError, ParameterError
-from faultline._core.plan import Dealer, checked_plan, dealt, draws_chance, entries_of, faults_of, resolved
+from faultline._core.plan import checked_plan, draws_chance, entries_of, faults_of, resolved
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

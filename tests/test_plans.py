@@ -29,7 +29,7 @@ from faultline import (
     stall,
     when,
 )
-from faultline._core.plan import Dealer
+from faultline._core.dealer import Dealer
 
 ONE, TWO, THREE = ok(b"1"), ok(b"2"), ok(b"3")
 

@@ -1,18 +1,14 @@
 """Plans: which attempt meets which fault.
 
-A plan is a value, and a `Dealer` is a run through the plan that any thread may use. The dealer knows the next fault
-before a client connects, because the port has to refuse or accept the connection.
+A plan is a value; `dealer.py` has the run through it.
 """
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from faultline._core import chance
 from faultline._core.answers import AsUsual
 from faultline._core.attempts import Request
 from faultline._core.calls import explained
@@ -276,69 +272,6 @@ def chosen(fault: Fault, branch: str) -> Fault:
     rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))
     origin = None if fault.origin is None else fault.origin.chosen(branch)
     return replace(rest & part if rest.said else part, origin=origin)
-
-
-def dealt(plan: Plan) -> Iterator[Fault]:
-    """The faults in the order in which they are dealt, without end.
-
-    A refusal or a black hole with a duration is dealt when its time is over. Repeating it as the last fault would never
-    end it, so the server is healthy from then on.
-    """
-    entries = entries_of(plan)
-    generators: dict[int, random.Random] = {
-        i: chance.generator(entry.seed) for i, entry in enumerate(entries) if isinstance(entry, Sometimes)
-    }
-    at = 0
-    while True:
-        entry = entries[at]
-        if isinstance(entry, Sometimes):
-            yield entry.fault if generators[at].random() < entry.probability else entry.otherwise
-        else:
-            yield entry
-        before, at = at, at + 1
-        if at == len(entries):
-            at = 0 if isinstance(plan, Sequence) and plan.cycles else before
-        if at == before and isinstance(entry, Fault) and entry.door_seconds is not None:
-            entries = (*entries[:at], HEALTHY)
-
-
-class Dealer:
-    """A run through a plan: it deals the faults to the attempts."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._lock = threading.Lock()
-        self.change(plan)
-
-    def change(self, plan: Plan) -> None:
-        """Begin another plan."""
-        with self._lock:
-            self._per: Per = "attempt" if isinstance(plan, Fault) else plan.per
-            self._faults = dealt(plan)
-            self._upcoming = next(self._faults)
-
-    def deal(self) -> Fault:
-        """The fault of the attempt that begins now."""
-        with self._lock:
-            fault, self._upcoming = self._upcoming, next(self._faults)
-            return fault
-
-    def upcoming(self) -> Fault:
-        """The fault that the next attempt will meet, without dealing it."""
-        with self._lock:
-            return self._upcoming
-
-    def deal_kept(self, current: Fault) -> Fault:
-        """The fault of a further request on a connection whose fault so far is `current`.
-
-        A next fault that needs a new connection waits for it, and this request gets the healthy answer.
-        """
-        if self._per == "connection":
-            return current
-        return HEALTHY if self.ends_connection(current) else self.deal()
-
-    def ends_connection(self, current: Fault) -> bool:
-        """Whether the next fault needs a new connection, so that this connection can't be kept alive."""
-        return self._per == "attempt" and not self.upcoming().can_follow(current)
 
 
 def resolved(fault: Fault, request: Request) -> Fault:

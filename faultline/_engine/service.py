@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from faultline._core import steps as do
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
+from faultline._core.dealer import Dealer
 from faultline._core.fault import Fault
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Dealer, faults_of
+from faultline._core.plan import faults_of
 from faultline._core.upstream import Route, Upstream
 from faultline._net.tls import ServerContext
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
 
 from faultline._core.attempts import Entry
+from faultline._core.dealer import Dealer
 from faultline._core.ends import PARTITIONED, PAUSED
 from faultline._core.fault import Fault
-from faultline._core.plan import Dealer
 from faultline._engine.conversation import Conversation
 from faultline._engine.service import Service
 from faultline._net import ending

@@ -14,13 +14,14 @@ from functools import partial
 
 from faultline._core.attempts import Attempt, Entry, Request
 from faultline._core.calls import explained
+from faultline._core.dealer import Dealer
 from faultline._core.errors import UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
 from faultline._core.kinds import DNS, check_plan
 from faultline._core.ledger import Ledger
 from faultline._core.lookups import Found
-from faultline._core.plan import Dealer, Plan, checked_plan
+from faultline._core.plan import Plan, checked_plan
 from faultline._core.promises import Key
 from faultline._core.said import Said
 from faultline._core.steps import Refuse

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from faultline._core import own_thread
 from faultline._core.attempts import Entry
+from faultline._core.dealer import Dealer
 from faultline._core.ends import How
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Dealer, Plan, faults_of
+from faultline._core.plan import Plan, faults_of
 from faultline._core.sight import Sight
 from faultline._core.steps import Door, NoRoute, Refuse, Vanish
 from faultline._net import addresses, connects, ending

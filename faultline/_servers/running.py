@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from faultline._core import chance
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
+from faultline._core.dealer import Dealer
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Dealer, Plan, faults_of
+from faultline._core.plan import Plan, faults_of
 from faultline._core.sight import Sight
 from faultline._core.upstream import Route, Upstream
 from faultline._engine.service import Service, Talk

@@ -16,12 +16,13 @@ from faultline._core.calls import explained
 from faultline._core.chain import Chain, passed
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
+from faultline._core.dealer import Dealer
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
 from faultline._core.kinds import UDP, check_plan
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Dealer, Plan, Sequence, checked_plan, entries_of, faults_of
+from faultline._core.plan import Plan, Sequence, checked_plan, entries_of, faults_of
 from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
 from faultline._net import sockets

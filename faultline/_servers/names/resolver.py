@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from faultline._core.attempts import Request
 from faultline._core.calls import explained
+from faultline._core.dealer import Dealer
 from faultline._core.errors import ParameterError, PortError
 from faultline._core.fault import Fault
 from faultline._core.hosts import checked_name
 from faultline._core.kinds import RESOLVER, check_plan
 from faultline._core.ledger import Ledger
 from faultline._core.lookups import Found, FoundLast
-from faultline._core.plan import Dealer, Plan, checked_plan, faults_of
+from faultline._core.plan import Plan, checked_plan, faults_of
 from faultline._core.promises import ANSWER, Key
 from faultline._net.addresses import Target, gaierror
 from faultline._servers.endpoint import Endpoint
