@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from itertools import islice
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,7 +32,7 @@ from faultline import (
 )
 from faultline._core import chance
 from faultline._core.attempts import Request
-from faultline._core.dealer import Dealer, dealt
+from faultline._core.dealer import Dealer
 from faultline._core.errors import ConflictError, ParameterError
 from faultline._core.plan import checked_plan, draws_chance, entries_of, faults_of, resolved
 
@@ -43,7 +42,8 @@ FAULTS = st.sampled_from([ok(), reset(), close(at="idle"), refuse(), bad_cert("e
 
 
 def first(count, plan):
-    return list(islice(dealt(plan), count))
+    dealer = Dealer(plan)
+    return [dealer.deal() for _ in range(count)]
 
 
 def message_of(function, *args, **kwargs):
@@ -205,9 +205,9 @@ def test_without_a_seed_chance_follows_the_scope(scope):
 
 def test_scope_knows_whether_chance_was_used(scope):
     entered = scope("x")
-    next(dealt(sometimes(0.5, reset(), seed=1)))
+    Dealer(sometimes(0.5, reset(), seed=1))
     before = entered.was_used
-    next(dealt(sometimes(0.5, reset())))
+    Dealer(sometimes(0.5, reset()))
 
     assert (before, entered.was_used) == (False, True)
 

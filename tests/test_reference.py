@@ -70,6 +70,7 @@ def test_reference_has_every_public_member_of_a_class_and_no_other(name, page):
         ("Resolver", "look_up"),
         ("Resolver", "step_aside"),
         ("Server", "cut_off"),
+        ("Server", "go_on"),
     ],
 )
 def test_what_only_the_engine_calls_is_not_in_the_reference(name, internal, page):

@@ -48,6 +48,7 @@ def arguments_of(name, monkeypatch):
     return {
         "become": (ok(),),
         "becoming": (ok(),),
+        "go_on": (ok(),),
         "trust": (monkeypatch,),
         "use_as_proxy": (monkeypatch,),
         "arrived": (1,),

@@ -9,14 +9,22 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from faultline._core import chance
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Per, Plan, Sequence, Sometimes, entries_of
 
 
-def dealt(plan: Plan) -> Iterator[Fault]:
-    """The faults in the order in which they are dealt, without end.
+class Place(NamedTuple):
+    """Where a fault stands in a plan: the number of its entry, and whether it is the `otherwise` of that."""
+
+    entry: int
+    is_other: bool = False
+
+
+def places(plan: Plan) -> Iterator[Place | None]:
+    """The places of the faults in the order in which they are dealt, without end; `None` is the healthy conversation.
 
     A refusal or a black hole with a duration is dealt when its time is over. Repeating it as the last fault would never
     end it, so the server is healthy from then on.
@@ -25,18 +33,25 @@ def dealt(plan: Plan) -> Iterator[Fault]:
     generators: dict[int, random.Random] = {
         i: chance.generator(entry.seed) for i, entry in enumerate(entries) if isinstance(entry, Sometimes)
     }
-    at = 0
+    at, is_over = 0, False
     while True:
         entry = entries[at]
-        if isinstance(entry, Sometimes):
-            yield entry.fault if generators[at].random() < entry.probability else entry.otherwise
-        else:
-            yield entry
+        is_other = isinstance(entry, Sometimes) and generators[at].random() >= entry.probability
+        yield None if is_over else Place(at, is_other)
         before, at = at, at + 1
         if at == len(entries):
             at = 0 if isinstance(plan, Sequence) and plan.cycles else before
-        if at == before and isinstance(entry, Fault) and entry.door_seconds is not None:
-            entries = (*entries[:at], HEALTHY)
+        is_over = at == before and isinstance(entry, Fault) and entry.door_seconds is not None
+
+
+def fault_at(plan: Plan, place: Place | None) -> Fault:
+    """The fault at a place of a plan."""
+    if place is None:
+        return HEALTHY
+    entry = entries_of(plan)[place.entry]
+    if isinstance(entry, Fault):
+        return entry
+    return entry.otherwise if place.is_other else entry.fault
 
 
 class Dealer:
@@ -49,20 +64,33 @@ class Dealer:
     def change(self, plan: Plan) -> None:
         """Begin another plan."""
         with self._lock:
+            self._plan = plan
             self._per: Per = "attempt" if isinstance(plan, Fault) else plan.per
-            self._faults = dealt(plan)
-            self._upcoming = next(self._faults)
+            self._places = places(plan)
+            self._next = next(self._places)
+
+    def go_on(self, plan: Plan) -> None:
+        """Go on where the run is with a plan of the same entries, whose faults have other conditions."""
+        with self._lock:
+            self._plan = plan
+
+    def again(self, fault: Fault) -> Fault:
+        """The fault of the present plan in the place of a fault of the plan before, as after `go_on`."""
+        if fault.origin is None:
+            return HEALTHY
+        with self._lock:
+            return fault_at(self._plan, Place(fault.origin.entry, fault.origin.branch[:1] == "2"))
 
     def deal(self) -> Fault:
         """The fault of the attempt that begins now."""
         with self._lock:
-            fault, self._upcoming = self._upcoming, next(self._faults)
-            return fault
+            place, self._next = self._next, next(self._places)
+            return fault_at(self._plan, place)
 
     def upcoming(self) -> Fault:
         """The fault that the next attempt will meet, without dealing it."""
         with self._lock:
-            return self._upcoming
+            return fault_at(self._plan, self._next)
 
     def deal_kept(self, current: Fault) -> Fault:
         """The fault of a further request on a connection whose fault so far is `current`.

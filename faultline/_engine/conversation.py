@@ -86,6 +86,11 @@ class Conversation:
         return self._connection.client
 
     @property
+    def fault(self) -> Fault:
+        """The fault that the present attempt meets."""
+        return self._connection.attempt.fault
+
+    @property
     def sock(self) -> socket.socket:
         """The socket."""
         return self._wire.sock
@@ -94,6 +99,11 @@ class Conversation:
     def is_open(self) -> bool:
         """Whether the connection is still open."""
         return not self._wire.is_closed
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a side has ended the conversation."""
+        return self._wire.is_closed or self._connection.attempt.entry.ended_by is not None
 
     async def _outcome(self, talk: Callable[[], Awaitable[None]]) -> BaseException | None:
         """Hold the conversation; return the server's own error.

@@ -95,9 +95,18 @@ class Connections:
 
         With `open_too`, deal a fault of the new plan to the others.
         """
-        for conversation in list(self._open):
+        for conversation in self._under_way():
             if not conversation.ends_if_idle(upcoming) and open_too:
                 conversation.meet(dealer.deal())
+
+    def go_on(self, dealer: Dealer) -> None:
+        """Have each connection meet the fault in its place of the changed plan."""
+        for conversation in self._under_way():
+            conversation.meet(dealer.again(conversation.fault))
+
+    def _under_way(self) -> list[Conversation]:
+        """The conversations that no side has ended."""
+        return [conversation for conversation in self._open if not conversation.is_over]
 
     def act(self, control: Control) -> list[Conversation]:
         """Apply a control to every open connection; return the conversations."""

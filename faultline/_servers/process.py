@@ -37,8 +37,12 @@ class Process(Protocol):
     def settle(self) -> None:
         """Wait until everything that has reached the server is in the ledger."""
 
-    def become(self, plan: Plan, *, open_too: bool) -> None:
-        """Play another plan from now on; with `open_too` on the open connections as well."""
+    def become(self, plan: Plan, *, open_too: bool, goes_on: bool) -> None:
+        """Play another plan from now on; with `open_too` on the open connections as well.
+
+        With `goes_on` the plan has the same entries, whose faults have other conditions: every connection and the run
+        through the plan keep their places.
+        """
 
     def control(self, control: Control) -> int:
         """Apply a control to every open connection; return how many there are."""

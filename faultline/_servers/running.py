@@ -146,8 +146,8 @@ class Running:
         """Wait until everything that has reached the server is in the ledger."""
         self._background.settle()
 
-    def become(self, plan: Plan, *, open_too: bool) -> None:
-        """Play another plan from now on; with `open_too` on the open connections as well."""
+    def become(self, plan: Plan, *, open_too: bool, goes_on: bool) -> None:
+        """Play another plan from now on, as `Process.become` says."""
         self._make_contexts(plan)
 
         def change() -> None:
@@ -155,10 +155,16 @@ class Running:
                 return
             self._listener.drain()
             self._narrow(plan)
+            if goes_on:
+                self._dealer.go_on(plan)
+                self.connections.go_on(self._dealer)
+                return
             self._dealer.change(plan)
             self._set_listener()
             self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
 
+        if open_too or goes_on:
+            self.settle()  # connections that clients have ended are over
         self._door.count(plan)
         self._called(change)
 

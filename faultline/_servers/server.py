@@ -285,6 +285,10 @@ class Server(Endpoint):
         """Reset every connection and refuse new ones, or let clients in again, who meet the plan."""
         self._process.cut_off(is_cut_off=is_cut_off)
 
+    def go_on(self, plan: Plan) -> None:
+        """Change the conditions alone, on open connections too: the plan has the same entries, and goes on."""
+        self._become(plan, partial(self._change, goes_on=True))
+
     def step_aside(self) -> None:
         """Restore the functions that this server has replaced, if any, and continue to serve."""
         if self._detour is not None:
@@ -313,8 +317,8 @@ class Server(Endpoint):
                 check_response(fault, self._default)
         return good
 
-    def _change(self, plan: Plan, *, open_too: bool = False) -> None:
-        self._process.become(plan, open_too=open_too)
+    def _change(self, plan: Plan, *, open_too: bool = False, goes_on: bool = False) -> None:
+        self._process.become(plan, open_too=open_too, goes_on=goes_on)
 
     def _settle(self) -> None:
         self._process.settle()
@@ -341,7 +345,6 @@ class Server(Endpoint):
         return f"Proxy {self.proxy_url}" if self._kind.talk.endswith("proxy") else f"Server {self.url}"
 
 
-# Other names of `Server`, for annotations.
-Interception: TypeAlias = Server
+Interception: TypeAlias = Server  # other names, for annotations
 Proxy: TypeAlias = Server
 UnixServer: TypeAlias = Server

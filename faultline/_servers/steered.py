@@ -1,12 +1,15 @@
-"""What the pytest plugin asks of an endpoint, and no user does."""
+"""What the pytest plugin and the control API ask of an endpoint, and no user does."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from faultline._core.plan import Plan
 
 
 class Steered:
-    """An endpoint that the pytest plugin may steer; a kind of endpoint overrides what concerns it."""
+    """An endpoint that may be steered; a kind of endpoint overrides what concerns it."""
 
     _public: ClassVar[tuple[str, ...]] = ()
 
@@ -18,3 +21,6 @@ class Steered:
 
         The plugin calls this when the time of a test is over, so that no thread of the test waits for ever.
         """
+
+    def go_on(self, plan: Plan) -> None:
+        """Change the conditions alone, on open connections too: the plan has the same entries, and goes on."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from support import PATIENCE_SECONDS, accepted, address_of, read, to_end
-from support.control import dialled, fetched
+from support.control import dialled, fetched, refuses
 
 from faultline import ok, reset, sequence
 from faultline._front.control.toxics import TYPES
@@ -106,6 +109,65 @@ def test_a_fault_is_combined_with_the_stages_of_the_others(ask, proxy, faultline
         "sometimes(1, close())": f"sometimes(1, {late} & close(), otherwise={late} & ok())",
         "close()": f"{late} & close()",
     }
+
+
+EDITS = {
+    "added": ("POST", "", {"type": "noop"}),
+    "changed": ("PATCH", "/slow", {"attributes": {"latency": 2}}),
+    "removed": ("DELETE", "/slow", None),
+    "changed to the same": ("PATCH", "/fault_downstream", {"attributes": {}}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_sequence_goes_on_where_it_was_when_another_toxic_is(ask, proxy, edit):
+    added(ask, "latency", {"latency": 1}, name="slow")
+    added(ask, "fault", {"plan": "sequence(reset(after_bytes=17), close(after_bytes=0), ok())"})
+    method, path, body = EDITS[edit]
+    ends = [fetched(proxy)]
+    assert ask(method, TOXICS + path, body).status < 300
+    ends += [fetched(proxy), fetched(proxy)]
+
+    assert ends == [(b"", "RST"), (b"", "FIN"), (b"hello", "FIN")]
+
+
+def test_a_sequence_begins_anew_when_it_is_changed_itself(ask, proxy):
+    added(ask, "fault", {"plan": "sequence(reset(), ok())"})
+    ends = [fetched(proxy)]
+    ask("PATCH", f"{TOXICS}/fault_downstream", {"attributes": {"plan": "sequence(close(), ok())"}})
+    ends += [fetched(proxy), fetched(proxy)]
+
+    assert ends == [(b"", "RST"), (b"", "FIN"), (b"hello", "FIN")]
+
+
+@pytest.mark.parametrize("plan", ["sequence(reset(after_bytes=2), ok())", "sometimes(0.5, reset(after_bytes=2))"])
+def test_an_open_connection_keeps_its_fault_when_another_toxic_is_changed(ask, listener, plan):
+    listener.settimeout(PATIENCE_SECONDS)
+    made = ask.make("web", address_of(listener))
+    added(ask, "fault", {"plan": plan})
+    with contextlib.ExitStack() as ends:
+        pairs = [(ends.enter_context(dialled(made)), ends.enter_context(accepted(listener))) for _ in range(8)]
+        faults = [attempt["fault"] for attempt in ask("GET", "/proxies/web/attempts").data["attempts"]]
+        added(ask, "noop")
+        added(ask, "latency")
+        for _, server in pairs:
+            server.sendall(b"abcd")
+            server.close()
+
+        met = [to_end(client) for client, _ in pairs]
+    assert met == [(b"ab", "RST") if "reset" in fault else (b"abcd", "FIN") for fault in faults]
+
+
+@pytest.mark.slow
+def test_behind_a_door_that_was_shut_for_a_time_the_other_toxics_act(ask, proxy):
+    added(ask, "fault", {"plan": "refuse(for_seconds=0.2)"})
+    assert refuses(proxy)
+    added(ask, "limit_data", {"bytes": 77})
+    until = time.monotonic() + PATIENCE_SECONDS
+    while refuses(proxy):
+        assert time.monotonic() < until
+
+    assert fetched(proxy) == (b"", "FIN")
 
 
 def test_toxicity_of_a_fault_is_the_part_of_the_connections_that_meet_it(ask, proxy, faultline_control):

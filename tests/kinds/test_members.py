@@ -21,6 +21,7 @@ OF_THE_LEDGER = ["attempts", "now", "to_json", "wait"]
 ARGUMENTS = {
     "become": (fl.ok(),),
     "becoming": (fl.ok(),),
+    "go_on": (fl.ok(),),
     "wait": (0, "end", 1),
     "wait_for_attempts": (0,),
     "arrived": (0,),

@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         "P2",
         "the seed of the second `sometimes` of a sequence is ignored",
-        "_core/plan.py",
+        "_core/dealer.py",
         "generators[at].random()",
         "next(iter(generators.values())).random()",
         ("tests/test_plan.py::test_each_entry_of_a_sequence_follows_its_own_seed",),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 OF = (
     "faultline/_engine/**/*.py",
+    "faultline/_core/dealer.py",
     "faultline/_core/plan.py",
     "faultline/_core/ledger.py",
     "faultline/_core/tripwire.py",

@@ -12,7 +12,7 @@ from faultline._core.errors import ParameterError, PortError, UnsupportedError
 from faultline._core.hosts import hostport
 from faultline._front.control.errors import known_toxic, no_toxic, not_accepted, not_done, unsupported
 from faultline._front.control.fields import Fields
-from faultline._front.control.toxics import STREAMS, Toxic, new_toxic, plan_of
+from faultline._front.control.toxics import STREAMS, Toxic, faults_of, new_toxic, plan_of
 
 if TYPE_CHECKING:
     from faultline._core.upstream import Upstream
@@ -243,7 +243,10 @@ class Proxy:
         plan = plan_of(toxics)
         if self.server is not None:
             with refusing():
-                self.server.become(plan, open_too=True)
+                if faults_of(toxics) == faults_of(self.toxics):
+                    self.server.go_on(plan)
+                else:
+                    self.server.become(plan, open_too=True)
         self.toxics = toxics
 
     def control(self, name: str) -> int:

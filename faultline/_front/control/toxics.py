@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from faultline._core.conditions import Condition, Direction, Latency, Slicer, SlowClose, Throttle
 from faultline._core.errors import ConflictError, FaultlineError, FaultlineWarning
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Plan, Sequence, Sometimes, sometimes
+from faultline._core.plan import HEALTHY, Plan, Sequence, Sometimes, entries_of, sometimes
 from faultline._core.said import Said
 from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
 from faultline._front.control.errors import invalid_stream, invalid_type, not_accepted
@@ -182,16 +182,28 @@ def plan_of(toxics: Iterable[Toxic]) -> Plan:
     Raises:
         ApiError: there are two toxics of the type `fault`, or a text is no plan.
     """
-    plan: Plan = HEALTHY
+    toxics = [*toxics]
     stages = Fault()
     for toxic in toxics:
         if toxic.type != "fault":
             stages &= stages_of(toxic)
-        elif plan is not HEALTHY:
-            raise not_accepted(f"toxic {toxic.name!r}: expected one toxic of the type fault for a proxy.")
-        else:
-            plan = planned(toxic)
-    return under(stages, plan)
+    faults = faults_of(toxics)
+    if len(faults) > 1:
+        raise not_accepted(f"toxic {faults[1].name!r}: expected one toxic of the type fault for a proxy.")
+    return under(stages, healthy_at_last(planned(faults[0])) if faults else HEALTHY)
+
+
+def faults_of(toxics: Iterable[Toxic]) -> list[Toxic]:
+    """The toxics of the type `fault`."""
+    return [toxic for toxic in toxics if toxic.type == "fault"]
+
+
+def healthy_at_last(plan: Plan) -> Plan:
+    """The plan, with an entry for the conversations behind a door that is shut for a time, so that they have stages."""
+    *_, last = entries = entries_of(plan)
+    if not isinstance(last, Fault) or last.door_seconds is None or getattr(plan, "cycles", False):
+        return plan
+    return Sequence((*entries, HEALTHY), per=getattr(plan, "per", "attempt"))
 
 
 def planned(toxic: Toxic) -> Plan:

@@ -145,9 +145,9 @@ class Remote:
     def settle(self) -> None:
         """Do nothing: the ledger is settled whenever it is read."""
 
-    def become(self, plan: Plan, *, open_too: bool) -> None:
-        """Play another plan from now on; with `open_too` on the open connections as well."""
-        self._handle.ask("become", plan, open_too=open_too)
+    def become(self, plan: Plan, *, open_too: bool, goes_on: bool) -> None:
+        """Play another plan from now on, as `Process.become` says."""
+        self._handle.ask("become", plan, open_too=open_too, goes_on=goes_on)
         self._watch_connects(plan)
 
     def control(self, control: Control) -> int:
