@@ -44,7 +44,7 @@ from faultline import (
     when,
 )
 from faultline._core.attempts import Attempt
-from faultline._core.dealer import dealt
+from faultline._core.dealer import Dealer
 from faultline._core.guard import unmet
 from faultline._core.plan import branches_of, stamped
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Strike, promises_of
@@ -65,8 +65,8 @@ def attempt(fault, *, struck=True, number=1, received=10):
 
 def attempts(plan, count, **how):
     """The first attempts under a plan."""
-    faults = dealt(plan)
-    return [attempt(next(faults), number=number, **how) for number in range(1, count + 1)]
+    dealer = Dealer(plan)
+    return [attempt(dealer.deal(), number=number, **how) for number in range(1, count + 1)]
 
 
 def judged(plan, made=0, **how):
