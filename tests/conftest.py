@@ -8,6 +8,8 @@ import importlib
 import itertools
 import os
 import socket
+import zlib
+from collections import defaultdict
 from functools import partial
 
 import pytest
@@ -21,6 +23,7 @@ from faultline._net.sockets import check_filter
 pytest_plugins = ["pytester"]
 
 NUMBERS = itertools.count()
+FEW_CASES = 4
 collect_ignore = ["inner"]  # what inner runs of pytest collect
 
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
@@ -43,9 +46,14 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 connects._hook.__cantrace__ = True
 
 
+def is_quick(config):
+    """Whether slow tests are left out."""
+    return config.option.markexpr == "not slow"
+
+
 def pytest_configure(config):
     """Try fewer examples where slow tests are left out."""
-    settings.load_profile("quick" if config.option.markexpr == "not slow" else "tests")
+    settings.load_profile("quick" if is_quick(config) else "tests")
 
 
 def pytest_collection_finish():
@@ -53,11 +61,32 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items):
-    """Say nothing of what the clients of a test leave open, if it is known that they do."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Say nothing of what the clients of a test leave open, if it is known that they do.
+
+    Where slow tests are left out, a test with many cases has a few of them, unless its file is named.
+    """
     for item in items:
         if item.get_closest_marker("leaves_open"):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
+    if is_quick(config) and not any("::" in arg or arg.endswith(".py") for arg in config.args):
+        left_out = beyond_a_few(items)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
+
+def beyond_a_few(items):
+    """All cases but a few of each test: always the same, by the check sums of their names."""
+    cases = defaultdict(list)
+    for item in items:
+        if not item.get_closest_marker("all_cases"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    return {item for each in cases.values() for item in sorted(each, key=check_sum)[FEW_CASES:]}
+
+
+def check_sum(item):
+    return zlib.crc32(item.name.encode())
 
 
 @pytest.hookimpl(wrapper=True)
