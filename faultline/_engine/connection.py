@@ -24,10 +24,12 @@ from faultline._core.promises import key_of
 from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
-from faultline._engine.play import Parked, take_effect, until_ready
+from faultline._engine.lifting import Lift, while_it_lasts
+from faultline._engine.play import Parked
 from faultline._engine.service import Service
 from faultline._engine.side import NO_UPSTREAM
 from faultline._engine.stream import Stream
+from faultline._engine.striking import pass_point, strike
 from faultline._engine.valve import Valve
 from faultline._net import sockets
 from faultline._net.departures import Departed, wake
@@ -54,11 +56,12 @@ class Connection:
         speaker: the side that sent the last bytes of the attempt.
         shown: the certificate with a defect that the client got.
         client: by what to ask the kernel for the client's socket, once the server's is closed.
+        lift: whether the break that is being played is still in the plan; `None` while there is none.
     """
 
     __slots__ = (
         *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
-        *("_attempts", "_changed", "_unread", "_valve"),
+        *("lift", "_attempts", "_changed", "_unread", "_valve"),
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
@@ -74,6 +77,7 @@ class Connection:
         self._valve: Valve | None = None
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
+        self.lift: Lift | None = None  # of the break that is being played
         self._unread = b""  # read, and not yet used by a step
         self.open(service.dealer.deal(), waited)
         wire.on_end = partial(self.sign, "client")
@@ -148,6 +152,8 @@ class Connection:
 
     def meet(self, fault: Fault) -> None:
         """Give the attempt another fault, conditions included, from the next byte on."""
+        if self.lift is not None and fault.break_ != self.attempt.fault.break_:
+            self.lift.lift()
         self.deal(fault)
         self._serve(fault)
         self.recheck()
@@ -196,15 +202,7 @@ class Connection:
         if attempt is None:
             return
         attempt.disarm()
-        self.side.before_strike()
-        if trip.brk.trigger.after_seconds and trip.brk.at != "idle":
-            await self.hold(trip.brk.trigger.after_seconds)
-        await until_ready(self, trip.brk.steps)
-        self.check_reached()
-        attempt.strike(trip.brk.at, trip.passed_bytes)
-        await self.side.at_strike()
-        await take_effect(self, attempt, trip.brk.steps)
-        self.side.after_strike()
+        await strike(self, attempt, trip)
 
     def check_reached(self) -> None:
         """Check that the client has come to the strike: it is still there, or left once it had read all before that.
@@ -249,14 +247,7 @@ class Connection:
 
     async def _send_now(self, data: bytes) -> None:
         self.speaks("server")
-        trip = self.armed(self.response_point)
-        cut = trip.cut(data) if trip else None
-        if trip is None or cut is None:
-            await self.stream.write_now(data)
-            return
-        await self.stream.write_now(data[:cut])
-        await self.strike(trip)
-        await self.stream.write_now(data[cut:])
+        await pass_point(self, "server", data, self.stream.write_now)
 
     async def receive(self, feed: Callable[[bytes], int] = len) -> bytes:
         """Some application bytes of the request, up to the tripwire; `b""` when the client has finished sending.
@@ -337,7 +328,7 @@ class Connection:
             Departed: the client ended the connection meanwhile.
             Parked: neither time nor gate ends the silence.
         """
-        if for_seconds is None and until is None and not self.side.has_tasks:
+        if for_seconds is None and until is None and self.service.parks and not self.side.has_tasks:
             raise Parked
-        if left := await self.wire.departure(for_seconds, until):
+        if left := await while_it_lasts(self, self.wire.departure(for_seconds, until)):
             raise Departed(left)

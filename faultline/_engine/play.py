@@ -15,6 +15,7 @@ from faultline._core.ends import Party
 from faultline._core.promises import BREAK, Key, key_of
 from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
+from faultline._engine.lifting import while_it_lasts
 from faultline._net.departures import Departed, TooLate
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
         case do.HalfClose():
             await half_close(connection)
         case do.Partition():
-            await connection.valve.cut_off(step.for_seconds)
+            await while_it_lasts(connection, connection.valve.cut_off(step.for_seconds))
         case do.Reset():
             await reset(connection, fin_first=step.fin_first)
         case do.Close():

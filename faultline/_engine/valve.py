@@ -67,6 +67,10 @@ class Valve:
             await asyncio.get_running_loop().create_future()  # no packet can end this wait
         else:
             await asyncio.sleep(for_seconds)
+        self.mend()
+
+    def mend(self) -> None:
+        """Let packets pass again that the fault has cut off."""
         self._is_cut_off = False
         self._filter()
 

@@ -49,6 +49,7 @@ class Setup:
         terms: the terms of TLS, unless the fault has terms.
         upstream: the server behind a relay.
         route: the target of a proxy, and the name and password that its clients have to send.
+        parks: whether a silence without end takes no task; then nothing but the end of the connection can follow.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Setup:
     terms: Terms
     upstream: Upstream | None = None
     route: Route = field(default_factory=Route)
+    parks: bool = True
 
 
 class Running:
@@ -96,6 +98,7 @@ class Running:
             on_dealt=self._set_listener,
             upstream=setup.upstream,
             route=setup.route,
+            parks=setup.parks,
         )
         self.connections = Connections(service, setup.address.wire, self._background.departures, self._on_end)
         self._make_contexts(setup.plan)

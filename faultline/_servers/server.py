@@ -67,15 +67,14 @@ class Server(Endpoint):
         isolated: bool = False,
         ledger: Ledger | None = None,
         on_end: Callable[[Attempt], None] | None = None,
+        parks: bool = True,
     ) -> None:
         sockets.require_linux()
-        self._address = address
-        self._release = weakref.finalize(self, address.release)
+        self._address, self._release = address, weakref.finalize(self, address.release)
         self._route, self._proxy_scheme, self._upstream = route or Route(), proxy_scheme, upstream
         self._detour = detour
         try:
-            self._default = checked_answer(answer)
-            self._terms = checked_tls(tls)
+            self._default, self._terms = checked_answer(answer), checked_tls(tls)
             kind = kind if address.has_packets else on_unix(kind)
             if answer is not None:
                 check(answer, kind)
@@ -92,6 +91,7 @@ class Server(Endpoint):
                 terms=self._terms,
                 upstream=upstream,
                 route=self._route,
+                parks=parks,
             )
             self._process = started(setup, ledger or Ledger(on_end), isolated=flag("isolated", isolated))
         except BaseException:

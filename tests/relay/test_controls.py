@@ -9,7 +9,8 @@ import threading
 import pytest
 from support import GET, in_thread, is_quiet, read, to_end
 
-from faultline import close, echo, ok, reset, sequence
+from faultline import Gate, close, echo, ok, reset, sequence, stall
+from faultline._engine.talks.relay import Relay
 
 MIB = 1 << 20
 
@@ -106,6 +107,36 @@ def test_an_open_connection_is_well_again_when_the_new_plan_says_so(join, before
     upstream.sendall(b"answer")
     assert read(client, 6) == b"answer"
     assert server.attempts[0].struck is None
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_silence_ends_when_the_new_plan_has_none_or_its_gate_is_opened(join, is_open):
+    gate = Gate()
+    server, client, upstream = join(stall(after_bytes=2, until=gate))
+    upstream.sendall(b"abcdef")
+    server.wait_for_attempts(1, at="strike")
+    if is_open:
+        gate.open()
+    else:
+        server.become(ok(), open_too=True)
+
+    assert read(client, 6) == b"abcdef"
+    talk(client, upstream)
+
+
+def test_a_break_that_is_gone_before_its_strike_does_not_strike(join, monkeypatch):
+    _, client, upstream = join(stall(after_bytes=2), strict=False)
+    at_strike = Relay.at_strike
+
+    async def changed(relay):
+        """In the turn of the loop in which the break is to be played, the plan has it no more."""
+        relay._connection.meet(ok())
+        await at_strike(relay)
+
+    monkeypatch.setattr(Relay, "at_strike", changed)
+    upstream.sendall(b"abcdef")
+
+    assert read(client, 6) == b"abcdef"
 
 
 def test_an_open_connection_meets_silence_as_a_new_fault(join):

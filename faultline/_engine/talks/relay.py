@@ -19,6 +19,7 @@ from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
 from faultline._engine.reaching import FAILURES, cut_off, opened
 from faultline._engine.side import Side
+from faultline._engine.striking import pass_point
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
 from faultline._net import sockets
@@ -189,16 +190,7 @@ class Relay(Side):
             self._speaks("client")
             await self._enter("request")
             self._dialogue.read_hello(data, self._connection.attempt)
-            trip = self._connection.armed("request")  # a test may have changed the fault meanwhile
-            cut = trip.cut(data) if trip else None
-            if trip is None or cut is None:
-                await upstream_connection.send(data)
-                continue
-            if trip.brk.trigger.on is not None:
-                cut = len(data)  # bytes that came together with the pattern pass with it
-            await upstream_connection.send(data[:cut])
-            await self._connection.strike(trip)
-            await upstream_connection.send(data[cut:])
+            await pass_point(self._connection, "client", data, upstream_connection.send)
         await self._wait_to_pass()
 
     async def _carry_to_client(self, upstream_connection: UpstreamConnection) -> None:

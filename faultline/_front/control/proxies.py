@@ -129,6 +129,7 @@ class Proxy:
                 upstream=upstream,
                 strict=False,
                 on_end=self._on_end,
+                parks=False,  # a toxic may be removed
             )
         except PortError as error:
             why = str(getattr(error.__cause__, "strerror", error)).lower()  # no cause: no port is free at all

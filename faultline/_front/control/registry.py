@@ -102,7 +102,7 @@ class Registry:
         return self._started(proxy, enabled=enabled)
 
     def reset(self) -> None:
-        """Enable every proxy, and remove every toxic.
+        """Enable every proxy, remove every toxic, and let pass what a pause or a partition holds.
 
         Raises:
             ApiError: a proxy can't listen; the others are done all the same.
@@ -111,6 +111,8 @@ class Registry:
         for proxy in self:
             try:
                 proxy.remove_all()
+                proxy.control("resume")
+                proxy.control("heal")
                 proxy.set(enabled=True)
             except ApiError as error:
                 errors.append(error)
