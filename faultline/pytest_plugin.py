@@ -313,11 +313,11 @@ def faultline(request: pytest.FixtureRequest) -> Iterator[Faultline]:
 
 
 @pytest.fixture
-def faultline_control() -> Iterator[Control]:
-    """A control API on a free port, for toxiproxy's clients; it stops after the test, with all its proxies."""
+def faultline_control(request: pytest.FixtureRequest) -> Iterator[Control]:
+    """A control API for toxiproxy's clients, until the end of the test; `control` gets an indirect parameter."""
     from faultline._front.control.start import Control
 
-    with Control() as api:
+    with Control(**getattr(request, "param", {})) as api:
         yield api
 
 

@@ -25,8 +25,10 @@ class Scope:
         """Whether a generator of this scope was made."""
         return self._given > 0
 
-    def generator(self) -> random.Random:
-        """The next generator of this scope."""
+    def generator(self, seed: int | None = None) -> random.Random:
+        """A generator with this seed, or the next generator of this scope."""
+        if seed is not None:
+            return random.Random(seed)  # noqa: S311 - chance for tests, not secrets
         with self._lock:
             self._given += 1
             return random.Random(f"{self.name}#{self._given}")  # noqa: S311 - chance for tests, not secrets
@@ -44,4 +46,4 @@ def enter(name: str) -> Scope:
 
 def generator(seed: int | None = None) -> random.Random:
     """A generator with this seed, or the next generator of the scope."""
-    return _scope.generator() if seed is None else random.Random(seed)  # noqa: S311
+    return _scope.generator(seed)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 from faultline._core import chance
 from faultline._core.fault import Fault
@@ -23,7 +23,10 @@ class Place(NamedTuple):
     is_other: bool = False
 
 
-def places(plan: Plan) -> Iterator[Place | None]:
+Make: TypeAlias = Callable[[int | None], random.Random]
+
+
+def places(plan: Plan, make: Make) -> Iterator[Place | None]:
     """The places of the faults in the order in which they are dealt, without end; `None` is the healthy conversation.
 
     A refusal or a black hole with a duration is dealt when its time is over. Repeating it as the last fault would never
@@ -31,7 +34,7 @@ def places(plan: Plan) -> Iterator[Place | None]:
     """
     entries = entries_of(plan)
     generators: dict[int, random.Random] = {
-        i: chance.generator(entry.seed) for i, entry in enumerate(entries) if isinstance(entry, Sometimes)
+        i: make(entry.seed) for i, entry in enumerate(entries) if isinstance(entry, Sometimes)
     }
     at, is_over = 0, False
     while True:
@@ -55,10 +58,14 @@ def fault_at(plan: Plan, place: Place | None) -> Fault:
 
 
 class Dealer:
-    """A run through a plan: it deals the faults to the attempts."""
+    """A run through a plan: it deals the faults to the attempts.
 
-    def __init__(self, plan: Plan) -> None:
+    `make` returns a generator with a seed, or without one the next of a scope.
+    """
+
+    def __init__(self, plan: Plan, make: Make = chance.generator) -> None:
         self._lock = threading.Lock()
+        self._make = make
         self.change(plan)
 
     def change(self, plan: Plan) -> None:
@@ -66,7 +73,7 @@ class Dealer:
         with self._lock:
             self._plan = plan
             self._per: Per = "attempt" if isinstance(plan, Fault) else plan.per
-            self._places = places(plan)
+            self._places = places(plan, self._make)
             self._next = next(self._places)
 
     def go_on(self, plan: Plan) -> None:

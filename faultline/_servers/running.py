@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from faultline._core import chance
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
+from faultline._core.chance import Scope
 from faultline._core.dealer import Dealer
 from faultline._core.ledger import Ledger
 from faultline._core.plan import Plan, faults_of
@@ -36,6 +37,22 @@ T = TypeVar("T")
 FIRST_LOOK_SECONDS = 0.0002
 
 
+@dataclass(frozen=True)
+class Upkeep:
+    """What the control API asks of the servers that it makes.
+
+    Attributes:
+        parks: whether a silence without end takes no task; then nothing but the end of the connection can follow.
+        scope: the name of the server's own scope of chance; empty for that of the process.
+    """
+
+    parks: bool = True
+    scope: str = ""
+
+
+USUAL = Upkeep()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """The settings of a server, as a value that can be sent to another process.
@@ -49,7 +66,7 @@ class Setup:
         terms: the terms of TLS, unless the fault has terms.
         upstream: the server behind a relay.
         route: the target of a proxy, and the name and password that its clients have to send.
-        parks: whether a silence without end takes no task; then nothing but the end of the connection can follow.
+        upkeep: what the control API asks of its servers.
     """
 
     plan: Plan
@@ -60,7 +77,7 @@ class Setup:
     terms: Terms
     upstream: Upstream | None = None
     route: Route = field(default_factory=Route)
-    parks: bool = True
+    upkeep: Upkeep = USUAL
 
 
 class Running:
@@ -85,7 +102,8 @@ class Running:
         self._is_broken = False
         self._stopping: asyncio.Task[None] | None = None
         self._background = background()
-        self._dealer = Dealer(setup.plan)
+        make = Scope(setup.upkeep.scope).generator if setup.upkeep.scope else chance.generator
+        self._dealer = Dealer(setup.plan, make)
         service = Service(
             dealer=self._dealer,
             ledger=ledger,
@@ -94,11 +112,11 @@ class Running:
             tls=setup.tls,
             terms=setup.terms,
             context=self._context,
-            chance=chance.generator,
+            chance=make,
             on_dealt=self._set_listener,
             upstream=setup.upstream,
             route=setup.route,
-            parks=setup.parks,
+            parks=setup.upkeep.parks,
         )
         self.connections = Connections(service, setup.address.wire, self._background.departures, self._on_end)
         self._make_contexts(setup.plan)

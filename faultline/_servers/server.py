@@ -31,7 +31,7 @@ from faultline._net.authority import Environment
 from faultline._servers.address import Address, proxy_url, set_proxy
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.process import started
-from faultline._servers.running import Setup
+from faultline._servers.running import USUAL, Setup, Upkeep
 
 if TYPE_CHECKING:
     import ssl
@@ -67,7 +67,7 @@ class Server(Endpoint):
         isolated: bool = False,
         ledger: Ledger | None = None,
         on_end: Callable[[Attempt], None] | None = None,
-        parks: bool = True,
+        upkeep: Upkeep = USUAL,
     ) -> None:
         sockets.require_linux()
         self._address, self._release = address, weakref.finalize(self, address.release)
@@ -91,7 +91,7 @@ class Server(Endpoint):
                 terms=self._terms,
                 upstream=upstream,
                 route=self._route,
-                parks=parks,
+                upkeep=upkeep,
             )
             self._process = started(setup, ledger or Ledger(on_end), isolated=flag("isolated", isolated))
         except BaseException:

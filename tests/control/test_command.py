@@ -142,6 +142,7 @@ def test_a_wrong_option_is_one_line(capsys):
             "or 0.",
             "--port x": "port='x': expected a whole number.",
             "--port 0 --seed x": "seed='x': expected a whole number.",
+            "--port 0 --seed -1": "seed=-1: expected a whole number, 0 or more.",
             "--host 0.0.0.0": "host='0.0.0.0': expected an address that only this machine can reach, such as "
             "'127.0.0.1'; allow_remote=True (--allow-remote) lets other machines connect.",
             "--host here": "host='here': expected an IP address of this machine, or 'localhost'.",

@@ -7,9 +7,9 @@ import time
 
 import pytest
 from support import PATIENCE_SECONDS, accepted, address_of, read, to_end
-from support.control import dialled, fetched, refuses
+from support.control import Client, dialled, fetched, refuses
 
-from faultline import ok, reset, sequence
+from faultline import control, ok, reset, sequence
 from faultline._front.control.toxics import TYPES
 
 TOXICS = "/proxies/web/toxics"
@@ -176,6 +176,27 @@ def test_toxicity_of_a_fault_is_the_part_of_the_connections_that_meet_it(ask, pr
     ask("POST", f"{TOXICS}/fault_downstream", {"toxicity": 0.5})
 
     assert repr(faultline_control.proxies["web"].plan) == "sometimes(0.5, reset(), otherwise=ok())"
+
+
+def met_with(ask, web, names):
+    """Which of 20 clients of the last of some proxies met a fault of toxicity 0.5."""
+    for name in names:
+        made = ask.make(name, web)
+        ask("POST", f"/proxies/{name}/toxics", {"type": "fault", "toxicity": 0.5, "attributes": {"plan": "reset()"}})
+    return [fetched(made)[1] for _ in range(20)]
+
+
+@pytest.mark.parametrize("faultline_control", [{"seed": 3}], indirect=True)
+def test_a_seed_repeats_what_a_proxy_draws_whatever_others_draw(ask, web):
+    first = met_with(ask, web, ["web"])
+    ask("DELETE", "/proxies/web")
+    second = met_with(ask, web, ["other", "web"])
+    with control(seed=3) as api, contextlib.closing(Client(api)) as asks:
+        third = met_with(asks, web, ["web"])
+    with control(seed=4) as api, contextlib.closing(Client(api)) as asks:
+        other = met_with(asks, web, ["web"])
+
+    assert first == second == third != other
 
 
 WRONG = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from faultline._core import chance
 from faultline._core.attempts import Attempt
 from faultline._front.control.config import populate
 from faultline._front.control.start import Control
@@ -31,14 +30,14 @@ def started(options: argparse.Namespace, on_end: Callable[[str, Attempt], None])
     Raises:
         FaultlineError: an option has a wrong value, the port is in use, or the file has a mistake.
     """
-    if options.seed is not None:
-        chance.enter(str(number("seed", options.seed)))
+    seed = None if options.seed is None else int(number("seed", options.seed))
     port = int(number("port", options.port))
     api = Control(
         host=options.host,
         port=port,
         metrics=options.metrics,
         allow_remote=options.allow_remote,
+        seed=seed,
         on_end=on_end,
     )
     try:

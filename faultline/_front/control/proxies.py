@@ -30,11 +30,13 @@ class Terms:
         allow_remote: whether upstreams and clients may be on other machines.
         on_end: called with the name of the proxy and with each attempt that has ended, in the loop's thread.
         on_over: called with a server that is over, to close it.
+        seed: of the random choices; `None` for those of the process.
     """
 
     allow_remote: bool
     on_end: OnEnd
     on_over: Callable[[Server], None]
+    seed: int | None = None
 
 
 @dataclass
@@ -117,6 +119,7 @@ class Proxy:
             ApiError: the address can't be bound, or the upstream is elsewhere.
         """
         from faultline._core.kinds import RELAY
+        from faultline._servers.running import Upkeep
         from faultline._servers.server import Server
 
         address, upstream = self.places()
@@ -129,13 +132,18 @@ class Proxy:
                 upstream=upstream,
                 strict=False,
                 on_end=self._on_end,
-                parks=False,  # a toxic may be removed
+                upkeep=Upkeep(parks=False, scope=self._scope),  # because a toxic may be removed
             )
         except PortError as error:
             why = str(getattr(error.__cause__, "strerror", error)).lower()  # no cause: no port is free at all
             raise not_done(f"listen tcp {self.listen}: bind: {why}") from None
         self.listen = hostport(self.server.host, self.server.port)
         return self.server
+
+    @property
+    def _scope(self) -> str:
+        """The scope of its random choices, which those of other proxies don't change; empty for that of the process."""
+        return "" if self.terms.seed is None else f"{self.terms.seed}/{self.name}"
 
     def stop(self) -> None:
         """Close the connections and release the port."""

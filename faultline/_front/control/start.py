@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from faultline._core.attempts import Attempt
 from faultline._core.calls import explained
-from faultline._core.check import flag
+from faultline._core.check import flag, whole
 from faultline._core.errors import ServerError
 from faultline._core.fork import FORKED
 from faultline._core.hosts import hostport
@@ -54,6 +54,7 @@ class Control:
         port: int = 0,
         metrics: bool = False,
         allow_remote: bool = False,
+        seed: int | None = None,
         on_end: OnEnd | None = None,
     ) -> None:
         from faultline._net import sockets
@@ -63,13 +64,15 @@ class Control:
 
         sockets.require_linux()
         address = checked_address(host, port, allow_remote=allow_remote)
+        if seed is not None:
+            whole("seed", seed, "")
         self._process_id = os.getpid()
         self._over: deque[Server] = deque(maxlen=KEPT_SERVERS)
         self._errors: list[ServerError] = []
         self._is_closed = False
         self._tell = on_end
         self._events = Events()
-        self._registry = Registry(Terms(allow_remote, self._on_end, self._on_over))
+        self._registry = Registry(Terms(allow_remote, self._on_end, self._on_over, seed))
         routes = Api(self._registry, self._events, has_metrics=flag("metrics", metrics))
         self._api = HttpApi(*address, routes.answer, refusal)
         self.host, self.port = self._api.host, self._api.port
@@ -152,7 +155,14 @@ class Control:
 
 
 @explained
-def control(*, host: str = "127.0.0.1", port: int = 0, metrics: bool = False, allow_remote: bool = False) -> Control:
+def control(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    metrics: bool = False,
+    allow_remote: bool = False,
+    seed: int | None = None,
+) -> Control:
     """Start an HTTP API through which a program in any language makes proxies and breaks them.
 
     The API is that of toxiproxy 2.12, so that its clients work unchanged. A toxic of the type `fault` has a plan of
@@ -165,6 +175,8 @@ def control(*, host: str = "127.0.0.1", port: int = 0, metrics: bool = False, al
         port: the port to bind. Default: a free port; clients of toxiproxy expect 8474.
         metrics: whether `GET /metrics` has counters for Prometheus.
         allow_remote: whether upstreams may be on other machines, and clients too.
+        seed: the seed of all random choices, to repeat a run. Each proxy draws for itself, so the order in which they
+            are made changes nothing. Default: under pytest that of the run, else another each time.
 
     Returns:
         The API, which is listening. Use it as a context manager, or call `close()`.
@@ -183,4 +195,4 @@ def control(*, host: str = "127.0.0.1", port: int = 0, metrics: bool = False, al
         ...     urllib.request.urlopen(f"http://{made['listen']}/").read()
         b'hello'
     """
-    return Control(host=host, port=port, metrics=metrics, allow_remote=allow_remote)
+    return Control(host=host, port=port, metrics=metrics, allow_remote=allow_remote, seed=seed)
