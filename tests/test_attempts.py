@@ -11,6 +11,7 @@ import pytest
 
 from faultline import close, ok, reset, sequence, stall
 from faultline._core import kinds
+from faultline._engine.play import hold
 from faultline._servers.address import Tcp
 from faultline._servers.server import Server
 
@@ -26,7 +27,7 @@ def started(monkeypatch):
         for attempt in attempts:
             if attempt.trip is not None:
                 await connection.strike(attempt.trip)
-        await connection.hold(None)
+        await hold(connection, None)
 
     talk = types.ModuleType("faultline._engine.talks.several")
     talk.converse = converse

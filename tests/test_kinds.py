@@ -681,9 +681,11 @@ def missing_of_break(kind, scene, brk, outcome):
         yield f"strike at {brk.at}"
         return
     attempt, strike = mine[0]
-    if brk.trigger.after_bytes and strike.after_bytes != brk.trigger.after_bytes:
+    passed = strike.after_bytes - brk.trigger.after_bytes
+    if brk.trigger.after_bytes and (passed < 0 if brk.lasts else passed):
         yield f"after_bytes: {strike}"
-    if strike.at_seconds - attempt.started_seconds < brk.trigger.after_seconds:
+    begun = next(a.started_seconds for a in attempts if a.connection == attempt.connection)  # it may last for several
+    if strike.at_seconds - begun < brk.trigger.after_seconds:
         yield f"after_seconds: {strike}"
     is_door = brk.at == "connect"
     if not (brk.is_final or is_door or brk.at == "idle" or outcome.caller is None or outcome.caller.is_done):

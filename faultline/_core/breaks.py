@@ -80,6 +80,19 @@ class Break:
         return is_final(self.does)
 
     @property
+    def lasts(self) -> bool:
+        """Whether the conversation goes on for a time once the break has come to its place, and then breaks.
+
+        At `idle` the time is a silence, which the next request ends.
+        """
+        return self.trigger.after_seconds > 0 and self.facts.of != "idle"
+
+    @property
+    def inserts(self) -> bool:
+        """Whether the break sends bytes of its own, and goes on."""
+        return any(isinstance(step, Inject) for step in self.steps)
+
+    @property
     def door(self) -> Door | None:
         """What happens to a connect; `None` if the break is at another point."""
         return self.does if isinstance(self.does, (Refuse, Vanish, NoRoute)) else None
@@ -117,7 +130,7 @@ class Break:
 
     def cuts_off(self, point: Point | None) -> bool:
         """Whether the break ends the conversation before it comes to a point."""
-        if point is None or not self.is_final:
+        if point is None or not self.is_final or self.lasts:
             return False
         shows_nothing = self.at == point and self.facts.is_of_tls and self.trigger.is_immediate
         return shows_nothing or is_before(self.at, point)

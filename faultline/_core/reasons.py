@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from faultline._core.attempts import Attempt
-from faultline._core.breaks import Break
 from faultline._core.counts import counted
-from faultline._core.ends import CLOSED, PARTITIONED, PAUSED, RESET, Party
+from faultline._core.ends import CLOSED, PARTITIONED, PAUSED, RESET
 from faultline._core.fault import Fault
 from faultline._core.points import FACTS, is_before
 from faultline._core.promises import BREAK, CERTIFICATE, Key
@@ -25,9 +24,6 @@ from faultline._core.shown import (
     byte_of,
     lacked_credentials,
     left_early,
-    left_first,
-    left_in_the_middle,
-    said_by,
     takes_any_point,
     waited_for,
     waits_in_script,
@@ -35,6 +31,7 @@ from faultline._core.shown import (
 from faultline._core.steps import Behind, ReceiveRequest, every
 from faultline._core.tls_facts import HELLO, NO_CERTIFICATE, NO_TLS, TlsFacts
 from faultline._core.upstream import UNREACHED
+from faultline._core.waited import time_was_not_over, was_too_short
 
 SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
 ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
@@ -219,56 +216,6 @@ def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
     return f"It begins at byte {at_byte}, and {counted(passed, 'byte')} passed {condition.direction!r}."
 
 
-def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
-    """Fewer bytes or messages have passed than the trigger waits for."""
-    brk = fault.break_
-    if brk is None or not brk.facts.counts_bytes or is_before(attempt.point, brk.at) or left_early(fault, attempt):
-        return ""
-    if not brk.facts.hears:
-        return "The handshake was over before so many bytes: use a smaller after_bytes."
-    return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or passed_elsewhere(brk, attempt)
-
-
-def too_few_bytes(brk: Break, attempt: Attempt) -> str:
-    """The trigger counts more bytes than have passed."""
-    passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
-    if passed >= brk.trigger.after_bytes or (attempt.ended_by, attempt.ended_how) == ("client", "RST"):
-        return ""
-    if left_first(attempt) == "upstream":
-        return f"The upstream ended the connection after {counted(passed, 'byte')}: strike after fewer bytes."
-    longer = {"client": "have the client send more", "server": "serve a longer answer"}
-    return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."
-
-
-def too_few_messages(brk: Break, attempt: Attempt) -> str:
-    """The trigger counts more messages than have passed."""
-    after = brk.trigger.after_messages
-    sent = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
-    return (
-        f"Strike after fewer messages: {counted(sent, 'message')} passed."
-        if after is not None and sent <= after
-        else ""
-    )
-
-
-def passed_elsewhere(brk: Break, attempt: Attempt) -> str:
-    """The trigger looks for bytes that have not passed, or that the other side has sent."""
-    on = brk.trigger.on
-    if on is None:
-        return ""
-    marker = on if isinstance(on, bytes) else on.pattern
-    pattern = re.compile(re.escape(on)) if isinstance(on, bytes) else on
-    awaited = brk.facts.speaks
-    other: Party = "server" if awaited == "client" else "client"
-    at = "response" if other == "server" else "request"
-    if brk.facts.is_exchange and pattern.search(said_by(other, attempt)):
-        return f"{marker!r} came from the {other}, and is looked for in the bytes of the {awaited}: use at={at!r}."
-    if left_in_the_middle(attempt):
-        return ""
-    where = f" from the {awaited}; at={at!r} looks in the bytes of the {other}" if brk.facts.is_exchange else ""
-    return f"{marker!r} never came{where}. In bytes that are encrypted or compressed it can't be found."
-
-
 # --- how it ended ----------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +262,7 @@ OF_ANY_FAULT: tuple[Reason, ...] = (
 REASONS: tuple[Reason, ...] = (
     held_by_test,
     ended_by_test,
+    time_was_not_over,
     opened_no_tunnel,
     *OF_ANY_FAULT,
     shows_a_later_certificate,

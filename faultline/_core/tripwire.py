@@ -14,15 +14,28 @@ PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has 
 
 
 class Tripwire:
-    """The search for the strike of a break in the bytes that pass its point."""
+    """The search for the strike of a break in the bytes that pass its point.
 
-    __slots__ = ("_messages", "_window", "brk", "passed_bytes")
+    Attributes:
+        brk: the break.
+        passed_bytes: how many bytes have passed the point.
+        waits: whether the break waits for its time, while the conversation goes on; all bytes pass then.
+    """
+
+    __slots__ = ("_messages", "_window", "brk", "passed_bytes", "waits")
 
     def __init__(self, brk: Break) -> None:
         self.brk = brk
         self.passed_bytes = 0
+        self.waits = False
         self._window = b""
         self._messages = 0
+
+    def begins_to_wait(self) -> bool:
+        """Begin to wait for the break's time; return false if it has none, or if it is over."""
+        begins = self.brk.lasts and not self.waits
+        self.waits = self.waits or begins
+        return begins
 
     def begin_message(self) -> None:
         """Begin a new message: the bytes that pass from here on belong to it."""
@@ -31,7 +44,9 @@ class Tripwire:
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
         trigger = self.brk.trigger
-        if trigger.at_end:
+        if self.waits:
+            found = None
+        elif trigger.at_end:
             found = None  # the caller knows the end, and strikes there
         elif trigger.after_messages is not None:
             found = None if self._messages <= trigger.after_messages else 0
@@ -62,11 +77,9 @@ class Tripwire:
     def room_bytes(self, wanted_bytes: int) -> int:
         """The number of bytes that can be read at once without reading past the strike."""
         trigger = self.brk.trigger
-        return (
-            wanted_bytes
-            if trigger.on or trigger.after_messages is not None
-            else min(wanted_bytes, trigger.after_bytes - self.passed_bytes)
-        )
+        if self.waits or trigger.on or trigger.after_messages is not None:
+            return wanted_bytes
+        return min(wanted_bytes, trigger.after_bytes - self.passed_bytes)
 
 
 class Enough:

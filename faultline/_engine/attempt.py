@@ -45,6 +45,11 @@ class OpenAttempt:
         """The tripwire, if its break is at this point and has not struck."""
         return self.trip if self.trip is not None and self.trip.brk.at == point else None
 
+    @property
+    def lasts(self) -> bool:
+        """Whether a break waits for its time, in which further requests on the connection go on meeting the fault."""
+        return self.trip is not None and self.trip.waits
+
     def disarm(self) -> None:
         """Remove the tripwire, because its break strikes now."""
         self.trip = None

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 from faultline._core.attempts import Entry
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
-from faultline._core.gate import Gate
 from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._core.points import Point
 from faultline._core.promises import key_of
 from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
-from faultline._engine.lifting import Lift, while_it_lasts
-from faultline._engine.play import Parked
+from faultline._engine.lifting import Lift
 from faultline._engine.service import Service
 from faultline._engine.side import NO_UPSTREAM
 from faultline._engine.stream import Stream
@@ -57,11 +55,12 @@ class Connection:
         shown: the certificate with a defect that the client got.
         client: by what to ask the kernel for the client's socket, once the server's is closed.
         lift: whether the break that is being played is still in the plan; `None` while there is none.
+        on_time: called when the time of a break is over, for which the conversation has gone on.
     """
 
     __slots__ = (
         *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
-        *("lift", "_attempts", "_changed", "_unread", "_valve"),
+        *("lift", "on_time", "_attempts", "_changed", "_timer", "_unread", "_valve"),
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
@@ -74,6 +73,8 @@ class Connection:
         self.speaker: Party | None = None
         self.shown: Shown | None = None
         self.client: Handle | None = None
+        self.on_time: Callable[[Tripwire], None]
+        self._timer: asyncio.TimerHandle | None = None
         self._valve: Valve | None = None
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
@@ -104,7 +105,9 @@ class Connection:
         """Forget all that leads back here, because cycles would keep the request and the ledger for a while."""
         self.wire.on_end = None
         self.stream.forget()
-        del self.stream, self.side, self.attempt, self._attempts, self._valve
+        if self._timer is not None:
+            self._timer.cancel()
+        del self.stream, self.side, self.attempt, self._attempts, self._valve, self.on_time
 
     def open(self, fault: Fault, waited: Entry | None = None) -> OpenAttempt:
         """Begin an attempt that meets this fault, or continue one whose connect waited in silence."""
@@ -114,6 +117,18 @@ class Connection:
         self._prepare()
         self._serve(fault)
         self.service.on_dealt()
+        return self.attempt
+
+    def open_next(self) -> OpenAttempt:
+        """End the attempt, and begin that of a further request: it meets the next fault, or one that lasts."""
+        before = self.attempt
+        before.end()
+        if (trip := before.trip) is None or not trip.waits:
+            return self.open(self.service.dealer.deal_kept(before.fault))
+        before.disarm()
+        if trip.brk.facts.is_exchange:
+            trip.passed_bytes = 0  # of this attempt
+        self.open(before.fault).trip = trip
         return self.attempt
 
     def end(self, by: Party | None, how: How, *, is_sign: bool = True, was_sent: bool = False) -> None:
@@ -194,12 +209,16 @@ class Connection:
         return self.attempt.armed(point)
 
     async def strike(self, trip: Tripwire) -> None:
-        """Break the conversation: record the strike, and play the steps of the break.
+        """Break the conversation: record the strike, and play the steps of the break, once its time is over.
 
         Does nothing if the attempt has another fault by now, as a test may have given it during a wait.
         """
         attempt = next((attempt for attempt in self._attempts if attempt.trip is trip), None)
         if attempt is None:
+            return
+        if trip.begins_to_wait():
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(trip.brk.trigger.after_seconds, self.on_time, trip)
             return
         attempt.disarm()
         await strike(self, attempt, trip)
@@ -267,10 +286,10 @@ class Connection:
             await self.wire.give_way()
         if data and (is_new or self.speaker is None):  # or else they came with what the server has answered
             self.speaks("client")
-        trip = self.armed("request")  # a test may have changed the fault meanwhile
         own = data[: feed(data)] if data else data
-        if own and trip and trip.cut(own) is not None:
+        while own and (trip := self.armed("request")) is not None and (cut := trip.cut(own)) is not None:
             await self.strike(trip)
+            own = own[cut:]
         return data
 
     async def await_bytes(self, within_seconds: float | None) -> bool:
@@ -314,21 +333,3 @@ class Connection:
         """Remove and return the bytes that no step has used yet."""
         data, self._unread = self._unread, b""
         return data
-
-    async def inject(self, data: bytes) -> None:
-        """Insert bytes among those that pass the point where the break has struck."""
-        struck = self.attempt.entry.struck
-        if struck is None or struck.point != "request" or not await self.side.take(data):
-            await self.stream.write_now(data)
-
-    async def hold(self, for_seconds: float | None, until: Gate | None = None) -> None:
-        """Send and read nothing for this time, or until the gate opens.
-
-        Raises:
-            Departed: the client ended the connection meanwhile.
-            Parked: neither time nor gate ends the silence.
-        """
-        if for_seconds is None and until is None and self.service.parks and not self.side.has_tasks:
-            raise Parked
-        if left := await while_it_lasts(self, self.wire.departure(for_seconds, until)):
-            raise Departed(left)

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import contextvars
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
 from faultline._core.fault import Fault
+from faultline._core.tripwire import Tripwire
 from faultline._engine.connection import Connection
+from faultline._engine.halting import Halting
 from faultline._engine.handshake import secure, strike_failed
 from faultline._engine.play import Over, Parked, close
 from faultline._engine.service import Service
@@ -25,6 +27,7 @@ from faultline._net.tls import Rejected
 from faultline._net.wire import Wire
 
 Task: TypeAlias = "asyncio.Task[BaseException | None]"
+Talk: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Owner(Protocol):
@@ -41,20 +44,21 @@ class Conversation:
         task: the task; `None` while the conversation is parked: then a watch waits for the client to leave.
     """
 
-    __slots__ = ("_connection", "_context", "_is_reset", "_owner", "_service", "_watch", "_wire", "task")
+    __slots__ = ("_connection", "_context", "_is_reset", "_owner", "_service", "_talking", "_watch", "_wire", "task")
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self._connection = Connection(wire, service, number, waited)
         self._service = service
         self._wire = wire
         self._is_reset = False  # by the test
+        self._connection.on_time = self._on_time
 
     def start(self, owner: Owner) -> None:
         """Begin the conversation; at its end the owner gets it back."""
         self._owner = owner
         self._go_on(self._talk)
 
-    def _go_on(self, talk: Callable[[], Awaitable[None]]) -> None:
+    def _go_on(self, talk: Talk) -> None:
         """Hold the conversation, or the rest of it, in a task."""
         self.task: Task | None = self._wire.departures.loop.create_task(self._outcome(talk))
         self.task.add_done_callback(self._on_done)
@@ -105,7 +109,7 @@ class Conversation:
         """Whether a side has ended the conversation."""
         return self._wire.is_closed or self._connection.attempt.entry.ended_by is not None
 
-    async def _outcome(self, talk: Callable[[], Awaitable[None]]) -> BaseException | None:
+    async def _outcome(self, talk: Talk) -> BaseException | None:
         """Hold the conversation; return the server's own error.
 
         It is returned because a task that raises SystemExit or KeyboardInterrupt ends the loop.
@@ -125,13 +129,16 @@ class Conversation:
         if self._service.tls and not connection.attempt.fault.starts_tls:
             await secure(connection)
         await (self._service.talk(connection) if script is None else http1.perform(connection, script))
+        if connection.attempt.lasts:
+            raise Parked  # until the break ends the connection, or the client does
         await close(connection)
 
-    async def _run(self, talk: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, talk: Talk) -> None:
         """Hold the conversation until it ends or is parked, and record how a side has ended it."""
         connection = self._connection
+        self._talking = Halting(talk())
         try:
-            await talk()
+            await self._talking
         except Parked:
             self._park()
         except Over:
@@ -156,11 +163,53 @@ class Conversation:
             with contextlib.suppress(Departed):  # closing with unread input would send RST, and lose the alert
                 await self._wire.drain()
 
+    # --- in the middle of what goes on -------------------------------------------------------------------------------
+
+    def _on_time(self, trip: Tripwire) -> None:
+        """Strike between two events of the conversation, which is halted meanwhile."""
+        if self.task is None:
+            self._unpark()
+            self._go_on(partial(self._strike_parked, trip))
+        elif not self.task.done():
+            self._talking.halt()
+            self._go_on(partial(self._strike_between, trip, self.task, self._talking))
+
+    async def _strike_parked(self, trip: Tripwire) -> None:
+        """Let a break strike where the conversation was parked; then it is again.
+
+        Raises:
+            Parked: always, unless the break has ended the conversation.
+        """
+        await self._connection.strike(trip)
+        raise Parked
+
+    async def _strike_between(self, trip: Tripwire, halted: Task, talking: Halting) -> None:
+        """Let a break strike; then the conversation goes on, unless the break has ended it.
+
+        What sends bytes strikes between two pieces of a write, if one goes on, and never inside a record of TLS.
+
+        Raises:
+            BaseException: the break has ended the conversation.
+        """
+        stream = self._connection.stream
+        try:
+            if stream.unsent_bytes and trip.brk.inserts:
+                stream.interjection = partial(self._connection.strike, trip)
+            else:
+                await self._connection.strike(trip)
+        except BaseException:
+            halted.cancel()
+            await asyncio.gather(halted, return_exceptions=True)
+            raise
+        self.task, self._talking = halted, talking
+        talking.go_on()
+
     # --- without a task ----------------------------------------------------------------------------------------------
 
     def _park(self) -> None:
         """Wait for the client to leave, or for the test, without a task."""
         self.task = None
+        del self._talking
         self._context = contextvars.copy_context()
         self._watch = self._wire.departures.watch(self._wire, self._on_left)
 
@@ -169,8 +218,11 @@ class Conversation:
 
     def _wake(self, event: BaseException) -> None:
         """Go on with what ends the parked conversation."""
-        self._wire.departures.forget(self._watch, self._on_left)
+        self._unpark()
         self._context.run(self._go_on, partial(happens, event))
+
+    def _unpark(self) -> None:
+        self._wire.departures.forget(self._watch, self._on_left)
 
     # --- controls of an open connection ------------------------------------------------------------------------------
 
@@ -182,7 +234,7 @@ class Conversation:
             self._wake(asyncio.CancelledError())
         else:
             self._end(None, for_good=for_good)
-            self._wire.departures.forget(self._watch, self._on_left)
+            self._unpark()
 
     def reset(self) -> None:
         """Send RST, and end."""
@@ -226,7 +278,7 @@ class Conversation:
     def ends_if_idle(self, upcoming: Fault) -> bool:
         """End an idle connection if the next fault of the plan needs a new connection; return whether it ended."""
         attempt = self._connection.attempt
-        is_ended = attempt.point == "idle" and not upcoming.can_follow(attempt.fault)
+        is_ended = attempt.point == "idle" and not (attempt.lasts or upcoming.can_follow(attempt.fault))
         if is_ended:
             was_sent = self._wire.finish()
             self._connection.end("server", "FIN", was_sent=was_sent)

@@ -40,12 +40,12 @@ def shown(connection: Connection) -> Certificate:
 
 async def send_flight(connection: Connection, certificate: Certificate, data: bytes) -> None:
     """Send records of the handshake; the break strikes between their bytes if they reach its tripwire."""
-    trip = connection.armed("handshake")
-    cut = trip.cut(data) if trip else None
-    await connection.stream.write_flight(data if cut is None else data[:cut])
-    if trip is not None and cut is not None:
+    rest = data
+    while (trip := connection.armed("handshake")) is not None and (cut := trip.cut(rest)) is not None:
+        await connection.stream.write_flight(rest[:cut])
         await connection.strike(trip)
-        await connection.stream.write_flight(data[cut:])
+        rest = rest[cut:]
+    await connection.stream.write_flight(rest)
     if certificate.is_fault and connection.shown is None and shows_certificate(data):  # TLS 1.2 has a second flight
         connection.shown = Shown(certificate, len(data))
 

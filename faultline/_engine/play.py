@@ -12,6 +12,7 @@ from faultline._core import steps as do
 from faultline._core.alerts import alert_in
 from faultline._core.counts import counted
 from faultline._core.ends import Party
+from faultline._core.gate import Gate
 from faultline._core.promises import BREAK, Key, key_of
 from faultline._core.tripwire import EndOf, Enough
 from faultline._engine.handshake import secure
@@ -112,9 +113,9 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
         case do.Renegotiate():
             await stream.renegotiate()
         case do.Inject():
-            await connection.inject(step.data)
+            await inject(connection, step.data)
         case do.Hold():
-            await connection.hold(step.for_seconds, step.until)
+            await hold(connection, step.for_seconds, step.until)
         case do.HalfClose():
             await half_close(connection)
         case do.Partition():
@@ -142,6 +143,26 @@ async def send(connection: Connection, step: do.Send) -> None:
     else:
         await connection.enter("response")
         await connection.send(step.data)
+
+
+async def inject(connection: Connection, data: bytes) -> None:
+    """Insert bytes among those that pass the point where the break has struck."""
+    struck = connection.attempt.entry.struck
+    if struck is None or struck.point != "request" or not await connection.side.take(data):
+        await connection.stream.write_now(data)
+
+
+async def hold(connection: Connection, for_seconds: float | None, until: Gate | None = None) -> None:
+    """Send and read nothing for this time, or until the gate opens.
+
+    Raises:
+        Departed: the client ended the connection meanwhile.
+        Parked: neither time nor gate ends the silence.
+    """
+    if for_seconds is None and until is None and connection.service.parks and not connection.side.has_tasks:
+        raise Parked
+    if left := await while_it_lasts(connection, connection.wire.departure(for_seconds, until)):
+        raise Departed(left)
 
 
 async def flush(connection: Connection) -> None:

@@ -7,34 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 
 from faultline._core.attempts import Entry
 from faultline._core.conditions import Condition
 from faultline._core.ends import Party
 from faultline._core.gate import Gate
-from faultline._core.tls_facts import NO_TLS, TlsFacts
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.pacing import Deliver, Flows, Receive, pause
+from faultline._engine.rejection import note_rejection
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
 from faultline._net.tls import ServerContext, Tls, Write
 from faultline._net.wire import Wire
 
-# The forms of OpenSSL's reason when the peer has sent an alert; some have the word "alert", and some don't.
-ALERT = re.compile(r"(?:(?:sslv3|tlsv1|tlsv13) (?:alert )?|(?:ssl/)?tls alert )(.+)")
 SHORT_SECONDS = 0.02  # a wait that is over so soon isn't worth a watch for the client's leaving
 
 
 class Stream:
-    """Reads and writes the application bytes of one connection."""
+    """Reads and writes the application bytes of one connection.
+
+    Attributes:
+        speaks_tls: whether the client's first bytes were TLS.
+        is_fed: whether what is written comes from an upstream, and has passed its conditions.
+        unsent_bytes: how many bytes of a write that goes on are not sent yet.
+        interjection: what is done once the next piece of that write is sent, because it sends bytes too.
+    """
 
     __slots__ = (
         *("wire", "speaks_tls", "_chance", "_tls", "_is_midway", "_own_alert", "_held", "_paused"),
-        *("_on_left", "_attempt", "_entry", "_flows", "is_fed"),
+        *("_on_left", "_attempt", "_entry", "_flows", "is_fed", "unsent_bytes", "interjection"),
     )
 
     def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
@@ -45,10 +48,12 @@ class Stream:
         self._own_alert = ""  # the server's last
         self._held = b""  # decrypted, and not yet read by an attempt
         self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
-        self.speaks_tls = False  # whether the client's first bytes were TLS
+        self.speaks_tls = False
         self._entry: Entry
         self._flows: Flows | None = None  # while the attempt has conditions
-        self.is_fed = False  # whether what is written comes from an upstream, and has passed its conditions
+        self.is_fed = False
+        self.unsent_bytes = 0
+        self.interjection: Callable[[], Awaitable[None]] | None = None
 
     def serve(self, attempt: OpenAttempt, on_left: Callable[[Left], bool]) -> None:
         """Record the bytes in this attempt from here on, under the conditions of its fault.
@@ -147,9 +152,14 @@ class Stream:
         """
         piece = memoryview(data)
         while piece:
+            self.unsent_bytes = len(piece)
             taken = await self._write_piece(piece)
             self._entry.says("server", piece[:taken])
             piece = piece[taken:]
+            self.unsent_bytes = len(piece)
+            if self.interjection is not None:
+                interject, self.interjection = self.interjection, None
+                await interject()
 
     async def _write_piece(self, piece: memoryview) -> int:
         await self.until_flowing()
@@ -337,14 +347,4 @@ class Stream:
 
     def rejected(self, why: str) -> bool:
         """Record why TLS ended, with OpenSSL's reason; return whether the client ended it, with an alert."""
-        match = ALERT.fullmatch(why)
-        alert = match[1].replace(" ", "_") if match else ""
-        ours = self._own_alert
-        self._entry.tls = replace(self._entry.tls or TlsFacts(), alert=alert, server_alert=ours)
-        if alert:
-            self._entry.note = f"the client ended TLS with the alert {alert}"
-        elif self.speaks_tls:
-            self._entry.note = f"the server ended TLS{f' with the alert {ours}' if ours else ''}: {why}"
-        else:
-            self._entry.note = f"{NO_TLS}: {why}"
-        return bool(alert)
+        return note_rejection(self._entry, why, ours=self._own_alert, speaks_tls=self.speaks_tls)

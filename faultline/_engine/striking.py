@@ -1,4 +1,4 @@
-"""The strike of a break on a connection: among the bytes that pass its point, or after its time."""
+"""The strike of a break on a connection: among the bytes that pass its point, or between two events."""
 
 from __future__ import annotations
 
@@ -48,13 +48,12 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
     connection.lift = lift
     connection.side.before_strike()
     try:
-        if brk.trigger.after_seconds and brk.at != "idle":
-            await connection.hold(brk.trigger.after_seconds)
         ready = until_ready(connection, brk.steps)
         await (lift.within(ready) if connection.side.has_tasks else ready)  # a task has its price
         lift.check()
         connection.check_reached()
-        attempt.strike(brk.at, trip.passed_bytes)
+        unsent_bytes = connection.stream.unsent_bytes if brk.at in ("response", "tunnel") else 0
+        attempt.strike(brk.at, trip.passed_bytes - unsent_bytes)
         await connection.side.at_strike()
         await take_effect(connection, attempt, brk.steps)
     except Lifted:

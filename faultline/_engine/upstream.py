@@ -34,6 +34,7 @@ class UpstreamConnection:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self._tls: Tls | None = None
+        self._sending = asyncio.Lock()  # what a break inserts comes behind what is being sent
 
     async def secure(self, name: str) -> None:
         """Speak TLS to the upstream, and accept any certificate, because only the client is under test.
@@ -72,8 +73,9 @@ class UpstreamConnection:
         """
         if not data:
             return
-        with as_upstream_left():
-            await self._write(data if self._tls is None else self._tls.encrypt(memoryview(data)))
+        async with self._sending:
+            with as_upstream_left():
+                await self._write(data if self._tls is None else self._tls.encrypt(memoryview(data)))
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)

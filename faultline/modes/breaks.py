@@ -21,7 +21,7 @@ At = Annotated[
     "the point of the conversation where it strikes (default: response, or request with --on)",
 ]
 AfterBytes = Annotated[int, "let this number of bytes pass the point first"]
-AfterSeconds = Annotated[float, "wait this many seconds at the point before it strikes"]
+AfterSeconds = Annotated[float, "let traffic flow for this many seconds first, from that place on"]
 AfterMessages = Annotated[
     int | None, "let this number of messages pass first: a message is what one side sends until the other side sends"
 ]
@@ -31,7 +31,6 @@ On = Annotated[bytes | re.Pattern[bytes] | None, "strike when these bytes have p
 @mode(
     case("ConnectionResetError"),
     case("ConnectionResetError", after_bytes=10),
-    case("ConnectionResetError", after_seconds=0.02),
     case("ConnectionResetError", at="response", on=b"HTTP/1.1 200"),
     case("ConnectionResetError", at="accept"),
     case("ConnectionResetError", at="handshake"),
@@ -60,8 +59,13 @@ def reset(
     Bytes that were sent before are delivered first: exactly `after_bytes` bytes of the response (at `request`: of the
     request are read; at `handshake`: of the server's handshake are sent; with TLS, application bytes). At
     `request` it strikes when the request begins to arrive, at `idle` when a response is complete and the
-    connection is kept alive; there `after_seconds` is a timer that the next request stops. `on` is looked for in
-    the client's bytes at `request` and in the server's bytes at `response`, also across reads.
+    connection is kept alive. `on` is looked for in the client's bytes at `request` and in the server's bytes at
+    `response`, also across reads.
+
+    With `after_seconds` the conversation goes on as if nothing were planned, from the place where it would have
+    struck, for this time; then it strikes, wherever the conversation is. Further requests on the connection meet the
+    same fault until then, and a server does not close the connection before. At `idle` it is a timer that the next
+    request stops.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the client's kernel has every byte.
 
@@ -82,7 +86,6 @@ def reset(
 @mode(
     case("end of stream"),
     case("end of stream", after_bytes=10),
-    case("end of stream", after_seconds=0.02),
     case("end of stream", at="response", on=b"HTTP/1.1 200"),
     case("end of stream", at="accept"),
     case("end of stream", at="handshake"),

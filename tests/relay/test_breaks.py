@@ -35,9 +35,7 @@ class Place:
 
 PLACES = [
     Place("accept", {}, 0, b"", b""),
-    Place("accept", {"after_seconds": 0.01}, 0, b"", b""),
     Place("request", {}, 1, b"", b""),
-    Place("request", {"after_seconds": 0.01}, 1, b"", b""),
     Place("request", {"after_bytes": 1}, 1, b"a", b""),
     Place("request", {"after_bytes": 3}, 1, b"ask", b""),
     Place("request", {"after_bytes": 8}, 2, b"ask-1;as", b"answer-1;"),
@@ -48,7 +46,6 @@ PLACES = [
     Place("request", {"after_messages": 1}, 2, b"ask-1;", b"answer-1;"),
     Place("request", {"after_messages": 2}, 3, b"ask-1;ask-2;", b"answer-1;answer-2;"),
     Place("response", {}, 1, b"ask-1;", b""),
-    Place("response", {"after_seconds": 0.01}, 1, b"ask-1;", b""),
     Place("response", {"after_bytes": 1}, 1, b"ask-1;", b"a"),
     Place("response", {"after_bytes": 3}, 1, b"ask-1;", b"ans"),
     Place("response", {"after_bytes": 11}, 2, b"ask-1;ask-2;", b"answer-1;an"),

@@ -154,9 +154,9 @@ class Http1:
         is_http = self._reader is None or self._reader.is_http
         keep_alive = self._reader is not None and self._reader.keep_alive
         self._keeps_alive = keep_alive if is_http else said.echoes
-        idle = connection.armed("idle")
+        goes_on = connection.armed("idle") is not None or connection.attempt.lasts or (trip and trip.brk.lasts)
         ends = said.closes_after(request.method) or fault.delays_end
-        if ends or (idle is None and service.dealer.ends_connection(fault)):
+        if ends or (not goes_on and service.dealer.ends_connection(fault)):
             self._keeps_alive = False  # so that the client opens a new connection, which meets the next fault
         await connection.reach("response")
         if connection.attempt.fault is not fault:  # the test has given it another, whose answer comes
@@ -176,7 +176,7 @@ class Http1:
         """Wait for a further request on a kept connection, and begin its attempt; return whether there is one."""
         if not self._keeps_alive:
             return False
-        connection, service = self._connection, self._connection.service
+        connection = self._connection
         await connection.reach("idle")
         skips = self._reader is not None and self._reader.is_http
         if skips:  # the empty lines before the next request: RFC 9112, 2.2
@@ -185,10 +185,9 @@ class Http1:
             await self._await_next()
             if not skips or not await connection.stream.skip_newline():
                 break
-        attempt, data = connection.attempt, connection.unread
-        attempt.entry.take_back(data)
-        attempt.end()
-        connection.open(service.dealer.deal_kept(attempt.fault)).entry.says("client", data)
+        data = connection.unread
+        connection.attempt.entry.take_back(data)
+        connection.open_next().entry.says("client", data)
         return True
 
     async def _await_next(self) -> None:

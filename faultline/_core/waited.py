@@ -1,0 +1,76 @@
+"""Reasons: why the trigger of a break was not met."""
+
+from __future__ import annotations
+
+import re
+
+from faultline._core.attempts import Attempt
+from faultline._core.breaks import Break
+from faultline._core.counts import counted
+from faultline._core.ends import Party
+from faultline._core.fault import Fault
+from faultline._core.points import is_before
+from faultline._core.promises import BREAK, Key
+from faultline._core.shown import left_early, left_first, left_in_the_middle, said_by
+
+ENDS = {"client": "The client left first", "upstream": "The upstream ended the connection first"}
+
+
+def time_was_not_over(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The connection has ended before the time of the break was over."""
+    brk = fault.break_
+    if part != BREAK or brk is None or not brk.lasts or is_before(attempt.point, brk.at):
+        return ""
+    by = left_first(attempt) or attempt.ended_by or ""
+    who = "The server was closed first" if attempt.ended_how == "stop" else ENDS.get(by, "")
+    return f"{who}, before after_seconds={brk.trigger.after_seconds:g} were over." if who else ""
+
+
+def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
+    """Fewer bytes or messages have passed than the trigger waits for."""
+    brk = fault.break_
+    if brk is None or not brk.facts.counts_bytes or is_before(attempt.point, brk.at) or left_early(fault, attempt):
+        return ""
+    if not brk.facts.hears:
+        return "The handshake was over before so many bytes: use a smaller after_bytes."
+    return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or passed_elsewhere(brk, attempt)
+
+
+def too_few_bytes(brk: Break, attempt: Attempt) -> str:
+    """The trigger counts more bytes than have passed."""
+    passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
+    if passed >= brk.trigger.after_bytes or (attempt.ended_by, attempt.ended_how) == ("client", "RST"):
+        return ""
+    if left_first(attempt) == "upstream":
+        return f"The upstream ended the connection after {counted(passed, 'byte')}: strike after fewer bytes."
+    longer = {"client": "have the client send more", "server": "serve a longer answer"}
+    return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."
+
+
+def too_few_messages(brk: Break, attempt: Attempt) -> str:
+    """The trigger counts more messages than have passed."""
+    after = brk.trigger.after_messages
+    sent = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
+    return (
+        f"Strike after fewer messages: {counted(sent, 'message')} passed."
+        if after is not None and sent <= after
+        else ""
+    )
+
+
+def passed_elsewhere(brk: Break, attempt: Attempt) -> str:
+    """The trigger looks for bytes that have not passed, or that the other side has sent."""
+    on = brk.trigger.on
+    if on is None:
+        return ""
+    marker = on if isinstance(on, bytes) else on.pattern
+    pattern = re.compile(re.escape(on)) if isinstance(on, bytes) else on
+    awaited = brk.facts.speaks
+    other: Party = "server" if awaited == "client" else "client"
+    at = "response" if other == "server" else "request"
+    if brk.facts.is_exchange and pattern.search(said_by(other, attempt)):
+        return f"{marker!r} came from the {other}, and is looked for in the bytes of the {awaited}: use at={at!r}."
+    if left_in_the_middle(attempt):
+        return ""
+    where = f" from the {awaited}; at={at!r} looks in the bytes of the {other}" if brk.facts.is_exchange else ""
+    return f"{marker!r} never came{where}. In bytes that are encrypted or compressed it can't be found."
