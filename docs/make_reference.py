@@ -9,11 +9,13 @@ from typing import Any
 import faultline
 from faultline import pytest_plugin
 from faultline._front import command
+from faultline._front.auditing import add_audit_options
 from faultline._front.control.command import add_control_options
 from faultline.modes._catalogue import modes
 
 GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
+    "Auditing a client": "audit Audit AuditCase Finding",
     "Plans": "sequence cycle sometimes when plan",
     "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
     "Assertions": "raises root_cause",
@@ -137,15 +139,15 @@ def commands() -> str:
         lines += [f"### `faultline {name}`", "", "The options of a mode come with `--mode NAME`.", ""]
         lines += [option(action) for action in parser._actions]  # noqa: SLF001 - argparse has no public list
         lines.append("")
-    parser = argparse.ArgumentParser(prog="faultline", add_help=False)
-    add_control_options(parser)
+    for name, add in {"audit": add_audit_options, "control": add_control_options}.items():
+        parser = argparse.ArgumentParser(prog="faultline", add_help=False)
+        add(parser)
+        lines += [f"### `faultline {name}`", ""]
+        lines += [option(action) for action in parser._actions]  # noqa: SLF001 - as above
+        lines.append("")
     return "\n".join(
         [
             *lines,
-            "### `faultline control`",
-            "",
-            *(option(action) for action in parser._actions),  # noqa: SLF001 - as above
-            "",
             "### `faultline modes`",
             "",
             "- `[WORD …]`: list only modes with these words.",
@@ -159,6 +161,8 @@ def option(action: argparse.Action) -> str:
     value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else "")
     value = value or ("" if action.nargs == 0 else action.dest.upper())
     text = (action.help or "").replace("%(default)s", str(action.default))
+    if not action.option_strings:
+        return f"- `[{value}]`: {text}."
     return f"- `{action.option_strings[0]}{f' {value}' if value else ''}`: {text}."
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from faultline._audit.given import audit as audit
+    from faultline._audit.result import Audit as Audit
+    from faultline._audit.result import AuditCase as AuditCase
+    from faultline._audit.verdicts import Finding as Finding
     from faultline._core.attempts import Attempt as Attempt
     from faultline._core.attempts import Request as Request
     from faultline._core.causes import raises as raises

@@ -22,6 +22,7 @@ from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
+from faultline._front.auditing import HELP, add_audit_options, failing, setup_of, status_of
 from faultline._front.control.command import add_control_options, started
 from faultline._front.ended import Ended, Ending, signals
 from faultline._front.listing import as_data, listing, with_words
@@ -112,11 +113,14 @@ def run(words: list[str], ending: Ending) -> int:
     relayed = add_relay_options(relay, words)
     controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
     add_control_options(controlled)
+    add_audit_options(commands.add_parser("audit", help=HELP))
     options = top.parse_args(words)
     if options.command == "modes":
         print_modes(options)
     elif options.command == "control":
         run_control(options, ending)
+    elif options.command == "audit":
+        return run_audit(options, ending)
     elif options.command == "relay":
         run_relay(plan_of(relayed, options), options, ending)
     else:
@@ -250,6 +254,27 @@ def run_control(options: argparse.Namespace, ending: Ending) -> None:
 def say_of(options: argparse.Namespace, name: str, attempt: Attempt) -> None:
     """Print an attempt at a proxy."""
     say(options.json, f"{name}: {describe(attempt)}", {"event": "attempt", "proxy": name, **attempt.to_dict()})
+
+
+def run_audit(options: argparse.Namespace, ending: Ending) -> int:
+    """Audit a client, print each case as it ends, and return the exit status."""
+    from faultline._audit.audited import Run
+    from faultline._audit.table import line, table
+
+    setup, fails, is_terminal = setup_of(options), failing(options), sys.stdout.isatty()
+    with ending() as ended, Run(setup, ended.put) as run:
+        while run.is_going and (told := ended.get()) is not None:
+            result = run.take(told)
+            if is_terminal:
+                print(run.progress, end="", flush=True)
+            elif not options.json:
+                print(line(result), flush=True)
+        audit = run.result()
+    if options.json:
+        print(audit.to_json())
+    else:
+        print("\n".join(table(audit, terminal.width(), color=terminal.shows_color())))
+    return status_of(audit, fails)
 
 
 def watch(  # noqa: PLR0917 - the two commands differ in each of these

@@ -27,8 +27,8 @@ class Ended:
         self._woken, self.waker = os.pipe()
         os.set_blocking(self.waker, False)
 
-    def put(self, attempt: Attempt | tuple[str, Attempt] | None) -> None:
-        """Add an attempt, from any thread, or `None`, from a signal handler too."""
+    def put(self, attempt: Attempt | tuple[str, Attempt] | object | None) -> None:
+        """Add an attempt or a result, from any thread, or `None`, from a signal handler too."""
         self._queue.put(attempt)
         with contextlib.suppress(OSError):  # the pipe is full, which wakes the reader too, or nobody reads any more
             os.write(self.waker, b"\0")

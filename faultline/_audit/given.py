@@ -1,0 +1,84 @@
+"""The public function `faultline.audit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from faultline._audit.audited import whole
+from faultline._audit.cases import Choice
+from faultline._audit.observed import Protocol
+from faultline._audit.result import Audit
+from faultline._audit.run import JOBS, LIMIT_SECONDS, Setup
+from faultline._audit.target import Target
+from faultline._core.calls import explained
+from faultline._core.check import choice, rejected, seconds
+from faultline._core.check import whole as whole_number
+from faultline.modes._catalogue import cases, find
+
+
+@explained
+def audit(
+    target: Callable[..., Any] | str | None = None,
+    *,
+    command: str = "",
+    factory: bool = False,
+    points: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    tls: bool | None = None,
+    protocol: Protocol = "http",
+    expect: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    timeout_seconds: float = LIMIT_SECONDS,
+    runs: int = 1,
+    jobs: int = JOBS,
+) -> Audit:
+    """Call a client in every case of the catalogue, each in a process of its own, and say what it does.
+
+    A callable is run in forks of this process, so it may be a closure. Its process trusts the test CA by the variables
+    that `Server.trust` sets.
+
+    .. versionadded:: 0.1
+
+    Args:
+        target: what is called with the URL, sync or async, or its name, `package.module:callable`. Default:
+            `urllib.request.urlopen` with a timeout.
+        command: a command line to run instead, with `{url}` in it, or `{host}` and `{port}`; `{ca_file}` is the file
+            of the test CA.
+        factory: whether `target` makes the callable, or a context manager that yields it, so that a pool lives
+            across calls.
+        points: only cases of these points.
+        modes: only cases of these modes.
+        tls: only servers with TLS, or only without. Default: both.
+        protocol: `"tcp"` for a client that doesn't speak HTTP: only the cases that mean something to it, and a server
+            that answers with what it got.
+        expect: the exceptions that are right. Default: any.
+        timeout_seconds: the time after which a call counts as hung.
+        runs: how often each case is run; two runs show whether they agree.
+        jobs: how many clients run at a time.
+
+    Returns:
+        The audit, with a result for each case.
+
+    Raises:
+        FaultlineError: a value is out of its range, no case is left, or the client can't be imported or called, or
+            doesn't return from a healthy server.
+    """
+    choice("protocol", protocol, ("http", "tcp"))
+    known = tuple(dict.fromkeys(case.point for case in cases()))
+    for point in points:
+        choice("points", point, known)
+    expected = expect if isinstance(expect, tuple) else (expect,)
+    if not expected or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in expected):
+        raise rejected("expect", expect, "an exception class, or a tuple of some")
+    name, given = (target, None) if isinstance(target, str) else ("", target)
+    who = Target(name, command, given, factory, expected)
+    setup = Setup(
+        who,
+        Choice(points, tuple(find(name).name for name in modes), tls, protocol),
+        seconds("timeout_seconds", timeout_seconds),
+        whole_number("runs", runs, "", 1),
+        whole_number("jobs", jobs, "", 1),
+    )
+    if not setup.rows:
+        raise rejected("points", points, "filters that leave a case; these leave none")
+    return whole(setup)

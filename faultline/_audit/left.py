@@ -1,0 +1,137 @@
+"""What a process has open and running, as Linux tells it in /proc, and what it has left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultline._audit.observed import Left
+
+CLOSE_WAIT = "08"  # include/net/tcp_states.h
+SUBREAPER = 36  # include/uapi/linux/prctl.h
+DEATH_SIGNAL = 1
+TABLES = ("tcp", "tcp6")
+SETTLES_SECONDS = (0.002, 0.01, 0.02, 0.05)  # between looks, as long as something is left, such as a thread that ends
+
+
+@dataclass(frozen=True)
+class Held:
+    """What this process has: its descriptors with their targets, its threads, and its descendants."""
+
+    files: frozenset[tuple[int, str]]
+    threads: frozenset[int | None]
+    children: frozenset[int]
+
+    @classmethod
+    def now(cls) -> Held:
+        """What it has now."""
+        threads = frozenset(thread.ident for thread in threading.enumerate())
+        return cls(frozenset(open_files()), threads, frozenset(descendants(os.getpid())))
+
+    def with_files(self) -> Held:
+        """The same, with the descriptors that are open now."""
+        return Held(frozenset(open_files()), self.threads, self.children)
+
+
+def left_since(before: Held, tasks: int = 0) -> Left:
+    """What is more than before, once it has had time to end."""
+    for pause in (*SETTLES_SECONDS, 0):
+        now = Held.now()
+        files, threads, children = (
+            now.files - before.files,
+            now.threads - before.threads,
+            now.children - before.children,
+        )
+        if not (files or threads or children):
+            break
+        threading.Event().wait(pause)
+    sockets = [target for _, target in files if target.startswith("socket:")]
+    waiting = in_close_wait() if sockets else set()
+    return Left(
+        sockets=len(sockets),
+        close_wait=sum(inode(target) in waiting for target in sockets),
+        files=len(files) - len(sockets),
+        threads=len(threads),
+        tasks=tasks,
+        children=len(children),
+    )
+
+
+def open_files() -> Iterator[tuple[int, str]]:
+    """The open descriptors, each with its target."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - the descriptor of the listing itself is gone then
+        with contextlib.suppress(OSError):
+            yield int(name), os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115 - the target is no path
+
+
+def inode(target: str) -> str:
+    """The number in the target of a socket, `socket:[123]`."""
+    return target.partition("[")[2].rstrip("]")
+
+
+def in_close_wait() -> set[str]:
+    """The inodes of sockets in CLOSE_WAIT."""
+    found = set()
+    for table in TABLES:
+        with contextlib.suppress(OSError):
+            rows = [line.split() for line in Path(f"/proc/self/net/{table}").read_text("ascii").splitlines()[1:]]
+            found |= {row[9] for row in rows if row[3] == CLOSE_WAIT}
+    return found
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that descend from this one and still run."""
+    found: set[int] = set()
+    ahead = [pid]
+    while ahead:
+        ahead += (new := children(ahead.pop()) - found)
+        found |= new
+    return {each for each in found if runs(each)}
+
+
+def children(pid: int) -> set[int]:
+    """The children of a process, those that have ended and were not waited for among them."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found |= {int(word) for word in (task / "children").read_text("ascii").split()}
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether a process has not ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def kill_all(pids: set[int]) -> None:
+    """Kill processes, where they still are."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent has ended, so that they are found."""
+    prctl(SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """Be killed as soon as the parent ends."""
+    prctl(DEATH_SIGNAL, signal.SIGKILL)
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, for which Python has no function."""
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,186 @@
+"""Observations: what was seen of a client in one case, as plain values on which the verdicts are reached.
+
+Rules: values only. Times are seconds; the attempts are those of the server's ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+from faultline._core.attempts import Attempt
+from faultline._core.fault import Fault
+from faultline.modes._registry import Case, Place
+
+Outcome: TypeAlias = Literal["returned", "raised", "hung", "crashed"]
+Protocol: TypeAlias = Literal["http", "tcp"]
+KEPT_ATTEMPTS = 20  # of a client that makes hundreds, in what is written down
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a client has left behind, beyond what its process had before.
+
+    Attributes:
+        sockets: open sockets.
+        close_wait: those of them that the server has closed, and the client has not.
+        files: other open file descriptors.
+        threads: threads of Python that still run.
+        tasks: tasks of asyncio that are not done.
+        children: child processes that still run, and theirs.
+    """
+
+    sockets: int = 0
+    close_wait: int = 0
+    files: int = 0
+    threads: int = 0
+    tasks: int = 0
+    children: int = 0
+
+    def beyond(self, usual: Left) -> Left:
+        """What is more than usual."""
+        return Left(**{f.name: max(0, getattr(self, f.name) - getattr(usual, f.name)) for f in fields(self)})
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left; in CLOSE_WAIT is only what is an open socket too."""
+        return replace(self, close_wait=0) == Left()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the client, or one run of a command.
+
+    Attributes:
+        outcome: how it ended.
+        what: the value in short, the class of the exception, the exit status, or the signal.
+        detail: the message of the exception, or the last line of stderr.
+        cause: the class of the first error under the exception, as `root_cause` finds it.
+        is_expected: whether the exception is one of those that `--expect` names.
+        seconds: how long it took.
+        count_bytes: the length of the value, if it is text or bytes, or has some.
+        digest: what tells two values apart.
+        left: what was left behind after the call.
+        attempts: how many attempts the server had counted then, from the first call on.
+    """
+
+    outcome: Outcome
+    what: str = ""
+    detail: str = ""
+    cause: str = ""
+    is_expected: bool = True
+    seconds: float = 0.0
+    count_bytes: int | None = None
+    digest: str = ""
+    left: Left = field(default_factory=Left)
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the client does when nothing breaks.
+
+    Attributes:
+        left: what it has left after each call.
+        digests: what tells its values apart, call by call.
+        sent_bytes: how much the server had sent in the first attempt.
+    """
+
+    left: tuple[Left, ...] = ()
+    digests: tuple[str, ...] = ()
+    sent_bytes: int = 0
+
+    def left_after(self, calls: int) -> Left:
+        """What it has left after this number of calls, or after its last call."""
+        return self.left[min(calls, len(self.left)) - 1] if self.left else Left()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of a client in one case.
+
+    Attributes:
+        case: the case.
+        tls: whether the server spoke TLS.
+        calls: the calls in order; there is a second one if the first returned.
+        attempts: the attempts in the server's ledger.
+        usual: what the client does when nothing breaks.
+        protocol: what the server answers with.
+        is_whole: whether a response as the server sent it is whole, as its head says; `None` if nobody has looked.
+        is_counted: whether the ledger has every attempt; refused connects of another process can go unseen.
+        limit_seconds: the time after which a call counts as hung.
+        output_bytes: how much the client printed.
+    """
+
+    case: Case
+    tls: bool = False
+    calls: tuple[Call, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    usual: Usual = field(default_factory=Usual)
+    protocol: Protocol = "http"
+    is_whole: bool | None = None
+    is_counted: bool = True
+    limit_seconds: float = 0.0
+    output_bytes: int = 0
+
+    @cached_property
+    def fault(self) -> Fault:
+        """The fault of the case."""
+        return self.case.fault
+
+    @property
+    def point(self) -> Place:
+        """The point of the case."""
+        return self.case.point
+
+    @property
+    def first(self) -> Call:
+        """The first call."""
+        return self.calls[0]
+
+    @property
+    def last(self) -> Call:
+        """The last call."""
+        return self.calls[-1]
+
+    def attempts_of(self, number: int) -> tuple[Attempt, ...]:
+        """The attempts that were made in a call, by its place."""
+        begin = self.calls[number - 1].attempts if number else 0
+        return self.attempts[begin : self.calls[number].attempts]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The observation as plain data for JSON."""
+        return {
+            "case": str(self.case),
+            "mode": self.case.mode,
+            "point": self.point,
+            "tls": self.tls,
+            "calls": [asdict(call) for call in self.calls],
+            "attempts_begun": len(self.attempts),
+            "intervals": [round(gap, 6) for gap in intervals(self.attempts)][:KEPT_ATTEMPTS],
+            "sent_again": sent_again(self.attempts),
+            "attempts": [attempt.to_dict() for attempt in self.attempts[:KEPT_ATTEMPTS]],
+            "output_bytes": self.output_bytes,
+        }
+
+
+def intervals(attempts: tuple[Attempt, ...]) -> list[float]:
+    """The seconds from the begin of each attempt to that of the next."""
+    begun = [attempt.started_seconds for attempt in attempts]
+    return [later - earlier for earlier, later in pairwise(begun)]
+
+
+def method_of(attempt: Attempt) -> str:
+    """The method of the request, also of one that was cut off in its head; empty if there is none."""
+    if attempt.request is not None:
+        return attempt.request.method
+    said = next((turn.begins for turn in attempt.turns if turn.by == "client"), b"")
+    word = said.partition(b" ")[0]
+    return word.decode() if word.isalpha() and word.isupper() and b" /" in said else ""
+
+
+def sent_again(attempts: tuple[Attempt, ...]) -> list[str]:
+    """The methods of the requests after the first."""
+    return [method for attempt in attempts[1:KEPT_ATTEMPTS] if (method := method_of(attempt))]

@@ -1,0 +1,134 @@
+"""The options of `faultline audit`, the audit that they describe, and the exit status that follows from it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from faultline._core.words import listed, meant
+from faultline._front.options import UsageError, number
+from faultline.modes._catalogue import cases, find
+
+if TYPE_CHECKING:
+    from faultline._audit.result import Audit
+    from faultline._audit.run import Setup
+    from faultline._audit.verdicts import Verdict
+
+FOUND, STOPPED = 1, 130  # exit statuses: something was found, and that of a shell for Ctrl-C
+ANY = "any"
+HELP = "call a client in every case of the catalogue, and say what it does"
+
+
+def add_audit_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `audit`."""
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="package.module:callable, which is called with the URL; sync or async",
+    )
+    parser.add_argument("--command", metavar="LINE", dest="line", help="a program, as in 'curl --max-time 2 {url}'")
+    parser.add_argument(
+        "--factory", action="store_true", help="TARGET makes the callable, or a context manager that yields it"
+    )
+    parser.add_argument("--point", action="append", metavar="POINT", help="only cases of this point; may be repeated")
+    parser.add_argument("--mode", action="append", metavar="NAME", help="only cases of this mode; may be repeated")
+    both = parser.add_mutually_exclusive_group()
+    both.add_argument("--tls", action="store_true", default=None, help="only servers that speak TLS")
+    both.add_argument("--plain", action="store_false", dest="tls", help="only servers that don't")
+    parser.add_argument(
+        "--protocol", choices=("http", "tcp"), default="http", help="tcp: only what means something without HTTP"
+    )
+    parser.add_argument("--timeout-seconds", default="5", metavar="SECONDS", help="a call is hung after this time (5)")
+    parser.add_argument("--runs", default="1", metavar="NUMBER", help="run each case so often, and compare")
+    parser.add_argument("--jobs", default="24", metavar="NUMBER", help="how many clients run at a time (24)")
+    parser.add_argument(
+        "--expect", action="append", metavar="ERROR", help="package.Error that is right (default: any exception)"
+    )
+    parser.add_argument(
+        "--fail-on", metavar="VERDICTS", default="", help="exit with 1 if one of these was found: hung,leaked,… or any"
+    )
+    parser.add_argument("--json", action="store_true", help="print the audit as JSON")
+
+
+def setup_of(options: argparse.Namespace) -> Setup:
+    """The audit that the options describe.
+
+    Raises:
+        FaultlineError: an option has a wrong value.
+    """
+    from faultline._audit.cases import Choice, chosen
+    from faultline._audit.run import Setup
+    from faultline._audit.target import Target
+
+    if options.target and options.line:
+        raise UsageError(f"audit {options.target} --command: expected one of the two.")
+    if options.factory and not options.target:
+        raise UsageError("--factory: expected a TARGET with it, which makes the callable.")
+    expected = tuple(name.strip() for text in options.expect or () for name in text.split(","))
+    target = Target(options.target or "", options.line or "", is_factory=options.factory, expected=expected)
+    choice = Choice(
+        tuple(checked("point", options.point or (), {case.point for case in cases()})),
+        tuple(find(name).name for name in options.mode or ()),
+        options.tls,
+        options.protocol,
+    )
+    if not chosen(choice):
+        raise UsageError("audit: expected filters that leave a case; these leave none.")
+    target.check()
+    return Setup(
+        target,
+        choice,
+        positive("timeout-seconds", options.timeout_seconds, float),
+        int(positive("runs", options.runs)),
+        int(positive("jobs", options.jobs)),
+    )
+
+
+def positive(name: str, given: str, kind: type[int | float] = int) -> float:
+    """A number above 0 from the command line.
+
+    Raises:
+        UsageError: it is none.
+    """
+    value = number(name, given, kind)
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{name}={given}: expected a number above 0.")
+    return value
+
+
+def checked(name: str, words: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Words that are all known.
+
+    Raises:
+        UsageError: one is not; the message has those that are.
+    """
+    choices = sorted(known)
+    for word in words:
+        if word not in choices:
+            hint = f" Did you mean {listed(map(repr, near))}?" if (near := meant(word, choices, {})) else ""
+            raise UsageError(f"--{name} {word}: expected one of {', '.join(choices)}.{hint}")
+    return list(words)
+
+
+def failing(options: argparse.Namespace) -> set[Verdict]:
+    """The verdicts of `--fail-on`; hyphens stand for blanks.
+
+    Raises:
+        UsageError: there is no such verdict.
+    """
+    from faultline._audit.result import FINE
+    from faultline._audit.verdicts import VERDICTS
+
+    bad = {verdict.lower().replace(" ", "-"): verdict for verdict in VERDICTS if verdict not in FINE}
+    words = [word.strip().lower().replace(" ", "-") for word in options.fail_on.split(",") if word.strip()]
+    named = checked("fail-on", words, [*bad, ANY])
+    return {*bad.values()} if ANY in named else {bad[word] for word in named}
+
+
+def status_of(audit: Audit, fails: set[Verdict]) -> int:
+    """The exit status."""
+    if not audit.is_whole:
+        return STOPPED
+    return FOUND if fails and audit.found(*fails) else 0

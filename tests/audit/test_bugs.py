@@ -1,0 +1,64 @@
+"""Each client with a bug is found, and nothing else is found in it; careful clients are clean."""
+
+from __future__ import annotations
+
+import pytest
+from audit import clients_with_bugs as clients
+
+import faultline
+
+pytestmark = pytest.mark.slow
+CUT = ("reset", "close", "malformed")
+HANGS = {"modes": ("stall", "blackhole", "ok")}
+# The client, the cases in which it is looked at, and the verdict.
+BUGS = [
+    ("no_connect_timeout", HANGS, "hung"),
+    ("no_read_timeout", HANGS, "hung"),
+    ("swallows", {"modes": CUT}, "swallowed"),
+    ("swallows_everything", {"modes": CUT}, "swallowed"),
+    ("leaks_a_socket", {"modes": CUT}, "leaked"),
+    ("leaks_always", {"modes": ("ok", "reset")}, "leaked"),
+    ("leaks_a_file", {"modes": CUT}, "leaked"),
+    ("leaks_a_thread", {"modes": CUT}, "leaked"),
+    ("leaks_a_task", {"modes": CUT}, "leaked"),
+    ("leaks_a_program", {"modes": ("close",)}, "leaked"),
+    ("forks", {"modes": ("ok",)}, "leaked"),
+    ("hammers", {"modes": ("refuse", *CUT)}, "hammered"),
+    ("retries_a_post", {"modes": ("reset", "status", "refuse")}, "retried a POST"),
+    ("ignores_retry_after", {"modes": ("status", "reset")}, "ignored Retry-After"),
+    ("trusts_anybody", {"modes": ("bad_cert", "bad_tls"), "tls": True}, "accepted a bad certificate"),
+    ("trusts_anybody_then", {"modes": ("bad_cert", "bad_tls"), "tls": True}, "accepted a bad certificate"),
+    ("falls_back", {"modes": ("bad_cert", "bad_tls"), "tls": True}, "fell back to plain text"),
+    ("poisoned_pool", {"modes": ("malformed", "ok")}, "poisoned"),
+    ("exits", {"modes": ("reset",)}, "crashed"),
+    ("leaves", {"modes": ("reset",)}, "crashed"),
+    ("dies", {"modes": ("reset",)}, "crashed"),
+    ("changes_its_mind", {"modes": ("refuse",), "runs": 2}, "inconsistent"),
+]
+
+
+@pytest.mark.parametrize(("name", "choice", "verdict"), BUGS, ids=[name for name, *_ in BUGS])
+def test_a_bug_is_found_and_nothing_else(name, choice, verdict, monkeypatch, tmp_path):
+    monkeypatch.setenv("FAULTLINE_TEST_RUNS", str(tmp_path / "runs"))
+    usual = {"tls": False, "factory": name.endswith("_pool"), "timeout_seconds": 2 if verdict == "hung" else 10}
+    audit = faultline.audit(getattr(clients, name), **usual | choice)
+
+    assert {v for case in audit.results for v in case.verdicts} - {"handled", "not run"} == {verdict}, str(audit)
+
+
+def test_where_a_client_waits_is_said():
+    by = {
+        name: faultline.audit(getattr(clients, name), tls=False, timeout_seconds=2, **HANGS)
+        for name in ("no_connect_timeout", "no_read_timeout")
+    }
+    reasons = {name: {case.reason.partition(":")[0] for case in audit.found("hung")} for name, audit in by.items()}
+
+    assert reasons == {"no_connect_timeout": {"no connect timeout"}, "no_read_timeout": {"no read timeout"}}
+
+
+@pytest.mark.parametrize("name", ["careful", "careful_async", "careful_pool"])
+def test_a_careful_client_is_clean(name):
+    audit = faultline.audit(getattr(clients, name), factory=name.endswith("_pool"), timeout_seconds=20)
+
+    assert audit.found() == (), str(audit)
+    assert len(audit.results) > 200

@@ -1,0 +1,195 @@
+"""`faultline audit`: its lines, its table, its JSON, and its exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faultline._audit import left
+from faultline._front.command import main
+
+HERE = "audit.clients_with_bugs"
+TESTS = str(Path(__file__).parents[1])
+LINE = re.compile(r"(handled|hung|swallowed|crashed|not run): .+: .+\.")
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    """Where a process of its own finds the clients."""
+    monkeypatch.setenv("PYTHONPATH", TESTS)
+
+
+@pytest.mark.slow
+def test_each_case_has_a_line_as_it_ends_and_a_table_comes_last(capsys):
+    assert main(shlex.split("audit --point connect --plain")) == 0
+
+    *lines, head, row, summary = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if LINE.fullmatch(line)]) == 3
+    assert (head.split(), row.split()) == (["handled"], ["connect", "3"])
+    assert re.fullmatch(r"urllib.request.urlopen\(url, timeout=1\): 3 cases in \d+\.\d s: 3 handled", summary)
+
+
+@pytest.mark.slow
+def test_what_is_found_stands_above_the_table_with_its_reason(capsys):
+    words = f"audit {HERE}:no_connect_timeout --mode blackhole --mode refuse --plain --timeout-seconds 1"
+
+    assert main(shlex.split(words)) == 0
+    out = capsys.readouterr().out
+    assert "\nhung: blackhole()\n    no connect timeout: it was still waiting after 1 s, at 'connect'.\n\n" in out
+    assert re.search(r"\n +hung handled\nconnect +1 +1\n", out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fails", "status"),
+    [("", 0), ("--fail-on crashed,leaked", 1), ("--fail-on any", 1), ("--fail-on retried-a-POST", 0)],
+)
+def test_what_fails_is_said_by_the_exit_status(fails, status, capsys):
+    words = f"audit {HERE}:exits --mode refuse --plain {fails}"
+
+    assert main(shlex.split(words)) == status
+    assert "1 crashed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_json_has_every_call_and_every_attempt(capsys):
+    assert main(shlex.split("audit --mode reset --mode ok --plain --json --runs 2 --jobs 3")) == 0
+
+    audit = json.loads(capsys.readouterr().out)
+    rows = {row["case"]: row for row in audit["results"]}
+    assert (audit["version"], audit["is_whole"]) == (1, True)
+    assert audit["counts"]["handled"] == len([row for row in audit["results"] if row["verdict"] == "handled"])
+    assert rows["reset()"]["calls"][0]["what"] == "ConnectionResetError"
+    assert rows["reset()"]["attempts"][0]["ended_how"] == "RST"
+    assert (rows["reset()"]["point"], rows["reset()"]["runs"]) == ("response", 2)
+    assert [call["outcome"] for call in rows["ok()"]["calls"]] == ["returned", "returned"]
+
+
+@pytest.mark.slow
+def test_an_exception_that_is_not_expected_is_unexpected(capsys):
+    words = f"audit {HERE}:careful --mode refuse --plain --expect builtins.KeyError,builtins.ValueError"
+
+    assert main(shlex.split(words)) == 0
+    assert "unexpected: refuse()" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_factory_yields_the_client(capsys):
+    assert main(shlex.split(f"audit {HERE}:careful_pool --factory --mode ok --plain --fail-on any")) == 0
+    assert "2 handled" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_client_that_does_not_trust_the_test_ca_is_audited_without_tls(capsys):
+    assert main(shlex.split(f"audit {HERE}:trusts_nobody --mode refuse --mode bad_cert")) == 0
+
+    out = capsys.readouterr().out
+    assert (
+        "not run: refuse() in TLS: the client doesn't trust the test CA: it raised ssl.SSLCertVerificationError" in out
+    )
+    assert "handled: refuse(): " in out
+    assert "accepted a bad certificate" not in out
+
+
+def complaint(words, capsys):
+    """What stderr says of a line that has a mistake."""
+    assert main(shlex.split(words)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    return line.removeprefix("faultline: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a:b --command 'curl {url}'", "audit a:b --command: expected one of the two."),
+        ("--factory", "--factory: expected a TARGET with it, which makes the callable."),
+        ("--point foo", "--point foo: expected one of accept, answer, condition, connect, "),
+        ("--point requests", "--point requests: expected one of accept, "),
+        ("--mode rest", "no mode 'rest'. Did you mean 'reset'?"),
+        ("--mode nxdomain", "audit: expected filters that leave a case; these leave none."),
+        ("--fail-on hug", "--fail-on hug: expected one of "),
+        ("--timeout-seconds 0", "timeout-seconds=0: expected a number above 0."),
+        ("--timeout-seconds inf", "timeout-seconds=inf: expected a number above 0."),
+        ("--jobs x", "jobs='x': expected a whole number."),
+        ("--expect Error", "'Error': expected package.Error."),
+        ("--command curl", "--command 'curl': expected {url} in it, or {host} and {port}."),
+        ("nothing", "'nothing': expected package.module:callable."),
+        ("--tls --plain", "argument --plain: not allowed with argument --tls."),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_status_2(words, expected, capsys):
+    assert complaint(f"audit {words}", capsys).startswith(expected)
+
+
+@pytest.mark.slow
+def test_a_client_that_trusts_nobody_can_not_be_audited_in_tls_alone(capsys):
+    line = complaint(f"audit {HERE}:trusts_nobody --mode refuse --tls", capsys)
+
+    assert "expected it to return from a healthy server: the client doesn't trust the test CA: " in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["--expect builtins.nothing", "--expect builtins.len"])
+def test_an_exception_that_is_none_gets_a_line(what, capsys):
+    assert re.search(r"can't be imported|expected an exception class", complaint(f"audit {what} --plain", capsys))
+
+
+# --- stopped half-way ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_and_prints_what_is_known(number):
+    words = [sys.executable, "-m", "faultline", "audit", f"{HERE}:no_read_timeout", "--timeout-seconds", "600"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
+        lines = [process.stdout.readline() for _ in range(5)]
+        inner = left.descendants(process.pid)
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert all(LINE.fullmatch(line.strip()) for line in lines)
+    assert re.search(r"\d+ cases in \d+\.\d s before it was stopped: ", rest)
+    assert inner
+    assert [pid for pid in inner if left.runs(pid)] == []
+
+
+@pytest.mark.slow
+def test_a_target_that_is_still_imported_is_stopped_too():
+    words = [sys.executable, "-m", "faultline", "audit", "audit.imports_for_ever:get"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
+        while not (inner := left.descendants(process.pid)):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert " 0 cases in " in rest
+    assert [pid for pid in inner if left.runs(pid)] == []
+
+
+@pytest.mark.slow
+def test_the_end_of_the_audit_itself_leaves_no_process():
+    words = [sys.executable, "-m", "faultline", "audit", f"{HERE}:no_read_timeout", "--timeout-seconds", "600"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
+        process.stdout.readline()
+        inner = left.descendants(process.pid)
+        watched = [os.pidfd_open(pid) for pid in inner]
+        process.kill()
+        process.wait()
+        for number in watched:
+            assert select.select([number], [], [], 20)[0], "a process is left"
+            os.close(number)
+
+    assert inner
