@@ -16,6 +16,7 @@ from faultline._front.listing import choices, for_tests, legend, metavar, option
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
+MOST = 1 << 63  # more of anything than there can be; Python counts on
 NOT_THEN = " In --then the options go behind the name, in quotes."
 OLD_PREFIX = "dns_"
 
@@ -132,13 +133,16 @@ def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
     """A number from the command line.
 
     Raises:
-        ParameterError: `given` is not a number of this kind.
+        ParameterError: `given` is not a number of this kind, or is too large.
     """
+    word = "a whole number" if kind is int else "a number"
     try:
-        return kind(given)
+        found = kind(given)
     except ValueError:
-        word = "a whole number" if kind is int else "a number"
         raise rejected(name, given, word) from None
+    if kind is int and abs(found) >= MOST:
+        raise rejected(name, given, f"{word} below 2**63")
+    return found
 
 
 def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:

@@ -21,6 +21,7 @@ from faultline._core.operators import Combined
 from faultline._core.plan import Plan, checked_plan
 from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
+from faultline._front.options import MOST
 from faultline.modes._catalogue import modes
 
 MOST_CHARACTERS, MOST_BRACKETS = 10_000, 50  # of a text, and open at once: deeper ones exhaust Python's parser
@@ -129,6 +130,8 @@ class Reader:
 
     def _literal(self, node: ast.expr) -> Any:
         match node:
+            case ast.Constant(value=int() as number) if number >= MOST:
+                raise self._error("numbers below 2**63")
             case ast.Constant(value=str() | bytes() | bool() | int() | float() | None):
                 return node.value
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faultline.modes  # noqa: F401 - importing the modes defines them
 from faultline._core.errors import UnknownModeError
+from faultline._core.said import abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline.modes._registry import ENTRIES, Case, Mode
 
@@ -31,5 +32,5 @@ def find(name: str) -> Mode:
     if entry is None:
         found = meant(name.replace("-", "_"), known, MODES)
         hint = f" Did you mean {listed(map(repr, found))}?" if found else ""
-        raise UnknownModeError(f"no mode {name!r}.{hint} Modes: {', '.join(known)}.")
+        raise UnknownModeError(f"no mode {abbreviated(name)}.{hint} Modes: {', '.join(known)}.")
     return entry

@@ -20,10 +20,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "other-languages.md"
 
 
-def block(language):
-    """The one example in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    return found
+def block(language, number=0):
+    """An example in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[number]
 
 
 @pytest.fixture
@@ -59,12 +58,27 @@ def test_the_example_of_curl_does_what_it_says(ran):
 
 
 @pytest.mark.slow
+def test_the_example_of_other_kinds_does_what_it_says(ran, faultline_control, tmp_path, monkeypatch):
+    pytest.importorskip("dns")
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    monkeypatch.setenv("CA", str(tmp_path / "ca.pem"))
+
+    assert ran("bash", "-c", block("bash", 1)) == (0, "ok\ncurl ended with 60\nstatus 407\n")
+    assert [repr(server.plan) for server in faultline_control.proxies.values()] == [
+        "bad_cert('expired')",
+        "status(407)",
+    ]
+    assert repr(faultline_control.dns_servers["names"].plan) == "nxdomain()"
+
+
+@pytest.mark.slow
 def test_the_example_of_node_passes(ran, node, tmp_path):
     script = tmp_path / "example.js"
     script.write_text(block("js"))
     status, printed = ran(node, "--test", script)
 
-    assert (status, "# pass 1" in printed) == (0, True), printed
+    assert (status, "# pass 2" in printed) == (0, True), printed
 
 
 @pytest.mark.slow

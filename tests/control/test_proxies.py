@@ -136,12 +136,12 @@ PLACES = [
     ({"upstream": "192.0.2.1:80"}, f"upstream='192.0.2.1:80': {ELSEWHERE}"),
     ({"upstream": "two.example:80"}, f"upstream='two.example:80': {ELSEWHERE}"),
     ({"upstream": "none.example:80"}, "upstream='none.example': expected a name of this machine"),
-    ({"upstream": "nonsense"}, "upstream='nonsense': expected a host and a port"),
+    ({"upstream": "nonsense"}, "upstream='nonsense': expected host:port, such as 127.0.0.1:5432, a URL"),
     ({"listen": "nonsense"}, "listen='nonsense': expected host:port, such as 127.0.0.1:8080."),
     ({"listen": "127.0.0.1:http"}, "listen='127.0.0.1:http': expected host:port"),
-    ({"listen": "127.0.0.1:65536"}, "port=65536: expected a whole number"),
-    ({"listen": "0.0.0.0:0"}, "host='0.0.0.0': expected an address that only this machine can reach"),
-    ({"listen": "[::]:0"}, "host='::': expected an address that only this machine can reach"),
+    ({"listen": "127.0.0.1:65536"}, "listen='127.0.0.1:65536': expected a port from 0 to 65535."),
+    ({"listen": "0.0.0.0:0"}, "listen='0.0.0.0:0': expected an address that only this machine can reach"),
+    ({"listen": "[::]:0"}, "listen='[::]:0': expected an address that only this machine can reach"),
 ]
 KNOWN = {"here.example": ["127.0.0.1", "::1"], "two.example": ["127.0.0.1", "192.0.2.1"]}
 

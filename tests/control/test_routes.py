@@ -75,6 +75,7 @@ def test_each_route_answers_with_its_status_and_its_data(each_ask):
     untouched = {
         ("GET", "metrics"),
         ("GET", "events"),
+        ("GET", "ca"),
         ("POST", "proxies/*/partition"),
     }  # which have tests of their own
     asked = {
@@ -189,7 +190,7 @@ def test_a_body_is_read_leniently(ask):
 
 
 def test_other_methods_and_paths_are_refused_as_toxiproxy_does(ask, proxy):
-    missing, wrong = (404, b"404 page not found\n"), (405, b"")
+    missing, wrong = (404, b"404 page not found"), (405, b"")
     rows = [
         ("GET", "/", missing),
         ("GET", "/proxies/", missing),
@@ -205,7 +206,25 @@ def test_other_methods_and_paths_are_refused_as_toxiproxy_does(ask, proxy):
     ]
     asked = [ask(method, path) for method, path, _ in rows]
 
-    assert [(a.status, a.body) for a in asked] == [expected for *_, expected in rows]
+    assert [(a.status, a.body.partition(b"\n")[0]) for a in asked] == [expected for *_, expected in rows]
+    assert [a.headers["Allow"] for a in asked[5:7]] == ["GET, POST"] * 2
+
+
+@pytest.mark.parametrize("path", ["/", "/proxy", "/proxies/web/toxic"])
+def test_a_wrong_path_is_told_the_routes(ask, path):
+    lines = ask("GET", path).body.decode().splitlines()
+
+    assert lines[0] == "404 page not found"
+    assert "  GET, POST                /proxies/{proxy}/toxics" in lines
+    assert len([line for line in lines if line.startswith("  ")]) == len({path for _, path in ROUTES})
+
+
+def test_an_unknown_type_is_told_the_types(ask, proxy):
+    asked = [ask("POST", "/proxies/web/toxics", {"type": kind}) for kind in ("latncy", "")]
+
+    assert [(a.status, a.data["error"]) for a in asked] == [(400, "invalid toxic type")] * 2
+    assert asked[0].data["hint"].startswith("type='latncy': did you mean 'latency'? Types: latency, bandwidth, ")
+    assert asked[1].data["hint"].startswith("type='': Types: latency, ")
 
 
 def test_a_browser_is_sent_away(ask):

@@ -199,27 +199,98 @@ def test_a_seed_repeats_what_a_proxy_draws_whatever_others_draw(ask, web):
     assert first == second == third != other
 
 
+NO_PLAN = "expected a plan as Python or as the command writes it, such as reset(after_bytes=17)"
 WRONG = [
-    ({"plan": ""}, "plan='': expected a plan as Python"),
-    ({}, "plan='': expected a plan as Python"),
-    ({"plan": "rset()"}, "plan='rset()': expected a mode, a plan or a step instead of rset. Did you mean 'reset'?"),
-    ({"plan": "__import__('os').system('true')"}, "plan="),
-    ({"plan": "nxdomain()"}, ""),
-    ({"plan": "bad_cert('expired')"}, ""),
-    ({"plan": "latency(1e9)"}, ""),
-    ({"plan": 7}, "bad request body: expected a text for attributes.plan, not 7"),
+    ("", f"='': {NO_PLAN}"),
+    ("rset()", "='rset()': expected a mode, a plan or a step instead of rset. Did you mean 'reset'?"),
+    ("__import__('os').system('true')", "="),
+    ("stall(until=gate)", "='stall(until=gate)': expected no gate in it; a plan has calls of modes, & and literals."),
+    ("reset --then", "='reset --then': argument --then: expected one argument."),
+    ("reset(after=10)", ": reset(after=10): expected after_bytes=10, after_seconds=10"),
+    ("nxdomain()", ': nxdomain(): clients come here after the lookup; it takes a proxy with "kind": "dns".'),
+    (
+        "sequence(ok(), bad_cert('expired'))",
+        ": bad_cert('expired'): a relay that passes TLS through speaks none itself; it takes a proxy with ",
+    ),
+    ("status(503)", ': status(503): the upstream of a relay answers; it takes a proxy with "kind": "server".'),
+    ("duplicated()", ": duplicated(): a stream keeps its order; no proxy plays it."),
+    ("close(at='idle')", ": close(at='idle'): expected after_seconds more than 0; a relay knows 'idle' by silence"),
+    ("reset(after_bytes=10**23)", "='reset(after_bytes=10**23)': expected no 10 ** 23 in it"),
+    (f"reset(after_bytes={10**23})", "='reset(after_bytes=1...00000000)': expected numbers below 2**63."),
+    (f"reset --after-bytes {10**23}", ": after_bytes='100000000000000000000000': expected a whole number below 2**63."),
+    ("[" * 5000, ": no mode '[[[[[[[[[[[[[[[[[[[...[[[[[[[[['. Modes: "),
+    ("(" * 9999, ": no mode '(((((((((((((((((((...((((((((('. Modes: "),
+    ("latency(1e9)", ": seconds=1000000000.0: expected seconds"),
 ]
 
 
 @pytest.mark.filterwarnings("error::faultline.FaultlineWarning")
 def test_a_plan_that_can_t_be_played_is_refused_and_changes_nothing(ask, proxy, faultline_control):
-    asked = [ask("POST", TOXICS, {"type": "fault", "attributes": given}) for given, _ in WRONG]
+    added(ask, "slicer", {"average_size": 5})  # which no error is about
+    before = ask("GET", TOXICS)
+    asked = [ask("POST", TOXICS, {"type": "fault", "name": "f", "attributes": {"plan": text}}) for text, _ in WRONG]
 
-    assert [(a.status, a.data["error"][: len(why)]) for a, (_, why) in zip(asked, WRONG, strict=True)] == [
-        (400, why) for _, why in WRONG
+    told = [f"toxic 'f': attributes.plan{why}" for _, why in WRONG]
+    assert [(a.status, a.data["error"][: len(why)]) for a, why in zip(asked, told, strict=True)] == [
+        (400, why) for why in told
     ]
-    assert ask("GET", TOXICS) == (200, [])
-    assert faultline_control.proxies["web"].plan == ok()
+    assert max(len(a.data["error"]) for a in asked) < 700
+    assert ask("GET", TOXICS) == before
+    assert repr(faultline_control.proxies["web"].plan).endswith("& ok()")
+
+
+@pytest.mark.parametrize("given", [{"plan": 7}, {"plan": None}, {}])
+def test_a_plan_is_a_text(ask, proxy, given):
+    asked = ask("POST", TOXICS, {"type": "fault", "attributes": given})
+
+    is_none = given.get("plan") is None
+    why = f"toxic 'fault_downstream': attributes.plan='': {NO_PLAN}" if is_none else "bad request body: expected a text"
+    assert (asked.status, asked.data["error"][: len(why)]) == (400, why)
+
+
+NUMBERS = [
+    ("latency", '{"latency": 1e23}', "bad request body: expected a whole number for attributes.latency, not 1e+23"),
+    ("latency", f'{{"latency": {10**23}}}', "bad request body: expected a whole number for attributes.latency, not 1"),
+    ("latency", f'{{"latency": {"1" * 5000}}}', "bad request body: expected a number with fewer digits"),
+    ("latency", '{"latency": NaN}', "bad request body: NaN is no number"),
+    ("packet_loss", '{"loss_rate": -Infinity}', "bad request body: -Infinity is no number"),
+    ("packet_loss", '{"loss_rate": 1e999}', "bad request body: expected a number for attributes.loss_rate, not inf"),
+    ("latency", "[" * 100_000, "bad request body: expected fewer brackets open at once"),
+    ("bandwidth", '{"rate": -1}', "toxic 't': attributes.rate=-1: expected 0 or more."),
+    ("slicer", '{"average_size": -1}', "toxic 't': attributes.average_size=-1: expected 0 or more."),
+    ("slicer", '{"size_variation": -9}', "toxic 't': attributes.size_variation=-9: expected 0 or more."),
+]
+
+
+@pytest.mark.parametrize(("kind", "attributes", "why"), NUMBERS)
+def test_a_number_that_means_nothing_is_refused(ask, proxy, kind, attributes, why):
+    asked = ask("POST", TOXICS, f'{{"type": "{kind}", "name": "t", "attributes": {attributes}}}')
+
+    assert (asked.status, asked.data["status"], asked.data["error"][: len(why)]) == (400, 400, why)
+
+
+LENIENT = [
+    ("latency", {"latency": -5, "jitter": -5}),
+    ("slow_close", {"delay": -5}),
+    ("packet_loss", {"loss_rate": -0.5, "correlation": 7}),
+    ("slicer", {"average_size": 1 << 62, "size_variation": 1 << 62, "delay": -1}),
+    ("bandwidth", {"rate": (1 << 63) - 1}),
+    ("limit_data", {"bytes": (1 << 63) - 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "attributes"), LENIENT)
+def test_a_negative_time_is_at_once_and_a_large_number_is_much(ask, proxy, kind, attributes):
+    assert added(ask, kind, attributes)["attributes"] == attributes
+    assert fetched(proxy) == (b"hello", "FIN")
+
+
+@pytest.mark.parametrize(("kind", "end"), [("limit_data", "FIN"), ("reset_peer", "RST")])
+def test_a_negative_limit_is_as_0(ask, proxy, kind, end):
+    added(ask, kind, {"bytes": -5, "timeout": -5})
+    with dialled(proxy) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert to_end(client, 0.05) == (b"", end)
 
 
 def test_a_proxy_has_one_fault_whose_toxicity_is_that_of_one_fault(ask, proxy):
@@ -227,13 +298,14 @@ def test_a_proxy_has_one_fault_whose_toxicity_is_that_of_one_fault(ask, proxy):
     second = ask("POST", TOXICS, {"type": "fault", "name": "second", "attributes": {"plan": "close()"}})
     many = {"attributes": {"plan": "sequence(close(), ok())"}, "toxicity": 0.5}
 
+    many_told = "toxicity=0.5: expected 1 with a plan of several faults; use sometimes(…)."
     assert (second.status, second.data["error"]) == (
         400,
         "toxic 'second': expected one toxic of the type fault for a proxy.",
     )
     assert ask("PATCH", f"{TOXICS}/fault_downstream", many) == (
         400,
-        {"error": "toxicity=0.5: expected 1 with a plan of several faults; use sometimes(…).", "status": 400},
+        {"error": f"toxic 'fault_downstream': {many_told}", "status": 400},
     )
     assert ask("GET", f"{TOXICS}/fault_downstream").data["toxicity"] == 1
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from faultline._core.errors import FaultlineError
 from faultline._front.control.errors import ApiError
-from faultline._front.control.fields import DECODER, SPACE
+from faultline._front.control.fields import DECODER, SPACE, reason_of
 
 TABLE = re.compile(r"^[ \t]*\[\[[ \t]*proxies[ \t]*\]\]", re.MULTILINE)
 IN_A_LINE = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)$")  # of tomllib
@@ -62,7 +62,7 @@ def of_json(path: str, text: str) -> list[Entry]:
         except json.JSONDecodeError as error:
             raise wrong(path, error.lineno, error.msg) from None
         except (ValueError, RecursionError) as error:
-            raise wrong(path, line_at(text, at), str(error)) from None
+            raise wrong(path, line_at(text, at), reason_of(error)) from None
         found.append(Entry(value, line_at(text, at)))
         at = after_space(text, end)
         if text[at : at + 1] == ",":

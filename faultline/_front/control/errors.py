@@ -5,6 +5,10 @@ Rules: no other module knows the status code of an error.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from faultline._core.words import meant
+
 
 class ApiError(Exception):
     """A request can't be done.
@@ -35,9 +39,10 @@ def invalid_stream() -> ApiError:
     return ApiError(400, "stream was invalid, can be either upstream or downstream")
 
 
-def invalid_type() -> ApiError:
-    """The error of an unknown type of toxic."""
-    return ApiError(400, "invalid toxic type")
+def invalid_type(given: str, known: Iterable[str]) -> ApiError:
+    """The error of an unknown type of toxic, whose hint has those that there are."""
+    near = [f"did you mean {each!r}? " for each in meant(given, known, {})[:1] if given]
+    return ApiError(400, "invalid toxic type", hint=f"type={given!r}: {''.join(near)}Types: {', '.join(known)}.")
 
 
 def no_proxy() -> ApiError:

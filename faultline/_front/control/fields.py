@@ -12,6 +12,7 @@ from faultline._front.control.errors import bad_body
 
 T = TypeVar("T")
 SPACE = " \t\r\n"
+NO_NUMBER = "is no number"
 LARGEST = 1 << 63  # a number of Go's int64 is below
 NAMES: dict[type, str] = {
     bool: "true or false",
@@ -37,8 +38,15 @@ def decoded(body: bytes) -> Any:
         if error.pos >= len(text.rstrip(SPACE)):
             raise bad_body("unexpected EOF") from None
         raise bad_body(f"{error.msg} at character {error.pos + 1}") from None
-    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or brackets without end
-        raise bad_body(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise bad_body(reason_of(error)) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with JSON that Python can't hold: brackets without end, or a number that is none or too long."""
+    if isinstance(error, RecursionError):
+        return "expected fewer brackets open at once"
+    return str(error) if str(error).endswith(NO_NUMBER) else "expected a number with fewer digits"
 
 
 def no_number(name: str) -> float:
@@ -47,7 +55,7 @@ def no_number(name: str) -> float:
     Raises:
         ValueError: always.
     """
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} {NO_NUMBER}")
 
 
 DECODER = json.JSONDecoder(parse_constant=no_number)

@@ -1,22 +1,25 @@
-"""One proxy of the API: a relay that is opened, closed and changed, and its toxics."""
+"""One proxy of the API: a server that is opened, closed and changed, and its toxics."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from faultline._core.attempts import Attempt
 from faultline._core.errors import ParameterError, PortError, UnsupportedError
 from faultline._core.hosts import hostport
 from faultline._front.control.errors import known_toxic, no_toxic, not_accepted, not_done, unsupported
 from faultline._front.control.fields import Fields
+from faultline._front.control.shapes import Shape
 from faultline._front.control.toxics import STREAMS, Toxic, faults_of, new_toxic, plan_of
 
 if TYPE_CHECKING:
+    from faultline._core.plan import Plan
     from faultline._core.upstream import Upstream
     from faultline._servers.address import Tcp
+    from faultline._servers.dns import DnsServer
     from faultline._servers.server import Server
 
 OnEnd = Callable[[str, Attempt], None]
@@ -35,7 +38,7 @@ class Terms:
 
     allow_remote: bool
     on_end: OnEnd
-    on_over: Callable[[Server], None]
+    on_over: Callable[[Server | DnsServer], None]
     seed: int | None = None
 
 
@@ -67,9 +70,10 @@ class Proxy:
     Attributes:
         name: its name.
         listen: its address, as it was given; the real one while there is a server.
-        upstream: the address of its upstream, as it was given.
+        upstream: the address of its upstream, as it was given; empty if it has none.
+        shape: what it is.
         enabled: whether it accepts clients.
-        server: the relay; `None` if the address could not be bound.
+        server: the server; `None` if the address could not be bound.
         toxics: its toxics, in order of creation.
     """
 
@@ -77,8 +81,9 @@ class Proxy:
     name: str
     listen: str
     upstream: str
+    shape: Shape = field(default_factory=Shape)
     enabled: bool = False
-    server: Server | None = None
+    server: Server | DnsServer | None = None
     toxics: list[Toxic] = field(default_factory=list)
     _ended: Traffic = field(default_factory=Traffic)
 
@@ -90,6 +95,7 @@ class Proxy:
             "upstream": self.upstream,
             "enabled": self.enabled,
             "toxics": [toxic.to_dict() for toxic in self.in_order()],
+            **self.shape.shown(self.server),
         }
 
     def in_order(self) -> list[Toxic]:
@@ -108,32 +114,26 @@ class Proxy:
         if enabled:
             server.cut_off(is_cut_off=False)
         else:
-            server.close_all()
+            self._close_all(server)
             server.cut_off()
         self.enabled = enabled
 
-    def _opened(self) -> Server:
+    def _opened(self) -> Server | DnsServer:
         """Bind the address.
 
         Raises:
             ApiError: the address can't be bound, or the upstream is elsewhere.
         """
-        from faultline._core.kinds import RELAY
         from faultline._servers.running import Upkeep
-        from faultline._servers.server import Server
 
         address, upstream = self.places()
         self.listen = hostport(address.host, address.port)
+        upkeep = Upkeep(parks=False, scope=self._scope)  # because a toxic may be removed
         try:
-            self.server = Server(
-                plan_of(self.toxics),
-                address=address,
-                kind=RELAY,
-                upstream=upstream,
-                strict=False,
-                on_end=self._on_end,
-                upkeep=Upkeep(parks=False, scope=self._scope),  # because a toxic may be removed
-            )
+            with refusing():
+                self.server = self.shape.start(
+                    plan_of(self.toxics, self.shape), address, upstream, self._on_end, upkeep
+                )
         except PortError as error:
             why = str(getattr(error.__cause__, "strerror", error)).lower()  # no cause: no port is free at all
             raise not_done(f"listen tcp {self.listen}: bind: {why}") from None
@@ -142,15 +142,20 @@ class Proxy:
 
     @property
     def _scope(self) -> str:
-        """The scope of its random choices, which those of other proxies don't change; empty for that of the process."""
+        """The scope of its random choices, which no other proxy changes; empty for that of the process."""
         return "" if self.terms.seed is None else f"{self.terms.seed}/{self.name}"
 
     def stop(self) -> None:
         """Close the connections and release the port."""
         server, self.server, self.enabled = self.server, None, False
         if server is not None:
-            server.close_all()
+            self._close_all(server)
             self.terms.on_over(server)
+
+    def _close_all(self, server: Server | DnsServer) -> None:
+        """End the connections of a server, if it has any, by FIN."""
+        if self.shape.kind != "dns":
+            cast("Server", server).close_all()
 
     def leads(self, listen: str | None, upstream: str | None) -> bool:
         """Whether the proxy listens there already, and has that upstream; what is not given is the same.
@@ -161,7 +166,7 @@ class Proxy:
         address, _ = replace(self, listen=listen or self.listen, upstream=upstream or self.upstream).places()
         return hostport(address.host, address.port) == self.listen and upstream in (None, "", self.upstream)
 
-    def places(self) -> tuple[Tcp, Upstream]:
+    def places(self) -> tuple[Tcp, Upstream | None]:
         """Where the proxy listens, and where its upstream is.
 
         Raises:
@@ -171,9 +176,8 @@ class Proxy:
 
         with refusing():
             allow_remote = self.terms.allow_remote
-            return listening(self.listen, allow_remote=allow_remote), upstream_at(
-                self.upstream, allow_remote=allow_remote
-            )
+            upstream = upstream_at(self.upstream, allow_remote=allow_remote) if self.upstream else None
+            return listening(self.listen, allow_remote=allow_remote), upstream
 
     def move(self, listen: str | None, upstream: str | None) -> None:
         """Stop, and have another address or another upstream from the next start on."""
@@ -249,21 +253,35 @@ class Proxy:
         Raises:
             ApiError: a relay can't play a plan, or this user may not.
         """
-        plan = plan_of(toxics)
+        plan = plan_of(toxics, self.shape)
         if self.server is not None:
             with refusing():
-                if faults_of(toxics) == faults_of(self.toxics):
-                    self.server.go_on(plan)
-                else:
-                    self.server.become(plan, open_too=True)
+                self._become(plan, goes_on=faults_of(toxics) == faults_of(self.toxics))
         self.toxics = toxics
+
+    def _become(self, plan: Plan, *, goes_on: bool) -> None:
+        """Have the server play a plan, on open connections too; with `goes_on` only the conditions have changed."""
+        if self.shape.kind == "dns":
+            cast("DnsServer", self.server).become(plan)
+        elif goes_on:
+            cast("Server", self.server).go_on(plan)
+        else:
+            cast("Server", self.server).become(plan, open_too=True)
+
+    def let_go(self) -> None:
+        """Let pass what a pause or a partition holds."""
+        if self.shape.kind != "dns":
+            for name in ("resume", "heal"):
+                self.control(name)
 
     def control(self, name: str) -> int:
         """Apply a control of a server to the open connections; return how many there are.
 
         Raises:
-            ApiError: this user may not.
+            ApiError: this user may not, or the proxy has no connections.
         """
+        if self.shape.kind == "dns":
+            raise not_accepted(f"{name}: expected a proxy with connections; one of the kind dns answers lookups.")
         with refusing():
             return 0 if self.server is None else int(getattr(self.server, name)())
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from faultline._core.said import abbreviated
-from faultline._front.control.errors import ApiError, bad_body, known_proxy, missing, no_proxy
+from faultline._front.control.errors import ApiError, bad_body, known_proxy, missing, no_proxy, not_accepted
 from faultline._front.control.fields import Fields
 from faultline._front.control.proxies import Proxy, Terms
+from faultline._front.control.shapes import shape_of
 
 
 class Registry:
@@ -57,6 +58,10 @@ class Registry:
         """
         proxy = self.find(name)
         listen, upstream, enabled = given.get("listen", str), given.get("upstream", str), given.get("enabled", bool)
+        if shape_of(given, proxy.shape) != proxy.shape:
+            raise not_accepted(f"expected {proxy.shape}, which a proxy keeps; delete it, and make another.")
+        if upstream:
+            proxy.shape.check_upstream(upstream, None)
         wanted = proxy.enabled if enabled is None else enabled
         moves = not proxy.leads(listen, upstream)
         if moves:
@@ -96,7 +101,7 @@ class Registry:
     def _populated(self, proxy: Proxy, *, enabled: bool) -> Proxy:
         before = self._proxies.get(proxy.name)
         if before is not None:
-            if before.leads(proxy.listen, proxy.upstream):
+            if before.shape == proxy.shape and before.leads(proxy.listen, proxy.upstream):
                 return before
             self.delete(proxy.name)
         return self._started(proxy, enabled=enabled)
@@ -111,8 +116,7 @@ class Registry:
         for proxy in self:
             try:
                 proxy.remove_all()
-                proxy.control("resume")
-                proxy.control("heal")
+                proxy.let_go()
                 proxy.set(enabled=True)
             except ApiError as error:
                 errors.append(error)
@@ -131,11 +135,11 @@ class Registry:
             ApiError: a field is missing or wrong, or an address is on another machine.
         """
         name, listen, upstream = (given.get(field, str) or "" for field in ("name", "listen", "upstream"))
-        enabled = given.get("enabled", bool)
-        for field, value in (("name", name), ("upstream", upstream)):
-            if not value:
-                raise missing(field, number)
-        proxy = Proxy(self._terms, name, listen, upstream)
+        enabled, shape = given.get("enabled", bool), shape_of(given)
+        if not name:
+            raise missing("name", number)
+        shape.check_upstream(upstream, number)
+        proxy = Proxy(self._terms, name, listen, upstream, shape)
         proxy.places()
         return proxy, enabled is not False
 

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TOXIPROXY = "2.12.0"  # whose interface this is
 CONTROLS = ("close_all", "heal", "partition", "pause", "reset_all", "resume")
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+PEM = "application/x-pem-file"
 BROWSER = "Mozilla/"  # a page of any site could ask the API through a browser
 
 
@@ -58,12 +60,21 @@ class Api:
         parts = [unquote(part) for part in path.split("/")[1:]]
         methods = {method: route for (method, pattern), route in ROUTES.items() if fits(pattern, parts)}
         if not methods or (parts == ["metrics"] and not self.has_metrics):
-            return plain(404, "404 page not found")
+            return plain(404, f"404 page not found\n\n{routes()}")
         if request.method not in methods:
-            return Answer(405, body=b"")
+            return Answer(405, headers=(("Allow", ", ".join(methods)),), body=b"")
         pattern = next(p for (_, p) in ROUTES if fits(p, parts))
         names = [part for part, wanted in zip(parts, pattern.split("/"), strict=True) if wanted == "*"]
         return methods[request.method](self, request.body, *names)
+
+
+def routes() -> str:
+    """What there is, for a client that has asked for something else."""
+    paths: dict[str, list[str]] = {}
+    for method, pattern in ROUTES:
+        paths.setdefault(pattern.replace("*", "{proxy}", 1).replace("*", "{toxic}"), []).append(method)
+    lines = [f"  {', '.join(methods):<24} /{path}" for path, methods in paths.items()]
+    return "\n".join([f"The control API of faultline has these routes, as toxiproxy {TOXIPROXY} and more:", *lines])
 
 
 def fits(pattern: str, parts: list[str]) -> bool:
@@ -199,6 +210,13 @@ def attempts(api: Api, _: bytes, name: str) -> Answer:
     return Answer(headers=(("Content-Type", JSON),), body=server.ledger.to_json().encode())
 
 
+def authority(_: Api, __: bytes) -> Answer:
+    """The certificate of the test CA, which clients of proxies with TLS have to trust."""
+    from faultline._net.authority import AUTHORITY
+
+    return Answer(headers=(("Content-Type", PEM),), body=Path(AUTHORITY.ca_file).read_bytes())
+
+
 def stream(api: Api, _: bytes) -> Feed:
     """The attempts of all proxies, each as it ends."""
     from faultline._servers.control.api import Feed
@@ -243,5 +261,6 @@ ROUTES: dict[tuple[str, str], Route] = {
     # What toxiproxy has not.
     ("GET", "proxies/*/attempts"): attempts,
     ("GET", "events"): stream,
+    ("GET", "ca"): authority,
     **{("POST", f"proxies/*/{action}"): control(action) for action in CONTROLS},
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self  # of typing from Python 3.11 on, and never imported
 
+    from faultline._servers.dns import DnsServer
     from faultline._servers.server import Server
 
 KEPT_SERVERS = 100  # that are over, for the report of a failing test
@@ -45,7 +46,7 @@ class Control:
 
     host: str
     port: int
-    _public: ClassVar[tuple[str, ...]] = ("close", "host", "hostport", "port", "proxies", "url")
+    _public: ClassVar[tuple[str, ...]] = ("close", "dns_servers", "host", "hostport", "port", "proxies", "url")
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Control:
         if seed is not None:
             whole("seed", seed, "")
         self._process_id = os.getpid()
-        self._over: deque[Server] = deque(maxlen=KEPT_SERVERS)
+        self._over: deque[Server | DnsServer] = deque(maxlen=KEPT_SERVERS)
         self._errors: list[ServerError] = []
         self._is_closed = False
         self._tell = on_end
@@ -89,11 +90,20 @@ class Control:
 
     @property
     def proxies(self) -> dict[str, Server]:
-        """The proxies by name, each a relay: its `attempts` are what clients did.
+        """The proxies with connections by name, each a server: its `attempts` are what clients did.
 
         A proxy that could not bind its address when it was changed is missing.
         """
-        return {proxy.name: proxy.server for proxy in self._registry.snapshot() if proxy.server is not None}
+        from faultline._servers.server import Server
+
+        return {p.name: p.server for p in self._registry.snapshot() if isinstance(p.server, Server)}
+
+    @property
+    def dns_servers(self) -> dict[str, DnsServer]:
+        """The proxies of the kind `dns` by name: their `attempts` are the lookups of clients."""
+        from faultline._servers.dns import DnsServer
+
+        return {p.name: p.server for p in self._registry.snapshot() if isinstance(p.server, DnsServer)}
 
     def close(self) -> None:
         """Stop the API and its proxies; ports are free when this returns. Closing again does nothing.
@@ -132,7 +142,7 @@ class Control:
         if self._tell is not None:
             self._tell(name, attempt)
 
-    def _on_over(self, server: Server) -> None:
+    def _on_over(self, server: Server | DnsServer) -> None:
         """Close a server that no proxy needs any more."""
         self._over.append(server)
         try:

@@ -5,22 +5,26 @@ Rules: `TYPES` is the only list of types. Attributes have the units of toxiproxy
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from faultline._core.conditions import Condition, Direction, Latency, Slicer, SlowClose, Throttle
 from faultline._core.errors import ConflictError, FaultlineError, FaultlineWarning
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan, Sequence, Sometimes, entries_of, sometimes
+from faultline._core.plan import faults_of as plan_faults
 from faultline._core.said import Said
 from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
-from faultline._front.control.errors import invalid_stream, invalid_type, not_accepted
+from faultline._front.control.errors import ApiError, invalid_stream, invalid_type, not_accepted
 from faultline._front.control.fields import Fields
+from faultline._front.control.shapes import Shape, refusal_of
 
 Stream: TypeAlias = Literal["upstream", "downstream"]
 Value: TypeAlias = int | float | str
 STREAMS: dict[Stream, Direction] = {"upstream": "request", "downstream": "response"}
+OF_PYTHON = re.compile(r"; hand it over: plan\(text, \w+=\w+\)")  # what only a program in Python can do
 KILOBYTE, MILLISECOND, MICROSECOND = 1000, 1e-3, 1e-6
 
 
@@ -48,13 +52,16 @@ class Toxic:
         """The toxic with the attributes and the toxicity that are given.
 
         Raises:
-            ApiError: a value is of another type.
+            ApiError: a value is of another type, or below 0 where that means nothing.
         """
         attributes = Fields(given.get("attributes", dict), "attributes")
         merged = dict(self.attributes)
         for name, kind in TYPES[self.type].attributes.items():
             if (value := attributes.get(name, kind)) is not None:
                 merged[name] = value
+        for name in TYPES[self.type].not_negative:
+            if cast("int", merged[name]) < 0:
+                raise not_accepted(f"toxic {self.name!r}: attributes.{name}={merged[name]}: expected 0 or more.")
         toxicity = given.get("toxicity", float)
         return replace(self, attributes=merged, toxicity=self.toxicity if toxicity is None else float(toxicity))
 
@@ -71,7 +78,7 @@ def new_toxic(given: Fields) -> Toxic:
     if known is None:
         raise invalid_stream()
     if kind not in TYPES:
-        raise invalid_type()
+        raise invalid_type(kind, TYPES)
     empty = {name: of() for name, of in TYPES[kind].attributes.items()}
     return Toxic(kind, known, name or f"{kind}_{known}", attributes=empty).changed(given)
 
@@ -148,19 +155,23 @@ class Kind:
     Attributes:
         attributes: the type of each attribute, whose default is the empty value of that type.
         make: the condition that a toxic is; `None` if it changes no bytes.
+        not_negative: the attributes that can't be below 0; a negative time, like a negative limit, is as 0.
     """
 
     attributes: Mapping[str, type[Value]] = field(default_factory=dict)
     make: Make | None = None
+    not_negative: tuple[str, ...] = ()
 
 
 TYPES: dict[str, Kind] = {
     "latency": Kind({"latency": int, "jitter": int}, latency),
-    "bandwidth": Kind({"rate": int}, bandwidth),
+    "bandwidth": Kind({"rate": int}, bandwidth, ("rate",)),
     "slow_close": Kind({"delay": int}, slow_close),
     "timeout": Kind({"timeout": int}, timeout),
     "reset_peer": Kind({"timeout": int}, reset_peer),
-    "slicer": Kind({"average_size": int, "size_variation": int, "delay": int}, slicer),
+    "slicer": Kind(
+        {"average_size": int, "size_variation": int, "delay": int}, slicer, ("average_size", "size_variation")
+    ),
     "limit_data": Kind({"bytes": int}, limit_data),
     "packet_loss": Kind({"loss_rate": float, "correlation": float}, packet_loss),
     "noop": Kind(),
@@ -176,21 +187,32 @@ def stages_of(toxic: Toxic) -> Fault:
     return Fault(conditions=(make(toxic),), said=(Said(toxic.type, tuple(toxic.attributes.items())),))
 
 
-def plan_of(toxics: Iterable[Toxic]) -> Plan:
+def plan_of(toxics: Iterable[Toxic], shape: Shape) -> Plan:
     """What clients of a proxy with these toxics meet: the plan of its toxic `fault`, under the stages of the others.
 
     Raises:
-        ApiError: there are two toxics of the type `fault`, or a text is no plan.
+        ApiError: there are two toxics of the type `fault`, a text is no plan, or a proxy of this shape can't play it.
     """
     toxics = [*toxics]
     stages = Fault()
     for toxic in toxics:
         if toxic.type != "fault":
-            stages &= stages_of(toxic)
+            stages &= checked(toxic, stages_of(toxic), shape)
     faults = faults_of(toxics)
     if len(faults) > 1:
         raise not_accepted(f"toxic {faults[1].name!r}: expected one toxic of the type fault for a proxy.")
-    return under(stages, healthy_at_last(planned(faults[0])) if faults else HEALTHY)
+    return under(stages, healthy_at_last(planned(faults[0], shape))) if faults else under(stages, HEALTHY)
+
+
+def checked(toxic: Toxic, fault: Fault, shape: Shape) -> Fault:
+    """The fault, if a proxy of this shape plays it.
+
+    Raises:
+        ApiError: it does not.
+    """
+    if why := refusal_of(fault, shape):
+        raise wrong_plan(toxic, why) if toxic.type == "fault" else not_accepted(f"toxic {toxic.name!r}: {why}")
+    return fault
 
 
 def faults_of(toxics: Iterable[Toxic]) -> list[Toxic]:
@@ -206,23 +228,33 @@ def healthy_at_last(plan: Plan) -> Plan:
     return Sequence((*entries, HEALTHY), per=getattr(plan, "per", "attempt"))
 
 
-def planned(toxic: Toxic) -> Plan:
+def planned(toxic: Toxic, shape: Shape) -> Plan:
     """The plan of a toxic of the type `fault`, for a part of the connections if its toxicity is less than 1.
 
     Raises:
-        ApiError: the text is no plan, or is a plan of several faults with a toxicity.
+        ApiError: the text is no plan, or a plan that the shape can't play, or of several faults with a toxicity.
     """
     from faultline._front.written import plan
 
     try:
         found = plan(str(toxic.attributes["plan"]))
     except (FaultlineError, FaultlineWarning) as error:  # a warning where warnings are errors
-        raise not_accepted(error) from None
+        raise wrong_plan(toxic, str(error)) from None
+    for fault in plan_faults(found):
+        checked(toxic, fault, shape)
     if toxic.toxicity >= 1:
         return found
     if not isinstance(found, Fault):
-        raise not_accepted(f"toxicity={toxic.toxicity:g}: expected 1 with a plan of several faults; use sometimes(…).")
-    return sometimes(max(0.0, toxic.toxicity), found, per="connection")
+        why = f"toxicity={toxic.toxicity:g}: expected 1 with a plan of several faults; use sometimes(…)."
+        raise not_accepted(f"toxic {toxic.name!r}: {why}")
+    return sometimes(max(0.0, toxic.toxicity), found, per="attempt" if shape.kind == "dns" else "connection")
+
+
+def wrong_plan(toxic: Toxic, why: str) -> ApiError:
+    """The error of the attribute `plan`, whose reason is told in the words of the API."""
+    told = OF_PYTHON.sub("", why.partition(" See `faultline")[0])
+    place = "attributes." if told.startswith("plan=") else "attributes.plan: "
+    return not_accepted(f"toxic {toxic.name!r}: {place}{told}")
 
 
 def under(stages: Fault, plan: Plan) -> Plan:

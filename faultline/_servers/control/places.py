@@ -14,6 +14,7 @@ from faultline._core.upstream import Upstream, parsed_upstream
 from faultline._net import addresses
 from faultline._servers.address import Tcp
 
+MOST_PORT = 65_535
 # The host where none is given, without `allow_remote` and with it.
 ANYWHERE = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - others are allowed in then
 
@@ -28,8 +29,15 @@ def listening(text: str, *, allow_remote: bool) -> Tcp:
     if not colon or not port.isdecimal():
         raise ParameterError(f"listen={text!r}: expected host:port, such as 127.0.0.1:8080.")
     host = host.removeprefix("[").removesuffix("]") or ANYWHERE[allow_remote]
-    number = int(port[:9])
-    return Tcp(*addresses.checked_address(found(host, "listen")[0], number, allow_remote=allow_remote))
+    if (number := int(port[:9])) > MOST_PORT:
+        raise ParameterError(f"listen={text!r}: expected a port from 0 to {MOST_PORT}.")
+    address = found(host, "listen")[0]
+    if not (allow_remote or is_local(address)):
+        raise ParameterError(
+            f"listen={text!r}: expected an address that only this machine can reach, such as 127.0.0.1:{number}; "
+            "--allow-remote allows others."
+        )
+    return Tcp(*addresses.checked_address(address, number, allow_remote=allow_remote))
 
 
 def upstream_at(text: str, *, allow_remote: bool) -> Upstream:
@@ -38,7 +46,11 @@ def upstream_at(text: str, *, allow_remote: bool) -> Upstream:
     Raises:
         ParameterError: the text is no address, or is on another machine without `allow_remote`.
     """
-    upstream = replace(parsed_upstream(text, allow_remote=True), on_failure="close")
+    try:
+        upstream = replace(parsed_upstream(text, allow_remote=True), on_failure="close")
+    except ParameterError:
+        expected = "host:port, such as 127.0.0.1:5432, a URL, or the path of a Unix socket"
+        raise ParameterError(f"upstream={text!r}: expected {expected}.") from None
     if upstream.path or allow_remote:
         return upstream
     hosts = found(upstream.host, "upstream")
