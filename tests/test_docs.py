@@ -15,6 +15,8 @@ import requests  # noqa: F401 - so that every inner run has the same one
 from support.command import running
 
 import faultline
+from faultline._audit.verdicts import VERDICTS
+from faultline._front.command import main
 
 TOP = pathlib.Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*.md"))]
@@ -58,6 +60,29 @@ def test_the_python_of_the_tutorial_does_what_the_page_says(run_python_of):
 @pytest.mark.slow
 def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
     run_python_of("docs/around-the-connection.md").assert_outcomes(passed=17)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page_on_audits_passes(run_python_of):
+    run_python_of("docs/audit.md").assert_outcomes(passed=2)
+
+
+@pytest.mark.slow
+def test_the_output_on_the_page_on_audits_is_what_the_command_prints(capsys):
+    (console,) = [b for b in blocks("docs/audit.md", "console") if "handled" in b]
+    line, *expected = console.rstrip().splitlines()
+    assert main(line.removeprefix("$ faultline ").split()) == 0
+
+    assert sorted(map(timeless, capsys.readouterr().out.splitlines())) == sorted(map(timeless, expected))
+
+
+def timeless(line: str) -> str:
+    """The line without its times."""
+    return re.sub(r"\d+\.\d+ s", "*", line)
+
+
+def test_the_page_on_audits_has_every_verdict():
+    assert re.findall(r"(?m)^\| `([^`]+)` \| ", (TOP / "docs/audit.md").read_text("utf-8")) == list(VERDICTS)
 
 
 def test_the_output_in_the_readme_is_what_the_command_prints():
