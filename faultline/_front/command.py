@@ -241,7 +241,7 @@ def run_control(options: argparse.Namespace, ending: Ending) -> None:
     with ending() as ended:
         with started(options, lambda name, attempt: ended.put((name, attempt))) as api:
             trial = f"curl {api.url}/proxies"
-            text = f"control API on {api.url} (proxies: {len(api.proxies)}) - try: {trial}"
+            text = f"control API on {api.url} (proxies: {len(api.proxies) + len(api.dns_servers)}) - try: {trial}"
             say(options.json, f"{text} - Ctrl-C stops", {"event": "listening", "url": api.url, "try": trial})
             while (told := ended.get()) is not None:
                 say_of(options, *told)

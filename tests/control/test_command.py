@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from support import PATIENCE_SECONDS
 from support.command import running
 from support.control import Client, fetched
 
+from faultline import control
 from faultline._front.command import main
 from faultline._front.control import config
 
@@ -65,23 +67,136 @@ def test_what_the_end_has_ended_is_told_too_and_as_json(tmp_path, listener):
 
 
 GOOD = '[[proxies]]\nname = "a"\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:1"\nenabled = false\n'
-ELSEWHERE = "line 1: upstream='192.0.2.1:80': expected a server on this machine; --allow-remote allows others"
+ELSEWHERE = "upstream='192.0.2.1:80': expected a server on this machine; --allow-remote allows others"
+JSON = """[
+  {
+    "name": "a",
+    "upstream": "127.0.0.1:1",
+    "toxics": [
+      {"type": "latency", "attributes": {"latency": 5}},
+      {
+        "type": "fault",
+        "attributes": {
+          "plan": "reset()"
+        }
+      }
+    ]
+  },
+  {"name": "b", "listen": "localhost:19801",
+   "upstream": "127.0.0.1:1", "enabled": false}
+]"""
+TOML = """
+# proxies
+[[proxies]]
+name = "a"
+upstream = "127.0.0.1:1"
+
+  [[proxies.toxics]]
+  type = "latency"
+  attributes = { latency = 5 }
+
+  [[proxies.toxics]]
+  type = "fault"
+  [proxies.toxics.attributes]
+  plan = "reset()"
+
+[[proxies]]
+name = "b"
+listen = "localhost:19801"
+upstream = "127.0.0.1:1"
+enabled = false
+"""
+WHERE = "expected host:port, such as 127.0.0.1:8080"
+CHANGES = [  # what of both files is another, the lines in JSON and in TOML, and what is wrong
+    (("127.0.0.1:1", "192.0.2.1:80"), (4, 5), ELSEWHERE),
+    (("localhost:19801", "x"), (15, 18), f"listen='x': {WHERE}"),
+    (("localhost:19801", "0.0.0.0:19801"), (15, 18), "listen='0.0.0.0:19801': expected an address that only this"),
+    (("false", "7"), (16, 20), "bad request body: expected true or false for proxy.enabled, not 7"),
+    (('"b"', '""'), (15, 17), "missing required field: name"),
+    (('"b"', '"a"'), (15, 17), "name='a' is that of the proxy in line 3 too"),
+    (("enabled", "enable"), (16, 20), "unknown key 'enable'; did you mean enabled?"),
+    (("enabled", "colour"), (16, 20), "unknown key 'colour'; a proxy has name, listen, upstream, enabled, kind, "),
+    (('"fault"', '"faults"'), (8, 12), "invalid toxic type; type='faults': did you mean 'fault'? Types: latency, "),
+    (("reset()", "rset()"), (10, 14), "toxic 'fault_downstream': attributes.plan='rset()': expected a mode, a plan "),
+    (("plan", "plam"), (10, 14), "unknown key 'plam'; did you mean plan?"),
+    (('"reset()"', "3"), (10, 14), "bad request body: expected a text for attributes.plan, not 3"),
+    (("5", '"5"'), (6, 9), "bad request body: expected a whole number for attributes.latency, not '5'"),
+]
+
+
+@pytest.mark.parametrize("kind", ["json", "toml"])
+@pytest.mark.parametrize("row", CHANGES)
+def test_a_wrong_value_is_told_with_its_own_line(tmp_path, capsys, row, kind):
+    change, at, why = row
+    if kind == "toml":
+        pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    path = tmp_path / f"x.{kind}"
+    text = JSON if kind == "json" else TOML
+    path.write_text(text.replace(*change, 1))
+    line = at[kind == "toml"]
+
+    assert main(["control", "--port", "0", "--config", str(path)]) == 2
+    if kind == "toml":
+        why = why.replace("in line 3", "in line 4")
+    begin = f"faultline: --config {path}, line {line}: {why}"
+    assert capsys.readouterr().err[: len(begin)] == begin
+
+
+@pytest.mark.parametrize("kind", ["json", "toml"])
+def test_toxics_of_a_file_are_those_of_its_proxies(tmp_path, kind):
+    if kind == "toml":
+        pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    path = tmp_path / f"x.{kind}"
+    path.write_text("\ufeff" * (kind == "json") + (JSON if kind == "json" else TOML).replace("localhost:19801", ":0"))
+    with control() as api, contextlib.closing(Client(api)) as ask:
+        config.populate(str(path), api)
+        made = ask("GET", "/proxies").data
+
+    assert [toxic["type"] for toxic in made["a"]["toxics"]] == ["latency", "fault"]
+    assert made["a"]["toxics"][1]["attributes"] == {"plan": "reset()"}
+    assert (made["b"]["toxics"], made["b"]["enabled"]) == ([], False)
+
+
 CONFIGS = [
-    ("x.json", "", "line 1: expected a JSON array of proxies"),
-    ("x.json", "\n{}", "line 2: expected a JSON array of proxies"),
+    ("x.json", "", "line 1: expected a JSON array of proxies, the file is empty"),
+    ("x.json", "\ufeff \n", "line 2: expected a JSON array of proxies, the file is empty"),
+    ("x.json", "\n{}", "line 2: expected a JSON array of proxies, not '{}'"),
     ("x.json", "[", "line 1: Expecting value"),
     ("x.json", '[\n {"name": "a",\n  "upstream" "b"}]', "line 3: Expecting ':' delimiter"),
     ("x.json", '[\n{"name": "a", "upstream": "localhost:1"}\n\n{}]', "line 4: expected , or ] behind a proxy"),
     ("x.json", '[\n{"name": "a", "upstream": "localhost:1"},\n\n{}]', "line 4: missing required field: name"),
     ("x.json", "[\n[NaN]]", "line 2: NaN is no number"),
+    ("x.json", "[\n" + "[" * 100_000, "line 2: expected fewer brackets open at once"),
     ("x.json", "[\n1]", "line 2: bad request body: expected an object for proxy, not 1"),
-    ("x.json", '[{"name": "a", "upstream": "192.0.2.1:80"}]', ELSEWHERE),
+    ("x.json", '[{"name": "a",\n"upstream": "192.0.2.1:80"}]', f"line 2: {ELSEWHERE}"),
+    (
+        "x.json",
+        '[{"name": "a", "upstream": "localhost:1",\n"toxics": {}}]',
+        "line 2: expected a list of toxics, not {}",
+    ),
+    (
+        "x.json",
+        '[{"name": "a", "upstream": "localhost:1", "toxics": [\n7]}]',
+        "line 2: bad request body: expected an object for toxic, not 7",
+    ),
+    (
+        "x.json",
+        '[{"name": "a", "upstream": "localhost:1", "toxics": [{"type": "noop",\n"attributes": {"x": 1}}]}]',
+        "line 2: unknown key 'x'; the type noop has no attributes",
+    ),
+    (
+        "x.json",
+        '[{"name": "a", "listen": ":19802", "upstream": "127.0.0.1:1"},\n{"name": "b",\n"listen": "localhost:19802"}]',
+        "line 3: listen='localhost:19802' is that of the proxy in line 1 too",
+    ),
+    ("x.toml", "", "line 1: expected tables [[proxies]], the file has none"),
     ("x.toml", "[[proxies]]\nname = ", "line 2: Invalid value"),
     ("x.toml", "[[proxies]]\nname = x\n", "line 2: Invalid value"),
-    ("x.toml", "x = 1", "line 1: expected tables [[proxies]] and nothing else"),
-    ("x.toml", "proxies = 1", "line 1: expected tables [[proxies]] and nothing else"),
+    ("x.toml", "\nx = 1", "line 2: expected tables [[proxies]], not x"),
+    ("x.toml", "proxies = 1", "line 1: expected tables [[proxies]], not proxies"),
     ("x.toml", f"{GOOD}\n [[proxies]]\nname = 'b'\n", "line 7: missing required field: upstream"),
-    ("x.toml", "proxies = [{name = 'a'}]", "line 1: missing required field: upstream"),
+    ("x.toml", "proxies = [\n{name = 'a'}]", "line 1: missing required field: upstream"),
+    ("x.toml", "proxies = [\n{name = 'a', upstream = 'x'}]", "line 2: upstream='x': expected host:port"),
 ]  # fmt: skip
 
 
@@ -93,7 +208,9 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path, capsys, name, text, why):
     path.write_text(text)
 
     assert main(["control", "--port", "0", "--config", str(path)]) == 2
-    assert capsys.readouterr() == ("", f"faultline: --config {path}, {why}.\n")
+    out, err = capsys.readouterr()
+    begin = f"faultline: --config {path}, {why}"
+    assert (out, err[: len(begin)], err.count("\n")) == ("", begin, 1)
 
 
 def test_a_file_that_can_t_be_read_is_told(tmp_path, capsys):
@@ -121,7 +238,7 @@ def test_toml_has_the_same_content(tmp_path):
     path.write_text(GOOD)
 
     given = {"name": "a", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1", "enabled": False}
-    assert config.entries_of(str(path)) == [(given, 1)]
+    assert [entry.given for entry in config.entries_of(str(path))] == [given]
 
 
 def test_a_python_that_can_t_read_toml_says_so(tmp_path, monkeypatch):
@@ -150,6 +267,27 @@ def test_a_wrong_option_is_one_line(capsys):
         ends = {words: (main(["control", *words.split()]), *capsys.readouterr()) for words in rows}
 
     assert ends == {words: (2, "", f"faultline: {why}\n") for words, why in rows.items()}
+
+
+@pytest.mark.slow
+def test_the_example_of_the_help_does_what_it_says(capsys, web):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    with pytest.raises(SystemExit):
+        main(["control", "--help"])
+    lines = re.findall(r"(?m)^  (curl .*?)\s*(?:# .*)?$", capsys.readouterr().out)
+    assert len(lines) == 7
+    with control() as api, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        places = {"localhost:8474": api.hostport, "127.0.0.1:8080": web, "8081": str(port)}
+        for of_page, here in places.items():
+            lines = [line.replace(of_page, here) for line in lines]
+        ends = [subprocess.run(["bash", "-c", f"{line} -sS"], capture_output=True, check=False) for line in lines]
+
+    assert [end.returncode for end in ends] == [0, 0, 0, 0, 0, 56, 0]
+    assert ends[2].stdout == b"hello"
+    assert json.loads(ends[6].stdout)["attempts"][1]["fault"] == "reset(after_bytes=17)"
 
 
 def test_the_command_is_meant_by_a_slip(capsys):

@@ -11,10 +11,25 @@ from faultline._front.control.start import Control
 from faultline._front.options import number
 
 PORT = 8474  # where clients of toxiproxy look
+ABOUT = (
+    "Run an HTTP API that makes proxies in front of real servers, and breaks them. Clients of toxiproxy work unchanged."
+)
+EXAMPLE = """\
+example, with a server on port 8080 and the API in another terminal:
+  curl localhost:8474/proxies -d '{"name": "web", "listen": "127.0.0.1:8081", "upstream": "127.0.0.1:8080"}'
+  curl localhost:8474/proxies/web/toxics -d '{"type": "latency", "attributes": {"latency": 500}}'
+  curl localhost:8081                   # half a second late
+  curl -X DELETE localhost:8474/proxies/web/toxics/latency_downstream
+  curl localhost:8474/proxies/web/toxics -d '{"type": "fault", "attributes": {"plan": "reset --after-bytes 17"}}'
+  curl localhost:8081                   # Connection reset by peer
+  curl localhost:8474/proxies/web/attempts
+`faultline modes` lists all faults; `curl localhost:8474/` lists all routes."""
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `control`."""
+    """Add the options of `control`, and what the command is for."""
+    parser.description, parser.epilog = ABOUT, EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", default=str(PORT), help="the port to bind; 0 for a free one (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="make these proxies first: a JSON array, or TOML [[proxies]]")
@@ -42,7 +57,7 @@ def started(options: argparse.Namespace, on_end: Callable[[str, Attempt], None])
     )
     try:
         if options.config is not None:
-            populate(options.config, api.populate)
+            populate(options.config, api)
     except BaseException:
         api.close()
         raise

@@ -15,6 +15,7 @@ from faultline._core.check import flag, whole
 from faultline._core.errors import ServerError
 from faultline._core.fork import FORKED
 from faultline._core.hosts import hostport
+from faultline._front.control.fields import Fields
 from faultline._front.control.proxies import Terms
 from faultline._front.control.registry import Registry
 from faultline._front.control.routes import Api, refusal
@@ -132,6 +133,14 @@ class Control:
             ApiError: an entry is wrong, or a proxy can't listen.
         """
         self._api.call(partial(self._registry.populate, proxies))
+
+    def add_toxic(self, proxy: str, toxic: object) -> None:
+        """Add a toxic to a proxy, as `POST /proxies/{proxy}/toxics` does.
+
+        Raises:
+            ApiError: there is no such proxy, or the toxic is wrong.
+        """
+        self._api.call(lambda: self._registry.find(proxy).add(Fields(toxic, "toxic")))
 
     def _on_end(self, name: str, attempt: Attempt) -> None:
         """Tell of an attempt that has ended; called in the loop's thread."""
