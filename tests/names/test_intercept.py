@@ -17,7 +17,6 @@ import aiohttp
 import httpx
 import pytest
 import requests
-from support import ending
 from support.clients import ONE_OF_EACH_WAY
 from support.tables import each_row
 
@@ -26,23 +25,15 @@ from faultline import (
     OutsideError,
     ParameterError,
     bad_cert,
-    blackhole,
-    close,
     intercept,
-    latency,
     nxdomain,
     ok,
     raises,
     redirect,
-    refuse,
     reset,
     resolve,
     resolves_to,
-    root_cause,
-    sequence,
-    stall,
     status,
-    unreachable,
 )
 
 pytestmark = [pytest.mark.usefixtures("nothing_is_left_behind"), pytest.mark.leaves_open]
@@ -62,10 +53,6 @@ def dead_port():
 
 def said(server):
     return [f"{a.request.method} {a.request.target} {a.request.header('host')}" for a in server.attempts if a.request]
-
-
-def tried(server):
-    return [(a.struck.point if a.struck else None, a.ended_by, a.ended_how) for a in server.attempts]
 
 
 # --- an unchanged URL, with each client ------------------------------------------------------------------------------
@@ -158,17 +145,7 @@ def test_an_international_name_is_intercepted(faultline):
     assert server.attempts[0].tls.sni == "xn--bcher-kva.example"
 
 
-def test_a_pool_keeps_its_connection(faultline):
-    server = faultline.intercept(HTTPS, ok(b"mine"))
-
-    with httpx.Client(verify=server.client_context()) as client:
-        assert [client.get(f"{HTTPS}/{n}").content for n in range(3)] == [b"mine"] * 3
-
-    assert [a.connection for a in server.attempts] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("call", ["connect", "connect_ex"])
-@pytest.mark.parametrize("host", ["localhost", b"localhost"])
+@each_row(("call", "host"), [("connect", "localhost"), ("connect_ex", b"localhost")])
 def test_a_plain_socket_connects_by_name(faultline, dead_port, call, host):
     server = faultline.intercept(f"http://localhost:{dead_port}", ok())
 
@@ -240,16 +217,6 @@ def test_its_url_is_that_of_the_client(faultline, url, told):
     assert (server.url, server.hostport) == told
 
 
-def test_an_answer_is_said_where_nothing_breaks(faultline):
-    server = faultline.intercept(HTTP, sequence(reset(), latency(0)), answer=ok(b"the answer"))
-
-    with pytest.raises(requests.ConnectionError):
-        requests.get(HTTP, timeout=10)
-
-    assert requests.get(HTTP, timeout=10).content == b"the answer"
-    assert len(server.attempts) == 2
-
-
 # --- trust -----------------------------------------------------------------------------------------------------------
 
 
@@ -318,58 +285,6 @@ def test_the_certificate_is_not_accepted_for_another_name(faultline, other):
         pass
 
 
-# --- faults ----------------------------------------------------------------------------------------------------------
-
-
-@ONE_OF_EACH_WAY
-def test_a_client_meets_reset_and_refuse(faultline, fetch):
-    server = faultline.intercept(HTTP, sequence(refuse(), reset()))
-
-    for kind in (ConnectionRefusedError, ConnectionResetError):
-        with raises(kind) as caught:
-            fetch(f"{HTTP}/v1")
-        assert type(root_cause(caught.value)) is kind
-
-    assert tried(server)[0] == ("connect", "server", "RST")
-    assert tried(server)[-1] == ("response", "server", "RST")
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind", "cause", "how"),
-    [
-        (close(), requests.ConnectionError, "RemoteDisconnected", ("server", "FIN")),
-        pytest.param(stall(), requests.ReadTimeout, "TimeoutError", ("client", "FIN"), marks=pytest.mark.slow),
-        pytest.param(
-            blackhole(), requests.ConnectTimeout, "TimeoutError", ("server", "silence"), marks=pytest.mark.slow
-        ),
-        (unreachable(), requests.ConnectionError, "OSError", ("server", "no route")),
-    ],
-    ids=repr,
-)
-def test_a_client_meets_the_other_faults_as_at_any_server(faultline, fault, kind, cause, how):
-    server = faultline.intercept(HTTP, fault)
-
-    with pytest.raises(kind) as caught:
-        requests.get(HTTP, timeout=0.4 if kind in (requests.ReadTimeout, requests.ConnectTimeout) else 10)
-
-    assert type(caught.value) is kind
-    assert type(root_cause(caught.value)).__name__ == cause
-    (attempt,) = server.wait_for_attempts(1, at="end")
-    assert (attempt.fault, attempt.struck.point, *ending(attempt)) == (fault, fault.break_.at, *how)
-
-
-@pytest.mark.parametrize("kind", ["wrong_host", "self_signed"])
-def test_a_bad_certificate_is_seen(faultline, monkeypatch, kind):
-    server = faultline.intercept(HTTPS, bad_cert(kind))
-    server.trust(monkeypatch)
-
-    with raises(ssl.SSLCertVerificationError) as caught:
-        requests.get(HTTPS, timeout=10)
-
-    assert type(caught.value) is requests.exceptions.SSLError
-    assert server.attempts[0].struck.point == "handshake"
-
-
 def test_a_certificate_that_expired_is_right_in_its_name(faultline):
     server = faultline.intercept(HTTPS, bad_cert("expired"))
 
@@ -377,27 +292,6 @@ def test_a_certificate_that_expired_is_right_in_its_name(faultline):
         requests.get(HTTPS, verify=server.ca_file, timeout=10)
 
     assert "certificate has expired" in caught.cause.verify_message
-
-
-def test_a_refused_connect_is_followed_by_one_that_succeeds(faultline):
-    server = faultline.intercept(HTTPS, sequence(refuse(), ok(b"at last")))
-    with pytest.raises(requests.ConnectionError):
-        requests.get(HTTPS, verify=server.ca_file, timeout=10)
-
-    assert requests.get(HTTPS, verify=server.ca_file, timeout=10).content == b"at last"
-
-    assert tried(server)[0] == ("connect", "server", "RST")
-    assert len(server.attempts) == 2
-
-
-def test_it_becomes_another_plan(faultline):
-    server = faultline.intercept(HTTP, ok(b"one"))
-    assert requests.get(HTTP, timeout=10).content == b"one"
-
-    server.become(refuse())
-
-    with raises(ConnectionRefusedError):
-        requests.get(HTTP, timeout=10)
 
 
 # --- several at once -------------------------------------------------------------------------------------------------
@@ -699,65 +593,6 @@ def test_each_spelling_of_this_machine_passes(faultline, needs_ipv6, family, hos
 # --- the guard -------------------------------------------------------------------------------------------------------
 
 
-def test_a_fault_that_nobody_met_fails_the_guard():
-    with pytest.raises(NotStruckError) as caught, intercept(HTTPS, reset()):
-        pass
-
-    assert str(caught.value) == (f"reset() never struck: no client connected to {NAME}:443. (strict=False allows it.)")
-
-
-@pytest.mark.slow
-def test_the_fixture_asks_the_guard_and_shows_the_drawing(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makepyfile(
-        test_inner="""
-        import http.client, socket
-        from contextlib import closing, suppress
-        from faultline import *
-
-        BEFORE = socket.getaddrinfo, dict(vars(socket.socket))
-
-        def fetch():
-            with closing(http.client.HTTPConnection("api.example.com", timeout=10)) as client:
-                client.request("GET", "/v1")
-                with client.getresponse() as response:
-                    return response.read()
-
-        def test_fails(faultline):
-            faultline.intercept("http://api.example.com", reset())
-            fetch()
-
-        def test_is_not_met(faultline):
-            faultline.intercept("http://api.example.com", reset())
-
-        def test_hides(faultline):
-            faultline.intercept("http://api.example.com", ok(), block_others=True)
-            with suppress(Exception):
-                socket.gethostbyname("other.example.com")
-
-        def test_after():
-            assert (socket.getaddrinfo, dict(vars(socket.socket))) == BEFORE
-        """
-    )
-
-    result = pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "-W", "error")
-
-    result.assert_outcomes(failed=1, passed=3, errors=2)
-    result.stdout.fnmatch_lines(
-        [
-            "*- faultline -*",
-            "http://api.example.com reset()",
-            "#1 reset(), connection 1, HTTP/1.1",
-            "*RST: struck at 'response' *",
-        ]
-    )
-    result.stdout.fnmatch_lines(["reset() never struck: no client connected to api.example.com:80. *"])
-    result.stdout.fnmatch_lines(
-        ["gethostbyname('other.example.com') was blocked: the client would have reached another machine. *"]
-    )
-
-
 def test_a_socket_that_outlives_the_interception_keeps_its_connection_until_the_server_ends(faultline):
     server = faultline.intercept(HTTP, ok())
     with socket.create_connection((NAME, 80), timeout=10) as client:
@@ -868,7 +703,7 @@ def test_bad_options_are_refused():
         assert refused(HTTPS, **{"plan": ok()} | options) == message
 
 
-@pytest.mark.parametrize("options", [{"plan": bad_cert("expired")}, {"plan": ok(), "answer": redirect("downgrade")}])
+@each_row("options", [{"plan": bad_cert("expired")}, {"plan": ok(), "answer": redirect("downgrade")}])
 def test_a_fault_of_tls_is_refused_at_a_url_without_it(options):
     expected = ": expected intercept('https://…', …); a server at http speaks no TLS."
     assert refused(HTTP, strict=False, **options).endswith(expected)
