@@ -15,7 +15,7 @@ from faultline.modes._catalogue import modes
 
 GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
-    "Auditing a client": "audit Audit AuditCase Finding",
+    "Auditing a client": "audit Audit AuditCase Finding Difference",
     "Plans": "sequence cycle sometimes when plan",
     "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
     "Assertions": "raises root_cause",

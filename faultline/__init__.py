@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from faultline._audit.baseline import Difference as Difference
     from faultline._audit.given import audit as audit
     from faultline._audit.result import Audit as Audit
     from faultline._audit.result import AuditCase as AuditCase

@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 from types import TracebackType
 
-from faultline._audit.result import FINE, Audit, AuditCase, in_order
+from faultline._audit.result import Audit, AuditCase, in_order
 from faultline._audit.run import Auditing, Put, Setup
+from faultline._audit.verdicts import FINE
 from faultline._core import clock
 
 

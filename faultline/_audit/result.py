@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from faultline._audit.baseline import JSON_VERSION, Difference, difference, known
 from faultline._audit.cases import Row
 from faultline._audit.observed import Observation
-from faultline._audit.verdicts import VERDICTS, Finding, Verdict
+from faultline._audit.verdicts import FINE, VERDICTS, Finding, Verdict
 from faultline._core.counts import counted
-
-JSON_VERSION = 1
-FINE: tuple[Verdict, ...] = ("handled", "not run")
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,26 @@ class Audit:
             "counts": self.counts,
             "results": [result.to_dict() for result in self.results],
         }
+
+    def compared_with(self, baseline: str) -> Difference:
+        """What got worse and better since an earlier audit, which `to_json` has written: `worse` and `better`.
+
+        Raises:
+            FaultlineError: the text is no audit.
+        """
+        return difference(self, known(baseline))
+
+    def to_html(self) -> str:
+        """The audit as one HTML file, with every conversation drawn."""
+        from faultline._audit.page import page
+
+        return page(self)
+
+    def to_junit(self) -> str:
+        """The audit as JUnit's XML, in which a case fails that has another verdict than `handled` or `not run`."""
+        from faultline._audit.junit import junit
+
+        return junit(self)
 
     def to_json(self) -> str:
         """The audit as JSON, which `--baseline` reads."""

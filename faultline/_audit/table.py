@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 
-from faultline._audit.result import FINE, Audit, AuditCase
-from faultline._audit.verdicts import VERDICTS
+from faultline._audit.result import Audit, AuditCase
+from faultline._audit.verdicts import FINE, VERDICTS
 
 RED, GREEN, USUAL = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 INDENT = "    "

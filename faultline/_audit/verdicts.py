@@ -34,6 +34,7 @@ Verdict: TypeAlias = Literal[
     "handled",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+FINE: tuple[Verdict, ...] = ("handled", "not run")
 MANY = 10  # attempts in one call, from which on they have to slow down
 SLOWS = 1.5  # how much longer the later intervals of a client are that slows down
 EARLY = 0.9  # of the time that Retry-After says: clocks and rounding are not what it is about

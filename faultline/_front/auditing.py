@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faultline._core.words import listed, meant
@@ -11,6 +13,7 @@ from faultline._front.options import UsageError, number
 from faultline.modes._catalogue import cases, find
 
 if TYPE_CHECKING:
+    from faultline._audit.baseline import Difference
     from faultline._audit.result import Audit
     from faultline._audit.run import Setup
     from faultline._audit.verdicts import Verdict
@@ -49,7 +52,14 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-on", metavar="VERDICTS", default="", help="exit with 1 if one of these was found: hung,leaked,… or any"
     )
+    parser.add_argument(
+        "--baseline",
+        metavar="PATH",
+        help="an earlier audit as JSON: fail only on what got worse, and print the difference",
+    )
     parser.add_argument("--json", action="store_true", help="print the audit as JSON")
+    parser.add_argument("--junit", metavar="PATH", help="write the audit as JUnit's XML")
+    parser.add_argument("--html", metavar="PATH", help="write the audit as one HTML file, with each conversation drawn")
 
 
 def setup_of(options: argparse.Namespace) -> Setup:
@@ -118,8 +128,7 @@ def failing(options: argparse.Namespace) -> set[Verdict]:
     Raises:
         UsageError: there is no such verdict.
     """
-    from faultline._audit.result import FINE
-    from faultline._audit.verdicts import VERDICTS
+    from faultline._audit.verdicts import FINE, VERDICTS
 
     bad = {verdict.lower().replace(" ", "-"): verdict for verdict in VERDICTS if verdict not in FINE}
     words = [word.strip().lower().replace(" ", "-") for word in options.fail_on.split(",") if word.strip()]
@@ -127,8 +136,61 @@ def failing(options: argparse.Namespace) -> set[Verdict]:
     return {*bad.values()} if ANY in named else {bad[word] for word in named}
 
 
-def status_of(audit: Audit, fails: set[Verdict]) -> int:
-    """The exit status."""
+def difference_of(options: argparse.Namespace) -> Callable[[Audit], Difference | None]:
+    """A function that compares an audit with the baseline; `None` without one.
+
+    Raises:
+        UsageError: the file can't be read, or is no audit.
+    """
+    from faultline._audit.baseline import BaselineError, difference, known
+
+    if options.baseline is None:
+        return lambda _: None
+    try:
+        before = known(Path(options.baseline).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"--baseline {options.baseline}: expected a file that can be read ({error.strerror})."
+        ) from None
+    except BaselineError as error:
+        raise UsageError(f"--baseline {options.baseline}: {error}") from None
+    return lambda audit: difference(audit, before)
+
+
+def check_places(options: argparse.Namespace) -> None:
+    """Check that the reports can be written, before the audit takes its time.
+
+    Raises:
+        UsageError: one can't.
+    """
+    for name in ("junit", "html"):
+        if (place := getattr(options, name)) is not None:
+            try:
+                Path(place).touch()
+            except OSError as error:
+                raise UsageError(f"--{name} {place}: expected a place to write to ({error.strerror}).") from None
+
+
+def write_reports(options: argparse.Namespace, audit: Audit, fails: set[Verdict]) -> None:
+    """Write the reports that the options ask for."""
+    from faultline._audit.junit import junit
+
+    if options.junit is not None:
+        Path(options.junit).write_text(junit(audit, fails), "utf-8")
+    if options.html is not None:
+        Path(options.html).write_text(audit.to_html(), "utf-8")
+
+
+def as_json(audit: Audit, changed: Difference | None) -> str:
+    """The audit as JSON, with what differs from the baseline."""
+    data = audit.to_dict() | ({} if changed is None else {"difference": changed.to_dict()})
+    return json.dumps(data, indent=1)
+
+
+def status_of(audit: Audit, fails: set[Verdict], changed: Difference | None) -> int:
+    """The exit status; with a baseline only what got worse counts, of the verdicts that fail, or of all."""
     if not audit.is_whole:
         return STOPPED
+    if changed is not None:
+        return FOUND if changed.verdicts & (fails or changed.verdicts) else 0
     return FOUND if fails and audit.found(*fails) else 0

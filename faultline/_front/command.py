@@ -22,7 +22,17 @@ from faultline._core.plan import Plan, faults_of
 from faultline._core.report import describe
 from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
-from faultline._front.auditing import HELP, add_audit_options, failing, setup_of, status_of
+from faultline._front.auditing import (
+    HELP,
+    add_audit_options,
+    as_json,
+    check_places,
+    difference_of,
+    failing,
+    setup_of,
+    status_of,
+    write_reports,
+)
 from faultline._front.control.command import add_control_options, started
 from faultline._front.ended import Ended, Ending, signals
 from faultline._front.listing import as_data, listing, with_words
@@ -261,7 +271,9 @@ def run_audit(options: argparse.Namespace, ending: Ending) -> int:
     from faultline._audit.audited import Run
     from faultline._audit.table import line, table
 
-    setup, fails, is_terminal = setup_of(options), failing(options), sys.stdout.isatty()
+    setup, fails, compare = setup_of(options), failing(options), difference_of(options)
+    is_terminal = sys.stdout.isatty()
+    check_places(options)
     with ending() as ended, Run(setup, ended.put) as run:
         while run.is_going and (told := ended.get()) is not None:
             result = run.take(told)
@@ -270,11 +282,14 @@ def run_audit(options: argparse.Namespace, ending: Ending) -> int:
             elif not options.json:
                 print(line(result), flush=True)
         audit = run.result()
+    changed = compare(audit)
+    write_reports(options, audit, fails)
     if options.json:
-        print(audit.to_json())
+        print(as_json(audit, changed))
     else:
-        print("\n".join(table(audit, terminal.width(), color=terminal.shows_color())))
-    return status_of(audit, fails)
+        lines = table(audit, terminal.width(), color=terminal.shows_color())
+        print("\n".join([*lines, *([] if changed is None else changed.lines)]))
+    return status_of(audit, fails, changed)
 
 
 def watch(  # noqa: PLR0917 - the two commands differ in each of these

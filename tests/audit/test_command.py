@@ -193,3 +193,52 @@ def test_the_end_of_the_audit_itself_leaves_no_process():
             os.close(number)
 
     assert inner
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_reports_are_written_where_they_are_asked_for(tmp_path, capsys):
+    words = f"audit --mode refuse --plain --html {tmp_path}/a.html --junit {tmp_path}/a.xml"
+
+    assert main(shlex.split(words)) == 0
+    assert (tmp_path / "a.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert (tmp_path / "a.xml").read_text("utf-8").startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_a_baseline_fails_on_what_got_worse_alone(tmp_path, capsys):
+    choice = "--mode refuse --mode reset --point connect --point response --plain"
+    before = tmp_path / "before.json"
+
+    def run(words):
+        status = main(shlex.split(f"audit {words} {choice}"))
+        return status, capsys.readouterr().out
+
+    before.write_text(run(f"{HERE}:leaks_a_socket --json")[1])
+    assert run(f"{HERE}:leaks_a_socket --baseline {before} --fail-on any")[0] == 0
+    assert run(f"{HERE}:exits --baseline {before} --fail-on hung")[0] == 0
+    status, out = run(f"{HERE}:exits --baseline {before}")
+    assert status == 1
+    assert "\nworse: refuse(): crashed: the process ended in the call: exit status 3.\n" in out
+    assert "\nbetter: reset(): no longer leaked\n" in out
+    status, out = run(f"{HERE}:careful --baseline {before} --json")
+    assert status == 0
+    assert json.loads(out)["difference"]["worse"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--html /nowhere/a.html", "--html /nowhere/a.html: expected a place to write to (No such file or directory)."),
+        ("--junit /nowhere/a", "--junit /nowhere/a: expected a place to write to (No such file or directory)."),
+        (
+            "--baseline /nowhere/a",
+            "--baseline /nowhere/a: expected a file that can be read (No such file or directory).",
+        ),
+        ("--baseline /dev/null", "--baseline /dev/null: expected an audit as `faultline audit --json` writes it; "),
+    ],
+)
+def test_a_file_that_can_not_be_used_gets_a_line(words, expected, capsys):
+    assert complaint(f"audit {words}", capsys).startswith(expected)
