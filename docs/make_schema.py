@@ -23,7 +23,7 @@ PLAIN: dict[Any, dict[str, Any]] = {
     Key: {"type": "string"},
     NoneType: {"type": "null"},
 }
-LEFT_OUT = {Strike: {"origin"}}
+LEFT_OUT = {Strike: {"origin", "also"}}
 MORE: dict[type, dict[str, Any]] = {Attempt: {"struck": Strike | None}}
 
 

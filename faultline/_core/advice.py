@@ -34,6 +34,9 @@ def first(reasons: Sequence[Reason], fault: Fault, part: Key, attempt: Attempt) 
 
 def under_another_plan(number: int, attempts: Sequence[Attempt]) -> str:
     """Why no attempt met the plan of this number: all have met plans before it or after it."""
+    until = sum(a.fault.origin is not None and number in a.fault.origin.earlier for a in attempts)
+    if until:
+        return f"{counted(until, 'open attempt')} met this plan, until become(…, open_too=True) replaced it."
     others = [a.fault.origin.plan for a in attempts if a.fault.origin is not None]
     before, after = sum(other < number for other in others), sum(other > number for other in others)
     when = "before the next become(…)" if after else "since become(…)"

@@ -5,7 +5,7 @@ Times are seconds since the server started.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -15,9 +15,11 @@ from faultline._core.fault import Fault
 from faultline._core.milestones import NONE
 from faultline._core.plain import texts
 from faultline._core.points import Point
-from faultline._core.promises import Key, Strike, weightiest
+from faultline._core.promises import MOST_MARKS, Key, Mark, Strike, weightiest
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Turn, Turns
+
+MOST_STRIKES = 200  # of an attempt, however often its fault is changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Attempt:
         sent_bytes: bytes to the client, as handed to the kernel; with TLS, application bytes.
         request: the request, once the server has read it; with at most 16 MiB of its body, and at most 256 MiB of the
             bodies of all attempts.
-        strikes: where and when each part of the fault first took effect, in their order.
+        strikes: where and when each part of the fault first took effect, in their order; of an attempt that has met
+            other faults too those of all of them, at most 200: the first and the last.
         ended_by: the side that ended the connection; `None` if the connection was kept alive, or goes on.
         ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, `no name`, `answer`, or `stop` if the test
             closed the server.
@@ -117,7 +120,7 @@ class Entry:
     __slots__ = (
         *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
         *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
-        *("sent_before_strike", "ends", "stale", "_turns"),
+        *("sent_before_strike", "ends", "stale", "_turns", "_unstruck"),
     )
 
     def __init__(
@@ -144,6 +147,7 @@ class Entry:
         self.ends: tuple[End, ...] = ()
         self.stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since a reader came
         self._turns = Turns()
+        self._unstruck: dict[Mark, tuple[Mark, ...]] = {}  # parts that earlier faults had too, and that have not struck
 
     def touch(self) -> None:
         """Take note of a change, so that the next reader gets another copy."""
@@ -179,6 +183,17 @@ class Entry:
     def note(self, note: str) -> None:
         self._note = note
         self.touch()
+
+    def meets(self, fault: Fault, kept: Mapping[Key, Key]) -> None:
+        """Have another fault from here on, of which these parts were at work before, each by its key there."""
+        before, earlier, self._unstruck = self._fault.origin, self._unstruck, {}
+        self.fault = fault
+        for key, old in kept.items():
+            mark, now = (before, old), (fault.origin, key)
+            if any(mark in strike.marks for strike in self.strikes):
+                self.strikes = tuple(each.keeps(now) if mark in each.marks else each for each in self.strikes)
+            else:
+                self._unstruck[now] = (*earlier.get(mark, ()), mark)[-MOST_MARKS:]
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
         """Record bytes that one side sent."""
@@ -216,9 +231,12 @@ class Entry:
 
     def struck_by(self, part: Key, point: Point, after_bytes: int) -> None:
         """Record that a part of the fault takes effect now; only the first time counts."""
-        if any(strike.part == part and strike.origin == self.fault.origin for strike in self.strikes):
+        mark = (self.fault.origin, part)
+        if any(mark in strike.marks for strike in self.strikes):
             return
-        self.strikes += (Strike(point, after_bytes, self.now(), part, self.fault.origin),)
+        kept = self.strikes[: MOST_STRIKES // 2], self.strikes[MOST_STRIKES // 2 :][-MOST_STRIKES // 2 + 1 :]
+        struck = Strike(point, after_bytes, self.now(), part, self.fault.origin, self._unstruck.pop(mark, ()))
+        self.strikes = (*kept[0], *kept[1], struck)
         self.sent_before_strike = self.sent_bytes
         self._turns.strikes()
         self.touch()

@@ -82,6 +82,9 @@ class Chain:
     """Delays, cuts and changes the bytes of one direction, as its conditions say.
 
     `strike` is called when a condition first changes something: with its key, and with the number of bytes before it.
+
+    Attributes:
+        passed_bytes: how many bytes of its direction have left it, or passed before it was there.
     """
 
     def __init__(
@@ -91,6 +94,8 @@ class Chain:
         chance: Callable[[], random.Random],
         strike: Strike = lambda _key, _after_bytes: None,
         now: float = 0.0,
+        *,
+        passed_bytes: int = 0,
     ) -> None:
         self._direction, self._chance = direction, chance
         self._waiting: deque[Item] = deque()  # what no stage has taken yet
@@ -98,6 +103,7 @@ class Chain:
         self._out: deque[Item] = deque()  # what has left the last stage, or one that is gone
         self._links: list[Link] = []
         self.has_ended = False  # whether an end has been put in
+        self.passed_bytes = passed_bytes  # of the direction, those before the chain included
         self.change(conditions, strike, now)
 
     @property
@@ -123,9 +129,13 @@ class Chain:
         for number, condition in enumerate(conditions):
             if condition.on(self._direction):
                 link = self._link(condition, before, heirs, now)
-                link.stage.on_change = once(strike, Key("condition", number))
+                link.stage.on_change = once(strike, Key("condition", number), link.stage)
                 self._links.append(link)
         self._hand_on(before, heirs, now)
+        known = [link.stage for link in before]
+        passed = self.passed_bytes + sum(len(item.what) for item in self._out if isinstance(item.what, bytes))
+        for stage in [link.stage for link in self._links if link.stage not in known]:
+            stage.before_bytes = passed
 
     def _link(self, condition: Condition, before: list[Link], heirs: dict[Link, Link], now: float) -> Link:
         """The link of a condition: that of before, or one that takes its place, which `heirs` gets, or a new one."""
@@ -208,7 +218,9 @@ class Chain:
         """What leaves the chain next, by now; `None` if nothing does."""
         if not self._out:
             self._advance(now)
-        return self._out.popleft().what if self._out else None
+        what = self._out.popleft().what if self._out else None
+        self.passed_bytes += len(what) if isinstance(what, bytes) else 0
+        return what
 
     def _advance(self, now: float) -> None:
         """Have everything move on that leaves a stage by now; of what leaves the last, one item."""
@@ -242,15 +254,15 @@ def named(condition: Condition, links: list[Link]) -> Link | None:
     return next((link for link in known if link.stage.condition.name == condition.name), None)
 
 
-def once(strike: Strike, key: Key) -> Callable[[int], None]:
-    """A function that calls `strike` with this key, and only the first time."""
+def once(strike: Strike, key: Key, stage: Stage) -> Callable[[int], None]:
+    """A function that calls `strike` with this key and the place in the stage's direction, and only the first time."""
     is_done = False
 
     def first(after_bytes: int) -> None:
         nonlocal is_done
         if not is_done:
             is_done = True
-            strike(key, after_bytes)
+            strike(key, stage.before_bytes + after_bytes)
 
     return first
 

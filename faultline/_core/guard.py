@@ -49,8 +49,9 @@ def unmet(
     `unasked` is the reason if there was no attempt. `is_unseen` tells whether clients may have met a step at `connect`
     without being seen.
     """
-    struck = {(strike.origin, strike.part) for attempt in attempts for strike in attempt.strikes}
-    over = {strike.origin for attempt in attempts for strike in attempt.strikes if is_last(attempt, strike)}
+    strikes = [(attempt, strike) for attempt in attempts for strike in attempt.strikes]
+    struck = {mark for _, strike in strikes for mark in strike.marks}
+    over = {origin for attempt, strike in strikes if is_last(attempt, strike) for origin, _ in strike.marks}
     dealt = {place_of(attempt.fault.origin) for attempt in attempts if had_its_chance(attempt)}
     missing = []
     for fault, promise in promised(plan):

@@ -47,7 +47,7 @@ class Kept:
     def _may_go(self, entry: Entry) -> bool:
         if entry.ended_seconds is None:
             return False
-        signs: list[object] = [(strike.origin, strike.part) for strike in entry.strikes]
+        signs: list[object] = [mark for strike in entry.strikes for mark in strike.marks]
         if entry.fault.origin is not None:
             signs.append(entry.fault.origin)
         return entry.number not in [self._firsts.setdefault(sign, entry.number) for sign in signs]

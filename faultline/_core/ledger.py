@@ -111,7 +111,7 @@ class Ledger:
     def take_back_strike(self, entry: Entry, part: Key) -> None:
         """Forget the strike of a part of the present fault, of which nothing could be sent."""
         with self._lock:
-            entry.strikes = tuple(s for s in entry.strikes if (s.part, s.origin) != (part, entry.fault.origin))
+            entry.strikes = tuple(s for s in entry.strikes if (entry.fault.origin, part) not in s.marks)
             self._note(entry)
 
     def sign(self, entry: Entry, by: Party, how: Sign, alert: str = "") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from faultline._core.points import Point
 from faultline._core.scripted import is_fault
@@ -48,11 +48,19 @@ class Origin:
         plan: the number of the plan, from 0 on; a plan that is given anew is another plan.
         entry: the number of its entry, from 0 on.
         branch: the choices by the request that led to the fault: "1" for the fault of a choice, "2" for the other.
+        earlier: the numbers of the plans that an open attempt has met before, until each was replaced.
     """
 
     plan: int
     entry: int
     branch: str = ""
+    earlier: tuple[int, ...] = field(default=(), compare=False)
+
+    def after(self, before: Origin | None) -> Origin:
+        """The same place, for an attempt that was at another place before."""
+        if before is None:
+            return self
+        return replace(self, earlier=(*before.earlier, before.plan)[-MOST_MARKS:])
 
     def chosen(self, branch: str) -> Origin:
         """The place of a fault of a choice."""
@@ -74,6 +82,8 @@ class Promise:
     is_certain: bool = True
 
 
+Mark: TypeAlias = tuple["Origin | None", Key]  # the identity of a promise
+MOST_MARKS = 1000  # of one part, which as many live edits have kept
 BREAK, ANSWER, CERTIFICATE, TERMS = Key("break"), Key("answer"), Key("certificate"), Key("terms")
 
 
@@ -91,11 +101,23 @@ class Strike:
         origin: the place of the fault in the plans of the server.
     """
 
+    _public: ClassVar[tuple[str, ...]] = ("after_bytes", "at_seconds", "origin", "part", "point", "to_dict")
+
     point: Point
     after_bytes: int
     at_seconds: float
     part: Key = BREAK
     origin: Origin | None = field(default=None, compare=False, repr=False)
+    also: tuple[Mark, ...] = field(default=(), compare=False, repr=False)  # in plans by which an edit has kept the part
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Whose promises the strike keeps."""
+        return ((self.origin, self.part), *self.also)
+
+    def keeps(self, mark: Mark) -> Strike:
+        """The strike, which keeps this promise too."""
+        return replace(self, also=(*self.also, mark)[-MOST_MARKS:])
 
     def to_dict(self) -> dict[str, Any]:
         """The strike as plain data for JSON."""
@@ -112,6 +134,18 @@ def weightiest(fault: Fault, strikes: Sequence[Strike]) -> Strike | None:
         return None
     first = min(strikes, key=lambda strike: WEIGHTS[strike.part.kind])
     return first if first.part.kind != "condition" or fault.has_conditions_alone else None
+
+
+def kept_parts(before: Fault, after: Fault) -> dict[Key, Key]:
+    """The parts of a fault that stay at work in an attempt that met another before: each with what it was there."""
+    kept = {BREAK: BREAK} if after.break_ is not None and after.break_ == before.break_ else {}
+    free = [*enumerate(before.conditions)]
+    for number, condition in enumerate(after.conditions):
+        same = next((each for each in free if each[1] == condition), None)
+        if same is not None:
+            free.remove(same)
+            kept[Key("condition", number)] = Key("condition", same[0])
+    return kept
 
 
 def promises_of(fault: Fault) -> tuple[Promise, ...]:

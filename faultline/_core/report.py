@@ -9,7 +9,7 @@ from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
 from faultline._core.points import FACTS
-from faultline._core.promises import BREAK, CERTIFICATE, Key, Strike, key_of, parts_of
+from faultline._core.promises import BREAK, CERTIFICATE, Key, Origin, Strike, key_of, parts_of
 from faultline._core.steps import (
     Behind,
     Close,
@@ -78,16 +78,22 @@ JUST_NOW_SECONDS = 1.0
 
 def name_of(fault: Fault, strike: Strike) -> str:
     """The part of a fault that struck: how it looks on the wire, or else its own text."""
-    if len({(origin.plan, origin.entry) for origin in (fault.origin, strike.origin) if origin is not None}) > 1:
+    part = next((key for origin, key in strike.marks if same_entry(origin, fault.origin)), None)
+    if part is None:
         return f"{strike.part} of an earlier fault"
-    if looks := looks_of(fault, strike.part):
+    if looks := looks_of(fault, part):
         return ", ".join(looks)
-    if strike.part == CERTIFICATE and fault.certificate is not None:
+    if part == CERTIFICATE and fault.certificate is not None:
         return f"certificate {fault.certificate.kind}"
     texts = {promise.key: promise.text for promise in parts_of(fault)}
-    if [*texts] == [strike.part]:
+    if [*texts] == [part]:
         return short(fault)
-    return texts.get(strike.part, str(strike.part)).removeprefix("the ")
+    return texts.get(part, str(part)).removeprefix("the ")
+
+
+def same_entry(one: Origin | None, other: Origin | None) -> bool:
+    """Whether two places are of the same entry of a plan, as far as they are known."""
+    return one is None or other is None or (one.plan, one.entry) == (other.plan, other.entry)
 
 
 def short(fault: Fault) -> str:

@@ -56,6 +56,7 @@ class Stage:
     Attributes:
         condition: the condition.
         passed_bytes: how many bytes have come to the stage.
+        before_bytes: how many of its direction had passed before it was there.
         on_change: called with a number of bytes when the stage changes something behind them.
         alarm: when it ends the connection if nothing comes before; `None` for never.
         has_ended: whether it has ended the connection.
@@ -67,7 +68,7 @@ class Stage:
 
     def __init__(self, condition: Condition, chance: Callable[[], random.Random]) -> None:
         self.condition = condition
-        self.passed_bytes = 0
+        self.passed_bytes = self.before_bytes = 0
         self.on_change: Callable[[int], None] = lambda _after_bytes: None
         self._make = chance
         self._chance = random.Random(0)  # noqa: S311 - never used, unless the condition draws

@@ -18,15 +18,16 @@ class Tripwire:
 
     Attributes:
         brk: the break.
-        passed_bytes: how many bytes have passed the point.
+        passed_bytes: how many bytes have passed the point since the break is there.
+        before_bytes: how many bytes of the attempt had passed the point before that, as when a test gave it the break.
         waits: whether the break waits for its time, while the conversation goes on; all bytes pass then.
     """
 
-    __slots__ = ("_messages", "_window", "brk", "passed_bytes", "waits")
+    __slots__ = ("_messages", "_window", "before_bytes", "brk", "passed_bytes", "waits")
 
     def __init__(self, brk: Break) -> None:
         self.brk = brk
-        self.passed_bytes = 0
+        self.passed_bytes = self.before_bytes = 0
         self.waits = False
         self._window = b""
         self._messages = 0

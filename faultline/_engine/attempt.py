@@ -6,12 +6,14 @@ once on a connection opens an attempt for each of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from faultline._core.attempts import Entry, Request
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.ledger import Ledger
 from faultline._core.points import Point
-from faultline._core.promises import BREAK, Key
+from faultline._core.promises import BREAK, Key, kept_parts
 from faultline._core.tripwire import Tripwire
 
 NO_REQUEST = Request()
@@ -32,9 +34,12 @@ class OpenAttempt:
 
     def meet(self, fault: Fault) -> None:
         """Replace the fault, from here on; a break that stays goes on counting, and strikes no second time."""
-        stays = fault.break_ is not None and fault.break_ == self.fault.break_
-        self.entry.fault = self.fault = fault
-        if not stays:
+        kept = kept_parts(self.fault, fault)
+        if fault.origin is not None:
+            fault = replace(fault, origin=fault.origin.after(self.fault.origin))
+        self.entry.meets(fault, kept)
+        self.fault = fault
+        if BREAK not in kept:
             self._arm(fault)
 
     def _arm(self, fault: Fault) -> None:

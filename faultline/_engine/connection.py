@@ -169,7 +169,10 @@ class Connection:
         """Give the attempt another fault, conditions included, from the next byte on."""
         if self.lift is not None and fault.break_ != self.attempt.fault.break_:
             self.lift.lift()
+        before = self.attempt.trip
         self.deal(fault)
+        if (trip := self.attempt.trip) is not None and trip is not before:
+            trip.before_bytes = self._passed_bytes(trip.brk.at)
         self._serve(fault)
         self.recheck()
         if self._changed is not None:
@@ -242,9 +245,14 @@ class Connection:
             Departed: the client has left.
         """
         self.check_reached()
-        attempt, entry = self.attempt, self.attempt.entry
-        passed = {"request": entry.received_bytes - len(self._unread), "response": entry.sent_bytes}
-        attempt.strike(attempt.point, passed.get(attempt.point, 0), key_of(step))
+        self.attempt.strike(self.attempt.point, self._passed_bytes(self.attempt.point), key_of(step))
+
+    def _passed_bytes(self, point: Point) -> int:
+        """How many bytes of the attempt have passed a point."""
+        if point == "request":
+            return self.stream.passed_bytes - len(self._unread)
+        sent = {"response": self.attempt.entry.sent_bytes, "tunnel": self.side.tunnelled_bytes}
+        return sent.get(point, 0)
 
     # --- bytes -------------------------------------------------------------------------------------------------------
 

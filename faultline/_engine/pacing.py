@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
+from faultline._core.attempts import Entry
 from faultline._core.chain import Chain, Strike
 from faultline._core.conditions import Condition
 from faultline._core.gate import Gate
@@ -114,12 +115,14 @@ class Flows:
     """
 
     def __init__(
-        self, conditions: tuple[Condition, ...], chance: Callable[[], random.Random], strike: StrikeAt
+        self, conditions: tuple[Condition, ...], chance: Callable[[], random.Random], strike: StrikeAt, entry: Entry
     ) -> None:
-        def flow(at: Literal["request", "response", "handshake"]) -> Flow:
-            return Flow(Chain(conditions, at, chance, partial(strike, at), asyncio.get_running_loop().time()))
+        def flow(at: Literal["request", "response", "handshake"], passed_bytes: int = 0) -> Flow:
+            now = asyncio.get_running_loop().time()
+            return Flow(Chain(conditions, at, chance, partial(strike, at), now, passed_bytes=passed_bytes))
 
-        self.request, self.response, self.handshake = flow("request"), flow("response"), flow("handshake")
+        self.request, self.response = flow("request", entry.received_bytes), flow("response", entry.sent_bytes)
+        self.handshake = flow("handshake")
         self._lag_seconds = 0.0  # how long the server has waited for its own bytes, since it last heard the client
 
     @property

@@ -14,6 +14,11 @@ class Side:
     __slots__ = ()
     has_tasks = False  # whether tasks besides that of the conversation use the connection
 
+    @property
+    def tunnelled_bytes(self) -> int:
+        """How many bytes have come back through the tunnel of a proxy."""
+        return 0
+
     def before_strike(self) -> None:
         """Prepare for a break, which strikes now or after its time."""
 

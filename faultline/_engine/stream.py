@@ -41,18 +41,15 @@ class Stream:
     )
 
     def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
-        self.wire = wire
-        self._chance = chance
+        self.wire, self._chance = wire, chance
         self._tls: Tls | None = None
-        self._is_midway = False  # whether a record was made and not yet sent whole
+        self._is_midway, self.unsent_bytes = False, 0  # whether a record was made and not yet sent whole
         self._own_alert = ""  # the server's last
         self._held = b""  # decrypted, and not yet read by an attempt
         self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
-        self.speaks_tls = False
+        self.speaks_tls = self.is_fed = False
         self._entry: Entry
         self._flows: Flows | None = None  # while the attempt has conditions
-        self.is_fed = False
-        self.unsent_bytes = 0
         self.interjection: Callable[[], Awaitable[None]] | None = None
 
     def serve(self, attempt: OpenAttempt, on_left: Callable[[Left], bool]) -> None:
@@ -62,9 +59,8 @@ class Stream:
         """
         entry, fault = attempt.entry, attempt.fault
         goes_on = self._flows is not None and self._entry is entry
-        self._attempt, self._entry = attempt, entry
+        self._attempt, self._entry, self._on_left = attempt, entry, on_left
         entry.tls = self._tls.facts() if self._tls is not None else None
-        self._on_left = on_left
         if goes_on and self._flows is not None:
             self._flows.change(fault.conditions, attempt.condition_strikes)
         else:
@@ -75,11 +71,16 @@ class Stream:
         waiting = [] if self._flows is None else self._flows.request.chain.rest()
         self._flows = None
         if conditions:
-            self._flows = Flows(conditions, self._chance, self._attempt.condition_strikes)
+            self._flows = Flows(conditions, self._chance, self._attempt.condition_strikes, self._entry)
             for item in waiting:
                 self._flows.request.chain.put(item.what, item.at)
         else:
             self._held += b"".join(item.what for item in waiting if isinstance(item.what, bytes))
+
+    @property
+    def passed_bytes(self) -> int:
+        """How many bytes of the client have passed their conditions in this attempt."""
+        return self._entry.received_bytes if self._flows is None else self._flows.request.chain.passed_bytes
 
     def forget(self) -> None:
         """Forget the attempt, and what leads to it, because the connection has ended."""
@@ -87,8 +88,7 @@ class Stream:
 
     def pause(self) -> None:
         """Hold all bytes back."""
-        if self._paused is None:
-            self._paused = asyncio.Event()
+        self._paused = self._paused or asyncio.Event()
 
     def resume(self) -> None:
         """Let bytes pass again."""

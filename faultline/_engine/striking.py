@@ -53,7 +53,7 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
         lift.check()
         connection.check_reached()
         unsent_bytes = connection.stream.unsent_bytes if brk.at in ("response", "tunnel") else 0
-        attempt.strike(brk.at, trip.passed_bytes - unsent_bytes)
+        attempt.strike(brk.at, trip.before_bytes + trip.passed_bytes - unsent_bytes)
         await connection.side.at_strike()
         await take_effect(connection, attempt, brk.steps)
     except Lifted:

@@ -65,7 +65,13 @@ class Relay(Side):
         self._changed = asyncio.Event()  # set when the fault has changed
         self._client_has_finished = asyncio.Event()  # set when its FIN has been passed on
         self._upstream_connection: UpstreamConnection | None = None
+        self.untunnelled_bytes = 0  # of the proxy itself
         self._unsaid: list[Left] = []  # ends of the upstream that wait behind its bytes
+
+    @property
+    def tunnelled_bytes(self) -> int:
+        """How many bytes have come back through the tunnel of a proxy."""
+        return self._connection.attempt.entry.sent_bytes - self.untunnelled_bytes
 
     # --- the upstream ------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Tunnel:
         self._relay.choose_response_point()
         await self._connection.reach("tunnel")
         self._relay.is_tunnel = True
+        self._relay.untunnelled_bytes = self._connection.attempt.entry.sent_bytes
         await self._hand_over(upstream_connection, b"")
         await self._relay.carry(upstream_connection)
 
