@@ -17,6 +17,7 @@ from faultline import (
     NotStruckError,
     close,
     drip,
+    drop_bytes,
     half_close,
     hold,
     http_proxy,
@@ -201,7 +202,7 @@ def test_bytes_are_inserted_in_the_middle_of_a_write_and_in_no_record_of_tls(way
         with server, connected(server) as client:
             client.sendall(KEPT_GET)
             (attempt,) = server.wait_for_attempts(1, at="response")
-            with serve(close(at="accept", after_seconds=2 * SECONDS)) as clock, connected(clock) as waits:
+            with serve(close(at="accept", after_seconds=11 * SECONDS)) as clock, connected(clock) as waits:
                 assert to_end(waits) == (b"", "FIN")
             head = client.recv(65_536).partition(b"\r\n\r\n")
             body = head[2] + read(client, len(LARGE) + 10 - len(head[2]))
@@ -304,6 +305,24 @@ def test_it_strikes_while_a_relay_passes_nothing():
         assert to_end(client) == (b"", "FIN")
 
 
+@pytest.mark.parametrize("swallows", [one_way(), drop_bytes(10**6), one_way() & latency(0.001)], ids=repr)
+@pytest.mark.parametrize(("verb", "end"), [(close, "FIN"), (reset, "RST")])
+def test_its_time_at_the_response_begins_though_no_byte_of_that_comes_through(swallows, verb, end):
+    fault = swallows & verb(after_seconds=SECONDS)
+    with serve(HELLO) as upstream, relay(upstream, fault) as server, connected(server) as client:
+        client.sendall(KEPT_GET)
+        assert to_end(client) == (b"", end)
+
+    assert server.attempts[0].struck.after_bytes == 0
+
+
+def test_its_time_behind_bytes_that_never_come_through_never_begins():
+    fault = one_way() & close(after_bytes=1, after_seconds=SECONDS)
+    with serve(HELLO) as upstream, relay(upstream, fault, strict=False) as server, connected(server) as client:
+        client.sendall(KEPT_GET)
+        assert is_quiet(client)
+
+
 def test_a_silence_that_strikes_while_the_conversation_is_parked_leaves_it_so():
     fault = script(receive_request(), hold()) & stall(at="accept", after_seconds=SECONDS, for_seconds=SECONDS)
     with serve(fault) as server:
@@ -323,9 +342,10 @@ def test_parts_behind_it_are_reached():
 # --- the test ends or changes it -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_another_fault_ends_it(way):
-    fault = reset(at="accept", after_seconds=SECONDS)
+    fault = reset(at="accept", after_seconds=10 * SECONDS)  # in which a busy machine comes to the change
     with WAYS[way](fault, strict=False) as server, introduced(connected(server), way) as client:
         server.become(SCRIPT if way == "script" else HELLO if way == "server" else ok(), open_too=True)
         with serve(close(at="accept", after_seconds=2 * SECONDS)) as clock, connected(clock) as waits:

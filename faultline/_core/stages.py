@@ -113,8 +113,8 @@ class Stage:
             yield from self.pieces(data, at, began)
 
     def finish(self, end: End, at: float) -> Iterator[Leaving]:
-        """How an end that comes at this time leaves."""
-        return self.last(end, at) if self.acts else iter(((at, end),))
+        """How an end that comes at this time leaves; behind the condition's `for_seconds` as it came."""
+        return self.last(end, at) if self.acts and not self.is_over(at) else iter(((at, end),))
 
     def last(self, end: End, at: float) -> Iterator[Leaving]:
         """How an end leaves on which the stage acts: as it came, unless the stage changes something."""

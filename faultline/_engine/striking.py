@@ -8,7 +8,7 @@ from faultline._core.ends import Party
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.lifting import Lift, Lifted
-from faultline._engine.pacing import Deliver
+from faultline._engine.pacing import Deliver, Receive
 from faultline._engine.play import take_effect, until_ready
 
 if TYPE_CHECKING:
@@ -35,6 +35,19 @@ async def pass_point(connection: Connection, by: Party, data: bytes, send: Deliv
         data = data[cut:]
         if not data:
             return
+
+
+async def timed(connection: Connection, receive: Receive, limit_bytes: int) -> bytes:
+    """Receive bytes of the upstream; the time of a break begins as they come, whatever conditions make of them.
+
+    Raises:
+        UpstreamLeft: the upstream has reset the connection.
+    """
+    data = await receive(limit_bytes)
+    trip = connection.armed(connection.response_point)
+    if data and trip is not None and trip.brk.lasts and trip.room_bytes(1) == 0:
+        await connection.strike(trip)  # begins its time, and does nothing else
+    return data
 
 
 async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -> None:

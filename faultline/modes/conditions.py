@@ -159,6 +159,7 @@ def slow_close(
     seconds: Annotated[float, "how much later the end comes"],
     *,
     direction: Annotated[Literal["request", "response", "both"], "the sender of the end"] = "response",
+    for_seconds: For = None,
 ) -> Fault:
     """Deliver bytes at once, and the end of the stream (FIN) later.
 
@@ -172,7 +173,7 @@ def slow_close(
         >>> slow_close(0.5) & close(after_bytes=10)
         slow_close(0.5) & close(after_bytes=10)
     """
-    return Fault(conditions=(SlowClose(seconds, direction=direction),))
+    return Fault(conditions=(SlowClose(seconds, direction=direction, for_seconds=for_seconds),))
 
 
 @mode(case("TimeoutError"))
@@ -227,6 +228,7 @@ def drop_bytes(
     *,
     at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
     direction: Whose = "response",
+    for_seconds: For = None,
 ) -> Fault:
     """Leave bytes out, as if they had never been sent; with TLS, the bytes inside it.
 
@@ -239,7 +241,7 @@ def drop_bytes(
     """
     whole("count_bytes", count_bytes, " of bytes", 1)
     whole("at_byte", at_byte, "", 0)
-    return Fault(conditions=(Drop(at_byte, count_bytes, direction=direction),))
+    return Fault(conditions=(Drop(at_byte, count_bytes, direction=direction, for_seconds=for_seconds),))
 
 
 @mode(case("the response", at_byte=66))
@@ -248,6 +250,7 @@ def duplicate(
     *,
     at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
     direction: Whose = "response",
+    for_seconds: For = None,
 ) -> Fault:
     """Deliver bytes twice, one copy after the other; with TLS, the bytes inside it.
 
@@ -260,7 +263,7 @@ def duplicate(
     """
     whole("count_bytes", count_bytes, " of bytes", 1)
     whole("at_byte", at_byte, "", 0)
-    return Fault(conditions=(Duplicate(at_byte, count_bytes, direction=direction),))
+    return Fault(conditions=(Duplicate(at_byte, count_bytes, direction=direction, for_seconds=for_seconds),))
 
 
 @mode(case("the response", probability=0.1))

@@ -247,7 +247,10 @@ def test_an_open_tunnel_meets_the_new_plan_from_the_next_byte_on(joined, before,
     upstream.sendall(b"abcdef")
 
     assert to_end(client) == (b"abcdef"[: fault.break_.trigger.after_bytes], "RST")
-    assert proxy.attempts[0].struck is not None
+    struck = proxy.attempts[0].struck
+    if fault.break_.at == "tunnel":
+        assert struck.after_bytes == 6 + 3  # of all that have come back through the tunnel
+    assert struck is not None
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ EDITS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after", "at"), EDITS, ids=repr)
 def test_bytes_are_counted_from_the_edit_on_and_told_in_the_direction_of_the_attempt(join, before, after, at):
     server, client, upstream = join(before, strict=False)
@@ -94,6 +95,7 @@ def test_the_drawing_calls_what_stays_by_its_name(join):
     assert "condition 1 of an earlier fault" in server.drawing()
 
 
+@pytest.mark.slow
 def test_the_strikes_of_an_attempt_are_bounded_however_often_its_fault_changes(join, monkeypatch):
     monkeypatch.setattr(attempts, "MOST_STRIKES", 10)
     server, client, upstream = join(latency(0.001), strict=False)

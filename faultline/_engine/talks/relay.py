@@ -8,6 +8,7 @@ a RST as a RST. The end of a connection to the upstream ends only the connection
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from faultline._core import steps as do
 from faultline._core.ends import Party
@@ -19,7 +20,7 @@ from faultline._engine.play import Over, play, reset
 from faultline._engine.pump import Pump
 from faultline._engine.reaching import FAILURES, cut_off, opened
 from faultline._engine.side import Side
-from faultline._engine.striking import pass_point
+from faultline._engine.striking import pass_point, timed
 from faultline._engine.talks.dialogue import Dialogue
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, reach
 from faultline._net import sockets
@@ -223,7 +224,8 @@ class Relay(Side):
     async def _relayed(self, upstream_connection: UpstreamConnection) -> bytes:
         """Bytes of the upstream that have come through the conditions; `b""` at its end, which is recorded now."""
         try:
-            data = await self._connection.stream.relayed(sockets.READ_BYTES, upstream_connection.receive)
+            receive = partial(timed, self._connection, upstream_connection.receive)
+            data = await self._connection.stream.relayed(sockets.READ_BYTES, receive)
         except UpstreamLeft:
             self._sign_upstream()
             raise
