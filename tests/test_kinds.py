@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,9 @@ class Caller:
             pass
 
     def _open_gate(self):
-        if not self.gate.is_open and (self.fault.break_ is None or self.scene.is_struck(self.fault)):
+        brk = self.fault.break_
+        is_held = brk is not None and brk.trigger.until is not None and self.scene.server.attempts
+        if not self.gate.is_open and (brk is None or is_held or self.scene.is_struck(self.fault)):
             self.was_held = True
             self.gate.open()
 
@@ -180,7 +182,10 @@ class Caller:
         return not self.fault.conditions
 
     def say(self, data, piece_bytes=1 << 20):
-        """Say this, in pieces."""
+        """Say this, in pieces; with a body, if the break counts its bytes."""
+        brk = self.fault.break_
+        if data == GET and brk is not None and brk.trigger.after_body_bytes is not None:
+            data = WITH_BODY
         for begin in range(0, len(data), piece_bytes):
             piece = data[begin : begin + piece_bytes]
             if self._tls is None:
@@ -247,6 +252,7 @@ def repeats(caller):
 
 # What clients do: one of these fits.
 POST = GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+WITH_BODY = GET[:-2] + b"Content-Length: 4\r\n\r\nbody"
 TWICE = (asks, asks)
 HEAD = (lambda caller: caller.say(GET.replace(b"GET", b"HEAD")), Caller.hear)
 EXPECTING = (lambda caller: caller.say(POST), Caller.hear)
@@ -398,12 +404,12 @@ KINDS = {
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 SPANS = {
-    "reset": [{}, {"fin_first": True}],
-    "close": [{}, {"close_notify": False}],
-    "half_close": [{}],
+    "reset": [{}, {"fin_first": True}, {"until": GATE}],
+    "close": [{}, {"close_notify": False}, {"until": GATE}],
+    "half_close": [{}, {"until": GATE}],
     "stall": [{}, {"for_seconds": 0.01}, {"until": GATE}],
-    "partition": [{}, {"for_seconds": 0.01}],
-    "inject": [{"data": b"\r\n"}],
+    "partition": [{}, {"for_seconds": 0.01}, {"until": GATE}],
+    "inject": [{"data": b"\r\n"}, {"data": b"\r\n", "until": GATE}],
 }
 POINTS = ("accept", "handshake", "request", "response", "tunnel", "idle")
 TRIGGERS = (
@@ -414,6 +420,9 @@ TRIGGERS = (
     {"on": re.compile(rb"OK|te")},
     {"after_messages": 0},
     {"after_messages": 1},
+    {"after_body_bytes": 0},
+    {"after_body_bytes": 2},
+    {"after_requests": 1},
     {"after_bytes": 10, "after_seconds": 0.01},
     {"on": b"test", "after_seconds": 0.01},
     {"after_messages": 0, "after_seconds": 0.01},
@@ -908,9 +917,7 @@ def shown_by_break(scripted, brk):
     yield scripted, brk.at
     for step in brk.does if isinstance(brk.does, tuple) else (brk.does,):
         yield scripted, brk.at, type(step)
-    for name in ("after_bytes", "after_seconds", "on", "after_messages", "at_end"):
-        if getattr(brk.trigger, name) not in (0, None, False):
-            yield scripted, brk.at, name
+    yield from ((scripted, brk.at, f.name) for f in fields(brk.trigger) if getattr(brk.trigger, f.name) != f.default)
 
 
 def part_of(fault):

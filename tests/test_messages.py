@@ -33,7 +33,7 @@ MISTAKES = [
     ("stall(5)", "stall(5): expected for_seconds=5, with its name; write stall(for_seconds=5)."),
     (
         "reset(after=10)",
-        "reset(after=10): expected after_bytes=10, after_seconds=10 or after_messages=10, not after; write reset(after_bytes=10).",
+        "reset(after=10): expected after_bytes=10, after_seconds=10, after_messages=10, after_body_bytes=10 or after_requests=10, not after; write reset(after_bytes=10).",
     ),
     ("latency(ms=50)", "latency(ms=50): expected seconds=0.05, not ms; write latency(seconds=0.05)."),
     ('latency("50ms")', "seconds='50ms': expected a number of seconds, 0 or more; write 0.05."),
@@ -123,7 +123,7 @@ MISTAKES = [
     ),
     (
         "reset(foo=1)",
-        "reset(foo=1): expected no foo; reset takes at, after_bytes, after_seconds, after_messages, on and fin_first.",
+        "reset(foo=1): expected no foo; reset takes at, after_bytes, after_seconds, after_messages, after_body_bytes, after_requests, on, until and fin_first.",
     ),
     ("echo(1)", "echo(1): expected no arguments; write echo()."),
     ("unreachable(for_seconds=1)", "unreachable(for_seconds=1): expected no arguments; write unreachable()."),
@@ -172,7 +172,7 @@ MISTAKES = [
     ("bad_tls(version=1.2)", "version=1.2: expected one of '1.0', '1.1', '1.2', '1.3'; write bad_tls(version='1.2')."),
     (
         'reset(unknown_thing_that_is_long="x")',
-        "reset(unknown_thing_that_is_long='x'): expected no unknown_thing_that_is_long; reset takes at, after_bytes, after_seconds, after_messages, on and fin_first.",
+        "reset(unknown_thing_that_is_long='x'): expected no unknown_thing_that_is_long; reset takes at, after_bytes, after_seconds, after_messages, after_body_bytes, after_requests, on, until and fin_first.",
     ),
     ('reset(at_="idle")', "reset(at_='idle'): expected at='idle', not at_; write reset(at='idle')."),
     (

@@ -10,6 +10,7 @@ from faultline._core.fault import Fault
 from faultline._core.plan import Plan, Sometimes, entries_of
 from faultline._core.promises import Key
 from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason, held_by_test
+from faultline._core.steps import Refuse, Vanish, ends_by_itself
 
 MOST_REQUESTS = 3
 
@@ -54,8 +55,9 @@ def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
         asked = dict.fromkeys(f"{request.method} {request.target}" for request in requests)
         told = f"No request matched; there was {', '.join([*asked][:MOST_REQUESTS])}."
         return told if asked else "No request of HTTP was complete, by which when(…) could choose."
-    if fault.door_seconds is not None:
-        return f"No client connected while its {fault.door_seconds:g} s lasted."
+    if isinstance(door := fault.door, (Refuse, Vanish)) and ends_by_itself(door):
+        while_ = "before its gate was opened" if door.until is not None else f"while its {door.for_seconds:g} s lasted"
+        return f"No client connected {while_}."
     by_connection = getattr(plan, "per", "attempt") == "connection"
     count = len({a.connection for a in attempts}) if by_connection else len(attempts)
     if count >= len(entries):

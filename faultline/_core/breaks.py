@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from faultline._core.check import rejected, whole
 from faultline._core.errors import ParameterError
+from faultline._core.gate import Gate
 from faultline._core.points import DATA_POINTS, FACTS, Facts, Point, is_before
 from faultline._core.steps import (
     Behind,
@@ -31,19 +32,37 @@ from faultline._core.steps import (
 
 @dataclass(frozen=True)
 class Trigger:
-    """When a break strikes within its point: after bytes, seconds or messages, on these bytes, or at the end."""
+    """When a break strikes within its point.
+
+    Attributes:
+        after_bytes: so many bytes pass the point first.
+        after_seconds: then traffic flows for this time.
+        on: these bytes have passed.
+        after_messages: so many messages pass first; 0 is the begin of the first.
+        after_body_bytes: so many bytes of the body of a message pass first, and its head; 0 is the end of the head.
+        after_requests: so many requests of the connection pass first.
+        until: then everything is held until the test opens this gate.
+        at_end: the response is complete.
+    """
 
     after_bytes: int = 0
     after_seconds: float = 0.0
     on: bytes | re.Pattern[bytes] | None = None
     after_messages: int | None = None
+    after_body_bytes: int | None = None
+    after_requests: int = 0
+    until: Gate | None = None
     at_end: bool = False
 
     @property
     def is_immediate(self) -> bool:
         """Whether the break waits for nothing."""
-        waits = self.after_bytes or self.after_seconds or self.at_end or self.on is not None
-        return not waits and self.after_messages is None
+        return self == Trigger()
+
+    @property
+    def least_bytes(self) -> int:
+        """How long a body has to be, so that the break strikes in its message."""
+        return max(self.after_bytes, self.after_body_bytes or 0)
 
 
 @dataclass(frozen=True)
@@ -130,33 +149,70 @@ class Break:
 
     def cuts_off(self, point: Point | None) -> bool:
         """Whether the break ends the conversation before it comes to a point."""
-        if point is None or not self.is_final or self.lasts:
+        if point is None or not self.is_final or self.lasts or self.trigger.after_requests:
             return False
         shows_nothing = self.at == point and self.facts.is_of_tls and self.trigger.is_immediate
         return shows_nothing or is_before(self.at, point)
+
+
+def check_one_end(for_seconds: float | None, until: Gate | None) -> None:
+    """Check that a break that lasts ends in one way at most.
+
+    Raises:
+        ParameterError: it has both a time and a gate, or `until` is no gate.
+    """
+    check_gate(until)
+    if for_seconds is not None and until is not None:
+        raise ParameterError(f"for_seconds={for_seconds}, until={until}: expected one of the two.")
+
+
+def check_gate(until: object) -> None:
+    """Check that a value is a gate, if it is given.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    if until is not None and not isinstance(until, Gate):
+        raise rejected("until", until, "a Gate()")
 
 
 def check_trigger(at: Point, trigger: Trigger) -> None:
     """Check that a break at this point can wait for its trigger.
 
     Raises:
-        ParameterError: no bytes or messages pass this point, or the trigger has two of `after_bytes`, `on` and
-            `after_messages`.
+        ParameterError: no bytes, messages or requests pass this point, or the trigger counts or looks for two things.
     """
-    on = trigger.on
-    if trigger.after_bytes and not FACTS[at].counts_bytes:
-        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
-    if trigger.after_messages is not None:
-        whole("after_messages", trigger.after_messages, "")
+    check_gate(trigger.until)
+    check_counts(at, trigger)
     for name in ("on", "after_messages"):
         if (value := getattr(trigger, name)) is not None and not FACTS[at].hears:
             *others, last = (f"at={point!r}" for point in DATA_POINTS)
             raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where nothing is said")
+    on = trigger.on
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
         raise rejected("on", on, "bytes, or a pattern compiled from bytes")
-    given = {"after_bytes": trigger.after_bytes or None, "on": on, "after_messages": trigger.after_messages}
-    written = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    names = ("after_bytes", "on", "after_messages", "after_body_bytes")
+    given = {name: getattr(trigger, name) for name in names}
+    written = [f"{name}={value!r}" for name, value in given.items() if value != getattr(Trigger(), name)]
     if len(written) > 1:
         raise ParameterError(f"{', '.join(written)}: expected one of the two; a break strikes once.")
     if on is not None and not (on if isinstance(on, bytes) else on.pattern):
         raise rejected("on", on, "at least one byte to look for")
+
+
+def check_counts(at: Point, trigger: Trigger) -> None:
+    """Check that what a trigger counts passes the point.
+
+    Raises:
+        ParameterError: no bytes, bodies or requests pass it, or a number is no whole one of 0 or more.
+    """
+    facts = FACTS[at]
+    if trigger.after_bytes and not facts.counts_bytes:
+        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
+    for name in ("after_messages", "after_body_bytes", "after_requests"):
+        if (number := getattr(trigger, name)) is not None:
+            whole(name, number, "")
+    if trigger.after_requests and facts.of not in ("exchange", "idle"):
+        raise rejected("after_requests", trigger.after_requests, f"0 at {at!r}, which is no part of a request")
+    if trigger.after_body_bytes is not None and not facts.is_exchange:
+        raise rejected("after_body_bytes", trigger.after_body_bytes, "at='request' or at='response', where bodies pass")

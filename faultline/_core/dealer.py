@@ -44,7 +44,7 @@ def places(plan: Plan, make: Make) -> Iterator[Place | None]:
         before, at = at, at + 1
         if at == len(entries):
             at = 0 if isinstance(plan, Sequence) and plan.cycles else before
-        is_over = at == before and isinstance(entry, Fault) and entry.door_seconds is not None
+        is_over = at == before and isinstance(entry, Fault) and entry.opens_later
 
 
 def fault_at(plan: Plan, place: Place | None) -> Fault:

@@ -21,7 +21,7 @@ from faultline._core.points import FACTS, Point
 from faultline._core.promises import Origin
 from faultline._core.said import Said
 from faultline._core.scripted import Script
-from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset
+from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset, ends_by_itself
 
 
 class Part(Protocol):
@@ -165,9 +165,9 @@ class Fault(Combined):
         return self.break_.door if self.break_ else None
 
     @property
-    def door_seconds(self) -> float | None:
-        """The seconds until the port accepts connections; `None` if it never does, or does at once."""
-        return getattr(self.door, "for_seconds", None)
+    def opens_later(self) -> bool:
+        """Whether the port accepts no connections at first, and does so later."""
+        return ends_by_itself(self.door)
 
     @property
     def lookup(self) -> Lookup | None:

@@ -34,38 +34,46 @@ PACKETS = frozenset({do.Partition})
 ENDS = frozenset({do.Reset, do.Close, do.HalfClose, do.ReceiveAll, do.Hold}) | PACKETS
 OF_TLS = frozenset({do.Send, do.Renegotiate})  # a break sends bytes only below TLS
 SECONDS = frozenset({"after_seconds"})
-BYTES = SECONDS | {"after_bytes"}
+TIMES = SECONDS | {"until"}
+BYTES = TIMES | {"after_bytes"}
 WORDS = BYTES | {"on"}
 MESSAGES = WORDS | {"after_messages"}
+BODIES = frozenset({"after_body_bytes"})
+REQUESTED = frozenset({"after_requests"})
 
 DOOR: dict[Point, Here] = {"connect": Here(frozenset({do.Refuse, do.Vanish, do.NoRoute}))}
 OPENING: dict[Point, Here] = DOOR | {
-    "accept": Here(ENDS, SECONDS),
+    "accept": Here(ENDS, TIMES),
     "handshake": Here(ENDS | {do.Send}, BYTES),
 }
 SAID = ENDS | OF_TLS | {do.Inject}
 HTTP: dict[Point, Here] = OPENING | {
-    "request": Here(ENDS, WORDS),
-    "response": Here(SAID, WORDS | {"at_end"}),
-    "idle": Here(ENDS, SECONDS),
+    "request": Here(ENDS, WORDS | BODIES | REQUESTED),
+    "response": Here(SAID, WORDS | BODIES | REQUESTED | {"at_end"}),
+    "idle": Here(ENDS, TIMES | REQUESTED),
 }
 RELAYED: dict[Point, Here] = OPENING | {
-    "request": Here(ENDS | {do.Inject}, MESSAGES),
-    "response": Here(SAID - {do.Renegotiate}, MESSAGES),
-    "idle": Here(ENDS, SECONDS, SECONDS),
+    "request": Here(ENDS | {do.Inject}, MESSAGES | BODIES),
+    "response": Here(SAID - {do.Renegotiate}, MESSAGES | BODIES),
+    "idle": Here(ENDS, TIMES, SECONDS),
 }
 PROXIED: dict[Point, Here] = OPENING | {
     "request": Here(ENDS, MESSAGES),
-    "response": Here(SAID, MESSAGES, with_answer=frozenset({"at_end"})),
+    "response": Here(SAID, MESSAGES | BODIES, with_answer=frozenset({"at_end"})),
     "tunnel": Here(ENDS | {do.Inject}, MESSAGES),
 }
-SCRIPTED: dict[Point, Here] = {
+SPOKEN: dict[Point, Here] = {  # of a script
     "connect": Here(frozenset({do.Refuse, do.Vanish})),  # with for_seconds the script follows
-    "accept": Here(ENDS, SECONDS),
+    "accept": Here(ENDS, TIMES),
     "handshake": Here(ENDS, BYTES),
     "request": Here(ENDS, MESSAGES),
     "response": Here(SAID, MESSAGES),
-    "idle": Here(ENDS, SECONDS),
+    "idle": Here(ENDS, TIMES),
+}
+SCRIPTED: dict[Point, Here] = SPOKEN | {  # of a script that may have steps of HTTP
+    "request": Here(ENDS, MESSAGES | BODIES | REQUESTED),
+    "response": Here(SAID, MESSAGES | BODIES | REQUESTED),
+    "idle": Here(ENDS, TIMES | REQUESTED),
 }
 SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.Repeat, do.Inject})
 LINES = ENDS | SAYING | {do.Planned, do.StartTls, do.StopTls}
@@ -92,6 +100,7 @@ STREAMED: dict[Key, Why] = {
     do.Twice: Why("a stream keeps its order"),
     do.Behind: Why("a stream keeps its order"),
     do.Inject: Why("only a relay passes the request on"),
+    "after_requests": Why("a server of HTTP counts them", "after_messages"),
 }
 AT_SERVER: dict[Key, Why] = STREAMED | {
     "after_messages": Why("in HTTP each message is an attempt", "a relay, a script, or sequence(…)"),
@@ -104,6 +113,7 @@ AT_RELAY: dict[Key, Why] = STREAMED | {
 }
 AT_PROXY: dict[Key, Why] = STREAMED | {
     "idle": Why("the connections of a proxy are not kept for another request", "at='tunnel'"),
+    "after_requests": Why("the connections of a proxy are not kept for another request", "sequence(…)"),
 }
 BEGUN: dict[Key, Why] = {
     "starttls": Why("the script begins TLS by itself", "tls=False"),
@@ -205,7 +215,7 @@ SOCKS_PROXY = Capabilities(
     answers=frozenset({AsUsual, SocksRefusal, Script}),
     conditions=STREAM,
     in_script=LINES,
-    in_script_points=without(SCRIPTED, OF_TLS),
+    in_script_points=without(SPOKEN, OF_TLS),
     per=PER_CONNECTION,
     why={**AT_PROXY, Answer: Why("a SOCKS proxy refuses by socks_refusal(…), and not in HTTP")},
 )

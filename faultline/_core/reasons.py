@@ -31,7 +31,7 @@ from faultline._core.shown import (
 from faultline._core.steps import Behind, ReceiveRequest, every
 from faultline._core.tls_facts import HELLO, NO_CERTIFICATE, NO_TLS, TlsFacts
 from faultline._core.upstream import UNREACHED
-from faultline._core.waited import time_was_not_over, was_too_short
+from faultline._core.waited import gate_was_closed, time_was_not_over, too_few_requests, was_too_short
 
 SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
 ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
@@ -156,7 +156,9 @@ def had_no_body(fault: Fault, part: Key, attempt: Attempt) -> str:
         instead += f", or after_bytes up to {sent}"
     elif at_byte is not None and at_byte >= sent:
         instead += f", or at_byte below {sent}"
-    elif (trigger is None or trigger.on is None) and (answer is None or not answer.lies_in_body):
+    elif (trigger is None or not (trigger.on or trigger.after_body_bytes)) and (
+        answer is None or not answer.lies_in_body
+    ):
         return ""
     return f"The response {whose} has no body, only a head of {counted(sent, 'byte')}: {instead}."
 
@@ -263,6 +265,8 @@ REASONS: tuple[Reason, ...] = (
     held_by_test,
     ended_by_test,
     time_was_not_over,
+    gate_was_closed,
+    too_few_requests,
     opened_no_tunnel,
     *OF_ANY_FAULT,
     shows_a_later_certificate,

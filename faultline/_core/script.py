@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeGuard
 
+from faultline._core.breaks import check_gate
 from faultline._core.calls import explained
 from faultline._core.check import flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
@@ -268,8 +269,7 @@ def hold(for_seconds: float | None = None, *, until: Gate | None = None) -> Step
     """
     if for_seconds is not None:
         seconds("for_seconds", for_seconds)
-    if until is not None and not isinstance(until, Gate):
-        raise rejected("until", until, "a Gate()")
+    check_gate(until)
     return Hold(for_seconds, until)
 
 

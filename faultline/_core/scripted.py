@@ -53,15 +53,32 @@ class Script(AnyAnswer):
 
     def never_meets(self, brk: Break) -> str:
         """Why a break at a point of the script can't strike, or may strike before there is TLS; empty if it can."""
-        at, trigger = brk.at, brk.trigger
-        if brk.facts.hears:
-            most, messages = most_bytes(self.steps, at), most_messages(self.steps, at)
-            if most is not None and trigger.after_bytes > most:
-                return f"expected after_bytes up to {most}, which is all that the script has at {at!r}"
-            if trigger.after_messages is not None and trigger.after_messages >= messages:
-                return f"expected after_messages below {messages}, which is all that the script has at {at!r}"
         if self.starts_tls and any(do.is_of_tls(step) for step in brk.steps):
             return "expected a server that begins with TLS; a script with starttls() has a time before it"
+        return self._says_too_little(brk) or self._asks_too_little(brk)
+
+    def _says_too_little(self, brk: Break) -> str:
+        """Why fewer bytes or messages pass the point than the break counts; empty if enough can."""
+        at, trigger = brk.at, brk.trigger
+        if not brk.facts.hears:
+            return ""
+        most, messages = most_bytes(self.steps, at), most_messages(self.steps, at)
+        if most is not None and trigger.after_bytes > most:
+            return f"expected after_bytes up to {most}, which is all that the script has at {at!r}"
+        if trigger.after_messages is not None and trigger.after_messages >= messages:
+            return f"expected after_messages below {messages}, which is all that the script has at {at!r}"
+        return ""
+
+    def _asks_too_little(self, brk: Break) -> str:
+        """Why there are fewer requests or bodies of HTTP than the break counts; empty if there can be enough."""
+        trigger, requests = brk.trigger, most_requests(self.steps)
+        if trigger.after_requests and requests == 0:
+            return "expected receive_request() in the script, whose requests are counted"
+        if requests is not None and trigger.after_requests >= max(1, requests):
+            return f"expected after_requests below {requests}, the number of requests that the script reads"
+        says = do.ReceiveRequest if brk.at == "request" else do.Respond
+        if trigger.after_body_bytes is not None and not any(isinstance(step, says) for step in do.every(self.steps)):
+            return f"expected {says.says}() in the script, for a message of HTTP with a body"
         return ""
 
 
@@ -109,6 +126,14 @@ def most_bytes(steps: tuple[do.Step, ...], point: Point) -> int | None:
                 case _:
                     return None
     return total
+
+
+def most_requests(steps: tuple[do.Step, ...]) -> int | None:
+    """The most requests of HTTP that are read on one connection; `None` if any number can be."""
+    for step in steps:
+        if isinstance(step, do.Repeat) and point_of(step) == "idle" and do.ReceiveRequest in map(type, step.steps):
+            return None
+    return sum(isinstance(step, do.ReceiveRequest) for step in do.every(steps))
 
 
 def most_messages(steps: tuple[do.Step, ...], point: Point) -> int:

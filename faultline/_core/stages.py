@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from faultline._core.heads import Head
+
 if TYPE_CHECKING:
     from faultline._core.conditions import (
         Condition,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
         Trickle,
     )
 
-END_OF_HEAD = (b"\n\n", b"\n\r\n")
 LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
 PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
@@ -173,20 +174,15 @@ class HeadStage(Stage):
     def __init__(self, condition: Condition, chance: Callable[[], random.Random]) -> None:
         super().__init__(condition, chance)
         self._free = 0.0  # when the next piece may leave at the earliest
-        self._head: bytes | None = b"\n"  # the last bytes of the head, until it is complete; `None` after it
+        self._head = Head()
         self._is_midway = False  # whether a piece of the message has passed
 
     def turn(self) -> None:
-        self._head, self._is_midway = b"\n", False
+        self._head, self._is_midway = Head(), False
 
     def head_bytes(self, data: bytes) -> int:
         """How many of these bytes are of the head of a message; all, until an empty line has come."""
-        if self._head is None:
-            return 0
-        before, window = len(self._head), self._head + data
-        ends = [at + len(end) for end in END_OF_HEAD if (at := window.find(end)) >= 0]
-        self._head = None if ends else window[-2:]
-        return min(ends) - before if ends else len(data)
+        return self._head.bytes_of(data)
 
 
 class PaceStage(HeadStage, ABC):
@@ -210,7 +206,7 @@ class PaceStage(HeadStage, ABC):
             done += size
 
     def limit_bytes(self, wanted_bytes: int) -> int:
-        return wanted_bytes if self.condition.from_body and self._head is not None else self.size(wanted_bytes)
+        return wanted_bytes if self.condition.from_body and not self._head.is_over else self.size(wanted_bytes)
 
     @abstractmethod
     def size(self, left_bytes: int) -> int:

@@ -178,6 +178,7 @@ class Partition(Spoken):
     says: ClassVar[str] = "partition"
 
     for_seconds: float | None = None
+    until: Gate | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -219,6 +220,7 @@ class Refuse:
     """Answer a SYN with RST, as a port without a listener does."""
 
     for_seconds: float | None = None
+    until: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ class Vanish:
     """Leave a SYN without an answer."""
 
     for_seconds: float | None = None
+    until: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -274,16 +277,21 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
     match step:
         case Close() | Reset() | ReceiveAll() | NoRoute() | NoName():
             return True
-        case Hold():
-            return step.for_seconds is None and step.until is None
-        case Partition() | Refuse() | Vanish():
-            return step.for_seconds is None
+        case Hold() | Partition() | Refuse() | Vanish():
+            return not ends_by_itself(step)
         case Planned():
             return is_final(step.steps[-1])
         case Repeat():  # without a response, which can end the connection, it goes on until the client leaves
             return not any(isinstance(each, Respond) for each in every(step.steps))
         case _:
             return False
+
+
+def ends_by_itself(step: object) -> bool:
+    """Whether a step lasts for a time, or until a gate opens."""
+    if not isinstance(step, (Hold, Partition, Refuse, Vanish)):
+        return False
+    return step.for_seconds is not None or step.until is not None
 
 
 def waits(step: Step | Door | Lookup | Fate) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 
 from faultline._core.breaks import Break
+from faultline._core.heads import Head
 from faultline._core.patterns import needs_of
+from faultline._core.points import Point
 
 PATTERN_WINDOW_BYTES = 65_536  # how far back a pattern can reach into what has passed
 
@@ -21,16 +23,22 @@ class Tripwire:
         passed_bytes: how many bytes have passed the point since the break is there.
         before_bytes: how many bytes of the attempt had passed the point before that, as when a test gave it the break.
         waits: whether the break waits for its time, while the conversation goes on; all bytes pass then.
+        requests_left: how many requests pass before the break can strike, the present one included.
     """
 
-    __slots__ = ("_messages", "_window", "before_bytes", "brk", "passed_bytes", "waits")
+    __slots__ = (
+        *("before_bytes", "brk", "passed_bytes", "requests_left", "waits"),
+        *("_body_bytes", "_head", "_messages", "_window"),
+    )
 
     def __init__(self, brk: Break) -> None:
         self.brk = brk
         self.passed_bytes = self.before_bytes = 0
         self.waits = False
+        self.requests_left = brk.trigger.after_requests
         self._window = b""
         self._messages = 0
+        self._head, self._body_bytes = Head(), 0  # of the present message
 
     def begins_to_wait(self) -> bool:
         """Begin to wait for the break's time; return false if it has none, or if it is over."""
@@ -41,6 +49,18 @@ class Tripwire:
     def begin_message(self) -> None:
         """Begin a new message: the bytes that pass from here on belong to it."""
         self._messages += 1
+        self._head, self._body_bytes = Head(), 0
+
+    def begin_attempt(self) -> None:
+        """Go on in the next attempt of the connection, whose bytes are counted anew."""
+        if self.brk.facts.is_exchange:
+            self.passed_bytes, self.before_bytes, self._window = 0, 0, b""
+            self.begin_message()
+
+    def is_armed_at(self, point: Point) -> bool:
+        """Whether the break can strike at a point, in the present request."""
+        left = self.requests_left - 1 if point == "idle" else self.requests_left
+        return self.brk.at == point and left <= 0
 
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
@@ -51,6 +71,8 @@ class Tripwire:
             found = None  # the caller knows the end, and strikes there
         elif trigger.after_messages is not None:
             found = None if self._messages <= trigger.after_messages else 0
+        elif trigger.after_body_bytes is not None:
+            found = self._count_body(data, trigger.after_body_bytes)
         elif trigger.on is None:
             left = trigger.after_bytes - self.passed_bytes
             found = left if left <= len(data) else None
@@ -58,6 +80,12 @@ class Tripwire:
             found = self._search(data, trigger.on)
         self.passed_bytes += len(data) if found is None else found
         return found
+
+    def _count_body(self, data: bytes, after_bytes: int) -> int | None:
+        before = self._head.bytes_of(data)
+        left = after_bytes - self._body_bytes
+        self._body_bytes += len(data) - before
+        return before + left if self._head.is_over and left <= len(data) - before else None
 
     def _search(self, data: bytes, marker: bytes | re.Pattern[bytes]) -> int | None:
         before = len(self._window)
@@ -80,6 +108,8 @@ class Tripwire:
         trigger = self.brk.trigger
         if self.waits or trigger.on or trigger.after_messages is not None:
             return wanted_bytes
+        if trigger.after_body_bytes is not None:
+            return min(wanted_bytes, self._head.least_bytes + trigger.after_body_bytes - self._body_bytes)
         return min(wanted_bytes, trigger.after_bytes - self.passed_bytes)
 
 

@@ -26,6 +26,26 @@ def time_was_not_over(fault: Fault, part: Key, attempt: Attempt) -> str:
     return f"{who}, before after_seconds={brk.trigger.after_seconds:g} were over." if who else ""
 
 
+def gate_was_closed(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The connection has ended while the break waited for its gate."""
+    brk = fault.break_
+    gate = brk.trigger.until if brk is not None and part == BREAK else None
+    if gate is None or gate.is_open or brk is None or is_before(attempt.point, brk.at):
+        return ""
+    return "The gate was not opened: call its open() while the client waits."
+
+
+def too_few_requests(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The connection has carried fewer requests than the break waits for."""
+    after = fault.break_.trigger.after_requests if fault.break_ is not None and part == BREAK else 0
+    if not after or attempt.ended_by is None:
+        return ""
+    return (
+        f"The connection ended before after_requests={after} had passed on it: use a client that keeps connections "
+        "open, such as a pool, or sequence(…), which counts the requests of all connections."
+    )
+
+
 def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
     """Fewer bytes or messages have passed than the trigger waits for."""
     brk = fault.break_
@@ -39,10 +59,17 @@ def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
 def too_few_bytes(brk: Break, attempt: Attempt) -> str:
     """The trigger counts more bytes than have passed."""
     passed = attempt.received_bytes if brk.facts.speaks == "client" else attempt.sent_bytes
-    if passed >= brk.trigger.after_bytes or (attempt.ended_by, attempt.ended_how) == ("client", "RST"):
+    counts_body = brk.trigger.after_body_bytes is not None
+    if (passed >= brk.trigger.after_bytes and not counts_body) or (attempt.ended_by, attempt.ended_how) == (
+        "client",
+        "RST",
+    ):
         return ""
     if left_first(attempt) == "upstream":
         return f"The upstream ended the connection after {counted(passed, 'byte')}: strike after fewer bytes."
+    if counts_body:
+        instead = "have the client send a longer one" if brk.facts.speaks == "client" else "serve a longer one"
+        return f"The body ended before after_body_bytes={brk.trigger.after_body_bytes}: {instead}."
     longer = {"client": "have the client send more", "server": "serve a longer answer"}
     return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."
 

@@ -47,13 +47,18 @@ class OpenAttempt:
         self.trip = Tripwire(brk) if brk is not None and brk.facts.is_connected else None
 
     def armed(self, point: Point) -> Tripwire | None:
-        """The tripwire, if its break is at this point and has not struck."""
-        return self.trip if self.trip is not None and self.trip.brk.at == point else None
+        """The tripwire, if its break can strike at this point now."""
+        return self.trip if self.trip is not None and self.trip.is_armed_at(point) else None
 
     @property
     def lasts(self) -> bool:
-        """Whether a break waits for its time, in which further requests on the connection go on meeting the fault."""
-        return self.trip is not None and self.trip.waits
+        """Whether further requests on the connection go on meeting the fault: its break counts them, or waits."""
+        return self.trip is not None and (self.trip.waits or self.trip.brk.trigger.after_requests > 0)
+
+    def begin_request(self) -> None:
+        """Take note that a request has passed, and that a further one begins."""
+        if self.trip is not None:
+            self.trip.requests_left -= 1
 
     def disarm(self) -> None:
         """Remove the tripwire, because its break strikes now."""

@@ -123,11 +123,11 @@ class Connection:
         """End the attempt, and begin that of a further request: it meets the next fault, or one that lasts."""
         before = self.attempt
         before.end()
-        if (trip := before.trip) is None or not trip.waits:
-            return self.open(self.service.dealer.deal_kept(before.fault))
+        trip, lasts = before.trip, before.lasts
         before.disarm()
-        if trip.brk.facts.is_exchange:
-            trip.passed_bytes = 0  # of this attempt
+        if trip is None or not lasts:
+            return self.open(self.service.dealer.deal_kept(before.fault))
+        trip.begin_attempt()
         self.open(before.fault).trip = trip
         return self.attempt
 
@@ -208,7 +208,7 @@ class Connection:
         return sys.maxsize if self.service.may_echo(self.attempt.fault) else KEPT_BODY_BYTES
 
     def armed(self, point: Point) -> Tripwire | None:
-        """The attempt's tripwire, if its break is at this point and has not struck."""
+        """The attempt's tripwire, if its break can strike at this point now."""
         return self.attempt.armed(point)
 
     async def strike(self, trip: Tripwire) -> None:

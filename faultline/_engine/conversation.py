@@ -129,7 +129,7 @@ class Conversation:
         if self._service.tls and not connection.attempt.fault.starts_tls:
             await secure(connection)
         await (self._service.talk(connection) if script is None else http1.perform(connection, script))
-        if connection.attempt.lasts:
+        if connection.attempt.trip is not None and connection.attempt.trip.waits:
             raise Parked  # until the break ends the connection, or the client does
         await close(connection)
 

@@ -11,6 +11,7 @@ from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault
+from faultline._core.heads import Head
 from faultline._core.steps import NoRoute, Partition, every
 from faultline._net import sockets
 from faultline._net.http1 import render
@@ -89,12 +90,15 @@ def check_response(fault: Fault, default: Answer) -> None:
         )
     if brk.at != "response" or answer.echoes:
         return
-    if brk.trigger.after_bytes > MOST_FILLER_BYTES and answer.sized(1) is not answer:
-        raise rejected(
-            "after_bytes",
-            brk.trigger.after_bytes,
-            f"at most {MOST_FILLER_BYTES}, the longest body that a server makes up",
-        )
-    size = len(render(answer.sized(brk.trigger.after_bytes), Request(method="GET"), keep_alive=False))
-    if brk.trigger.after_bytes > size:
-        raise rejected("after_bytes", brk.trigger.after_bytes, f"at most {size}, the bytes of the response")
+    least_bytes = brk.trigger.least_bytes
+    name = "after_body_bytes" if brk.trigger.after_body_bytes is not None else "after_bytes"
+    if least_bytes > MOST_FILLER_BYTES and answer.sized(1) is not answer:
+        raise rejected(name, least_bytes, f"at most {MOST_FILLER_BYTES}, the longest body that a server makes up")
+    said = render(answer.sized(least_bytes), Request(method="GET"), keep_alive=False)
+    head = Head()
+    size = len(said) - (head.bytes_of(said) if name == "after_body_bytes" else 0)
+    if name == "after_body_bytes" and not head.is_over:
+        raise rejected(name, least_bytes, "an answer with a head; this one has none")
+    if least_bytes > size:
+        whole = "body" if name == "after_body_bytes" else "response"
+        raise rejected(name, least_bytes, f"at most {size}, the bytes of the {whole}")

@@ -119,7 +119,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
         case do.HalfClose():
             await half_close(connection)
         case do.Partition():
-            await while_it_lasts(connection, connection.valve.cut_off(step.for_seconds))
+            await while_it_lasts(connection, connection.valve.cut_off(step.for_seconds, step.until))
         case do.Reset():
             await reset(connection, fin_first=step.fin_first)
         case do.Close():

@@ -9,7 +9,7 @@ from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import OpenAttempt
 from faultline._engine.lifting import Lift, Lifted
 from faultline._engine.pacing import Deliver, Receive
-from faultline._engine.play import take_effect, until_ready
+from faultline._engine.play import hold, take_effect, until_ready
 
 if TYPE_CHECKING:
     from faultline._engine.connection import Connection
@@ -61,6 +61,8 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
     connection.lift = lift
     connection.side.before_strike()
     try:
+        if brk.trigger.until is not None:
+            await hold(connection, None, brk.trigger.until)
         ready = until_ready(connection, brk.steps)
         await (lift.within(ready) if connection.side.has_tasks else ready)  # a task has its price
         lift.check()

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from faultline._core.conditions import Loss
 from faultline._core.fault import Fault
+from faultline._core.gate import Gate
 from faultline._core.promises import Key
+from faultline._core.stages import NEVER_SECONDS
+from faultline._engine.pacing import pause
 from faultline._net import sockets
 from faultline._net.wire import Wire
 
@@ -59,14 +62,14 @@ class Valve:
         if not self._wire.is_closed:  # pragma: no branch - the connection may have ended before the time was over
             self._filter()
 
-    async def cut_off(self, for_seconds: float | None) -> None:
-        """Drop all packets of the client, for this time or until the server stops."""
+    async def cut_off(self, for_seconds: float | None, until: Gate | None) -> None:
+        """Drop all packets of the client, for this time, until the gate opens, or until the server stops.
+
+        No packet can end this wait.
+        """
         self._is_cut_off = True
         self._filter()
-        if for_seconds is None:
-            await asyncio.get_running_loop().create_future()  # no packet can end this wait
-        else:
-            await asyncio.sleep(for_seconds)
+        await pause(NEVER_SECONDS if for_seconds is None else for_seconds, until or Gate())
         self.mend()
 
     def mend(self) -> None:

@@ -203,7 +203,7 @@ def server_of(faults: list[Fault] | tuple[Fault, ...]) -> ServerKind:
 
 def is_unseen(fault: Fault) -> bool:
     """Whether the port never accepts a connection, so that the server sees no attempt of another process."""
-    return fault.door is not None and fault.door_seconds is None
+    return fault.door is not None and not fault.opens_later
 
 
 def called(chosen: Mode, arguments: dict[str, Any], hint: str = "") -> Fault:

@@ -20,7 +20,7 @@ from faultline._net import ending
 from faultline._net.departures import Departures
 from faultline._net.wire import Wire
 from faultline._servers.clients import Clients
-from faultline._servers.listener import ignore
+from faultline._servers.lapse import ignore
 
 Control: TypeAlias = Literal["reset_all", "close_all", "pause", "resume", "partition", "heal"]
 

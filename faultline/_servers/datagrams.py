@@ -15,7 +15,9 @@ from collections.abc import Callable, Hashable
 
 from faultline._core.errors import PortError
 from faultline._core.fork import owned
+from faultline._core.steps import Refuse
 from faultline._net import sockets
+from faultline._servers.lapse import Lapse
 
 READ_BYTES = 65_535
 TRIES = 100
@@ -31,6 +33,7 @@ class Datagrams:
         self._sock = bound(host, port) if port else bound_anywhere(host)
         self.address: Address = self._sock.getsockname()[:2]
         self._timers: set[asyncio.TimerHandle] = set()
+        self._lapses: list[Lapse] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, on_datagram: Callable[[bytes, Address], None]) -> None:
@@ -53,6 +56,12 @@ class Datagrams:
         except OSError as error:
             return str(error.strerror)
         return ""
+
+    def lapse(self, step: Refuse, on_over: Callable[[], None]) -> Lapse:
+        """Call a function once a refusal is over, unless the socket is closed or the lapse cancelled before."""
+        assert self._loop is not None
+        self._lapses = [Lapse(self._loop, step, on_over)]  # one at a time
+        return self._lapses[0]
 
     def later(self, seconds: float, function: Callable[[], None]) -> asyncio.TimerHandle:
         """Call a function after this many seconds, unless the socket is closed or the timer cancelled before."""
@@ -89,6 +98,8 @@ class Datagrams:
         self._loop.remove_reader(self._sock.fileno())
         for timer in self._timers:
             timer.cancel()
+        for lapse in self._lapses:
+            lapse.cancel()
         self._on_datagram = ignore  # a cycle would keep the ledger
         self._sock.close()
 

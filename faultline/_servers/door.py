@@ -28,7 +28,8 @@ from faultline._core.sight import Sight
 from faultline._core.steps import Door, NoRoute, Refuse, Vanish
 from faultline._net import addresses, connects, ending
 from faultline._net.syns import Syn, Syns
-from faultline._servers.listener import Listener, ignore
+from faultline._servers.lapse import ignore
+from faultline._servers.listener import Listener
 from faultline._servers.loop import Background
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Doorkeeper:
         entry.note = note
         self._ledger.strike(entry, "connect", 0)
         self._ledger.end(entry, "server", ENDS[type(door)])
-        if self._dealer.upcoming().door_seconds is None:
+        if not self._dealer.upcoming().opens_later:
             self._dealer.deal()
         return entry
 

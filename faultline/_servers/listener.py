@@ -18,12 +18,12 @@ from faultline._core import steps as do
 from faultline._net import ending, sockets
 from faultline._net.syns import Syn, Syns
 from faultline._net.unix import Identity, bound, check_own, identity, new_socket
+from faultline._servers.lapse import Lapse, ignore
 
 ACCEPTS_PER_TURN = 8  # so that a flood of connects doesn't block the conversations
 DRAIN_ACCEPTS, DRAIN_SECONDS = 1024, 0.05  # so that it doesn't block `drain`: at least this number, then for this time
 
 RETRY_SECONDS = 0.05
-LEAST_SECONDS = 0.001  # so that a cycle of refusals with no duration doesn't block the loop
 
 
 class Listener:
@@ -37,7 +37,7 @@ class Listener:
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # accepted sockets from these addresses are closed
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._lapse: Lapse | None = None  # the end of the step
         self._is_over = False  # whether the time of the step is over
         self._syns: Syns | None = None
         self._apply(step)
@@ -56,8 +56,8 @@ class Listener:
         """
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
         # For a timer the loop is woken. `add_reader` needs no turn of it: an entry in a dictionary, and epoll_ctl(2).
-        if self._for_seconds is not None:
-            loop.call_soon_threadsafe(self._set_timer)
+        if do.ends_by_itself(self._step):
+            loop.call_soon_threadsafe(self._set_lapse)
         self.resume()
 
     def hear(self, syns: Syns, on_syn: Callable[[Syn], None]) -> None:
@@ -93,15 +93,15 @@ class Listener:
         if step == self._step and not self._is_over:
             return
         self.rest()
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._lapse is not None:
+            self._lapse.cancel()
         try:
             self._apply(step)
         except Exception:
             self.resume()  # with the step before
             raise
         self._step, self._is_over = step, False
-        self._set_timer()
+        self._set_lapse()
         self.resume()
 
     def _apply(self, step: do.Door | None) -> None:
@@ -153,14 +153,10 @@ class Listener:
                 if repeat:
                     self._syns.repeat(syn)
 
-    @property
-    def _for_seconds(self) -> float | None:
-        return self._step.for_seconds if isinstance(self._step, (do.Refuse, do.Vanish)) else None
-
-    def _set_timer(self) -> None:
-        if (after := self._for_seconds) is not None:
+    def _set_lapse(self) -> None:
+        if isinstance(self._step, (do.Refuse, do.Vanish)):
             assert self._loop is not None
-            self._timer = self._loop.call_later(max(after, LEAST_SECONDS), self._expire)
+            self._lapse = Lapse(self._loop, self._step, self._expire)
 
     def _expire(self) -> None:
         self._is_over = True
@@ -227,8 +223,8 @@ class Listener:
         assert self._loop is not None
         self.rest()
         self._is_open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._lapse is not None:
+            self._lapse.cancel()
         if self._syns is not None:
             for sock in self._syns.sockets:
                 self._loop.remove_reader(sock.fileno())
@@ -237,10 +233,6 @@ class Listener:
         self._on_client = self._on_error = self._on_over = self._on_syn = ignore  # a cycle would keep the ledger
         for sock in (*self._fillers, self._sock):
             sock.close()
-
-
-def ignore(*_: object) -> None:
-    """Do nothing, in place of a callback that is no longer wanted."""
 
 
 class UnixListener(Listener):

@@ -5,7 +5,6 @@ Each datagram of a client is an attempt, which the fault's answer answers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -24,11 +23,12 @@ from faultline._core.kinds import UDP, check_plan
 from faultline._core.ledger import Ledger
 from faultline._core.plan import Plan, Sequence, checked_plan, entries_of, faults_of
 from faultline._core.promises import ANSWER, BREAK, Key
-from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish
+from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish, is_final
 from faultline._net import sockets
 from faultline._net.addresses import checked_address
 from faultline._servers.datagrams import Address, Datagrams, Unanswered
 from faultline._servers.endpoint import Endpoint
+from faultline._servers.lapse import Lapse
 from faultline._servers.loop import background
 
 MOST_BYTES = 65_507  # 65,535 without the heads of IPv4 and UDP (RFC 768)
@@ -73,7 +73,7 @@ class UdpServer(Endpoint):
         self._unanswered = Unanswered()
         self._is_cut_off = False
         self._step: Door | None = None  # the present step of the port
-        self._timer: asyncio.TimerHandle | None = None
+        self._lapse: Lapse | None = None  # the end of a refusal
         self._datagrams = Datagrams(self.host, number)
         self.port = self._datagrams.address[1]
         self._background = background()
@@ -162,14 +162,13 @@ class UdpServer(Endpoint):
         if door == self._step and not anew:
             return
         self._step = door
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._lapse is not None:
+            self._lapse.cancel()
         if not isinstance(door, Refuse):
             self._datagrams.open()
             return
         self._datagrams.shut()
-        if door.for_seconds is not None:
-            self._timer = self._datagrams.later(door.for_seconds, self._expire)
+        self._lapse = self._datagrams.lapse(door, self._expire)
 
     def _expire(self) -> None:
         """Deal a timed refusal that is over, and have the port as the next fault wants it."""
@@ -288,10 +287,11 @@ def checked_datagram_plan(plan: object) -> Plan:
         door = fault.door
         if not fits(fault.http_answer):
             raise ParameterError(f"{fault!r}: expected an answer {FITTING}; a datagram has no room for more.")
-        if isinstance(door, Refuse) and door.for_seconds is None and len(faults) > 1:
+        if isinstance(door, Refuse) and is_final(door) and len(faults) > 1:
             raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): nobody sees what is refused")
-        if isinstance(door, Vanish) and door.for_seconds is not None:
-            raise rejected("for_seconds", door.for_seconds, "blackhole() without it; each datagram is an attempt")
+        if isinstance(door, Vanish) and not is_final(door):
+            name = "until" if door.until is not None else "for_seconds"
+            raise rejected(name, getattr(door, name), "blackhole() without it; each datagram is an attempt")
     return good
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from faultline._core.breaks import Trigger
+from faultline._core.breaks import Trigger, check_one_end
 from faultline._core.check import rejected
-from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault, breaks
 from faultline._core.gate import Gate
 from faultline._core.points import DataPoint, OpenPoint
@@ -25,6 +24,11 @@ AfterSeconds = Annotated[float, "let traffic flow for this many seconds first, f
 AfterMessages = Annotated[
     int | None, "let this number of messages pass first: a message is what one side sends until the other side sends"
 ]
+AfterBodyBytes = Annotated[
+    int | None, "let the head of an HTTP message and this number of bytes of its body pass first"
+]
+AfterRequests = Annotated[int, "let this number of requests of the connection pass first"]
+Until = Annotated[Gate | None, "hold everything there until the test opens this gate, and strike then"]
 On = Annotated[bytes | re.Pattern[bytes] | None, "strike when these bytes have passed"]
 
 
@@ -47,7 +51,10 @@ def reset(
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
+    after_body_bytes: AfterBodyBytes = None,
+    after_requests: AfterRequests = 0,
     on: On = None,
+    until: Until = None,
     fin_first: Annotated[bool, "send FIN before the RST: reads see the end, the next send a broken pipe"] = False,
 ) -> Fault:
     """Send RST: the connection dies at once, as when a process or a middlebox kills it.
@@ -79,7 +86,15 @@ def reset(
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
     steps: tuple[ConnectionStep, ...] = (Reset(fin_first=fin_first),)
-    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    trigger = Trigger(
+        after_bytes=after_bytes,
+        after_seconds=after_seconds,
+        after_messages=after_messages,
+        after_body_bytes=after_body_bytes,
+        after_requests=after_requests,
+        on=on,
+        until=until,
+    )
     return breaks(at, trigger, *steps)
 
 
@@ -100,7 +115,10 @@ def close(
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
+    after_body_bytes: AfterBodyBytes = None,
+    after_requests: AfterRequests = 0,
     on: On = None,
+    until: Until = None,
     close_notify: Annotated[bool, "with TLS: send close_notify before FIN; without it the session is truncated"] = True,
 ) -> Fault:
     """Send FIN: the server hangs up in an orderly way, too early.
@@ -121,7 +139,15 @@ def close(
         Traceback (most recent call last):
         http.client.RemoteDisconnected: Remote end closed connection without response
     """
-    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    trigger = Trigger(
+        after_bytes=after_bytes,
+        after_seconds=after_seconds,
+        after_messages=after_messages,
+        after_body_bytes=after_body_bytes,
+        after_requests=after_requests,
+        on=on,
+        until=until,
+    )
     return breaks(at, trigger, Close(close_notify))
 
 
@@ -137,7 +163,10 @@ def half_close(
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
+    after_body_bytes: AfterBodyBytes = None,
+    after_requests: AfterRequests = 0,
     on: On = None,
+    until: Until = None,
 ) -> Fault:
     """Send FIN and go on reading: the server sends no more bytes, and still receives.
 
@@ -153,7 +182,15 @@ def half_close(
         ...         client.recv(100), client.sendall(b"still there?")
         (b'', None)
     """
-    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    trigger = Trigger(
+        after_bytes=after_bytes,
+        after_seconds=after_seconds,
+        after_messages=after_messages,
+        after_body_bytes=after_body_bytes,
+        after_requests=after_requests,
+        on=on,
+        until=until,
+    )
     return breaks(at, trigger, HalfClose(), ReceiveAll())
 
 
@@ -174,6 +211,8 @@ def stall(
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
+    after_body_bytes: AfterBodyBytes = None,
+    after_requests: AfterRequests = 0,
     on: On = None,
     for_seconds: Annotated[
         float | None, "go on with the healthy conversation after this many seconds (default: never)"
@@ -196,9 +235,15 @@ def stall(
         Traceback (most recent call last):
         TimeoutError: timed out
     """
-    if for_seconds is not None and until is not None:
-        raise ParameterError(f"for_seconds={for_seconds}, until={until}: expected one of the two.")
-    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    check_one_end(for_seconds, until)
+    trigger = Trigger(
+        after_bytes=after_bytes,
+        after_seconds=after_seconds,
+        after_messages=after_messages,
+        after_body_bytes=after_body_bytes,
+        after_requests=after_requests,
+        on=on,
+    )
     return breaks(at, trigger, Hold(for_seconds, until))
 
 
@@ -216,8 +261,11 @@ def partition(
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
+    after_body_bytes: AfterBodyBytes = None,
+    after_requests: AfterRequests = 0,
     on: On = None,
     for_seconds: Annotated[float | None, "let packets through again after this many seconds (default: never)"] = None,
+    until: Annotated[Gate | None, "let packets through again when the test opens this gate"] = None,
 ) -> Fault:
     """Drop all packets: the network between client and server is gone.
 
@@ -236,8 +284,16 @@ def partition(
         >>> partition(after_bytes=10)
         partition(after_bytes=10)
     """
-    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
-    return breaks(at, trigger, Partition(for_seconds))
+    check_one_end(for_seconds, until)
+    trigger = Trigger(
+        after_bytes=after_bytes,
+        after_seconds=after_seconds,
+        after_messages=after_messages,
+        after_body_bytes=after_body_bytes,
+        after_requests=after_requests,
+        on=on,
+    )
+    return breaks(at, trigger, Partition(for_seconds, until))
 
 
 @mode(
@@ -252,7 +308,10 @@ def inject(
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
     after_messages: AfterMessages = None,
+    after_body_bytes: AfterBodyBytes = None,
+    after_requests: AfterRequests = 0,
     on: On = None,
+    until: Until = None,
 ) -> Fault:
     r"""Insert bytes that neither side has sent; then the conversation goes on.
 
@@ -268,5 +327,13 @@ def inject(
     """
     if not data:
         raise rejected("data", data, "at least one byte")
-    trigger = Trigger(after_bytes=after_bytes, after_seconds=after_seconds, after_messages=after_messages, on=on)
+    trigger = Trigger(
+        after_bytes=after_bytes,
+        after_seconds=after_seconds,
+        after_messages=after_messages,
+        after_body_bytes=after_body_bytes,
+        after_requests=after_requests,
+        on=on,
+        until=until,
+    )
     return breaks(at, trigger, Inject(data))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from faultline._core.breaks import Break
+from faultline._core.breaks import Break, check_one_end
 from faultline._core.fault import Fault
+from faultline._core.gate import Gate
 from faultline._core.steps import NoRoute, Refuse, Vanish
 from faultline.modes._registry import case, mode
 
 __all__ = ["blackhole", "refuse", "unreachable"]
 
 ForSeconds = Annotated[float | None, "start accepting connections after this many seconds (default: never)"]
+Until = Annotated[Gate | None, "start accepting connections when the test opens this gate"]
 
 
 @mode(case("ConnectionRefusedError"))
-def refuse(*, for_seconds: ForSeconds = None) -> Fault:
+def refuse(*, for_seconds: ForSeconds = None, until: Until = None) -> Fault:
     """Answer the SYN with RST, as a port without a listener does.
 
     The client's `connect` raises `ConnectionRefusedError` (ECONNREFUSED) at once. The port stays bound to the
-    server meanwhile, so that no other process gets it; `for_seconds` or `become(ok())` opens it. When `for_seconds` is
-    over, the next connection meets the next fault of the plan; if none follows, the server is healthy from then on.
+    server meanwhile, so that no other process gets it; `for_seconds`, `until` or `become(ok())` opens it. When the time
+    is over, or the gate open, the next connection meets the next fault of the plan; if none follows, the server is
+    healthy from then on.
 
     The kernel answers a refused attempt, so no listener can see it (`tcp_v4_rcv`). With CAP_NET_RAW, which root has,
     the server hears the SYN of every client and sends the RST itself, so each attempt is counted in its order.
@@ -36,11 +39,12 @@ def refuse(*, for_seconds: ForSeconds = None) -> Fault:
         Traceback (most recent call last):
         ConnectionRefusedError: [Errno 111] Connection refused
     """
-    return Fault(Break("connect", Refuse(for_seconds)))
+    check_one_end(for_seconds, until)
+    return Fault(Break("connect", Refuse(for_seconds, until)))
 
 
 @mode(case("TimeoutError"))
-def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
+def blackhole(*, for_seconds: ForSeconds = None, until: Until = None) -> Fault:
     """Leave the SYN without an answer, as a dead host or a firewall does.
 
     The client's `connect` waits until its own timeout, or until that of the kernel (over two minutes on Linux,
@@ -59,7 +63,8 @@ def blackhole(*, for_seconds: ForSeconds = None) -> Fault:
         Traceback (most recent call last):
         TimeoutError: timed out
     """
-    return Fault(Break("connect", Vanish(for_seconds)))
+    check_one_end(for_seconds, until)
+    return Fault(Break("connect", Vanish(for_seconds, until)))
 
 
 @mode(case("OSError 101"))

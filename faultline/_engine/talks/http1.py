@@ -79,6 +79,8 @@ class Http1:
             Departed: the client ended the connection before the request was complete.
         """
         connection = self._connection
+        if self._reader is not None:
+            connection.attempt.begin_request()
         await connection.reach("request")
         follows = self._reader is not None and self._reader.is_http
         reader = self._reader = RequestReader(head_only=step.head_only, kept_body_bytes=connection.kept_body_bytes)
@@ -150,7 +152,7 @@ class Http1:
         said = hopped(planned or service.default, request, service.default)
         trip = connection.armed("response")
         if trip is not None:
-            said = said.sized(trip.brk.trigger.after_bytes)
+            said = said.sized(trip.brk.trigger.least_bytes)
         is_http = self._reader is None or self._reader.is_http
         keep_alive = self._reader is not None and self._reader.keep_alive
         self._keeps_alive = keep_alive if is_http else said.echoes

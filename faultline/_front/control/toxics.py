@@ -223,7 +223,7 @@ def faults_of(toxics: Iterable[Toxic]) -> list[Toxic]:
 def healthy_at_last(plan: Plan) -> Plan:
     """The plan, with an entry for the conversations behind a door that is shut for a time, so that they have stages."""
     *_, last = entries = entries_of(plan)
-    if not isinstance(last, Fault) or last.door_seconds is None or getattr(plan, "cycles", False):
+    if not isinstance(last, Fault) or not last.opens_later or getattr(plan, "cycles", False):
         return plan
     return Sequence((*entries, HEALTHY), per=getattr(plan, "per", "attempt"))
 
