@@ -55,6 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NUMBER",
         help="the seed of all random choices in faults, to repeat a run; a run that made any prints its seed",
     )
+    parser.getgroup("faultline").addoption(
+        "--faultline-html", metavar="PATH", help="write one HTML file that draws every server of every failing test"
+    )
+    parser.getgroup("faultline").addoption(
+        "--faultline-html-all", action="store_true", help="let that file have the tests that pass too"
+    )
     parser.addini(
         "faultline_timeout",
         "seconds after which a test with a faultline fixture fails as hung, unless the test has its own timeout",
@@ -89,6 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
     given = config.getoption("faultline_seed")
     config.stash[SEED] = worker.get("faultline_seed", int.from_bytes(os.urandom(4), "big") if given is None else given)
     config.stash[DREW] = False
+    if config.getoption("faultline_html") is not None:
+        config.pluginmanager.import_plugin("faultline._front.drawn")
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -230,7 +238,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def on_open(item: pytest.Item, server: Endpoint) -> None:
     """Note a server that a test opens, and see to it that the test has a time limit."""
-    item.stash[SEEN].add(server)
+    item.stash[SEEN].add(server, keep=item.config.getoption("faultline_html_all"))
     if LIMIT not in item.stash and needs_limit(item):
         from faultline._front.limits import start_late
 
@@ -250,21 +258,10 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
 
 
 def needs_limit(item: pytest.Item) -> bool:
-    """Whether a test with a server gets the default timeout: neither the test nor the run has another one."""
-    config = item.config
-    is_possible = bool(config.stash[DEFAULT_SECONDS]) and has_pytest_timeout(config)
-    return is_possible and not has_timeout(config) and item.get_closest_marker("timeout") is None
+    """Whether a test with a server gets the default timeout."""
+    from faultline._front.unlimited import is_unlimited
 
-
-def has_pytest_timeout(config: pytest.Config) -> bool:
-    """Whether pytest-timeout is loaded, by the name of its entry point or, with `-p`, of its module."""
-    return any(config.pluginmanager.hasplugin(name) for name in ("timeout", "pytest_timeout"))
-
-
-def has_timeout(config: pytest.Config) -> bool:
-    """Whether the run sets a timeout for all tests."""
-    given = config.getoption("timeout", None)
-    return given is not None or bool(config.getini("timeout") or os.environ.get("PYTEST_TIMEOUT"))
+    return bool(item.config.stash[DEFAULT_SECONDS]) and is_unlimited(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from faultline._audit.clean import clean
-from faultline._audit.result import Audit, AuditCase
 from faultline._audit.verdicts import FINE, VERDICTS
+
+if TYPE_CHECKING:
+    from faultline._audit.result import Audit, AuditCase
 
 
 def junit(audit: Audit, fails: Collection[str] = ()) -> str:

@@ -5,20 +5,18 @@ Rules: each cell is a link with its verdict in words; what color says, words say
 
 from __future__ import annotations
 
-import pkgutil
-import platform
 from collections.abc import Callable, Sequence
-from html import escape
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from faultline._audit.clean import clean
+from faultline._audit.document import document, platforms, said, slug
 from faultline._audit.observed import Call, Left, Observation
-from faultline._audit.result import Audit, AuditCase
-from faultline._audit.sequence import sequence
+from faultline._audit.sequence import figures
 from faultline._audit.verdicts import FINE, VERDICTS, listed
 from faultline._core.counts import counted
 from faultline._core.points import POINTS
-from faultline._version import __version__
+
+if TYPE_CHECKING:
+    from faultline._audit.result import Audit, AuditCase
 
 DRAWN = 3  # attempts of a case
 WARNS = ("leaked", "unexpected", "inconsistent", "hammered", "ignored Retry-After")
@@ -28,7 +26,6 @@ Group: TypeAlias = tuple[str, str]  # a row and a column of a map
 
 def page(audit: Audit) -> str:
     """The page."""
-    css = (pkgutil.get_data(__package__, "report.css") or b"").decode()
     breaks = [case for case in audit.results if case.row.case.fault.break_ is not None]
     others = [case for case in audit.results if case.row.case.fault.break_ is None]
     body = [
@@ -44,24 +41,7 @@ def page(audit: Audit) -> str:
         *(section(name, cases) for name, cases in grouped(breaks, by_point).items()),
         *(section(name, cases) for name, cases in grouped(others, by_tls).items()),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{TITLE}: {said(audit.target)}</title><style>{css}</style></head>\n"
-        '<body><a class="skip" href="#found">Skip to what was found</a><main>\n'
-        + "\n".join(body)
-        + "\n</main></body></html>\n"
-    )
-
-
-def platforms() -> str:
-    """What the audit ran on."""
-    return f"faultline {__version__}, Python {platform.python_version()}, {platform.platform()}"
-
-
-def said(text: str) -> str:
-    """Text for HTML."""
-    return escape(clean(text))
+    return document(f"{TITLE}: {audit.target}", body, '<a class="skip" href="#found">Skip to what was found</a>')
 
 
 def shade(verdict: str) -> str:
@@ -95,11 +75,6 @@ def found(audit: Audit) -> str:
 def anchor(case: AuditCase) -> str:
     """The anchor of a case."""
     return slug(str(case.row))
-
-
-def slug(text: str) -> str:
-    """A name without signs, which no other has: what is left out is told by its number."""
-    return "".join(char if char.isalnum() and char.isascii() else f"-{ord(char):x}-" for char in text)
 
 
 # --- the maps --------------------------------------------------------------------------------------------------------
@@ -172,14 +147,7 @@ def observed(seen: Observation) -> str:
     """What was seen of a client: its calls, and the first of its attempts as they went."""
     calls = "".join(f"<dt>call {number}</dt><dd>{call_of(call)}</dd>" for number, call in enumerate(seen.calls, 1))
     tries = counted(len(seen.attempts), "attempt") + ("" if seen.is_counted else ", as far as they were seen")
-    began = seen.attempts[0].started_seconds if seen.attempts else 0.0
-    figures = "".join(
-        f"<figure><figcaption>attempt {attempt.number}</figcaption>{sequence(attempt, began)}</figure>"
-        for attempt in seen.attempts[:DRAWN]
-    )
-    more = len(seen.attempts) - DRAWN
-    rest = f"<p class='soft'>{counted(more, 'further attempt')}</p>" if more > 0 else ""
-    return f"<dl>{calls}<dt>server</dt><dd>{tries}</dd></dl><div class='figures'>{figures}</div>{rest}"
+    return f"<dl>{calls}<dt>server</dt><dd>{tries}</dd></dl>{figures(seen.attempts, DRAWN)}"
 
 
 def call_of(call: Call) -> str:

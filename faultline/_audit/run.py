@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -31,6 +32,7 @@ from faultline.modes.answers import echo
 
 LIMIT_SECONDS = 5.0
 JOBS = 24  # clients at a time: most of them wait
+SHARE = 0.25  # of its time limit that a client may spend on what it does when nothing breaks
 CALLS = 2  # of a client that returns: what is left over of the first response meets the second
 READS_SECONDS = 2.0
 ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -80,6 +82,7 @@ class Auditing:
         self._untrusted = ""
         self._workers = Workers(setup.target, Variables().of(AUTHORITY.trust) | NO_PROXY)
         self._pool = ThreadPoolExecutor(setup.jobs, "faultline-audit")
+        self._turns = threading.Semaphore(setup.jobs)
 
     def start(self, put: Put) -> None:
         """Learn what the client does when nothing breaks; then begin with all cases, the slow ones first."""
@@ -113,6 +116,7 @@ class Auditing:
             seen = self._observed(Row(healthy(), tls))
             if seen.first.outcome == "returned":
                 self._usual[tls] = usual_of(seen)
+                self._turns = threading.Semaphore(jobs_for(seen.first.seconds, self._setup))
                 continue
             why = f"it {told(seen.first)}" + f" ({seen.first.detail})" * bool(seen.first.detail)
             if tls and False in kinds:
@@ -126,7 +130,8 @@ class Auditing:
         if row.tls and self._untrusted:
             return AuditCase(row, (Finding("not run", f"{self._untrusted}."),))
         try:
-            runs = tuple(self._observed(row) for _ in range(self._setup.runs))
+            with self._turns:
+                runs = tuple(self._observed(row) for _ in range(self._setup.runs))
         except UnsupportedError as error:
             return AuditCase(row, (Finding("not run", str(error)),))
         return AuditCase(row, judged(runs), runs)
@@ -198,6 +203,12 @@ class Auditing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def jobs_for(seconds: float, setup: Setup) -> int:
+    """How many clients run at a time, of which one takes this long by itself: not so many that they are late."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(setup.jobs, int(cores * setup.limit_seconds * SHARE / max(seconds, 1e-3))))
 
 
 class Variables:

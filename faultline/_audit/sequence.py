@@ -6,11 +6,13 @@ Rules: the lines are those of the drawing as text. Colors and fonts are the page
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
 from faultline._audit.clean import clean
 from faultline._core.attempts import Attempt
+from faultline._core.counts import counted
 from faultline._core.drawing import Line, lines_of
 from faultline._core.report import describe
 
@@ -40,6 +42,18 @@ class Canvas:
         back = end - HEAD if from_client else end + HEAD
         head = f"M{back} {self.y - HEAD}L{end} {self.y}L{back} {self.y + HEAD}"
         self.parts.append(f'<path class="{kind}" d="M{begin} {self.y}H{end}{head}"/>')
+
+
+def figures(attempts: Sequence[Attempt], most: int) -> str:
+    """The first attempts, each as a figure, with times from the first one on; the others are counted."""
+    began = attempts[0].started_seconds if attempts else 0.0
+    drawn = "".join(
+        f"<figure><figcaption>attempt {attempt.number}</figcaption>{sequence(attempt, began)}</figure>"
+        for attempt in attempts[:most]
+    )
+    more = len(attempts) - most
+    rest = f'<p class="soft">{counted(more, "further attempt")}</p>' if more > 0 else ""
+    return f'<div class="figures">{drawn}</div>{rest}'
 
 
 def sequence(attempt: Attempt, since_seconds: float = 0.0) -> str:

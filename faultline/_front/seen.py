@@ -25,11 +25,14 @@ class Seen:
         self._since = since  # older servers belong to a run of pytest around this one
         self.thread = threading.current_thread()
         self._own: list[weakref.ref[Endpoint]] = []
+        self._kept: list[Endpoint] = []
         self._wider = [(weakref.ref(server), now(server)) for server in self.open()]
 
-    def add(self, server: Endpoint) -> None:
-        """Add a server that the test has opened; it is known until the test drops it, even when it is closed."""
+    def add(self, server: Endpoint, *, keep: bool = False) -> None:
+        """Add a server that the test has opened; without `keep` it is known until the test drops it."""
         self._own.append(weakref.ref(server))
+        if keep:
+            self._kept.append(server)
 
     def open(self) -> list[Endpoint]:
         """Every open server of the test run."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+import requests
 from audit import clients_with_bugs as clients
 
 import faultline
+from faultline._audit.run import JOBS, Setup, jobs_for
+from faultline._audit.target import Target
 
 pytestmark = pytest.mark.slow
 CUT = ("reset", "close", "malformed")
@@ -62,3 +67,25 @@ def test_a_careful_client_is_clean(name):
 
     assert audit.found() == (), str(audit)
     assert len(audit.results) > 200
+
+
+@pytest.mark.parametrize("timeout", [None, 0.3])
+def test_requests_hangs_at_every_stall_unless_it_has_a_timeout(timeout):
+    def client(url):
+        return requests.get(url, timeout=timeout)
+
+    audit = faultline.audit(
+        client, modes=("stall", "blackhole"), tls=False, timeout_seconds=2 if timeout is None else 10
+    )
+    stalls = [str(c.row) for c in audit.results if c.row.case.sees == "TimeoutError" and c.point != "idle"]
+
+    assert len(stalls) > 5
+    assert [str(case.row) for case in audit.found("hung")] == ([] if timeout else stalls)
+
+
+def test_a_client_that_is_slow_by_itself_is_run_less_often_at_a_time():
+    cores = len(os.sched_getaffinity(0))
+
+    assert jobs_for(0.001, Setup(Target())) == JOBS
+    assert jobs_for(1.0, Setup(Target(), limit_seconds=8.0)) == 2 * cores
+    assert jobs_for(100.0, Setup(Target())) == 1

@@ -14,9 +14,10 @@ import faultline
 from faultline import Audit, AuditCase, FaultlineError, Finding
 from faultline._audit.cases import Row
 from faultline._audit.clean import clean
+from faultline._audit.document import slug
 from faultline._audit.junit import junit
 from faultline._audit.observed import Call, Left, Observation
-from faultline._audit.page import page, slug
+from faultline._audit.page import page
 from faultline._audit.sequence import COLUMNS, MOST_ROWS, sequence
 from faultline._audit.table import line, table
 from faultline._core.attempts import Attempt

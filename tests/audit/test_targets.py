@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -182,6 +184,30 @@ def test_a_command_is_run_with_the_url(tmp_path):
     assert cases["refuse()"]["detail"] == "client: <urlopen error [Errno 111] Connection refused>"
     assert cases["ok()"]["what"] == "exit status 0, 8 bytes"
     assert audit.found("hung", "crashed") == ()
+
+
+NODE = """
+fetch(process.argv[1], {signal: AbortSignal.timeout(2000)})
+  .then(response => response.text()).catch(error => { console.error(`${error}`); process.exit(1); })
+"""
+PROGRAMS = {
+    "curl": "curl -sS --max-time 2 {url}",
+    "wget": "wget -q -O - --timeout=2 --tries=1 {url}",
+    "node": f"node -e {shlex.quote(NODE)} {{url}}",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_of_other_languages_are_audited(program):
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    audit = faultline.audit(
+        command=PROGRAMS[program], modes=("ok", "refuse", "reset", "stall"), tls=False, timeout_seconds=20
+    )
+
+    assert audit.found("hung", "crashed", "leaked") == (), str(audit)
+    assert {case.case for case in audit.results if case.verdict == "handled"} >= {"ok()", "refuse()", "reset()"}
 
 
 @each_row(

@@ -1,0 +1,86 @@
+"""`pytest --faultline-html`: a page that draws what the servers of a run's tests saw."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ALONE = ("-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider")
+TESTS = """
+import os, urllib.request
+import pytest
+from faultline import ok, reset, serve
+
+def test_b_fails(faultline, tmp_path):
+    os.chdir(tmp_path)
+    urllib.request.urlopen(faultline.serve(reset()).url, timeout=5)
+
+def test_a_passes(faultline):
+    urllib.request.urlopen(faultline.serve(ok(b"<b>")).url, timeout=5).close()
+
+def test_of_its_own():
+    with serve(ok()) as server:
+        urllib.request.urlopen(server.url, timeout=5).close()
+
+def test_without_a_server():
+    assert not 1
+
+def test_without_a_server_passes():
+    pass
+"""
+
+
+@pytest.fixture
+def page(pytester, monkeypatch):
+    """A function that runs the tests with options, and returns the page."""
+
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def made(*options):
+        pytester.makepyfile(TESTS)
+        result = pytester.runpytest_inprocess(*ALONE, "--faultline-html=page.html", *options)
+        result.assert_outcomes(passed=3, failed=2)
+        return (pytester.path / "page.html").read_text("utf-8")
+
+    return made
+
+
+def drawn_on(text):
+    """The tests on the page, with their outcomes."""
+    return [(name, how) for how, name in re.findall(r">(\w+)</span> <code>[^<]*::(\w+)</code></h2>", text)]
+
+
+def test_each_server_of_a_failing_test_is_drawn(page):
+    text = page()
+
+    assert drawn_on(text) == [("test_b_fails", "failed")]
+    assert "RST: struck at" in text
+    assert "<h3>&lt;Server http://127.0.0.1:" in text
+    assert text.startswith("<!DOCTYPE html>")
+
+
+def test_all_tests_are_drawn_where_that_is_asked_for(page):
+    text = page("--faultline-html-all")
+
+    assert drawn_on(text) == [("test_b_fails", "failed"), ("test_a_passes", "passed"), ("test_of_its_own", "passed")]
+    assert text.count("<svg ") == 3
+
+
+def test_workers_of_xdist_send_their_drawings(page):
+    assert drawn_on(page("-p", "xdist", "-n", "1")) == [("test_b_fails", "failed")]
+
+
+def test_a_run_without_servers_says_so(pytester):
+    pytester.makepyfile("def test_nothing(): assert not 1")
+    pytester.runpytest_inprocess(*ALONE, "--faultline-html=page.html")
+
+    assert "Nothing: no such test had a server." in (pytester.path / "page.html").read_text("utf-8")
+
+
+def test_a_place_that_can_not_be_written_to_is_a_usage_error(pytester):
+    result = pytester.runpytest_inprocess(*ALONE, "--faultline-html=/nowhere/page.html")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines("*--faultline-html=/nowhere/page.html: expected a place to write to (No such file *).")
