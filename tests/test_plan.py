@@ -34,7 +34,7 @@ from faultline._core import chance
 from faultline._core.attempts import Request
 from faultline._core.dealer import Dealer
 from faultline._core.errors import ConflictError, ParameterError
-from faultline._core.plan import checked_plan, draws_chance, entries_of, faults_of, resolved
+from faultline._core.plan import checked_plan, draws_chance, entries_of, faults_of, resolved, stamped
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -415,3 +415,13 @@ def test_each_fault_is_dealt_once_however_many_threads_ask():
 
     assert {*got} == {*faults}
     assert len(got) == 800
+
+
+def test_a_dealer_that_goes_on_keeps_its_place_and_that_of_each_attempt():
+    dealer = Dealer(stamped(sequence(reset(), sometimes(0, close()), refuse(for_seconds=1)), 0))
+    first, second = dealer.deal(), dealer.deal()
+    late = latency(1)
+    dealer.go_on(stamped(sequence(late & reset(), sometimes(0, late & close(), otherwise=late & ok()), refuse()), 1))
+
+    assert [dealer.again(first), dealer.again(second), dealer.again(ok())] == [late & reset(), late & ok(), ok()]
+    assert [dealer.upcoming(), dealer.deal(), dealer.deal()] == [refuse(), refuse(), ok()]

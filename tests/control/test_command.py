@@ -189,6 +189,14 @@ CONFIGS = [
         '[{"name": "a", "listen": ":19802", "upstream": "127.0.0.1:1"},\n{"name": "b",\n"listen": "localhost:19802"}]',
         "line 3: listen='localhost:19802' is that of the proxy in line 1 too",
     ),
+    (
+        "x.json",
+        '[{"name": "a", "upstream": "localhost:1", "toxics": [{"type": "latency",\n"attributes": {"latency": '
+        + "[" * 500
+        + "]" * 500
+        + "}}]}]",
+        "line 2: bad request body: expected a whole number for attributes.latency, not [[",
+    ),
     ("x.toml", "", "line 1: expected tables [[proxies]], the file has none"),
     ("x.toml", "[[proxies]]\nname = ", "line 2: Invalid value"),
     ("x.toml", "[[proxies]]\nname = x\n", "line 2: Invalid value"),

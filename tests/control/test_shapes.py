@@ -276,6 +276,14 @@ def test_a_toxic_that_a_shape_can_t_play_is_refused_by_its_name(ask, look_up):
     assert ask("GET", "/proxies/it/toxics").data == []
 
 
+def test_a_server_that_can_t_start_again_has_no_url(ask, web):
+    made(ask, kind="server", tls=True)
+    assert ask("POST", "/proxies/it", {"listen": web}).status == 500
+    it = ask("GET", "/proxies/it").data
+
+    assert ("url" in it, it["enabled"], it["kind"]) == (False, False, "server")
+
+
 def test_metrics_know_proxies_of_every_shape(look_up):
     with control(metrics=True) as api, contextlib.closing(Client(api)) as ask:
         it = made(ask, kind="server")

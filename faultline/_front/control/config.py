@@ -99,10 +99,7 @@ def in_json(text: str, at: int) -> Callable[[lines.Path], int]:
     """A function that finds the line of a value of the proxy at a place."""
 
     def line_of(path: lines.Path) -> int:
-        try:
-            known = lines.json_lines(text, at)
-        except RecursionError:  # deeper than Python's own decoder
-            return line_at(text, at)
+        known = lines.json_lines(text, at)
         return next(known[path[:size]] for size in range(len(path), -1, -1) if path[:size] in known)
 
     return line_of
@@ -206,8 +203,7 @@ def mistakes_of(given: Any) -> Iterator[Mistake]:
     toxics, at = value_of(given, "toxics"), key_of(given, "toxics")
     if toxics is not None and not isinstance(toxics, list):
         yield (at,), f"expected a list of toxics, not {abbreviated(toxics)}"
-        return
-    for number, toxic in enumerate(toxics or ()):
+    for number, toxic in enumerate(toxics if isinstance(toxics, list) else ()):
         if isinstance(toxic, dict):
             yield from unknown((at, number), toxic, TOXIC_KEYS, "a toxic")
             kind, attributes = value_of(toxic, "type"), value_of(toxic, "attributes")

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from faultline._front.control.fields import DECODER, SPACE
 
 Path: TypeAlias = tuple[str | int, ...]
+DEEPEST = len(("toxics", 0, "attributes", "plan"))
 HEADER = re.compile(r"^[ \t]*\[\[?[ \t]*([^\]#]+?)[ \t]*\]\]?", re.MULTILINE)
 
 
@@ -36,9 +37,9 @@ def json_lines(text: str, at: int) -> dict[Path, int]:
 
 
 def json_places(text: str, at: int, path: Path) -> Iterator[tuple[Path, int]]:
-    """The places of a JSON value, and of all values in it."""
+    """The places of a JSON value, and of the values in it, as deep as those of a proxy go."""
     yield path, at
-    if text[at] not in "[{":
+    if text[at] not in "[{" or len(path) == DEEPEST:
         return
     is_object, number = text[at] == "{", 0
     at = after_space(text, at + 1)
