@@ -23,12 +23,10 @@ from support.tables import each_row
 
 from faultline import (
     FaultlineWarning,
-    NotStruckError,
     ParameterError,
     PortError,
     ServerError,
     UnsupportedError,
-    WaitError,
     bad_cert,
     blackhole,
     close,
@@ -37,12 +35,9 @@ from faultline import (
     partition,
     refuse,
     reset,
-    script,
-    send,
     sequence,
     serve,
     stall,
-    starttls,
     unreachable,
 )
 from faultline._net import connects
@@ -112,11 +107,6 @@ def test_server_says_where_it_is():
     assert repr(server) == f"<Server {server.url} ok() closed>"
 
 
-def test_tls_server_has_an_https_url():
-    with serve(ok(), tls=True) as server:
-        assert server.url == f"https://127.0.0.1:{server.port}"
-
-
 def test_localhost_is_the_ipv4_loopback_address():
     with serve(ok(), host="localhost") as server:
         assert server.address == ("127.0.0.1", server.port)
@@ -130,7 +120,7 @@ def test_server_on_all_addresses_is_reached_by_loopback():
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
-@pytest.mark.parametrize("host", ["::1", "::"])
+@each_row("host", ["::1", "::"])
 def test_server_on_ipv6_is_reached_by_loopback(host):
     with serve(ok(), host=host, allow_remote=host == "::") as server:
         assert server.address == ("::1", server.port)
@@ -144,24 +134,7 @@ def test_certificate_is_right_for_the_host_of_the_server(host):
         assert greet(server) == b"HTTP/1.1 200 OK"
 
 
-def test_ca_file_is_what_a_client_has_to_trust():
-    with serve(ok(), tls=True) as server:
-        assert Path(server.ca_file).read_text(encoding="ascii").startswith("-----BEGIN CERTIFICATE-----\n")
-
-
 # --- what happened ---------------------------------------------------------------------------------------
-
-
-def test_wait_for_attempts_can_wait_for_a_point(dial):
-    with serve(stall(at="response")) as server:
-        client = dial(server)
-        server.wait_for_attempts(1, at="request")
-        with pytest.raises(WaitError, match=r"^0 of 1 attempt reached 'response' within 0 s; attempts in all: 1\.$"):
-            server.wait_for_attempts(1, 0, at="response")
-        client.sendall(KEPT_GET)
-        (attempt,) = server.wait_for_attempts(1, at="response")
-
-        assert attempt.point == "response"
 
 
 def test_client_that_left_before_close_is_in_the_ledger_as_having_left(dial):
@@ -221,7 +194,7 @@ def test_idle_connection_is_closed_when_the_new_fault_needs_a_new_one(dial, faul
         assert (server.attempts[0].ended_by, server.attempts[0].ended_how) == ("server", "FIN")
 
 
-@pytest.mark.parametrize("fault", [bad_cert(), reset(at="handshake")], ids=repr)
+@each_row("fault", [bad_cert(), reset(at="handshake")])
 def test_plain_server_cannot_become_a_fault_of_tls(fault):
     with serve(ok()) as server:
         with pytest.raises(
@@ -293,15 +266,6 @@ def test_each_door_follows_each_other_on_one_port(host):
 
         assert server.port == port
         assert [a.connection for a in server.attempts] == [None] * 4 + [1, None, 2, None, None]
-
-
-def test_door_that_refuses_for_a_while_can_be_opened_before():
-    with serve(refuse(for_seconds=60)) as server:
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(server.address, 10)
-        server.become(ok())
-
-        assert fetch(server) == (200, b"ok\n")
 
 
 def test_port_of_another_server_is_an_error():
@@ -529,17 +493,6 @@ def raise_(error):
     raise error
 
 
-def test_fault_that_never_struck_says_what_happened_instead(dial):
-    server = serve(stall(at="idle"))
-    assert read(dial(server, b"GET /here HTTP/1.0\r\n\r\n"), 9) == b"HTTP/1.1 "
-    server.close()
-    with pytest.raises(NotStruckError) as raised:
-        server.check_struck()
-
-    assert str(raised.value).startswith("stall(at='idle') never struck: #1 GET /here: stall(at='idle') reached ")
-    assert " closed the connection after the response: use at" in str(raised.value)
-
-
 def test_loop_that_does_not_answer_is_an_error(monkeypatch):
     monkeypatch.setattr(loop, "CALL_SECONDS", 0.05)
     held = threading.Event()
@@ -659,14 +612,6 @@ def test_bad_parameter_is_named_with_value_and_what_was_expected(arguments, said
     assert str(raised.value).startswith(said)
 
 
-@each_row("plan", [None, "reset", 3, [reset()]])
-def test_plan_that_is_none_says_what_one_looks_like(plan):
-    with pytest.raises(ParameterError) as raised:
-        serve(plan)
-
-    assert str(raised.value).startswith(f"plan={plan!r}: expected a fault such as reset() or ok()")
-
-
 def test_mode_without_its_call_says_what_to_write():
     with pytest.raises(ParameterError, match=r"; write reset\(\)\.$"):
         serve(reset)
@@ -690,16 +635,6 @@ def test_address_of_another_machine_is_an_error_of_the_port(host):
         serve(ok(), host=host, allow_remote=True)
 
     assert str(raised.value).startswith(f"host={host!r}: expected an address of this machine")
-
-
-def test_answer_that_says_close_is_the_last_on_its_connection():
-    with (
-        serve(ok(b"bye", headers={"Connection": "close"})) as server,
-        contextlib.closing(socket.create_connection(server.address, 10)) as client,
-    ):
-        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        with client.makefile("rb") as stream:
-            assert stream.read().endswith(b"bye")
 
 
 @pytest.mark.slow
@@ -737,11 +672,6 @@ def test_idle_connection_that_was_stalled_for_a_while_is_served_on(dial):
         client.sendall(KEPT_GET)
 
         assert stream.read(67).endswith(b"ok\n")
-
-
-def test_server_that_begins_tls_by_itself_is_not_to_begin_with_it():
-    with pytest.raises(ParameterError, match="expected tls=False; the script begins TLS by itself"):
-        serve(script(starttls(), send(b"hi")), tls=True)
 
 
 def test_connect_to_something_else_is_no_attempt(tmp_path):
@@ -785,9 +715,7 @@ def test_request_that_was_left_lying_for_a_while_is_answered(dial):
         assert stream.read(67).endswith(b"ok\n")
 
 
-@pytest.mark.parametrize(
-    ("plan", "host"), [(sequence(unreachable(), ok()), "127.0.0.1"), (unreachable(), "::1")], ids=["turns", "IPv6"]
-)
+@each_row(("plan", "host"), [(sequence(unreachable(), ok()), "127.0.0.1"), (unreachable(), "::1")])
 def test_unreachable_takes_no_turns_and_has_no_ipv6(plan, host):
     with pytest.raises(ParameterError, match=r"expected unreachable\(\) alone and on an IPv4 host"):
         serve(plan, host=host)
@@ -796,12 +724,3 @@ def test_unreachable_takes_no_turns_and_has_no_ipv6(plan, host):
 def test_close_without_what_only_tls_has_means_tls():
     with serve(close(close_notify=False), strict=False) as server:
         assert server.url.startswith("https://")
-
-
-def test_messages_are_counted_where_there_is_a_dialogue_and_not_in_http():
-    with pytest.raises(ParameterError) as caught:
-        serve(reset(after_messages=2))
-
-    assert str(caught.value) == (
-        "reset(after_messages=2): expected a relay, a script, or sequence(…); in HTTP each message is an attempt."
-    )
