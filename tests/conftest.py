@@ -8,6 +8,7 @@ import importlib
 import itertools
 import os
 import socket
+import sys
 import zlib
 from collections import defaultdict
 from functools import partial
@@ -65,7 +66,8 @@ def pytest_collection_finish():
 def pytest_collection_modifyitems(config, items):
     """Say nothing of what the clients of a test leave open, if it is known that they do.
 
-    Where slow tests are left out, a test with many cases has a few of them, unless its file is named.
+    Where slow tests are left out, a test with many cases has a few of them, unless its file is named. Tests that are
+    not measured come last.
     """
     for item in items:
         if item.get_closest_marker("leaves_open"):
@@ -74,6 +76,8 @@ def pytest_collection_modifyitems(config, items):
         left_out = beyond_a_few(items)
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
+    if measuring():
+        items.sort(key=is_unmeasured)
 
 
 def beyond_a_few(items):
@@ -87,6 +91,25 @@ def beyond_a_few(items):
 
 def check_sum(item):
     return zlib.crc32(item.name.encode())
+
+
+def measuring():
+    """The coverage that traces this process, if there is one."""
+    coverage = sys.modules.get("coverage")
+    return coverage and coverage.Coverage.current()
+
+
+def is_unmeasured(item):
+    """Whether coverage leaves a test out."""
+    return item.get_closest_marker("unmeasured") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Stop to measure at the first test that is not measured, here and in the processes that it starts."""
+    if is_unmeasured(item) and (coverage := measuring()):
+        coverage.stop()
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -190,6 +190,7 @@ def test_close_finishes_though_the_process_is_stopped_for_longer_than_it_waits()
 # --- settings of the process -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_default_timeout_of_sockets_changes_nothing():
     told = program(

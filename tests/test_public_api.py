@@ -146,6 +146,7 @@ def test_unknown_name_is_an_import_error():
         exec("from faultline import rest", {})
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_nothing_heavy_is_loaded_before_a_server_starts(loaded):
     heavy = {step: {name.partition(".")[0] for name in loaded[step]} & HEAVY for step in STEPS}

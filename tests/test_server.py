@@ -309,6 +309,7 @@ def test_stopped_partition_leaves_no_connection_in_the_kernel(dial):
     assert states(server.port) == []
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_stop_with_1000_stalled_clients_leaves_nothing_behind(many_descriptors):
     serve(ok()).close()  # the loop and its thread are there from now on

@@ -41,6 +41,8 @@ REFUSED = {
     "__import__('os').system('true')": "expected no __import__('os').system('true') in it",
     "__import__('os')": "instead of __import__",
     "reset(": "('(' was never closed)",
+    "reset(after_kb=1e999)": "expected after_bytes=inf, not after_kb",
+    "sequence(True)": "sequence(…)=True: expected faults such as reset() or ok().",
     "stall(until=gate)": "hand it over: plan(text, gate=gate)",
     "sequence(reset)": "write reset()",
     "reset(after_bytes=1+1)": "expected no 1 + 1 in it",
@@ -147,16 +149,17 @@ PIECES += [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::faultline.FaultlineWarning")  # of a time in milliseconds
 @pytest.mark.parametrize("make", [random_text, lambda chance: random_call(chance, 2)], ids=["texts", "calls"])
 def test_random_texts_are_plans_or_parameter_errors(make):
     chance, read = random.Random(13), 0
-    for _ in range(10_000):
+    for _ in range(3_000):
         text = make(chance)
         try:
             plan(text)
             read += 1
         except ParameterError as error:
             assert str(error)  # noqa: PT017 - either outcome is right
-    assert read > 100
+    assert read > 30

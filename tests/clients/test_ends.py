@@ -52,6 +52,7 @@ def outcomes(row, client):
     return found
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 @pytest.mark.parametrize("name", ROWS)

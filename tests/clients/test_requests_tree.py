@@ -179,6 +179,7 @@ NEVER_CAUSED = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 @pytest.mark.parametrize(

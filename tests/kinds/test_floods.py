@@ -165,6 +165,7 @@ def connect_again_and_again(server, stop):
             connected(server).close()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "flood"),

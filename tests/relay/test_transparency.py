@@ -146,6 +146,7 @@ def server(request, listener):
         yield made
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @steadily
 @given(talk=talks)
