@@ -192,9 +192,7 @@ def test_client_that_speaks_tls_to_a_plain_server_is_told_the_url(plan):
     assert tell(server) == TLS
 
 
-@pytest.mark.parametrize(
-    ("fault", "instead"), [(reset(), "at='accept' or a script"), (fl.bad_cert("expired"), "a script")], ids=repr
-)
+@each_row(("fault", "instead"), [(reset(), "at='accept' or a script"), (fl.bad_cert("expired"), "a script")])
 def test_client_that_begins_no_tls_is_told_so(fault, instead):
     server = serve(fault, tls=True, strict=False)
 
@@ -203,7 +201,7 @@ def test_client_that_begins_no_tls_is_told_so(fault, instead):
     )
 
 
-@pytest.mark.parametrize("said", [[b"NOOP\r\n"], []], ids=["plain text", "nothing"])
+@each_row("said", [[b"NOOP\r\n"], []])
 def test_client_that_begins_no_tls_after_starttls_is_told_so(said):
     server = serve(fl.script(fl.receive_until(b"STARTTLS\r\n"), fl.starttls(), reset()), strict=False)
     with server:
@@ -329,7 +327,7 @@ def test_client_that_offers_no_method_of_socks_is_not_told_of_credentials():
     assert "credentials" not in advice(server, b"\5\1\1")
 
 
-@pytest.mark.parametrize("end", [reset, close])
+@each_row("end", [reset, close])
 def test_upstream_that_ended_the_connection_first_is_named(end):
     with serve(end(after_bytes=20)) as upstream:
         server = relay(upstream, reset(at="response", after_bytes=40), strict=False)
@@ -407,7 +405,7 @@ def greet(server, word):
 LEFT = "The client left first, while the script waited for the client."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("step", "note"),
     [
         (
@@ -419,7 +417,6 @@ LEFT = "The client left first, while the script waited for the client."
             r"the script waited for 100 bytes, and 9 bytes came, the last of them b'MAIL me\r\n'",
         ),
     ],
-    ids=repr,
 )
 def test_bytes_that_a_script_waited_for_in_vain_are_named_and_those_that_came(step, note):
     with serve(fl.script(*GREETED, step, reset()), strict=False) as server:
@@ -514,7 +511,7 @@ def test_test_that_partitioned_the_server_is_told_so():
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("control", "expected"),
     [
         ("close_all", "The test closed the connection first, by server.close_all()."),

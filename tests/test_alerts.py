@@ -148,6 +148,6 @@ def test_server_hello_that_is_cut_has_no_version(data):
     assert version_of(data) == ""
 
 
-@pytest.mark.parametrize("der", [b"", b"junk"])
+@each_row("der", [b"", b"junk"])
 def test_what_is_no_certificate_has_no_name(der):
     assert common_name(der) == ""

@@ -197,7 +197,7 @@ def test_redirect_is_a_response_without_a_body_on_a_kept_connection(faultline, d
     assert struck(server) == [("response", 0)] * 2
 
 
-@pytest.mark.parametrize(("code", "line"), [(302, b"302 Found"), (307, b"307 Temporary Redirect")])
+@each_row(("code", "line"), [(302, b"302 Found"), (307, b"307 Temporary Redirect")])
 def test_chain_leads_from_hop_to_hop_and_to_the_answer(faultline, dial, code, line):
     server = faultline.serve(redirect("chain", hops=3, code=code), answer=ok(b"there"))
     client = dial(server)
@@ -217,13 +217,12 @@ def test_chain_leads_from_hop_to_hop_and_to_the_answer(faultline, dial, code, li
     assert struck(server) == [("response", 0)] * 5
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "location"),
     [
         (redirect("downgrade"), b"http://test:80/"),
         (redirect("downgrade", to="http://localhost:1/x"), b"http://localhost:1/x"),
     ],
-    ids=repr,
 )
 def test_downgrade_speaks_tls_without_being_told_and_leads_to_http(faultline, dial, fault, location):
     server = faultline.serve(fault)
@@ -802,10 +801,9 @@ def test_what_begins_before_the_request_is_read_is_no_choice_by_the_request(faul
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "begin"),
     [(status(503), b"HTTP/1.1 503 Service"), (malformed("other_protocol"), b"SSH-2.0-OpenSSH_9.2\r")],
-    ids=repr,
 )
 def test_answer_of_the_server_is_no_fault_even_if_it_lies(faultline, dial, answer, begin):
     server = faultline.serve(ok(), answer=answer)

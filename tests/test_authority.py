@@ -326,13 +326,12 @@ def test_fixture_lives_as_long_as_the_session(run):
 # --- mutual TLS ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "call", "alert"),
     [
         (ssl.TLSVersion.TLSv1_2, "connect", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
         (ssl.TLSVersion.TLSv1_3, "recv", "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
     ],
-    ids=["1.2", "1.3"],
 )
 def test_mutual_server_refuses_a_client_without_a_certificate(faultline, version, call, alert):
     server = faultline.serve(ok(), tls="mutual")
@@ -345,11 +344,7 @@ def test_mutual_server_refuses_a_client_without_a_certificate(faultline, version
     assert (attempt.ended_by, attempt.ended_how) == ("server", "FIN")
 
 
-@pytest.mark.parametrize(
-    ("version", "call"),
-    [(ssl.TLSVersion.TLSv1_2, "connect"), (ssl.TLSVersion.TLSv1_3, "recv")],
-    ids=["1.2", "1.3"],
-)
+@each_row(("version", "call"), [(ssl.TLSVersion.TLSv1_2, "connect"), (ssl.TLSVersion.TLSv1_3, "recv")])
 def test_mutual_server_refuses_a_certificate_of_another_ca(faultline, version, call):
     server = faultline.serve(ok(), tls="mutual")
 
@@ -358,7 +353,7 @@ def test_mutual_server_refuses_a_certificate_of_another_ca(faultline, version, c
     assert [(reason(a), a.tls.client) for a in server.attempts] == [(UNKNOWN_CERTIFICATE, "")]
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+@each_row("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_mutual_server_answers_a_client_with_a_certificate(faultline, version):
     server = faultline.serve(ok(b"hello"), tls="mutual")
 

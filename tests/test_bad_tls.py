@@ -382,7 +382,7 @@ def test_what_is_no_tls_is_never_taken_for_an_answer(faultline, client, kind):
     assert (attempt.request, attempt.sent_bytes) == (None, 0)
 
 
-@pytest.mark.parametrize(("kind", "said"), [("plain_http", PLAIN), ("garbage", bytes(range(255, 191, -1)))])
+@each_row(("kind", "said"), [("plain_http", PLAIN), ("garbage", bytes(range(255, 191, -1)))])
 def test_exactly_these_bytes_come_instead_of_tls(faultline, dial, kind, said):
     server = faultline.serve(bad_tls(kind))
 
@@ -591,7 +591,7 @@ def test_client_with_a_certificate_of_another_ca_is_refused(faultline, kind, ver
     assert told(attempt) == ("handshake", 0, NOT_VERIFIED, "server", "FIN")
 
 
-@pytest.mark.parametrize(("version", "call"), [(TLS_1_2, "connect"), (TLS_1_3, "recv")], ids=["1.2", "1.3"])
+@each_row(("version", "call"), [(TLS_1_2, "connect"), (TLS_1_3, "recv")])
 def test_client_with_the_right_certificate_is_rejected(faultline, version, call):
     server = faultline.serve(bad_tls("client_cert_rejected"))
     context = of_version(server.client_context(certificate=True), version)
@@ -824,13 +824,12 @@ def test_handshake_condition_leaves_the_response_alone(faultline, dial):
 RANDOM_BYTE = 5 + 4 + 2
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "reason", "alert"),
     [
         (TLS_1_2, "BAD_SIGNATURE", "decrypt_error"),
         (TLS_1_3, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "bad_record_mac"),
     ],
-    ids=["1.2", "1.3"],
 )
 def test_changed_byte_of_the_handshake_is_found_out_by_the_client(faultline, version, reason, alert):
     server = faultline.serve(corrupt(at_byte=RANDOM_BYTE, direction="handshake"))

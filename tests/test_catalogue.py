@@ -175,7 +175,7 @@ def test_case_stands_at_the_point_where_it_breaks(row, point):
 # --- looking up ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["bad_cert", "bad-cert"])
+@each_row("name", ["bad_cert", "bad-cert"])
 def test_mode_is_found_by_its_name_in_python_and_on_a_command_line(name):
     assert find(name).name == "bad_cert"
 

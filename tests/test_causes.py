@@ -164,7 +164,7 @@ def test_class_is_no_link():
     assert list(causes.links(ClientError(ValueError, reason=KeyError))) == []
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@each_row("count", [2, 3])
 def test_circle_is_walked_once(count):
     circle = [ClientError(number) for number in range(count)]
     for error, following in zip(circle, [*circle[1:], circle[0]], strict=True):

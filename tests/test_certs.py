@@ -317,7 +317,7 @@ def test_client_that_does_not_verify_can_not_take_ten_thousand_names_either():
 # --- what it takes besides mending it --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["expired", "not_yet_valid"])
+@each_row("kind", ["expired", "not_yet_valid"])
 def test_certificate_of_the_wrong_time_is_right_but_for_the_time(kind):
     context = defaults(AUTHORITY)
     context.verify_flags |= NO_CHECK_TIME
@@ -422,7 +422,7 @@ def test_defaults_of_python_3_13_are_strict_and_refuse_an_empty_subject(faultlin
     assert outcome == (88 if sys.version_info >= (3, 13) else "TLSv1.3")  # gh-107361
 
 
-@pytest.mark.parametrize("issuer", ["trusted", "intermediate"])
+@each_row("issuer", ["trusted", "intermediate"])
 def test_default_context_of_python_takes_the_healthy_certificate(issuer):
     context = ssl.create_default_context(cafile=AUTHORITY.ca_file)
 
@@ -796,7 +796,7 @@ def test_files_are_gone_when_the_process_has_ended_but_not_when_a_forked_child_h
     assert done.stderr == ""  # though one of them had been removed by then
 
 
-@pytest.mark.parametrize(("version", "name"), [("1.0", "TLSv1"), ("1.1", "TLSv1_1")])
+@each_row(("version", "name"), [("1.0", "TLSv1"), ("1.1", "TLSv1_1")])
 def test_contexts_of_old_versions_make_no_warning(version, name):
     context = contexts.server_context(Certificate(), Terms("only_version", version=version), "127.0.0.34")
 

@@ -51,7 +51,7 @@ def test_what_is_no_whole_number_of_bytes_is_refused(value):
     assert said == f"after_bytes={value!r}: expected a whole number of bytes, 0 or more."
 
 
-@pytest.mark.parametrize("value", [0, 65_535])
+@each_row("value", [0, 65_535])
 def test_bounds_of_a_whole_number_are_inside(value):
     assert whole("port", value, "", 0, 65_535) == value
 
@@ -94,7 +94,7 @@ def test_seconds_takes_a_value_or_raises_a_parameter_error(value):
     assert taken >= 0
 
 
-@pytest.mark.parametrize("value", [True, False])
+@each_row("value", [True, False])
 def test_flag_is_true_or_false(value):
     assert flag("tls", value) is value
 

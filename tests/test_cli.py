@@ -398,7 +398,7 @@ def test_plan_that_begins_with_a_refusal_of_so_long_starts():
     assert line.startswith("sequence(refuse(for_seconds=0.01), ok()) on http://127.0.0.1:")
 
 
-@pytest.mark.parametrize("mode", ["refuse", "blackhole"])
+@each_row("mode", ["refuse", "blackhole"])
 def test_first_line_says_where_no_attempt_can_be_seen(mode):
     is_seen = syns.can_answer(socket.AF_INET)
 
@@ -468,7 +468,7 @@ def test_first_line_has_the_file_of_the_ca(tmp_path, tls, has_path):
     assert (line["ca_file"] == path) == has_path
 
 
-@pytest.mark.parametrize("tls", ["terminate", "mutual"])
+@each_row("tls", ["terminate", "mutual"])
 def test_first_line_of_a_relay_that_terminates_tls_has_the_file_of_the_ca(tls):
     line = json.loads(first_line(f"relay --upstream 127.0.0.1:9 --tls {tls} --json"))
 
@@ -476,7 +476,7 @@ def test_first_line_of_a_relay_that_terminates_tls_has_the_file_of_the_ca(tls):
     assert ("client_cert_file" in line) == (tls == "mutual")
 
 
-@pytest.mark.parametrize("words", ["relay --upstream 127.0.0.1:9", "serve --mode ok"])
+@each_row("words", ["relay --upstream 127.0.0.1:9", "serve --mode ok"])
 def test_first_line_without_tls_has_no_file(words):
     assert "ca_file" not in json.loads(first_line(f"{words} --json"))
 
@@ -484,7 +484,7 @@ def test_first_line_without_tls_has_no_file(words):
 # --- relays ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "seen", "plan"),
     [("", (b"hello", "FIN"), "ok()"), ("--mode reset --on Host", (b"", "RST"), "reset(on=b'Host')")],
 )

@@ -63,7 +63,7 @@ def test_plural_for_whatever_number_is_found(source, count):
 ONE = Attempt(1, 1, Fault(), "response", 1.0, received_bytes=1, sent_bytes=1)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "part"),
     [
         (describe(ONE), "received 1 and sent 1 byte, "),

@@ -201,7 +201,7 @@ def test_pauses_inside_a_turn_are_drawn_with_their_place():
     ]
 
 
-@pytest.mark.parametrize(("more", "words"), [(1, "1 more pause, 0.500 s"), (3, "3 more pauses, 1.500 s in all")])
+@each_row(("more", "words"), [(1, "1 more pause, 0.500 s"), (3, "3 more pauses, 1.500 s in all")])
 def test_many_pauses_are_drawn_as_their_sum(more, words):
     turn = replace(OK, pauses=tuple(Pause(n, 1.2 + n, 0.5) for n in range(2 + more)))
 
@@ -477,7 +477,7 @@ def test_single_attempt_that_is_left_out_is_one():
     assert headings(draw(attempts, "title", most=2)) == ["1 attempt left out: #1", 2, 3]
 
 
-@pytest.mark.parametrize("count", [1, 20])
+@each_row("count", [1, 20])
 def test_every_attempt_is_drawn_of_few(count):
     attempts = [replace(OPEN, number=number) for number in range(1, count + 1)]
 
@@ -632,7 +632,7 @@ def test_strike_that_is_too_long_for_a_line_has_a_second_one():
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("width", "rows"),
     [
         (40, ["<--- 67 bytes -----------|", "     HTTP/1.1 503 Serv...|"]),
@@ -652,7 +652,7 @@ def test_name_is_not_broken_at_its_hyphens():
     assert inside(draw([attempt], "title", width=40)) == ["A", "a-name.example.com"]
 
 
-@pytest.mark.parametrize("side", ["client", None])
+@each_row("side", ["client", None])
 def test_text_that_is_too_long_for_a_line_goes_on_below(side):
     rows = Line(1.5, "alert certificate_expired, RST", side).drawn(25)
 

@@ -6,6 +6,7 @@ import ssl
 import sys
 
 import pytest
+from support.tables import each_row
 
 from faultline import (
     bad_tls,
@@ -109,7 +110,7 @@ def late_reader(server):
         yield client
 
 
-@pytest.mark.parametrize(("fault", "after"), [(reset, ConnectionResetError), (close, None)])
+@each_row(("fault", "after"), [(reset, ConnectionResetError), (close, None)])
 def test_client_that_reads_late_still_gets_every_byte(faultline, fault, after):
     server = faultline.serve(fault(after_bytes=MIB))
 

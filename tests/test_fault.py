@@ -203,7 +203,7 @@ def test_words_are_looked_for_where_something_is_said(at, on):
     assert breaks(at, Trigger(on=on), Close()).break_ == Break(at, (Close(),), Trigger(on=on))
 
 
-@pytest.mark.parametrize(("on", "at"), [(None, "response"), (b"QUIT", "request")])
+@each_row(("on", "at"), [(None, "response"), (b"QUIT", "request")])
 def test_break_without_a_point_is_at_the_response_or_at_the_request_it_waits_for(on, at):
     assert breaks(None, Trigger(on=on), Reset()).break_.at == at
 
@@ -492,7 +492,7 @@ def test_trigger_knows_whether_it_waits(trigger, immediate):
     assert trigger.is_immediate is immediate
 
 
-@pytest.mark.parametrize("fault", [ok(), ok(None, status=200, headers={})])
+@each_row("fault", [ok(), ok(None, status=200, headers={})])
 def test_ok_alone_is_the_answer_of_the_server(fault):
     assert fault.answer == AsUsual()
 

@@ -130,7 +130,7 @@ def test_request_for_another_hello_shows_no_certificate():
     assert (struck.point, struck.after_bytes) == ("handshake", len(flight))
 
 
-@pytest.mark.parametrize("how", ["FIN", "RST"])
+@each_row("how", ["FIN", "RST"])
 def test_client_that_leaves_at_a_request_for_another_hello_has_judged_no_certificate(how):
     server = serve(bad_cert("expired"))
     with connected(server, ssl.TLSVersion.TLSv1_3) as client:

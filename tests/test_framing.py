@@ -52,7 +52,7 @@ def test_body_with_a_chunked_coding_is_sent_in_chunks(coding, make, tls):
             assert file.read(3 + len(BODY) + 7) == b"c\r\n" + BODY + b"\r\n0\r\n\r\n"
 
 
-@pytest.mark.parametrize("make", [serve, lambda plan: serve(script(receive_request(), respond(plan)))])
+@each_row("make", [serve, lambda plan: serve(script(receive_request(), respond(plan)))])
 def test_chunks_are_read_by_a_client(make, dial):
     with make(ok(BODY, headers=CHUNKED)) as server:
         assert fetch(dial(server))[0] == BODY
@@ -68,7 +68,7 @@ def test_connection_is_kept_alive_after_chunks(body, dial):
         assert [attempt.connection for attempt in server.attempts] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("answer", [ok(BODY, headers=CHUNKED), ok(BODY, headers={"Transfer-Encoding": "gzip"})])
+@each_row("answer", [ok(BODY, headers=CHUNKED), ok(BODY, headers={"Transfer-Encoding": "gzip"})])
 def test_answer_of_the_server_is_framed_too(answer):
     with serve(ok(), answer=answer) as server, socket.create_connection(server.address, 10) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")

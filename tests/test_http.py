@@ -243,7 +243,7 @@ def test_head_that_is_no_http_is_a_complete_request_of_bytes(head):
     assert reader.request == Request(body=head, body_bytes=len(head))
 
 
-@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: ", b"GET /"])
+@each_row("begin", [b"GET / HTTP/1.1\r\nX: ", b"GET /"])
 def test_endless_head_is_given_up_after_64_kib(begin):
     head = begin + b"a" * (HEAD_LIMIT_BYTES - len(begin))
     reader, _, _ = read(head)
@@ -303,7 +303,7 @@ def test_response_to_head_has_the_fields_and_no_body():
     )
 
 
-@pytest.mark.parametrize("status", [204, 304])
+@each_row("status", [204, 304])
 def test_response_without_content_has_neither_length_nor_body(status):
     response = rendered(Answer(status, body=b"hello"))
 

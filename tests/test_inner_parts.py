@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 import pytest_timeout
+from support.tables import each_row
 
 import faultline as fl
 from faultline._core.calls import misfit
@@ -19,7 +20,7 @@ from faultline._front import limits, seen, unproven
 from faultline._servers.waits import in_trio
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("combine", "text"),
     [
         (lambda: 5 & fl.reset(), "5 & reset(): expected two faults; write & between faults, such as"),

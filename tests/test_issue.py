@@ -124,7 +124,7 @@ def test_table_above_is_about_every_kind():
     assert set(DIFFERS) == set(DEFECTS)
 
 
-@pytest.mark.parametrize("recipe", [Certificate(), HEALTHY], ids=["by trustme", "by the builder"])
+@each_row("recipe", [Certificate(), HEALTHY])
 def test_healthy_certificate_is_right_in_every_point(recipe):
     facts = facts_of(recipe)
 
@@ -234,7 +234,7 @@ def test_signers_are_kept_by_name(issuer):
     assert issue.signer(issuer) is issue.signer(issuer)
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("RSA-1024", 1024), ("RSA-8192", 8192)])
+@each_row(("kind", "bits"), [("RSA-1024", 1024), ("RSA-8192", 8192)])
 def test_rsa_keys_are_made_once(kind, bits):
     assert issue.make_key(kind) is issue.make_key(kind)
     assert issue.make_key(kind).key_size == bits

@@ -73,9 +73,7 @@ def test_pool_notices_what_ended_while_it_was_idle_and_connects_anew(faultline, 
     assert account(server) == [(1, "/1", "idle"), (2, "/2", None)]
 
 
-@pytest.mark.parametrize(
-    ("verb", "error"), [(close, http.client.RemoteDisconnected), (reset, ConnectionResetError)], ids=["close", "reset"]
-)
+@each_row(("verb", "error"), [(close, http.client.RemoteDisconnected), (reset, ConnectionResetError)])
 def test_client_without_a_pool_fails_and_the_server_never_sees_its_request(faultline, verb, error):
     server = faultline.serve(sequence(verb(at="idle"), ok(b"again")))
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from support.tables import each_row
 
 import faultline
 
@@ -218,7 +219,7 @@ def test_no_test_spins_without_an_end():
     assert [f"{path.name}:{n.lineno}" for path, tree in trees.items() for n in ast.walk(tree) if spins(n)] == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "loop", ["while not server.attempts: pass", "while (\n  not is_so()\n):  # why\n  pass", "while True:\n  pass"]
 )
 def test_a_loop_that_only_asks_spins(loop):
@@ -226,7 +227,7 @@ def test_a_loop_that_only_asks_spins(loop):
     assert spins(ast.parse(loop).body[0])
 
 
-@pytest.mark.parametrize(
+@each_row(
     "loop", ["while client.recv(9): pass", "while clock.monotonic() < 9: pass", "while not done: assert seconds() < 9"]
 )
 def test_a_loop_that_reads_or_has_a_time_limit_does_not_spin(loop):

@@ -134,7 +134,7 @@ def test_timeout_that_is_no_duration_is_refused(value):
         server.assert_closed(timeout_seconds=value)
 
 
-@pytest.mark.parametrize("isolated", [False, True])
+@each_row("isolated", [False, True])
 def test_drawing_says_which_connection_is_still_open(isolated):
     with serve(ok(), isolated=isolated) as server, connected(server) as client:
         with connected(server):
@@ -280,7 +280,7 @@ def test_client_that_left_a_fault_that_drops_packets_is_no_leak(sort):
             each.assert_closed(timeout_seconds=60)
 
 
-@pytest.mark.parametrize("sort", ["tcp", "unix"])
+@each_row("sort", ["tcp", "unix"])
 def test_client_that_was_reset_is_no_leak_though_its_socket_is_open(sort):
     with serving(sort, reset(after_bytes=10)) as (server, _), dialled(server) as client:
         client.sendall(GET)

@@ -266,7 +266,7 @@ def test_turn_that_was_joined_has_the_pauses_of_its_parts():
     assert entry.turns[1] == Turn("server", 2.0, 3, b"ok!", 5.0, 2, (Pause(1, 2.0, 2.0), Pause(2, 4.0, 1.0)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("taken", "left"),
     [
         (b"c", Turn("client", 1.0, 2, b"ab", 2.0, 1, (Pause(1, 1.0, 1.0),))),

@@ -98,7 +98,7 @@ def tls_facts(faultline, dial, *, name="localhost", version=None, alpn=()):
     return client, server.attempts[0].tls
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
+@each_row("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_version_of_tls_is_the_one_that_was_agreed(faultline, dial, version):
     client, facts = tls_facts(faultline, dial, version=version)
 
@@ -165,7 +165,7 @@ def test_server_ends_the_connection_of_a_client_that_speaks_no_tls(faultline, di
 # --- who ended it, and how ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["FIN", "RST"])
+@each_row("how", ["FIN", "RST"])
 def test_client_that_leaves_instead_of_shaking_hands_is_seen_to(faultline, dial, how):
     server = faultline.serve(ok(), tls=True)
     client = dial(server)

@@ -483,7 +483,7 @@ def test_long_wait_of_a_test_warns():
     assert reset_ == ()
 
 
-@pytest.mark.parametrize("value", [sequence(ok()), Server])
+@each_row("value", [sequence(ok()), Server])
 def test_combined_values_without_a_hint_still_say_what_was_expected(value):
     with pytest.raises(FaultlineError, match="expected two faults"):
         reset() & value

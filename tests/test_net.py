@@ -355,7 +355,7 @@ def test_busy_port_is_an_error_that_says_what_to_do(opened):
     assert raised.value.__cause__.errno == errno.EADDRINUSE
 
 
-@pytest.mark.parametrize("port", [0, 54_321])
+@each_row("port", [0, 54_321])
 def test_address_of_another_machine_is_an_error(port):
     with pytest.raises(PortError) as raised:
         sockets.claim("192.0.2.1", port)

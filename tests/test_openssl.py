@@ -12,6 +12,7 @@ import sys
 import pytest
 from cryptography.x509 import ocsp
 from OpenSSL import SSL
+from support.tables import each_row
 
 from faultline import (
     ParameterError,
@@ -149,7 +150,7 @@ def test_both_ends_end_the_session_in_an_orderly_way(faultline):
             assert plain.recv(1) == b""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "said"),
     [
         (bad_cert("revoked", staple=True), GET[:10]),
@@ -259,7 +260,7 @@ def test_without_pyopenssl_it_is_said_what_to_install(monkeypatch, fault):
         serve(fault)
 
 
-@pytest.mark.parametrize("terms", [bad_tls("only_version"), bad_tls("client_cert_required")], ids=repr)
+@each_row("terms", [bad_tls("only_version"), bad_tls("client_cert_required")])
 def test_one_tls_stack_can_not_do_what_the_other_can(terms):
     with pytest.raises(ParameterError, match="expected one of the two; no TLS stack does both here"):
         serve(bad_cert("revoked", staple=True) & terms)
@@ -270,7 +271,7 @@ def test_mutual_tls_is_not_dropped_for_a_renegotiation():
         serve(bad_tls("renegotiate"), tls="mutual")
 
 
-@pytest.mark.parametrize("fault", [bad_tls("renegotiate"), bad_tls("plaintext_midway")], ids=repr)
+@each_row("fault", [bad_tls("renegotiate"), bad_tls("plaintext_midway")])
 def test_script_that_begins_tls_has_a_time_before_it(fault):
     smtp = script(send(b"220\r\n"), receive_until(b"\r\n"), starttls())
     with pytest.raises(ParameterError, match=r"a script with starttls\(\) has a time before it"):

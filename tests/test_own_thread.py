@@ -95,7 +95,7 @@ def test_error_in_a_condition_is_that_of_its_server_only(error):
     assert isinstance(raised.value.__cause__, error)
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+@each_row("error", [SystemExit, KeyboardInterrupt])
 def test_loop_goes_on_after_an_exit_in_a_callback(error):
     def leave():
         raise error
@@ -211,7 +211,7 @@ def test_unix_socket_whose_folder_is_gone_is_the_servers_error(tmp_path):
         server.close()
 
 
-@pytest.mark.parametrize("make", [lambda: fl.udp(fl.ok()), fl.dns_server], ids=["UDP", "DNS"])
+@each_row("make", [lambda: fl.udp(fl.ok()), fl.dns_server])
 def test_error_in_a_timer_of_datagrams_is_the_servers_error(make):
     server = make()
     seen = threading.Event()

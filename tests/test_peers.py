@@ -110,7 +110,7 @@ def test_a_peer_is_here_at_a_loopback_address_or_at_the_address_of_the_server(th
     assert is_here(theirs, ours) is here
 
 
-@pytest.mark.parametrize(("code", "peer"), [(errno.ENOENT, GONE), (errno.EPERM, None)])
+@each_row(("code", "peer"), [(errno.ENOENT, GONE), (errno.EPERM, None)])
 def test_a_socket_that_the_kernel_does_not_know_is_gone_and_after_another_error_it_is_not_known(code, peer):
     error = struct.pack("=IHHII", 36, peers.NLMSG_ERROR, 0, 0, 0) + struct.pack("=i", -code) + bytes(16)
 

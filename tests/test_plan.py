@@ -85,7 +85,7 @@ def test_cycle_is_dealt_in_order_again_and_again(faults):
     assert first(3 * len(faults), cycle(*faults)) == faults * 3
 
 
-@pytest.mark.parametrize("make", [sequence, cycle])
+@each_row("make", [sequence, cycle])
 def test_plan_of_nothing_is_an_error_that_shows_one(make):
     assert message_of(make) == (
         f"{make.__name__}(): expected at least one fault, such as {make.__name__}(reset(), ok())."
@@ -381,7 +381,7 @@ def test_fault_of_the_opening_waits_for_a_new_connection(opening):
     assert dealer.upcoming() == opening
 
 
-@pytest.mark.parametrize("make", [sequence, cycle])
+@each_row("make", [sequence, cycle])
 def test_per_connection_all_its_attempts_meet_the_same_fault(make):
     dealer = Dealer(make(ok(b"1"), refuse(), per="connection"))
     current = dealer.deal()

@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 from support import in_fork
+from support.tables import each_row
 
 from faultline import (
     ParameterError,
@@ -370,6 +371,6 @@ def test_break_beyond_what_fits_into_memory_is_an_error_in_words(verb, count):
     assert str(raised.value) == expected
 
 
-@pytest.mark.parametrize("verb", [reset, close, stall])
+@each_row("verb", [reset, close, stall])
 def test_break_far_into_the_bytes_of_an_upstream_needs_no_memory(verb):
     relay("127.0.0.1:1", verb(after_bytes=10**30)).close()

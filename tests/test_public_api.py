@@ -121,9 +121,7 @@ def test_modules_that_are_public_are_the_plugin_and_the_modes():
     assert [name for name in names if not name.startswith("_")] == ["modes", "pytest_plugin"]
 
 
-@pytest.mark.parametrize(
-    ("package", "names"), [("faultline", faultline.__all__), ("faultline.modes", _catalogue.modes())]
-)
+@each_row(("package", "names"), [("faultline", faultline.__all__), ("faultline.modes", _catalogue.modes())])
 def test_star_import_brings_every_name(package, names):
     imported = {}
     exec(f"from {package} import *", imported)

@@ -7,9 +7,9 @@ import contextlib
 import socket
 import struct
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tables import each_row
 
 from faultline._engine.pump import PIECE_BYTES, Pump
 from faultline._net.departures import Departures
@@ -111,7 +111,7 @@ def test_the_end_is_told_and_not_passed_on():
     assert on_bench(test) == ("end", b"still open")
 
 
-@pytest.mark.parametrize("plainly", [True, False], ids=["at once", "after some bytes"])
+@each_row("plainly", [True, False])
 def test_a_reset_of_the_source_is_told(plainly):
     async def test(bench):
         if not plainly:
@@ -123,7 +123,7 @@ def test_a_reset_of_the_source_is_told(plainly):
     assert on_bench(test) == "source reset"
 
 
-@pytest.mark.parametrize("over_tcp", [False, True], ids=["unix", "tcp"])
+@each_row("over_tcp", [False, True])
 def test_a_reset_of_the_sink_is_told_when_bytes_come(over_tcp):
     async def test(bench):
         send_rst(bench.hearer)
@@ -242,9 +242,7 @@ def test_an_interruption_in_the_turn_in_which_bytes_come_loses_none_of_them():
     assert on_bench(test) == ("interrupted", 1000)
 
 
-@pytest.mark.parametrize(
-    ("leave", "told"), [(send_rst, "source reset"), (socket.socket.close, "end")], ids=["RST", "FIN"]
-)
+@each_row(("leave", "told"), [(send_rst, "source reset"), (socket.socket.close, "end")])
 def test_an_interruption_in_the_turn_in_which_the_source_ends_loses_no_end(leave, told):
     async def test(bench):
         await asyncio.sleep(0)

@@ -338,7 +338,7 @@ def test_client_may_leave_during_a_silence_of_so_long(faultline, dial):
     assert ends(server) == [("client", "FIN")]
 
 
-@pytest.mark.parametrize("make", [lambda gate: hold(until=gate), lambda gate: stall(until=gate)], ids=["hold", "stall"])
+@each_row("make", [lambda gate: hold(until=gate), lambda gate: stall(until=gate)])
 def test_script_goes_on_when_a_gate_is_opened_from_another_thread(faultline, dial, make):
     gate = Gate()
     server = faultline.serve(script(LINE, make(gate), send(b"at last")))
@@ -381,7 +381,7 @@ def test_one_gate_lets_all_connections_go_on(faultline, dial):
     assert read(dial(server)) == b"at last"
 
 
-@pytest.mark.parametrize("first", ["seconds", "gate"])
+@each_row("first", ["seconds", "gate"])
 def test_hold_with_seconds_and_a_gate_ends_at_the_first_of_the_two(faultline, dial, first):
     gate = Gate()
     server = faultline.serve(script(hold(0.05 if first == "seconds" else 60, until=gate), send(b"at last")))
@@ -511,7 +511,7 @@ def test_script_without_a_fault_promises_nothing(steps):
         pass
 
 
-@pytest.mark.parametrize("answer", [status(503), malformed("chunk_cut")], ids=repr)
+@each_row("answer", [status(503), malformed("chunk_cut")])
 def test_answer_that_is_a_fault_is_one_in_a_script_too(answer):
     plan = script(receive_request(), respond(answer))
     with pytest.raises(NotStruckError, match="no client connected"), serve(plan):
@@ -663,7 +663,7 @@ def test_starttls_on_a_server_with_tls_is_an_error(faultline):
 # --- breaks, conditions and plans --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pieces", [(b"QUIT\r\n",), (b"QU", b"IT\r\n")], ids=["one read", "two reads"])
+@each_row("pieces", [(b"QUIT\r\n",), (b"QU", b"IT\r\n")])
 def test_break_falls_on_what_the_client_says(faultline, dial, pieces):
     server = faultline.serve(script(send(b"220\r\n"), repeat(LINE, send(b"250\r\n"))) & reset(on=b"QUIT"))
     client = dial(server, b"HELO\r\n")
@@ -717,7 +717,7 @@ def test_break_falls_between_two_turns(faultline, dial):
     assert [(a.struck.point, a.ended_how) for a in server.attempts] == [("idle", "FIN")]
 
 
-@pytest.mark.parametrize("point", ["accept", "handshake"])
+@each_row("point", ["accept", "handshake"])
 def test_break_that_ends_the_conversation_before_the_script_is_an_error(point):
     with pytest.raises(ConflictError, match=f"the conversation ends at '{point}' and never reaches"):
         script(send(b"220\r\n")) & close(at=point)

@@ -7,6 +7,7 @@ import select
 import socket
 
 import pytest
+from support.tables import each_row
 
 from faultline._net import sockets, syns
 
@@ -80,7 +81,7 @@ def test_user_who_may_not_open_a_raw_socket_hears_nothing(monkeypatch):
     assert syns.syns_of("127.0.0.1", 80) is None
 
 
-@pytest.mark.parametrize("data", [b"\0\x01\xf2\x03\xf4\xf5\xf6\xf7", b"\xff\xff\xff\xff\x01"])
+@each_row("data", [b"\0\x01\xf2\x03\xf4\xf5\xf6\xf7", b"\xff\xff\xff\xff\x01"])
 def test_checksum_adds_up_to_nothing_with_itself(data):
     total = syns.checksum(data)
 

@@ -92,7 +92,7 @@ def test_strike_is_told_exactly_if_the_end_was_sent(plan):
         assert bool(attempt.struck) == was_ended, attempt.ends
 
 
-@pytest.mark.parametrize("fin_first", [False, True])
+@each_row("fin_first", [False, True])
 def test_client_that_has_finished_sending_is_reset_unless_both_sides_have(fin_first):
     plan = reset(after_bytes=5, fin_first=fin_first)
     with serve(plan) as server, socket.create_connection(server.address, 10) as client:

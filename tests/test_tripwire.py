@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.tables import each_row
@@ -102,7 +101,7 @@ def test_nothing_is_read_past_the_strike(data, count, wanted):
     assert read == data[:count]
 
 
-@pytest.mark.parametrize("on", [b"ab", re.compile(rb"ab")])
+@each_row("on", [b"ab", re.compile(rb"ab")])
 def test_room_is_not_limited_where_words_are_looked_for(on):
     assert tripwire(on=on).room_bytes(1000) == 1000
 
@@ -111,7 +110,7 @@ def test_strike_after_no_bytes_needs_none():
     assert tripwire().cut(b"") == 0
 
 
-@pytest.mark.parametrize("on", [b"ab", re.compile(rb"ab")])
+@each_row("on", [b"ab", re.compile(rb"ab")])
 def test_no_word_is_found_in_no_bytes(on):
     trip = tripwire(on=on)
 
@@ -125,7 +124,7 @@ def test_long_marker_is_found_byte_by_byte():
     assert passed(trip, [bytes([byte]) for byte in b"x" * 100 + marker]) == (b"x" * 100 + marker, True)
 
 
-@pytest.mark.parametrize(("gap", "strikes"), [(PATTERN_WINDOW_BYTES - 1, True), (PATTERN_WINDOW_BYTES, False)])
+@each_row(("gap", "strikes"), [(PATTERN_WINDOW_BYTES - 1, True), (PATTERN_WINDOW_BYTES, False)])
 def test_pattern_reaches_back_as_far_as_its_window(gap, strikes):
     trip = tripwire(on=re.compile(rb"(?s)a.*b"))
 
@@ -133,7 +132,7 @@ def test_pattern_reaches_back_as_far_as_its_window(gap, strikes):
     assert (trip.cut(b"b") is not None) is strikes
 
 
-@pytest.mark.parametrize("pattern", [rb"\Axy", rb"(?m)^xy"])
+@each_row("pattern", [rb"\Axy", rb"(?m)^xy"])
 def test_beginning_is_that_of_what_was_said_and_not_of_the_window(pattern):
     trip = tripwire(on=re.compile(pattern))
 

@@ -232,6 +232,6 @@ def test_query_and_response_of_dns_are_named(by, data, text):
     assert words(turn(data, by), "DNS") == text
 
 
-@pytest.mark.parametrize(("turns", "name"), [((turn(query(b"x", 1)),), "DNS"), ((), "")])
+@each_row(("turns", "name"), [((turn(query(b"x", 1)),), "DNS"), ((), "")])
 def test_lookup_of_a_dns_client_is_dns(turns, name):
     assert inner_protocol(Attempt(1, None, ok(), "lookup", 1.0, turns=turns)) == name

@@ -846,7 +846,7 @@ def test_a_mode_that_was_not_called_is_no_plan():
         udp(duplicated)
 
 
-@pytest.mark.parametrize("fault", [duplicated(), reordered()], ids=repr)
+@each_row("fault", [duplicated(), reordered()])
 def test_a_stream_has_no_datagrams(fault):
     with pytest.raises(ParameterError) as caught:
         serve(fault)

@@ -103,7 +103,7 @@ def test_an_address_without_a_host_or_a_port_is_refused(text):
     assert str(raised.value) == f"upstream={text!r}: expected a host and a port: {FORMS}."
 
 
-@pytest.mark.parametrize("text", ["unix:", "unix://"])
+@each_row("text", ["unix:", "unix://"])
 def test_a_unix_socket_without_a_path_is_refused(text):
     with pytest.raises(ParameterError):
         parsed_upstream(text, allow_remote=False)

@@ -60,7 +60,7 @@ def test_healthy_server_answers(faultline, by, tls):
     assert [(a.request.method, a.request.target) for a in server.attempts] == [("GET", "/thing")]
 
 
-@pytest.mark.parametrize(("fault", "code"), [(refuse(), errno.ECONNREFUSED), (reset(), errno.ECONNRESET)], ids=repr)
+@each_row(("fault", "code"), [(refuse(), errno.ECONNREFUSED), (reset(), errno.ECONNRESET)])
 def test_an_error_of_the_system_has_its_number(faultline, fault, code):
     with raises(ConnectionError) as caught:
         by_socket(faultline.serve(fault).url)
@@ -104,7 +104,7 @@ def test_a_body_that_is_cut_says_what_is_missing(faultline, by, cause, length):
     assert [(a.struck.point, a.sent_bytes, a.ended_by) for a in server.attempts] == [("response", 1000, "server")]
 
 
-@pytest.mark.parametrize("fault", [reset(after_bytes=500), close(after_bytes=500)], ids=repr)
+@each_row("fault", [reset(after_bytes=500), close(after_bytes=500)])
 def test_aiohttp_only_mentions_the_reset_of_a_body(faultline, fault):
     with raises(aiohttp.ClientPayloadError) as caught:
         by_aiohttp(faultline.serve(fault).url)
@@ -174,10 +174,9 @@ def test_each_retry_of_urllib3_meets_the_fault_and_the_last_one_is_wrapped(fault
     assert all(a.struck for a in server.attempts)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fault", "expected"),
     [(close(at="idle"), http.client.RemoteDisconnected), (reset(at="idle"), ConnectionResetError)],
-    ids=repr,
 )
 def test_a_stale_kept_connection_of_http_client_fails_the_second_request(faultline, fault, expected):
     server = faultline.serve(fault)

@@ -230,7 +230,7 @@ def test_redirect_without_a_scheme_is_completed_and_followed(faultline, location
     assert [(a.fault, a.request.target) for a in server.attempts] == [(plan, "/thing"), (ok(b"there"), target)]
 
 
-@pytest.mark.parametrize(("line_break", "seen"), [("\r\n ", "one two"), ("\r", "one")])
+@each_row(("line_break", "seen"), [("\r\n ", "one two"), ("\r", "one")])
 def test_header_with_a_line_break_in_it_arrives_without_and_can_be_sent_back(faultline, line_break, seen):
     tagged = raw(f"HTTP/1.1 200 OK\r\nETag: one{line_break}two\r\nContent-Length: 0\r\n\r\n".encode())
     server = faultline.serve(sequence(tagged, ok()))
@@ -242,7 +242,7 @@ def test_header_with_a_line_break_in_it_arrives_without_and_can_be_sent_back(fau
     assert server.attempts[-1].request.header("if-none-match") == seen
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("location", "escaped"),
     [("http://[::1/", ValueError), ("http://.localhost/", urllib3.exceptions.LocationParseError)],
 )

@@ -93,7 +93,7 @@ def test_a_numeric_host_has_a_certificate_of_its_address(faultline):
     assert requests.get("https://10.0.0.1/", verify=server.ca_file, timeout=10).content == b"mine"
 
 
-@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@each_row("scheme", ["ws", "wss"])
 def test_a_websocket_client_meets_the_server(faultline, scheme):
     server = faultline.intercept(f"{scheme}://{NAME}", status(503))
 

@@ -865,7 +865,7 @@ def test_clients_take_the_proxy_from_the_environment_and_ask_hosts_of_no_proxy_d
     assert (ALONE[client](origin.url), len(proxy.attempts)) == (b"found", 1)
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["passes", "raises"])
+@each_row("fails", [False, True])
 def test_the_environment_is_as_before_also_when_the_test_raised(faultline, fails):
     os_environ = dict(os.environ)
     proxy = faultline.http_proxy()
@@ -983,13 +983,12 @@ def test_what_can_never_happen_at_a_proxy_is_refused_before_there_is_one(start, 
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "values", "expected"),
     [
         ("to", ["example.invalid:80", "http://192.0.2.1/", "127.0.0.1", 8080, "", "10.0.0.1:80"], TO),
         ("auth", BAD_AUTHS, AUTHS),
     ],
-    ids=["to", "auth"],
 )
 def test_an_option_that_can_not_be_meant_is_refused(name, values, expected):
     for value in values:

@@ -262,7 +262,7 @@ def test_a_client_of_the_other_version_gets_the_general_refusal(kind):
         assert played(greeting(NO_AUTH) + request_5(), refuses=kind)[1] == b"\5\0" + reply_5(1)
 
 
-@pytest.mark.parametrize("talked", [request_4(), greeting(NO_AUTH)], ids=["SOCKS4", "SOCKS5"])
+@each_row("talked", [request_4(), greeting(NO_AUTH)])
 def test_garbage_is_a_response_of_http(talked):
     talk, said = played(talked, refuses="garbage")
 
@@ -321,9 +321,7 @@ def test_the_codes_are_those_of_the_rfc():
 # --- clients that say too much or the wrong thing ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "begins", [b"\4\1\0\x50\x7f\0\0\1", b"\4\1\0\x50\0\0\0\1user\0"], ids=["in its user", "in its name"]
-)
+@each_row("begins", [b"\4\1\0\x50\x7f\0\0\1", b"\4\1\0\x50\0\0\0\1user\0"])
 def test_a_client_of_socks_4_that_never_comes_to_an_end_is_refused(begins):
     talk, _ = played(begins)
     for _ in range(2 * LIMIT_BYTES // 4096):

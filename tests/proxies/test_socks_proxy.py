@@ -171,7 +171,7 @@ def test_what_comes_together_with_a_request_of_socks_4a_goes_into_the_tunnel(fau
     assert proxy.attempts[0].received_bytes == len(request_4("LocalHost.", port)) + 10
 
 
-@pytest.mark.parametrize("to", ["server", "address"])
+@each_row("to", ["server", "address"])
 def test_every_way_leads_to_one_server(faultline, dial, to):
     origin = faultline.serve(ok(b"mine"))
     proxy = faultline.socks_proxy(to=origin if to == "server" else origin.hostport)

@@ -6,6 +6,7 @@ import http.client
 import socket
 
 import pytest
+from support.tables import each_row
 
 from faultline import bad_cert, close, ok
 
@@ -48,7 +49,7 @@ def test_server_whose_plan_needs_tls_speaks_tls(faultline):
     assert faultline.relay(real).url.startswith("https://")
 
 
-@pytest.mark.parametrize("tls", ["through", "terminate"])
+@each_row("tls", ["through", "terminate"])
 def test_relay_terminates_in_front_of_a_plain_server_and_of_an_address(faultline, tls):
     real = faultline.serve(ok(b"hello"))
     by_object, by_address = faultline.relay(real, tls=tls), faultline.relay(real.hostport, tls=tls)
