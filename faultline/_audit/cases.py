@@ -25,6 +25,13 @@ class Row:
         return f"{self.case} in TLS" if self.tls else str(self.case)
 
     @property
+    def calls(self) -> int:
+        """How often the client is called, if it returns: twice where the first response can touch the second."""
+        fault = self.case.fault
+        touches = fault.is_healthy or self.case.point == "idle" or (fault.answer is not None and fault.answer.is_fault)
+        return 2 if touches else 1
+
+    @property
     def is_slow(self) -> bool:
         """Whether a client may wait for its own timeout here."""
         return self.case.sees in ("TimeoutError", "no answer")

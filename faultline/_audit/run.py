@@ -33,7 +33,6 @@ from faultline.modes.answers import echo
 LIMIT_SECONDS = 5.0
 JOBS = 24  # clients at a time: most of them wait
 SHARE = 0.25  # of its time limit that a client may spend on what it does when nothing breaks
-CALLS = 2  # of a client that returns: what is left over of the first response meets the second
 READS_SECONDS = 2.0
 ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # what the machine has is not what is audited
@@ -145,7 +144,7 @@ class Auditing:
         waiting: tuple[Attempt, ...] = ()
         with contextlib.closing(serve(fault, tls=row.tls, answer=answer, strict=False)) as server:
             url = server.url if setup.choice.protocol == "http" else f"tcp://{server.hostport}"
-            for told_now in self._workers.run(url, CALLS, setup.limit_seconds, self._stop):
+            for told_now in self._workers.run(url, row.calls, setup.limit_seconds, self._stop):
                 data |= told_now
                 if "begin" in told_now:
                     begun.append(told_now["at_seconds"])

@@ -45,7 +45,7 @@ BUGS = [
 @pytest.mark.parametrize(("name", "choice", "verdict"), BUGS, ids=[name for name, *_ in BUGS])
 def test_a_bug_is_found_and_nothing_else(name, choice, verdict, monkeypatch, tmp_path):
     monkeypatch.setenv("FAULTLINE_TEST_RUNS", str(tmp_path / "runs"))
-    usual = {"tls": False, "factory": name.endswith("_pool"), "timeout_seconds": 2 if verdict == "hung" else 10}
+    usual = {"tls": False, "factory": name.endswith("_pool"), "timeout_seconds": 2 if verdict == "hung" else 60}
     audit = faultline.audit(getattr(clients, name), **usual | choice)
 
     assert {v for case in audit.results for v in case.verdicts} - {"handled", "not run"} == {verdict}, str(audit)
@@ -63,7 +63,7 @@ def test_where_a_client_waits_is_said():
 
 @pytest.mark.parametrize("name", ["careful", "careful_async", "careful_pool"])
 def test_a_careful_client_is_clean(name):
-    audit = faultline.audit(getattr(clients, name), factory=name.endswith("_pool"), timeout_seconds=20)
+    audit = faultline.audit(getattr(clients, name), factory=name.endswith("_pool"), timeout_seconds=60)
 
     assert audit.found() == (), str(audit)
     assert len(audit.results) > 200
@@ -75,7 +75,7 @@ def test_requests_hangs_at_every_stall_unless_it_has_a_timeout(timeout):
         return requests.get(url, timeout=timeout)
 
     audit = faultline.audit(
-        client, modes=("stall", "blackhole"), tls=False, timeout_seconds=2 if timeout is None else 10
+        client, modes=("stall", "blackhole"), tls=False, timeout_seconds=2 if timeout is None else 60
     )
     stalls = [str(c.row) for c in audit.results if c.row.case.sees == "TimeoutError" and c.point != "idle"]
 

@@ -37,6 +37,17 @@ def test_a_row_is_named_with_its_tls():
     assert str(healthy()) == "ok()"
 
 
+def test_a_client_is_called_again_where_the_first_response_can_touch_the_second():
+    calls = {str(row.case): row.calls for row in chosen(Choice(tls=False))}
+
+    assert {name: calls[name] for name in ("ok()", "malformed('body_surplus')", "close(at='idle')", "reset()")} == {
+        "ok()": 2,
+        "malformed('body_surplus')": 2,
+        "close(at='idle')": 2,
+        "reset()": 1,
+    }
+
+
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 

@@ -163,7 +163,7 @@ def line_client(url):
 
 @pytest.mark.slow
 def test_a_client_without_http_can_come_out_clean():
-    audit = faultline.audit(line_client, protocol="tcp", tls=False, timeout_seconds=20)
+    audit = faultline.audit(line_client, protocol="tcp", tls=False, timeout_seconds=60)
 
     assert audit.found() == (), str(audit)
     assert len(audit.results) > 30
