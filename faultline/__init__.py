@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from faultline._core.gate import Gate as Gate
     from faultline._core.ledger import Ledger as Ledger
     from faultline._core.plan import cycle as cycle
+    from faultline._core.plan import max_connections as max_connections
     from faultline._core.plan import sequence as sequence
     from faultline._core.plan import sometimes as sometimes
     from faultline._core.plan import when as when

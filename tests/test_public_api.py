@@ -208,7 +208,7 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     known = set(re.findall(r"^        (\w+) = ", source, re.MULTILINE))
 
     assert known == {*_catalogue.modes(), *script.__all__, "Gate", "raises", "root_cause"} | {
-        *("control", "cycle", "plan", "sequence", "sometimes", "when")
+        *("control", "cycle", "max_connections", "plan", "sequence", "sometimes", "when")
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
-from faultline._core.plan import Plan, Sometimes, entries_of
+from faultline._core.plan import Limited, Plan, Sometimes, entries_of, per_of
 from faultline._core.promises import Key
 from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason, held_by_test
 from faultline._core.steps import Refuse, Vanish, ends_by_itself
@@ -55,10 +55,13 @@ def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
         asked = dict.fromkeys(f"{request.method} {request.target}" for request in requests)
         told = f"No request matched; there was {', '.join([*asked][:MOST_REQUESTS])}."
         return told if asked else "No request of HTTP was complete, by which when(…) could choose."
+    if isinstance(plan, Limited) and fault == plan.beyond:
+        return f"There were never more than {counted(plan.number, 'connection')} at once."
     if isinstance(door := fault.door, (Refuse, Vanish)) and ends_by_itself(door):
         while_ = "before its gate was opened" if door.until is not None else f"while its {door.for_seconds:g} s lasted"
         return f"No client connected {while_}."
-    by_connection = getattr(plan, "per", "attempt") == "connection"
+    entries = entries_of(plan.plan) if isinstance(plan, Limited) else entries
+    by_connection = per_of(plan) == "connection"
     count = len({a.connection for a in attempts}) if by_connection else len(attempts)
     if count >= len(entries):
         return ""

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from faultline._core import chance
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Per, Plan, Sequence, Sometimes, entries_of
+from faultline._core.plan import HEALTHY, Limited, Per, Plan, Sequence, Sometimes, entries_of, per_of
 
 
 class Place(NamedTuple):
@@ -61,19 +61,24 @@ class Dealer:
     """A run through a plan: it deals the faults to the attempts.
 
     `make` returns a generator with a seed, or without one the next of a scope.
+
+    Attributes:
+        count_connections: returns how many connections there are that are not beyond the limit of the plan; it is
+            called in the thread of whoever asks for a fault.
     """
 
     def __init__(self, plan: Plan, make: Make = chance.generator) -> None:
         self._lock = threading.Lock()
         self._make = make
+        self.count_connections: Callable[[], int] = int
         self.change(plan)
 
     def change(self, plan: Plan) -> None:
         """Begin another plan."""
         with self._lock:
             self._plan = plan
-            self._per: Per = "attempt" if isinstance(plan, Fault) else plan.per
-            self._places = places(plan, self._make)
+            self._per: Per = per_of(plan)
+            self._places = places(plan.plan if isinstance(plan, Limited) else plan, self._make)
             self._next = next(self._places)
 
     def go_on(self, plan: Plan) -> None:
@@ -88,14 +93,35 @@ class Dealer:
         with self._lock:
             return fault_at(self._plan, Place(fault.origin.entry, fault.origin.branch[:1] == "2"))
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the next fault depends on how many connections there are."""
+        return isinstance(self._plan, Limited)
+
+    def is_beyond(self, fault: Fault) -> bool:
+        """Whether a fault is that of the connections beyond the limit of the plan."""
+        return isinstance(self._plan, Limited) and fault.origin == self._plan.beyond.origin
+
+    def _beyond(self) -> Fault | None:
+        """The fault of a connection that begins now, if there are as many as the plan lets in."""
+        plan = self._plan
+        return plan.beyond if isinstance(plan, Limited) and self.count_connections() >= plan.number else None
+
     def deal(self) -> Fault:
-        """The fault of the attempt that begins now."""
+        """The fault of the attempt that begins now, on a new connection."""
+        return self._beyond() or self._deal()
+
+    def _deal(self) -> Fault:
         with self._lock:
             place, self._next = self._next, next(self._places)
             return fault_at(self._plan, place)
 
     def upcoming(self) -> Fault:
-        """The fault that the next attempt will meet, without dealing it."""
+        """The fault that the next attempt will meet on a new connection, without dealing it."""
+        return self._beyond() or self.following()
+
+    def following(self) -> Fault:
+        """The fault that the next attempt will meet on a connection that is kept alive, without dealing it."""
         with self._lock:
             return fault_at(self._plan, self._next)
 
@@ -104,10 +130,12 @@ class Dealer:
 
         A next fault that needs a new connection waits for it, and this request gets the healthy answer.
         """
-        if self._per == "connection":
+        if self._per == "connection" or self.is_beyond(current):
             return current
-        return HEALTHY if self.ends_connection(current) else self.deal()
+        return HEALTHY if self.ends_connection(current) else self._deal()
 
     def ends_connection(self, current: Fault) -> bool:
         """Whether the next fault needs a new connection, so that this connection can't be kept alive."""
-        return self._per == "attempt" and not self.upcoming().can_follow(current)
+        if self._per == "connection" or self.is_beyond(current):
+            return False
+        return not self.following().can_follow(current)

@@ -23,7 +23,7 @@ from faultline._core.conditions import (
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.lookups import Found, FoundLast
-from faultline._core.plan import Per, Plan, Sequence, Sometimes, faults_of
+from faultline._core.plan import Limited, Per, Plan, faults_of, per_of
 from faultline._core.points import FACTS, Point
 from faultline._core.scripted import Script
 from faultline._core.toxics import Toxic
@@ -280,8 +280,10 @@ def check_plan(plan: Plan, can: Capabilities) -> None:
     """
     for fault in faults_of(plan):
         check(fault, can)
-    if isinstance(plan, (Sequence, Sometimes)) and plan.per not in can.per:
-        raise ParameterError(f"per={plan.per!r}: expected per='attempt'; {can.name} has no connections to deal to.")
+    if isinstance(plan, Limited) and "connection" not in can.per:
+        raise ParameterError(f"{plan!r}: expected a server with connections; {can.name} has none to count.")
+    if per_of(plan) not in can.per:
+        raise ParameterError(f"per={per_of(plan)!r}: expected per='attempt'; {can.name} has no connections to deal to.")
 
 
 def check(fault: Fault, can: Capabilities) -> None:

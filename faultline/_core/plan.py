@@ -53,7 +53,28 @@ class Sequence(Combined):
         return f"{name}({', '.join(map(repr, self.entries))}{per})"
 
 
-Plan: TypeAlias = Fault | Sometimes | Sequence
+Dealt: TypeAlias = Fault | Sometimes | Sequence
+
+
+@dataclass(frozen=True)
+class Limited(Combined):
+    """A plan for so many connections at once, and a fault for those beyond."""
+
+    number: int
+    plan: Dealt
+    beyond: Fault
+
+    def __repr__(self) -> str:
+        plan = f", {self.plan!r}" if self.plan != HEALTHY else ""
+        return f"max_connections({self.number}{plan}, beyond={self.beyond!r})"
+
+    @property
+    def per(self) -> Per:
+        """The unit that the plan deals its faults to."""
+        return per_of(self.plan)
+
+
+Plan: TypeAlias = Dealt | Limited
 
 
 @explained
@@ -130,6 +151,44 @@ def sometimes(
 
 
 @explained
+def max_connections(number: int, plan: Dealt = HEALTHY, *, beyond: Fault) -> Limited:
+    """Let so many clients be connected at once: a connection beyond that number meets the fault `beyond`.
+
+    The others meet the plan. A connection counts until its client has closed it or the server has ended it; those that
+    meet `beyond` don't count. With `beyond=refuse()` the port is closed while so many are connected, and opens as soon
+    as one of them has ended; other faults, such as `stall(at="accept")`, `close(at="accept")` or `status(503)`, are
+    for clients that get in.
+
+    .. versionadded:: 0.1
+
+    Args:
+        number: the number of connections, 0 or more.
+        plan: what the connections up to that number meet.
+        beyond: what the others meet.
+
+    Raises:
+        ParameterError: `number` is no whole number of 0 or more, `plan` is no plan of this kind, or `beyond` is no
+            fault, or one that ends by itself at `connect`.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.serve(faultline.max_connections(1, beyond=faultline.refuse())) as server:
+        ...     with socket.create_connection(server.address):
+        ...         socket.create_connection(server.address)
+        Traceback (most recent call last):
+        ConnectionRefusedError: [Errno 111] Connection refused
+    """
+    whole("number", number, "")
+    if not isinstance(plan, (Fault, Sometimes, Sequence)):
+        raise rejected("plan", plan, f"a fault such as ok(), or a plan of some{hint_of_plan(plan)}")
+    if not isinstance(beyond, Fault):
+        raise rejected("beyond", beyond, f"a fault such as refuse() or stall(at='accept'){hint_of_plan(beyond)}")
+    if beyond.opens_later:
+        raise rejected("beyond", beyond, "one without an end of its own; a place that gets free opens the port")
+    return Limited(number, plan, beyond)
+
+
+@explained
 def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault = HEALTHY) -> Fault:
     """Deal a fault to the requests for which a function returns true.
 
@@ -167,7 +226,7 @@ def checked_plan(plan: object) -> Plan:
     Raises:
         ParameterError: the value is neither a fault nor a plan of faults.
     """
-    if isinstance(plan, (Fault, Sometimes, Sequence)):
+    if isinstance(plan, (Fault, Sometimes, Sequence, Limited)):
         return plan
     text, hint = abbreviated(plan, 80), hint_of_plan(plan)
     raise ParameterError(f"plan={text}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
@@ -218,8 +277,15 @@ def checked_probability(name: str, value: object) -> float:
     return float(value)
 
 
+def per_of(plan: Plan) -> Per:
+    """The unit that a plan deals its faults to."""
+    return "attempt" if isinstance(plan, Fault) else plan.per
+
+
 def entries_of(plan: Plan) -> tuple[Fault | Sometimes, ...]:
-    """The entries of any plan."""
+    """The entries of any plan; the last of a limited one is for the connections beyond."""
+    if isinstance(plan, Limited):
+        return (*entries_of(plan.plan), plan.beyond)
     return plan.entries if isinstance(plan, Sequence) else (plan,)
 
 
@@ -253,9 +319,15 @@ def stamped(plan: Plan, number: int) -> Plan:
             otherwise=replace(entry.otherwise, origin=origin.chosen("2")),
         )
 
-    if isinstance(plan, Sequence):
-        return replace(plan, entries=tuple(of(entry, at) for at, entry in enumerate(plan.entries)))
-    return of(plan, 0)
+    def of_plan(plan: Dealt) -> Dealt:
+        if isinstance(plan, Sequence):
+            return replace(plan, entries=tuple(of(entry, at) for at, entry in enumerate(plan.entries)))
+        return of(plan, 0)
+
+    if not isinstance(plan, Limited):
+        return of_plan(plan)
+    beyond = replace(plan.beyond, origin=Origin(number, len(entries_of(plan.plan))))
+    return replace(plan, plan=of_plan(plan.plan), beyond=beyond)
 
 
 def branches_of(fault: Fault) -> tuple[Fault, ...]:

@@ -109,6 +109,11 @@ class Conversation:
         """Whether a side has ended the conversation."""
         return self._wire.is_closed or self._connection.attempt.entry.ended_by is not None
 
+    @property
+    def has_client(self) -> bool:
+        """Whether the client may still use the connection: no side has ended it, and the client holds its socket."""
+        return not self.is_over and self._wire.departures.left(self._wire.sock) is None
+
     async def _outcome(self, talk: Talk) -> BaseException | None:
         """Hold the conversation; return the server's own error.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         control = staticmethod(start.control)
         cycle = staticmethod(plans.cycle)
         plan = staticmethod(written.plan)
+        max_connections = staticmethod(plans.max_connections)
         sequence = staticmethod(plans.sequence)
         sometimes = staticmethod(plans.sometimes)
         when = staticmethod(plans.when)

@@ -93,7 +93,7 @@ class Reader:
         self._text = text.strip()
         self._names = names
         functions = {entry.name: entry.function for entry in modes().values()}
-        of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes")}
+        of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes", "max_connections")}
         of_steps = {name: getattr(scripts, name) for name in scripts.__all__}
         self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}
 

@@ -67,6 +67,7 @@ class Connections:
         conversation = Conversation(self._wire(loop, sock, self._departures), self._service, self._count, waited)
         self._open[conversation] = None
         conversation.start(self)
+        self._follow_count()
         if self._is_paused:
             conversation.pause()
 
@@ -89,6 +90,19 @@ class Connections:
             self._clients.add(conversation.number, conversation.client)
         self._clients.trim()
         self._on_end(error)
+        self._follow_count()
+
+    def _follow_count(self) -> None:
+        """Have the door follow a changed number of connections, if the plan limits it."""
+        if self._service is not None and self._service.dealer.is_limited:
+            self._service.on_dealt()
+
+    def count(self) -> int:
+        """The number of connections whose client has not closed them, but for those beyond the limit of the plan."""
+        if self._service is None:
+            return 0
+        dealer = self._service.dealer
+        return sum(each.has_client and not dealer.is_beyond(each.fault) for each in self._open)
 
     def change(self, dealer: Dealer, upcoming: Fault, *, open_too: bool) -> None:
         """Follow a changed plan: end idle connections that can't meet the next fault.

@@ -119,6 +119,7 @@ class Running:
             parks=setup.upkeep.parks,
         )
         self.connections = Connections(service, setup.address.wire, self._background.departures, self._on_end)
+        self._dealer.count_connections = self.connections.count
         self._make_contexts(setup.plan)
         self._listener, address = setup.address.listen(self._dealer.upcoming().door)
         self.address: Address = address
@@ -182,7 +183,7 @@ class Running:
                 return
             self._dealer.change(plan)
             self._set_listener()
-            self.connections.change(self._dealer, self._dealer.upcoming(), open_too=open_too)
+            self.connections.change(self._dealer, self._dealer.following(), open_too=open_too)
 
         if open_too or goes_on:
             self.settle()  # connections that clients have ended are over

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, cast
 from faultline._core.conditions import Condition, Direction, Latency, Slicer, SlowClose, Throttle
 from faultline._core.errors import ConflictError, FaultlineError, FaultlineWarning
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Plan, Sequence, Sometimes, entries_of, sometimes
+from faultline._core.plan import HEALTHY, Dealt, Limited, Plan, Sequence, Sometimes, entries_of, per_of, sometimes
 from faultline._core.plan import faults_of as plan_faults
 from faultline._core.said import Said
 from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
@@ -222,10 +222,15 @@ def faults_of(toxics: Iterable[Toxic]) -> list[Toxic]:
 
 def healthy_at_last(plan: Plan) -> Plan:
     """The plan, with an entry for the conversations behind a door that is shut for a time, so that they have stages."""
+    return replace(plan, plan=opened(plan.plan)) if isinstance(plan, Limited) else opened(plan)
+
+
+def opened(plan: Dealt) -> Dealt:
+    """A plan without a limit, as in `healthy_at_last`."""
     *_, last = entries = entries_of(plan)
     if not isinstance(last, Fault) or not last.opens_later or getattr(plan, "cycles", False):
         return plan
-    return Sequence((*entries, HEALTHY), per=getattr(plan, "per", "attempt"))
+    return Sequence((*entries, HEALTHY), per=per_of(plan))
 
 
 def planned(toxic: Toxic, shape: Shape) -> Plan:
@@ -261,6 +266,13 @@ def under(stages: Fault, plan: Plan) -> Plan:
     """A plan whose every fault has these stages too, if its conversation comes to them."""
     if not stages.conditions:
         return plan
+    if isinstance(plan, Limited):
+        return replace(plan, plan=under_entries(stages, plan.plan), beyond=of_fault(stages, plan.beyond))
+    return under_entries(stages, plan)
+
+
+def under_entries(stages: Fault, plan: Dealt) -> Dealt:
+    """A plan without a limit, as in `under`."""
     if isinstance(plan, Sequence):
         return replace(plan, entries=tuple(of_entry(stages, entry) for entry in plan.entries))
     return of_entry(stages, plan)
