@@ -9,7 +9,6 @@ import selectors
 import shlex
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -118,6 +117,8 @@ def named(name: str, sign: str) -> Any:
 
 def by_urllib(url: str) -> bytes:
     """What is audited without a target: `urlopen` with a timeout, on a bare install."""
+    import urllib.request  # which on another system has a module of its own, and takes time
+
     with urllib.request.urlopen(url, timeout=USUAL_SECONDS) as response:  # noqa: S310 - the URL is ours
         return bytes(response.read())
 
