@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from faultline._core.fault import Fault as Fault
     from faultline._core.gate import Gate as Gate
     from faultline._core.ledger import Ledger as Ledger
-    from faultline._core.plan import cycle as cycle
-    from faultline._core.plan import max_connections as max_connections
-    from faultline._core.plan import sequence as sequence
-    from faultline._core.plan import sometimes as sometimes
-    from faultline._core.plan import when as when
+    from faultline._core.planning import cycle as cycle
+    from faultline._core.planning import max_connections as max_connections
+    from faultline._core.planning import sequence as sequence
+    from faultline._core.planning import sometimes as sometimes
+    from faultline._core.planning import when as when
     from faultline._core.promises import Strike as Strike
     from faultline._core.script import hold as hold
     from faultline._core.script import receive as receive

@@ -34,7 +34,8 @@ from faultline._core import chance
 from faultline._core.attempts import Request
 from faultline._core.dealer import Dealer
 from faultline._core.errors import ConflictError, ParameterError
-from faultline._core.plan import checked_plan, draws_chance, entries_of, faults_of, resolved, stamped
+from faultline._core.plan import draws_chance, entries_of, faults_of, resolved, stamped
+from faultline._core.planning import checked_plan
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faultline import modes
     from faultline._core import causes, gate
-    from faultline._core import plan as plans
+    from faultline._core import planning as plans
     from faultline._core import script as scripts
     from faultline._front import written
     from faultline._front.control import start

@@ -62,7 +62,7 @@ def chosen(marker: pytest.Mark) -> list[tuple[Plan, bool]]:
         ParameterError: an argument is not a fault, or a keyword or its value is unknown.
     """
     from faultline._core.check import choice
-    from faultline._core.plan import checked_plan
+    from faultline._core.planning import checked_plan
     from faultline._core.points import TABLE
     from faultline.modes._catalogue import cases
 

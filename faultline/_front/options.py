@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 from faultline._core.check import parameter, plain, rejected
 from faultline._core.errors import FaultlineError
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Plan, sequence
+from faultline._core.plan import HEALTHY, Plan
+from faultline._core.planning import sequence
 from faultline._core.steps import Behind
 from faultline._front.listing import choices, for_tests, legend, metavar, option_name, options_of, usage
 from faultline.modes._catalogue import find, modes

@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from faultline._core import plan as plans
+from faultline._core import planning as plans
 from faultline._core import script as scripts
 from faultline._core.calls import explained
 from faultline._core.errors import ParameterError
 from faultline._core.operators import Combined
-from faultline._core.plan import Plan, checked_plan
+from faultline._core.plan import Plan
+from faultline._core.planning import checked_plan
 from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline._front.options import MOST

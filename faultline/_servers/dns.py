@@ -21,7 +21,8 @@ from faultline._core.hosts import hostport
 from faultline._core.kinds import DNS, check_plan
 from faultline._core.ledger import Ledger
 from faultline._core.lookups import Found
-from faultline._core.plan import Plan, checked_plan
+from faultline._core.plan import Plan
+from faultline._core.planning import checked_plan
 from faultline._core.promises import Key
 from faultline._core.said import Said
 from faultline._core.steps import Refuse

@@ -12,7 +12,8 @@ from faultline._core.certificates import Tls
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
-from faultline._core.plan import HEALTHY, Plan, checked_plan
+from faultline._core.plan import HEALTHY, Plan
+from faultline._core.planning import checked_plan
 from faultline._core.upstream import Route, Upstream
 from faultline._servers.server import Server
 from faultline._servers.start import checked_address, named_upstream

@@ -22,7 +22,8 @@ from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE, hostport
 from faultline._core.kinds import SERVER, check, check_plan, on_unix, settled
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Plan, checked_plan, faults_of
+from faultline._core.plan import Plan, faults_of
+from faultline._core.planning import checked_plan
 from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream
 from faultline._engine.feasible import check_machine, check_response, check_unreachable, checked_answer

@@ -10,7 +10,8 @@ from faultline._core.certificates import Tls
 from faultline._core.check import choice, flag, rejected
 from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
-from faultline._core.plan import HEALTHY, Plan, checked_plan
+from faultline._core.plan import HEALTHY, Plan
+from faultline._core.planning import checked_plan
 from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
 from faultline._net import addresses
 from faultline._servers.address import Address, Tcp, Unix

@@ -21,7 +21,8 @@ from faultline._core.fault import Fault
 from faultline._core.hosts import hostport
 from faultline._core.kinds import UDP, check_plan
 from faultline._core.ledger import Ledger
-from faultline._core.plan import Plan, Sequence, checked_plan, entries_of, faults_of
+from faultline._core.plan import Plan, Sequence, entries_of, faults_of
+from faultline._core.planning import checked_plan
 from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish, is_final
 from faultline._net import sockets

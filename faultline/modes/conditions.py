@@ -20,7 +20,7 @@ from faultline._core.conditions import (
 )
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.plan import checked_probability
+from faultline._core.planning import checked_probability
 from faultline.modes._registry import case, mode
 
 __all__ = [

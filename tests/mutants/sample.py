@@ -37,6 +37,8 @@ OF = (
     "faultline/_engine/**/*.py",
     "faultline/_core/dealer.py",
     "faultline/_core/plan.py",
+    "faultline/_core/planning.py",
+    "faultline/_core/dealer.py",
     "faultline/_core/ledger.py",
     "faultline/_core/tripwire.py",
     "faultline/_servers/listener.py",

@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias, cast
 from faultline._core.conditions import Condition, Direction, Latency, Slicer, SlowClose, Throttle
 from faultline._core.errors import ConflictError, FaultlineError, FaultlineWarning
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Dealt, Limited, Plan, Sequence, Sometimes, entries_of, per_of, sometimes
+from faultline._core.plan import HEALTHY, Dealt, Limited, Plan, Sequence, Sometimes, entries_of, per_of
 from faultline._core.plan import faults_of as plan_faults
+from faultline._core.planning import sometimes
 from faultline._core.said import Said
 from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
 from faultline._front.control.errors import ApiError, invalid_stream, invalid_type, not_accepted

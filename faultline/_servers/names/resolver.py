@@ -18,7 +18,8 @@ from faultline._core.hosts import checked_name
 from faultline._core.kinds import RESOLVER, check_plan
 from faultline._core.ledger import Ledger
 from faultline._core.lookups import Found, FoundLast
-from faultline._core.plan import Plan, checked_plan, faults_of
+from faultline._core.plan import Plan, faults_of
+from faultline._core.planning import checked_plan
 from faultline._core.promises import ANSWER, Key
 from faultline._net.addresses import Target, gaierror
 from faultline._servers.endpoint import Endpoint
