@@ -30,6 +30,20 @@ def checked_answer(answer: object) -> Answer:
     raise rejected("answer", answer, "an answer such as ok(b'…') or echo()")
 
 
+def check_feasible(faults: tuple[Fault, ...], host: str, terms: Terms, default: Answer | None) -> None:
+    """Check that a server on this host can play these faults; `default` is its own answer, if it speaks HTTP.
+
+    Raises:
+        UnsupportedError: this system or this user can't produce a fault.
+        ParameterError: a fault doesn't fit to the others, to the host or to the answer.
+    """
+    check_unreachable(faults, host)
+    for fault in faults:
+        check_machine(fault, terms)
+        if default is not None:
+            check_response(fault, default)
+
+
 def check_machine(fault: Fault, terms: Terms) -> None:
     """Check that this system and this user can produce a fault.
 

@@ -26,7 +26,7 @@ from faultline._core.plan import Plan, faults_of
 from faultline._core.planning import checked_plan
 from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream
-from faultline._engine.feasible import check_machine, check_response, check_unreachable, checked_answer
+from faultline._engine.feasible import check_feasible, checked_answer
 from faultline._net import sockets
 from faultline._net.authority import Environment
 from faultline._servers.address import Address, proxy_url, set_proxy
@@ -310,12 +310,8 @@ class Server(Endpoint):
     def _checked(self, plan: object) -> Plan:
         good = checked_plan(plan)
         check_plan(good, self._kind)
-        faults = faults_of(good)
-        check_unreachable(faults, self._address.host if self._address.has_packets else "")
-        for fault in faults:
-            check_machine(fault, self._terms)
-            if self._kind.talk == "http1":
-                check_response(fault, self._default)
+        host = self._address.host if self._address.has_packets else ""
+        check_feasible(faults_of(good), host, self._terms, self._default if self._kind.talk == "http1" else None)
         return good
 
     def _change(self, plan: Plan, *, open_too: bool = False, goes_on: bool = False) -> None:
