@@ -148,16 +148,6 @@ def test_status_below_400_is_no_fault(faultline, dial, code):
     assert struck(server) == [None]
 
 
-def test_client_that_retries_a_503_gets_the_answer_after_it(faultline):
-    server = faultline.serve(sequence(status(503, retry_after=0), ok(b"done")))
-
-    with urllib3.PoolManager(timeout=10, retries=urllib3.Retry(1, status_forcelist=[503])) as pool:
-        assert pool.request("GET", server.url).data == b"done"
-
-    assert [a.fault for a in server.attempts] == [status(503, retry_after=0), ok(b"done")]
-    assert [a.connection for a in server.attempts] == [1, 1]
-
-
 @pytest.mark.slow
 def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
     server = faultline.serve(sequence(status(429, retry_after=1), ok(b"done")))
@@ -715,15 +705,6 @@ def test_answer_can_be_read_back_from_how_it_is_said(fault):
 # --- what they compose with ----------------------------------------------------------------------------------------
 
 
-def test_malformed_response_may_come_late(faultline, dial):
-    server = faultline.serve(malformed("chunk_cut") & latency(0.01))
-    began = time.monotonic()
-
-    assert read(dial(server, GET)) == ENDS["chunk_cut"]
-    assert time.monotonic() - began >= 0.01
-    assert [a.fault for a in server.attempts] == [malformed("chunk_cut") & latency(0.01)]
-
-
 def test_malformed_response_may_travel_in_pieces(faultline, dial):
     server = faultline.serve(malformed("header_line_long") & drip(50_000, every_seconds=0.01))
     said = KEPT["header_line_long"]
@@ -779,13 +760,6 @@ def test_lie_may_be_told_to_some_requests_alone(faultline, dial):
     assert read(client) == OK + b"Content-Length: 4\r\n" + TYPE + b"\r\ntrue" + ENDS["chunk_cut"]
     assert [a.fault for a in server.attempts] == [ok(b"true"), malformed("chunk_cut")]
     assert struck(server) == [None, ("response", 0)]
-
-
-def test_stream_may_be_cut_for_some_requests_alone(faultline, dial):
-    server = faultline.serve(when(lambda request: request.method == "GET", sse(EVENTS)))
-
-    assert read(dial(server, GET)) == CUT
-    assert struck(server) == [("response", len(CUT))]
 
 
 @each_row(

@@ -389,15 +389,6 @@ def test_exactly_these_bytes_come_instead_of_tls(faultline, dial, kind, said):
     assert read(dial(server, client_hello())) == said
 
 
-def test_plain_text_would_be_a_whole_answer_to_a_client_that_reads_it(faultline, dial):
-    server = faultline.serve(bad_tls("plain_http"))
-    response = http.client.HTTPResponse(dial(server, client_hello()))
-    response.begin()
-
-    assert (response.status, response.read()) == (400, b"The plain HTTP port was spoken to in TLS.\n")
-    assert response.isclosed()
-
-
 # --- versions --------------------------------------------------------------------------------------------------------
 
 VERSIONS = {
@@ -1042,16 +1033,6 @@ def test_guard_asks_nothing_of_neutral_terms_and_certificates(fault):
         pass
 
 
-@each_row("kind", ["alert", "only_version", "plain_http", "no_close_notify"])
-def test_guard_says_that_no_client_connected(kind):
-    with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
-        pass
-
-    assert str(raised.value) == (
-        f"{bad_tls(kind)!r} never struck: no client connected to {server.hostport}. (strict=False allows it.)"
-    )
-
-
 @each_row("kind", ["only_version", "no_shared_cipher", "alpn_mismatch", "client_cert_required"])
 def test_guard_is_not_satisfied_by_a_client_that_spoke_no_tls(dial, kind):
     with pytest.raises(NotStruckError) as raised, serve(bad_tls(kind)) as server:
@@ -1124,57 +1105,6 @@ def test_each_attempt_of_a_sequence_meets_its_own(faultline):
     assert met[5] in MIDWAY
     assert met[6] == b"two"
     assert tuple(a.fault for a in server.attempts) == plan
-
-
-def test_pooled_connection_is_ended_before_a_bad_handshake(faultline):
-    server = faultline.serve(sequence(ok(b"one"), bad_tls("alert"), ok(b"two")))
-    with urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=False) as pool:
-        first = pool.request("GET", server.url)
-        with raises(ssl.SSLError):
-            pool.request("GET", server.url)
-
-        assert (first.data, first.headers["Connection"]) == (b"one", "close")
-        assert pool.request("GET", server.url).data == b"two"
-    assert [a.connection for a in server.attempts] == [1, 2, 3]
-
-
-def test_retry_of_urllib3_gets_over_a_bad_handshake(faultline):
-    server = faultline.serve(sequence(bad_tls("alert"), ok(b"hello")))
-    retries = urllib3.Retry(total=1, backoff_factor=0)
-
-    with urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=retries) as pool:
-        assert pool.request("GET", server.url).data == b"hello"
-
-    assert [a.fault for a in server.attempts] == [bad_tls("alert"), ok(b"hello")]
-
-
-def test_retry_of_urllib3_is_exhausted_by_bad_handshakes(faultline):
-    server = faultline.serve(bad_tls("alert"))
-    retries = urllib3.Retry(total=2, backoff_factor=0)
-
-    with (
-        urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=retries) as pool,
-        raises(ssl.SSLError) as raised,
-    ):
-        pool.request("GET", server.url)
-
-    assert type(raised.value) is urllib3.exceptions.MaxRetryError
-    assert len(server.attempts) == 3
-
-
-def test_server_becomes_bad_and_healthy_again(faultline):
-    server = faultline.serve(ok(b"one"), tls=True)
-    context = server.client_context()
-    assert by_http_client(server.url, context) == b"one"
-
-    server.become(bad_tls("garbage"))
-    assert socket_failure(server, context)[2] == "WRONG_VERSION_NUMBER"
-    server.become(bad_tls("only_version", version="1.3"))
-    assert socket_failure(server, of_version(server.client_context(), TLS_1_2))[2] == "TLSV1_ALERT_PROTOCOL_VERSION"
-    server.become(ok(b"two"))
-
-    assert by_http_client(server.url, context) == b"two"
-    assert [a.struck is not None for a in server.attempts] == [False, True, True, False]
 
 
 def test_kept_connection_is_closed_when_the_server_becomes_bad(faultline):

@@ -50,7 +50,6 @@ from faultline import (
     serve,
     servfail,
     slow_resolve,
-    sometimes,
 )
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.leaves_open]
@@ -368,13 +367,6 @@ def test_aiohttp_with_c_ares_calls_it_a_dns_error(fault):
         assert {(a.request.method, a.request.target) for a in server.attempts} == {("A", NAME)}
 
 
-def test_aiohttp_with_c_ares_finds_a_server():
-    with serve(ok(b"found")) as real, dns_server(resolves_to(real)) as server:
-        assert asyncio.run(fetched_by_aiohttp(server, f"http://{NAME}:{real.port}/")) == "found"
-
-        assert len(server.attempts) == len(real.attempts) == 1
-
-
 def test_a_flapping_name_is_a_refused_connection_every_other_time():
     with serve(ok(b"found")) as real, dns_server(bad_dns("flapping")) as server:
         url = f"http://{NAME}:{real.port}/"
@@ -446,23 +438,6 @@ def test_dnspython_tries_again_after_silence():
         assert [str(found) for found in resolver.resolve(NAME)] == ["127.0.0.1"]
 
         assert [a.ended_how for a in server.attempts] == ["silence", "answer"]
-
-
-def test_a_plan_can_cycle_and_chance_can_decide():
-    with dns_server(cycle(ok(), nxdomain())) as server:
-        assert by_dnspython(server) == ["127.0.0.1"]
-        with pytest.raises(dns.resolver.NXDOMAIN):
-            by_dnspython(server)
-        assert by_dnspython(server) == ["127.0.0.1"]
-    dealt = []
-    for _ in range(2):
-        with dns_server(sometimes(0.5, nxdomain(), seed=4)) as server:
-            for _ in range(8):
-                with contextlib.suppress(dns.resolver.NXDOMAIN):
-                    by_dnspython(server)
-            dealt.append([a.fault for a in server.attempts])
-    assert dealt[0] == dealt[1]
-    assert set(dealt[0]) == {ok(), nxdomain()}
 
 
 def test_truncated_is_the_flag_over_udp_and_then_nobody_listens_over_tcp_until_a_good_answer():
@@ -792,12 +767,6 @@ def test_the_guard_says_what_was_asked_instead():
     assert "(over UDP)" in str(caught.value)
 
 
-@each_row("kind", ["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"])
-def test_the_guard_is_not_content_with_a_server_that_nobody_asked(kind):
-    with pytest.raises(NotStruckError, match=r"no query came"), dns_server(bad_dns(kind)):
-        pass
-
-
 def test_the_guard_is_silent_without_a_fault_and_if_it_needn_t_be_strict():
     with dns_server():
         pass
@@ -829,14 +798,6 @@ def test_what_happened_is_drawn():
     ]
     assert any("=== no name: struck at 'lookup' ===" in line for line in lines)
     assert [line.strip() for line in lines if "over" in line] == ["over UDP", "over TCP"]
-
-
-def test_an_attempt_is_plain_data():
-    with dns_server() as server:
-        by_dnspython(server)
-        data = server.attempts[0].to_dict()
-
-    assert (data["request"]["method"], data["request"]["target"], data["note"]) == ("A", NAME, "over UDP")
 
 
 @pytest.mark.slow
@@ -939,11 +900,6 @@ def test_a_value_that_can_t_mean_anything_is_refused(options, words):
         dns_server(**options)
 
     assert str(caught.value).endswith(words)
-
-
-def test_a_mode_that_was_not_called_is_no_plan():
-    with pytest.raises(ParameterError, match=r"or a plan of some; write nxdomain\(\)\.$"):
-        dns_server(nxdomain)
 
 
 def test_no_such_kind_of_bad_dns():
