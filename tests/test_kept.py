@@ -9,7 +9,9 @@ import pytest
 from support.tables import each_row
 
 import faultline as fl
-from faultline._core.ledger import KEPT_BODY_BYTES
+from faultline._core import kept
+from faultline._core.ledger import KEPT_BODY_BYTES, Ledger
+from faultline._core.plan import stamped
 
 LONG = bytes(range(256)) * (KEPT_BODY_BYTES // 256) + b"and more"
 ECHOES = {
@@ -59,3 +61,18 @@ def test_script_that_reads_bytes_echoes_all_of_them():
         client.sendall(b"hello world!")
         assert client.makefile("rb").read() == b"hello world!"
         assert server.wait_for_attempts(1, at="end")[0].request.body == b"hel"
+
+
+def test_a_ledger_of_a_server_whose_plan_changes_again_and_again_is_bounded(monkeypatch):
+    monkeypatch.setattr(kept, "MOST_FIRSTS", 10)
+    ledger = Ledger(most_attempts=20)
+    for number in range(500):
+        fault = stamped(fl.reset(), number + 1)
+        entry = ledger.begin(number + 1, fault, "accept")
+        ledger.strike(entry, "accept", 0)
+        ledger.end(entry, "server", "RST")
+
+    numbers = [attempt.number for attempt in ledger.attempts]
+    assert len(numbers) <= 40
+    assert numbers[-1] == 500
+    assert ledger.dropped == 500 - len(numbers)

@@ -129,7 +129,7 @@ class Chain:
         for number, condition in enumerate(conditions):
             if condition.on(self._direction):
                 link = self._link(condition, before, heirs, now)
-                link.stage.on_change = once(strike, Key("condition", number), link.stage)
+                link.stage.strike = partial(strike, Key("condition", number))
                 self._links.append(link)
         self._hand_on(before, heirs, now)
         known = [link.stage for link in before]
@@ -252,19 +252,6 @@ def named(condition: Condition, links: list[Link]) -> Link | None:
     """The link of a condition of the same kind and name; `None` if the condition has no name."""
     known = (link for link in links if condition.name and type(link.stage.condition) is type(condition))
     return next((link for link in known if link.stage.condition.name == condition.name), None)
-
-
-def once(strike: Strike, key: Key, stage: Stage) -> Callable[[int], None]:
-    """A function that calls `strike` with this key and the place in the stage's direction, and only the first time."""
-    is_done = False
-
-    def first(after_bytes: int) -> None:
-        nonlocal is_done
-        if not is_done:
-            is_done = True
-            strike(key, stage.before_bytes + after_bytes)
-
-    return first
 
 
 def passed(payload: bytes, chain: Chain) -> tuple[bytes, float]:

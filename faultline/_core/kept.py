@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from faultline._core.attempts import Attempt, Entry
 
 MOST_ATTEMPTS = 100_000
+MOST_FIRSTS = 1_000  # of a server whose plan is changed again and again
 
 
 class Kept:
@@ -24,11 +25,13 @@ class Kept:
         self._entries: dict[int, Entry] = {}  # by number
         self._copies: dict[int, Attempt] = {}
         self._firsts: dict[object, int] = {}  # the number of the attempt by its fault, or by the part that struck
+        self._may_all_go = 0  # up to this number, firsts too
 
     def add(self, entry: Entry, most: int) -> Entry | None:
         """Keep an entry, and return the entry that was dropped: the oldest that is over, if there are over `most`.
 
-        Those that go on stay, and the first attempt and the first strikes of each fault, which the guard looks for.
+        Those that go on stay, and the first attempt and the first strikes of each fault, which the guard looks for: of
+        the last `MOST_FIRSTS`.
         """
         self._entries[entry.number] = entry
         entry.stale = self.stale
@@ -47,10 +50,15 @@ class Kept:
     def _may_go(self, entry: Entry) -> bool:
         if entry.ended_seconds is None:
             return False
+        if entry.number <= self._may_all_go:
+            return True
         signs: list[object] = [mark for strike in entry.strikes for mark in strike.marks]
         if entry.fault.origin is not None:
             signs.append(entry.fault.origin)
-        return entry.number not in [self._firsts.setdefault(sign, entry.number) for sign in signs]
+        is_first = entry.number in [self._firsts.setdefault(sign, entry.number) for sign in signs]
+        while len(self._firsts) > MOST_FIRSTS:
+            self._may_all_go = self._firsts.pop(next(iter(self._firsts)))
+        return not is_first
 
     def copies(self) -> tuple[Attempt, ...]:
         """Copies of all entries; the cost grows with what is new."""

@@ -58,7 +58,7 @@ class Stage:
         condition: the condition.
         passed_bytes: how many bytes have come to the stage.
         before_bytes: how many of its direction had passed before it was there.
-        on_change: called with a number of bytes when the stage changes something behind them.
+        strike: called once, with the number of bytes of its direction before what the stage changes.
         alarm: when it ends the connection if nothing comes before; `None` for never.
         has_ended: whether it has ended the connection.
     """
@@ -70,7 +70,7 @@ class Stage:
     def __init__(self, condition: Condition, chance: Callable[[], random.Random]) -> None:
         self.condition = condition
         self.passed_bytes = self.before_bytes = 0
-        self.on_change: Callable[[int], None] = lambda _after_bytes: None
+        self.strike: Callable[[int], None] | None = None
         self._make = chance
         self._chance = random.Random(0)  # noqa: S311 - never used, unless the condition draws
         self._lot: float | None = None  # the condition acts on connections whose lot is below its share
@@ -81,6 +81,12 @@ class Stage:
 
     def begin(self, now: float) -> None:
         """Take note that the stage is there from now on."""
+
+    def on_change(self, after_bytes: int) -> None:
+        """Take note that the stage changes something behind so many of the bytes that have come to it."""
+        if self.strike is not None:
+            strike, self.strike = self.strike, None
+            strike(self.before_bytes + after_bytes)
 
     def _draw(self, draws: bool) -> None:  # noqa: FBT001 - whether the condition does so now, and did not before
         """Have a generator if the condition needs one now, and a lot, which is drawn once, if it has a share."""

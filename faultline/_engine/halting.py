@@ -30,22 +30,29 @@ class Halting:
         self._halt = None
 
     def __await__(self) -> Generator[Any, None, None]:
-        step = self._coroutine.send
-        error: BaseException | None = None
+        step, error = self._coroutine.send, None
         while True:
             try:
                 awaited = step(None) if error is None else self._coroutine.throw(error)
             except StopIteration:
                 return
-            error = None
+            finally:
+                error = None  # its traceback leads back here: a cycle would keep the ledger
+            error = yield from self._event(awaited)
+
+    def _event(self, awaited: object) -> Generator[Any, None, BaseException | None]:
+        """Wait for what the coroutine awaits, and for the end of a halt; return the error that comes of it."""
+        error: BaseException | None = None
+        try:
             try:
-                try:
-                    yield awaited
-                except asyncio.CancelledError:
-                    raise
-                except BaseException as raised:  # noqa: BLE001 - for the coroutine, once it goes on
-                    error = raised
-                while self._halt is not None:
-                    yield from self._halt
-            except asyncio.CancelledError as cancelled:
-                error, self._halt = cancelled, None  # for good: it may wait for something before it ends
+                yield awaited
+            except asyncio.CancelledError:
+                raise
+            except BaseException as raised:  # noqa: BLE001 - for the coroutine, once it goes on
+                error = raised
+            while self._halt is not None:
+                yield from self._halt
+        except asyncio.CancelledError as cancelled:
+            self._halt = None  # for good: the coroutine may wait for something before it ends
+            return cancelled
+        return error
