@@ -5,9 +5,11 @@ Rules: values only. Times are seconds; the attempts are those of the server's le
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 from faultline._core.attempts import Attempt
@@ -16,6 +18,7 @@ from faultline.modes._registry import Case, Place
 
 Outcome: TypeAlias = Literal["returned", "raised", "hung", "crashed"]
 Protocol: TypeAlias = Literal["http", "tcp"]
+SLOWS = 1.5  # how much longer the later intervals of a client are that slows down
 KEPT_ATTEMPTS = 20  # of a client that makes hundreds, in what is written down
 
 
@@ -160,6 +163,7 @@ class Observation:
             "calls": [asdict(call) for call in self.calls],
             "attempts_begun": len(self.attempts),
             "intervals": [round(gap, 6) for gap in intervals(self.attempts)][:KEPT_ATTEMPTS],
+            "backs_off": backs_off(intervals(self.attempts)),
             "sent_again": sent_again(self.attempts),
             "attempts": [attempt.to_dict() for attempt in self.attempts[:KEPT_ATTEMPTS]],
             "output_bytes": self.output_bytes,
@@ -170,6 +174,12 @@ def intervals(attempts: tuple[Attempt, ...]) -> list[float]:
     """The seconds from the begin of each attempt to that of the next."""
     begun = [attempt.started_seconds for attempt in attempts]
     return [later - earlier for earlier, later in pairwise(begun)]
+
+
+def backs_off(gaps: Sequence[float]) -> bool:
+    """Whether the later intervals are longer than the earlier ones."""
+    half = len(gaps) // 2
+    return half > 0 and fmean(gaps[half:]) >= SLOWS * fmean(gaps[:half])
 
 
 def method_of(attempt: Attempt) -> str:

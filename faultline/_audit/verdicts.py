@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
-from faultline._audit.observed import Call, Left, Observation, intervals, method_of
+from faultline._audit.observed import Call, Left, Observation, backs_off, intervals, method_of
 from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.tls_facts import NO_TLS
@@ -36,7 +35,6 @@ Verdict: TypeAlias = Literal[
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 FINE: tuple[Verdict, ...] = ("handled", "not run")
 MANY = 10  # attempts in one call, from which on they have to slow down
-SLOWS = 1.5  # how much longer the later intervals of a client are that slows down
 EARLY = 0.9  # of the time that Retry-After says: clocks and rounding are not what it is about
 REDIRECTS = range(300, 400)
 EXIT = "exit status"  # how a command says what is wrong
@@ -107,6 +105,9 @@ def poisoned(seen: Observation) -> str | None:
     if answer is None or not answer.is_fault or [call.outcome for call in seen.calls] != ["returned", "returned"]:
         return None
     if len(set(seen.usual.digests)) > 1 or seen.first.digest == seen.last.digest:
+        return None
+    before, again = seen.attempts_of(0), seen.attempts_of(1)
+    if not before or not again or before[-1].connection != again[0].connection:
         return None
     return f"the next call returned {seen.last.what} instead of {seen.first.what}: what was left over came first."
 
@@ -179,12 +180,6 @@ def hammered(seen: Observation) -> str | None:
         if len(attempts) >= MANY and not backs_off(gaps):
             return f"it made {len(attempts)} attempts in {sum(gaps):.2f} s without backing off."
     return None
-
-
-def backs_off(gaps: Sequence[float]) -> bool:
-    """Whether the later intervals are longer than the earlier ones."""
-    half = len(gaps) // 2
-    return half > 0 and fmean(gaps[half:]) >= SLOWS * fmean(gaps[:half])
 
 
 def leaked(seen: Observation) -> str | None:

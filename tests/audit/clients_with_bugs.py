@@ -19,8 +19,8 @@ import time
 import urllib.request
 from urllib.parse import urlsplit
 
-SECONDS = 0.4
-TRIES = 3
+SECONDS = 1.5
+TRIES = 2
 KEPT = []  # what clients leave behind
 RIGHT = (OSError, http.client.HTTPException, ValueError)
 

@@ -49,6 +49,17 @@ def test_what_is_found_stands_above_the_table_with_its_reason(capsys):
 
 
 @pytest.mark.slow
+def test_a_terminal_shows_how_far_it_has_come_and_then_the_table(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert main(shlex.split(f"audit {HERE}:exits --mode refuse --mode ok --point connect --point answer --plain")) == 0
+    begin, _, rest = capsys.readouterr().out.rpartition("\r\x1b[K")
+    assert re.search(r"\r\x1b\[K\d of 3 cases, [01] found", begin)
+    assert "handled: " not in rest
+    assert "crashed: refuse()" in rest
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fails", "status"),
     [("", 0), ("--fail-on crashed,leaked", 1), ("--fail-on any", 1), ("--fail-on retried-a-POST", 0)],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from faultline._audit.observed import Call, Left, Observation, Usual
-from faultline._audit.verdicts import TABLE, VERDICTS, backs_off, judged
+from faultline._audit.observed import Call, Left, Observation, Usual, backs_off
+from faultline._audit.verdicts import TABLE, VERDICTS, judged
 from faultline._core.attempts import Attempt, Request
 from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Strike
 from faultline._core.tls_facts import TlsFacts
@@ -146,17 +148,19 @@ def test_a_request_without_tls_falls_back(tls, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "second", "usual", "expected"),
+    ("name", "values", "usual", "connection", "expected"),
     [
-        ("malformed('unsolicited_response')", "a", "b", "aa", "poisoned"),
-        ("malformed('unsolicited_response')", "a", "a", "aa", "handled"),
-        ("malformed('unsolicited_response')", "a", "b", "ab", "handled"),
-        ("latency(0.01)", "a", "b", "aa", "handled"),
+        ("malformed('unsolicited_response')", "ab", "aa", 1, "poisoned"),
+        ("malformed('unsolicited_response')", "aa", "aa", 1, "handled"),
+        ("malformed('unsolicited_response')", "ab", "ab", 1, "handled"),
+        ("malformed('unsolicited_response')", "ab", "aa", 2, "handled"),
+        ("latency(0.01)", "ab", "aa", 1, "handled"),
     ],
 )
-def test_another_value_on_the_second_call_is_poisoned(name, first, second, usual, expected):
-    calls = [Call("returned", "3 bytes", digest=digest) for digest in (first, second)]
-    observation = seen(name, *calls, attempts=[attempt(name, struck="answer")], usual=Usual(digests=tuple(usual)))
+def test_another_value_on_the_same_connection_is_poisoned(name, values, usual, connection, expected):
+    calls = [Call("returned", "3 bytes", digest=digest, attempts=1) for digest in values]
+    attempts = [attempt(name, struck="answer"), replace(attempt(name, 2, struck="answer"), connection=connection)]
+    observation = seen(name, *calls, attempts=attempts, usual=Usual(digests=tuple(usual)))
 
     assert verdicts(observation) == [expected]
 
