@@ -566,7 +566,8 @@ def test_client_that_sends_on_after_the_servers_fin_is_drawn_so(faultline):
         client.sendall(b"more")
     server.wait_for_attempts(1, at="end")
 
-    assert inside(server.drawing())[1:] == [
+    lines = [line for line in inside(server.drawing())[1:] if "of silence" not in line]  # on a busy machine
+    assert lines == [
         f"{len(LAST_GET) + 4} bytes: GET / HTTP/1.1",
         "FIN: struck at 'response'",
         f"the last of the {len(LAST_GET) + 4} bytes",

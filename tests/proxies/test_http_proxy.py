@@ -682,7 +682,7 @@ def test_a_proxy_that_breaks_while_a_tunnel_is_opened(faultline, fault):
     proxies = [faultline.http_proxy(fault) for _ in rows]
 
     waits = fault.break_ is not None and TimeoutError in rows[0]
-    check_rows(rows, origin, proxies, trusted=origin, timeout=0.4 if waits else 10)
+    check_rows(rows, origin, proxies, trusted=origin, timeout=1 if waits else 10)
 
     for proxy in proxies:
         struck = [a.struck and a.struck.point for a in proxy.attempts]

@@ -418,7 +418,7 @@ def test_a_proxy_that_breaks(faultline, fault):
     rows = [row for row in BROKEN if row[0] == fault]
     proxies = [faultline.socks_proxy(fault) for _ in rows]
 
-    check_rows(rows, origin, proxies, timeout=0.4 if TimeoutError in rows[0] else 10)
+    check_rows(rows, origin, proxies, timeout=1 if TimeoutError in rows[0] else 10)
 
     assert [[a.struck.point for a in proxy.attempts] for proxy in proxies] == [[fault.break_.at]] * len(rows)
 
