@@ -29,7 +29,9 @@ from faultline import (
     ok,
     partition,
     raw,
+    receive_request,
     reset,
+    respond,
     script,
     send,
     sequence,
@@ -258,6 +260,16 @@ def test_delayed_request_is_still_delayed_on_a_kept_connection(faultline, dial):
     with takes_at_least(0.1):
         client.sendall(WORDS[1])
         assert read(client, 3) == WORDS[1]
+
+
+def test_each_request_of_a_script_has_a_head_that_is_left_alone(faultline, dial):
+    """As a body the second request would take half a minute."""
+    asks = (receive_request(), respond(ok(b"hello")))
+    fault = script(*asks, *asks) & throttle(1, direction="request", from_body=True)
+    client = dial(faultline.serve(fault, strict=False))
+    for _ in range(2):
+        client.sendall(KEPT_GET)
+        assert read_until(client, b"hello").endswith(b"hello")
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])

@@ -10,16 +10,17 @@ from types import SimpleNamespace
 from unittest.mock import Mock, call
 
 import pytest
+from support import to_end
 from support.tables import each_row
 
-from faultline import UnsupportedError, blackhole, ok, refuse
+from faultline import UnsupportedError, blackhole, ok, refuse, serve
 from faultline._core.steps import Refuse, Vanish
 from faultline._net import sockets
 from faultline._servers import door, listener, loop
 from faultline._servers.connections import Connections
 from faultline._servers.door import Doorkeeper
 from faultline._servers.listener import Listener
-from faultline._servers.loop import Background
+from faultline._servers.loop import Background, background
 from faultline._servers.running import Running
 
 # --- the door --------------------------------------------------------------------------------------------------------
@@ -285,3 +286,21 @@ def test_process_whose_threads_were_replaced_is_told_by_which_library(library, m
 
     with pytest.raises(UnsupportedError, match=f"^{library} has replaced"):
         sockets.require_linux()
+
+
+def test_connection_that_is_reset_before_its_conversation_has_begun_is_reset():
+    """The client connects, and is accepted and reset, in one turn of the loop."""
+    with serve(ok()) as server, socket.socket() as client:
+        running = server._process
+
+        def connect_accept_and_reset():
+            client.connect(server.address)
+            running._listener.drain()
+            running.connections.act("reset_all")
+
+        background().call(connect_accept_and_reset)
+        client.settimeout(10)
+        assert to_end(client) == (b"", "RST")
+
+        (attempt,) = server.wait_for_attempts(1, at="end")
+        assert (attempt.ended_by, attempt.ended_how) == ("server", "RST")
