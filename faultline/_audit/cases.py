@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from faultline._audit.observed import Protocol
 from faultline._core.answers import AsUsual
 from faultline.modes._catalogue import cases
-from faultline.modes._registry import Case, Place
+from faultline.modes._registry import Case
 
 # The cases by which the audit learns what a client does when nothing breaks.
 HEALTHY = "ok()"
@@ -80,8 +80,3 @@ def chosen(choice: Choice) -> list[Row]:
 def healthy() -> Case:
     """The case in which nothing breaks."""
     return next(case for case in cases() if str(case) == HEALTHY)
-
-
-def points_of(choice: Choice) -> list[Place]:
-    """The points of the chosen cases, each once."""
-    return list(dict.fromkeys(row.case.point for row in chosen(choice)))

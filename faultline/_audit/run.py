@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from faultline._audit.cases import Choice, Row, chosen, healthy
@@ -194,14 +193,6 @@ class Auditing:
         self._workers.cancel()
         self._pool.shutdown(cancel_futures=True)
         self._workers.close()
-
-    def __enter__(self) -> Auditing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def jobs_for(seconds: float, setup: Setup) -> int:

@@ -24,7 +24,7 @@ from faultline._audit.target import Target, TargetError
 from faultline._core import clock
 
 LOADS_SECONDS = 60.0  # what a target may take to be imported
-ENDS_SECONDS = 5.0  # what a process may take to end once it has been killed
+LOOKS_SECONDS = 0.2  # between looks whether the audit is to stop
 CHUNK = 1 << 16
 FAULTY = 70
 
@@ -53,8 +53,6 @@ class Workers:
             told = self._channel.recv(CHUNK)
         except TimeoutError:
             raise TargetError(f"{target}: expected its import to end within {LOADS_SECONDS:g} s.") from None
-        except ConnectionError:
-            told = b""
         if not told:
             raise TargetError(f"{target}: the process ended while it was imported.")
         if error := json.loads(told).get("error"):
@@ -88,9 +86,9 @@ class Workers:
     ) -> Iterator[dict[str, Any]]:
         ends, is_killed = clock.now() + limit_seconds, False
         while True:
-            told = heard.next(min(0.2, max(0.0, ends - clock.now())))
+            told = heard.next(LOOKS_SECONDS if is_killed else min(LOOKS_SECONDS, max(0.0, ends - clock.now())))
             if told is not None:
-                ends = clock.now() + (ENDS_SECONDS if is_killed else limit_seconds)
+                ends = clock.now() + limit_seconds
                 if "status" in told or not is_killed:
                     yield told
                 if "status" in told:
@@ -99,9 +97,7 @@ class Workers:
                 yield {"hung": limit_seconds}
                 with self._sending, contextlib.suppress(OSError):
                     self._channel.send(json.dumps({"end": number}).encode())
-                ends, is_killed = clock.now() + ENDS_SECONDS, True
-            elif is_killed and clock.now() >= ends:
-                return
+                is_killed = True
 
     def cancel(self) -> None:
         """Wake the thread that waits until the target is loaded."""
