@@ -84,7 +84,6 @@ def test_each_thing_leaves_when_its_conditions_say(fault, items, leaving):
     assert through(fault, *items) == leaving
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @steadily
 @given(
@@ -126,7 +125,6 @@ def test_nothing_is_lost_reordered_or_early_whatever_the_chain(faults, gaps, ask
     assert out == through(fault, *said)  # the same, however often it is asked
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @steadily
 @given(st.integers(1, 1000), st.lists(st.tuples(st.floats(0, 2), st.integers(1, 60)), min_size=1, max_size=5))
