@@ -9,7 +9,7 @@ from functools import partial
 from faultline._core.steps import Refuse, Vanish
 from faultline._net.departures import call_in
 
-LEAST_SECONDS = 0.001  # so that a cycle of refusals with no duration doesn't block the loop
+LEAST_SECONDS = 0.001  # so that a cycle of refusals that are over at once doesn't block the loop
 
 
 class Lapse:
@@ -18,15 +18,19 @@ class Lapse:
     def __init__(self, loop: asyncio.AbstractEventLoop, step: Refuse | Vanish, on_over: Callable[[], None]) -> None:
         self._loop, self._gate, self._on_over = loop, step.until, on_over
         self._timer: asyncio.TimerHandle | None = None
-        self._on_open = partial(call_in, loop, self._begin)
+        self._on_open = partial(call_in, loop, self._end)  # before a connect that the opener of the gate makes next
         if step.for_seconds is not None:
             self._begin(step.for_seconds)
+        elif self._gate is not None and self._gate.is_open:
+            self._begin(0.0)
         elif self._gate is not None:
             self._gate.when_open(self._on_open)
 
-    def _begin(self, for_seconds: float = 0.0) -> None:
-        if self._on_over is not ignore:
-            self._timer = self._loop.call_later(max(for_seconds, LEAST_SECONDS), self._on_over)
+    def _begin(self, for_seconds: float) -> None:
+        self._timer = self._loop.call_later(max(for_seconds, LEAST_SECONDS), self._on_over)
+
+    def _end(self) -> None:
+        self._on_over()
 
     def cancel(self) -> None:
         """Call nothing."""
