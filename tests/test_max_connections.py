@@ -154,6 +154,17 @@ def test_it_can_be_set_and_lifted_while_the_server_runs():
             assert [asks(first), asks(second)] == [b"200hello"] * 2
 
 
+@each_row("number, answers", [(3, [b"200", b"200", b"200"]), (2, [b"200", b"200", b"503"]), (0, [b"503"] * 3)])
+def test_a_limit_set_for_open_connections_too_counts_them_in_the_order_of_their_connects(number, answers):
+    with serve(HELLO) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(server)) for _ in range(3)]
+        server.wait_for_attempts(3)
+        server.become(max_connections(number, HELLO, beyond=status(503)), open_too=True)
+        assert [asks(client)[:3] for client in clients] == answers
+        with connected(server) as last:
+            assert asks(last)[:3] == b"503"
+
+
 def test_a_limit_that_nobody_has_met_is_told_of():
     server = serve(max_connections(2, HELLO, beyond=refuse()))
     with connected(server) as client:

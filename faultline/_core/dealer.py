@@ -102,14 +102,17 @@ class Dealer:
         """Whether a fault is that of the connections beyond the limit of the plan."""
         return isinstance(self._plan, Limited) and fault.origin == self._plan.beyond.origin
 
-    def _beyond(self) -> Fault | None:
-        """The fault of a connection that begins now, if there are as many as the plan lets in."""
+    def _beyond(self, connected: int | None = None) -> Fault | None:
+        """The fault of a connection beside so many, if the plan lets in no more; by default beside those there are."""
         plan = self._plan
-        return plan.beyond if isinstance(plan, Limited) and self.count_connections() >= plan.number else None
+        if not isinstance(plan, Limited):
+            return None
+        connected = self.count_connections() if connected is None else connected
+        return plan.beyond if connected >= plan.number else None
 
-    def deal(self) -> Fault:
-        """The fault of the attempt that begins now, on a new connection."""
-        return self._beyond() or self._deal()
+    def deal(self, connected: int | None = None) -> Fault:
+        """The fault of the attempt that begins now, on a connection beside so many; by default on a new connection."""
+        return self._beyond(connected) or self._deal()
 
     def _deal(self) -> Fault:
         with self._lock:

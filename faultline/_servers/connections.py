@@ -107,11 +107,14 @@ class Connections:
     def change(self, dealer: Dealer, upcoming: Fault, *, open_too: bool) -> None:
         """Follow a changed plan: end idle connections that can't meet the next fault.
 
-        With `open_too`, deal a fault of the new plan to the others.
+        With `open_too`, deal a fault of the new plan to the others, in the order of their connects.
         """
+        connected = 0  # with a fault of the new plan, and not beyond its limit
         for conversation in self._under_way():
             if not conversation.ends_if_idle(upcoming) and open_too:
-                conversation.meet(dealer.deal())
+                fault = dealer.deal(connected)
+                conversation.meet(fault)
+                connected += conversation.has_client and not dealer.is_beyond(fault)
 
     def go_on(self, dealer: Dealer) -> None:
         """Have each connection meet the fault in its place of the changed plan."""
