@@ -86,8 +86,6 @@ class Auditing:
         """Learn what the client does when nothing breaks; then begin with all cases, the slow ones first."""
 
         def run(do: Callable[[], AuditCase | None]) -> None:
-            if self._stop.is_set():
-                return
             try:
                 if (result := do()) is not None:
                     put(result)
@@ -149,15 +147,13 @@ class Auditing:
                     begun.append(told_now["at_seconds"])
                 if "call" in told_now:
                     calls.append(call_of(told_now["call"]))
-                if "failed" in told_now:
-                    raise TargetError(
-                        f"{setup.target}: expected to call it in a process of its own; {told_now['failed']}."
-                    )
                 if "hung" in told_now:
                     calls.append(Call("hung", seconds=setup.limit_seconds))
                     waiting = server.attempts  # what comes now is the end of a process that is killed
             is_counted = not server._uncounted  # noqa: SLF001 - it is a question of the package's own
             started = clock.now() - server.ledger.now()
+        if "failed" in data:
+            raise TargetError(f"{setup.target}: expected to call it in a process of its own; {data['failed']}.")
         attempts = waiting or server.attempts
         if data.get("status") and (not calls or calls[-1].outcome != "hung"):
             calls.append(ended(data["status"]))
@@ -183,13 +179,9 @@ class Auditing:
         with contextlib.closing(serve(row.case.fault, strict=False)) as server:
             return is_whole(read_whole(server))
 
-    def stop(self) -> None:
-        """End the clients that run, and begin with no other."""
-        self._stop.set()
-
     def close(self) -> None:
         """End what still runs, and leave no process."""
-        self.stop()
+        self._stop.set()
         self._workers.cancel()
         self._pool.shutdown(cancel_futures=True)
         self._workers.close()

@@ -55,9 +55,9 @@ class Workers:
             raise TargetError(f"{target}: expected its import to end within {LOADS_SECONDS:g} s.") from None
         if not told:
             raise TargetError(f"{target}: the process ended while it was imported.")
+        self._is_ready = True
         if error := json.loads(told).get("error"):
             raise TargetError(error)
-        self._is_ready = True
 
     def run(self, url: str, calls: int, limit_seconds: float, stop: threading.Event) -> Iterator[dict[str, Any]]:
         """Run the client in a process of its own: what it tells, until it has ended.
@@ -84,20 +84,20 @@ class Workers:
     def _watched(
         self, heard: Heard, number: int, limit_seconds: float, stop: threading.Event
     ) -> Iterator[dict[str, Any]]:
-        ends, is_killed = clock.now() + limit_seconds, False
-        while True:
-            told = heard.next(LOOKS_SECONDS if is_killed else min(LOOKS_SECONDS, max(0.0, ends - clock.now())))
+        ends = clock.now() + limit_seconds
+        while clock.now() < ends and not stop.is_set():
+            told = heard.next(min(LOOKS_SECONDS, max(0.0, ends - clock.now())))
             if told is not None:
                 ends = clock.now() + limit_seconds
-                if "status" in told or not is_killed:
-                    yield told
+                yield told
                 if "status" in told:
                     return
-            elif not is_killed and (clock.now() >= ends or stop.is_set()):
-                yield {"hung": limit_seconds}
-                with self._sending, contextlib.suppress(OSError):
-                    self._channel.send(json.dumps({"end": number}).encode())
-                is_killed = True
+        yield {"hung": limit_seconds}
+        with self._sending, contextlib.suppress(OSError):
+            self._channel.send(json.dumps({"end": number}).encode())
+        while "status" not in (told := heard.next(LOOKS_SECONDS) or {}):
+            pass
+        yield told
 
     def cancel(self) -> None:
         """Wake the thread that waits until the target is loaded."""

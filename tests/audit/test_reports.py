@@ -18,9 +18,10 @@ from faultline._audit.document import slug
 from faultline._audit.junit import junit
 from faultline._audit.observed import Call, Left, Observation
 from faultline._audit.page import page
-from faultline._audit.sequence import COLUMNS, MOST_ROWS, sequence
+from faultline._audit.sequence import MOST_ROWS, Canvas, draw, sequence
 from faultline._audit.table import line, table
 from faultline._core.attempts import Attempt
+from faultline._core.drawing import Line
 from faultline._core.ends import End
 from faultline._core.promises import Strike
 from faultline._core.turns import Turn
@@ -256,16 +257,14 @@ def test_a_diagram_has_the_turns_the_strike_and_the_end():
     assert svg.find("desc").text.startswith("0.000 s, client: connect; ")
 
 
-def test_a_long_text_is_cut_after_some_rows():
-    name = "sse(('first', 'second', 'third'), break_='stall')"
-    long = " ".join(["word"] * 100)
-    fault = faultline.ok(long.encode()) & faultline.latency(0.01)
-    strikes = (Strike("response", 0, 0.1),)
-    svg = ET.fromstring(sequence(Attempt(1, 1, fault, "response", 0.0, note=name, strikes=strikes)))
-    rows = [each.text for each in svg.iter("text") if each.get("class") == "strike"]
+def test_a_line_without_a_side_has_no_arrow_and_a_long_one_few_rows():
+    canvas = Canvas([])
+    draw(canvas, Line(0.0, "word " * 100))
+    rows = [part for part in canvas.parts if 'class="aside"' in part]
 
-    assert len(rows) <= MOST_ROWS
-    assert all(len(row) <= COLUMNS for row in rows)
+    assert len(rows) == MOST_ROWS
+    assert rows[-1].endswith("…</text>")
+    assert not any("<path" in part for part in canvas.parts)
 
 
 def test_what_xml_can_not_write_is_escaped():
