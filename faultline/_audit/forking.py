@@ -73,8 +73,7 @@ class Forks:
 
     def _kill(self, number: int) -> None:
         """Kill a process and what it has started, if it still runs."""
-        if number in self._running:
-            pid, _ = self._running[number]
+        for pid, _ in filter(None, [self._running.get(number)]):
             left.kill_all(left.descendants(pid) | {pid})
 
     def _reap(self, number: int) -> None:

@@ -32,11 +32,15 @@ def test_without_a_server_passes():
 """
 
 
-@pytest.fixture
-def page(pytester, monkeypatch):
-    """A function that runs the tests with options, and returns the page."""
-
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Have inner runs load no plugins of others."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def page(pytester):
+    """A function that runs the tests with options, and returns the page."""
 
     def made(*options):
         pytester.makepyfile(TESTS)
