@@ -19,7 +19,7 @@ from support.tables import each_row
 
 import faultline as fl
 from faultline._core.breaks import Trigger
-from faultline._core.promises import promises_of
+from faultline._core.promises import Origin, promises_of
 from faultline.modes._catalogue import cases
 
 SOCKS = b"\5\1\0"
@@ -277,3 +277,10 @@ def test_loss_has_struck_once_a_packet_was_dropped():
         server.wait_for_attempts(1)  # and the filter is attached
         client.sendall(GET)
     assert [str(strike.part) for strike in server.attempts[0].strikes] == ["condition 1"]
+
+
+def test_a_place_in_a_plan_remembers_the_plans_of_an_open_attempt_before():
+    now = Origin(3, 0)
+    assert now.after(None).earlier == ()
+    assert now.after(Origin(2, 1).after(Origin(1, 0))).earlier == (1, 2)
+    assert now.after(Origin(2, 1)) == now

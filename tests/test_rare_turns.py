@@ -304,3 +304,18 @@ def test_connection_that_is_reset_before_its_conversation_has_begun_is_reset():
 
         (attempt,) = server.wait_for_attempts(1, at="end")
         assert (attempt.ended_by, attempt.ended_how) == ("server", "RST")
+
+
+def test_time_of_a_break_that_is_over_when_the_conversation_is_does_nothing():
+    with serve(ok()) as server, socket.create_connection(server.address, 10):
+        server.wait_for_attempts(1)
+        (conversation,) = server._process.connections
+
+        def is_over():
+            task, conversation.task = conversation.task, Mock(**{"done.return_value": True})
+            conversation._on_time(Mock())
+            conversation.task = task
+
+        background().call(is_over)
+
+        assert server.attempts[0].struck is None

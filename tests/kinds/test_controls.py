@@ -156,6 +156,7 @@ def test_a_connection_that_comes_during_a_pause_is_held_from_its_first_byte(site
     server.wait_for_attempts(2)
 
     assert is_quiet(early, late)
+    assert server.attempts[-1].received_bytes == 0
     assert server.resume() == 2
     assert (early.recv(1), late.recv(1)) == (b"H", {"TLS": b"\x16", "SOCKS": b"\5"}.get(site.speaks, b"H"))
 
