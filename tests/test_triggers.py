@@ -18,6 +18,7 @@ from faultline import (
     ParameterError,
     blackhole,
     close,
+    cycle,
     half_close,
     http_proxy,
     inject,
@@ -316,15 +317,31 @@ def test_a_door_opens_when_the_gate_does(kind, door, error):
         assert server.attempts[-1].fault == HELLO
 
 
-def test_a_gate_that_is_open_already_opens_the_door_at_once():
+@each_row("kind", [{}, {"unix": True}, {"isolated": True}])
+@each_row("first, number", [((), 2), ((HELLO & latency(0),), 1), ((refuse(for_seconds=0.01),), 2)])
+def test_a_door_whose_gate_is_open_already_closes_for_nobody(kind, first, number):
     gate = Gate()
     gate.open()
-    with serve(refuse(until=gate), strict=False) as server:
-        while True:
-            with contextlib.suppress(OSError), connected(server, within=0.05) as client:
-                client.sendall(KEPT_GET)
-                assert read(client, 12) == b"HTTP/1.1 200"
+    plan = sequence(*first, refuse(until=gate), blackhole(until=gate), HELLO)
+    with serve(plan, **kind, strict=False) as server:
+        while True:  # until the time of the first is over
+            with contextlib.suppress(ConnectionRefusedError), connected(server) as client:
+                asked(client)
                 break
+        with connected(server) as client:
+            asked(client)
+
+        assert [a.fault for a in server.attempts if a.fault not in first] == [HELLO] * number
+
+
+def test_a_cycle_of_doors_whose_gates_are_open_refuses():
+    gates = Gate(), Gate()
+    for gate in gates:
+        gate.open()
+    with serve(cycle(*(refuse(until=gate) for gate in gates)), strict=False) as server:
+        for _ in range(3):
+            with pytest.raises(ConnectionRefusedError):
+                connected(server)
 
 
 def test_a_gate_of_an_earlier_plan_opens_no_door():

@@ -80,6 +80,14 @@ class Dealer:
             self._per: Per = per_of(plan)
             self._places = places(plan.plan if isinstance(plan, Limited) else plan, self._make)
             self._next = next(self._places)
+        self.pass_open_gates()
+
+    def pass_open_gates(self) -> None:
+        """Pass over refusals and black holes that last until a gate opens that is open; a cycle of them stays."""
+        with self._lock:
+            for _ in entries_of(self._plan):
+                if fault_at(self._plan, self._next).has_open_gate:
+                    self._next = next(self._places)
 
     def go_on(self, plan: Plan) -> None:
         """Go on where the run is with a plan of the same entries, whose faults have other conditions."""

@@ -21,7 +21,7 @@ from faultline._core.points import FACTS, Point
 from faultline._core.promises import Origin
 from faultline._core.said import Said
 from faultline._core.scripted import Script
-from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Reset, ends_by_itself
+from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Refuse, Reset, Vanish, ends_by_itself
 
 
 class Part(Protocol):
@@ -168,6 +168,11 @@ class Fault(Combined):
     def opens_later(self) -> bool:
         """Whether the port accepts no connections at first, and does so later."""
         return ends_by_itself(self.door)
+
+    @property
+    def has_open_gate(self) -> bool:
+        """Whether the port was closed until the test opens a gate, and the gate is open."""
+        return isinstance(self.door, (Refuse, Vanish)) and self.door.until is not None and self.door.until.is_open
 
     @property
     def lookup(self) -> Lookup | None:

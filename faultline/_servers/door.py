@@ -129,6 +129,7 @@ class Doorkeeper:
 
     def set_step(self) -> None:
         """Set the listener's step to that of the next fault."""
+        self._dealer.pass_open_gates()
         step = Vanish() if self.is_partitioned else self._dealer.upcoming().door
         step = Refuse() if self.is_cut_off else step
         if step is None and self._callers:
@@ -146,8 +147,9 @@ class Doorkeeper:
                 self._syns.refuse(syn)
 
     def end_step(self) -> None:
-        """Deal the next fault, because the time of a refusal or a black hole is over."""
-        self._dealer.deal()
+        """Go on with the next fault, because the time of a refusal or a black hole is over, or its gate open."""
+        if not self._dealer.following().has_open_gate:
+            self._dealer.deal()
         self.set_step()
 
     def admits(self, client: socket.socket) -> bool:

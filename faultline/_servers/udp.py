@@ -159,6 +159,7 @@ class UdpServer(Endpoint):
 
         Between two refusals the port stays closed, so that no datagram comes in.
         """
+        self._dealer.pass_open_gates()
         door = self._dealer.upcoming().door
         if door == self._step and not anew:
             return
@@ -172,8 +173,9 @@ class UdpServer(Endpoint):
         self._lapse = self._datagrams.lapse(door, self._expire)
 
     def _expire(self) -> None:
-        """Deal a timed refusal that is over, and have the port as the next fault wants it."""
-        self._dealer.deal()
+        """Go on behind a refusal that is over, and have the port as the next fault wants it."""
+        if not self._dealer.following().has_open_gate:
+            self._dealer.deal()
         self._set_port(anew=True)
 
     def _on_datagram(self, data: bytes, address: Address) -> None:
