@@ -25,6 +25,7 @@ from faultline import (
     latency,
     ok,
     partition,
+    raw,
     receive_request,
     refuse,
     relay,
@@ -394,6 +395,25 @@ def test_what_was_missing_is_told(make, says):
             if not isinstance(plan, type(sequence(ok()))):
                 read(client, len(RESPONSE))
         server.wait_for_attempts(1, at="end")
+        server.close()
+        with pytest.raises(NotStruckError) as raised:
+            server.check_struck()
+    assert says in str(raised.value)
+
+
+@each_row(
+    "answer, says",
+    [
+        (HELLO, "The body ended before after_body_bytes=9: serve a longer one."),
+        (raw(b"220 no HTTP\r\n"), "No head of an HTTP message came to its end: use after_bytes"),
+    ],
+)
+def test_a_body_that_the_upstream_ends_too_soon_is_told_of(answer, says):
+    with serve(answer) as upstream:
+        server = relay(upstream, reset(after_body_bytes=9))
+        with connected(server) as client:
+            client.sendall(KEPT_GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            to_end(client)
         server.close()
         with pytest.raises(NotStruckError) as raised:
             server.check_struck()

@@ -9,6 +9,7 @@ from faultline._core.breaks import Break
 from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.fault import Fault
+from faultline._core.heads import Head
 from faultline._core.points import is_before
 from faultline._core.promises import BREAK, Key
 from faultline._core.shown import left_early, left_first, left_in_the_middle, said_by
@@ -65,13 +66,21 @@ def too_few_bytes(brk: Break, attempt: Attempt) -> str:
         "RST",
     ):
         return ""
+    if counts_body:
+        return body_was_too_short(brk, attempt, passed)
     if left_first(attempt) == "upstream":
         return f"The upstream ended the connection after {counted(passed, 'byte')}: strike after fewer bytes."
-    if counts_body:
-        instead = "have the client send a longer one" if brk.facts.speaks == "client" else "serve a longer one"
-        return f"The body ended before after_body_bytes={brk.trigger.after_body_bytes}: {instead}."
     longer = {"client": "have the client send more", "server": "serve a longer answer"}
     return f"Strike after fewer bytes, or {longer[brk.facts.speaks or 'server']}."
+
+
+def body_was_too_short(brk: Break, attempt: Attempt, passed_bytes: int) -> str:
+    """The trigger counts more bytes of a body than have passed, or there was no body."""
+    kept, head = b"".join(turn.begins for turn in attempt.turns if turn.by == brk.facts.speaks), Head()
+    if head.bytes_of(kept) == passed_bytes and not head.is_over:
+        return "No head of an HTTP message came to its end: use after_bytes, which counts the bytes of any protocol."
+    instead = "have the client send a longer one" if brk.facts.speaks == "client" else "serve a longer one"
+    return f"The body ended before after_body_bytes={brk.trigger.after_body_bytes}: {instead}."
 
 
 def too_few_messages(brk: Break, attempt: Attempt) -> str:
