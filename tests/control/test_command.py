@@ -114,11 +114,11 @@ CHANGES = [  # what of both files is another, the lines in JSON and in TOML, and
     (("false", "7"), (16, 20), "bad request body: expected true or false for proxy.enabled, not 7"),
     (('"b"', '""'), (15, 17), "missing required field: name"),
     (('"b"', '"a"'), (15, 17), "name='a' is that of the proxy in line 3 too"),
-    (("enabled", "enable"), (16, 20), "unknown key 'enable'; did you mean enabled?"),
+    (("enabled", "enable"), (16, 20), "unknown key 'enable'; did you mean enabled?\n"),
     (("enabled", "colour"), (16, 20), "unknown key 'colour'; a proxy has name, listen, upstream, enabled, kind, "),
     (('"fault"', '"faults"'), (8, 12), "invalid toxic type; type='faults': did you mean 'fault'? Types: latency, "),
     (("reset()", "rset()"), (10, 14), "toxic 'fault_downstream': attributes.plan='rset()': expected a mode, a plan "),
-    (("plan", "plam"), (10, 14), "unknown key 'plam'; did you mean plan?"),
+    (("plan", "plam"), (10, 14), "unknown key 'plam'; did you mean plan?\n"),
     (('"reset()"', "3"), (10, 14), "bad request body: expected a text for attributes.plan, not 3"),
     (("5", '"5"'), (6, 9), "bad request body: expected a whole number for attributes.latency, not '5'"),
 ]

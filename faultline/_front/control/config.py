@@ -147,7 +147,7 @@ def toml_reader() -> Callable[[str], dict[str, Any]]:
 
 def wrong(path: str, line: int, why: str) -> ConfigError:
     """The error of a line."""
-    return ConfigError(f"--config {path}, line {line}: {why.rstrip('.')}.")
+    return ConfigError(f"--config {path}, line {line}: {why.rstrip('.')}{'' if why.endswith('?') else '.'}")
 
 
 # --- the proxies -----------------------------------------------------------------------------------------------------
