@@ -292,6 +292,16 @@ CAUSES = {
     "half a request": (reset(), [LAST[:10]], "The client left first."),
     "a script that was left": (GREETED, [b"EHLO"], LEFT_THE_SCRIPT),
     "a script that was not heard": (GREETED, [b""], LEFT_THE_SCRIPT),
+    "a timer that did not begin": (
+        reset(after_seconds=60),
+        [LAST[:10]],
+        "The time of after_seconds=60 begins at 'response': use at='accept', where it begins at once.",
+    ),
+    "a timer of silence that did not begin": (
+        reset(at="idle", after_seconds=60),
+        [LAST[:10]],
+        "The time of after_seconds=60 begins at 'idle'.",
+    ),
     "a timer that was left": (
         reset(at="accept", after_seconds=60),
         [b""],

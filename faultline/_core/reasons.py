@@ -31,7 +31,13 @@ from faultline._core.shown import (
 from faultline._core.steps import Behind, ReceiveRequest, every
 from faultline._core.tls_facts import HELLO, NO_CERTIFICATE, NO_TLS, TlsFacts
 from faultline._core.upstream import UNREACHED
-from faultline._core.waited import gate_was_closed, time_was_not_over, too_few_requests, was_too_short
+from faultline._core.waited import (
+    gate_was_closed,
+    time_did_not_begin,
+    time_was_not_over,
+    too_few_requests,
+    was_too_short,
+)
 
 SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
 ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
@@ -279,5 +285,6 @@ REASONS: tuple[Reason, ...] = (
     was_the_last_datagram,
     changed_nothing,
     was_too_short,
+    time_did_not_begin,
     ended_first,
 )

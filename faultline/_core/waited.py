@@ -27,6 +27,15 @@ def time_was_not_over(fault: Fault, part: Key, attempt: Attempt) -> str:
     return f"{who}, before after_seconds={brk.trigger.after_seconds:g} were over." if who else ""
 
 
+def time_did_not_begin(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The connection never came to the point where the time of the break begins."""
+    brk = fault.break_
+    if part != BREAK or brk is None or not brk.trigger.after_seconds or not is_before(attempt.point, brk.at):
+        return ""
+    earlier = ": use at='accept', where it begins at once" * brk.lasts
+    return f"The time of after_seconds={brk.trigger.after_seconds:g} begins at {brk.at!r}{earlier}."
+
+
 def gate_was_closed(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The connection has ended while the break waited for its gate."""
     brk = fault.break_
