@@ -8,7 +8,7 @@ import ssl
 import threading
 
 import pytest
-from support import KEPT_GET, accepted, address_of, connected, in_thread, is_quiet, pour, read, to_end
+from support import KEPT_GET, SILENCE_SECONDS, accepted, address_of, connected, in_thread, is_quiet, pour, read, to_end
 from support.proxies import ESTABLISHED, connect_to
 from support.tables import each_row
 
@@ -115,7 +115,8 @@ def asked_until(client, ends, server):
                 last, end = last + data, "" if data else "FIN"
         except TimeoutError:
             server.wait_for_strike()
-            end = "silence"
+            late, end = to_end(client, SILENCE_SECONDS)  # an answer may be late, too
+            last += late
         except (ConnectionError, ssl.SSLEOFError):
             end = ends
         assert RESPONSE.startswith(last)
@@ -329,6 +330,8 @@ def test_a_silence_that_strikes_while_the_conversation_is_parked_leaves_it_so():
         with connected(server) as client:
             client.sendall(KEPT_GET)
             server.wait_for_strike()
+            with serve(close(at="accept", after_seconds=4 * SECONDS)) as clock, connected(clock) as waits:
+                to_end(waits)
             assert is_quiet(client)
         server.wait_for_attempts(1, at="end")
 

@@ -542,3 +542,14 @@ def test_the_sender_feels_a_slow_flow(fault, room, while_busy):
     assert chain.room_bytes(100) == room
     chain.put(b"x" * 30, 0)
     assert chain.room_bytes(100) == while_busy
+
+
+def test_what_a_stage_has_cut_already_leaves_in_order_when_the_stage_is_gone():
+    chain = chain_of(drip(2, every_seconds=1))
+    chain.put(b"abcdef", 0.0)
+    assert chain.pop(0.0) == b"ab"
+    chain.change((), lambda *_: None, 0.5)
+    left = b""
+    while (piece := chain.pop(0.5)) is not None:
+        left += piece
+    assert left == b"cdef"

@@ -31,6 +31,9 @@ from faultline import (
     stall,
     status,
 )
+from faultline._core.plan import faults_of
+from faultline._front.control.toxics import under
+from faultline._servers.loop import background
 
 HELLO = ok(b"hello")
 KINDS = {"tcp": {}, "tls": {"tls": True}, "unix": {"unix": True}, "isolated": {"isolated": True}}
@@ -209,3 +212,16 @@ def test_what_is_no_limit_is_refused(make, says):
     with pytest.raises((ParameterError, fl.CallError)) as raised:
         make()
     assert says in str(raised.value)
+
+
+def test_a_server_that_is_closed_has_none():
+    with serve(max_connections(1, beyond=refuse()), strict=False) as server, connected(server) as client:
+        asks(client)
+        connections = server._process.connections
+        assert background().call(connections.count) == 1
+    assert connections.count() == 0
+
+
+def test_toxics_act_on_those_within_and_on_those_beyond():
+    limited = under(latency(0.2), plan("max_connections(1, beyond=stall())"))
+    assert [fault.conditions for fault in faults_of(limited)] == [latency(0.2).conditions] * 2

@@ -9,6 +9,7 @@ from faultline._audit.result import Audit, AuditCase, in_order
 from faultline._audit.run import Auditing, Put, Setup
 from faultline._audit.verdicts import FINE
 from faultline._core import clock
+from faultline._core.counts import counted
 
 
 class Run:
@@ -44,7 +45,7 @@ class Run:
         if not self.is_going:
             return "\r\x1b[K"
         found = sum(result.verdict not in FINE for result in self._results)
-        return f"\r\x1b[K{done} of {total} cases, {found} found"
+        return f"\r\x1b[K{done} of {counted(total, 'case')}, {found} found"
 
     def result(self) -> Audit:
         """The audit so far, in the order of the catalogue."""

@@ -69,7 +69,7 @@ def hung(seen: Observation) -> str | None:
     still = f"it was still waiting after {seen.limit_seconds:g} s"
     door = seen.fault.door is not None
     if (tries := len(seen.attempts_of(len(seen.calls) - 1))) >= MANY:
-        return f"it tries on and on: {still}, with {tries} attempts."
+        return f"it tries on and on: {still}, with {counted(tries, 'attempt')}."
     open_ = [attempt for attempt in seen.attempts if attempt.ended_seconds is None or attempt.ended_how == "silence"]
     if door or (open_ and open_[-1].point == "connect"):
         return f"no connect timeout: {still}, at 'connect'."
@@ -119,8 +119,8 @@ def swallowed(seen: Observation) -> str | None:
     last = attempts[-1]
     if not is_cut(seen, last):
         return None
-    of = f" of {seen.usual.sent_bytes}" if seen.fault.answer is None and seen.usual.sent_bytes else ""
-    came = f"{last.sent_bytes}{of} bytes" if of else counted(last.sent_bytes, "byte")
+    of = f" of {counted(seen.usual.sent_bytes, 'byte')}" if seen.fault.answer is None and seen.usual.sent_bytes else ""
+    came = f"{last.sent_bytes}{of}" if of else counted(last.sent_bytes, "byte")
     return f"it returned {seen.first.what} although only {came} came."
 
 
@@ -153,7 +153,8 @@ def retried_unsafe(seen: Observation) -> str | None:
             broke = any(strike.part.kind == "break" for strike in before.strikes)
             if broke and method in UNSAFE_AGAIN and method_of(again) == method and before.received_bytes:
                 word = "" if before.request is None else ", which was all of it"
-                return f"it sent a {method} again after the server had read {before.received_bytes} bytes{word}."
+                read = counted(before.received_bytes, "byte")
+                return f"it sent a {method} again after the server had read {read}{word}."
     return None
 
 
@@ -178,7 +179,7 @@ def hammered(seen: Observation) -> str | None:
         attempts = seen.attempts_of(number)
         gaps = intervals(attempts)
         if len(attempts) >= MANY and not backs_off(gaps):
-            return f"it made {len(attempts)} attempts in {sum(gaps):.2f} s without backing off."
+            return f"it made {counted(len(attempts), 'attempt')} in {sum(gaps):.2f} s without backing off."
     return None
 
 
@@ -261,5 +262,5 @@ def told(call: Call) -> str:
 
 def handled(seen: Observation) -> str:
     """What the client did, where nothing is wrong with it."""
-    tries = "" if len(seen.attempts_of(0)) < 2 else f", {len(seen.attempts_of(0))} attempts"  # noqa: PLR2004 - one is usual
+    tries = "" if len(seen.attempts_of(0)) < 2 else f", {counted(len(seen.attempts_of(0)), 'attempt')}"  # noqa: PLR2004 - one is usual
     return f"it {told(seen.first)} in {seen.first.seconds:.2f} s{tries}."

@@ -50,6 +50,7 @@ def test_every_verdict_of_a_cell_is_one_of_the_surprises(page, cells):
     assert {key: verdict for key, verdict in surprises.items() if key in said} == said
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_cells_are_what_an_audit_finds(cells, page, monkeypatch):
     if f"CPython {platform.python_version_tuple()[0]}.{platform.python_version_tuple()[1]}." not in page:

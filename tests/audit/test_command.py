@@ -176,6 +176,7 @@ def test_a_signal_leaves_no_process_and_prints_what_is_known(number):
     assert [pid for pid in inner if left.runs(pid)] == []
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_target_that_is_still_imported_is_stopped_too():
     words = [sys.executable, "-m", "faultline", "audit", "audit.imports_for_ever:get"]
@@ -190,6 +191,7 @@ def test_a_target_that_is_still_imported_is_stopped_too():
     assert [pid for pid in inner if left.runs(pid)] == []
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_the_end_of_the_audit_itself_leaves_no_process():
     words = [sys.executable, "-m", "faultline", "audit", f"{HERE}:no_read_timeout", "--timeout-seconds", "600"]
@@ -218,6 +220,7 @@ def test_reports_are_written_where_they_are_asked_for(tmp_path, capsys):
     assert (tmp_path / "a.xml").read_text("utf-8").startswith("<?xml")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_baseline_fails_on_what_got_worse_alone(tmp_path, capsys):
     choice = "--mode refuse --mode reset --point connect --point response --plain"

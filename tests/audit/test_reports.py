@@ -275,6 +275,7 @@ def test_what_xml_can_not_write_is_escaped():
 # --- a real one ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_the_page_of_the_whole_catalogue_is_small_and_whole():
     audit = faultline.audit()

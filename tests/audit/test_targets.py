@@ -169,6 +169,7 @@ def test_a_client_without_http_can_come_out_clean():
     assert len(audit.results) > 30
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_command_is_run_with_the_url(tmp_path):
     script = tmp_path / "client.py"
@@ -197,6 +198,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_of_other_languages_are_audited(program):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from faultline._audit.calling import raised
 from faultline._audit.observed import Call, Left, Observation, Usual, backs_off
 from faultline._audit.verdicts import TABLE, VERDICTS, judged
 from faultline._core.attempts import Attempt, Request
@@ -317,3 +318,7 @@ def test_a_case_can_have_several_verdicts():
     attempts = [attempt("reset()", n, at=n / 100) for n in range(10)]
 
     assert verdicts(seen("reset()", calls, attempts=attempts)) == ["swallowed", "hammered", "leaked"]
+
+
+def test_a_client_that_ends_its_process_has_crashed():
+    assert raised(SystemExit(3), ()).outcome == "crashed"

@@ -14,6 +14,7 @@ TOXICS = ("latency", "bandwidth", "slicer", "noop", "slow_close")
 ATTRIBUTES = {"latency": 1, "rate": 100_000, "average_size": 500, "size_variation": 100, "delay": 1}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_thousand_toxics_come_and_go_while_bytes_flow(web, listener):  # with a server, the limit has its thread
     listener.settimeout(PATIENCE_SECONDS)
