@@ -553,3 +553,16 @@ def test_what_a_stage_has_cut_already_leaves_in_order_when_the_stage_is_gone():
     while (piece := chain.pop(0.5)) is not None:
         left += piece
     assert left == b"cdef"
+
+
+def test_what_one_stage_has_given_up_leaves_with_the_next_when_that_is_gone_too():
+    fault = drip(2, every_seconds=1) & throttle(1)
+    chain = chain_of(fault)
+    chain.put(b"abcdef", 0.0)
+    assert chain.pop(0.0) is None
+    chain.change(fault.conditions[1:], lambda *_: None, 0.5)
+    chain.change((), lambda *_: None, 0.6)
+    left = b""
+    while (piece := chain.pop(0.6)) is not None:
+        left += piece
+    assert left == b"abcdef"

@@ -220,7 +220,6 @@ def test_reports_are_written_where_they_are_asked_for(tmp_path, capsys):
     assert (tmp_path / "a.xml").read_text("utf-8").startswith("<?xml")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_baseline_fails_on_what_got_worse_alone(tmp_path, capsys):
     choice = "--mode refuse --mode reset --point connect --point response --plain"

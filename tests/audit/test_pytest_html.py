@@ -72,7 +72,6 @@ def test_all_tests_are_drawn_where_that_is_asked_for(page):
     assert text.count("<svg ") == 3
 
 
-@pytest.mark.unmeasured
 def test_workers_of_xdist_send_their_drawings(page):
     assert drawn_on(page("-p", "xdist", "-n", "1")) == [("test_b_fails", "failed")]
 
