@@ -1,0 +1,16 @@
+"""What the tests of the audit share."""
+
+from __future__ import annotations
+
+import pytest
+
+from faultline._audit import run
+
+AT_ONCE = 4  # clients of a test, beside those of the other tests: one that starves looks as if it hung
+
+
+@pytest.fixture(autouse=True)
+def few_at_a_time(monkeypatch):
+    """Have few clients run at a time."""
+    many = run.jobs_for
+    monkeypatch.setattr(run, "jobs_for", lambda *args: min(AT_ONCE, many(*args)))
