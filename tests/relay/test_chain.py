@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from support import accepted, address_of, connected, to_end
+from support import accepted, address_of, connected, read, to_end
 
 from faultline import (
     Fault,
@@ -137,6 +137,65 @@ def test_each_chunk_of_a_push_is_late_by_its_own_delay_and_in_order(direction):
 
     wrong = {name: (run.got, run.said, run.heard) for name, run in runs.items() if not ROWS[name][3](run)}
     assert wrong == {}
+
+
+# What becomes of a bulk of bytes, and of the first of two words that are echoed, with the least time that each takes.
+BULKS = {
+    "latency": (latency(0.1), BULK, 0.1),
+    "jitter": (latency(0.05, jitter_seconds=0.05), BULK, 0),
+    "for a while": (latency(0.1, for_seconds=0.01), BULK, 0.1),
+    "throttle": (throttle(4 << 20), BULK, len(BULK) / (4 << 20)),
+    "drip": (drip(16_384, every_seconds=0.002), BULK, (len(BULK) / 16_384 - 1) * 0.002),
+    "slicer": (slicer(16_384, variation_bytes=4096, every_seconds=0.001), BULK, 0),
+    "slow_close": (slow_close(0.1), BULK, 0.1),
+    "one_way": (one_way(), b"", 0),
+    "corrupt": (corrupt(at_byte=5), BULK[:5] + bytes([BULK[5] ^ 1]) + BULK[6:], 0),
+    "drop_bytes": (drop_bytes(600_000, at_byte=6), BULK[:6] + BULK[600_006:], 0),
+    "duplicate": (duplicate(6000, at_byte=2), BULK[:6002] + BULK[2:], 0),
+}
+WORDS = {
+    "latency": (latency(0.1), b"<one>", 0.1),
+    "latencies add up": (latency(0.1) & latency(0.05), b"<one>", 0.15),
+    "jitter": (latency(0.1, jitter_seconds=0.05), b"<one>", 0.05),
+    "throttle": (throttle(50), b"<one>", 5 / 50),
+    "drip": (drip(1, every_seconds=0.02), b"<one>", 4 * 0.02),
+    "slicer": (slicer(1, every_seconds=0.02), b"<one>", 4 * 0.02),
+    "corrupt": (corrupt(at_byte=1), b"<nne>", 0),
+    "drop_bytes": (drop_bytes(2, at_byte=1), b"<e>", 0),
+    "duplicate": (duplicate(2, at_byte=1), b"<onone>", 0),
+}
+
+
+def bulk_through(fault):
+    """What comes of a bulk that the upstream sends at once, and how long it takes to its end."""
+    with joined(fault) as (_, client, upstream):
+        began = time.monotonic()
+        pouring = threading.Thread(target=lambda: (upstream.sendall(BULK), upstream.shutdown(socket.SHUT_WR)))
+        pouring.start()
+        got, end = to_end(client, 30)
+        took = time.monotonic() - began
+        pouring.join()
+    return got, end, took
+
+
+@pytest.mark.slow
+def test_each_condition_makes_of_a_bulk_what_it_says():
+    for name, (fault, expected, least_seconds) in BULKS.items():
+        got, end, took = bulk_through(fault)
+        assert (name, got == expected, end) == (name, True, "FIN")
+        assert took >= least_seconds - 1e-3, name
+
+
+@pytest.mark.slow
+def test_each_condition_makes_of_an_exchange_what_it_says():
+    for name, (fault, expected, least_seconds) in WORDS.items():
+        with serve(echo(), strict=False) as origin, relay(origin, fault) as server, connected(server, 30) as client:
+            began = time.monotonic()
+            client.sendall(b"<one>")
+            assert (name, read(client, len(expected))) == (name, expected)
+            assert time.monotonic() - began >= least_seconds - 1e-3, name
+            client.sendall(b"<two>")
+            assert (name, read(client, 5)) == (name, b"<two>")
 
 
 @pytest.mark.slow
