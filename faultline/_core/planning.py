@@ -12,6 +12,7 @@ from faultline._core.fault import Choice, Fault
 from faultline._core.hints import hint_of_plan
 from faultline._core.plan import HEALTHY, Dealt, Limited, Per, Plan, Sequence, Sometimes
 from faultline._core.points import is_before
+from faultline._core.promises import promises_of
 from faultline._core.said import Said, abbreviated
 
 
@@ -118,9 +119,12 @@ def max_connections(number: int, plan: Dealt = HEALTHY, *, beyond: Fault) -> Lim
     """
     whole("number", number, "")
     if not isinstance(plan, (Fault, Sometimes, Sequence)):
-        raise rejected("plan", plan, f"a fault such as ok(), or a plan of some{hint_of_plan(plan)}")
+        nested = "; one limit is enough" if isinstance(plan, Limited) else hint_of_plan(plan)
+        raise rejected("plan", plan, f"a fault such as ok(), or a plan of some{nested}")
     if not isinstance(beyond, Fault):
         raise rejected("beyond", beyond, f"a fault such as refuse() or stall(at='accept'){hint_of_plan(beyond)}")
+    if not any(promises_of(beyond)):
+        raise rejected("beyond", beyond, "a fault such as refuse() or stall(at='accept'); with this there is no limit")
     if beyond.opens_later:
         raise rejected("beyond", beyond, "one without an end of its own; a place that gets free opens the port")
     return Limited(number, plan, beyond)
@@ -184,6 +188,8 @@ def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[F
     if len(good) < len(entries):
         wrong = next(entry for entry in entries if not isinstance(entry, (Fault, Sometimes)))
         hint = hint_of_plan(wrong).replace("; write sequence(", f"; write {name}(")
+        if isinstance(wrong, Limited):
+            hint = f"; write max_connections({wrong.number}, {name}(…), beyond={wrong.beyond!r})"
         raise rejected(f"{name}(…)", wrong, f"faults such as reset() or ok(){hint}")
     for entry in good:
         if isinstance(entry, Sometimes) and entry.per != per:
