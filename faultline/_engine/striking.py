@@ -58,7 +58,8 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
         Departed: the client ended the connection.
     """
     brk, lift = trip.brk, Lift()
-    connection.lift = lift
+    may_be_lifted = connection.side.has_tasks or not connection.service.parks  # a silence without end may have no task
+    connection.lift = lift if may_be_lifted else None
     connection.side.before_strike()
     try:
         if brk.trigger.until is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from faultline._audit import run
 
-AT_ONCE = 4  # clients of a test, beside those of the other tests: one that starves looks as if it hung
+AT_ONCE = 8  # clients of a test, beside those of the other tests: one that starves looks as if it hung
 
 
 @pytest.fixture(autouse=True)
