@@ -44,7 +44,7 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
 
 # Python traces an audit hook only if it asks for that (sys.addaudithook); coverage needs it.
-connects._hook.__cantrace__ = True
+connects.install().__cantrace__ = True
 
 
 def is_quick(config):

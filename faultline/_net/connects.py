@@ -13,6 +13,7 @@ without an answer.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -27,6 +28,7 @@ from typing import Any, TypeAlias
 from faultline._core.fork import in_forked_child
 from faultline._core.hosts import NOWHERE
 from faultline._net.addresses import host_and_port, reaches
+from faultline._net.audit_events import call_at
 
 TCP_SYN_SENT, TCP_CLOSE = 2, 7  # include/net/tcp_states.h
 PAUSE_SECONDS = 0.0005
@@ -102,7 +104,6 @@ class Watch:
 
 _watches: list[Watch] = []
 _counts = False  # whether a connect of the loop's own thread counts: that of a relay does
-_installed = False
 _own_threads: set[int] = set()
 
 
@@ -123,12 +124,15 @@ def watch_path(path: str, on_connect: OnConnect) -> Watch:
 
 
 def _watched(entry: Watch) -> Watch:
-    global _installed  # noqa: PLW0603 - a hook can't be removed, so it is installed once
     _watches.append(entry)
-    if not _installed:
-        _installed = True
-        sys.addaudithook(_hook)
+    install()
     return entry
+
+
+@functools.cache
+def install() -> functools.partial[None]:
+    """Look at every connect of this process from now on; once, since a hook can't be removed."""
+    return call_at("socket.connect", _notify)
 
 
 @contextlib.contextmanager
@@ -151,11 +155,6 @@ def forget(entry: Watch) -> None:
     """Stop watching."""
     if entry in _watches:  # a forked child has no watches
         _watches.remove(entry)
-
-
-def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == "socket.connect" and _watches:
-        _notify(*args)
 
 
 def _notify(sock: Any, address: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +12,19 @@ from support import by_turns, read
 from support.proxies import ESTABLISHED, GRANTED, HELLO, connect_to, request_5
 
 import faultline as fl
+from faultline._net.audit_events import call_at
 
 watching: list[list[tuple[str, object]]] = []
 
 
-def watch(event, args):
-    if watching and event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
-        watching[-1].append((event, args[0] if event != "socket.connect" else args[1]))
+def watch(event, position):
+    """Note what this argument of each such event is."""
+    call_at(event, lambda *args: watching and watching[-1].append((event, args[position])))
 
 
-sys.addaudithook(watch)
+watch("socket.connect", 1)
+watch("socket.getaddrinfo", 0)
+watch("socket.gethostbyname", 0)
 
 
 @pytest.fixture
