@@ -281,6 +281,16 @@ def test_everything_is_held_until_the_gate_opens_and_then_the_break_strikes(way,
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_break_that_waits_for_its_gate_is_gone_with_its_plan(way):
+    new = {"server": HELLO, "script": script(repeat(receive_request(), respond(HELLO))), "relay": ok()}[way]
+    with WAYS[way](reset(until=Gate()), strict=False) as server, connected(server) as client:
+        client.sendall(KEPT_GET)
+        server.wait_for_attempts(1, at="response")
+        server.become(new, open_too=True)
+        assert read(client, len(RESPONSE)) == RESPONSE
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_bytes_are_inserted_when_the_gate_opens(way):
     gate = Gate()
     with WAYS[way](inject(b"XX", after_bytes=4, until=gate)) as server, connected(server) as client:

@@ -12,7 +12,7 @@ from faultline._audit.result import Audit
 from faultline._audit.run import JOBS, LIMIT_SECONDS, Setup
 from faultline._audit.target import Target
 from faultline._core.calls import explained
-from faultline._core.check import choice, rejected, seconds
+from faultline._core.check import choice, flag, rejected, seconds
 from faultline._core.check import whole as whole_number
 from faultline.modes._catalogue import cases, find
 
@@ -63,6 +63,9 @@ def audit(
         FaultlineError: a value is out of its range, no case is left, or the client can't be imported or called, or
             doesn't return from a healthy server.
     """
+    _check_target(target, command, is_factory=factory)
+    if tls is not None:
+        flag("tls", tls)
     choice("protocol", protocol, ("http", "tcp"))
     known = tuple(dict.fromkeys(case.point for case in cases()))
     for point in points:
@@ -82,3 +85,10 @@ def audit(
     if not setup.rows:
         raise rejected("points", points, "filters that leave a case; these leave none")
     return whole(setup)
+
+
+def _check_target(target: object, command: str, *, is_factory: bool) -> None:
+    if target is not None and command:
+        raise rejected("command", command, "a target or a command, not both")
+    if is_factory and target is None:
+        raise rejected("factory", True, "a target with it, which makes the callable")

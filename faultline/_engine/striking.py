@@ -58,8 +58,7 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
         Departed: the client ended the connection.
     """
     brk, lift = trip.brk, Lift()
-    may_be_lifted = connection.side.has_tasks or not connection.service.parks  # a silence without end may have no task
-    connection.lift = lift if may_be_lifted else None
+    connection.lift = lift
     connection.side.before_strike()
     try:
         if brk.trigger.until is not None:
@@ -68,6 +67,8 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
         await (lift.within(ready) if connection.side.has_tasks else ready)  # a task has its price
         lift.check()
         connection.check_reached()
+        if connection.service.parks and not connection.side.has_tasks:
+            connection.lift = None  # a silence without end has no task that could go on
         unsent_bytes = connection.stream.unsent_bytes if brk.at in ("response", "tunnel") else 0
         attempt.strike(brk.at, trip.before_bytes + trip.passed_bytes - unsent_bytes)
         await connection.side.at_strike()

@@ -13,7 +13,7 @@ from audit import clients_with_bugs as clients
 from support.tables import each_row
 
 import faultline
-from faultline import FaultlineError
+from faultline import FaultlineError, ParameterError
 from faultline._audit import left
 from faultline._audit.calling import raised, returned, value_of
 from faultline._audit.target import Command, Target
@@ -34,6 +34,23 @@ def complaint(*args, **kwargs):
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+@each_row(
+    "given, expected",
+    [
+        (
+            {"target": print, "command": "curl {url}"},
+            "command='curl {url}': expected a target or a command, not both.",
+        ),
+        ({"factory": True}, "factory=True: expected a target with it, which makes the callable."),
+        ({"tls": "yes"}, "tls='yes': expected True or False."),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(given, expected):
+    with pytest.raises(ParameterError) as caught:
+        faultline.audit(**given)
+    assert str(caught.value) == expected
 
 
 @pytest.mark.slow
