@@ -10,10 +10,11 @@ import json
 import os
 import re
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 from faultline._audit import left
 from faultline._audit.observed import Call, Left, Outcome
@@ -21,6 +22,7 @@ from faultline._audit.target import Client, Printed, Target
 from faultline._core import clock
 from faultline._core.causes import full_name, quietly, root_cause, text_of
 from faultline._core.counts import counted
+from faultline.modes._catalogue import find
 
 MOST_TEXT = 300  # of a message
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -36,11 +38,31 @@ class Job:
         number: the number of the process, for the one that forks it.
         url: what the client is called with.
         calls: how often, as long as it returns.
+        environment: variables of the process; `None` takes one away.
+        lookup: the mode of the lookup that fails and its arguments, if it is one.
     """
 
     number: int
     url: str
     calls: int = 1
+    environment: dict[str, str | None] = field(default_factory=dict)
+    lookup: tuple[str, dict[str, Any]] | None = None
+
+    @contextlib.contextmanager
+    def prepared(self, tell: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Set the environment, and have lookups fail; say at the end how many there were."""
+        for name, value in self.environment.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+        if self.lookup is None:
+            yield
+            return
+        from faultline._servers.names.resolver import resolve
+
+        mode, arguments = self.lookup
+        with resolve(urlsplit(self.url).hostname or "", find(mode).function(**arguments), strict=False) as resolver:
+            yield
+            tell({"lookups": len(resolver.attempts)})
 
 
 def work(target: Target, client: Client, job: Job, results: int, output: int) -> None:
@@ -57,15 +79,16 @@ def work(target: Target, client: Client, job: Job, results: int, output: int) ->
     def tell(data: dict[str, Any]) -> None:
         os.write(results, json.dumps(data).encode() + b"\n")
 
-    caller = Caller(client.function, is_factory=target.is_factory, expected=client.expected)
-    for number in range(job.calls):
-        tell({"begin": number, "at_seconds": clock.now()})
-        call = caller.call(job.url)
-        tell({"call": asdict(call)})
-        if call.outcome != "returned":
-            break
-    if target.is_factory:
-        tell({"left": asdict(caller.leave())})
+    with job.prepared(tell):
+        caller = Caller(client.function, is_factory=target.is_factory, expected=client.expected)
+        for number in range(job.calls):
+            tell({"begin": number, "at_seconds": clock.now()})
+            call = caller.call(job.url)
+            tell({"call": asdict(call)})
+            if call.outcome != "returned":
+                break
+        if target.is_factory:
+            tell({"left": asdict(caller.leave())})
     left.kill_all(left.descendants(os.getpid()))
 
 

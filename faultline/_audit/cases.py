@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from faultline._audit.observed import Protocol
 from faultline._core.answers import AsUsual
+from faultline._core.kinds import HTTP_PROXY, RELAY, RESOLVER, TERMINATING_RELAY
 from faultline.modes._catalogue import cases
 from faultline.modes._registry import Case
+from faultline.modes.lookups import slow_resolve
 
 # The cases by which the audit learns what a client does when nothing breaks.
 HEALTHY = "ok()"
+LEADS = ("addresses", "resolves_to")  # lookups that say where a server is
+PROXY = HTTP_PROXY.in_plain
+RELAYS = {False: RELAY, True: TERMINATING_RELAY}
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,46 @@ class Choice:
         modes: only cases of these modes; all if empty.
         tls: only with TLS, or only without; both if `None`.
         protocol: `http` for all cases of a TCP server, `tcp` for those that mean something without HTTP.
+        upstream: the address of a real server that answers behind a relay; without it the server of a case answers.
+        proxy: whether the client meets the faults at an HTTP proxy, in front of a server where nothing breaks.
+        slow_seconds: how long the slowest lookup takes.
     """
 
     points: Collection[str] = ()
     modes: Collection[str] = ()
     tls: bool | None = None
     protocol: Protocol = "http"
+    upstream: str = ""
+    proxy: bool = False
+    slow_seconds: float = 6.0
 
-    def takes(self, case: Case) -> bool:
-        """Whether a case is chosen."""
+    def takes(self, case: Case, *, tls: bool) -> bool:
+        """Whether a case is chosen, with TLS or without."""
         here = not self.points or case.point in self.points
         named = not self.modes or case.mode in self.modes
-        return here and named and case.kind == "TCP server" and (self.protocol == "http" or is_of_any_protocol(case))
+        if not (here and named and self.tls in (None, tls)):
+            return False
+        if case.kind != "TCP server":
+            asked = "lookup" in self.points or case.mode in self.modes
+            return asked and not (tls or self.upstream or self.proxy) and is_of_a_resolver(case)
+        if not tls and case.fault.needs_tls:
+            return False
+        if self.protocol == "tcp" and not is_of_any_protocol(case):
+            return False
+        if self.upstream:
+            return RELAYS[tls].plays(case.fault)
+        return not self.proxy or PROXY.plays(case.fault)
+
+    def of(self, case: Case) -> Case:
+        """The case, or in place of a slow lookup one that is slower than the client may be."""
+        if case.mode != slow_resolve.__name__:
+            return case
+        return Case(slow_resolve, (("delay_seconds", self.slow_seconds),), "TimeoutError")
+
+
+def is_of_a_resolver(case: Case) -> bool:
+    """Whether a case is a lookup that fails or is late."""
+    return case.mode not in LEADS and RESOLVER.plays(case.fault)
 
 
 def is_of_any_protocol(case: Case) -> bool:
@@ -69,12 +102,7 @@ def is_of_any_protocol(case: Case) -> bool:
 
 def chosen(choice: Choice) -> list[Row]:
     """The rows of the audit, in the order of the catalogue: each case without TLS and with it, where it can be both."""
-    rows = []
-    for case in cases():
-        if choice.takes(case):
-            needs = case.fault.needs_tls
-            rows += [Row(case, tls) for tls in (False, True) if (tls or not needs) and choice.tls in (None, tls)]
-    return rows
+    return [Row(choice.of(case), tls) for case in cases() for tls in (False, True) if choice.takes(case, tls=tls)]
 
 
 def healthy() -> Case:

@@ -9,11 +9,12 @@ from faultline._audit.audited import whole
 from faultline._audit.cases import Choice
 from faultline._audit.observed import Protocol
 from faultline._audit.result import Audit
-from faultline._audit.run import JOBS, LIMIT_SECONDS, Setup
+from faultline._audit.run import JOBS, LIMIT_SECONDS, SLOWER_SECONDS, Setup
 from faultline._audit.target import Target
 from faultline._core.calls import explained
 from faultline._core.check import choice, flag, rejected, seconds
 from faultline._core.check import whole as whole_number
+from faultline._core.upstream import parsed_upstream
 from faultline.modes._catalogue import cases, find
 
 
@@ -27,6 +28,8 @@ def audit(
     modes: Sequence[str] = (),
     tls: bool | None = None,
     protocol: Protocol = "http",
+    upstream: str = "",
+    proxy: bool = False,
     expect: type[BaseException] | tuple[type[BaseException], ...] = Exception,
     timeout_seconds: float = LIMIT_SECONDS,
     runs: int = 1,
@@ -46,11 +49,16 @@ def audit(
             of the test CA.
         factory: whether `target` makes the callable, or a context manager that yields it, so that a pool lives
             across calls.
-        points: only cases of these points.
+        points: only cases of these points. `"lookup"` has lookups of the host name fail or take longer than a call
+            may; no other choice of points audits them.
         modes: only cases of these modes.
         tls: only servers with TLS, or only without. Default: both.
         protocol: `"tcp"` for a client that doesn't speak HTTP: only the cases that mean something to it, and a server
             that answers with what it got.
+        upstream: the address of a real server, such as `"127.0.0.1:5432"`, which answers through a relay where the
+            faults strike: for a client whose protocol has no other server here. Implies `protocol="tcp"`.
+        proxy: whether the faults strike at an HTTP proxy, which the client is told of by `HTTPS_PROXY` and
+            `HTTP_PROXY`, and the server behind it is healthy.
         expect: the exceptions that are right. Default: any.
         timeout_seconds: the time after which a call counts as hung.
         runs: how often each case is run; two runs show whether they agree.
@@ -74,11 +82,24 @@ def audit(
     if not expected or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in expected):
         raise rejected("expect", expect, "an exception class, or a tuple of some")
     name, given = (target, None) if isinstance(target, str) else ("", target)
+    if proxy and (upstream or protocol != "http"):
+        raise rejected("proxy", proxy, "no upstream and protocol='http' with it: the proxy speaks HTTP")
+    if upstream:
+        parsed_upstream(upstream, allow_remote=False)
     who = Target(name, command, given, factory, expected)
+    limit = seconds("timeout_seconds", timeout_seconds)
     setup = Setup(
         who,
-        Choice(points, tuple(find(name).name for name in modes), tls, protocol),
-        seconds("timeout_seconds", timeout_seconds),
+        Choice(
+            points,
+            tuple(find(name).name for name in modes),
+            tls,
+            "tcp" if upstream else protocol,
+            upstream,
+            proxy,
+            limit + SLOWER_SECONDS,
+        ),
+        limit,
         whole_number("runs", runs, "", 1),
         whole_number("jobs", jobs, "", 1),
     )

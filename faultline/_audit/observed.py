@@ -115,6 +115,7 @@ class Observation:
         is_counted: whether the ledger has every attempt; refused connects of another process can go unseen.
         limit_seconds: the time after which a call counts as hung.
         output_bytes: how much the client printed.
+        was_met: whether the client came to the place of the fault.
     """
 
     case: Case
@@ -127,6 +128,7 @@ class Observation:
     is_counted: bool = True
     limit_seconds: float = 0.0
     output_bytes: int = 0
+    was_met: bool = True
 
     @cached_property
     def fault(self) -> Fault:

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from faultline._audit.cases import Choice, Row, chosen, healthy
+from faultline._audit.fronts import front
 from faultline._audit.observed import Call, Left, Observation, Usual
 from faultline._audit.result import AuditCase
 from faultline._audit.target import Target, TargetError
@@ -27,14 +28,16 @@ from faultline._core.errors import UnsupportedError
 from faultline._net.authority import AUTHORITY
 from faultline._servers.server import Server
 from faultline._servers.start import serve
-from faultline.modes.answers import echo
 
 LIMIT_SECONDS = 5.0
+SLOWER_SECONDS = 1.0  # than a call may take is the slowest lookup
 JOBS = 24  # clients at a time: most of them wait
 SHARE = 0.25  # of its time limit that a client may spend on what it does when nothing breaks
 READS_SECONDS = 2.0
 ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # what the machine has is not what is audited
+NO_LOOKUP = "the client looks names up by a program or a library of its own, and not by Python's socket."
+NO_PROXY_USED = "the client doesn't use the proxy that HTTPS_PROXY and HTTP_PROXY name."
 TRUST = (
     "the client doesn't trust the test CA: {}. It reads SSL_CERT_FILE, REQUESTS_CA_BUNDLE and the like, "
     "and a command has {{ca_file}}"
@@ -111,7 +114,7 @@ class Auditing:
         for tls in kinds:
             seen = self._observed(Row(healthy(), tls))
             if seen.first.outcome == "returned":
-                self._usual[tls] = usual_of(seen)
+                self._usual[tls] = usual_of(seen, is_factory=self._setup.target.is_factory)
                 self._turns = threading.Semaphore(jobs_for(seen.first.seconds, self._setup))
                 continue
             why = f"it {told(seen.first)}" + f" ({seen.first.detail})" * bool(seen.first.detail)
@@ -130,18 +133,19 @@ class Auditing:
                 runs = tuple(self._observed(row) for _ in range(self._setup.runs))
         except UnsupportedError as error:
             return AuditCase(row, (Finding("not run", str(error)),))
-        return AuditCase(row, judged(runs), runs)
+        if runs[0].was_met:
+            return AuditCase(row, judged(runs), runs)
+        return AuditCase(row, (Finding("not run", NO_LOOKUP if row.case.point == "lookup" else NO_PROXY_USED),))
 
     def _observed(self, row: Row) -> Observation:
-        setup, fault = self._setup, row.case.fault
-        answer = echo() if setup.choice.protocol == "tcp" else None
+        setup = self._setup
         calls: list[Call] = []
         begun: list[float] = []
         data: dict[str, Any] = {}
         waiting: tuple[Attempt, ...] = ()
-        with contextlib.closing(serve(fault, tls=row.tls, answer=answer, strict=False)) as server:
-            url = server.url if setup.choice.protocol == "http" else f"tcp://{server.hostport}"
-            for told_now in self._workers.run(url, row.calls, setup.limit_seconds, self._stop):
+        with front(row, setup.choice) as met:
+            server = met.server
+            for told_now in self._workers.run(met, row.calls, setup.limit_seconds, self._stop):
                 data |= told_now
                 if "begin" in told_now:
                     begun.append(told_now["at_seconds"])
@@ -170,11 +174,13 @@ class Auditing:
             is_counted,
             setup.limit_seconds,
             data.get("output_bytes", 0),
+            was_met(row, setup.choice, calls, attempts, data.get("lookups", 1)),
         )
 
     def _whole(self, row: Row) -> bool | None:
         """Whether what the server sends is a whole response, as a plain client reads it to its end."""
-        if self._setup.choice.protocol != "http" or row.case.sees != "end of stream" or row.case.fault.needs_tls:
+        choice = self._setup.choice
+        if choice.protocol != "http" or choice.proxy or row.case.sees != "end of stream" or row.case.fault.needs_tls:
             return None
         with contextlib.closing(serve(row.case.fault, strict=False)) as server:
             return is_whole(read_whole(server))
@@ -222,10 +228,18 @@ def ended(status: int) -> Call:
     return Call("crashed", what)
 
 
-def usual_of(seen: Observation) -> Usual:
-    """What a client does when nothing breaks, from an observation of that."""
+def was_met(row: Row, choice: Choice, calls: list[Call], attempts: tuple[Attempt, ...], lookups: int) -> bool:
+    """Whether the client came to the place of the fault: a lookup by Python, or the proxy."""
+    if row.case.point == "lookup":
+        return lookups > 0 or calls[0].outcome != "returned"
+    return not choice.proxy or bool(attempts) or calls[0].outcome != "returned"
+
+
+def usual_of(seen: Observation, *, is_factory: bool = False) -> Usual:
+    """What a client does when nothing breaks, from an observation of that; a factory is left in the end."""
     sent = seen.attempts[0].sent_bytes if seen.attempts else 0
-    return Usual(tuple(call.left for call in seen.calls), tuple(call.digest for call in seen.calls), sent)
+    left = tuple(call.left for call in (seen.calls[-1:] if is_factory else seen.calls))
+    return Usual(left, tuple(call.digest for call in seen.calls), sent)
 
 
 def read_whole(server: Server) -> bytes:

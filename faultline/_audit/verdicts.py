@@ -67,19 +67,24 @@ def hung(seen: Observation) -> str | None:
     if seen.last.outcome != "hung":
         return None
     still = f"it was still waiting after {seen.limit_seconds:g} s"
-    door = seen.fault.door is not None
     if (tries := len(seen.attempts_of(len(seen.calls) - 1))) >= MANY:
         return f"it tries on and on: {still}, with {counted(tries, 'attempt')}."
+    what, point = waits_at(seen)
+    return f"{what}: {still}, {f'at {point!r}' if point else 'and no connection was open'}."
+
+
+def waits_at(seen: Observation) -> tuple[str, str]:
+    """What a client that hangs has no timeout of, and at which point; no point if no connection is open."""
+    if seen.point == "lookup":
+        return "no timeout of the lookup", "lookup"
     open_ = [attempt for attempt in seen.attempts if attempt.ended_seconds is None or attempt.ended_how == "silence"]
-    if door or (open_ and open_[-1].point == "connect"):
-        return f"no connect timeout: {still}, at 'connect'."
+    if seen.fault.door is not None or (open_ and open_[-1].point == "connect"):
+        return "no connect timeout", "connect"
     if not open_:
-        return f"it hangs by itself: {still}, and no connection was open."
+        return "it hangs by itself", ""
     struck = open_[-1].struck
     point = struck.point if struck is not None else open_[-1].point
-    if seen.tls and point in ("accept", "handshake"):
-        return f"no read timeout in the TLS handshake: {still}, at {point!r}."
-    return f"no read timeout: {still}, at {point!r}."
+    return f"no read timeout{' in the TLS handshake' * (seen.tls and point in ('accept', 'handshake'))}", point
 
 
 def accepted_bad_certificate(seen: Observation) -> str | None:

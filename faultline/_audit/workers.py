@@ -19,6 +19,7 @@ from itertools import count
 from typing import Any
 
 from faultline._audit.calling import Job
+from faultline._audit.fronts import Front
 from faultline._audit.observed import Call, Left
 from faultline._audit.target import Target, TargetError
 from faultline._core import clock
@@ -59,7 +60,7 @@ class Workers:
         if error := json.loads(told).get("error"):
             raise TargetError(error)
 
-    def run(self, url: str, calls: int, limit_seconds: float, stop: threading.Event) -> Iterator[dict[str, Any]]:
+    def run(self, met: Front, calls: int, limit_seconds: float, stop: threading.Event) -> Iterator[dict[str, Any]]:
         """Run the client in a process of its own: what it tells, until it has ended.
 
         A call that takes longer than `limit_seconds` is `hung`, and its process is killed.
@@ -71,9 +72,8 @@ class Workers:
             files.callback(os.close, results)
             files.callback(os.close, output)
             with self._sending:
-                socket.send_fds(
-                    self._channel, [json.dumps(asdict(Job(number, url, calls))).encode()], [theirs, printed]
-                )
+                job = Job(number, met.url, calls, dict(met.environment), met.lookup)
+                socket.send_fds(self._channel, [json.dumps(asdict(job)).encode()], [theirs, printed])
             os.close(theirs)
             os.close(printed)
             heard = Heard(results, output)

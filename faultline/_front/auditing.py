@@ -35,6 +35,18 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factory", action="store_true", help="TARGET makes the callable, or a context manager that yields it"
     )
+    add_choices(parser)
+    parser.add_argument("--timeout-seconds", default="5", metavar="SECONDS", help="a call is hung after this time (5)")
+    parser.add_argument("--runs", default="1", metavar="NUMBER", help="run each case so often, and compare")
+    parser.add_argument("--jobs", default="24", metavar="NUMBER", help="how many clients run at a time (24)")
+    parser.add_argument(
+        "--expect", action="append", metavar="ERROR", help="package.Error that is right (default: any exception)"
+    )
+    add_reports(parser)
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose cases, and where they strike."""
     parser.add_argument("--point", action="append", metavar="POINT", help="only cases of this point; may be repeated")
     parser.add_argument("--mode", action="append", metavar="NAME", help="only cases of this mode; may be repeated")
     both = parser.add_mutually_exclusive_group()
@@ -43,12 +55,16 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", choices=("http", "tcp"), default="http", help="tcp: only what means something without HTTP"
     )
-    parser.add_argument("--timeout-seconds", default="5", metavar="SECONDS", help="a call is hung after this time (5)")
-    parser.add_argument("--runs", default="1", metavar="NUMBER", help="run each case so often, and compare")
-    parser.add_argument("--jobs", default="24", metavar="NUMBER", help="how many clients run at a time (24)")
     parser.add_argument(
-        "--expect", action="append", metavar="ERROR", help="package.Error that is right (default: any exception)"
+        "--upstream", metavar="ADDRESS", default="", help="a real server, which answers through a relay; implies tcp"
     )
+    parser.add_argument(
+        "--proxy", action="store_true", help="the faults are those of a proxy, of which HTTPS_PROXY tells the client"
+    )
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is found, and where that is written."""
     parser.add_argument(
         "--fail-on", metavar="VERDICTS", default="", help="exit with 1 if one of these was found: hung,leaked,… or any"
     )
@@ -69,20 +85,29 @@ def setup_of(options: argparse.Namespace) -> Setup:
         FaultlineError: an option has a wrong value.
     """
     from faultline._audit.cases import Choice, chosen
-    from faultline._audit.run import Setup
+    from faultline._audit.run import SLOWER_SECONDS, Setup
     from faultline._audit.target import Target
+    from faultline._core.upstream import parsed_upstream
 
     if options.target and options.line:
         raise UsageError(f"audit {options.target} --command: expected one of the two.")
     if options.factory and not options.target:
         raise UsageError("--factory: expected a TARGET with it, which makes the callable.")
+    if options.proxy and (options.upstream or options.protocol != "http"):
+        raise UsageError("--proxy: expected neither --upstream nor --protocol tcp with it: the proxy speaks HTTP.")
+    if options.upstream:
+        parsed_upstream(options.upstream, allow_remote=False)
+    limit = positive("timeout-seconds", options.timeout_seconds, float)
     expected = tuple(name.strip() for text in options.expect or () for name in text.split(","))
     target = Target(options.target or "", options.line or "", is_factory=options.factory, expected=expected)
     choice = Choice(
         tuple(checked("point", options.point or (), {case.point for case in cases()})),
         tuple(find(name).name for name in options.mode or ()),
         options.tls,
-        options.protocol,
+        "tcp" if options.upstream else options.protocol,
+        options.upstream,
+        options.proxy,
+        limit + SLOWER_SECONDS,
     )
     if not chosen(choice):
         raise UsageError("audit: expected filters that leave a case; these leave none.")
@@ -90,7 +115,7 @@ def setup_of(options: argparse.Namespace) -> Setup:
     return Setup(
         target,
         choice,
-        positive("timeout-seconds", options.timeout_seconds, float),
+        limit,
         int(positive("runs", options.runs)),
         int(positive("jobs", options.jobs)),
     )

@@ -128,7 +128,7 @@ def complaint(words, capsys):
         ("--point foo", "--point foo: expected one of accept, answer, condition, connect, "),
         ("--point requests", "--point requests: expected one of accept, "),
         ("--mode rest", "no mode 'rest'. Did you mean 'reset'?"),
-        ("--mode nxdomain", "audit: expected filters that leave a case; these leave none."),
+        ("--mode nxdomain --tls", "audit: expected filters that leave a case; these leave none."),
         ("--fail-on hug", "--fail-on hug: expected one of "),
         ("--timeout-seconds 0", "timeout-seconds=0: expected a number above 0."),
         ("--timeout-seconds inf", "timeout-seconds=inf: expected a number above 0."),

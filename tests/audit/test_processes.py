@@ -13,7 +13,7 @@ from support.tables import each_row
 
 import faultline
 from faultline import FaultlineError, UnsupportedError
-from faultline._audit import forking, run, workers
+from faultline._audit import forking, fronts, workers
 from faultline._audit.calling import Caller, value_of
 from faultline._audit.target import Target, named
 from faultline._audit.workers import Heard
@@ -128,14 +128,14 @@ def test_an_error_of_the_audit_itself_is_told(monkeypatch):
 
 @pytest.mark.slow
 def test_a_case_that_can_not_be_produced_is_not_run(monkeypatch):
-    real = run.serve
+    real = fronts.serve
 
     def serve(fault, **given):
         if fault == faultline.refuse():
             raise UnsupportedError("refuse() needs another machine.")
         return real(fault, **given)
 
-    monkeypatch.setattr(run, "serve", serve)
+    monkeypatch.setattr(fronts, "serve", serve)
     audit = faultline.audit(clients.careful, modes=("refuse",), tls=False)
 
     assert [(case.verdict, case.reason, case.runs) for case in audit.results] == [
