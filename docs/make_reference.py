@@ -8,9 +8,10 @@ from typing import Any
 
 import faultline
 from faultline import pytest_plugin
-from faultline._front import command
 from faultline._front.auditing import add_audit_options
 from faultline._front.control.command import add_control_options
+from faultline._front.explaining import add_explain_options
+from faultline._front.served import add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
 GROUPS = {
@@ -132,14 +133,15 @@ def is_fixture(value: object) -> bool:
 def commands() -> str:
     """The commands with their options."""
     lines = []
-    adders = {"serve": command.add_serve_options, "relay": command.add_relay_options}
+    adders = {"serve": add_serve_options, "relay": add_relay_options}
     for name, add in adders.items():
         parser = argparse.ArgumentParser(prog="faultline", add_help=False)
         add(parser, [])
         lines += [f"### `faultline {name}`", "", "The options of a mode come with `--mode NAME`.", ""]
         lines += [option(action) for action in parser._actions]  # noqa: SLF001 - argparse has no public list
         lines.append("")
-    for name, add in {"audit": add_audit_options, "control": add_control_options}.items():
+    others = {"audit": add_audit_options, "explain": add_explain_options, "control": add_control_options}
+    for name, add in others.items():
         parser = argparse.ArgumentParser(prog="faultline", add_help=False)
         add(parser)
         lines += [f"### `faultline {name}`", ""]

@@ -16,7 +16,16 @@ from support.tables import each_row
 import faultline
 
 HOUSE = Path(faultline.__file__).parent
-LAYERS = ("_core", "modes", "_net", "_engine", "_servers", "_audit", "_front")  # from the bottom; a folder is a layer
+LAYERS = (
+    "_core",
+    "modes",
+    "_explain",
+    "_net",
+    "_engine",
+    "_servers",
+    "_audit",
+    "_front",
+)  # from the bottom; a folder is a layer
 OUTSIDE = {"_version": "_core", "__main__": "_front", "pytest_plugin": "_front"}  # modules in no folder
 HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}
 

@@ -13,7 +13,7 @@ from support.tables import each_row
 
 import faultline
 from faultline import pytest_plugin
-from faultline._front import command
+from faultline._front.served import add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -102,7 +102,7 @@ def test_every_fixture_and_option_of_pytest_is_in_the_reference(page):
     assert [name for name in names if f"\n- `{name}`" not in page] == []
 
 
-@pytest.mark.parametrize("add", [command.add_serve_options, command.add_relay_options])
+@pytest.mark.parametrize("add", [add_serve_options, add_relay_options])
 def test_every_option_of_the_command_is_in_the_reference(add, page):
     parser = argparse.ArgumentParser(add_help=False)
     add(parser, [])

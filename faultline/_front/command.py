@@ -35,17 +35,18 @@ from faultline._front.auditing import (
 )
 from faultline._front.control.command import add_control_options, started
 from faultline._front.ended import Ended, Ending, signals
+from faultline._front.explaining import HELP as EXPLAIN_HELP
+from faultline._front.explaining import add_explain_options, explained, explained_data
 from faultline._front.listing import as_data, listing, with_words
 from faultline._front.options import (
-    Named,
     Parser,
     UsageError,
-    add_mode_options,
     is_unseen,
     number,
     plan_of,
     server_of,
 )
+from faultline._front.served import add_relay_options, add_serve_options
 from faultline._front.serving import STARTERS
 from faultline._front.trust import trust_files
 from faultline._version import __version__
@@ -124,9 +125,12 @@ def run(words: list[str], ending: Ending) -> int:
     controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
     add_control_options(controlled)
     add_audit_options(commands.add_parser("audit", help=HELP))
+    add_explain_options(commands.add_parser("explain", help=EXPLAIN_HELP))
     options = top.parse_args(words)
     if options.command == "modes":
         print_modes(options)
+    elif options.command == "explain":
+        print_explained(options)
     elif options.command == "control":
         run_control(options, ending)
     elif options.command == "audit":
@@ -155,55 +159,15 @@ def print_modes(options: argparse.Namespace) -> None:
         print("\n".join(listing(found, terminal.width(), color=terminal.shows_color())))
 
 
+def print_explained(options: argparse.Namespace) -> None:
+    """Print what the words mean, as wide as the terminal."""
+    if options.json:
+        print(json.dumps(explained_data(options.words), indent=2))
+    else:
+        print("\n".join(explained(options.words, terminal.width(), color=terminal.shows_color())))
+
+
 # --- faultline serve, faultline relay ------------------------------------------------------------------------
-
-
-def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
-    """Add the options of `serve`, with those of the mode that the words name."""
-    chosen = add_mode_options(parser, words, "serve", required=True)
-    parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
-    parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
-    parser.add_argument("--allow-remote", action="store_true", help="let other machines connect to --host")
-    parser.add_argument(
-        "--tls",
-        nargs="?",
-        const=True,
-        default=False,
-        choices=("mutual",),
-        help="speak TLS with a certificate of the test CA; mutual: require one of the client too",
-    )
-    add_output_options(parser)
-    return chosen
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is printed and written."""
-    parser.add_argument("--ca-file", metavar="PATH", help="write the certificate of the test CA to this file")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-
-
-def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
-    """Add the options of `relay`, with those of the mode that the words name."""
-    parser.add_argument("--upstream", required=True, metavar="ADDRESS", help="the real server: host:port, URL or path")
-    parser.add_argument(
-        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="the address to bind (default: a free port)"
-    )
-    parser.add_argument(
-        "--tls",
-        choices=("through", "terminate", "mutual"),
-        default="through",
-        help="pass TLS on as it is, or terminate it with a certificate of the test CA; mutual: require one of the "
-        "client too (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--on-upstream-failure",
-        choices=("reset", "close", "stall"),
-        default="reset",
-        help="what happens to the client if the upstream can't be reached (default: %(default)s)",
-    )
-    parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
-    add_output_options(parser)
-    return add_mode_options(parser, words, "relay", required=False)
 
 
 def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:

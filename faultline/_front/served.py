@@ -1,0 +1,55 @@
+"""The options of `faultline serve` and `faultline relay`."""
+
+from __future__ import annotations
+
+import argparse
+
+from faultline._front.options import Named, add_mode_options
+
+
+def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
+    """Add the options of `serve`, with those of the mode that the words name."""
+    chosen = add_mode_options(parser, words, "serve", required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
+    parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
+    parser.add_argument("--allow-remote", action="store_true", help="let other machines connect to --host")
+    parser.add_argument(
+        "--tls",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=("mutual",),
+        help="speak TLS with a certificate of the test CA; mutual: require one of the client too",
+    )
+    add_output_options(parser)
+    return chosen
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is printed and written."""
+    parser.add_argument("--ca-file", metavar="PATH", help="write the certificate of the test CA to this file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
+def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
+    """Add the options of `relay`, with those of the mode that the words name."""
+    parser.add_argument("--upstream", required=True, metavar="ADDRESS", help="the real server: host:port, URL or path")
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="the address to bind (default: a free port)"
+    )
+    parser.add_argument(
+        "--tls",
+        choices=("through", "terminate", "mutual"),
+        default="through",
+        help="pass TLS on as it is, or terminate it with a certificate of the test CA; mutual: require one of the "
+        "client too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--on-upstream-failure",
+        choices=("reset", "close", "stall"),
+        default="reset",
+        help="what happens to the client if the upstream can't be reached (default: %(default)s)",
+    )
+    parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
+    add_output_options(parser)
+    return add_mode_options(parser, words, "relay", required=False)
