@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -24,6 +25,8 @@ from faultline._core.causes import full_name, quietly, root_cause, text_of
 from faultline._core.counts import counted
 from faultline.modes._catalogue import find
 
+ENDS_SECONDS = 0.5  # that a thread may take to end after the call that began it
+LOOKS_SECONDS = 0.005
 MOST_TEXT = 300  # of a message
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 CONTENTS = ("content", "data", "body")  # where requests and httpx, urllib3 and tornado keep the body
@@ -168,7 +171,10 @@ class Caller:
 
     def _left(self, tasks: int) -> Left:
         gc.collect()
-        return left.left_since(self._before, tasks)
+        ends = clock.now() + ENDS_SECONDS
+        while (found := left.left_since(self._before, tasks)).threads and clock.now() < ends:
+            time.sleep(LOOKS_SECONDS)
+        return found
 
 
 async def ended(tasks: set[asyncio.Task[Any]]) -> None:

@@ -10,12 +10,18 @@ from faultline._core.answers import AsUsual
 from faultline._core.kinds import HTTP_PROXY, RELAY, RESOLVER, TERMINATING_RELAY
 from faultline.modes._catalogue import cases
 from faultline.modes._registry import Case
+from faultline.modes.breaks import close, reset, stall
 from faultline.modes.lookups import slow_resolve
 
 # The cases by which the audit learns what a client does when nothing breaks.
 HEALTHY = "ok()"
 LEADS = ("addresses", "resolves_to")  # lookups that say where a server is
 PROXY = HTTP_PROXY.in_plain
+TUNNELS = (  # behind a CONNECT that went well
+    Case(reset, (("at", "tunnel"),), "ConnectionResetError"),
+    Case(close, (("at", "tunnel"),), "end of stream"),
+    Case(stall, (("at", "tunnel"),), "TimeoutError"),
+)
 RELAYS = {False: RELAY, True: TERMINATING_RELAY}
 
 
@@ -79,7 +85,7 @@ class Choice:
             return False
         if self.upstream:
             return RELAYS[tls].plays(case.fault)
-        return not self.proxy or PROXY.plays(case.fault)
+        return not self.proxy or (PROXY.plays(case.fault) and (tls or case.point != "tunnel"))
 
     def of(self, case: Case) -> Case:
         """The case, or in place of a slow lookup one that is slower than the client may be."""
@@ -102,7 +108,13 @@ def is_of_any_protocol(case: Case) -> bool:
 
 def chosen(choice: Choice) -> list[Row]:
     """The rows of the audit, in the order of the catalogue: each case without TLS and with it, where it can be both."""
-    return [Row(choice.of(case), tls) for case in cases() for tls in (False, True) if choice.takes(case, tls=tls)]
+    known = [*cases(), *(TUNNELS if choice.proxy else ())]
+    return [Row(choice.of(case), tls) for case in known for tls in (False, True) if choice.takes(case, tls=tls)]
+
+
+def known_points() -> tuple[str, ...]:
+    """The points of all cases, those of a proxy too."""
+    return tuple(dict.fromkeys(case.point for case in (*cases(), *TUNNELS)))
 
 
 def healthy() -> Case:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faultline._audit.audited import whole
-from faultline._audit.cases import Choice
+from faultline._audit.cases import Choice, known_points
 from faultline._audit.observed import Protocol
 from faultline._audit.result import Audit
 from faultline._audit.run import JOBS, LIMIT_SECONDS, SLOWER_SECONDS, Setup
@@ -15,7 +15,7 @@ from faultline._core.calls import explained
 from faultline._core.check import choice, flag, rejected, seconds
 from faultline._core.check import whole as whole_number
 from faultline._core.upstream import parsed_upstream
-from faultline.modes._catalogue import cases, find
+from faultline.modes._catalogue import find
 
 
 @explained
@@ -75,9 +75,8 @@ def audit(
     if tls is not None:
         flag("tls", tls)
     choice("protocol", protocol, ("http", "tcp"))
-    known = tuple(dict.fromkeys(case.point for case in cases()))
     for point in points:
-        choice("points", point, known)
+        choice("points", point, known_points())
     expected = expect if isinstance(expect, tuple) else (expect,)
     if not expected or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in expected):
         raise rejected("expect", expect, "an exception class, or a tuple of some")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from faultline._core.words import listed, meant
 from faultline._front.options import UsageError, number
-from faultline.modes._catalogue import cases, find
+from faultline.modes._catalogue import find
 
 if TYPE_CHECKING:
     from faultline._audit.baseline import Difference
@@ -84,7 +84,7 @@ def setup_of(options: argparse.Namespace) -> Setup:
     Raises:
         FaultlineError: an option has a wrong value.
     """
-    from faultline._audit.cases import Choice, chosen
+    from faultline._audit.cases import Choice, chosen, known_points
     from faultline._audit.run import SLOWER_SECONDS, Setup
     from faultline._audit.target import Target
     from faultline._core.upstream import parsed_upstream
@@ -101,7 +101,7 @@ def setup_of(options: argparse.Namespace) -> Setup:
     expected = tuple(name.strip() for text in options.expect or () for name in text.split(","))
     target = Target(options.target or "", options.line or "", is_factory=options.factory, expected=expected)
     choice = Choice(
-        tuple(checked("point", options.point or (), {case.point for case in cases()})),
+        tuple(checked("point", options.point or (), known_points())),
         tuple(find(name).name for name in options.mode or ()),
         options.tls,
         "tcp" if options.upstream else options.protocol,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
 from audit import clients_elsewhere as clients
@@ -87,6 +88,18 @@ def test_a_proxy_is_audited_in_what_it_plays():
 
     assert {"status(503)", "status(503) in TLS", "close(at='accept')", "stall() in TLS"} <= names
     assert not {name for name in names if "idle" in name or "bad_cert" in name or "handshake" in name}
+    assert {name for name in names if "tunnel" in name} == {
+        f"{verb}(at='tunnel') in TLS" for verb in ("reset", "close", "stall")
+    }
+    assert chosen(Choice(points=("tunnel",))) == []
+
+
+@pytest.mark.slow
+def test_a_tunnel_that_breaks_before_the_handshake_is_met():
+    audit = faultline.audit(clients.tunneled, points=("tunnel",), modes=("reset", "close"), proxy=True)
+
+    assert [(case.point, case.verdict) for case in audit.results] == [("tunnel", "handled")] * 2
+    assert [[a.struck.point for a in case.runs[0].attempts] for case in audit.results] == [["tunnel"]] * 2
 
 
 @pytest.mark.parametrize(
@@ -139,6 +152,21 @@ def test_a_connection_that_a_pool_forgets_is_leaked():
 
     assert found["ok()"] == ("handled",)
     assert found["malformed('status_garbage')"] == ("leaked",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "expected"), [(0.05, "handled"), (30, "leaked")])
+def test_a_thread_that_ends_soon_after_the_call_is_not_leaked(seconds, expected):
+    def client(url):
+        if "first" not in clients.KEPT:
+            clients.KEPT.append("first")
+            return clients.by_address(url)
+        threading.Thread(target=threading.Event().wait, args=(seconds,), daemon=True).start()
+        return clients.by_address(url)
+
+    audit = faultline.audit(client, modes=("ok",), points=("answer",), tls=False)
+
+    assert {case.case: case.verdict for case in audit.results}["ok()"] == expected
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
