@@ -17,6 +17,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import socket, time
 
+
         def connect(address, tries=5):
             for n in range(tries):
                 try:
@@ -36,6 +37,7 @@ EXAMPLES: dict[str, Example] = {
         from urllib.error import URLError
         from urllib.request import urlopen
 
+
         def fetch(url, tries=3):
             for n in range(tries):
                 try:
@@ -54,6 +56,7 @@ EXAMPLES: dict[str, Example] = {
         from contextlib import closing, suppress
         from http.client import HTTPConnection, HTTPException
 
+
         def send(host, port, body):
             with closing(HTTPConnection(host, port, timeout=5)) as connection:
                 with suppress(BrokenPipeError, ConnectionResetError):
@@ -70,6 +73,7 @@ EXAMPLES: dict[str, Example] = {
     "timeout": example(
         """
         import urllib.request
+
 
         def fetch(url, seconds=5):
             try:
@@ -89,6 +93,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import errno, socket
 
+
         def connect(address):
             try:
                 return socket.create_connection(address, timeout=5)
@@ -105,6 +110,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import socket
 
+
         def look_up(host):
             try:
                 return socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
@@ -120,6 +126,7 @@ EXAMPLES: dict[str, Example] = {
     "certificate": example(
         """
         import ssl, urllib.error, urllib.request
+
 
         def fetch(url):
             try:
@@ -139,6 +146,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import socket, ssl
 
+
         def connect(host, port, context):
             sock = socket.create_connection((host, port), timeout=5)
             try:
@@ -155,6 +163,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import http.client, urllib.request
 
+
         def fetch(url):
             with urllib.request.urlopen(url, timeout=5) as response:
                 try:
@@ -170,6 +179,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import http.client, urllib.request
 
+
         def fetch(url):
             try:
                 with urllib.request.urlopen(url, timeout=5) as response:
@@ -184,6 +194,7 @@ EXAMPLES: dict[str, Example] = {
     "urllib": example(
         """
         import urllib.error, urllib.request
+
 
         def fetch(url):
             try:
@@ -203,6 +214,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import urllib3
 
+
         def fetch(url):
             retries = urllib3.Retry(3, backoff_factor=0.1)
             with urllib3.PoolManager(timeout=5, retries=retries) as pool:
@@ -218,6 +230,7 @@ EXAMPLES: dict[str, Example] = {
     "requests": example(
         """
         import requests
+
 
         def fetch(url):
             try:
@@ -239,6 +252,7 @@ EXAMPLES: dict[str, Example] = {
         """
         import httpx
 
+
         def fetch(url):
             try:
                 return httpx.get(url, timeout=5).raise_for_status().content
@@ -254,6 +268,7 @@ EXAMPLES: dict[str, Example] = {
     "aiohttp": example(
         """
         import asyncio, aiohttp
+
 
         async def fetch(url):
             timeout = aiohttp.ClientTimeout(total=30, sock_connect=3, sock_read=10)
