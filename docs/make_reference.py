@@ -11,6 +11,7 @@ from faultline import pytest_plugin
 from faultline._front.auditing import add_audit_options
 from faultline._front.control.command import add_control_options
 from faultline._front.explaining import add_explain_options
+from faultline._front.probing import add_probe_options
 from faultline._front.served import add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
@@ -140,7 +141,12 @@ def commands() -> str:
         lines += [f"### `faultline {name}`", "", "The options of a mode come with `--mode NAME`.", ""]
         lines += [option(action) for action in parser._actions]  # noqa: SLF001 - argparse has no public list
         lines.append("")
-    others = {"audit": add_audit_options, "explain": add_explain_options, "control": add_control_options}
+    others = {
+        "audit": add_audit_options,
+        "explain": add_explain_options,
+        "probe": add_probe_options,
+        "control": add_control_options,
+    }
     for name, add in others.items():
         parser = argparse.ArgumentParser(prog="faultline", add_help=False)
         add(parser)

@@ -76,6 +76,16 @@ def test_the_output_on_the_page_on_audits_is_what_the_command_prints(capsys):
     assert sorted(map(timeless, capsys.readouterr().out.splitlines())) == sorted(map(timeless, expected))
 
 
+def test_the_output_on_the_page_on_probes_is_what_the_command_prints(capsys):
+    (console,) = blocks("docs/probe.md", "console")
+    _, *expected = console.rstrip().splitlines()
+    with faultline.serve(faultline.reset()) as server:
+        assert main(["probe", f"{server.url}/"]) == 1
+
+    printed = capsys.readouterr().out.splitlines()
+    assert [shape(timeless(line)) for line in printed] == [shape(timeless(line)) for line in expected]
+
+
 def timeless(line: str) -> str:
     """The line without its times."""
     return re.sub(r"\d+\.\d+ s", "*", line)

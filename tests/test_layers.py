@@ -16,16 +16,8 @@ from support.tables import each_row
 import faultline
 
 HOUSE = Path(faultline.__file__).parent
-LAYERS = (
-    "_core",
-    "modes",
-    "_explain",
-    "_net",
-    "_engine",
-    "_servers",
-    "_audit",
-    "_front",
-)  # from the bottom; a folder is a layer
+# From the bottom; a folder is a layer.
+LAYERS = ("_core", "modes", "_explain", "_net", "_engine", "_servers", "_probe", "_audit", "_front")
 OUTSIDE = {"_version": "_core", "__main__": "_front", "pytest_plugin": "_front"}  # modules in no folder
 HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}
 

@@ -73,6 +73,15 @@ PYTHON: tuple[Entry, ...] = (
         example="protocol",
     ),
     Entry(
+        "zlib.error",
+        "http.client and urllib",
+        "The body is not compressed in the way that Content-Encoding says, or it is cut. http.client and urllib decode "
+        "nothing; urllib3, requests, httpx and aiohttp wrap this error.",
+        ("A proxy or a cache that mixed up a compressed and a plain body.",),
+        messages=("Error -3 while decompressing", "incorrect header check"),
+        example="requests",
+    ),
+    Entry(
         "http.client.CannotSendRequest",
         "http.client and urllib",
         "The client began a request though the response before it was not read to its end.",

@@ -23,7 +23,9 @@ from faultline._core.report import describe
 from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
 from faultline._front.auditing import (
+    FOUND,
     HELP,
+    STOPPED,
     add_audit_options,
     as_json,
     check_places,
@@ -46,6 +48,8 @@ from faultline._front.options import (
     plan_of,
     server_of,
 )
+from faultline._front.probing import HELP as PROBE_HELP
+from faultline._front.probing import add_probe_options, data_of, end_lines, probe_of, step_lines
 from faultline._front.served import add_relay_options, add_serve_options
 from faultline._front.serving import STARTERS
 from faultline._front.trust import trust_files
@@ -126,11 +130,14 @@ def run(words: list[str], ending: Ending) -> int:
     add_control_options(controlled)
     add_audit_options(commands.add_parser("audit", help=HELP))
     add_explain_options(commands.add_parser("explain", help=EXPLAIN_HELP))
+    add_probe_options(commands.add_parser("probe", help=PROBE_HELP))
     options = top.parse_args(words)
     if options.command == "modes":
         print_modes(options)
     elif options.command == "explain":
         print_explained(options)
+    elif options.command == "probe":
+        return run_probe(options)
     elif options.command == "control":
         run_control(options, ending)
     elif options.command == "audit":
@@ -165,6 +172,28 @@ def print_explained(options: argparse.Namespace) -> None:
         print(json.dumps(explained_data(options.words), indent=2))
     else:
         print("\n".join(explained(options.words, terminal.width(), color=terminal.shows_color())))
+
+
+def run_probe(options: argparse.Namespace) -> int:
+    """Walk the points of a conversation, print each as it is passed, and return the exit status."""
+    from faultline._probe.walk import walk
+
+    target, settings = probe_of(options)
+    width, color, steps = terminal.width(), terminal.shows_color(), []
+    try:
+        for step in walk(target, settings):
+            steps.append(step)
+            if not options.json:
+                print("\n".join(step_lines(step, width, color=color)), flush=True)
+        status = FOUND if steps[-1].failure else 0
+    except KeyboardInterrupt:
+        complain("stopped.")
+        status = STOPPED
+    if options.json:
+        print(json.dumps(data_of(steps, target), indent=2))
+    elif status != STOPPED:
+        print("".join(f"{line}\n" for line in end_lines(steps[-1], target, width, color=color)), end="")
+    return status
 
 
 # --- faultline serve, faultline relay ------------------------------------------------------------------------

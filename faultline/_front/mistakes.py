@@ -19,7 +19,7 @@ from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter
 
-COMMANDS = ("serve", "relay", "control", "modes", "audit", "explain")
+COMMANDS = ("serve", "relay", "control", "modes", "audit", "explain", "probe")
 OPENING = {"--version", "--help", "-h"}
 OWN = {
     "serve": {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--json": 0, "--ca-file": 1},

@@ -1,6 +1,6 @@
-"""Reads HTTP/1.1 requests from bytes, and writes responses as bytes.
+"""Reads HTTP/1.1 requests and responses from bytes, and writes responses as bytes.
 
-Rules: no sockets. h11 parses requests; responses are written here, because faults need every byte of a response, and
+Rules: no sockets. h11 parses what comes; responses are written here, because faults need every byte of a response, and
 h11 refuses to write malformed ones.
 """
 
@@ -174,6 +174,59 @@ class RequestReader:
             body,
             self._body_bytes,
         )
+
+
+class ResponseReader:
+    """Reads the response to a GET from bytes as they arrive.
+
+    Attributes:
+        request: the bytes of the request.
+        status, reason, version, headers: of the response, once its head is there.
+        interims: the number of interim responses before it.
+        body_bytes: the number of bytes of the body so far.
+        complete: whether the response has ended as its framing says.
+        wrong: what is wrong with it, in the words of h11.
+    """
+
+    def __init__(self, host: str, path: str) -> None:
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        fields = [("Host", host), ("User-Agent", "faultline-probe"), ("Accept", "*/*"), ("Connection", "close")]
+        asked = self._connection.send(h11.Request(method="GET", target=path, headers=fields))
+        self._connection.send(h11.EndOfMessage())
+        self.request = asked or b""
+        self.status, self.reason, self.version, self.headers = 0, "", "", dict[str, str]()
+        self.interims = self.body_bytes = 0
+        self.complete, self.wrong = False, ""
+
+    def feed(self, data: bytes) -> bytes:
+        """Add bytes, or the end of the stream if there are none, and return what they add to the body."""
+        body = bytearray()
+        try:
+            self._connection.receive_data(data)
+            while not self.complete and (event := self._connection.next_event()) is not h11.NEED_DATA:
+                match event:
+                    case h11.InformationalResponse():
+                        self.interims += 1
+                    case h11.Response():
+                        self.status, self.version = event.status_code, event.http_version.decode("ascii")
+                        self.reason = event.reason.decode("latin-1")
+                        fields = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
+                        self.headers = dict(fields)
+                    case h11.Data():
+                        body += event.data
+                    case h11.EndOfMessage():
+                        self.complete = True
+                    case _:  # h11.ConnectionClosed, before a head
+                        break
+        except h11.RemoteProtocolError as error:
+            self.wrong = str(error) if data else ""  # an end that comes too early is told of by the caller
+        self.body_bytes += len(body)
+        return bytes(body)
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes after the end of the response."""
+        return self._connection.trailing_data[0]
 
 
 def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:

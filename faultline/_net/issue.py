@@ -206,6 +206,13 @@ def common_name(der: bytes) -> str:
     return str(names[0].value) if names else ""
 
 
+def facts_of(der: bytes) -> tuple[str, str, datetime.datetime]:
+    """The subject, the issuer and the last moment of a certificate."""
+    certificate = x509.load_der_x509_certificate(der)
+    names = (certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string())
+    return (*names, certificate.not_valid_after_utc)
+
+
 def key_of(pem: bytes) -> PrivateKey:
     """A private key from PEM."""
     key = serialization.load_pem_private_key(pem, None)

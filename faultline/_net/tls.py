@@ -62,7 +62,15 @@ def shows_certificate(flight: bytes) -> bool:
 
 ALERT_RECORD, HANDSHAKE_RECORD = 21, 22
 SERVER_HELLO, CERTIFICATE = 2, 11  # messages of the handshake
-sessions: weakref.WeakKeyDictionary[object, weakref.ref[Tls]] = weakref.WeakKeyDictionary()
+
+
+class Hearer(Protocol):
+    """The method of one side of a session that `tell_messages` calls."""
+
+    def hears(self, content: int, kind: int, data: bytes, *, is_sent: bool) -> None: ...
+
+
+sessions: weakref.WeakKeyDictionary[object, weakref.ref[Hearer]] = weakref.WeakKeyDictionary()
 
 
 def tell_messages(context: ssl.SSLContext) -> None:
