@@ -7,6 +7,7 @@ import gc
 import importlib
 import itertools
 import os
+import posix
 import socket
 import sys
 import zlib
@@ -110,6 +111,7 @@ def pytest_runtest_setup(item):
     if is_unmeasured(item) and (coverage := measuring()):
         coverage.stop()
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+        os._exit = posix._exit  # coverage's own writes all that was measured, again in each fork
 
 
 @pytest.hookimpl(wrapper=True)

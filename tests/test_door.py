@@ -435,3 +435,12 @@ def test_client_that_waits_at_a_black_hole(counting):
     with ThreadPoolExecutor(len(scenes)) as pool:
         for played in [pool.submit(scene) for scene in scenes]:
             played.result()
+
+
+def test_a_connect_is_told_by_the_line_of_the_client_that_waits_for_it():
+    with serve(ok()) as server, socket.socket() as client:
+        watch = connects.watch(*server.address, lambda _: False)
+        client.connect(server.address)
+        connects.forget(watch)
+
+    assert watch.last[0]._caller[0] == id(sys._getframe())

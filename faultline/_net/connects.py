@@ -50,7 +50,7 @@ class Begun:
 
     def _place(self, frame: FrameType | None) -> tuple[int, int] | None:
         """The frame that calls connect, and its instruction; `None` if the thread is not in a connect."""
-        while frame is not None and frame.f_globals is globals():
+        while frame is not None and frame.f_globals.get("__name__") in (__name__, call_at.__module__):
             frame = frame.f_back
         return None if frame is None else (id(frame), frame.f_lasti)
 
