@@ -162,6 +162,7 @@ def test_then_the_break_strikes(way, verb, tls, needs_filter):
             assert struck.at_seconds - begun(server) >= SECONDS
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_after_a_silence_for_a_time_it_goes_on(way, tls):

@@ -241,6 +241,7 @@ def test_recipe_differs_from_the_healthy_one_in_what_is_wrong_and_in_what_that_t
         assert (kind, differs) == (kind, {"kind", "is_fault"} | WRONG[kind] | BESIDES.get(kind, set()))
 
 
+@pytest.mark.unmeasured
 @each_kind
 def test_client_sees_the_one_defect_and_nothing_else(faultline, kind):
     saw, received, points = {}, {}, {}

@@ -68,6 +68,7 @@ def exchange_by_tls(server, context):
         return exchange(client)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("count", [0, 1000, MIB, pytest.param(10 * MIB, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("fault", "after", "how"), [(reset, ConnectionResetError, "RST"), (close, None, "FIN")])
 def test_client_reads_exactly_so_many_bytes_every_time(faultline, fault, after, how, count):
@@ -80,6 +81,7 @@ def test_client_reads_exactly_so_many_bytes_every_time(faultline, fault, after, 
     assert [(a.ended_by, a.ended_how) for a in server.attempts] == [("server", how)] * times
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, MIB])
 @pytest.mark.parametrize(("fault", "after", "how"), [(reset, RST_IN_TLS, "RST"), (close, None, "FIN")])

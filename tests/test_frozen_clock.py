@@ -65,6 +65,7 @@ TIMED = {
 }
 
 
+@pytest.mark.unmeasured
 def test_timed_faults_take_their_time(frozen):
     took = {}
     for name, fault in TIMED.items():

@@ -182,6 +182,7 @@ def read_of_client(verb, row):
     return row.after_bytes
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("verb", "row", "tls"), list(cells()))
 def test_client_and_ledger_see_the_verb_at_its_point(faultline, verb, row, tls):
     fault = verb.mode(at=row.point, **row.trigger)

@@ -57,6 +57,7 @@ AFTER = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_clients_meet_what_comes_next_when_the_time_is_over(faultline, kind):

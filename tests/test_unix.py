@@ -302,6 +302,7 @@ def test_a_door_becomes_any_other():
         assert [a.fault for a in server.attempts] == [DOORS[name][0] for name in names]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_there_is_no_moment_without_a_file_while_the_door_changes():
     with serve(ok(), unix=True, strict=False) as server:

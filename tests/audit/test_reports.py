@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
+from audit import clients_with_bugs as clients
 from support.tables import each_row
 
 import faultline
@@ -277,8 +278,8 @@ def test_what_xml_can_not_write_is_escaped():
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
-def test_the_page_of_the_whole_catalogue_is_small_and_whole():
-    audit = faultline.audit()
+def test_a_careful_client_is_clean_in_the_whole_catalogue_and_the_page_is_small_and_whole():
+    audit = faultline.audit(clients.careful, timeout_seconds=60)
     text = audit.to_html()
 
     read = Read(text)
@@ -286,5 +287,5 @@ def test_the_page_of_the_whole_catalogue_is_small_and_whole():
     assert {link.removeprefix("#") for link in read.links} <= {*read.ids}
     assert sorted(read.ids) == sorted(set(read.ids))
     assert len(audit.results) > 200
-    assert {case.verdict for case in audit.found()} == {"swallowed", "fell back to plain text"}
+    assert audit.found() == (), str(audit)
     json.loads(audit.to_json())

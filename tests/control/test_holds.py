@@ -63,6 +63,7 @@ def line(ask, faultline_control, listener):
     return Line(ask, faultline_control, listener)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("lift", LIFTS)
 @pytest.mark.parametrize("plan", HOLDS)
 def test_what_is_held_leaves_in_order(line, request, plan, lift):

@@ -39,6 +39,7 @@ def test_a_thousand_toxics_come_and_go_while_bytes_flow(web, listener):  # with 
     assert received[0] == b"".join(chunks)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_thousand_proxies_are_made_used_and_ended(web):
     with nothing_left(), control() as api, contextlib.closing(Client(api)) as ask:

@@ -177,6 +177,7 @@ def test_a_pause_leaves_a_gate_its_own_and_the_other_way_round(faultline, dial):
 # --- partition and heal ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow  # TCP repeats what was lost
 @WITH_PACKETS
 def test_a_partition_holds_transfers_and_requests_and_connects_until_it_is_healed(site, needs_filter):

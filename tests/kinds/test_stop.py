@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 
+import pytest
 from support import CUT_OFF, GET, leave_by_rst, nothing_left, read, to_end
 
 import faultline as fl
@@ -47,6 +48,7 @@ def brought(site, server, state):
     return client
 
 
+@pytest.mark.unmeasured
 def test_a_stop_in_any_state_leaves_nothing(site, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     site.start().close()  # what lasts is there
@@ -64,6 +66,7 @@ def test_a_stop_in_any_state_leaves_nothing(site, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.unmeasured
 def test_starting_and_stopping_and_each_door_leave_nothing(site, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     site.start().close()
