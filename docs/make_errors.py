@@ -54,8 +54,7 @@ def section(entry: Entry) -> Iterator[str]:
             yield f"Also by {named}{more}.\n"
     elif entry.instead:
         yield f"Reproduce it: {entry.instead}\n"
-    if entry.example:
-        yield f"Handle it as in [{TITLES[entry.example]}](#{TITLES[entry.example].lower().replace(' ', '-')})."
+    yield f"Handle it as in [{TITLES[entry.example]}](#{TITLES[entry.example].lower().replace(' ', '-')})."
 
 
 TITLES = {
@@ -95,7 +94,7 @@ def table() -> Iterator[str]:
     for play in PLAYS:
         marks = ", TLS" * play.tls + ", upload" * play.uploads
         cause = " ".join(filter(None, [play.cause, play.detail]))
-        cells = [f"`{name}`" if name else "" for name in play.raised]
+        cells = [" or ".join(f"`{name}`" for name in cell.split(" or ") if name) for cell in play.raised]
         yield f"| `{play.plan}`{marks} | {cause} | {' | '.join(cells)} |"
 
 

@@ -276,6 +276,7 @@ def test_port_that_speaks_tls_is_named():
         (raw(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2 * MOST_BYTES)), ("response",)),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"), ("response",)),
         (raw(b"HTTP/1.1 301 \r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"), ("response",)),
+        (raw(b"HTTP/1.1 200 \x9b2J\r\nContent-Length: 0\r\n\r\n"), ("response",)),
         (raw(b"HTTP/1.0 200 OK\r\n\r\nall"), ("response",)),
     ],
 )
@@ -400,7 +401,7 @@ def test_url_is_read(url, found):
         ("http:///x", "tls://HOST:PORT."),
         ("http://h:99999/", "(Port out of range 0-65535)."),
         ("http://[::1/", "(Invalid IPv6 URL)."),
-        ("http://a..b/", "tls://HOST:PORT (encoding with 'idna' codec failed"),
+        ("http://a..b/", "tls://HOST:PORT ("),
         ("http://h/a b", "tls://HOST:PORT."),
         ("http://h/\xe9", "expected a path in ASCII, with %-escapes for other letters."),
         ("http://me:secret@h/", "expected no name and password in the URL; they are not sent."),
@@ -490,6 +491,15 @@ def test_response_is_told_with_what_was_measured(told):
         code, out = told(server)
 
     assert (code, shape(out)) == (0, WELL)
+
+
+def test_words_of_a_server_do_not_steer_the_terminal(told):
+    with serve(raw(b"HTTP/1.1 302 \x9b2J\r\nLocation: /\x9b\r\nContent-Length: 0\r\n\r\n")) as server:
+        code, out = told(server)
+
+    assert code == 0
+    assert "\nresponse   HTTP/1.1 302 \\x9b2J, 0 bytes of body (" in out
+    assert "\n           it leads to /\\x9b, which is not followed\n" in out
 
 
 def test_points_that_were_not_reached_are_said_to_be(told):

@@ -90,6 +90,7 @@ PYTHON: tuple[Entry, ...] = (
         messages=("Request-sent",),
         points=("request",),
         instead="No mode: the mistake is the client's own. It often comes after a first error, which a mode can give.",
+        example="protocol",
     ),
     Entry(
         "http.client.InvalidURL",
@@ -98,6 +99,7 @@ PYTHON: tuple[Entry, ...] = (
         ("A URL put together from input that was not quoted.",),
         points=("lookup",),
         instead="No mode: the URL is the client's own.",
+        example="protocol",
     ),
     Entry(
         "urllib.error.URLError",
@@ -138,8 +140,8 @@ URLLIB3: tuple[Entry, ...] = (
     ),
     urllib3(
         "MaxRetryError",
-        "All tries failed; `reason` has the last error. With its defaults urllib3 tries four times, and asks only once "
-        "where it is used by requests, whose texts have the words all the same.",
+        "All tries failed; `reason` has the last error. urllib3 by itself tries four times. Under requests it tries "
+        "once, and the text still says that the retries were exceeded.",
         "Whatever `reason` says: in a text, read what stands behind `Caused by`.",
         messages=("Max retries exceeded with url", "Max retries exceeded", "too many error responses"),
         points=("lookup", "connect", "handshake", "request", "response"),

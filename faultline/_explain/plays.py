@@ -22,7 +22,8 @@ class Play:
         plan: the fault as users write it.
         cause: the error of the system or of Python's own library, which the other clients wrap.
         detail: its errno, its OpenSSL reason or its verify code; empty if it has none.
-        raised: the class that each client of `CLIENTS` raises, in their order; empty for one that raises nothing.
+        raised: the class that each client of `CLIENTS` raises, in their order, or two with `or` where either can come
+            first; empty for a client that raises nothing.
         tls: whether the server speaks TLS though the fault doesn't need it.
         uploads: whether the request has a body of several MiB.
         hiding: the clients whose exception need not hold the cause.
@@ -86,6 +87,7 @@ GAI = ("socket.gaierror", f"{U}NameResolutionError", f"{R}ConnectionError", f"{H
 DNS = (*GAI, f"{A}ClientConnectorDNSError")
 ABORTED = (f"{U}ProtocolError", f"{R}ConnectionError")
 RST = ("ConnectionResetError", *ABORTED, f"{H}ReadError", f"{A}ClientOSError")
+UPLOADING = (*ABORTED, f"{H}RemoteProtocolError", f"{A}ClientOSError or {A}ServerDisconnectedError")
 GONE = ("http.client.RemoteDisconnected", *ABORTED, f"{H}RemoteProtocolError", f"{A}ServerDisconnectedError")
 SILENT = ("TimeoutError", f"{U}ReadTimeoutError", f"{R}ReadTimeout", f"{H}ReadTimeout", f"{A}SocketTimeoutError")
 OF_TLS = (f"{U}SSLError", f"{R}SSLError", f"{H}ConnectError")
@@ -211,7 +213,7 @@ PLAYS: tuple[Play, ...] = (
         "reset(at='request', after_bytes=65536)",
         "ConnectionResetError",
         "104",
-        ("ConnectionResetError", *ABORTED, f"{H}RemoteProtocolError", f"{A}ClientOSError"),
+        ("ConnectionResetError", *UPLOADING),
         uploads=True,
         hiding=("urllib3", "requests", "httpx", "aiohttp"),
     ),
@@ -219,7 +221,7 @@ PLAYS: tuple[Play, ...] = (
         "close(at='request', after_bytes=65536)",
         "BrokenPipeError",
         "32",
-        ("BrokenPipeError", *ABORTED, f"{H}RemoteProtocolError", f"{A}ClientOSError"),
+        ("BrokenPipeError", *UPLOADING),
         uploads=True,
         hiding=("urllib3", "requests", "httpx", "aiohttp"),
     ),
@@ -297,4 +299,4 @@ def played(cause: str, detail: str = "") -> tuple[Play, ...]:
 
 def raising(name: str) -> tuple[Play, ...]:
     """The plays in which a client raises this class."""
-    return tuple(play for play in PLAYS if name in play.raised)
+    return tuple(play for play in PLAYS if any(name in each.split(" or ") for each in play.raised))

@@ -159,6 +159,7 @@ SYSTEM: tuple[Entry, ...] = (
         messages=("Address already in use",),
         points=("connect",),
         instead="No mode: bind the port of a running server.",
+        example="unreachable",
     ),
     Entry(
         "EMFILE",
@@ -174,6 +175,7 @@ SYSTEM: tuple[Entry, ...] = (
         messages=("Too many open files",),
         points=("lookup", "connect"),
         instead="No mode: the limit is the client's own. In a test lower it with resource.setrlimit(RLIMIT_NOFILE, …).",
+        example="unreachable",
     ),
     Entry(
         "EACCES",

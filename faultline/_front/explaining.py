@@ -113,9 +113,8 @@ def entry_lines(entry: Entry, width: int, *, color: bool) -> Iterator[str]:
         yield from heading("Where in a conversation", color=color)
         yield from wrap(", ".join(entry.met_at), width, "  ", "  ")
     yield from play_lines(entry, width, color=color)
-    if entry.example:
-        yield from heading("Handle it", color=color)
-        yield from textwrap.indent(EXAMPLES[entry.example].code, "  ").splitlines()
+    yield from heading("Handle it", color=color)
+    yield from textwrap.indent(EXAMPLES[entry.example].code, "  ").splitlines()
 
 
 def numbers_of(entry: Entry) -> list[str]:
@@ -215,7 +214,7 @@ def entry_data(entry: Entry) -> dict[str, Any]:
         "points": [*entry.met_at],
         "plays": [play_data(play) for play in entry.plays],
         "instead": entry.instead,
-        "example": EXAMPLES[entry.example].code if entry.example else "",
+        "example": EXAMPLES[entry.example].code,
     }
 
 

@@ -64,11 +64,16 @@ def step_lines(step: Step, width: int, *, color: bool) -> Iterator[str]:
         lines.insert(0, f"failed after {step.seconds:.3f} s: {step.failure.text}")
     elif step.seconds:
         lines[0] += f" ({step.seconds:.3f} s)"
-    for number, text in enumerate(lines):
+    for number, text in enumerate(map(printable, lines)):
         first = " " * ROOM if number else f"{step.point:{ROOM}}"
         shown = "\n".join(wrap(text, width, first, " " * (ROOM + 2 * bool(number))))
         is_failed = number == 0 and step.failure is not None
         yield shown.replace("failed", bold("failed", color=color), 1) if is_failed else shown
+
+
+def printable(text: str) -> str:
+    """A text of a server without what a terminal would obey: such characters as their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def end_lines(step: Step, target: Target, width: int, *, color: bool) -> Iterator[str]:

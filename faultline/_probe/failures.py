@@ -7,6 +7,9 @@ import ssl
 
 from faultline._probe.steps import Failure
 
+# Errors that only some clients meet, here of Python 3.13 on, and so no play has.
+BY_DETAIL = {"verify code 88": "bad_cert('no_subject')"}
+
 
 def alert_mode(alert: str) -> str:
     """The plan of a server that sends an alert."""
@@ -36,4 +39,5 @@ def failure_of(error: OSError) -> Failure:
         text = str(error) if str(error).startswith("no answer") else "no answer in time"
     else:
         text = error.strerror or os.strerror(error.errno or 0)
-    return Failure(*failure_key(error), text)
+    name, detail = failure_key(error)
+    return Failure(name, detail, text, mode=BY_DETAIL.get(detail, ""))
