@@ -1,8 +1,9 @@
 """Print docs/errors.md from the texts of `faultline explain`: `python docs/make_errors.py > docs/errors.md`."""
 
+import re
 from collections.abc import Iterator
 
-from faultline._explain.entry import GROUPS, OF_CLIENTS, Entry, Group
+from faultline._explain.entry import GROUPS, Entry, Group
 from faultline._explain.examples import EXAMPLES
 from faultline._explain.find import ENTRIES
 from faultline._explain.plays import CLIENTS, PLAYS
@@ -24,21 +25,28 @@ RANKED = 3  # plays of an error that are named
 
 def name_in_heading(entry: Entry) -> str:
     """The name of an error as its heading has it, with its errno."""
-    names = [entry.name, *(each for each in entry.also if each.isupper() and entry.group not in OF_CLIENTS)]
+    is_plain = entry.group in {"the operating system", "names and addresses", "TLS"}
+    names = [entry.name, *(each for each in entry.also if is_plain and re.fullmatch("[A-Z_]+", each))]
     return ", ".join(dict.fromkeys(names))
+
+
+def as_code(classes: str) -> str:
+    """The name of a class as code, or of two with `or`."""
+    return " or ".join(f"`{name}`" for name in classes.split(" or "))
 
 
 def section(entry: Entry) -> Iterator[str]:
     """What is said of an error."""
     yield f"\n### {name_in_heading(entry)}\n"
-    others = [*(name for name in entry.also if name not in name_in_heading(entry)), *numbers_of(entry)]
+    others = [*(name for name in entry.also if name not in name_in_heading(entry).split(", ")), *numbers_of(entry)]
     if others:
         yield f"Also: {', '.join(f'`{name}`' for name in others)}.\n"
     if entry.messages:
         yield f"Texts: {', '.join(f'“{text}”' for text in entry.messages)}.\n"
     yield f"{entry.means}\n"
-    yield from (f"- {cause}" for cause in entry.causes)
     if entry.causes:
+        yield "In production:\n"
+        yield from (f"- {cause}" for cause in entry.causes)
         yield ""
     if entry.members:
         yield f"Its kinds: {', '.join(f'`{name}`' for name in entry.members)}.\n"
@@ -47,13 +55,13 @@ def section(entry: Entry) -> Iterator[str]:
     if entry.plays:
         first, *rest = entry.plays
         yield f"Reproduce it: `{call_of(first)}`, or `{command_of(first.fault, tls=first.tls)}`."
-        yield f"Then {', '.join(f'{client} raises `{name}`' for client, name in first.by_client())}.\n"
+        yield f"Then {', '.join(f'{client} raises {as_code(name)}' for client, name in first.by_client())}.\n"
         if rest:
             named = ", ".join(f"`{play.plan}`" for play in rest[:RANKED])
             more = f" and {len(rest) - RANKED} more in [the table](#the-table)" if len(rest) > RANKED else ""
             yield f"Also by {named}{more}.\n"
     elif entry.instead:
-        yield f"Reproduce it: {entry.instead}\n"
+        yield f"{'' if entry.instead.startswith('No mode') else 'Reproduce it: '}{entry.instead}\n"
     yield f"Handle it as in [{TITLES[entry.example]}](#{TITLES[entry.example].lower().replace(' ', '-')})."
 
 
@@ -94,7 +102,7 @@ def table() -> Iterator[str]:
     for play in PLAYS:
         marks = ", TLS" * play.tls + ", upload" * play.uploads
         cause = " ".join(filter(None, [play.cause, play.detail]))
-        cells = [" or ".join(f"`{name}`" for name in cell.split(" or ") if name) for cell in play.raised]
+        cells = [as_code(cell) if cell else "" for cell in play.raised]
         yield f"| `{play.plan}`{marks} | {cause} | {' | '.join(cells)} |"
 
 

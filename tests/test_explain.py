@@ -215,6 +215,8 @@ def test_each_error_is_found_by_each_of_its_names(name):
         ),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)", "WRONG_VERSION_NUMBER"),
         ("[SSL] tlsv1 alert no application protocol (_ssl.c:1006)", "tlsv1 alert no application protocol"),
+        ("[Errno 113] Connect call failed ('10.0.0.1', 80)", "EHOSTUNREACH"),
+        ("certificate verify failed: self signed certificate (_ssl.c:1129)", "self-signed certificate"),
         ("verify code 20", "unable to get local issuer certificate"),
         ("TLSV1_ALERT_HANDSHAKE_FAILURE", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
     ],
@@ -276,7 +278,7 @@ def test_error_is_told_of_whole(told):
 @each_row(
     "word, text",
     [
-        ("EMFILE", "\nReproduce it\n  No mode: the limit is the client's own."),
+        ("EMFILE", "\nReproduce it\n  No mode gives it: the limit is the client's own."),
         ("BrokenPipeError", "\n  with a request whose body is larger than 64 KiB\n"),
         ("http.client.BadStatusLine", "finds that class under each but httpx and aiohttp."),
         ("httpx.ConnectError", "\n  faultline.serve(bad_cert('expired')): ssl.SSLCertVerificationError verify code"),

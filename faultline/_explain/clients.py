@@ -81,7 +81,7 @@ REQUESTS: tuple[Entry, ...] = (
         "A setting with a bare host name.",
         messages=("No scheme supplied", "No connection adapters were found"),
         points=("lookup",),
-        instead="No mode: the URL is the client's own.",
+        instead="No mode gives it: the URL is the client's own.",
     ),
     requests(
         "HTTPError",
@@ -172,7 +172,7 @@ HTTPX: tuple[Entry, ...] = (
         "Closing the connection failed.",
         "Rare: a connection that broke before.",
         points=("idle",),
-        instead="No mode: the response was read by then.",
+        instead="No mode gives it: the response was read by then.",
     ),
     httpx(
         "ProtocolError",
@@ -195,7 +195,7 @@ HTTPX: tuple[Entry, ...] = (
         "The request breaks a rule of HTTP: a header with a line break, a body of another length than was said.",
         "A header made of input.",
         points=("request",),
-        instead="No mode: the request is the client's own.",
+        instead="No mode gives it: the request is the client's own.",
     ),
     httpx(
         "ProxyError",
@@ -227,7 +227,7 @@ HTTPX: tuple[Entry, ...] = (
         "A setting with a bare host name.",
         messages=("Request URL is missing an 'http://' or 'https://' protocol",),
         points=("lookup",),
-        instead="No mode: the URL is the client's own.",
+        instead="No mode gives it: the URL is the client's own.",
     ),
 )
 AIOHTTP: tuple[Entry, ...] = (

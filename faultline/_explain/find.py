@@ -43,7 +43,7 @@ def index() -> dict[str, list[Entry]]:
 
 def found_for(text: str) -> list[Entry]:
     """The entries that a text names, the one that is meant first; an empty list if there is none."""
-    word = " ".join(text.split()).strip("\"'`.:()").lower()
+    word = " ".join(text.split()).strip("\"'`.:()").lower().replace("self signed", "self-signed")
     if (number := NUMBER.fullmatch(word)) is not None:
         word = number[1]
     return index().get(word) or inside(word, text) or around(word)
@@ -51,7 +51,7 @@ def found_for(text: str) -> list[Entry]:
 
 def inside(word: str, text: str) -> list[Entry]:
     """The entries whose names are in a longer text, the most exact first: the cause before its wrapper."""
-    hits = {str(int(number)): 1 for number in IN_TEXT.findall(text)}
+    hits = {str(int(number)): len(text) for number in IN_TEXT.findall(text)}  # a number says more than words
     for name in index():
         if len(name) >= SHORTEST and not name.lstrip("-").isdecimal() and name in word:
             is_whole = re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", word) or " " in name

@@ -89,7 +89,7 @@ PYTHON: tuple[Entry, ...] = (
         also=("http.client.ResponseNotReady", "http.client.ImproperConnectionState"),
         messages=("Request-sent",),
         points=("request",),
-        instead="No mode: the mistake is the client's own. It often comes after a first error, which a mode can give.",
+        instead="No mode gives it: the mistake is the client's own, often after another error, which a mode can give.",
         example="protocol",
     ),
     Entry(
@@ -98,7 +98,7 @@ PYTHON: tuple[Entry, ...] = (
         "The URL has a blank, a control character, or a port that is no number. Nothing was sent.",
         ("A URL put together from input that was not quoted.",),
         points=("lookup",),
-        instead="No mode: the URL is the client's own.",
+        instead="No mode gives it: the URL is the client's own.",
         example="protocol",
     ),
     Entry(

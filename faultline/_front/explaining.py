@@ -306,9 +306,10 @@ ORDER = (
 
 
 def shown(entry: Entry) -> str:
-    """The name of an entry in a list, with its errno or its verify code."""
-    names = [each for each in (entry.name, *entry.also) if hasattr(errno, each)]
-    return f"{entry.name} ({', '.join(names)})" if names and names != [entry.name] else entry.name
+    """The name of an entry in a list as a shell takes it, with the names of its errno."""
+    names = [each for each in entry.also if hasattr(errno, each)]
+    name = repr(entry.name) if " " in entry.name else entry.name
+    return f"{name} ({', '.join(names)})" if names else name
 
 
 def heading(text: str, *, color: bool) -> list[str]:
