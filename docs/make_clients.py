@@ -1,22 +1,28 @@
 """Print docs/clients.md, what HTTP clients make of bad answers: `python docs/make_clients.py > docs/clients.md`.
 
+With `--check` it prints what differs from that page, and fails if anything does; `tox -e atlas` calls it so.
 The page is made from nothing but the cells of its tables, so that a test can read them from the page, compare them with
 a run, and print the page anew.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import os
 import platform
 import ssl
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from plain_clients import CLIENTS, cases, outcome
 
 Cells = dict[tuple[str, str], str]  # what came of it, by case and client
 
 INTRODUCTION = """\
+A part of [the atlas](atlas.md).
+
 Every case was asked for in the plainest way that each client has: its own defaults for retries and redirects, a
 timeout of 5 s (less where nothing comes), the body read whole. `docs/make_clients.py` makes this page from a run, and a
 test holds every cell to a run of its own.
@@ -162,13 +168,20 @@ def drawn(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def main() -> None:
-    """Run every case against every client, and print the page."""
+def main(words: list[str]) -> int:
+    """Run every case against every client, and print the page, or with `--check` what differs from the one there is."""
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         del os.environ[name]
     cells = {(str(case), client): outcome(case, client).cell for case in cases() for client in CLIENTS}
-    print(page(cells, versions()), end="")
+    made = page(cells, versions())
+    if "--check" not in words:
+        print(made, end="")
+        return 0
+    kept = (Path(__file__).parent / "clients.md").read_text("utf-8")
+    found = list(difflib.unified_diff(kept.splitlines(), made.splitlines(), "docs/clients.md", "now", lineterm="", n=0))
+    print("\n".join(found))
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

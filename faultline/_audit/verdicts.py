@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
 from faultline._audit.observed import Call, Left, Observation, backs_off, intervals, method_of
@@ -35,6 +36,7 @@ Verdict: TypeAlias = Literal[
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 FINE: tuple[Verdict, ...] = ("handled", "not run")
 MANY = 10  # attempts in one call, from which on they have to slow down
+PAUSE_SECONDS = 1.0  # between attempts, which need not slow down then
 EARLY = 0.9  # of the time that Retry-After says: clocks and rounding are not what it is about
 REDIRECTS = range(300, 400)
 EXIT = "exit status"  # how a command says what is wrong
@@ -176,14 +178,14 @@ def ignored_retry_after(seen: Observation) -> str | None:
 
 
 def hammered(seen: Observation) -> str | None:
-    """The client made many attempts and did not slow down."""
+    """The client made many attempts, more than one in a second, and did not slow down."""
     answer = seen.fault.http_answer
     if answer is not None and answer.status in REDIRECTS:  # to follow is not to try again
         return None
     for number in range(len(seen.calls)):
         attempts = seen.attempts_of(number)
         gaps = intervals(attempts)
-        if len(attempts) >= MANY and not backs_off(gaps):
+        if len(attempts) >= MANY and fmean(gaps) < PAUSE_SECONDS and not backs_off(gaps):
             return f"it made {counted(len(attempts), 'attempt')} in {sum(gaps):.2f} s without backing off."
     return None
 

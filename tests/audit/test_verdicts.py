@@ -248,16 +248,18 @@ def test_an_attempt_before_its_time_ignores_retry_after(name, after, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "growth", "expected"),
+    ("name", "count", "every", "growth", "expected"),
     [
-        ("reset()", 40, 0, "hammered"),
-        ("reset()", 9, 0, "handled"),
-        ("reset()", 10, 1, "handled"),
-        ("redirect('loop')", 40, 0, "handled"),
+        ("reset()", 40, 0.01, 0, "hammered"),
+        ("reset()", 40, 0.9, 0, "hammered"),
+        ("reset()", 40, 2.0, 0, "handled"),
+        ("reset()", 9, 0.01, 0, "handled"),
+        ("reset()", 10, 0.01, 1, "handled"),
+        ("redirect('loop')", 40, 0.01, 0, "handled"),
     ],
 )
-def test_many_attempts_that_do_not_slow_down_hammer(name, count, growth, expected):
-    attempts = [attempt(name, n, at=0.01 * (n + growth * n * n), struck="answer") for n in range(count)]
+def test_many_attempts_that_do_not_slow_down_hammer(name, count, every, growth, expected):
+    attempts = [attempt(name, n, at=every * (n + growth * n * n), struck="answer") for n in range(count)]
 
     assert verdicts(seen(name, RAISED, attempts=attempts)) == [expected]
 

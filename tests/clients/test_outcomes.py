@@ -114,13 +114,26 @@ def test_page_has_every_case_and_no_other():
     assert set(CELLS) == {(row, client) for row in expected_rows for client in TITLES[1:]}
 
 
-def test_script_prints_the_page(monkeypatch, capsys):
+@pytest.fixture
+def from_the_page(monkeypatch):
+    """Have the script take what clients make of cases from the page."""
     monkeypatch.setattr(SCRIPT, "versions", lambda: MADE_WITH)
     monkeypatch.setattr(SCRIPT, "outcome", lambda case, client: CLIENTS.Outcome(CELLS[str(case), client], ()))
 
-    SCRIPT.main()
 
-    assert capsys.readouterr().out == PAGE
+@pytest.mark.usefixtures("from_the_page")
+@pytest.mark.parametrize(("words", "expected"), [([], PAGE), (["--check"], "\n")])
+def test_script_prints_the_page_or_what_differs(words, expected, capsys):
+    assert SCRIPT.main(words) == 0
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.usefixtures("from_the_page")
+def test_script_fails_where_the_page_differs(monkeypatch, capsys):
+    monkeypatch.setattr(SCRIPT, "versions", lambda: "another Python")
+
+    assert SCRIPT.main(["--check"]) == 1
+    assert "+Made with another Python." in capsys.readouterr().out
 
 
 def test_page_says_what_it_was_made_with_in_the_words_of_the_script():
