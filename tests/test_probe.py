@@ -277,6 +277,8 @@ def test_port_that_speaks_tls_is_named():
         (raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"), ("response",)),
         (raw(b"HTTP/1.1 301 \r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"), ("response",)),
         (raw(b"HTTP/1.1 200 \x9b2J\r\nContent-Length: 0\r\n\r\n"), ("response",)),
+        (raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), ("response", BAD, "", "head")),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n"), ("response", NO_HTTP, "", "head")),
         (raw(b"HTTP/1.0 200 OK\r\n\r\nall"), ("response",)),
     ],
 )

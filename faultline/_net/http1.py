@@ -214,10 +214,8 @@ class ResponseReader:
                         self.headers = dict(fields)
                     case h11.Data():
                         body += event.data
-                    case h11.EndOfMessage():
+                    case _:  # h11.EndOfMessage: an end of the stream before it is an error
                         self.complete = True
-                    case _:  # h11.ConnectionClosed, before a head
-                        break
         except h11.RemoteProtocolError as error:
             self.wrong = str(error) if data else ""  # an end that comes too early is told of by the caller
         self.body_bytes += len(body)

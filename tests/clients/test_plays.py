@@ -17,9 +17,11 @@ import pytest
 import requests
 import urllib3
 from support import PATIENCE_SECONDS
+from support.tables import each_row
 
 import faultline
 from faultline._core.causes import chain, widened
+from faultline._explain.find import ENTRIES
 from faultline._explain.plays import CLIENTS, PLAYS
 
 pytestmark = [pytest.mark.leaves_open, pytest.mark.slow, pytest.mark.everywhere]
@@ -141,3 +143,75 @@ def test_client_raises_what_the_table_says(play, client, name):
         found = [detail_of(each) for each in chain(error) if isinstance(each, kinds)]
         assert found
         assert not play.detail or play.detail in found
+
+
+# --- what the texts say of classes -----------------------------------------------------------------------------------
+
+
+PATHS = [entry.name for entry in ENTRIES if "." in entry.name and " " not in entry.name]
+
+
+@each_row("path", PATHS)
+def test_class_that_has_a_text_exists(path):
+    assert issubclass(class_of(path), Exception)
+
+
+@each_row("entry", [entry for entry in ENTRIES if entry.members and "." in entry.name])
+def test_kinds_of_a_class_are_derived_from_it(entry):
+    kinds = [name for name in entry.members if "." in name]
+
+    assert [name for name in kinds if not issubclass(class_of(name), class_of(entry.name))] == []
+
+
+@each_row(
+    "path, base, is_one",
+    [
+        ("http.client.RemoteDisconnected", "ConnectionResetError", True),
+        ("http.client.RemoteDisconnected", "http.client.BadStatusLine", True),
+        ("http.client.HTTPException", "OSError", False),
+        ("urllib3.exceptions.HTTPError", "OSError", False),
+        ("urllib3.exceptions.NewConnectionError", "urllib3.exceptions.ConnectTimeoutError", True),
+        ("urllib3.exceptions.NameResolutionError", "urllib3.exceptions.NewConnectionError", True),
+        ("requests.exceptions.RequestException", "OSError", True),
+        ("requests.exceptions.ConnectionError", "ConnectionError", False),
+        ("requests.exceptions.ConnectTimeout", "requests.exceptions.ConnectionError", True),
+        ("requests.exceptions.ConnectTimeout", "requests.exceptions.Timeout", True),
+        ("requests.exceptions.ReadTimeout", "requests.exceptions.ConnectionError", False),
+        ("requests.exceptions.SSLError", "requests.exceptions.ConnectionError", True),
+        ("httpx.HTTPError", "OSError", False),
+        ("httpx.RequestError", "httpx.HTTPError", True),
+        ("aiohttp.ClientOSError", "OSError", True),
+        ("aiohttp.ClientConnectorError", "aiohttp.ClientOSError", True),
+        ("aiohttp.ClientConnectorSSLError", "ssl.SSLError", True),
+        ("aiohttp.ServerDisconnectedError", "OSError", False),
+        ("aiohttp.ServerTimeoutError", "asyncio.TimeoutError", True),
+        ("ssl.SSLError", "ConnectionError", False),
+        ("socket.gaierror", "ConnectionError", False),
+        ("TimeoutError", "ConnectionError", False),
+    ],
+)
+def test_class_is_of_the_family_that_its_text_says(path, base, is_one):
+    assert issubclass(class_of(path), class_of(base)) == is_one
+
+
+def test_timeout_of_a_whole_call_of_aiohttp_is_no_client_error():
+    async def ask(url):
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_SECONDS)) as session,
+            session.get(url) as response,
+        ):
+            await response.read()
+
+    with faultline.serve(faultline.stall(), strict=False) as server, pytest.raises(asyncio.TimeoutError) as raised:
+        asyncio.run(ask(server.url))
+
+    assert not isinstance(raised.value, aiohttp.ClientError)
+
+
+@each_row("client, most", [("requests", 30), ("aiohttp", 10)])
+def test_redirects_are_followed_as_often_as_the_text_says(client, most):
+    raising = pytest.raises(class_of(f"{client}.TooManyRedirects"))
+    with faultline.serve(faultline.redirect("loop"), strict=False) as server, raising:
+        ASKING[client](server.url, server, None, PATIENCE_SECONDS)
+
+    assert len(server.attempts) in {most, most + 1}
