@@ -251,6 +251,7 @@ def test_unknown_word_gets_close_names_and_exit_status_2(words, hint, told):
 # --- how it is shown -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_lines_are_as_wide_as_the_terminal(width):
     words = [[], *([name] for name in (*NAMES, *modes()))]

@@ -137,7 +137,8 @@ def rows():
             is_silent = case.sees == "TimeoutError"
             is_of_tls = not is_silent or case.point in ("handshake", "accept")
             if is_of_tls if tls else not case.fault.needs_tls:
-                marks = pytest.mark.slow if is_silent or tls else ()
+                is_large = "flood" in str(case) or "bomb" in str(case)
+                marks = pytest.mark.slow if is_silent or is_large or tls else ()
                 yield pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}", marks=marks)
 
 
@@ -273,7 +274,6 @@ def test_port_that_speaks_tls_is_named():
         ),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), ("response", BAD, "", "head")),
         (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"), ("response", BAD, "", "head")),
-        (raw(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2 * MOST_BYTES)), ("response",)),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"), ("response",)),
         (raw(b"HTTP/1.1 301 \r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"), ("response",)),
         (raw(b"HTTP/1.1 200 \x9b2J\r\nContent-Length: 0\r\n\r\n"), ("response",)),
@@ -306,14 +306,17 @@ def test_endless_response_ends_at_the_deadline(plan, part):
     assert result(steps) == ("response", "TimeoutError", "", part)
 
 
-def test_long_body_is_not_read_whole():
-    with serve(ok(bytes(MOST_BYTES + 1_000_000)), strict=False) as server:
+@pytest.mark.slow
+@each_row("plan", [ok(bytes(MOST_BYTES + 1_000_000)), raw(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2 * MOST_BYTES))])
+def test_long_body_is_not_read_whole(plan):
+    with serve(plan, strict=False) as server:
         steps = probed(server)[1]
 
     assert steps[-1].lines[-1] == "the body is longer than 16 MiB; the rest was not read"
     assert steps[-1].failure is None
 
 
+@pytest.mark.slow
 def test_server_that_keeps_the_connection_open_is_not_waited_for():
     response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     with serve(script(faultline.receive_request(), send(response), faultline.hold()), strict=False) as server:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS, Point
@@ -59,6 +60,7 @@ class Play:
         return ((client, name) for client, name in zip(CLIENTS, self.raised, strict=True) if name)
 
 
+@cache
 def fault_of(plan: str) -> Fault:
     """The fault of a call of one mode."""
     import ast
