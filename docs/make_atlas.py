@@ -35,10 +35,14 @@ LIMIT_SECONDS = 60.0  # so that no client is called hung because the machine is 
 LOOKUP_SECONDS = 5.0
 AT_ONCE = 2  # clients; each waits most of the time
 JOBS = 12
-RACES = ("pymongo", "paramiko", "grpcio")  # of their threads: how many attempts there are, and which error is kept
-RACE = "reset(at='tunnel')"  # with the begin of the handshake: which error is the first
+RACES = {  # parts of the cases in which the number of attempts differs, or which error is the first
+    **dict.fromkeys(("pymongo", "paramiko", "grpcio"), ("",)),  # their threads decide
+    "niquests": ("reset(",),  # it may look at the connection before it asks
+}
+RACE = "reset(at='tunnel')"  # races with the begin of the handshake, in every client
 DIFFERS = {  # parts of the cases in which the results of two runs differ
     "paramiko": ("at='request'",),
+    "grpcio": ("close(at='request', after_bytes=10)",),
     "Node fetch": ("gzip_bomb", "client_cert_rejected"),
 }
 MANY_JOBS = {"botocore": 40, "redis-py": 40, "urllib3": 24}  # most of them wait, several times in a call
@@ -97,9 +101,9 @@ def cells_of(name: str) -> Cells:
     for before, audit in audits(name):
         for case in audit.results:
             if before or not case.tls or case.row.case.fault.needs_tls:
-                found[before + case.case] = cell(case, is_short=before == AGAIN or name in RACES or case.case == RACE)
-                if any(part in case.case for part in DIFFERS.get(name, ())):
-                    found[before + case.case] = "differs"
+                races = any(part in case.case for part in (RACE, *RACES.get(name, ())))
+                differs = any(part in case.case for part in DIFFERS.get(name, ()))
+                found[before + case.case] = "differs" if differs else cell(case, is_short=before == AGAIN or races)
     return found
 
 
