@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS = 2.0
 LIMIT = int(SECONDS)
+CLOSES_SECONDS = 0.5  # that the threads of a library in C take to close what they have
 Call = Callable[[str], Any]
 
 
@@ -122,8 +124,11 @@ def grpcio() -> Call:
     import grpc
 
     def echoed(url: str) -> Any:
-        with grpc.insecure_channel(urlsplit(url).netloc) as channel:
-            return channel.unary_unary("/atlas.Echo/Say")(b"hello", timeout=SECONDS)
+        try:
+            with grpc.insecure_channel(urlsplit(url).netloc) as channel:
+                return channel.unary_unary("/atlas.Echo/Say")(b"hello", timeout=SECONDS)
+        finally:
+            time.sleep(CLOSES_SECONDS)
 
     return echoed
 

@@ -42,8 +42,10 @@ RACES = {  # parts of the cases in which the number of attempts differs, or whic
 RACE = "reset(at='tunnel')"  # races with the begin of the handshake, in every client
 DIFFERS = {  # parts of the cases in which the results of two runs differ
     "paramiko": ("at='request'",),
-    "grpcio": ("close(at='request', after_bytes=10)",),
+    "grpcio": ("close(at='request', after_bytes=10)", "partition(at='request')", "stall(at='request')"),
+    "websockets": ("close(at='accept')",),
     "Node fetch": ("gzip_bomb", "client_cert_rejected"),
+    "LWP": (RACE, "close(at='tunnel')"),
 }
 MANY_JOBS = {"botocore": 40, "redis-py": 40, "urllib3": 24}  # most of them wait, several times in a call
 IN_TLS = tuple(name for name, mode in modes().items() if any(case.fault.needs_tls for case in mode.cases))
