@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, get_args
 from faultline._audit.observed import Call, Left, Observation, backs_off, intervals, method_of
 from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
+from faultline._core.steps import Vanish
 from faultline._core.tls_facts import NO_TLS
 
 Verdict: TypeAlias = Literal[
@@ -69,10 +70,20 @@ def hung(seen: Observation) -> str | None:
     if seen.last.outcome != "hung":
         return None
     still = f"it was still waiting after {seen.limit_seconds:g} s"
-    if (tries := len(seen.attempts_of(len(seen.calls) - 1))) >= MANY:
-        return f"it tries on and on: {still}, with {counted(tries, 'attempt')}."
+    attempts = seen.attempts_of(len(seen.calls) - 1)
+    if len(attempts) >= MANY or len([each for each in attempts if failed(seen, each)]) > 1:
+        return f"it tries on and on: {still}, with {counted(len(attempts), 'attempt')}."
     what, point = waits_at(seen)
     return f"{what}: {still}, {f'at {point!r}' if point else 'and no connection was open'}."
+
+
+def failed(seen: Observation, attempt: Attempt) -> bool:
+    """Whether an attempt got no response that a client is content with, so that the next one tries again."""
+    answer = seen.fault.http_answer
+    if answer is not None and answer.status in REDIRECTS:  # to follow is not to try again
+        return False
+    struck = any(strike.part.kind != "condition" and not is_idle(strike.point) for strike in attempt.strikes)
+    return seen.fault.door is not None or struck
 
 
 def waits_at(seen: Observation) -> tuple[str, str]:
@@ -80,7 +91,7 @@ def waits_at(seen: Observation) -> tuple[str, str]:
     if seen.point == "lookup":
         return "no timeout of the lookup", "lookup"
     open_ = [attempt for attempt in seen.attempts if attempt.ended_seconds is None or attempt.ended_how == "silence"]
-    if seen.fault.door is not None or (open_ and open_[-1].point == "connect"):
+    if isinstance(seen.fault.door, Vanish) or (open_ and open_[-1].point == "connect"):
         return "no connect timeout", "connect"
     if not open_:
         return "it hangs by itself", ""
@@ -116,7 +127,7 @@ def poisoned(seen: Observation) -> str | None:
     before, again = seen.attempts_of(0), seen.attempts_of(1)
     if not before or not again or before[-1].connection != again[0].connection:
         return None
-    return f"the next call returned {seen.last.what} instead of {seen.first.what}: what was left over came first."
+    return f"the next call returned other content, {seen.last.what}: what was left over came first."
 
 
 def swallowed(seen: Observation) -> str | None:
@@ -264,6 +275,8 @@ def told(call: Call) -> str:
     """How a call ended, without what differs from run to run."""
     if call.outcome == "raised" and call.what.startswith(EXIT):
         return f"ended with {call.what}"
+    if call.outcome == "crashed":
+        return f"ended its process ({call.what})"
     return f"{call.outcome} {call.what}".rstrip() + (f" < {call.cause}" if call.cause not in ("", call.what) else "")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from faultline._audit.calling import raised
 from faultline._audit.observed import Call, Left, Observation, Usual, backs_off
-from faultline._audit.verdicts import TABLE, VERDICTS, judged
+from faultline._audit.verdicts import TABLE, VERDICTS, judged, told
 from faultline._core.attempts import Attempt, Request
 from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Strike
 from faultline._core.tls_facts import TlsFacts
@@ -80,8 +80,16 @@ def test_a_process_that_ends_has_crashed():
     assert reason(observation) == "the process ended in the call: SIGSEGV."
 
 
+def test_a_process_that_ends_is_told_with_its_status():
+    assert told(Call("crashed", "exit status 0")) == "ended its process (exit status 0)"
+
+
 NO_CONNECT = "no connect timeout: it was still waiting after 5 s, at 'connect'."
 NO_READ = "no read timeout: it was still waiting after 5 s, at {!r}."
+BY_ITSELF = "it hangs by itself: it was still waiting after 5 s, and no connection was open."
+TRIES = "it tries on and on: it was still waiting after 5 s, with 2 attempts."
+ENDED = {"ended_seconds": 1.0, "ended_by": "client", "ended_how": "FIN"}
+REFUSED = ENDED | {"ended_by": "server", "ended_how": "RST", "struck": "", "point": "connect"}
 OPEN = {"ended_seconds": None, "ended_by": None, "ended_how": None}
 
 
@@ -102,6 +110,15 @@ OPEN = {"ended_seconds": None, "ended_by": None, "ended_how": None}
         ),
         ("stall()", [], "it hangs by itself: it was still waiting after 5 s, and no connection was open."),
         ("stall()", [{}] * 10, "it tries on and on: it was still waiting after 5 s, with 10 attempts."),
+        ("stall()", [ENDED, {}], TRIES),
+        ("partition()", [{}, {}], TRIES),  # the server can't see that the client has given up the first
+        ("refuse()", [REFUSED, REFUSED], TRIES),
+        ("refuse()", [REFUSED], BY_ITSELF),
+        ("unreachable()", [], BY_ITSELF),
+        ("close()", [ENDED, ENDED], TRIES),
+        ("status(503)", [{"struck": "answer"} | ENDED] * 2, TRIES),
+        ("redirect('loop')", [{"struck": "answer"} | ENDED, {"struck": "answer"}], NO_READ.format("response")),
+        ("stall(at='idle')", [{"point": "idle"}, {"point": "response", "struck": ""}], NO_READ.format("response")),
     ],
 )
 def test_a_call_past_its_time_is_hung_at_its_point(name, attempts, expected):
