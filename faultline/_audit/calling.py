@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -115,7 +115,7 @@ class Caller:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the client does
             call = raised(error, self._expected)
         seconds = clock.now() - began
-        tasks = len(self._tasks()) if self._is_factory else self._close_loop()
+        tasks = self._left_tasks() if self._is_factory else self._close_loop()
         return replace(call, seconds=seconds, left=self._left(tasks))
 
     def leave(self) -> Left:
@@ -135,6 +135,8 @@ class Caller:
         value = self._function(url)
         if inspect.isawaitable(value):
             value = self._run(value)
+        if inspect.isasyncgen(value):
+            value = self._run(parts_of(value))
         return value_of(value)
 
     def _enter(self) -> None:
@@ -154,12 +156,19 @@ class Caller:
 
         return self._loop.run_until_complete(awaited())
 
+    def _left_tasks(self) -> int:
+        """How many tasks there are, once those that end soon have ended: asyncio closes generators in tasks."""
+        ends = clock.now() + ENDS_SECONDS
+        while self._loop is not None and (tasks := self._tasks()) and (seconds := ends - clock.now()) > 0:
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))  # one may begin another
+        return len(self._tasks())
+
     def _tasks(self) -> set[asyncio.Task[Any]]:
         return asyncio.all_tasks(self._loop) if self._loop is not None else set()
 
     def _close_loop(self) -> int:
         """Close the loop as `asyncio.run` does, and return how many tasks there were."""
-        loop, tasks = self._loop, self._tasks()
+        count, loop, tasks = self._left_tasks(), self._loop, self._tasks()
         if loop is None:
             return 0
         loop.run_until_complete(ended(tasks))
@@ -167,7 +176,7 @@ class Caller:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         self._loop = None
-        return len(tasks)
+        return count
 
     def _left(self, tasks: int) -> Left:
         gc.collect()
@@ -175,6 +184,19 @@ class Caller:
         while (found := left.left_since(self._before, tasks)).threads and clock.now() < ends:
             time.sleep(LOOKS_SECONDS)
         return found
+
+
+async def parts_of(value: AsyncIterator[Any]) -> Any:
+    """What an asynchronous generator yields, as `joined` has it."""
+    return joined([part async for part in value])
+
+
+def joined(parts: list[Any]) -> Any:
+    """The parts of a body as one, if they are all bytes or all text."""
+    for kind in (b"", ""):
+        if parts and all(isinstance(part, type(kind)) for part in parts):
+            return kind.join(parts)
+    return parts
 
 
 async def ended(tasks: set[asyncio.Task[Any]]) -> None:
@@ -202,6 +224,8 @@ def value_of(value: Any) -> Value:
     """A value in short; a response that has not been read is read and closed, as who called would do."""
     if isinstance(value, Printed):
         return of_command(value)
+    if inspect.isgenerator(value):
+        value = joined(list(value))
     content = value if is_content(value) else content_of(value)
     status = next((code for name in STATUSES if isinstance(code := getattr(value, name, None), int)), None)
     if content is None:

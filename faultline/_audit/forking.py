@@ -28,8 +28,9 @@ FAILED = 70  # EX_SOFTWARE
 class Forks:
     """The processes that were forked, each with the end of the pipe by which its exit status is told."""
 
-    def __init__(self, channel: socket.socket, target: Target, client: Client) -> None:
+    def __init__(self, channel: socket.socket, target: Target, client: Client, on_child: Any = signal.SIG_DFL) -> None:
         self._channel, self._target, self._client = channel, target, client
+        self._on_child = on_child  # what the target has set for SIGCHLD, None if that is no function of Python
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ)
         self._running: dict[int, tuple[int, int]] = {}  # number: process, pipe
@@ -61,6 +62,7 @@ class Forks:
                 self._selector.close()
                 for _, pipe in self._running.values():
                     os.close(pipe)
+                signal.signal(signal.SIGCHLD, self._on_child or signal.SIG_DFL)
                 work(self._target, self._client, job, results, output)
                 os._exit(0)
             except BaseException as error:  # noqa: BLE001 - it is the audit's own
@@ -113,10 +115,11 @@ def serve(channel: socket.socket, target: Target) -> None:
         channel.send(json.dumps({"error": str(error)}).encode())
         return
     left.adopt_orphans()
+    of_target = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # without which no exit status could be read
     gc.collect()
     gc.freeze()
     channel.send(json.dumps({"ready": os.getpid()}).encode())
-    forks = Forks(channel, target, client)
+    forks = Forks(channel, target, client, of_target)
     try:
         forks.serve()
     finally:
@@ -128,7 +131,10 @@ def main(words: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     left.end_with_parent()
     channel, data = socket.socket(fileno=int(words[0])), json.loads(words[1])
-    serve(channel, Target(**data | {"expected": tuple(data["expected"])}))
+    try:
+        serve(channel, Target(**data | {"expected": tuple(data["expected"])}))
+    finally:
+        os._exit(0)  # a thread that the target has started need not end
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from faultline._audit.whole import is_whole
 from faultline._audit.workers import Workers, call_of
 from faultline._core import clock
 from faultline._core.attempts import Attempt
-from faultline._core.errors import UnsupportedError
+from faultline._core.errors import FaultlineError, UnsupportedError
 from faultline._net.authority import AUTHORITY
 from faultline._servers.server import Server
 from faultline._servers.start import serve
@@ -34,6 +34,7 @@ SLOWER_SECONDS = 1.0  # than a call may take is the slowest lookup
 JOBS = 24  # clients at a time: most of them wait
 SHARE = 0.25  # of its time limit that a client may spend on what it does when nothing breaks
 READS_SECONDS = 2.0
+ACCEPTS_SECONDS = 0.5  # that the server of a test may take to accept
 ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # what the machine has is not what is audited
 NO_LOOKUP = "the client looks names up by a program or a library of its own, and not by Python's socket."
@@ -114,6 +115,7 @@ class Auditing:
         for tls in kinds:
             seen = self._observed(Row(healthy(), tls))
             if seen.first.outcome == "returned":
+                self._check_asked(seen)
                 self._usual[tls] = usual_of(seen, is_factory=self._setup.target.is_factory)
                 self._turns = threading.Semaphore(jobs_for(seen.first.seconds, self._setup))
                 continue
@@ -123,6 +125,18 @@ class Auditing:
                 continue
             hint = f": {TRUST.format(why)}" if tls else f"; {why}"
             raise TargetError(f"{self._setup.target}: expected it to return from a healthy server{hint}.")
+
+    def _check_asked(self, seen: Observation) -> None:
+        """Check that the client has connected: of one that hasn't, no case says anything.
+
+        Raises:
+            TargetError: it has not.
+        """
+        if not seen.attempts and not self._setup.choice.proxy:
+            how = told(seen.first)
+            raise TargetError(
+                f"{self._setup.target}: expected it to connect to the server of its URL; it {how} without that."
+            )
 
     def result(self, row: Row) -> AuditCase:
         """Run a case."""
@@ -154,12 +168,15 @@ class Auditing:
                 if "hung" in told_now:
                     calls.append(Call("hung", seconds=setup.limit_seconds))
                     waiting = server.attempts  # what comes now is the end of a process that is killed
+            if row.case.fault.is_healthy and not server.attempts:  # the server may be later than a client that ended
+                with contextlib.suppress(FaultlineError):
+                    server.wait_for_attempts(1, timeout_seconds=ACCEPTS_SECONDS)
             is_counted = not server._uncounted  # noqa: SLF001 - it is a question of the package's own
             started = clock.now() - server.ledger.now()
         if "failed" in data:
             raise TargetError(f"{setup.target}: expected to call it in a process of its own; {data['failed']}.")
         attempts = waiting or server.attempts
-        if data.get("status") and (not calls or calls[-1].outcome != "hung"):
+        if "status" in data and (data["status"] or len(calls) < len(begun)) and not is_hung(calls):
             calls.append(ended(data["status"]))
         if "left" in data and calls[-1].outcome in ("returned", "raised"):
             calls[-1] = replace(calls[-1], left=Left(**data["left"]))
@@ -220,6 +237,11 @@ def counted_until(calls: list[Call], ends: list[float], attempts: tuple[Attempt,
     for call, end in zip_longest(calls, ends[: len(calls) - 1], fillvalue=None):
         assert call is not None
         yield replace(call, attempts=sum(end is None or attempt.started_seconds < end for attempt in attempts))
+
+
+def is_hung(calls: list[Call]) -> bool:
+    """Whether the last call took too long."""
+    return bool(calls) and calls[-1].outcome == "hung"
 
 
 def ended(status: int) -> Call:

@@ -7,6 +7,7 @@ import importlib
 import os
 import selectors
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
+from faultline._core.causes import text_of
 from faultline._core.errors import FaultlineError
 
 USUAL_SECONDS = 1.0  # the timeout of the client that is audited without a target
@@ -64,6 +66,8 @@ class Target:
         """
         if self.command and not any(place in self.command for place in ("{url}", "{port}", "{hostport}")):
             raise TargetError(f"--command {self.command!r}: expected {{url}} in it, or {{host}} and {{port}}.")
+        if self.command:
+            check_program(self.command)
         names = [self.name, *(name for name in self.expected if isinstance(name, str))]
         for name, sign in zip(names, (":", *"." * len(names)), strict=False):
             if name and sign not in name:
@@ -111,8 +115,23 @@ def named(name: str, sign: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an import can raise anything, SystemExit too
-        raise TargetError(f"{name!r} can't be imported: {type(error).__name__}: {error}") from error
+        why = " ".join(text_of(error).split())
+        raise TargetError(f"{name!r} can't be imported: {type(error).__name__}: {why}") from error
     return found
+
+
+def check_program(line: str) -> None:
+    """Check that a command line can be run.
+
+    Raises:
+        TargetError: a quotation has no end, or there is no such program.
+    """
+    try:
+        program = shlex.split(line)[0]
+    except ValueError as error:
+        raise TargetError(f"--command {line!r}: expected words as a shell has them ({error}).") from None
+    if shutil.which(program) is None:
+        raise TargetError(f"--command {line!r}: expected a program that can be run; {program!r} is none.")
 
 
 def by_urllib(url: str) -> bytes:

@@ -37,7 +37,7 @@ class Workers:
         self._numbers, self._sending = count(), threading.Lock()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.settimeout(LOADS_SECONDS)
-        self._is_ready = False
+        self._is_ready, self._name = False, str(target)
         with theirs:
             if target.given is None:
                 self._process = started(target, theirs, environment)
@@ -73,9 +73,13 @@ class Workers:
             files.callback(os.close, output)
             with self._sending:
                 job = Job(number, met.url, calls, dict(met.environment), met.lookup)
-                socket.send_fds(self._channel, [json.dumps(asdict(job)).encode()], [theirs, printed])
-            os.close(theirs)
-            os.close(printed)
+                try:
+                    socket.send_fds(self._channel, [json.dumps(asdict(job)).encode()], [theirs, printed])
+                except OSError:
+                    raise TargetError(f"{self._name}: the process in which it is loaded has ended.") from None
+                finally:
+                    os.close(theirs)
+                    os.close(printed)
             heard = Heard(results, output)
             files.callback(heard.close)
             yield from self._watched(heard, number, limit_seconds, stop)

@@ -89,6 +89,9 @@ def setup_of(options: argparse.Namespace) -> Setup:
     from faultline._audit.target import Target
     from faultline._core.upstream import parsed_upstream
 
+    for given in ("target", "line"):
+        if getattr(options, given) == "":
+            raise UsageError(f"audit: expected a {'TARGET' if given == 'target' else '--command'} that is not empty.")
     if options.target and options.line:
         raise UsageError(f"audit {options.target} --command: expected one of the two.")
     if options.factory and not options.target:

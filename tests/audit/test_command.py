@@ -123,6 +123,8 @@ def complaint(words, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        ("''", "audit: expected a TARGET that is not empty."),
+        ("--command ''", "audit: expected a --command that is not empty."),
         ("a:b --command 'curl {url}'", "audit a:b --command: expected one of the two."),
         ("--factory", "--factory: expected a TARGET with it, which makes the callable."),
         ("--point foo", "--point foo: expected one of accept, answer, condition, connect, "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,32 @@ def test_tasks_that_are_left_are_counted_and_cancelled():
     assert caller(client, is_factory=False).call(URL).left.tasks == 1
 
 
+def test_a_task_that_ends_by_itself_is_not_left():
+    async def parts():
+        yield b"one"
+        await asyncio.sleep(0)
+
+    async def all_parts():
+        async for part in parts():
+            yield part
+
+    async def client(_):
+        async for part in all_parts():
+            assert part
+            break  # asyncio closes the generator in a task
+
+    assert caller(client, is_factory=False).call(URL).left.tasks == 0
+
+
+def test_what_a_generator_yields_is_read():
+    async def client(_):
+        yield "one "
+        yield "two"
+
+    call = caller(client, is_factory=False).call(URL)
+    assert (call.outcome, call.what) == ("returned", "7 characters")
+
+
 def test_an_error_on_leaving_is_not_the_end():
     @contextlib.contextmanager
     def made():
@@ -107,7 +134,14 @@ class Body:
 
 @each_row(
     "value, expected",
-    [(Body(b"two"), "3 bytes"), (Body(object()), "<body>"), (Body(b"", is_async=True), "<body>")],
+    [
+        (Body(b"two"), "3 bytes"),
+        ((part for part in (b"one", b"two")), "6 bytes"),
+        ((part for part in (b"one", 2)), "[b'one', 2]"),
+        ((part for part in ()), "[]"),
+        (Body(object()), "<body>"),
+        (Body(b"", is_async=True), "<body>"),
+    ],
 )
 def test_what_can_be_read_is_read(value, expected):
     assert value_of(value).what == expected
@@ -124,6 +158,44 @@ def test_an_error_of_the_audit_itself_is_told(monkeypatch):
     monkeypatch.setattr(forking, "work", fail)
     with pytest.raises(FaultlineError, match=r"in a process of its own; RuntimeError\('out of order'\)"):
         faultline.audit(clients.careful, modes=("ok",), tls=False)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_in_a_call_has_crashed_whatever_its_status():
+    def client(url):
+        try:
+            return clients.careful(url)
+        except clients.GaveUpError:
+            os._exit(0)
+
+    audit = faultline.audit(client, modes=("refuse",), tls=False)
+
+    assert [(case.verdict, case.reason) for case in audit.results] == [
+        ("crashed", "the process ended in the call: exit status 0.")
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["leaves a thread", "ignores the ends of its children"])
+def test_what_an_import_leaves_does_not_stop_the_audit(way, tmp_path, monkeypatch):
+    text = {
+        "leaves a thread": "import threading\nthreading.Thread(target=threading.Event().wait).start()\n",
+        "ignores the ends of its children": "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n",
+    }[way]
+    (tmp_path / "leaves_something.py").write_text(f"{text}from audit.clients_with_bugs import careful\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[1]}")
+
+    assert faultline.audit("leaves_something:careful", modes=("refuse",), tls=False).counts == {"handled": 1}
+
+
+@pytest.mark.slow
+def test_the_end_of_the_process_that_forks_is_told(monkeypatch):
+    def send(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(socket, "send_fds", send)
+    with pytest.raises(FaultlineError, match=r": the process in which it is loaded has ended\.$"):
+        faultline.audit(clients.careful, modes=("refuse",), tls=False)
 
 
 @pytest.mark.slow

@@ -68,6 +68,21 @@ def test_a_target_that_cannot_be_called_gets_a_line(target, expected):
 
 
 @pytest.mark.slow
+def test_a_client_that_does_not_connect_gets_a_line():
+    assert complaint(lambda _: None).endswith(
+        ": expected it to connect to the server of its URL; it returned None without that."
+    )
+
+
+@pytest.mark.slow
+def test_an_import_that_fails_in_several_lines_gets_one(tmp_path, monkeypatch):
+    (tmp_path / "fails_in_lines.py").write_text("raise RuntimeError('no DB_URL\\nset it')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    assert complaint("fails_in_lines:get").endswith("can't be imported: RuntimeError: no DB_URL set it")
+
+
+@pytest.mark.slow
 def test_a_client_that_fails_anyway_gets_a_line():
     text = complaint(f"{HERE}:fails_anyway")
 
@@ -81,6 +96,8 @@ def test_a_client_that_fails_anyway_gets_a_line():
     [
         ({"target": "os.path"}, "'os.path': expected package.module:callable."),
         ({"command": "curl"}, "--command 'curl': expected {url} in it, or {host} and {port}."),
+        ({"command": "curl '{url}"}, '--command "curl \'{url}": expected words as a shell has them (No closing quota'),
+        ({"command": "no-such {url}"}, "--command 'no-such {url}': expected a program that can be run; 'no-such' is "),
         ({"target": print, "points": ("nowhere",)}, "points='nowhere': expected one of "),
         ({"target": print, "modes": ("nothing",)}, "no mode 'nothing'."),
         ({"target": print, "protocol": "udp"}, "protocol='udp': expected "),
@@ -246,8 +263,11 @@ def test_how_a_command_ends_is_its_outcome(program, expected):
 
 
 @pytest.mark.slow
-def test_a_command_that_leaves_one_that_holds_its_output_ends_all_the_same():
-    case = healthy(None, command="sh -c 'sleep 60 & echo {host} {hostport}'")
+def test_a_command_that_leaves_one_that_holds_its_output_ends_all_the_same(tmp_path):
+    script = tmp_path / "client.py"
+    script.write_text("import socket, sys\nsocket.create_connection(('127.0.0.1', sys.argv[1]))\n")
+    client = f"{sys.executable} {script} {{port}}"
+    case = healthy(None, command=f"sh -c 'sleep 60 & {client}; echo {{host}} {{hostport}}'")
 
     assert case.reason == "it left behind 1 program more than usual."
     assert case.to_dict()["calls"][0]["what"] == "exit status 0, 26 bytes"
