@@ -60,7 +60,7 @@ def known(text: str) -> Known:
         if data["version"] != JSON_VERSION:
             raise BaselineError(f"version={data['version']!r}: expected {JSON_VERSION}.")
         return {(row["case"], row["tls"]): [each["verdict"] for each in row["findings"]] for row in data["results"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BaselineError(f"expected an audit as `faultline audit --json` writes it; {error!r}.") from error
 
 

@@ -175,7 +175,7 @@ def difference_of(options: argparse.Namespace) -> Callable[[Audit], Difference |
     if options.baseline is None:
         return lambda _: None
     try:
-        before = known(Path(options.baseline).read_text("utf-8"))
+        before = known(Path(options.baseline).read_text("utf-8", "replace"))
     except OSError as error:
         raise UsageError(
             f"--baseline {options.baseline}: expected a file that can be read ({error.strerror})."
@@ -192,21 +192,36 @@ def check_places(options: argparse.Namespace) -> None:
         UsageError: one can't.
     """
     for name in ("junit", "html"):
-        if (place := getattr(options, name)) is not None:
-            try:
-                Path(place).touch()
-            except OSError as error:
-                raise UsageError(f"--{name} {place}: expected a place to write to ({error.strerror}).") from None
+        if getattr(options, name) is not None:
+            write(options, name, "", "a")
 
 
 def write_reports(options: argparse.Namespace, audit: Audit, fails: set[Verdict]) -> None:
-    """Write the reports that the options ask for."""
+    """Write the reports that the options ask for.
+
+    Raises:
+        UsageError: one can't be written.
+    """
     from faultline._audit.junit import junit
 
     if options.junit is not None:
-        Path(options.junit).write_text(junit(audit, fails), "utf-8")
+        write(options, "junit", junit(audit, fails))
     if options.html is not None:
-        Path(options.html).write_text(audit.to_html(), "utf-8")
+        write(options, "html", audit.to_html())
+
+
+def write(options: argparse.Namespace, name: str, text: str, mode: str = "w") -> None:
+    """Write a report to the place that an option names.
+
+    Raises:
+        UsageError: it can't be written.
+    """
+    place = getattr(options, name)
+    try:
+        with Path(place).open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"--{name} {place}: expected a place to write to ({error.strerror}).") from None
 
 
 def as_json(audit: Audit, changed: Difference | None) -> str:

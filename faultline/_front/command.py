@@ -276,12 +276,12 @@ def run_audit(options: argparse.Namespace, ending: Ending) -> int:
                 print(line(result), flush=True)
         audit = run.result()
     changed = compare(audit)
-    write_reports(options, audit, fails)
     if options.json:
         print(as_json(audit, changed))
     else:
         lines = table(audit, terminal.width(), color=terminal.shows_color())
         print("\n".join([*lines, *([] if changed is None else changed.lines)]))
+    write_reports(options, audit, fails)
     return status_of(audit, fails, changed)
 
 

@@ -248,6 +248,11 @@ def test_a_baseline_fails_on_what_got_worse_alone(tmp_path, capsys):
     [
         ("--html /nowhere/a.html", "--html /nowhere/a.html: expected a place to write to (No such file or directory)."),
         ("--junit /nowhere/a", "--junit /nowhere/a: expected a place to write to (No such file or directory)."),
+        ("--junit /", "--junit /: expected a place to write to (Is a directory)."),
+        (
+            f"--baseline {sys.executable}",
+            f"--baseline {sys.executable}: expected an audit as `faultline audit --json` writes it; ",
+        ),
         (
             "--baseline /nowhere/a",
             "--baseline /nowhere/a: expected a file that can be read (No such file or directory).",
@@ -257,3 +262,11 @@ def test_a_baseline_fails_on_what_got_worse_alone(tmp_path, capsys):
 )
 def test_a_file_that_can_not_be_used_gets_a_line(words, expected, capsys):
     assert complaint(f"audit {words}", capsys).startswith(expected)
+
+
+@pytest.mark.slow
+def test_a_report_that_can_not_be_written_in_the_end_takes_nothing_from_the_rest(capsys):
+    assert main(shlex.split("audit --mode refuse --plain --html /dev/full")) == 2
+    captured = capsys.readouterr()
+    assert captured.out.endswith(" s: 1 handled\n")
+    assert captured.err == "faultline: --html /dev/full: expected a place to write to (No space left on device).\n"

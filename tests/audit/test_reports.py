@@ -128,7 +128,7 @@ def test_an_audit_beside_itself_differs_in_nothing(audit):
     assert audit.compared_with(audit.to_json()).lines == []
 
 
-@each_row("text", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "results": [{}]}'])
+@each_row("text", ["", "[" * 100_000, "[]", "{}", '{"version": 2}', '{"version": 1, "results": [{}]}'])
 def test_what_is_no_audit_is_refused(text):
     with pytest.raises(FaultlineError, match=r"expected (1\.|an audit as `faultline audit --json` writes it)"):
         Audit("client", ()).compared_with(text)
