@@ -75,8 +75,11 @@ class Forks:
 
     def _kill(self, number: int) -> None:
         """Kill a process and what it has started, if it still runs."""
-        for pid, _ in filter(None, [self._running.get(number)]):
-            left.kill_all(left.descendants(pid) | {pid})
+        for pid, results in filter(None, [self._running.get(number)]):
+            pids = left.descendants(pid) | {pid}
+            with contextlib.suppress(OSError):
+                os.write(results, json.dumps({"is_busy": any(map(left.computes, pids))}).encode() + b"\n")
+            left.kill_all(pids)
 
     def _reap(self, number: int) -> None:
         """Tell the exit status of a process that has ended, and kill what it has left behind."""

@@ -17,6 +17,7 @@ CLOSE_WAIT = "08"  # include/net/tcp_states.h
 SUBREAPER = 36  # include/uapi/linux/prctl.h
 DEATH_SIGNAL = 1
 TABLES = ("tcp", "tcp6")
+COMPUTES_SECONDS = (0, 0.002, 0.005)  # before looks: one that waits is woken now and then
 SETTLES_SECONDS = (0.002, 0.01, 0.02, 0.05)  # between looks, as long as something is left, such as a thread that ends
 
 
@@ -110,9 +111,20 @@ def children(pid: int) -> set[int]:
 
 def runs(pid: int) -> bool:
     """Whether a process has not ended."""
+    return state_of(pid) not in ("", "Z")
+
+
+def state_of(pid: int, after: float = 0) -> str:
+    """The state of a process as a letter (proc_pid_stat(5)), after a pause; empty if there is no such process."""
+    threading.Event().wait(after)
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
-    return False
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+    return ""
+
+
+def computes(pid: int) -> bool:
+    """Whether the main thread of a process has work for a processor, look after look, and waits for nothing."""
+    return all(state_of(pid, after=pause) == "R" for pause in COMPUTES_SECONDS)
 
 
 def kill_all(pids: set[int]) -> None:

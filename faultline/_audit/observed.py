@@ -67,6 +67,7 @@ class Call:
         digest: what tells two values apart.
         left: what was left behind after the call.
         attempts: how many attempts the server had counted then, from the first call on.
+        is_busy: whether its process computed at the end of its time, and did not wait.
     """
 
     outcome: Outcome
@@ -79,6 +80,7 @@ class Call:
     digest: str = ""
     left: Left = field(default_factory=Left)
     attempts: int = 0
+    is_busy: bool = False
 
 
 @dataclass(frozen=True)

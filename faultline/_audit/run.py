@@ -178,6 +178,8 @@ class Auditing:
         attempts = waiting or server.attempts
         if "status" in data and (data["status"] or len(calls) < len(begun)) and not is_hung(calls):
             calls.append(ended(data["status"]))
+        if is_hung(calls):
+            calls[-1] = replace(calls[-1], is_busy=data.get("is_busy", False))
         if "left" in data and calls[-1].outcome in ("returned", "raised"):
             calls[-1] = replace(calls[-1], left=Left(**data["left"]))
         return Observation(

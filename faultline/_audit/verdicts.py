@@ -71,8 +71,11 @@ def hung(seen: Observation) -> str | None:
         return None
     still = f"it was still waiting after {seen.limit_seconds:g} s"
     attempts = seen.attempts_of(len(seen.calls) - 1)
-    if len(attempts) >= MANY or len([each for each in attempts if failed(seen, each)]) > 1:
+    tries_again = len([each for each in attempts if failed(seen, each)]) > 1
+    if len(attempts) >= MANY or (tries_again and not seen.last.is_busy):
         return f"it tries on and on: {still}, with {counted(len(attempts), 'attempt')}."
+    if seen.last.is_busy:
+        return f"it hangs by itself: it was still computing after {seen.limit_seconds:g} s."
     what, point = waits_at(seen)
     return f"{what}: {still}, {f'at {point!r}' if point else 'and no connection was open'}."
 

@@ -99,9 +99,10 @@ class Workers:
         yield {"hung": limit_seconds}
         with self._sending, contextlib.suppress(OSError):
             self._channel.send(json.dumps({"end": number}).encode())
-        while "status" not in (told := heard.next(LOOKS_SECONDS) or {}):
-            pass
-        yield told
+        end: dict[str, Any] = {}
+        while "status" not in end:
+            end |= heard.next(LOOKS_SECONDS) or {}
+        yield {name: end[name] for name in ("is_busy", "status") if name in end}  # a call that ends now is too late
 
     def cancel(self) -> None:
         """Wake the thread that waits until the target is loaded."""

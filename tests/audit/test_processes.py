@@ -189,6 +189,20 @@ def test_what_an_import_leaves_does_not_stop_the_audit(way, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
+def test_a_client_that_computes_is_told_so():
+    def client(url):
+        try:
+            return clients.careful(url)
+        except clients.GaveUpError:
+            while True:
+                pass
+
+    (case,) = faultline.audit(client, modes=("refuse",), tls=False, timeout_seconds=1).results
+
+    assert case.reason == "it hangs by itself: it was still computing after 1 s."
+
+
+@pytest.mark.slow
 def test_the_end_of_the_process_that_forks_is_told(monkeypatch):
     def send(*_):
         raise BrokenPipeError

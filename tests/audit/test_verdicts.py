@@ -129,6 +129,14 @@ def test_a_call_past_its_time_is_hung_at_its_point(name, attempts, expected):
     assert reason(observation) == expected
 
 
+def test_a_client_that_computes_is_not_told_that_it_has_no_timeout():
+    name = "malformed('gzip_bomb')"
+    hangs = Call("hung", is_busy=True)
+    observation = seen(name, hangs, attempts=[attempt(name, struck="answer", **OPEN)], limit_seconds=5.0)
+
+    assert reason(observation) == "it hangs by itself: it was still computing after 5 s."
+
+
 def test_a_handshake_is_named_in_tls():
     waits = attempt("stall(at='handshake')", point="handshake", **OPEN)
     observation = seen("stall(at='handshake')", Call("hung"), attempts=[waits], limit_seconds=5.0, tls=True)
