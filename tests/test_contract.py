@@ -63,7 +63,7 @@ def is_complete(received):
     """Whether this is a whole HTTP response."""
     _, blank, body = received.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", received)
-    return bool(blank and length and len(body) >= int(length[1]))
+    return received.endswith(b"\r\n0\r\n\r\n") or bool(blank and length and len(body) >= int(length[1]))
 
 
 def meet(server, case, *, tls):

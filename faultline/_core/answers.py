@@ -59,6 +59,8 @@ class Answer(AnyAnswer):
         hops: the number of redirects that come before the answer, each to the next path.
         bodies_head: the body is sent to HEAD too.
         in_chunks: the body is sent in chunks (RFC 9112, 7.1).
+        chunks: the chunks, which are the body together; one with the whole body if there are none.
+        repeats: the chunks come again and again, until the client leaves.
         endless: the client reads the body until the connection ends.
         lies_in_body: the body is wrong, or the boundary of head and body.
         is_fault: the answer is a fault by itself.
@@ -75,6 +77,8 @@ class Answer(AnyAnswer):
     hops: int = 0
     bodies_head: bool = False
     in_chunks: bool = False
+    chunks: tuple[bytes, ...] = ()
+    repeats: bool = False
     endless: bool = False
     lies_in_body: bool = False
     is_fault: bool = False
@@ -89,6 +93,8 @@ class Answer(AnyAnswer):
         """Why there is no tunnel, or no connection that is kept alive; empty if there is."""
         if FACTS[at].of == "tunnel":
             return "the proxy answers by itself"
+        if FACTS[at].of == "idle" and self.repeats:
+            return "the body has no end"
         return "the connection ends with this answer" if FACTS[at].of == "idle" and self.closes else ""
 
     @property
@@ -188,6 +194,9 @@ def listed(headers: Headers, name: str) -> list[str]:
 def chunk(data: bytes) -> bytes:
     """A chunk of a body (RFC 9112, 7.1)."""
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"  # it ends the body
 
 
 # The phrases of RFC 9110, 15.5. Python before 3.13 has older phrases of another length.

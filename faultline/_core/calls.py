@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -159,7 +160,9 @@ class Misfit:
         if get_origin(kind) in (Union, UnionType):
             return any(is_member(value, member) for member in get_args(kind))
         try:
-            parameter(name, value, hint)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a value that nobody has given this name
+                parameter(name, value, hint)
         except ParameterError:
             return False
         return value is not None
@@ -173,11 +176,11 @@ class Misfit:
     def _rank(self, name: str, value: object) -> int:
         """The rank of a parameter for a value: choices, how long a fault lasts, bytes for whole numbers, times.
 
-        How long a condition lasts is the last that anybody means.
+        How long a condition lasts is the last that anybody means, and so is a whole number of seconds between pieces.
         """
         if get_origin(plain(self._hints.get(name, Any))[0]) is Literal:
             return 0
-        if name == "for_seconds" and "direction" in self._parameters:
+        if (name == "for_seconds" and "direction" in self._parameters) or (name, type(value)) == ("every_seconds", int):
             return 5
         if name in ("seconds", "for_seconds", "timeout_seconds"):
             return 1

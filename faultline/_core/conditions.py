@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from faultline._core import stages
+from faultline._core import response_stages, stages
 from faultline._core.check import rejected
 from faultline._core.points import FACTS, Point
 
@@ -199,7 +199,26 @@ class Trickle(Pace):
     """The head of a response arrives line by line, at this interval, and then the body at once."""
 
     every_seconds: float = 0.0
-    stage_class: ClassVar[type[stages.Stage]] = stages.TrickleStage
+    stage_class: ClassVar[type[stages.Stage]] = response_stages.TrickleStage
+
+
+@dataclass(frozen=True)
+class ByChunk(Pace):
+    """The chunks of a body arrive one by one, at this interval: it belongs to an answer, and is no fault.
+
+    Attributes:
+        sizes: the bytes of each chunk as it is sent, the last with the end of the body; behind it they begin again.
+        every_seconds: the time from chunk to chunk.
+    """
+
+    sizes: tuple[int, ...] = ()
+    every_seconds: float = 0.0
+    stage_class: ClassVar[type[stages.Stage]] = response_stages.ChunkStage
+
+    @property
+    def is_fault(self) -> bool:
+        """It is how a healthy server speaks."""
+        return False
 
 
 @dataclass(frozen=True)

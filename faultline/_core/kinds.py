@@ -9,6 +9,7 @@ from faultline._core import steps as do
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
 from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
 from faultline._core.conditions import (
+    ByChunk,
     Condition,
     Corrupt,
     Direction,
@@ -84,10 +85,12 @@ STREAM: dict[type[Condition], frozenset[Direction]] = {
     **dict.fromkeys((Latency, Pace, Corrupt, Edit), SIDES),
     SlowClose: SIDES - {"handshake"},  # which has no end of its own
     Swallowing: SIDES - {"handshake", "both"},
-    Trickle: frozenset(),  # it needs the head of a response
+    **dict.fromkeys((Trickle, ByChunk), frozenset[Direction]()),  # they need the head of a response
     Loss: frozenset({"request"}),
 }
-RESPONSES: dict[type[Condition], frozenset[Direction]] = {Trickle: frozenset({"response"})}
+RESPONSES: dict[type[Condition], frozenset[Direction]] = dict.fromkeys(
+    (Trickle, ByChunk), frozenset[Direction]({"response"})
+)
 TOXICS: dict[type[Condition], frozenset[Direction]] = {Toxic: frozenset({"request", "response"})}
 RESPONSE: frozenset[Direction] = frozenset({"response"})
 LOOKUP: frozenset[Direction] = frozenset({"lookup"})

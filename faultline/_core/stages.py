@@ -8,7 +8,6 @@ else, so that a chain may ask it before that time is over.
 from __future__ import annotations
 
 import random
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
         Slicer,
         SlowClose,
         Throttle,
-        Trickle,
     )
 
-LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 NEVER_SECONDS = 1e9  # a loop can't wait for an infinite time
 PIECES_PER_SECOND = 50  # of a throttled flow: more pieces cost more wake-ups, fewer pieces look unsteady
 
@@ -267,22 +264,6 @@ class SlicerStage(PaceStage):
 
     def seconds_between(self, size: int) -> float:  # noqa: ARG002 - the same for each
         return self.condition.every_seconds
-
-
-class TrickleStage(HeadStage):
-    """The head of each message leaves line by line, and the body at once, each an interval after the line before."""
-
-    condition: Trickle
-
-    def pieces(self, data: bytes, at: float, began: int) -> Iterator[Leaving]:
-        head, done = self.head_bytes(data), 0
-        for line in [*LINE.findall(data[:head]), *filter(None, [data[head:]])]:
-            leaves = max(at, self._free)
-            if leaves > at or len(line) < len(data) - done:
-                self.on_change(began + done)
-            yield leaves, line
-            done += len(line)
-            self._free = leaves + (self.condition.every_seconds if done <= head else 0)
 
 
 class CorruptStage(Stage):

@@ -93,8 +93,8 @@ def is_sayable(parameter: Parameter) -> bool:
 
 
 def is_object(kind: object) -> bool:
-    """Whether the values of a type are objects of a test: gates and servers."""
-    return isinstance(kind, type) and (kind is Gate or is_protocol(kind))
+    """Whether the values of a type are objects of a test: gates, servers, and what becomes JSON."""
+    return isinstance(kind, type) and (kind in (Gate, object) or is_protocol(kind))
 
 
 def option_name(name: str) -> str:

@@ -120,10 +120,10 @@ def value_of(parameter: Parameter, given: Any) -> Any:
         if not all(colon for _, colon, _ in pairs):
             raise rejected("headers", given, "'NAME: VALUE'")
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+    if get_origin(kind) is tuple:
+        return tuple(map(os.fsencode, given) if bytes in get_args(kind) else given)
     if bytes in (kind, *get_args(kind)):
         return os.fsencode(given)
-    if get_origin(kind) is tuple:
-        return tuple(given)
     if kind in (int, float):
         return number(parameter.name, given, kind)
     of_numbers = any(isinstance(word, int) or word is int for word in get_args(kind))

@@ -10,7 +10,7 @@ import re
 
 import h11
 
-from faultline._core.answers import NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
+from faultline._core.answers import LAST_CHUNK, NO_CONTENT, OK_BODY, RESET_CONTENT, Answer, chunk, phrase_of
 from faultline._core.attempts import Request
 from faultline._core.counts import counted
 from faultline._core.ledger import KEPT_BODY_BYTES
@@ -18,7 +18,6 @@ from faultline._net.malformed import doubtful_head, is_meant_as_http, split, wor
 
 HEAD_LIMIT_BYTES = 65_536
 HOP = "/hop/"  # the paths of a chain of redirects
-LAST_CHUNK = b"0\r\n\r\n"
 EVENTS_AT_ONCE = 16  # of h11: a client may send a chunk for each byte
 FIRST_LOOK_BYTES = 1024  # the part of the first line that is checked
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -256,8 +255,13 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
     lines += [f"{name}: {value}" for name, value in fields]
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     if answer.in_chunks:
-        body = (chunk(body) if body else b"") + LAST_CHUNK
+        body = in_chunks(answer, body)
     return head if bodiless or (request.method == "HEAD" and not answer.bodies_head) else head + body
+
+
+def in_chunks(answer: Answer, body: bytes) -> bytes:
+    """A body in chunks, each with its length; the last, of length 0, ends it (RFC 9112, 7.1)."""
+    return b"".join(map(chunk, answer.chunks or filter(None, [body]))) + (b"" if answer.repeats else LAST_CHUNK)
 
 
 def hopped(answer: Answer, request: Request, last: Answer) -> Answer:

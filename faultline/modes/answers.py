@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from faultline._core.answers import FAULTY, Answer, AsUsual, Headers, HeadersLike, chunk, framing, phrase_of
+from faultline._core.answers import (
+    Answer,
+    AsUsual,
+    HeadersLike,
+    chunk,
+    phrase_of,
+)
 from faultline._core.breaks import Break, Trigger
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Trickle
 from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE
 from faultline._core.steps import Close, ConnectionStep, Hold, Reset
+from faultline.modes._bodies import (
+    BODILESS,
+    FIELD_VALUE,
+    checked_chunks,
+    encoded,
+    fields,
+    framed,
+    streamed,
+    with_default,
+)
 from faultline.modes._registry import case, mode
 
 __all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
 
 USUAL = 200
-BODILESS = (204, 205, 304)  # RFC 9110, 15.3.5, 15.3.6, 15.4.5
-# RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
-FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-@mode(case("the response"), case("the response", body=b"hello", status=201))
+@mode(
+    case("the response"),
+    case("the response", body=b"hello", status=201),
+    case("the response", chunks=(b"one,", b"two"), every_seconds=0.001),
+)
 def ok(
     body: Annotated[bytes | None, "the body; a short text if none is given"] = None,
     *,
     status: Annotated[int, "the status code"] = USUAL,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
+    json: Annotated[object, "a value whose JSON is the body, with its Content-Type"] = None,
+    chunks: Annotated[tuple[bytes, ...], "the chunks of the body, sent one by one (RFC 9112, 7.1)"] = (),
+    every_seconds: Annotated[float, "from chunk to chunk"] = 0.0,
+    endless: Annotated[bool, "send the chunks again and again, until the client leaves"] = False,
 ) -> Fault:
     """Answer as a healthy server does.
 
@@ -41,10 +60,16 @@ def ok(
     `ok()` alone means the answer that the server has for every request: that of `serve(…, answer=…)`, or a short text.
     With a body, a status or a field it replaces that answer.
 
+    A body in `chunks` streams: the head and the first chunk are sent at once, each further chunk `every_seconds` after
+    the one before. A break among them cuts the stream, as in `ok(chunks=(b"1", b"2")) & reset(after_body_bytes=7)`,
+    where the length and the line end of each chunk count as bytes of the body.
+
     .. versionadded:: 0.1
 
     Raises:
-        ParameterError: `status` is not from 200 to 999, or HTTP can't carry a name or a value in `headers`.
+        ParameterError: `status` is not from 200 to 999; HTTP can't carry a name or a value in `headers`; there is more
+            than one of `body`, `json` and `chunks`; `json` is nothing that JSON can say; a chunk is empty; or
+            `every_seconds` or `endless` is given without `chunks`.
 
     Example:
         >>> import faultline, urllib.request
@@ -54,6 +79,16 @@ def ok(
     """
     whole("status", status, "", 200, 999)
     given = fields(headers)
+    if [body is None, json is None, not chunks].count(False) > 1:
+        name = "json" if json is not None else "chunks"
+        raise rejected(name, locals()[name], "one of body, json and chunks")
+    if chunks:
+        return streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless)
+    for name in ("every_seconds", "endless"):
+        if locals()[name]:
+            raise rejected(name, locals()[name], "chunks with it")
+    if json is not None:
+        body, given = encoded(json), with_default(given, "Content-Type", "application/json")
     if body is None and status == USUAL and not given:
         return Fault(answer=AsUsual())
     return Fault(answer=framed(status, given, body))
@@ -283,37 +318,3 @@ def trickle_headers(
     whole("lines", lines, "", 1, 10_000)
     headers = tuple((f"X-Trickle-{number}", "more to come") for number in range(1, lines + 1))
     return Fault(answer=Answer(headers=headers), conditions=(Trickle(every_seconds=every_seconds),))
-
-
-def framed(status: int, headers: Headers, body: bytes | None) -> Answer:
-    """An answer whose body ends as its header fields say, and which is a fault if they are wrong."""
-    frame, is_error = framing(status, headers, body), status >= FAULTY
-    return Answer(
-        status,
-        headers,
-        body,
-        endless=frame.endless,
-        in_chunks=frame.in_chunks,
-        lies_in_body=frame.is_wrong and not is_error,
-        is_fault=frame.is_wrong or is_error,
-    )
-
-
-def fields(headers: HeadersLike) -> Headers:
-    """Header fields as pairs, checked.
-
-    Raises:
-        ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
-    """
-    if not isinstance(headers, (Mapping, tuple, list)):
-        raise rejected("headers", headers, "a mapping, or pairs of name and value")
-    pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
-    for pair in pairs:
-        if (
-            not isinstance(pair, tuple)
-            or [type(part) for part in pair] != [str, str]
-            or not FIELD_NAME.fullmatch(pair[0])
-            or not FIELD_VALUE.fullmatch(pair[1])
-        ):
-            raise rejected("headers", headers, "names and values as text, without line breaks")
-    return pairs

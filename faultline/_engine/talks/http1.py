@@ -6,13 +6,14 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from faultline._core import steps as do
+from faultline._core.answers import LAST_CHUNK
 from faultline._core.plan import resolved
 from faultline._core.promises import ANSWER, Key, key_of
 from faultline._core.scripted import Script
 from faultline._core.tls_facts import HELLO
 from faultline._engine.play import play_one
 from faultline._net.departures import Departed
-from faultline._net.http1 import CONTINUE, RequestReader, hopped, render
+from faultline._net.http1 import CONTINUE, RequestReader, hopped, in_chunks, render
 
 if TYPE_CHECKING:
     from faultline._core.answers import Answer
@@ -171,8 +172,18 @@ class Http1:
         data = render(said, request, keep_alive=self._keeps_alive)
         last = trip if trip is not None and trip.brk.trigger.at_end else None
         await connection.send(data)
+        if said.repeats and request.method != "HEAD":
+            await self._repeat(said)
         if last is not None:
             await connection.strike(last)
+
+    async def _repeat(self, said: Answer) -> None:
+        """Send the chunks of a body again and again, as long as the plan has it."""
+        connection = self._connection
+        planned = connection.attempt.fault.answer
+        while connection.attempt.fault.answer == planned:
+            await connection.send(in_chunks(said, b""))
+        await connection.send(LAST_CHUNK)
 
     async def _begin_next(self) -> bool:
         """Wait for a further request on a kept connection, and begin its attempt; return whether there is one."""

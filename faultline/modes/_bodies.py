@@ -1,0 +1,98 @@
+"""Header fields and bodies that users give for an answer, checked and framed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from json import dumps
+
+from faultline._core.answers import FAULTY, LAST_CHUNK, Answer, Headers, HeadersLike, chunk, framing
+from faultline._core.check import rejected
+from faultline._core.conditions import ByChunk
+from faultline._core.fault import Fault
+
+BODILESS = (204, 205, 304)  # RFC 9110, 15.3.5, 15.3.6, 15.4.5
+# RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def encoded(value: object) -> bytes:
+    """A value as JSON.
+
+    Raises:
+        ParameterError: JSON has no way to say it.
+    """
+    try:
+        return dumps(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise rejected("json", value, f"a value that JSON can say ({error}); body=b'null' says null") from None
+
+
+def with_default(headers: Headers, name: str, value: str) -> Headers:
+    """Header fields with one more, unless it is there."""
+    return headers if any(given.lower() == name.lower() for given, _ in headers) else (*headers, (name, value))
+
+
+def checked_chunks(chunks: object) -> tuple[bytes, ...]:
+    """Chunks of a body.
+
+    Raises:
+        ParameterError: they are no tuple or list of bytes, or one is empty, which would be the end of the body.
+    """
+    if not isinstance(chunks, (tuple, list)) or not all(isinstance(each, bytes) and each for each in chunks):
+        raise rejected("chunks", chunks, "a tuple of bytes, none of them empty")
+    return tuple(chunks)
+
+
+def streamed(status: int, headers: Headers, chunks: tuple[bytes, ...], every_seconds: float, *, endless: bool) -> Fault:
+    """An answer whose body comes chunk by chunk.
+
+    Raises:
+        ParameterError: the status or the fields don't go with chunks.
+    """
+    if status in BODILESS:
+        raise rejected("chunks", chunks, f"none with {status}, which has no content")
+    body = b"".join(chunks)
+    answer = framed(status, with_default(headers, "Transfer-Encoding", "chunked"), body)
+    if not answer.in_chunks or answer.is_fault > (status >= FAULTY):
+        raise rejected("headers", headers, "none about the length, as chunks have their own")
+    sizes = [len(chunk(each)) for each in chunks]
+    sizes[-1] += 0 if endless else len(LAST_CHUNK)
+    pace = (ByChunk(sizes=tuple(sizes), every_seconds=every_seconds),) if every_seconds else ()
+    return Fault(answer=replace(answer, chunks=chunks, repeats=endless), conditions=pace)
+
+
+def framed(status: int, headers: Headers, body: bytes | None) -> Answer:
+    """An answer whose body ends as its header fields say, and which is a fault if they are wrong."""
+    frame, is_error = framing(status, headers, body), status >= FAULTY
+    return Answer(
+        status,
+        headers,
+        body,
+        endless=frame.endless,
+        in_chunks=frame.in_chunks,
+        lies_in_body=frame.is_wrong and not is_error,
+        is_fault=frame.is_wrong or is_error,
+    )
+
+
+def fields(headers: HeadersLike) -> Headers:
+    """Header fields as pairs, checked.
+
+    Raises:
+        ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
+    """
+    if not isinstance(headers, (Mapping, tuple, list)):
+        raise rejected("headers", headers, "a mapping, or pairs of name and value")
+    pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
+    for pair in pairs:
+        if (
+            not isinstance(pair, tuple)
+            or [type(part) for part in pair] != [str, str]
+            or not FIELD_NAME.fullmatch(pair[0])
+            or not FIELD_VALUE.fullmatch(pair[1])
+        ):
+            raise rejected("headers", headers, "names and values as text, without line breaks")
+    return pairs

@@ -1,0 +1,158 @@
+"""Answers whose body streams: chunks at a pace, without an end, cut at any byte, and changed while they flow."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.request
+
+import pytest
+from support import KEPT_GET, connected, read, to_end
+from support.tables import each_row
+
+from faultline import FaultlineError, close, drip, latency, ok, relay, reset, serve
+
+CHUNKS = (b"one,", b"two,", b"three")
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n"
+BODY = b"4\r\none,\r\n4\r\ntwo,\r\n5\r\nthree\r\n0\r\n\r\n"
+TICK = b"4\r\ntick\r\n"
+
+
+def asked(server, method=b"GET"):
+    """A client that has sent a request and keeps its connection."""
+    client = socket.create_connection(server.address, 10)
+    client.sendall(KEPT_GET.replace(b"GET", method, 1))
+    return client
+
+
+@each_row(
+    "value, text",
+    [
+        ({"a": [1, None, "é"]}, b'{"a": [1, null, "\\u00e9"]}'),
+        ([], b"[]"),
+        ("text", b'"text"'),
+        (0, b"0"),
+        (False, b"false"),
+    ],
+)
+def test_json_is_the_body_with_its_type(value, text):
+    with serve(ok(json=value)) as server, urllib.request.urlopen(server.url) as response:
+        assert (response.headers["Content-Type"], response.read()) == ("application/json", text)
+
+
+def test_another_type_of_json_stays():
+    problem = {"content-type": "application/problem+json"}
+    with serve(ok(json=[], headers=problem)) as server, urllib.request.urlopen(server.url) as response:
+        assert response.headers.get_all("Content-Type") == ["application/problem+json"]
+
+
+def test_chunks_come_in_order_and_the_connection_is_kept(tls):
+    with serve(ok(chunks=CHUNKS), tls=tls) as server, connected(server) as client:
+        for _ in range(2):
+            client.sendall(KEPT_GET)
+            assert read(client, len(HEAD + BODY)) == HEAD + BODY
+    assert [attempt.sent_bytes for attempt in server.attempts] == [len(HEAD + BODY)] * 2
+
+
+def test_each_chunk_leaves_an_interval_after_the_one_before():
+    with serve(ok(chunks=CHUNKS, every_seconds=0.02)) as server, asked(server) as client:
+        for _ in range(2):  # a kept connection streams again at the same pace
+            assert read(client, len(HEAD + BODY)) == HEAD + BODY
+            client.sendall(KEPT_GET)
+        server.wait_for_attempts(2, at="idle")
+        for attempt in server.attempts[:2]:
+            (turn,) = [turn for turn in attempt.turns if turn.by == "server"]
+            assert turn.until_seconds - turn.at_seconds >= 0.04
+
+
+def test_a_client_may_ask_for_the_head_alone():
+    with serve(ok(chunks=(b"tick",), every_seconds=0.01, endless=True)) as server, asked(server, b"HEAD") as client:
+        assert read(client, len(HEAD)) == HEAD
+        client.sendall(KEPT_GET)
+        assert read(client, len(HEAD + TICK)) == HEAD + TICK
+
+
+@pytest.mark.parametrize("every_seconds", [0, 0.001])
+def test_an_endless_body_flows_until_the_client_leaves_and_others_are_served(every_seconds):
+    with serve(ok(chunks=(b"tick",), every_seconds=every_seconds, endless=True)) as server:
+        with asked(server) as first:
+            for _ in range(2):
+                with asked(server) as client:
+                    assert read(client, len(HEAD) + 20 * len(TICK)) == HEAD + 20 * TICK
+            assert read(first, len(HEAD) + 20 * len(TICK)) == HEAD + 20 * TICK
+        assert {attempt.ended_by for attempt in server.wait_for_attempts(3, at="end")} == {"client"}
+
+
+def test_an_endless_body_ends_with_its_plan_and_goes_on_where_the_plan_only_gets_slower():
+    endless = ok(chunks=(b"tick",), every_seconds=0.001, endless=True)
+    with serve(endless) as server, asked(server) as client:
+        assert read(client, len(HEAD + TICK)) == HEAD + TICK
+        server.become(endless & latency(0.001), open_too=True)
+        assert read(client, 30 * len(TICK)) == 30 * TICK
+        server.become(ok(), open_too=True)
+        rest = b""
+        while not rest.endswith(b"0\r\n\r\n"):
+            rest += read(client, 1)
+        client.sendall(KEPT_GET)
+        assert read(client, 15) == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize(("verb", "end"), [(reset, "RST"), (close, "FIN")])
+@each_row("after", [0, 1, 4, 9, 10, len(BODY) - 5, len(BODY) - 1])
+def test_a_break_cuts_the_stream_at_any_byte(verb, end, after):
+    fault = ok(chunks=CHUNKS, every_seconds=0.001) & verb(after_body_bytes=after)
+    with serve(fault) as server, asked(server) as client:
+        assert to_end(client) == (HEAD + BODY[:after], end)
+
+
+def test_the_pace_of_chunks_composes_with_conditions():
+    fault = ok(chunks=CHUNKS, every_seconds=0.001) & drip(7, every_seconds=0.001)
+    with serve(fault) as server, asked(server) as client:
+        assert read(client, len(HEAD + BODY)) == HEAD + BODY
+
+
+@each_row(
+    "made, message",
+    [
+        (lambda: ok(b"x", json=1), "json=1: expected one of body, json and chunks."),
+        (lambda: ok(json=1, chunks=(b"a",)), "json=1: expected one of body, json and chunks."),
+        (lambda: ok(b"x", chunks=(b"a",)), "chunks=(b'a',): expected one of body, json and chunks."),
+        (lambda: ok(json={1, 2}), "json={1, 2}: expected a value that JSON can say (Object of type set is not JSON "),
+        (lambda: ok(chunks=(b"",)), "chunks=(b'',): expected a tuple of bytes, none of them empty."),
+        (lambda: ok(chunks="text"), "chunks='text': expected a tuple of bytes, none of them empty."),
+        (lambda: ok(every_seconds=1), "every_seconds=1: expected chunks with it."),
+        (lambda: ok(b"x", endless=True), "endless=True: expected chunks with it."),
+        (lambda: ok(chunks=(b"a",), status=204), "chunks=(b'a',): expected none with 204, which has no content."),
+        (
+            lambda: ok(chunks=(b"a",), headers={"Content-Length": "1"}),
+            "expected none about the length, as chunks have ",
+        ),
+        (
+            lambda: ok(chunks=(b"a",), headers={"Transfer-Encoding": "gzip"}),
+            "expected none about the length, as chunks ",
+        ),
+        (
+            lambda: relay("127.0.0.1:1", ok(chunks=(b"a",))),
+            "expected serve(…) or http_proxy(…); the upstream of a relay",
+        ),
+        (
+            lambda: serve(ok(chunks=(b"a",), endless=True) & reset(at="idle")),
+            "the body has no end and never comes to 'idle'",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(made, message):
+    with pytest.raises(FaultlineError) as caught:
+        made()
+    assert message in str(caught.value)
+
+
+def test_a_kept_plan_is_read_back():
+    import faultline
+
+    plan = ok(chunks=CHUNKS, every_seconds=0.5, endless=True)
+    assert faultline.plan(repr(plan)) == plan
+    assert faultline.plan("ok --chunks one --chunks two --every-seconds 0.5") == ok(
+        chunks=(b"one", b"two"), every_seconds=0.5
+    )
+    assert json.dumps(repr(faultline.plan("ok(json={'a': [1]})"))) == json.dumps("ok(json={'a': [1]})")
