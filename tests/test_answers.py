@@ -652,9 +652,9 @@ FIELDS = "expected names and values as text, without line breaks."
         (lambda: raw(b""), "data=b'': expected at least one byte; close() says none."),
         (lambda: raw("text"), "data='text': expected bytes, not str."),
         (lambda: raw(b"x", keep_alive=1), "keep_alive=1: expected bool, not int."),
-        (lambda: sse(()), "events=(): expected the text of at least one event, as a tuple."),
-        (lambda: sse("one"), "events='one': expected the text of at least one event, as a tuple."),
-        (lambda: sse((b"one",)), "events=(b'one',): expected the text of at least one event, as a tuple."),
+        (lambda: sse(()), "events=(): expected at least one event, as a tuple of texts or mappings."),
+        (lambda: sse("one"), "events='one': expected at least one event, as a tuple of texts or mappings."),
+        (lambda: sse((b"one",)), "events[0]=b'one': expected text, or a mapping with data."),
         (
             lambda: sse(break_="rest"),
             "break_='rest': expected one of 'close', 'reset', 'stall', 'none'. Did you mean 'reset'?",
@@ -1012,7 +1012,7 @@ def test_step_with_a_value_that_means_nothing_is_an_error(make, said):
         ),
         (lambda: redirect(to=""), "to='': expected a URL of one line."),
         (lambda: redirect(to="a\r\nb"), "to='a\\r\\nb': expected a URL of one line."),
-        (lambda: sse(("\ud800",)), "events=('\\ud800',): expected text that UTF-8 can say (surrogates not allowed)."),
+        (lambda: sse(("\ud800",)), "events[0]='\\ud800': expected text that UTF-8 can say (surrogates not allowed)."),
     ],
 )
 def test_what_a_response_can_not_say_is_refused(make, message):

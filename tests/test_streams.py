@@ -10,7 +10,19 @@ import pytest
 from support import KEPT_GET, connected, read, to_end
 from support.tables import each_row
 
-from faultline import FaultlineError, close, drip, latency, ok, relay, reset, serve
+from faultline import (
+    FaultlineError,
+    anthropic_events,
+    close,
+    drip,
+    latency,
+    ok,
+    openai_chunks,
+    relay,
+    reset,
+    serve,
+    sse,
+)
 
 CHUNKS = (b"one,", b"two,", b"three")
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n"
@@ -117,6 +129,10 @@ def test_the_pace_of_chunks_composes_with_conditions():
         (lambda: ok(b"x", json=1), "json=1: expected one of body, json and chunks."),
         (lambda: ok(json=1, chunks=(b"a",)), "json=1: expected one of body, json and chunks."),
         (lambda: ok(b"x", chunks=(b"a",)), "chunks=(b'a',): expected one of body, json and chunks."),
+        (
+            lambda: ok(json=float("nan")),
+            "json=nan: expected a value that JSON can say (Out of range float values are not JSON ",
+        ),
         (lambda: ok(json={1, 2}), "json={1, 2}: expected a value that JSON can say (Object of type set is not JSON "),
         (lambda: ok(chunks=(b"",)), "chunks=(b'',): expected a tuple of bytes, none of them empty."),
         (lambda: ok(chunks="text"), "chunks='text': expected a tuple of bytes, none of them empty."),
@@ -156,3 +172,103 @@ def test_a_kept_plan_is_read_back():
         chunks=(b"one", b"two"), every_seconds=0.5
     )
     assert json.dumps(repr(faultline.plan("ok(json={'a': [1]})"))) == json.dumps("ok(json={'a': [1]})")
+
+
+# --- server-sent events -----------------------------------------------------------------------------------------------
+
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n"
+FRAMED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@each_row(
+    "event, said",
+    [
+        ("text", b"data: text\n\n"),
+        ({"data": "two\nlines"}, b"data: two\ndata: lines\n\n"),
+        ({"data": {"a": [1, "é"]}}, b'data: {"a": [1, "\\u00e9"]}\n\n'),
+        ({"data": None, "event": "delta"}, b"event: delta\ndata: null\n\n"),
+        ({"retry": 500, "id": "7", "event": "tick", "data": "x"}, b"event: tick\nid: 7\nretry: 500\ndata: x\n\n"),
+        ({"comment": "still\nhere"}, b": still\n: here\n\n"),
+        ({"id": ""}, b"id: \n\n"),
+    ],
+)
+def test_an_event_is_written_with_all_its_parts(event, said):
+    with serve(sse((event,), break_="none")) as server, urllib.request.urlopen(server.url) as response:
+        assert response.read() == said
+
+
+@each_row(
+    "event, message",
+    [
+        (1, "events[0]=1: expected text, or a mapping with data."),
+        ({}, "events[0]={}: expected text, or a mapping with data."),
+        (
+            {"dat": "x"},
+            "events[0]={'dat': 'x'}: expected only parts among comment, data, event, id, retry. Did you mean ",
+        ),
+        ({1: "x"}, "events[0]={1: 'x'}: expected only parts among comment, data, event, id, retry."),
+        ({"retry": "1"}, "events[0][retry]='1': expected whole milliseconds, 0 or more."),
+        ({"retry": True}, "events[0][retry]=True: expected whole milliseconds, 0 or more."),
+        ({"event": "a\nb"}, "events[0][event]='a\\nb': expected text of one line."),
+        ({"id": "a\0"}, "events[0][id]='a\\x00': expected text of one line."),
+        ({"comment": 1}, "events[0][comment]=1: expected text of one line."),
+        (
+            {"data": {1, 2}},
+            "events[0][data]={1, 2}: expected a value that JSON can say (Object of type set is not JSON ",
+        ),
+    ],
+)
+def test_an_event_that_the_stream_can_not_say_is_refused(event, message):
+    with pytest.raises(FaultlineError) as caught:
+        sse((event,))
+    assert str(caught.value).startswith(message)
+
+
+def test_events_come_at_a_pace_with_further_fields_and_end_in_the_middle():
+    fault = sse(("one", "two", "three"), every_seconds=0.02, headers={"x-ratelimit-remaining-requests": "0"})
+    with serve(fault) as server, asked(server) as client:
+        whole = b"b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n" + b"d\r\ndata: three\n\n\r\n"[:9]
+        assert to_end(client) == (SSE + b"x-ratelimit-remaining-requests: 0\r\n" + FRAMED + whole, "FIN")
+        (turn,) = [turn for turn in server.wait_for_attempts(1, at="end")[0].turns if turn.by == "server"]
+        assert turn.until_seconds - turn.at_seconds >= 0.04
+
+
+@pytest.mark.parametrize(("verb", "end"), [(reset, "RST"), (close, "FIN")])
+def test_any_verb_cuts_a_whole_stream_by_event(verb, end):
+    fault = sse(("one", "two", "three"), break_="none", every_seconds=0.001) & verb(
+        at="response", on=b"data: two\n\n\r\n"
+    )
+    with serve(fault) as server, asked(server) as client:
+        assert to_end(client) == (SSE + FRAMED + b"b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n", end)
+
+
+def data_of(events):
+    """What the events say, as a client reads it."""
+    with serve(sse(events, break_="none")) as server, urllib.request.urlopen(server.url) as response:
+        lines = response.read().decode().splitlines()
+    return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+
+def test_chunks_of_a_completion_say_the_text_and_their_end():
+    *chunks, done = data_of(openai_chunks("Hello, big world!", model="m"))
+    choices = [json.loads(chunk)["choices"][0] for chunk in chunks]
+
+    assert done == "[DONE]"
+    assert choices[0]["delta"] == {"role": "assistant", "content": ""}
+    assert "".join(choice["delta"].get("content", "") for choice in choices) == "Hello, big world!"
+    assert [choice["finish_reason"] for choice in choices[-2:]] == [None, "stop"]
+    assert {(json.loads(chunk)["model"], json.loads(chunk)["object"]) for chunk in chunks} == {
+        ("m", "chat.completion.chunk")
+    }
+
+
+def test_events_of_a_message_say_the_text_or_that_the_server_is_overloaded():
+    events = [json.loads(data) for data in data_of(anthropic_events("Hello there"))]
+    text = "".join(event["delta"]["text"] for event in events if event["type"] == "content_block_delta")
+    assert (text, events[0]["type"], events[-1]["type"]) == ("Hello there", "message_start", "message_stop")
+
+    events = [json.loads(data) for data in data_of(anthropic_events("Hello there", overloaded_after=1))]
+    assert [event["type"] for event in events[-2:]] == ["content_block_delta", "error"]
+    assert events[-1]["error"]["type"] == "overloaded_error"
+    with pytest.raises(FaultlineError, match=r"overloaded_after=9: expected a whole number of deltas, from 0 to 3\."):
+        anthropic_events("Hello there", overloaded_after=9)

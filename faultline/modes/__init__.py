@@ -6,6 +6,7 @@ from faultline.modes.certificates import *  # noqa: F403
 from faultline.modes.conditions import *  # noqa: F403
 from faultline.modes.datagrams import *  # noqa: F403
 from faultline.modes.door import *  # noqa: F403
+from faultline.modes.events import *  # noqa: F403
 from faultline.modes.lies import *  # noqa: F403
 from faultline.modes.lookups import *  # noqa: F403
 from faultline.modes.proxies import *  # noqa: F403

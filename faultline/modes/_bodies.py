@@ -18,16 +18,16 @@ FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-def encoded(value: object) -> bytes:
-    """A value as JSON.
+def as_json(name: str, value: object) -> str:
+    """A value as JSON, on one line.
 
     Raises:
         ParameterError: JSON has no way to say it.
     """
     try:
-        return dumps(value).encode()
+        return dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise rejected("json", value, f"a value that JSON can say ({error}); body=b'null' says null") from None
+        raise rejected(name, value, f"a value that JSON can say ({error})") from None
 
 
 def with_default(headers: Headers, name: str, value: str) -> Headers:

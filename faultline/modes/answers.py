@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from faultline._core.answers import (
     Answer,
     AsUsual,
     HeadersLike,
-    chunk,
     phrase_of,
 )
-from faultline._core.breaks import Break, Trigger
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Trickle
 from faultline._core.fault import Fault
 from faultline._core.hosts import NOWHERE
-from faultline._core.steps import Close, ConnectionStep, Hold, Reset
 from faultline.modes._bodies import (
     BODILESS,
     FIELD_VALUE,
+    as_json,
     checked_chunks,
-    encoded,
     fields,
     framed,
     streamed,
@@ -30,7 +26,7 @@ from faultline.modes._bodies import (
 )
 from faultline.modes._registry import case, mode
 
-__all__ = ["echo", "ok", "raw", "redirect", "sse", "status", "trickle_headers"]
+__all__ = ["echo", "ok", "raw", "redirect", "status", "trickle_headers"]
 
 USUAL = 200
 
@@ -88,7 +84,7 @@ def ok(
         if locals()[name]:
             raise rejected(name, locals()[name], "chunks with it")
     if json is not None:
-        body, given = encoded(json), with_default(given, "Content-Type", "application/json")
+        body, given = as_json("json", json).encode(), with_default(given, "Content-Type", "application/json")
     if body is None and status == USUAL and not given:
         return Fault(answer=AsUsual())
     return Fault(answer=framed(status, given, body))
@@ -239,62 +235,6 @@ def raw(
     if not data:
         raise rejected("data", data, "at least one byte; close() says none")
     return Fault(answer=Answer(raw=data, ends=not keep_alive, is_fault=True))
-
-
-SSE_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-    b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
-LINE_END = re.compile(r"\r\n|\r|\n")
-ENDINGS: dict[str, ConnectionStep] = {"close": Close(), "reset": Reset(), "stall": Hold()}
-
-
-@mode(
-    case("end of stream"),
-    case("ConnectionResetError", break_="reset"),
-    case("TimeoutError", break_="stall"),
-    case("end of stream", break_="none"),
-)
-def sse(
-    events: Annotated[tuple[str, ...], "the data of each event, one by one"] = (
-        "first",
-        "second",
-        "third",
-    ),
-    *,
-    break_: Annotated[
-        Literal["close", "reset", "stall", "none"],
-        "what happens in the middle of the last event; none: the stream ends as it should",
-    ] = "close",
-) -> Fault:
-    """Answer with server-sent events, and break in the middle of the last event.
-
-    Each event is a chunk of `text/event-stream` (WHATWG HTML, 9.2). The last event stops half-way, inside its chunk,
-    and then comes FIN, RST or silence. With `break_="none"` it is complete, and the stream ends as it should.
-
-    .. versionadded:: 0.1
-
-    Raises:
-        ParameterError: there are no events, or an event is no text that UTF-8 can encode.
-
-    Example:
-        >>> import faultline, urllib.request
-        >>> with faultline.serve(faultline.sse(("first", "second"))) as server:
-        ...     urllib.request.urlopen(server.url).read()
-        Traceback (most recent call last):
-        http.client.IncompleteRead: IncompleteRead(19 bytes read)
-    """
-    if not isinstance(events, (tuple, list)) or not events or not all(isinstance(e, str) for e in events):
-        raise rejected("events", events, "the text of at least one event, as a tuple")
-    try:
-        chunks = [chunk("".join(f"data: {line}\n" for line in LINE_END.split(e)).encode() + b"\n") for e in events]
-    except UnicodeEncodeError as error:
-        raise rejected("events", events, f"text that UTF-8 can say ({error.reason})") from None
-    if break_ == "none":
-        return Fault(answer=Answer(raw=SSE_HEAD + b"".join(chunks) + b"0\r\n\r\n", ends=True))
-    cut = b"".join(chunks)[: -len(chunks[-1]) // 2]
-    end = Break("response", (ENDINGS[break_],), Trigger(at_end=True))
-    return Fault(end, answer=Answer(raw=SSE_HEAD + cut, ends=True))
 
 
 @mode(case("the response", lines=5, every_seconds=0.001))

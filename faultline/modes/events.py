@@ -1,0 +1,193 @@
+"""The mode of server-sent events, and the events of two well-known APIs as data for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from faultline._core.answers import LAST_CHUNK, Answer, HeadersLike, chunk
+from faultline._core.breaks import Break, Trigger
+from faultline._core.check import nearest, rejected, whole
+from faultline._core.conditions import ByChunk
+from faultline._core.fault import Fault
+from faultline._core.steps import Close, ConnectionStep, Hold, Reset
+from faultline.modes._bodies import as_json, fields
+from faultline.modes._registry import case, mode
+
+__all__ = ["anthropic_events", "openai_chunks", "sse"]
+
+Event: TypeAlias = "str | Mapping[str, Any]"
+
+HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n"
+CHUNKED = "Transfer-Encoding: chunked\r\n\r\n"
+LINE_END = re.compile(r"\r\n|\r|\n")
+PARTS = ("comment", "event", "id", "retry", "data")  # in the order in which they are written
+PREFIX = {"comment": ": ", "data": "data: "}
+WORD = re.compile(r"\w+|\s+|[^\w\s]+")
+ENDINGS: dict[str, ConnectionStep] = {"close": Close(), "reset": Reset(), "stall": Hold()}
+
+
+@mode(
+    case("end of stream"),
+    case("ConnectionResetError", break_="reset"),
+    case("TimeoutError", break_="stall"),
+    case("end of stream", break_="none"),
+)
+def sse(
+    events: Annotated[tuple[Event, ...], "the data of each event, one by one"] = (
+        "first",
+        "second",
+        "third",
+    ),
+    *,
+    break_: Annotated[
+        Literal["close", "reset", "stall", "none"],
+        "what happens in the middle of the last event; none: the stream ends as it should",
+    ] = "close",
+    every_seconds: Annotated[float, "from event to event"] = 0.0,
+    headers: Annotated[HeadersLike, "further header fields, by name"] = (),
+) -> Fault:
+    """Answer with server-sent events, and break in the middle of the last event.
+
+    Each event is a chunk of `text/event-stream` (WHATWG HTML, 9.2). The last event stops half-way, inside its chunk,
+    and then comes FIN, RST or silence. With `break_="none"` it is complete, and the stream ends as it should; then
+    any verb can cut it, as in `sse(("a", "b"), break_="none") & reset(at="response", on=b"data: a")`.
+
+    An event is the text of its data, or a mapping with some of `data`, `event`, `id`, `retry` (whole milliseconds) and
+    `comment`. Data that is no text is written as JSON; text of several lines becomes several lines of data.
+
+    .. versionadded:: 0.1
+
+    Raises:
+        ParameterError: there are no events; an event has no part or another part; a part has a value that the stream
+            can't say; or HTTP can't carry a name or a value in `headers`.
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> with faultline.serve(faultline.sse(("first", "second"))) as server:
+        ...     urllib.request.urlopen(server.url).read()
+        Traceback (most recent call last):
+        http.client.IncompleteRead: IncompleteRead(19 bytes read)
+    """
+    if not isinstance(events, (tuple, list)) or not events:
+        raise rejected("events", events, "at least one event, as a tuple of texts or mappings")
+    more = "".join(f"{name}: {value}\r\n" for name, value in fields(headers))
+    chunks = [chunk(written(event, f"events[{number}]")) for number, event in enumerate(events)]
+    if break_ == "none":
+        chunks[-1] += LAST_CHUNK
+    else:
+        chunks[-1] = chunks[-1][: -len(chunks[-1]) // 2]
+    pace = (ByChunk(sizes=tuple(map(len, chunks)), every_seconds=every_seconds),) if every_seconds else ()
+    answer = Answer(raw=(HEAD + more + CHUNKED).encode("latin-1") + b"".join(chunks), ends=True)
+    end = None if break_ == "none" else Break("response", (ENDINGS[break_],), Trigger(at_end=True))
+    return Fault(end, answer=answer, conditions=pace)
+
+
+def written(event: object, name: str) -> bytes:
+    """An event as the stream has it, with the empty line at its end.
+
+    Raises:
+        ParameterError: it is neither text nor a mapping, or has a part that the stream can't say.
+    """
+    parts = {"data": event} if isinstance(event, str) else event
+    if not isinstance(parts, Mapping) or not parts:
+        raise rejected(name, event, "text, or a mapping with data")
+    lines: list[str] = []
+    for word in sorted(parts, key=lambda word: PARTS.index(word) if word in PARTS else -1):
+        lines += part(word, parts[word], name)
+    try:
+        return "".join(f"{line}\n" for line in lines).encode() + b"\n"
+    except UnicodeEncodeError as error:
+        raise rejected(name, event, f"text that UTF-8 can say ({error.reason})") from None
+
+
+def part(word: object, value: object, name: str) -> list[str]:
+    """The lines of one part of an event.
+
+    Raises:
+        ParameterError: there is no such part, or it can't have this value.
+    """
+    match word, value:
+        case "retry", int() if not isinstance(value, bool) and value >= 0:
+            return [f"retry: {value}"]
+        case "event" | "id", str() if not LINE_END.search(value) and "\0" not in value:
+            return [f"{word}: {value}"]
+        case "comment" | "data", str():
+            return [f"{PREFIX[word]}{line}" for line in LINE_END.split(value)]
+        case "data", _:
+            return [f"data: {as_json(f'{name}[data]', value)}"]
+    if word not in PARTS:
+        hint = nearest(word, PARTS) if isinstance(word, str) else ""
+        raise rejected(name, {word: value}, f"only parts among {', '.join(sorted(PARTS))}.{hint}".removesuffix("."))
+    raise rejected(f"{name}[{word}]", value, "whole milliseconds, 0 or more" if word == "retry" else "text of one line")
+
+
+# --- two well-known APIs --------------------------------------------------------------------------------------------
+
+
+def openai_chunks(text: str = "Hello there!", *, model: str = "gpt-test") -> tuple[Event, ...]:
+    """The events of a chat completion that streams, as the API of OpenAI sends them, for `sse`.
+
+    The role comes first, then each word of the text in a chunk of its own, then the reason of the end, then `[DONE]`.
+
+    .. versionadded:: 0.1
+
+    Args:
+        text: what the model says.
+        model: the name of the model.
+
+    Example:
+        >>> from faultline import openai_chunks, sse
+        >>> fault = sse(openai_chunks("Hello there!"), break_="reset", every_seconds=0.01)
+    """
+    head = {"id": "chatcmpl-faultline", "object": "chat.completion.chunk", "created": 0, "model": model}
+
+    def piece(delta: Mapping[str, str], reason: str | None = None) -> Event:
+        return {"data": {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}}
+
+    words = [piece({"content": word}) for word in WORD.findall(text)]
+    return (piece({"role": "assistant", "content": ""}), *words, piece({}, "stop"), "[DONE]")
+
+
+def anthropic_events(
+    text: str = "Hello there!", *, model: str = "claude-test", overloaded_after: int | None = None
+) -> tuple[Event, ...]:
+    """The events of a message that streams, as the API of Anthropic sends them, for `sse`.
+
+    .. versionadded:: 0.1
+
+    Args:
+        text: what the model says; each word is a delta of its own.
+        model: the name of the model.
+        overloaded_after: after how many deltas the event `error` of the kind `overloaded_error` ends the stream.
+            Default: never.
+
+    Raises:
+        ParameterError: `overloaded_after` is below 0, or more than the text has deltas.
+
+    Example:
+        >>> from faultline import anthropic_events, sse
+        >>> fault = sse(anthropic_events("Hello there!", overloaded_after=1), break_="none")
+    """
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message = {"id": "msg_faultline", "type": "message", "role": "assistant", "model": model, "content": []}
+    deltas: list[dict[str, Any]] = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
+        for word in WORD.findall(text)
+    ]
+    begin: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "ping"},
+    ]
+    end: list[dict[str, Any]] = [
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+    if overloaded_after is not None:
+        count = whole("overloaded_after", overloaded_after, " of deltas", 0, len(deltas))
+        deltas = deltas[:count]
+        end = [{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}]
+    return tuple({"event": data["type"], "data": data} for data in (*begin, *deltas, *end))
