@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faultline._core.attempts import Request as Request
     from faultline._core.causes import raises as raises
     from faultline._core.causes import root_cause as root_cause
+    from faultline._core.computed import answer as answer
     from faultline._core.ends import End as End
     from faultline._core.errors import CallError as CallError
     from faultline._core.errors import ConflictError as ConflictError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import http
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from faultline._core.points import FACTS, Point
 
@@ -61,6 +61,8 @@ class Answer(AnyAnswer):
         in_chunks: the body is sent in chunks (RFC 9112, 7.1).
         chunks: the chunks, which are the body together; one with the whole body if there are none.
         repeats: the chunks come again and again, until the client leaves.
+        ranges: a request for a part of the body gets that part (RFC 9110, 14).
+        computes: a function that makes the answer from the request.
         endless: the client reads the body until the connection ends.
         lies_in_body: the body is wrong, or the boundary of head and body.
         is_fault: the answer is a fault by itself.
@@ -79,6 +81,8 @@ class Answer(AnyAnswer):
     in_chunks: bool = False
     chunks: tuple[bytes, ...] = ()
     repeats: bool = False
+    ranges: bool = False
+    computes: Callable[[Any], Answer] | None = None
     endless: bool = False
     lies_in_body: bool = False
     is_fault: bool = False
@@ -96,6 +100,11 @@ class Answer(AnyAnswer):
         if FACTS[at].of == "idle" and self.repeats:
             return "the body has no end"
         return "the connection ends with this answer" if FACTS[at].of == "idle" and self.closes else ""
+
+    @property
+    def has_known_length(self) -> bool:
+        """Whether the bytes of the answer are known before there is a request."""
+        return not self.echoes and not self.repeats and self.computes is None
 
     @property
     def closes(self) -> bool:
@@ -124,7 +133,7 @@ class Answer(AnyAnswer):
 
     def sized(self, at_least_bytes: int) -> Answer:
         """The same answer, with a body of at least this length if no body was given."""
-        if self.body is not None or self.raw is not None or self.echoes or not at_least_bytes:
+        if self.body is not None or self.raw is not None or not self.has_known_length or not at_least_bytes:
             return self
         return replace(self, body=filler(at_least_bytes))
 

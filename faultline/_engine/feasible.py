@@ -102,7 +102,7 @@ def check_response(fault: Fault, default: Answer) -> None:
         raise ParameterError(
             f"{fault!r}: expected an answer=… that keeps the connection alive; this server's never comes to 'idle'."
         )
-    if brk.at != "response" or answer.echoes:
+    if brk.at != "response" or not answer.has_known_length:
         return
     least_bytes = brk.trigger.least_bytes
     name = "after_body_bytes" if brk.trigger.after_body_bytes is not None else "after_bytes"

@@ -17,7 +17,6 @@ from faultline._core.ledger import KEPT_BODY_BYTES
 from faultline._net.malformed import doubtful_head, is_meant_as_http, split, worded, wrong_head, wrong_line
 
 HEAD_LIMIT_BYTES = 65_536
-HOP = "/hop/"  # the paths of a chain of redirects
 EVENTS_AT_ONCE = 16  # of h11: a client may send a chunk for each byte
 FIRST_LOOK_BYTES = 1024  # the part of the first line that is checked
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -262,19 +261,3 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
 def in_chunks(answer: Answer, body: bytes) -> bytes:
     """A body in chunks, each with its length; the last, of length 0, ends it (RFC 9112, 7.1)."""
     return b"".join(map(chunk, answer.chunks or filter(None, [body]))) + (b"" if answer.repeats else LAST_CHUNK)
-
-
-def hopped(answer: Answer, request: Request, last: Answer) -> Answer:
-    """The next redirect of a chain, or `last` once the chain is over."""
-    if not answer.hops:
-        return answer
-    hop = hop_of(request.target)
-    if hop >= answer.hops:
-        return Answer() if last.hops else last
-    return Answer(answer.status, body=b"", location=f"{HOP}{hop + 1}")
-
-
-def hop_of(target: str) -> int:
-    """The number of redirects that a client followed before this request."""
-    number = target.partition("?")[0].rpartition(HOP)[2]
-    return int(number[:9]) if number.isdecimal() else 0

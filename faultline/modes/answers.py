@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from faultline._core.answers import (
@@ -45,6 +46,7 @@ def ok(
     chunks: Annotated[tuple[bytes, ...], "the chunks of the body, sent one by one (RFC 9112, 7.1)"] = (),
     every_seconds: Annotated[float, "from chunk to chunk"] = 0.0,
     endless: Annotated[bool, "send the chunks again and again, until the client leaves"] = False,
+    ranges: Annotated[bool, "send the part of the body that a request asks for by its Range field"] = False,
 ) -> Fault:
     """Answer as a healthy server does.
 
@@ -60,12 +62,15 @@ def ok(
     the one before. A break among them cuts the stream, as in `ok(chunks=(b"1", b"2")) & reset(after_body_bytes=7)`,
     where the length and the line end of each chunk count as bytes of the body.
 
+    With `ranges` a download can be resumed: the answer has an `ETag`, and a GET with `Range` gets 206 and the part, 416
+    if there is none, or the whole body if its `If-Range` is another tag (RFC 9110, 13.1.5 and 14).
+
     .. versionadded:: 0.1
 
     Raises:
         ParameterError: `status` is not from 200 to 999; HTTP can't carry a name or a value in `headers`; there is more
-            than one of `body`, `json` and `chunks`; `json` is nothing that JSON can say; a chunk is empty; or
-            `every_seconds` or `endless` is given without `chunks`.
+            than one of `body`, `json` and `chunks`; `json` is nothing that JSON can say; a chunk is empty;
+            `every_seconds` or `endless` is given without `chunks`; or `ranges` with another status or with chunks.
 
     Example:
         >>> import faultline, urllib.request
@@ -78,6 +83,8 @@ def ok(
     if [body is None, json is None, not chunks].count(False) > 1:
         name = "json" if json is not None else "chunks"
         raise rejected(name, locals()[name], "one of body, json and chunks")
+    if chunks and ranges:
+        raise rejected("ranges", ranges, "a body or json with it, not chunks")
     if chunks:
         return streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless)
     for name in ("every_seconds", "endless"):
@@ -85,9 +92,12 @@ def ok(
             raise rejected(name, locals()[name], "chunks with it")
     if json is not None:
         body, given = as_json("json", json).encode(), with_default(given, "Content-Type", "application/json")
-    if body is None and status == USUAL and not given:
+    if body is None and status == USUAL and not given and not ranges:
         return Fault(answer=AsUsual())
-    return Fault(answer=framed(status, given, body))
+    answer = framed(status, given, body)
+    if ranges and (status != USUAL or {"content-length", "transfer-encoding"} & {name.lower() for name, _ in given}):
+        raise rejected("ranges", ranges, "status=200 with it, and no field about the length")
+    return Fault(answer=replace(answer, ranges=ranges))
 
 
 @mode(case("the response"))

@@ -12,8 +12,9 @@ from faultline._core.promises import ANSWER, Key, key_of
 from faultline._core.scripted import Script
 from faultline._core.tls_facts import HELLO
 from faultline._engine.play import play_one
+from faultline._net.chosen import chosen
 from faultline._net.departures import Departed
-from faultline._net.http1 import CONTINUE, RequestReader, hopped, in_chunks, render
+from faultline._net.http1 import CONTINUE, RequestReader, in_chunks, render
 
 if TYPE_CHECKING:
     from faultline._core.answers import Answer
@@ -150,7 +151,7 @@ class Http1:
         connection, service = self._connection, self._connection.service
         fault, request = connection.attempt.fault, connection.attempt.request
         planned = answer or fault.http_answer
-        said = hopped(planned or service.default, request, service.default)
+        said = chosen(planned or service.default, request, service.default)
         trip = connection.armed("response")
         if trip is not None:
             said = said.sized(trip.brk.trigger.least_bytes)
