@@ -62,6 +62,12 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
     run_python_of("docs/around-the-connection.md").assert_outcomes(passed=17)
 
 
+@pytest.mark.unmeasured
+@pytest.mark.slow
+def test_the_python_of_the_page_about_streams_passes(run_python_of):
+    run_python_of("docs/streaming.md").assert_outcomes(passed=11)
+
+
 @pytest.mark.slow
 def test_the_python_of_the_page_on_audits_passes(run_python_of):
     run_python_of("docs/audit.md").assert_outcomes(passed=2)
