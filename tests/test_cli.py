@@ -468,6 +468,20 @@ def test_first_line_has_the_file_of_the_ca(tmp_path, tls, has_path):
     assert (line["ca_file"] == path) == has_path
 
 
+@each_row("words", ["serve --mode ok --tls", "relay --upstream 127.0.0.1:9 --tls terminate"])
+def test_the_protocols_of_tls_are_an_option(words):
+    with running(f"{words} --alpn h2,http/1.1 --json") as command:
+        line = json.loads(command.line())
+        context = ssl.create_default_context(cafile=line["ca_file"])
+        context.set_alpn_protocols(["http/1.1", "h2"])
+        address = ("127.0.0.1", int(line["url"].rpartition(":")[2]))
+        with (
+            socket.create_connection(address, PATIENCE_SECONDS) as client,
+            context.wrap_socket(client, server_hostname="127.0.0.1") as secure,
+        ):
+            assert secure.selected_alpn_protocol() == "h2"
+
+
 @each_row("tls", ["terminate", "mutual"])
 def test_first_line_of_a_relay_that_terminates_tls_has_the_file_of_the_ca(tls):
     line = json.loads(first_line(f"relay --upstream 127.0.0.1:9 --tls {tls} --json"))

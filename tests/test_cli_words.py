@@ -227,6 +227,8 @@ REFUSED = {
     "serve --mode nxdomain --then addresses": "mode addresses is for tests alone: its `server` is an object ",
     # modes that don't go together
     "serve --mode duplicated --tls": "duplicated(): expected no --tls with it; it takes a UDP server.",
+    "serve --mode duplicated --alpn h2": "duplicated(): expected no --alpn with it; it takes a UDP server.",
+    "serve --mode ok --alpn h2": "alpn=('h2',): expected TLS with it.",
     "serve --mode ok --then dns-refused --tls": "sequence(ok(), bad_dns('refused')): expected no --tls with it; ",
     "serve --mode reordered": (
         "reordered(): expected another mode with --then, such as ok, because its answer is the last to go."

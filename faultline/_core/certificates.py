@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
@@ -74,6 +75,7 @@ class Terms:
         kind: the name of the fault.
         version: the only version that the server accepts.
         ciphers: the usual ciphers, or a single cipher without encryption, which no client offers.
+        protocols: the application protocols that the server chooses from, the one that it likes best first (ALPN).
         refuses_protocols: a client that offers application protocols (ALPN) is refused.
         renegotiates: TLS 1.2, with a new handshake in the middle.
         client: whether the client's certificate is not asked for, asked for and verified, or asked for and never
@@ -84,6 +86,7 @@ class Terms:
     kind: str = "any"
     version: Version | None = None
     ciphers: Literal["usual", "null"] = "usual"
+    protocols: tuple[str, ...] = ("http/1.1",)
     refuses_protocols: bool = False
     renegotiates: bool = False
     client: Literal["ignored", "required", "rejected"] = "ignored"
@@ -98,20 +101,39 @@ class Terms:
         return asks or self.client != "ignored"
 
     def over(self, usual: Terms) -> Terms:
-        """The same terms on a server with usual terms of its own: its demand for a client certificate stays."""
-        return replace(self, client=usual.client if self.client == "ignored" else self.client)
+        """The same terms on a server with usual terms of its own, whose protocols and demand of a certificate stay."""
+        client = usual.client if self.client == "ignored" else self.client
+        return replace(self, client=client, protocols=usual.protocols)
 
 
+NAME = re.compile("[!-~]{1,255}")  # of a protocol: RFC 7301, 3.1
 Tls: TypeAlias = bool | Literal["mutual"]  # the parameter `tls` of a server
 MUTUAL = Terms("mutual", client="required")
 
 
+def with_protocols(tls: Tls, alpn: object) -> Tls | Terms:
+    """The terms of TLS for the parameters `tls` and `alpn`; `tls` itself without the second.
+
+    Raises:
+        ParameterError: `alpn` is no tuple of protocols, or there is no TLS.
+    """
+    if alpn is None:
+        return tls
+    if not isinstance(alpn, (tuple, list)) or not all(isinstance(each, str) and NAME.fullmatch(each) for each in alpn):
+        raise rejected("alpn", alpn, "a tuple of protocols, such as ('h2', 'http/1.1')")
+    if not tls:
+        raise rejected("alpn", alpn, "TLS with it")
+    return replace(checked_tls(tls), protocols=tuple(alpn))
+
+
 def checked_tls(tls: object) -> Terms:
-    """The terms of TLS for the parameter `tls`.
+    """The terms of TLS for the parameter `tls`, unless they are terms already.
 
     Raises:
         ParameterError: `tls` is not `True`, `False` or `"mutual"`.
     """
+    if isinstance(tls, Terms):
+        return tls
     if isinstance(tls, (int, float)) and not isinstance(tls, bool):  # 1 == True, but 1 is not accepted
         raise rejected("tls", tls, "one of False, True, 'mutual'")
     choice("tls", tls, (False, True, "mutual"))

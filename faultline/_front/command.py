@@ -50,7 +50,7 @@ from faultline._front.options import (
 )
 from faultline._front.probing import HELP as PROBE_HELP
 from faultline._front.probing import add_probe_options, data_of, end_lines, probe_of, step_lines
-from faultline._front.served import add_relay_options, add_serve_options
+from faultline._front.served import add_relay_options, add_serve_options, protocols_of
 from faultline._front.serving import STARTERS
 from faultline._front.trust import trust_files
 from faultline._version import __version__
@@ -202,8 +202,9 @@ def run_probe(options: argparse.Namespace) -> int:
 def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Serve a plan until the end."""
     kind = server_of(faults_of(plan))
-    if options.tls and kind != "TCP server":
-        raise UsageError(f"{plan!r}: expected no --tls with it; it takes a {kind}.")
+    given = [name for name in ("tls", "alpn") if getattr(options, name)]
+    if given and kind != "TCP server":
+        raise UsageError(f"{plan!r}: expected no --{given[0]} with it; it takes a {kind}.")
     with ending() as ended:
         server, url, where, trial = STARTERS[kind](plan, options, ended.put)
         text = f"{plan!r} on {where} - try: {trial}{unseen(server, plan)}"
@@ -212,6 +213,7 @@ def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
 
 def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Run a relay until the end."""
+    from faultline._core.certificates import with_protocols
     from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
     from faultline._servers.start import TERMINATES, checked_address, checked_relay
@@ -228,7 +230,7 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
             address=checked_address(
                 host.strip("[]") or "127.0.0.1", int(number("port", port)), allow_remote=options.allow_remote
             ),
-            tls=TERMINATES[options.tls],
+            tls=with_protocols(TERMINATES[options.tls], protocols_of(options)),
             kind=RELAY if options.tls == "through" else TERMINATING_RELAY,
             upstream=upstream,
             strict=False,

@@ -26,7 +26,10 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is printed and written."""
+    """Add the options about TLS that both commands have, and those that say what is printed and written."""
+    parser.add_argument(
+        "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
+    )
     parser.add_argument("--ca-file", metavar="PATH", help="write the certificate of the test CA to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
@@ -53,3 +56,8 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
     add_output_options(parser)
     return add_mode_options(parser, words, "relay", required=False)
+
+
+def protocols_of(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """The application protocols of `--alpn`; `None` without it."""
+    return None if options.alpn is None else tuple(filter(None, options.alpn.split(",")))

@@ -11,6 +11,7 @@ from faultline._core.attempts import Attempt
 from faultline._core.hosts import hostport
 from faultline._core.plan import Plan
 from faultline._front.options import number
+from faultline._front.served import protocols_of
 from faultline.modes._registry import ServerKind
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class Started(NamedTuple):
 
 def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """Start a server of HTTP, or of the protocol of a script."""
+    from faultline._core.certificates import with_protocols
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
     address = checked_address(*place(options), allow_remote=options.allow_remote)
-    server = Server(plan, address=address, tls=options.tls, strict=False, on_end=on_end)
+    tls = with_protocols(options.tls, protocols_of(options))
+    server = Server(plan, address=address, tls=tls, strict=False, on_end=on_end)
     trusting = f"--cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
     trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")

@@ -43,7 +43,8 @@ def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerC
 
         return Context(certificate, terms, host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
+    if terms.protocols:
+        context.set_alpn_protocols(terms.protocols)
     tell_messages(context)
     if certificate.key != "P-256" or certificate.digest != "SHA-256" or terms.version is not None:
         context.set_ciphers(ANYTHING)

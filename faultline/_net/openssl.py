@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from OpenSSL import SSL
@@ -32,7 +33,7 @@ class Context:
         self._context.use_privatekey(key_of(key))
         for each in chain:
             self._context.add_extra_chain_cert(certificate_of(each))
-        self._context.set_alpn_select_callback(choose_protocol)
+        self._context.set_alpn_select_callback(partial(choose_protocol, terms.protocols))
         self._context.set_info_callback(tell_alert)
         if terms.renegotiates:
             self._context.set_max_proto_version(SSL.TLS1_2_VERSION)  # TLS 1.3 has no renegotiation: RFC 8446, 4.1.2
@@ -53,9 +54,10 @@ def tell_alert(connection: SSL.Connection, where: int, code: int) -> None:
         tls.hears(ALERT_RECORD, 0, bytes([code & 0xFF]), is_sent=bool(where & SSL.SSL_CB_WRITE))
 
 
-def choose_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
-    """Choose HTTP/1.1 if the client offers it, else no application protocol."""
-    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+def choose_protocol(protocols: tuple[str, ...], _connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """Choose the first of these protocols that the client offers; if there is none, no application protocol."""
+    both = [protocol.encode("ascii") for protocol in protocols if protocol.encode("ascii") in offered]
+    return both[0] if both else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 class Session:

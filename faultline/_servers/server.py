@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from faultline._core.attempts import Attempt
 from faultline._core.calls import explained
 from faultline._core.capabilities import Capabilities
-from faultline._core.certificates import Tls, checked_tls
+from faultline._core.certificates import Terms, Tls, checked_tls
 from faultline._core.check import flag
 from faultline._core.drawing import title_of
 from faultline._core.errors import UnsupportedError
@@ -58,7 +58,7 @@ class Server(Endpoint):
         *,
         address: Address,
         kind: Capabilities = SERVER,
-        tls: Tls = False,
+        tls: Tls | Terms = False,
         answer: Fault | None = None,
         upstream: Upstream | None = None,
         route: Route | None = None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from faultline._core.calls import explained
-from faultline._core.certificates import Tls
+from faultline._core.certificates import Tls, with_protocols
 from faultline._core.check import choice, flag, rejected
 from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
@@ -34,6 +35,7 @@ def serve(
     isolated: bool = False,
     unix: bool | str = False,
     allow_remote: bool = False,
+    alpn: Sequence[str] | None = None,
 ) -> Server:
     r"""Start a server that plays a plan to its clients.
 
@@ -54,6 +56,9 @@ def serve(
         isolated: whether to run the server in a child process, so that a busy main thread doesn't delay it.
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
         allow_remote: whether other machines may connect.
+        alpn: with TLS, the application protocols that the server agrees to, the one that it likes best first
+            (RFC 7301), such as `("h2", "http/1.1")`. A server without a script speaks HTTP/1.1 whatever was agreed.
+            With none in common the handshake goes on without one. Default: `("http/1.1",)`.
 
     Returns:
         The server, which is listening. Use it as a context manager, or call `close()`.
@@ -74,7 +79,8 @@ def serve(
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
     address = checked_address(host, port, unix, allow_remote=allow_remote)
-    return Server(plan, address=address, tls=tls, answer=answer, strict=strict, isolated=isolated)
+    terms = with_protocols(tls, alpn)
+    return Server(plan, address=address, tls=terms, answer=answer, strict=strict, isolated=isolated)
 
 
 @explained
@@ -90,6 +96,7 @@ def relay(
     strict: bool = True,
     isolated: bool = False,
     unix: bool | str = False,
+    alpn: Sequence[str] | None = None,
 ) -> Server:
     """Start a relay in front of a real server, which answers its clients until a fault of the plan strikes.
 
@@ -116,6 +123,7 @@ def relay(
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the relay in a child process, so that a busy main thread doesn't delay it.
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
+        alpn: with `tls="terminate"`, the application protocols that the relay agrees to, as for `serve`.
 
     Returns:
         The relay, which is listening. Use it as a context manager, or call `close()`.
@@ -139,7 +147,7 @@ def relay(
         plan,
         address=checked_address(host, port, unix, allow_remote=allow_remote),
         kind=RELAY if tls == "through" else TERMINATING_RELAY,
-        tls=TERMINATES[tls],
+        tls=with_protocols(TERMINATES[tls], alpn),
         upstream=where,
         strict=strict,
         isolated=isolated,
