@@ -22,6 +22,7 @@ from faultline import (
     reset,
     sequence,
     serve,
+    socks_refusal,
     status,
     udp,
 )
@@ -158,6 +159,10 @@ def test_it_composes_with_breaks_and_conditions():
     [
         (lambda _: 3, "answer=3: expected bytes, text or an answer such as ok(json=…)"),
         (lambda _: None, "answer=None: expected bytes"),
+        (
+            lambda _: socks_refusal("not_allowed"),
+            "answer=socks_refusal('not_allowed'): expected bytes, text or an answer",
+        ),
         (lambda _: ok() & reset(), "without a break or a condition"),
         (lambda _: {}[1], "KeyError"),
     ],
