@@ -206,7 +206,7 @@ def test_unknown_mode_is_answered_with_the_nearest_and_all_others(name, hint):
     [
         ("reset", {"fin_first": 1}, "fin_first=1: expected bool, not int."),
         ("stall", {"for_seconds": -1}, "for_seconds=-1: expected a number of seconds, 0 or more."),
-        ("stall", {"until": "gate"}, "until='gate': expected Gate, not str."),
+        ("stall", {"until": "gate"}, "until='gate': expected a Gate(), not str."),
         ("refuse", {"for_seconds": "1"}, "for_seconds='1': expected a number of seconds, 0 or more."),
         ("bad_cert", {"kind": "expird"}, "kind='expird': expected one of 'expired', 'not_yet_valid', "),
         ("ok", {"body": "text"}, "body='text': expected bytes, not str."),

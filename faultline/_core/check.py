@@ -169,4 +169,5 @@ def parameter(name: str, value: object, annotation: Any) -> None:
     elif name == "seconds" or name.endswith("_seconds"):
         seconds(name, value)
     elif isinstance(kind, type) and get_origin(kind) is None and not is_protocol(kind) and not fits(value, kind):
-        raise rejected(name, value, f"{kind.__name__}, not {type(value).__name__}")
+        wanted = kind.__name__ if kind.__module__ == "builtins" else f"a {kind.__name__}()"
+        raise rejected(name, value, f"{wanted}, not {type(value).__name__}")
