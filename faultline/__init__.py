@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from faultline._core.promises import Strike as Strike
     from faultline._core.script import hold as hold
     from faultline._core.script import receive as receive
+    from faultline._core.script import receive_prefixed as receive_prefixed
     from faultline._core.script import receive_request as receive_request
     from faultline._core.script import receive_until as receive_until
     from faultline._core.script import repeat as repeat

@@ -208,7 +208,8 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     known = set(re.findall(r"^        (\w+) = ", source, re.MULTILINE))
 
     assert known == {*_catalogue.modes(), *script.__all__, "Gate", "raises", "root_cause"} | {
-        *("control", "cycle", "max_connections", "plan", "sequence", "sometimes", "when")
+        *("anthropic_events", "answer", "openai_chunks"),
+        *("control", "cycle", "max_connections", "plan", "sequence", "sometimes", "when"),
     }
 
 

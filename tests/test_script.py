@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import itertools
+import re
 import socket
 import ssl
 import threading
@@ -37,6 +38,7 @@ from faultline import (
     partition,
     raw,
     receive,
+    receive_prefixed,
     receive_request,
     receive_until,
     refuse,
@@ -152,6 +154,48 @@ def test_marker_is_found_across_reads(faultline, dial):
 
     assert read(client) == b"250 ok\r\n"
     assert heard(server) == [b"body\r\n.\r\n"]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 100])
+def test_a_pattern_ends_a_line_however_it_is_cut(faultline, dial, pieces):
+    line = receive_until(re.compile(rb"(?i)(quit|data [^\n]*)\r?\n"))
+    server = faultline.serve(script(line, send(b"1"), line, send(b"2"), receive(3), send(b"3")))
+    client, said = dial(server), b"Data x\r\nquit\nabc"
+    for begin in range(0, len(said), pieces):
+        client.sendall(said[begin : begin + pieces])
+
+    assert read(client) == b"123"
+    assert heard(server) == [said]
+
+
+@each_row(
+    "step, messages",
+    [
+        (receive_prefixed(), (b"\0\0\0\5hello", b"\0\0\0\0")),
+        (receive_prefixed(1), (b"\1a", b"\0", b"\2bc")),
+        (receive_prefixed(2, byteorder="little"), (b"\5\0hello", b"\1\0x")),
+        (receive_prefixed(includes_length=True), (b"\0\0\0\6ab", b"\0\0\0\4", b"\0\0\0\1")),
+        (receive_prefixed(8), (b"\0\0\0\0\0\0\0\1a",)),
+    ],
+)
+def test_a_message_ends_where_its_length_says_however_it_is_cut(faultline, dial, step, messages):
+    server = faultline.serve(script(*(each for _ in messages for each in (step, send(b"."))), receive(1), send(b"!")))
+    for size in (1, 3, 100):
+        client, said = dial(server), b"".join(messages) + b"x"
+        for begin in range(0, len(said), size):
+            client.sendall(said[begin : begin + size])
+        assert read(client) == b"." * len(messages) + b"!"
+    assert {*heard(server)} == {said}
+
+
+def test_a_message_that_never_ends_is_told(faultline, dial):
+    server = faultline.serve(script(receive_prefixed(2)), strict=False)
+    client = dial(server, b"\xff\xffhello")
+    client.shutdown(socket.SHUT_WR)
+
+    assert read(client) == b""
+    told = "the script waited for a message behind its length of 2 bytes, and 7 bytes came, the last of them "
+    assert server.wait_for_attempts(1, at="end")[0].note == told + repr(b"\xff\xffhello")
 
 
 def test_client_that_leaves_before_the_marker_ends_the_conversation(faultline, dial):
@@ -809,6 +853,12 @@ def test_script_may_come_by_chance(faultline, dial):
         (lambda: send(bytearray(b"x")), "data=bytearray(b'x'): expected at least one byte, as bytes."),
         (lambda: receive_until(b""), "marker=b'': expected at least one byte, as bytes."),
         (lambda: receive_until("\r\n"), "marker='\\r\\n': expected at least one byte, as bytes."),
+        (lambda: receive_until(re.compile("x")), "marker=re.compile('x'): expected at least one byte, as bytes."),
+        (lambda: receive_until(re.compile(b"")), "marker=re.compile(b''): expected at least one byte, as bytes."),
+        (lambda: receive_prefixed(0), "length_bytes=0: expected a whole number, from 1 to 8."),
+        (lambda: receive_prefixed(9), "length_bytes=9: expected a whole number, from 1 to 8."),
+        (lambda: receive_prefixed(byteorder="net"), "byteorder='net': expected one of 'big', 'little'."),
+        (lambda: receive_prefixed(includes_length=1), "includes_length=1: expected True or False."),
         (lambda: receive(0), "count_bytes=0: expected a whole number of bytes, 1 or more."),
         (lambda: receive(-1), "count_bytes=-1: expected a whole number of bytes, 1 or more."),
         (lambda: receive(1.5), "count_bytes=1.5: expected a whole number of bytes, 1 or more."),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline import reset
-from faultline._core.tripwire import PATTERN_WINDOW_BYTES, EndOf, Enough, Tripwire
+from faultline._core.tripwire import PATTERN_WINDOW_BYTES, Enough, Search, Tripwire
 
 steadily = settings(derandomize=True, deadline=None)
 
@@ -144,7 +144,7 @@ def test_what_was_looked_at_before_the_strike_is_not_kept_for_ever():
     for _ in range(100):
         trip.cut(b"x" * 1000)
 
-    assert len(trip._window) == 1
+    assert len(trip._search._window) == 1
     assert trip.passed_bytes == 100_000
 
 
@@ -155,10 +155,10 @@ def test_enough_is_a_number_of_bytes(count, cut):
 
 @each_row(("marker", "cut"), [(b"h", 1), (b"l", 3), (b"lo", 5), (b"hello", 5), (b"x", None), (b"hello!", None)])
 def test_end_of_a_marker_is_behind_its_last_byte(marker, cut):
-    assert EndOf(marker).cut(b"hello") == cut
+    assert Search(marker).cut(b"hello") == cut
 
 
-@each_row("make", [lambda: Enough(5), lambda: EndOf(b"lo"), lambda: EndOf(b"o"), lambda: EndOf(b"hello")])
+@each_row("make", [lambda: Enough(5), lambda: Search(b"lo"), lambda: Search(b"o"), lambda: Search(b"hello")])
 def test_end_is_found_byte_by_byte_among_the_new_bytes(make):
     end = make()
 
@@ -166,8 +166,8 @@ def test_end_is_found_byte_by_byte_among_the_new_bytes(make):
 
 
 def test_search_for_a_marker_keeps_no_more_than_the_marker_may_need():
-    end = EndOf(b"\r\n\r\n")
+    end = Search(b"\r\n\r\n")
     for _ in range(100):
         end.cut(b"x" * 1000)
 
-    assert len(end._tail) == 3
+    assert len(end._window) == 3

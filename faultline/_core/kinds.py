@@ -76,7 +76,7 @@ SCRIPTED: dict[Point, Here] = SPOKEN | {  # of a script that may have steps of H
     "response": Here(SAID, MESSAGES | BODIES | REQUESTED),
     "idle": Here(ENDS, TIMES | REQUESTED),
 }
-SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.Repeat, do.Inject})
+SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.ReceivePrefixed, do.Repeat, do.Inject})
 LINES = ENDS | SAYING | {do.Planned, do.StartTls, do.StopTls}
 REQUESTS = frozenset({do.ReceiveRequest, do.Respond})
 

@@ -6,12 +6,13 @@ A function here checks its parameters and returns a step. In a script a mode tha
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from faultline._core.breaks import check_gate
 from faultline._core.calls import explained
-from faultline._core.check import flag, rejected, seconds, whole
+from faultline._core.check import choice, flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.gate import Gate
@@ -24,6 +25,7 @@ from faultline._core.steps import (
     Partition,
     Planned,
     Receive,
+    ReceivePrefixed,
     ReceiveRequest,
     ReceiveUntil,
     Repeat,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "hold",
     "receive",
+    "receive_prefixed",
     "receive_request",
     "receive_until",
     "repeat",
@@ -199,15 +202,49 @@ def receive(count_bytes: int) -> Step:
 
 
 @explained
-def receive_until(marker: bytes) -> Step:
-    """Read until these bytes have arrived; later bytes are left for the next step.
+def receive_until(marker: bytes | re.Pattern[bytes]) -> Step:
+    r"""Read until these bytes or a match of this pattern have arrived; later bytes are left for the next step.
+
+    A pattern is looked for whenever bytes come, and its first match counts: let it say where it ends, as in
+    `re.compile(rb"[^\n]*\r?\n")`.
 
     .. versionadded:: 0.1
 
     Raises:
-        ParameterError: `marker` is not bytes, or is empty.
+        ParameterError: `marker` is neither bytes nor a pattern compiled from bytes, or is empty.
     """
+    if isinstance(marker, re.Pattern) and isinstance(marker.pattern, bytes) and marker.pattern:
+        return ReceiveUntil(marker)
     return ReceiveUntil(some_bytes("marker", marker))
+
+
+@explained
+def receive_prefixed(
+    length_bytes: int = 4, *, byteorder: Literal["big", "little"] = "big", includes_length: bool = False
+) -> Step:
+    r"""Read a message whose length comes before it, as in many binary protocols.
+
+    .. versionadded:: 0.1
+
+    Args:
+        length_bytes: how long the length itself is, from 1 to 8 bytes.
+        byteorder: the order of its bytes.
+        includes_length: whether the length counts its own bytes too, as in PostgreSQL.
+
+    Raises:
+        ParameterError: a value is out of its range.
+
+    Example:
+        >>> import faultline, socket
+        >>> with faultline.serve(faultline.script(faultline.receive_prefixed(2), faultline.send(b"got it"))) as server:
+        ...     with socket.create_connection(server.address) as client:
+        ...         client.sendall(b"\x00\x05hello")
+        ...         client.recv(6, socket.MSG_WAITALL)
+        b'got it'
+    """
+    choice("byteorder", byteorder, ("big", "little"))
+    whole("length_bytes", length_bytes, "", 1, 8)
+    return ReceivePrefixed(length_bytes, byteorder, flag("includes_length", includes_length))
 
 
 @explained

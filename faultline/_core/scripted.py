@@ -98,7 +98,7 @@ def is_fault(step: do.Step) -> bool:
 def point_of(step: do.Step) -> Point | None:
     """The point that a step of a script comes to."""
     match step:
-        case do.ReceiveRequest() | do.Receive() | do.ReceiveUntil():
+        case do.ReceiveRequest() | do.Receive() | do.ReceiveUntil() | do.ReceivePrefixed():
             return "request"
         case do.Respond() | do.Send(below_tls=False):
             return "response"

@@ -1,14 +1,14 @@
 """The steps of a conversation as values: the server plays them one after the other.
 
-Rules: a step is a frozen dataclass without behaviour. A new step is a class here, a member of `Step`, and a `case` in
-`play.py`, which the type checker demands. A break without an open connection has an effect instead of steps: a
-`Door`, a `Lookup`, or a `Fate` of a datagram.
+Rules: a step is a plain value. A new one is a class, a member of `Step`, and a `case` in `play.py`,
+which the type checker demands. A break without a connection has an effect: `Door`, `Lookup`, or a datagram's `Fate`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,11 +98,22 @@ class Receive(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class ReceiveUntil(Spoken):
-    """Read until these bytes have arrived, and no byte more."""
+    """Read until these bytes or a match of this pattern have arrived, and no byte more."""
 
     says: ClassVar[str] = "receive_until"
 
-    marker: bytes
+    marker: bytes | re.Pattern[bytes]
+
+
+@dataclass(frozen=True, repr=False)
+class ReceivePrefixed(Spoken):
+    """Read a message behind its length, which may count its own bytes too."""
+
+    says: ClassVar[str] = "receive_prefixed"
+
+    length_bytes: int = 4
+    byteorder: Literal["big", "little"] = "big"
+    includes_length: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,12 +204,12 @@ class Planned:
         return self.said or ", ".join(map(repr, self.steps))
 
 
+Reading: TypeAlias = Receive | ReceiveUntil | ReceivePrefixed
 # Steps on any open connection.
 ConnectionStep: TypeAlias = (
     Send
     | Planned
-    | Receive
-    | ReceiveUntil
+    | Reading
     | ReceiveAll
     | StartTls
     | Inject
@@ -210,9 +221,7 @@ ConnectionStep: TypeAlias = (
     | Reset
     | Partition
 )
-# Further steps of a conversation in HTTP.
-HttpStep: TypeAlias = ReceiveRequest | Respond | Repeat
-Step: TypeAlias = ConnectionStep | HttpStep
+Step: TypeAlias = ConnectionStep | ReceiveRequest | Respond | Repeat  # the last three are of HTTP
 
 
 @dataclass(frozen=True)
@@ -296,7 +305,9 @@ def ends_by_itself(step: object) -> bool:
 
 def waits(step: Step | Door | Lookup | Fate) -> bool:
     """Whether a step lasts: for a time, or until the client does something."""
-    return isinstance(step, (Hold, Partition, Receive, ReceiveAll, ReceiveRequest, ReceiveUntil, Renegotiate))
+    return isinstance(
+        step, (Hold, Partition, Receive, ReceiveAll, ReceivePrefixed, ReceiveRequest, ReceiveUntil, Renegotiate)
+    )
 
 
 def is_of_tls(step: Step) -> bool:

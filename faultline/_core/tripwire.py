@@ -6,6 +6,7 @@ Rules: a tripwire counts and searches, and never sends or waits.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from faultline._core.breaks import Break
 from faultline._core.heads import Head
@@ -28,7 +29,7 @@ class Tripwire:
 
     __slots__ = (
         *("before_bytes", "brk", "passed_bytes", "requests_left", "waits"),
-        *("_body_bytes", "_head", "_messages", "_window"),
+        *("_body_bytes", "_head", "_messages", "_search"),
     )
 
     def __init__(self, brk: Break) -> None:
@@ -36,7 +37,7 @@ class Tripwire:
         self.passed_bytes = self.before_bytes = 0
         self.waits = False
         self.requests_left = brk.trigger.after_requests
-        self._window = b""
+        self._search = Search(brk.trigger.on or b"")
         self._messages = 0
         self._head, self._body_bytes = Head(), 0  # of the present message
 
@@ -54,7 +55,8 @@ class Tripwire:
     def begin_attempt(self) -> None:
         """Go on in the next attempt of the connection, whose bytes are counted anew."""
         if self.brk.facts.is_exchange:
-            self.passed_bytes, self.before_bytes, self._window = 0, 0, b""
+            self.passed_bytes = self.before_bytes = 0
+            self._search = Search(self.brk.trigger.on or b"")
             self.begin_message()
 
     def is_armed_at(self, point: Point) -> bool:
@@ -77,7 +79,7 @@ class Tripwire:
             left = trigger.after_bytes - self.passed_bytes
             found = left if left <= len(data) else None
         else:
-            found = self._search(data, trigger.on)
+            found = self._search.cut(data)
         self.passed_bytes += len(data) if found is None else found
         return found
 
@@ -86,22 +88,6 @@ class Tripwire:
         left = after_bytes - self._body_bytes
         self._body_bytes += len(data) - before
         return before + left if self._head.is_over and left <= len(data) - before else None
-
-    def _search(self, data: bytes, marker: bytes | re.Pattern[bytes]) -> int | None:
-        before = len(self._window)
-        window = self._window + data
-        if isinstance(marker, bytes):
-            at = window.find(marker)
-            end = at + len(marker) if at >= 0 else None
-            keep = len(marker) - 1
-        else:
-            needs = needs_of(marker)
-            begin = max(0, before - min(PATTERN_WINDOW_BYTES, needs.width))
-            match = marker.search(window, begin) if needs.may_match(window, begin, before) else None
-            end = match.end() if match else None
-            keep = PATTERN_WINDOW_BYTES + 1  # with the byte before the window, so that ^ doesn't match at its beginning
-        self._window = window[-keep:] if keep else b""
-        return None if end is None else max(0, end - before)
 
     def room_bytes(self, wanted_bytes: int) -> int:
         """The number of bytes that can be read at once without reading past the strike."""
@@ -127,18 +113,49 @@ class Enough:
         return None
 
 
-class EndOf:
-    """The search for the end of a marker; its cost grows only with the bytes that are new."""
+class Search:
+    """The search for the end of the first match of a pattern, or of some bytes; its cost grows with the new bytes."""
 
-    def __init__(self, marker: bytes) -> None:
+    __slots__ = ("_marker", "_window")
+
+    def __init__(self, marker: bytes | re.Pattern[bytes]) -> None:
         self._marker = marker
-        self._tail = b""  # the last bytes so far, in which the marker may have begun
+        self._window = b""  # the last bytes so far, in which a match may have begun
 
     def cut(self, data: bytes) -> int | None:
-        """The number of these bytes up to the end of the marker; `None` if it has not come yet."""
-        window = self._tail + data
-        if (at := window.find(self._marker)) >= 0:
-            return at + len(self._marker) - len(self._tail)
-        keep = len(self._marker) - 1
-        self._tail = window[-keep:] if keep else b""
-        return None
+        """The number of these bytes up to the end of a match; `None` if there is none yet."""
+        before, marker = len(self._window), self._marker
+        window = self._window + data
+        if isinstance(marker, bytes):
+            at = window.find(marker)
+            end = at + len(marker) if at >= 0 else None
+            keep = len(marker) - 1
+        else:
+            needs = needs_of(marker)
+            begin = max(0, before - min(PATTERN_WINDOW_BYTES, needs.width))
+            match = marker.search(window, begin) if needs.may_match(window, begin, before) else None
+            end = match.end() if match else None
+            keep = PATTERN_WINDOW_BYTES + 1  # with the byte before the window, so that ^ doesn't match at its beginning
+        self._window = window[-keep:] if keep else b""
+        return None if end is None else max(0, end - before)
+
+
+class Prefixed:
+    """The search for the end of a message whose length comes before it."""
+
+    def __init__(self, length_bytes: int, byteorder: Literal["big", "little"], *, includes_length: bool) -> None:
+        self._length_bytes, self._byteorder = length_bytes, byteorder
+        self._less_bytes = length_bytes if includes_length else 0
+        self._prefix = b""
+        self._rest = Enough(0)
+
+    def cut(self, data: bytes) -> int | None:
+        """The number of these bytes up to the end of the message; `None` if it has not come yet."""
+        lacking = self._length_bytes - len(self._prefix)
+        if lacking:
+            self._prefix += data[:lacking]
+            if len(data) < lacking:
+                return None
+            self._rest = Enough(max(0, int.from_bytes(self._prefix, self._byteorder) - self._less_bytes))
+        rest = self._rest.cut(data[lacking:])
+        return None if rest is None else lacking + rest

@@ -14,7 +14,7 @@ from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.gate import Gate
 from faultline._core.promises import BREAK, Key, key_of
-from faultline._core.tripwire import EndOf, Enough
+from faultline._core.tripwire import Enough, Prefixed, Search
 from faultline._engine.handshake import secure
 from faultline._engine.lifting import while_it_lasts
 from faultline._net.departures import Departed, TooLate
@@ -100,7 +100,7 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
             await take_effect(connection, connection.attempt, step.steps, key_of(step))
         case do.Send():
             await send(connection, step)
-        case do.Receive() | do.ReceiveUntil():
+        case do.Receive() | do.ReceiveUntil() | do.ReceivePrefixed():
             await receive(connection, step)
         case do.ReceiveAll():
             await stream.read_to_end(expects_tls=connection.service.tls)
@@ -242,7 +242,7 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     raise Over
 
 
-async def receive(connection: Connection, step: do.Receive | do.ReceiveUntil) -> None:
+async def receive(connection: Connection, step: do.Reading) -> None:
     """Read until the end of the wanted bytes; the bytes after them stay for the next step.
 
     The ledger keeps the first of these bytes, and their number; of bytes that don't come to the end, the last.
@@ -251,7 +251,7 @@ async def receive(connection: Connection, step: do.Receive | do.ReceiveUntil) ->
         Departed: the client ended the connection before.
     """
     await connection.enter("request")
-    end = Enough(step.count_bytes) if isinstance(step, do.Receive) else EndOf(step.marker)
+    end = end_of(step)
     before, room_bytes = connection.attempt.request, connection.kept_body_bytes
     kept, count_bytes, data, last = bytearray(before.body), before.body_bytes, b"", b""
     at = end.cut(data)
@@ -277,9 +277,26 @@ async def receive(connection: Connection, step: do.Receive | do.ReceiveUntil) ->
     connection.attempt.keep(replace(before, body=bytes(kept), body_bytes=count_bytes + at))
 
 
-def missing(step: do.Receive | do.ReceiveUntil, count_bytes: int, last: bytes) -> str:
+def end_of(step: do.Reading) -> Enough | Search | Prefixed:
+    """The search for the end of what a step reads."""
+    match step:
+        case do.Receive():
+            return Enough(step.count_bytes)
+        case do.ReceiveUntil():
+            return Search(step.marker)
+        case do.ReceivePrefixed():
+            return Prefixed(step.length_bytes, step.byteorder, includes_length=step.includes_length)
+
+
+def missing(step: do.Reading, count_bytes: int, last: bytes) -> str:
     """A phrase on bytes that a script waited for in vain, and on those that came instead."""
-    awaited = counted(step.count_bytes, "byte") if isinstance(step, do.Receive) else repr(step.marker)
+    match step:
+        case do.Receive():
+            awaited = counted(step.count_bytes, "byte")
+        case do.ReceiveUntil():
+            awaited = repr(step.marker if isinstance(step.marker, bytes) else step.marker.pattern)
+        case do.ReceivePrefixed():
+            awaited = f"a message behind its length of {counted(step.length_bytes, 'byte')}"
     came = f"{counted(count_bytes, 'byte')} came, the last of them {last!r}" if count_bytes else "no byte came"
     return f"the script waited for {awaited}, and {came}"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faultline import modes
-    from faultline._core import causes, gate
+    from faultline._core import causes, computed, gate, llm_events
     from faultline._core import planning as plans
     from faultline._core import script as scripts
     from faultline._front import written
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         raises = staticmethod(causes.raises)
         root_cause = staticmethod(causes.root_cause)
         Gate = gate.Gate
+        answer = staticmethod(computed.answer)
+        anthropic_events = staticmethod(llm_events.anthropic_events)
+        openai_chunks = staticmethod(llm_events.openai_chunks)
         control = staticmethod(start.control)
         cycle = staticmethod(plans.cycle)
         plan = staticmethod(written.plan)
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         when = staticmethod(plans.when)
         hold = staticmethod(scripts.hold)
         receive = staticmethod(scripts.receive)
+        receive_prefixed = staticmethod(scripts.receive_prefixed)
         receive_request = staticmethod(scripts.receive_request)
         receive_until = staticmethod(scripts.receive_until)
         repeat = staticmethod(scripts.repeat)
