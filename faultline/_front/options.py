@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
@@ -13,6 +12,7 @@ from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import sequence
 from faultline._core.steps import Behind
+from faultline._front.escapes import HELP, bytes_of
 from faultline._front.listing import choices, for_tests, legend, metavar, option_name, options_of, usage
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
@@ -100,6 +100,8 @@ def add_options(group: argparse._ActionsContainer, chosen: Named) -> None:
         option, dest = f"--{option_name(one.name)}", f"mode_{one.name}"
         kind, _ = plain(one.annotation)
         text = "; one of: ".join([one.text, *legend(one)])
+        if bytes in (kind, *get_args(kind)):
+            text = f"{text}; {HELP}"
         if kind is bool:
             flag = argparse.BooleanOptionalAction
             group.add_argument(option, dest=dest, help=text, action=flag, default=None)
@@ -108,11 +110,12 @@ def add_options(group: argparse._ActionsContainer, chosen: Named) -> None:
             group.add_argument(option, dest=dest, help=text, action=action, metavar=metavar(one))
 
 
-def value_of(parameter: Parameter, given: Any) -> Any:
+def value_of(parameter: Parameter, given: Any, *, reads_files: bool = False) -> Any:
     """The value of a parameter, from the words on the command line.
 
     Raises:
-        ParameterError: the parameter is a number and the word is not, or a header field has no colon.
+        ParameterError: the parameter is a number and the word is not, a header field has no colon, or bytes have an
+            unknown escape.
     """
     kind, _ = plain(parameter.annotation)
     if parameter.name == "headers":
@@ -120,14 +123,20 @@ def value_of(parameter: Parameter, given: Any) -> Any:
         if not all(colon for _, colon, _ in pairs):
             raise rejected("headers", given, "'NAME: VALUE'")
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
-    if get_origin(kind) is tuple:
-        return tuple(map(os.fsencode, given) if bytes in get_args(kind) else given)
     if bytes in (kind, *get_args(kind)):
-        return os.fsencode(given)
+        words = [bytes_of(parameter.name, word, reads_files=reads_files) for word in given_words(given)]
+        return tuple(words) if get_origin(kind) is tuple else words[0]
+    if get_origin(kind) is tuple:
+        return tuple(given)
     if kind in (int, float):
         return number(parameter.name, given, kind)
     of_numbers = any(isinstance(word, int) or word is int for word in get_args(kind))
     return int(given) if of_numbers and given.isdecimal() else given
+
+
+def given_words(given: str | list[str]) -> list[str]:
+    """The words of an option that may be given once or more often."""
+    return [given] if isinstance(given, str) else given
 
 
 def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
@@ -156,7 +165,7 @@ def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
     if chosen is None:
         return HEALTHY
     faults = [called(chosen.mode, chosen.arguments | arguments_of(chosen, options))]
-    faults += [next_fault(text) for text in options.then or ()]
+    faults += [next_fault(text, reads_files=getattr(options, "reads_files", False)) for text in options.then or ()]
     kind = server_of(faults)
     if kind == "TCP server" and any(is_unseen(fault) for fault in faults[:-1]):
         raise UsageError(
@@ -170,7 +179,7 @@ def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
     return sequence(*faults) if len(faults) > 1 else faults[0]
 
 
-def next_fault(text: str) -> Fault:
+def next_fault(text: str, *, reads_files: bool) -> Fault:
     """The fault of `--then`: the name of a mode, with its own options behind it, as in `status --code 503`.
 
     Raises:
@@ -179,6 +188,7 @@ def next_fault(text: str) -> Fault:
     word, *words = shlex.split(text) or [""]
     chosen = named(word)
     parser = Parser(prog=f"faultline serve --then {word}", add_help=False)
+    parser.set_defaults(reads_files=reads_files)
     add_options(parser, chosen)
     return called(chosen.mode, chosen.arguments | arguments_of(chosen, parser.parse_args(words)), NOT_THEN)
 
@@ -186,7 +196,10 @@ def next_fault(text: str) -> Fault:
 def arguments_of(chosen: Named, options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of a mode that the options give."""
     given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in chosen.options}
-    return {name: value_of(p, value) for name, (p, value) in given.items() if value is not None}
+    reads_files = getattr(options, "reads_files", False)
+    return {
+        name: value_of(p, value, reads_files=reads_files) for name, (p, value) in given.items() if value is not None
+    }
 
 
 def server_of(faults: list[Fault] | tuple[Fault, ...]) -> ServerKind:

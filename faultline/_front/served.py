@@ -27,6 +27,7 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about TLS that both commands have, and those that say what is printed and written."""
+    parser.set_defaults(reads_files=True)
     parser.add_argument(
         "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
     )
