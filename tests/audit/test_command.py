@@ -54,7 +54,7 @@ def test_a_terminal_shows_how_far_it_has_come_and_then_the_table(capsys, monkeyp
 
     assert main(shlex.split(f"audit {HERE}:exits --mode refuse --mode ok --point connect --point answer --plain")) == 0
     begin, _, rest = capsys.readouterr().out.rpartition("\r\x1b[K")
-    assert re.search(r"\r\x1b\[K\d of 3 cases, [01] found", begin)
+    assert re.search(r"\r\x1b\[K\d of 4 cases, [01] found", begin)
     assert "handled: " not in rest
     assert "crashed: refuse()" in rest
 
@@ -96,7 +96,7 @@ def test_an_exception_that_is_not_expected_is_unexpected(capsys):
 @pytest.mark.slow
 def test_a_factory_yields_the_client(capsys):
     assert main(shlex.split(f"audit {HERE}:careful_pool --factory --mode ok --plain --fail-on any")) == 0
-    assert "2 handled" in capsys.readouterr().out
+    assert "3 handled" in capsys.readouterr().out
 
 
 @pytest.mark.slow
