@@ -168,9 +168,8 @@ class Auditing:
                 if "hung" in told_now:
                     calls.append(Call("hung", seconds=setup.limit_seconds))
                     waiting = server.attempts  # what comes now is the end of a process that is killed
-            if row.case.fault.is_healthy and not server.attempts:  # the server may be later than a client that ended
-                with contextlib.suppress(FaultlineError):
-                    server.wait_for_attempts(1, timeout_seconds=ACCEPTS_SECONDS)
+            if row.case.fault.is_healthy:
+                let_accept(server)
             is_counted = not server._uncounted  # noqa: SLF001 - it is a question of the package's own
             started = clock.now() - server.ledger.now()
         if "failed" in data:
@@ -210,6 +209,12 @@ class Auditing:
         self._workers.cancel()
         self._pool.shutdown(cancel_futures=True)
         self._workers.close()
+
+
+def let_accept(server: Server) -> None:
+    """Wait for a first attempt: the server may be later than a client that has ended."""
+    with contextlib.suppress(FaultlineError):
+        server.wait_for_attempts(1, timeout_seconds=ACCEPTS_SECONDS)
 
 
 def jobs_for(seconds: float, setup: Setup) -> int:
