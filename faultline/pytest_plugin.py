@@ -95,6 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
     given = config.getoption("faultline_seed")
     config.stash[SEED] = worker.get("faultline_seed", int.from_bytes(os.urandom(4), "big") if given is None else given)
     config.stash[DREW] = False
+    if config.getoption("faultline_html_all") and config.getoption("faultline_html") is None:
+        raise pytest.UsageError("--faultline-html-all: expected --faultline-html=PATH with it.")
     if config.getoption("faultline_html") is not None:
         config.pluginmanager.import_plugin("faultline._front.drawn")
 

@@ -48,7 +48,7 @@ class Drawn:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()  # tests may go elsewhere
-        self._path.touch()
+        self._path.open("a", encoding="utf-8").close()
         self._tests: dict[str, list[str]] = {}
         self._failed: set[str] = set()
 

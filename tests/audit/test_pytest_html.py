@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.tables import each_row
 
 pytestmark = pytest.mark.slow
 ALONE = ("-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider")
@@ -83,8 +84,16 @@ def test_a_run_without_servers_says_so(pytester):
     assert "Nothing: no such test had a server." in (pytester.path / "page.html").read_text("utf-8")
 
 
-def test_a_place_that_can_not_be_written_to_is_a_usage_error(pytester):
-    result = pytester.runpytest_inprocess(*ALONE, "--faultline-html=/nowhere/page.html")
+@each_row(
+    "word, expected",
+    [
+        ("--faultline-html=/nowhere/a", "--faultline-html=/nowhere/a: expected a place to write to (No such file *)."),
+        ("--faultline-html=/", "--faultline-html=/: expected a place to write to (Is a directory)."),
+        ("--faultline-html-all", "--faultline-html-all: expected --faultline-html=PATH with it."),
+    ],
+)
+def test_a_mistake_is_a_usage_error(word, expected, pytester):
+    result = pytester.runpytest_inprocess(*ALONE, word)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines("*--faultline-html=/nowhere/page.html: expected a place to write to (No such file *).")
+    result.stderr.fnmatch_lines(f"*{expected}")
