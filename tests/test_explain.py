@@ -248,6 +248,14 @@ def test_unknown_word_gets_close_names_and_exit_status_2(words, hint, told):
     assert err.endswith(f"a text of an error, or a mode.{hint} `faultline explain` lists them.\n")
 
 
+@each_row("text, shown", [("", "''"), (" ", "' '"), ("\x1b[31m", r"'\x1b[31m'"), ("q" * 5000, "'qqq")])
+def test_a_text_that_would_spoil_the_line_is_shown_in_short(text, shown, capsys):
+    assert main(["explain", text]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"faultline: explain {shown}")
+    assert len(err) < 500
+
+
 # --- how it is shown -------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from faultline._core.check import plain
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS
+from faultline._core.said import abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline._explain.entry import GROUPS, OF_CLIENTS, Entry
 from faultline._explain.examples import EXAMPLES
@@ -25,6 +26,7 @@ from faultline.modes._catalogue import modes
 from faultline.modes._registry import Mode
 
 HELP = "say what an error, an errno or a mode means, and how to reproduce it"
+MOST_SHOWN = 100  # characters of a text that nothing is known of
 FEW = 8  # plays that are told of beside the first
 
 
@@ -81,8 +83,9 @@ def meanings(words: list[str]) -> tuple[Mode | None, list[Entry]]:
         known = [option_name(name) for name in modes()]
         hints = dict.fromkeys([*near(text, known), *(option_name(name) for name in meant(text, modes(), MODES))])
         hint = f" Did you mean {listed(map(repr, hints))}?" if hints else ""
+        shown = text if text.isprintable() and 0 < len(text.strip()) <= MOST_SHOWN else abbreviated(text)
         raise UsageError(
-            f"explain {text}: expected an exception, an errno, a reason of OpenSSL, a text of an error, or a mode."
+            f"explain {shown}: expected an exception, an errno, a reason of OpenSSL, a text of an error, or a mode."
             f"{hint} `faultline explain` lists them."
         )
     return mode, found
