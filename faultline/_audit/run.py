@@ -39,6 +39,7 @@ ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # what the machine has is not what is audited
 NO_LOOKUP = "the client looks names up by a program or a library of its own, and not by Python's socket."
 NO_PROXY_USED = "the client doesn't use the proxy that HTTPS_PROXY and HTTP_PROXY name."
+NO_THREADS = " (its process has none of the threads that its import has started)"
 TRUST = (
     "the client doesn't trust the test CA: {}. It reads SSL_CERT_FILE, REQUESTS_CA_BUNDLE and the like, "
     "and a command has {{ca_file}}"
@@ -120,6 +121,8 @@ class Auditing:
                 self._turns = threading.Semaphore(jobs_for(seen.first.seconds, self._setup))
                 continue
             why = f"it {told(seen.first)}" + f" ({seen.first.detail})" * bool(seen.first.detail)
+            if seen.first.outcome == "hung":
+                why += NO_THREADS
             if tls and False in kinds:
                 self._untrusted = TRUST.format(why)
                 continue
@@ -175,12 +178,7 @@ class Auditing:
         if "failed" in data:
             raise TargetError(f"{setup.target}: expected to call it in a process of its own; {data['failed']}.")
         attempts = waiting or server.attempts
-        if "status" in data and (data["status"] or len(calls) < len(begun)) and not is_hung(calls):
-            calls.append(ended(data["status"]))
-        if is_hung(calls):
-            calls[-1] = replace(calls[-1], is_busy=data.get("is_busy", False))
-        if "left" in data and calls[-1].outcome in ("returned", "raised"):
-            calls[-1] = replace(calls[-1], left=Left(**data["left"]))
+        calls = with_end(calls, len(begun), data)
         return Observation(
             row.case,
             row.tls,
@@ -246,9 +244,13 @@ def counted_until(calls: list[Call], ends: list[float], attempts: tuple[Attempt,
         yield replace(call, attempts=sum(end is None or attempt.started_seconds < end for attempt in attempts))
 
 
-def is_hung(calls: list[Call]) -> bool:
-    """Whether the last call took too long."""
-    return bool(calls) and calls[-1].outcome == "hung"
+def with_end(calls: list[Call], begun: int, data: dict[str, Any]) -> list[Call]:
+    """The calls, with what the end of the process says: of one that ended it, of one that hung, and of what is left."""
+    if calls and calls[-1].outcome == "hung":
+        return [*calls[:-1], replace(calls[-1], is_busy=data.get("is_busy", False))]
+    if "status" in data and (data["status"] or len(calls) < begun):
+        return [*calls, ended(data["status"])]
+    return [*calls[:-1], replace(calls[-1], left=Left(**data["left"]))] if "left" in data else calls
 
 
 def ended(status: int) -> Call:

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,13 @@ def test_a_client_that_does_not_connect_gets_a_line():
     assert complaint(lambda _: None).endswith(
         ": expected it to connect to the server of its URL; it returned None without that."
     )
+
+
+@pytest.mark.slow
+def test_a_client_that_hangs_anyway_is_told_of_the_threads_that_it_has_not():
+    text = complaint(lambda _: threading.Event().wait(), timeout_seconds=0.2)
+
+    assert text.endswith("; it hung (its process has none of the threads that its import has started).")
 
 
 @pytest.mark.slow
