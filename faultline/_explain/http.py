@@ -63,7 +63,8 @@ PYTHON: tuple[Entry, ...] = (
     Entry(
         "http.client.HTTPException",
         "http.client and urllib",
-        "The base of http.client's own errors, none of which is an OSError; raised itself for more than 100 headers.",
+        "The response breaks the rules of HTTP. It is the base of http.client's own errors, and no OSError; the class "
+        "itself is raised for more than 100 headers.",
         ("A server or a proxy that adds a header each time the response passes it.",),
         messages=("got more than 100 headers",),
         members=(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faultline._core.words import listed, meant
+from faultline._front.listing import option_name
 from faultline._front.options import UsageError, number
 from faultline.modes._catalogue import find
 
@@ -56,7 +57,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         "--protocol", choices=("http", "tcp"), default="http", help="tcp: only what means something without HTTP"
     )
     parser.add_argument(
-        "--upstream", metavar="ADDRESS", default="", help="a real server, which answers through a relay; implies tcp"
+        "--upstream", metavar="ADDRESS", help="a real server, which answers through a relay; implies tcp"
     )
     parser.add_argument(
         "--proxy", action="store_true", help="the faults are those of a proxy, of which HTTPS_PROXY tells the client"
@@ -66,7 +67,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
 def add_reports(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is found, and where that is written."""
     parser.add_argument(
-        "--fail-on", metavar="VERDICTS", default="", help="exit with 1 if one of these was found: hung,leaked,… or any"
+        "--fail-on", metavar="VERDICTS", help="exit with 1 if one of these was found: hung,leaked,… or any"
     )
     parser.add_argument(
         "--baseline",
@@ -89,9 +90,10 @@ def setup_of(options: argparse.Namespace) -> Setup:
     from faultline._audit.target import Target
     from faultline._core.upstream import parsed_upstream
 
-    for given in ("target", "line"):
-        if getattr(options, given) == "":
-            raise UsageError(f"audit: expected a {'TARGET' if given == 'target' else '--command'} that is not empty.")
+    for name, value in vars(options).items():
+        if value == "":
+            words = {"target": "TARGET", "line": "--command"}
+            raise UsageError(f"audit: expected a {words.get(name, f'--{option_name(name)}')} that is not empty.")
     if options.target and options.line:
         raise UsageError(f"audit {options.target} --command: expected one of the two.")
     if options.factory and not options.target:
@@ -102,13 +104,15 @@ def setup_of(options: argparse.Namespace) -> Setup:
         parsed_upstream(options.upstream, allow_remote=False)
     limit = positive("timeout-seconds", options.timeout_seconds, float)
     expected = tuple(name.strip() for text in options.expect or () for name in text.split(","))
+    if not all(expected):
+        raise UsageError("--expect: expected package.Error, or several with a comma between them.")
     target = Target(options.target or "", options.line or "", is_factory=options.factory, expected=expected)
     choice = Choice(
         tuple(checked("point", options.point or (), known_points())),
         tuple(find(name).name for name in options.mode or ()),
         options.tls,
         "tcp" if options.upstream else options.protocol,
-        options.upstream,
+        options.upstream or "",
         options.proxy,
         limit + SLOWER_SECONDS,
     )
@@ -159,7 +163,8 @@ def failing(options: argparse.Namespace) -> set[Verdict]:
     from faultline._audit.verdicts import FINE, VERDICTS
 
     bad = {verdict.lower().replace(" ", "-"): verdict for verdict in VERDICTS if verdict not in FINE}
-    words = [word.strip().lower().replace(" ", "-") for word in options.fail_on.split(",") if word.strip()]
+    given = [] if options.fail_on is None else options.fail_on.split(",")
+    words = [word.strip().lower().replace(" ", "-") for word in given]
     named = checked("fail-on", words, [*bad, ANY])
     return {*bad.values()} if ANY in named else {bad[word] for word in named}
 
