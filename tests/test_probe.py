@@ -657,14 +657,16 @@ def test_interrupt_before_the_first_point_leaves_nothing_to_tell(monkeypatch, ca
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_walk_that_waits():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_a_walk_that_waits(number):
+    ignored = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]  # as in the background of a shell
     with serve(faultline.stall(), strict=False) as server:
-        words = [sys.executable, "-m", "faultline", "probe", f"{server.url}/", "--timeout-seconds", "60"]
+        words = [*ignored, sys.executable, "-m", "faultline", "probe", f"{server.url}/", "--timeout-seconds", "60"]
         with contextlib.ExitStack() as stack:
             process = stack.enter_context(subprocess.Popen(words, stdout=PIPE, stderr=PIPE, text=True))
             stack.callback(process.kill)
             server.wait_for_attempts(1, at="response", timeout_seconds=60)
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, number)
             out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (130, "faultline: stopped.\n")

@@ -36,7 +36,7 @@ from faultline._front.auditing import (
     write_reports,
 )
 from faultline._front.control.command import add_control_options, started
-from faultline._front.ended import Ended, Ending, signals
+from faultline._front.ended import Ended, Ending, interruptible, signals
 from faultline._front.explaining import HELP as EXPLAIN_HELP
 from faultline._front.explaining import add_explain_options, explained, explained_data
 from faultline._front.listing import as_data, listing, with_words
@@ -181,10 +181,11 @@ def run_probe(options: argparse.Namespace) -> int:
     target, settings = probe_of(options)
     width, color, steps = terminal.width(), terminal.shows_color(), []
     try:
-        for step in walk(target, settings):
-            steps.append(step)
-            if not options.json:
-                print("\n".join(step_lines(step, width, color=color)), flush=True)
+        with interruptible():
+            for step in walk(target, settings):
+                steps.append(step)
+                if not options.json:
+                    print("\n".join(step_lines(step, width, color=color)), flush=True)
         status = FOUND if steps[-1].failure else 0
     except KeyboardInterrupt:
         complain("stopped.")

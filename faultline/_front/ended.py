@@ -70,3 +70,14 @@ def signals() -> Iterator[Ended]:
         for number, handler in before.items():
             signal.signal(number, handler)
         ended.close()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` for SIGTERM and Ctrl-C, also in the background of a shell, where Ctrl-C is ignored."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
