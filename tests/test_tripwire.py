@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline import reset
-from faultline._core.tripwire import PATTERN_WINDOW_BYTES, Enough, Search, Tripwire
+from faultline._core.tripwire import PATTERN_WINDOW_BYTES, Enough, Prefixed, Search, Tripwire
 
 steadily = settings(derandomize=True, deadline=None)
 
@@ -163,6 +163,21 @@ def test_end_is_found_byte_by_byte_among_the_new_bytes(make):
     end = make()
 
     assert [end.cut(bytes([byte])) for byte in b"hello"] == [None, None, None, None, 1]
+
+
+@each_row(
+    "said, cuts",
+    [
+        ([b"\0", b"\3", b"ab", b"cd"], [None, None, None, 1]),
+        ([b"\0\3abcd"], [5]),
+        ([b"\0\3", b"", b"abc"], [None, None, 3]),
+        ([b"\0", b"\0x"], [None, 1]),
+    ],
+)
+def test_a_length_and_its_message_come_in_any_pieces(said, cuts):
+    end = Prefixed(2, "big", includes_length=False)
+
+    assert [end.cut(data) for data in said] == cuts
 
 
 def test_search_for_a_marker_keeps_no_more_than_the_marker_may_need():

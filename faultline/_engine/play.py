@@ -279,24 +279,21 @@ async def receive(connection: Connection, step: do.Reading) -> None:
 
 def end_of(step: do.Reading) -> Enough | Search | Prefixed:
     """The search for the end of what a step reads."""
-    match step:
-        case do.Receive():
-            return Enough(step.count_bytes)
-        case do.ReceiveUntil():
-            return Search(step.marker)
-        case do.ReceivePrefixed():
-            return Prefixed(step.length_bytes, step.byteorder, includes_length=step.includes_length)
+    if isinstance(step, do.Receive):
+        return Enough(step.count_bytes)
+    if isinstance(step, do.ReceiveUntil):
+        return Search(step.marker)
+    return Prefixed(step.length_bytes, step.byteorder, includes_length=step.includes_length)
 
 
 def missing(step: do.Reading, count_bytes: int, last: bytes) -> str:
     """A phrase on bytes that a script waited for in vain, and on those that came instead."""
-    match step:
-        case do.Receive():
-            awaited = counted(step.count_bytes, "byte")
-        case do.ReceiveUntil():
-            awaited = repr(step.marker if isinstance(step.marker, bytes) else step.marker.pattern)
-        case do.ReceivePrefixed():
-            awaited = f"a message behind its length of {counted(step.length_bytes, 'byte')}"
+    if isinstance(step, do.Receive):
+        awaited = counted(step.count_bytes, "byte")
+    elif isinstance(step, do.ReceiveUntil):
+        awaited = repr(step.marker if isinstance(step.marker, bytes) else step.marker.pattern)
+    else:
+        awaited = f"a message behind its length of {counted(step.length_bytes, 'byte')}"
     came = f"{counted(count_bytes, 'byte')} came, the last of them {last!r}" if count_bytes else "no byte came"
     return f"the script waited for {awaited}, and {came}"
 
