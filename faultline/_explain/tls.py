@@ -51,7 +51,8 @@ TLS: tuple[Entry, ...] = (
     Entry(
         "ssl.SSLEOFError",
         "TLS",
-        "The connection ended in the middle of TLS: FIN came, and TLS had not said that it ends.",
+        "The connection ended in the middle of TLS: FIN came, and TLS had not said that it ends. Some older versions "
+        "of Python with OpenSSL 3, such as 3.11.2, raise ssl.SSLZeroReturnError for it.",
         (
             "The server or a middlebox closed during the handshake: a limit, a name that it doesn't serve, a filter.",
             "The port belongs to something that reads TLS as garbage, and hangs up.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 
-from faultline._probe.steps import Failure
+from faultline._probe.steps import RAGGED, Failure
 
 # Errors that only some clients meet, here of Python 3.13 on, and so no play has.
 BY_DETAIL = {"verify code 88": "bad_cert('no_subject')"}
@@ -25,7 +25,7 @@ def failure_key(error: OSError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         return name, f"verify code {error.verify_code}"
     if isinstance(error, ssl.SSLError):
-        return name, error.reason or ""
+        return ("ssl.SSLEOFError" if error.reason == RAGGED else name), error.reason or ""
     return name, "" if error.errno is None else str(error.errno)
 
 

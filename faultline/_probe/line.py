@@ -14,6 +14,7 @@ from faultline._core.alerts import NAME_OF, WARNINGS
 from faultline._net.client_hello import first_certificate, version_of
 from faultline._net.sockets import READ_BYTES
 from faultline._net.tls import ALERT_RECORD, CERTIFICATE, SERVER_HELLO, sessions, tell_messages
+from faultline._probe.steps import RAGGED
 
 FIRST_BYTES = 16  # of what the server sends, which are kept
 
@@ -151,7 +152,9 @@ class SecureLine:
                 return self._session.read(READ_BYTES)
             except ssl.SSLWantReadError:
                 self._more(deadline)
-            except ssl.SSLEOFError:
+            except ssl.SSLError as error:
+                if error.reason != RAGGED:
+                    raise
                 self.is_ragged = True
                 return b""
             finally:

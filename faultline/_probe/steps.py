@@ -10,6 +10,10 @@ from faultline._core.points import Point
 Part = Literal["", "head", "body"]
 
 
+# The reason of OpenSSL 3 for a FIN in the middle of TLS; some versions of Python have no class of their own for it.
+RAGGED = "UNEXPECTED_EOF_WHILE_READING"
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a point failed.

@@ -136,6 +136,7 @@ def connected(addresses: list[Address], seconds: float) -> tuple[Step, socket.so
 def secured(target: Target, line: Line, settings: Settings, *, verifies: bool = True) -> tuple[Step, SecureLine | None]:
     """Perform the handshake of TLS."""
     context = ssl.create_default_context(cafile=settings.ca_file or None)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python 3.11.2 has it set, and takes a FIN for an orderly end
     if not verifies:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     deadline = Deadline(settings.seconds)
