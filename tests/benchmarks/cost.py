@@ -153,7 +153,8 @@ def main():
     found = measured(options)
     loads.append(os.getloadavg()[0])
     print(
-        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, CPython {platform.python_version()}, ",
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]}, "
+        f"CPython {platform.python_version()}, ",
         end="",
     )
     print("load {:.1f} before and {:.1f} after, {} rounds\n".format(*loads, options.rounds))
