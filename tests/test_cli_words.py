@@ -22,8 +22,9 @@ from faultline._front import command
 from faultline._front.command import main
 from faultline._front.ended import Ended
 from faultline._front.listing import HEADINGS, option_name, options_of
-from faultline._front.mistakes import right_line
-from faultline._front.options import named
+from faultline._front.mistakes import OWN, right_line
+from faultline._front.options import Parser, named
+from faultline._front.served import add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
 
@@ -322,6 +323,8 @@ MEANT = {
     "serve --mode status 404": "serve --mode status --code 404",
     "serve --mode bad-cert self_signed": "serve --mode bad-cert --kind self_signed",
     "serve --mode rest": "serve --mode reset",
+    "serve --mode rest --tls --alpn h2": "serve --mode reset --tls --alpn h2",
+    "serve --mode reset --then rwa": "serve --mode reset --then 'raw --data '\"'\"'220 mail.invalid ESMTP'\"'\"''",
     "serve --mode timeout": "serve --mode stall",
     "serve --mode connect-timeout": "serve --mode blackhole",
     "serve --mode truncated": "serve --mode malformed --kind length_short",
@@ -438,3 +441,14 @@ def test_error_of_another_kind_is_raised(monkeypatch):
     monkeypatch.setattr(command, "run", fails)
     with pytest.raises(ConnectionAbortedError):
         main(["modes"])
+
+
+@each_row("command, add", [("serve", add_serve_options), ("relay", add_relay_options)])
+def test_corrections_know_every_option_of_a_command(command, add):
+    parser = Parser(add_help=False)
+    add(parser, [])
+    takes = {name: action.nargs is None for action in parser._actions for name in action.option_strings}
+
+    assert {name: bool(value) for name, value in OWN[command].items()} == {
+        name: value for name, value in takes.items() if name not in ("--mode", "--then")
+    }

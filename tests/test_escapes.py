@@ -11,7 +11,8 @@ from support.tables import each_row
 
 import faultline
 from faultline import ParameterError, ok, raw, reset, sequence
-from faultline._front.escapes import bytes_of
+from faultline._front.escapes import bytes_of, word_of
+from faultline._front.explaining import command_of
 from faultline._front.options import Parser, add_mode_options, plan_of
 from faultline._front.served import add_serve_options
 
@@ -47,11 +48,37 @@ def test_any_bytes_can_be_written(data):
     assert bytes_of("data", "".join(f"\\x{byte:02x}" for byte in data), reads_files=False) == data
 
 
+@given(st.binary(max_size=50))
+def test_any_bytes_have_a_word_that_is_read_back(data):
+    assert bytes_of("data", word_of(data), reads_files=True) == data
+
+
+@each_row(
+    "data, word",
+    [
+        (b"220 hi\r\n", r"220 hi\r\n"),
+        ("é@".encode(), "é@"),
+        (b"@file", r"\x40file"),
+        (b"C:\\", r"C:\\"),
+        (b"\0\xff\x1b", r"\0\xff\x1b"),
+    ],
+)
+def test_a_word_is_as_readable_as_can_be(data, word):
+    assert word_of(data) == word
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_the_command_line_of_a_fault_plays_it(data):
+    fault = raw(data)
+
+    assert planned(command_of(fault).removeprefix("faultline serve ")) == fault
+
+
 def planned(words):
     """The plan of a command line."""
     parser = Parser()
     chosen = add_serve_options(parser, ["serve", *shlex.split(words)])
-    return plan_of(chosen, parser.parse_args(shlex.split(words)))
+    return plan_of(chosen, parser.parse_args(shlex.split(words)), reads_files=True)
 
 
 def test_a_command_reads_files(tmp_path):

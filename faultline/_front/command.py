@@ -143,9 +143,9 @@ def run(words: list[str], ending: Ending) -> int:
     elif options.command == "audit":
         return run_audit(options, ending)
     elif options.command == "relay":
-        run_relay(plan_of(relayed, options), options, ending)
+        run_relay(plan_of(relayed, options, reads_files=True), options, ending)
     else:
-        run_server(plan_of(served, options), options, ending)
+        run_server(plan_of(served, options, reads_files=True), options, ending)
     return 0
 
 

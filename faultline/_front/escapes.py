@@ -10,8 +10,25 @@ from faultline._core.check import rejected
 
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.|$)", re.DOTALL)
 MEANT = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+WRITTEN = {data: f"\\{word.decode()}" for word, data in MEANT.items()}
 SIGN = "@"
 HELP = r"\r, \n, \t, \0 and \xNN are bytes, @PATH is a file"
+
+
+def word_of(data: bytes) -> str:
+    """The word that stands for these bytes, as readable as can be; `bytes_of` reads it."""
+    letters = [letter_of(letter) for letter in data.decode("utf-8", "surrogateescape")]
+    if letters[:1] == [SIGN]:
+        letters[0] = r"\x40"
+    return "".join(letters)
+
+
+def letter_of(letter: str) -> str:
+    """A letter as it stands in a word; what can't be typed or read is an escape."""
+    raw = letter.encode("utf-8", "surrogateescape")
+    if raw in WRITTEN:
+        return WRITTEN[raw]
+    return letter if letter.isprintable() else "".join(f"\\x{byte:02x}" for byte in raw)
 
 
 def bytes_of(name: str, given: str, *, reads_files: bool) -> bytes:

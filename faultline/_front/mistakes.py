@@ -14,6 +14,7 @@ from faultline._core.calls import right_values
 from faultline._core.check import plain
 from faultline._core.errors import FaultlineError
 from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
+from faultline._front.escapes import word_of
 from faultline._front.listing import choices, for_tests, option_name, options_of
 from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
@@ -22,13 +23,14 @@ from faultline.modes._registry import Mode, Parameter
 COMMANDS = ("serve", "relay", "control", "modes", "audit", "explain", "probe")
 OPENING = {"--version", "--help", "-h"}
 OWN = {
-    "serve": {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--json": 0, "--ca-file": 1},
+    "serve": {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--alpn": 1, "--json": 0, "--ca-file": 1},
     "relay": {
         "--upstream": 1,
         "--listen": 1,
         "--tls": 1,
         "--on-upstream-failure": 1,
         "--allow-remote": 0,
+        "--alpn": 1,
         "--json": 0,
         "--ca-file": 1,
     },
@@ -157,8 +159,8 @@ class Line:
         mode = mode_of(named)
         if mode is None or for_tests(mode):
             return None
-        needed = [word for word in needs(mode) if " " not in value]
-        return ["--then", " ".join([option_name(mode.name), *needed, *value.split()[1:]])]
+        rest = value[len(named) :] or "".join(f" {shlex.quote(word)}" for word in needs(mode))
+        return ["--then", f"{option_name(mode.name)}{rest}"]
 
     def _meant(self, word: str, value: str) -> list[str] | None:
         """The option that another word stands for: another unit, a synonym, or the nearest."""
@@ -211,7 +213,7 @@ def needs(mode: Mode) -> list[str]:
 
 def text_of(value: object) -> str:
     """A value as a word of a command line."""
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return word_of(value) if isinstance(value, bytes) else str(value)
 
 
 def all_choices(parameter: Parameter) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def add_options(group: argparse._ActionsContainer, chosen: Named) -> None:
             group.add_argument(option, dest=dest, help=text, action=action, metavar=metavar(one))
 
 
-def value_of(parameter: Parameter, given: Any, *, reads_files: bool = False) -> Any:
+def value_of(parameter: Parameter, given: Any, *, reads_files: bool) -> Any:
     """The value of a parameter, from the words on the command line.
 
     Raises:
@@ -155,8 +155,8 @@ def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
     return found
 
 
-def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
-    """The plan of the command line; the healthy plan if there is no `--mode`.
+def plan_of(chosen: Named | None, options: argparse.Namespace, *, reads_files: bool = False) -> Plan:
+    """The plan of the command line; the healthy plan if there is no `--mode`. `reads_files` is that of `bytes_of`.
 
     Raises:
         FaultlineError: a mode is unknown or for tests alone, an option is missing or has a wrong value, or the modes
@@ -164,8 +164,8 @@ def plan_of(chosen: Named | None, options: argparse.Namespace) -> Plan:
     """
     if chosen is None:
         return HEALTHY
-    faults = [called(chosen.mode, chosen.arguments | arguments_of(chosen, options))]
-    faults += [next_fault(text, reads_files=getattr(options, "reads_files", False)) for text in options.then or ()]
+    faults = [called(chosen.mode, chosen.arguments | arguments_of(chosen, options, reads_files=reads_files))]
+    faults += [next_fault(text, reads_files=reads_files) for text in options.then or ()]
     kind = server_of(faults)
     if kind == "TCP server" and any(is_unseen(fault) for fault in faults[:-1]):
         raise UsageError(
@@ -188,18 +188,15 @@ def next_fault(text: str, *, reads_files: bool) -> Fault:
     word, *words = shlex.split(text) or [""]
     chosen = named(word)
     parser = Parser(prog=f"faultline serve --then {word}", add_help=False)
-    parser.set_defaults(reads_files=reads_files)
     add_options(parser, chosen)
-    return called(chosen.mode, chosen.arguments | arguments_of(chosen, parser.parse_args(words)), NOT_THEN)
+    given = arguments_of(chosen, parser.parse_args(words), reads_files=reads_files)
+    return called(chosen.mode, chosen.arguments | given, NOT_THEN)
 
 
-def arguments_of(chosen: Named, options: argparse.Namespace) -> dict[str, Any]:
+def arguments_of(chosen: Named, options: argparse.Namespace, *, reads_files: bool) -> dict[str, Any]:
     """The arguments of a mode that the options give."""
-    given = {p.name: (p, getattr(options, f"mode_{p.name}")) for p in chosen.options}
-    reads_files = getattr(options, "reads_files", False)
-    return {
-        name: value_of(p, value, reads_files=reads_files) for name, (p, value) in given.items() if value is not None
-    }
+    given = {p: getattr(options, f"mode_{p.name}") for p in chosen.options}
+    return {p.name: value_of(p, value, reads_files=reads_files) for p, value in given.items() if value is not None}
 
 
 def server_of(faults: list[Fault] | tuple[Fault, ...]) -> ServerKind:

@@ -21,13 +21,12 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         choices=("mutual",),
         help="speak TLS with a certificate of the test CA; mutual: require one of the client too",
     )
-    add_output_options(parser)
+    add_common_options(parser)
     return chosen
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options about TLS that both commands have, and those that say what is printed and written."""
-    parser.set_defaults(reads_files=True)
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both commands have: on TLS, and on what is printed and written."""
     parser.add_argument(
         "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
     )
@@ -55,7 +54,7 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         help="what happens to the client if the upstream can't be reached (default: %(default)s)",
     )
     parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
-    add_output_options(parser)
+    add_common_options(parser)
     return add_mode_options(parser, words, "relay", required=False)
 
 
