@@ -158,7 +158,7 @@ def test_walk_names_the_point_and_a_mode_that_gives_the_same_again(case, tls):
     if str(case) not in DEPENDS:
         assert found == expected(case, tls=tls)
     last = steps[-1]
-    play = imitation(last) if last.failure else next((play_of(mode, target) for mode in last.modes), None)
+    play = imitation(last) if last.failure else next((play_of(mode) for mode in last.modes), None)
     if play is None:
         assert last.failure is None
         return

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -25,8 +24,6 @@ from faultline._core.causes import full_name, quietly, root_cause, text_of
 from faultline._core.counts import counted
 from faultline.modes._catalogue import find
 
-ENDS_SECONDS = 0.5  # that a thread may take to end after the call that began it
-LOOKS_SECONDS = 0.005
 MOST_TEXT = 300  # of a message
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 CONTENTS = ("content", "data", "body")  # where requests and httpx, urllib3 and tornado keep the body
@@ -158,7 +155,7 @@ class Caller:
 
     def _left_tasks(self) -> int:
         """How many tasks there are, once those that end soon have ended: asyncio closes generators in tasks."""
-        ends = clock.now() + ENDS_SECONDS
+        ends = clock.now() + left.ENDS_SECONDS
         while self._loop is not None and (tasks := self._tasks()) and (seconds := ends - clock.now()) > 0:
             self._loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))  # one may begin another
         return len(self._tasks())
@@ -180,10 +177,7 @@ class Caller:
 
     def _left(self, tasks: int) -> Left:
         gc.collect()
-        ends = clock.now() + ENDS_SECONDS
-        while (found := left.left_since(self._before, tasks)).threads and clock.now() < ends:
-            time.sleep(LOOKS_SECONDS)
-        return found
+        return left.left_since(self._before, tasks)
 
 
 async def parts_of(value: AsyncIterator[Any]) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from faultline._audit.observed import Protocol
 from faultline._core.answers import AsUsual
-from faultline._core.kinds import HTTP_PROXY, RELAY, RESOLVER, TERMINATING_RELAY
+from faultline._core.kinds import HTTP_PROXY, RELAY, TERMINATING_RELAY
 from faultline.modes._catalogue import cases
 from faultline.modes._registry import Case
 from faultline.modes.breaks import close, reset, stall
@@ -15,7 +15,6 @@ from faultline.modes.lookups import slow_resolve
 
 # The cases by which the audit learns what a client does when nothing breaks.
 HEALTHY = "ok()"
-LEADS = ("addresses", "resolves_to")  # lookups that say where a server is
 PROXY = HTTP_PROXY.in_plain
 TUNNELS = (  # behind a CONNECT that went well
     Case(reset, (("at", "tunnel"),), "ConnectionResetError"),
@@ -76,9 +75,9 @@ class Choice:
         named = not self.modes or case.mode in self.modes
         if not (here and named and self.tls in (None, tls)):
             return False
-        if case.kind != "TCP server":
+        if case.point == "lookup":
             asked = "lookup" in self.points or case.mode in self.modes
-            return asked and not (tls or self.upstream or self.proxy) and is_of_a_resolver(case)
+            return asked and not (tls or self.upstream or self.proxy)
         if not tls and case.fault.needs_tls:
             return False
         if self.protocol == "tcp" and not is_of_any_protocol(case):
@@ -87,16 +86,11 @@ class Choice:
             return RELAYS[tls].plays(case.fault)
         return not self.proxy or (PROXY.plays(case.fault) and (tls or case.point != "tunnel"))
 
-    def of(self, case: Case) -> Case:
-        """The case, or in place of a slow lookup one that is slower than the client may be."""
-        if case.mode != slow_resolve.__name__:
-            return case
-        return Case(slow_resolve, (("delay_seconds", self.slow_seconds),), "TimeoutError")
-
-
-def is_of_a_resolver(case: Case) -> bool:
-    """Whether a case is a lookup that fails or is late."""
-    return case.mode not in LEADS and RESOLVER.plays(case.fault)
+    @property
+    def lookups(self) -> tuple[Case, ...]:
+        """The lookups: each that finds nothing, and one that is slower than the client may be."""
+        fails = tuple(case for case in cases() if case.sees.startswith("gaierror"))
+        return (*fails, Case(slow_resolve, (("delay_seconds", self.slow_seconds),), "TimeoutError"))
 
 
 def is_of_any_protocol(case: Case) -> bool:
@@ -108,8 +102,9 @@ def is_of_any_protocol(case: Case) -> bool:
 
 def chosen(choice: Choice) -> list[Row]:
     """The rows of the audit, in the order of the catalogue: each case without TLS and with it, where it can be both."""
-    known = [*cases(), *(TUNNELS if choice.proxy else ())]
-    return [Row(choice.of(case), tls) for case in known for tls in (False, True) if choice.takes(case, tls=tls)]
+    served = [case for case in cases() if case.kind == "TCP server"]
+    known = [*served, *(TUNNELS if choice.proxy else ()), *choice.lookups]
+    return [Row(case, tls) for case in known for tls in (False, True) if choice.takes(case, tls=tls)]
 
 
 def known_points() -> tuple[str, ...]:

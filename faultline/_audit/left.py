@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultline._audit.observed import Left
+from faultline._core import clock
 
 CLOSE_WAIT = "08"  # include/net/tcp_states.h
 SUBREAPER = 36  # include/uapi/linux/prctl.h
 DEATH_SIGNAL = 1
 TABLES = ("tcp", "tcp6")
 COMPUTES_SECONDS = (0, 0.002, 0.005)  # before looks: one that waits is woken now and then
-SETTLES_SECONDS = (0.002, 0.01, 0.02, 0.05)  # between looks, as long as something is left, such as a thread that ends
+LOOKS_SECONDS = 0.005  # between looks, as long as something is left that may still end
+SETTLES_SECONDS = 0.08  # that what is left may take to end
+ENDS_SECONDS = 0.5  # that a thread or a task may take
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,18 @@ class Held:
 
 def left_since(before: Held, tasks: int = 0) -> Left:
     """What is more than before, once it has had time to end."""
-    for pause in (*SETTLES_SECONDS, 0):
+    begin = clock.now()
+    while True:
         now = Held.now()
         files, threads, children = (
             now.files - before.files,
             now.threads - before.threads,
             now.children - before.children,
         )
-        if not (files or threads or children):
+        waits_seconds = ENDS_SECONDS if threads else SETTLES_SECONDS if files or children else 0
+        if clock.now() - begin >= waits_seconds:
             break
-        threading.Event().wait(pause)
+        threading.Event().wait(LOOKS_SECONDS)
     sockets = [target for _, target in files if target.startswith("socket:")]
     waiting = in_close_wait() if sockets else set()
     return Left(

@@ -174,18 +174,20 @@ class Misfit:
         return [Guess(name, value) for name in sorted(fitting, key=lambda name: self._rank(name, value))]
 
     def _rank(self, name: str, value: object) -> int:
-        """The rank of a parameter for a value: choices, how long a fault lasts, bytes for whole numbers, times.
+        """The rank of a parameter for a value: choices, how long a fault lasts, then by its unit.
 
-        How long a condition lasts is the last that anybody means, and so is a whole number of seconds between pieces.
+        A whole number is bytes before it is a time, and any other number a time before it is bytes.
+
+        How long a condition lasts is the last that anybody means.
         """
         if get_origin(plain(self._hints.get(name, Any))[0]) is Literal:
             return 0
-        if (name == "for_seconds" and "direction" in self._parameters) or (name, type(value)) == ("every_seconds", int):
+        if name == "for_seconds" and "direction" in self._parameters:
             return 5
         if name in ("seconds", "for_seconds", "timeout_seconds"):
             return 1
-        of_bytes, of_seconds = name.endswith("_bytes"), name.endswith("_seconds")
-        return 2 + (of_seconds if isinstance(value, int) else of_bytes) + 2 * (not of_bytes and not of_seconds)
+        unit = next((unit for unit in ("bytes", "seconds") if name.endswith(f"_{unit}")), "")
+        return 2 + (("bytes", "", "seconds") if isinstance(value, int) else ("seconds", "", "bytes")).index(unit)
 
     def _by_name(self, name: str, value: object) -> list[Guess]:
         """The arguments that a wrong name can stand for, the likeliest first."""

@@ -83,7 +83,7 @@ def end_lines(step: Step, target: Target, width: int, *, color: bool) -> Iterato
     width = min(max(width, NARROWEST), WIDEST)
     if step.failure is None:
         for mode in step.modes:
-            yield from ["", *imitated(play_of(mode, target), target, color=color)]
+            yield from ["", *imitated(play_of(mode), target, color=color)]
         return
     missed = POINTS[POINTS.index(step.point) + 1 :]
     yield from (f"{point:{ROOM}}not reached" for point in missed if point != "handshake" or target.is_tls)
@@ -110,11 +110,11 @@ def named(failure: Failure) -> str:
     return f"{failure.cause} ({detail})" if detail else failure.cause
 
 
-def play_of(mode: str, target: Target) -> Play:
+def play_of(mode: str) -> Play:
     """The fault of an odd response."""
-    from faultline._explain.plays import Play, fault_of
+    from faultline._explain.plays import Play
 
-    return Play(mode, "", "", ("",) * 5, tls=target.is_tls and not fault_of(mode).needs_tls)
+    return Play(mode, "", "", ("",) * 5)
 
 
 def imitated(play: Play, target: Target, *, color: bool) -> Iterable[str]:
@@ -141,7 +141,7 @@ def data_of(steps: list[Step], target: Target) -> dict[str, Any]:
     from faultline._probe.steps import Step
 
     last = steps[-1] if steps else Step("lookup", 0.0)  # before the first, a signal stopped it
-    plays = [imitation(last)] if last.failure else [play_of(mode, target) for mode in last.modes]
+    plays = [imitation(last)] if last.failure else [play_of(mode) for mode in last.modes]
     failed = None
     if (failure := last.failure) is not None:
         entry = entry_of(failure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faultline._explain.entry import Entry
 from faultline._explain.find import found_for
-from faultline._explain.plays import PLAYS, Play, fault_of
+from faultline._explain.plays import PLAYS, Play
 from faultline._probe.steps import Failure, Step
 
 
@@ -14,17 +14,11 @@ def imitation(step: Step) -> Play | None:
     if failure is None:
         return None
     if failure.mode:
-        return Play(failure.mode, failure.cause, failure.detail, ("",) * 5, tls=needs_tls(step))
+        return Play(failure.mode, failure.cause, failure.detail, ("",) * 5)
     for play in PLAYS:
         if (play.point, play.cause, play.detail) == (step.point, failure.cause, failure.detail):
             return play
     return None
-
-
-def needs_tls(step: Step) -> bool:
-    """Whether the server has to be told to speak TLS, so that its clients come to the point."""
-    assert step.failure is not None
-    return step.point == "handshake" and not fault_of(step.failure.mode).needs_tls
 
 
 def entry_of(failure: Failure) -> Entry | None:

@@ -80,16 +80,17 @@ def ok(
     """
     whole("status", status, "", 200, 999)
     given = fields(headers)
-    if [body is None, json is None, not chunks].count(False) > 1:
-        name = "json" if json is not None else "chunks"
-        raise rejected(name, locals()[name], "one of body, json and chunks")
+    if json is not None and (body is not None or chunks):
+        raise rejected("json", json, "one of body, json and chunks")
+    if chunks and body is not None:
+        raise rejected("chunks", chunks, "one of body, json and chunks")
     if chunks and ranges:
         raise rejected("ranges", ranges, "a body or json with it, not chunks")
     if chunks:
         return streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless)
-    for name in ("every_seconds", "endless"):
-        if locals()[name]:
-            raise rejected(name, locals()[name], "chunks with it")
+    for name, value in (("every_seconds", every_seconds), ("endless", endless)):
+        if value:
+            raise rejected(name, value, "chunks with it")
     if json is not None:
         body, given = as_json("json", json).encode(), with_default(given, "Content-Type", "application/json")
     if body is None and status == USUAL and not given and not ranges:
