@@ -218,6 +218,13 @@ REFUSED = {
     "serve --mode redirect --code 310": f"code=310: expected one of {CODES}.",
     "serve --mode redirect --code moved": f"code='moved': expected one of {CODES}.",
     "serve --mode ok --headers X-Test": "headers=['X-Test']: expected 'NAME: VALUE'.",
+    # a value that begins with a dash
+    "serve --mode raw --data -x": "argument --data: expected one argument, and '-x' begins with a dash; write --data",
+    "serve --mode raw --data '-\\0'": "argument --data: expected one argument, and '-\\\\0' begins with a dash; write ",
+    "serve --mode raw --data --": "argument --data: expected one argument, and '--' begins with a dash; write --data=",
+    "serve --mode raw --data --json": "argument --data: expected one argument. See `faultline serve --help`.",
+    "serve --mode ok --then 'raw --data -x'": "argument --data: expected one argument, and '-x' begins with a dash; ",
+    "audit --command -x": "argument --command: expected one argument, and '-x' begins with a dash; write --com",
     # an option that lacks
     "serve --mode latency": "mode latency needs --seconds SECONDS.",
     "serve --mode status": "mode status needs --code NUMBER.",
@@ -340,6 +347,8 @@ MEANT = {
     "serve --mode reset --at body": "serve --mode reset --at response",
     "serve --mode reset --tls mtls": "serve --mode reset --tls mutual",
     "serve --mode reset --tls maybe": "serve --mode reset --tls",
+    "serve --mode raw --data -x": "serve --mode raw --data=-x",
+    "relay --upstream=-x --mode reset --json=1": "relay --mode reset --upstream=-x --json",
     "serve --mode reset --json=1": "serve --mode reset --json",
     "serve --mode malformed --kind chunked": "serve --mode malformed --kind chunk_cut",
 }
@@ -354,6 +363,7 @@ UNKNOWN = [
     "serve --mode close --fin-first",
     "serve --mode addresses",
     "serve --mode reset --port http",
+    "serve --mode -x --tls",
     "serve --mode reset --then zzz",
     "serve --mode latency --ms fast",
 ]

@@ -3,18 +3,22 @@ r"""Bytes on a command line: escapes such as `\r\n`, and files."""
 from __future__ import annotations
 
 import shlex
+from typing import get_args, get_origin
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.tables import each_row
 
 import faultline
 from faultline import ParameterError, ok, raw, reset, sequence
+from faultline._core.check import plain
 from faultline._front.escapes import bytes_of, word_of
 from faultline._front.explaining import command_of
+from faultline._front.listing import for_tests, metavar, options_of
 from faultline._front.options import Parser, add_mode_options, plan_of
 from faultline._front.served import add_serve_options
+from faultline.modes._catalogue import modes
 
 UNKNOWN = r"expected the escapes \r, \n, \t, \0 and \xNN, and \\ for a backslash."
 
@@ -68,10 +72,35 @@ def test_a_word_is_as_readable_as_can_be(data, word):
 
 
 @given(st.binary(min_size=1, max_size=20))
+@example(b"-\0")
 def test_the_command_line_of_a_fault_plays_it(data):
-    fault = raw(data)
+    assert_plays(raw(data))
 
+
+def assert_plays(fault):
     assert planned(command_of(fault).removeprefix("faultline serve ")) == fault
+
+
+TEXTS = [
+    (entry, parameter)
+    for entry in modes().values()
+    if not for_tests(entry)
+    for parameter in options_of(entry)
+    if metavar(parameter) in ("TEXT", "'NAME: VALUE'") and plain(parameter.annotation)[0] is not bool
+]
+
+
+@pytest.mark.parametrize("text", ["-", "--", "-x", "--tls", "-1", "- x", "--at=idle"], ids=repr)
+def test_a_value_that_begins_with_a_dash_is_in_every_command_line(text):
+    for entry, parameter in TEXTS:
+        given = dict(entry.cases[0].arguments)
+        kind = plain(parameter.annotation)[0]
+        if parameter.name == "headers":
+            given["headers"] = (("-x", text),)
+        else:
+            one = text.encode() if bytes in (kind, *get_args(kind)) else text
+            given[parameter.name] = (one,) if get_origin(kind) is tuple else one
+        assert_plays(entry.function(**given))
 
 
 def planned(words):

@@ -1,4 +1,4 @@
-r"""Bytes on a command line: text with escapes such as `\r\n`, or the content of a file."""
+r"""Values on a command line, such as bytes: text with escapes such as `\r\n`, or the content of a file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ MEANT = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 WRITTEN = {data: f"\\{word.decode()}" for word, data in MEANT.items()}
 SIGN = "@"
 HELP = r"\r, \n, \t, \0 and \xNN are bytes, @PATH is a file"
+
+
+def with_value(option: str, value: str) -> list[str]:
+    """An option and its value as words; one word if the value begins with a dash, as an option does."""
+    return [f"{option}={value}"] if value.startswith("-") else [option, value]
 
 
 def word_of(data: bytes) -> str:

@@ -20,7 +20,7 @@ from faultline._explain.entry import GROUPS, OF_CLIENTS, Entry
 from faultline._explain.examples import EXAMPLES
 from faultline._explain.find import ENTRIES, found_for, near
 from faultline._explain.plays import PLAYS, Play
-from faultline._front.escapes import word_of
+from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import BOLD, NARROWEST, PLAIN, WIDEST, as_data, groups, option_lines, option_name
 from faultline._front.options import UsageError
 from faultline.modes._catalogue import modes
@@ -201,7 +201,7 @@ def command_of(fault: Fault, *, tls: bool = False) -> str:
             continue
         for one in value if isinstance(value, tuple) else [value]:
             word = ": ".join(one) if isinstance(one, tuple) else one
-            words += [option, word_of(word) if isinstance(word, bytes) else str(word)]
+            words += with_value(option, word_of(word) if isinstance(word, bytes) else str(word))
     return shlex.join([*words, *(["--tls"] if tls else [])])
 
 

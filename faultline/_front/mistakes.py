@@ -14,7 +14,7 @@ from faultline._core.calls import right_values
 from faultline._core.check import plain
 from faultline._core.errors import FaultlineError
 from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
-from faultline._front.escapes import word_of
+from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import choices, for_tests, option_name, options_of
 from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
@@ -46,8 +46,19 @@ def right_line(words: list[str]) -> str:
     if command not in OWN:
         return f"faultline {command}" if command and command != words[0] else ""
     right = Line(command, rest).right()
-    given = [part for word in words for part in word.split("=", 1 if word.startswith("--") else 0)]
+    given = [part for word in words for part in parts_of(word)]
     return shlex.join(["faultline", *right]) if right and sorted(right) != sorted(given) else ""
+
+
+def parts_of(word: str) -> list[str]:
+    """A word, or an option and its value; they stay one word if the value begins with a dash."""
+    name, has_value, value = word.partition("=")
+    return with_value(name, value) if word.startswith("--") and has_value else [word]
+
+
+def names_in(words: list[str]) -> set[str]:
+    """The options among words, without a value that is in the same word."""
+    return {word.partition("=")[0] for word in words}
 
 
 def command_of(words: list[str]) -> tuple[str, list[str]]:
@@ -122,7 +133,7 @@ class Line:
 
     def _bare(self, word: str, fixed: list[str]) -> list[str] | None:
         """A word without an option as it was meant: a value of the mode, or a mode; `None` if it is not understood."""
-        open_options = {option: p for option, p in self._options.items() if option not in fixed}
+        open_options = {option: p for option, p in self._options.items() if option not in names_in(fixed)}
         for option, parameter in open_options.items():
             if word in all_choices(parameter):
                 return [option, word]
@@ -140,7 +151,7 @@ class Line:
     def _part(self, command: str, name: str, value: str, *, has_value: bool) -> list[str] | None:
         """One option as it was meant; `None` if it is not known."""
         if name == "--mode":
-            return []
+            return [] if self._mode else None
         if name == "--then":
             return self._then(value)
         if name in OWN[self._command] and name not in self._options:
@@ -148,10 +159,11 @@ class Line:
                 value = "mutual" if meant(value, ("mutual",), {"mtls": ("mutual",)}) else ""
                 has_value = bool(value)
             fits = name in OWN[command] and not (name == "--tls" and self._mode and self._mode.kind != "TCP server")
-            return [name, value][: 1 + (has_value and self._takes_value(name))] if fits else []
+            with_it = with_value(name, value) if has_value and self._takes_value(name) else [name]
+            return with_it if fits else []
         if name not in self._options:
             return self._meant(plain_word(name), value)
-        return [name, self._value(name, value)] if has_value else [name]
+        return with_value(name, self._value(name, value)) if has_value else [name]
 
     def _then(self, value: str) -> list[str] | None:
         """The mode of a further attempt, with the options that it needs."""
@@ -171,7 +183,7 @@ class Line:
             name = next((n for n in measured if stem and n.startswith(stem)), measured[0])
             return [names[name], f"{float(value) * factor:.9g}"]
         found = [n for n in PARAMETERS.get(word, ()) if n in names] or meant(word, names, {})
-        return [names[found[0]], value] if found else None
+        return with_value(names[found[0]], value) if found else None
 
     def _value(self, name: str, value: str) -> str:
         """A value as it was meant: the nearest choice."""
@@ -182,14 +194,15 @@ class Line:
 
     def _completed(self, command: str, fixed: list[str]) -> list[str]:
         """The options, with those that are needed and missing."""
-        if command == "relay" and "--upstream" not in fixed:
+        given = names_in(fixed)
+        if command == "relay" and "--upstream" not in given:
             fixed = ["--upstream", EXAMPLES["upstream"], *fixed]
         lacking = needs(self._mode) if self._mode else []
         pairs = zip(lacking[::2], lacking[1::2], strict=True)
-        added = [(o, value) for o, value in pairs if o in self._options and o not in fixed]
+        added = [(o, value) for o, value in pairs if o in self._options and o not in given]
         fixed = [*fixed, *(word for pair in added for word in pair)]
-        if "--for-seconds" in self._options and "--at" not in self._options and "--then" in fixed:
-            fixed += ["--for-seconds", "1"] * ("--for-seconds" not in fixed)
+        if "--for-seconds" in self._options and "--at" not in self._options and "--then" in given:
+            fixed += ["--for-seconds", "1"] * ("--for-seconds" not in given)
         return fixed
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 from faultline._core.check import parameter, plain, rejected
@@ -12,7 +14,7 @@ from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import sequence
 from faultline._core.steps import Behind
-from faultline._front.escapes import HELP, bytes_of
+from faultline._front.escapes import HELP, bytes_of, with_value
 from faultline._front.listing import choices, for_tests, legend, metavar, option_name, options_of, usage
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
@@ -29,13 +31,36 @@ class UsageError(FaultlineError):
 class Parser(argparse.ArgumentParser):
     """A parser that raises `UsageError` on a mistake."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(  # type: ignore[override]  # no namespace of another class
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the words, and keep them for the error."""
+        self._words = list(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """The value of an option; before Python 3.13, argparse loses `--` in `--data=--`."""
+        is_lost = arg_strings == ["--"] and action.option_strings and action.nargs is None
+        return self._get_value(action, "--") if is_lost else super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         """Raise the mistake, which `main` prints.
 
         Raises:
             UsageError: always.
         """
-        raise UsageError(f"{message}. See `{self.prog} --help`.")
+        raise UsageError(f"{message}{self._dash_hint(message)}. See `{self.prog} --help`.")
+
+    def _dash_hint(self, message: str) -> str:
+        """What to write for a value that begins with a dash and was taken for an option."""
+        _, _, named = message.removesuffix(": expected one argument").partition("argument ")
+        lacking = named.split("/")
+        for option, value in pairwise(self._words):
+            if option in lacking and value.startswith("-") and value.split("=")[0] not in self._option_string_actions:
+                return f", and {value!r} begins with a dash; write {shlex.join(with_value(option, value))}"
+        return ""
 
 
 class Named(NamedTuple):
