@@ -1,4 +1,4 @@
-"""TLS by pyOpenSSL: a stapled OCSP answer and a renegotiation, which Python's ssl has none of."""
+"""TLS by pyOpenSSL: a stapled OCSP answer, a renegotiation and any protocol, which Python's ssl has none of."""
 
 from __future__ import annotations
 
@@ -253,7 +253,62 @@ def test_client_that_hangs_up_instead_of_a_new_handshake_has_left(faultline):
 # --- what can't be ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [bad_tls("renegotiate"), bad_cert("revoked", staple=True)], ids=repr)
+# --- a protocol that the client did not offer -------------------------------------------------------------------------
+
+SELECTED = b"\0\x10" + b"\0\x0b" + b"\0\x09" + b"\x08http/1.0"  # the extension: RFC 7301, 3.1
+VERSIONS = {"1.2": (ssl.TLSVersion.TLSv1_2, 2), "1.3": (ssl.TLSVersion.TLSv1_3, 8)}  # ServerHello, EncryptedExtensions
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_client_of_openssl_refuses_a_protocol_that_it_did_not_offer(faultline, version):
+    server = faultline.serve(bad_tls("alpn_unoffered"))
+    context, (only, kind), messages = server.client_context(), VERSIONS[version], []
+    context.minimum_version = context.maximum_version = only
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    context._msg_callback = lambda _c, way, _v, _t, message, data: messages.append((way, int(message), data))
+    with socket.create_connection(server.address, 5) as raw, pytest.raises(ssl.SSLError) as caught:
+        context.wrap_socket(raw, server_hostname="localhost")
+
+    assert [data for way, message, data in messages if way == "read" and message == kind and SELECTED in data]
+    assert caught.value.reason == "BAD_EXTENSION"
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert (attempt.struck.point, attempt.ended_by, attempt.tls.alert) == ("handshake", "client", "decode_error")
+    assert (attempt.tls.offered, attempt.tls.alpn) == (("h2", "http/1.1"), "http/1.0")
+
+
+@each_row(("offered", "told"), [([b"h2"], b"http/1.0"), ([b"http/1.0"], b"faultline")])
+def test_client_that_does_not_check_takes_a_protocol_that_it_did_not_offer(faultline, offered, told):
+    server = faultline.serve(bad_tls("alpn_unoffered"))
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_alpn_protos(offered)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+    with socket.create_connection(server.address, 5) as raw:
+        while not client.get_alpn_proto_negotiated():
+            with contextlib.suppress(SSL.WantReadError):
+                client.do_handshake()
+            client.set_alpn_protos([told])  # what it compares with, once its own have gone
+            with contextlib.suppress(SSL.WantReadError):
+                raw.sendall(client.bio_read(10_000))
+            if not client.get_alpn_proto_negotiated():
+                client.bio_write(raw.recv(10_000))
+
+    assert client.get_alpn_proto_negotiated() == told
+    (attempt,) = server.wait_for_attempts(1, at="end")
+    assert (attempt.struck.point, attempt.tls.alpn) == ("handshake", told.decode())
+
+
+def test_client_without_protocols_gets_the_response_and_none(faultline):
+    server = faultline.serve(bad_tls("alpn_unoffered"), strict=False)
+    with dialled(server) as client:
+        assert (ask(client), client.selected_alpn_protocol()) == ((200, b"ok\n"), None)
+    assert server.wait_for_attempts(1, at="end")[0].struck is None
+
+
+NEED_OPENSSL = [bad_tls("renegotiate"), bad_tls("alpn_unoffered"), bad_cert("revoked", staple=True)]
+
+
+@pytest.mark.parametrize("fault", NEED_OPENSSL, ids=repr)
 def test_without_pyopenssl_it_is_said_what_to_install(monkeypatch, fault):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "OpenSSL" else sys.modules[name])
     with pytest.raises(UnsupportedError, match=r"needs pyOpenSSL, .*; install pytest-faultline\[openssl\]"):

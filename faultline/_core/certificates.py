@@ -77,6 +77,7 @@ class Terms:
         ciphers: the usual ciphers, or a single cipher without encryption, which no client offers.
         protocols: the application protocols that the server chooses from, the one that it likes best first (ALPN).
         refuses_protocols: a client that offers application protocols (ALPN) is refused.
+        picks_unoffered: a client that offers application protocols gets one that it did not offer.
         renegotiates: TLS 1.2, with a new handshake in the middle.
         client: whether the client's certificate is not asked for, asked for and verified, or asked for and never
             accepted.
@@ -88,6 +89,7 @@ class Terms:
     ciphers: Literal["usual", "null"] = "usual"
     protocols: tuple[str, ...] = ("http/1.1",)
     refuses_protocols: bool = False
+    picks_unoffered: bool = False
     renegotiates: bool = False
     client: Literal["ignored", "required", "rejected"] = "ignored"
     is_fault: bool = False
@@ -99,6 +101,11 @@ class Terms:
         """Whether only a server on Python's ssl has these terms, and a server on pyOpenSSL has not."""
         asks = self.version is not None or self.ciphers != "usual" or self.refuses_protocols
         return asks or self.client != "ignored"
+
+    @property
+    def needs_pyopenssl(self) -> bool:
+        """Whether only a server on pyOpenSSL has these terms, and a server on Python's ssl has not."""
+        return self.renegotiates or self.picks_unoffered
 
     def over(self, usual: Terms) -> Terms:
         """The same terms on a server with usual terms of its own, whose protocols and demand of a certificate stay."""

@@ -66,7 +66,7 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
         ParameterError: both are needed at once.
     """
     terms = fault.terms.over(terms) if fault.terms else terms
-    if not terms.renegotiates and not (fault.certificate and fault.certificate.staples):
+    if not terms.needs_pyopenssl and not (fault.certificate and fault.certificate.staples):
         return
     if importlib.util.find_spec("OpenSSL") is None:
         raise UnsupportedError(

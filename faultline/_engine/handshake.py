@@ -30,6 +30,9 @@ async def secure(connection: Connection) -> None:
     send = partial(send_flight, connection, certificate)
     await connection.stream.secure(context, send, refuses_protocols=terms.refuses_protocols)
     strike_certificate(connection)
+    facts = connection.attempt.entry.tls
+    if terms.picks_unoffered and facts is not None and facts.alpn:  # a client may take what it did not offer
+        connection.attempt.strike("handshake", 0, TERMS)
 
 
 def shown(connection: Connection) -> Certificate:

@@ -38,7 +38,7 @@ CLIENT = Certificate("client", names=("client.invalid",), subject="faultline cli
 @once
 def server_context(certificate: Certificate, terms: Terms, host: str) -> ServerContext:
     """A server context with this certificate, issued for this host, and with these terms."""
-    if certificate.staples or terms.renegotiates:
+    if certificate.staples or terms.needs_pyopenssl:
         from faultline._net.openssl import Context
 
         return Context(certificate, terms, host)

@@ -1,4 +1,4 @@
-"""TLS by pyOpenSSL, which can staple an OCSP response and renegotiate; Python's ssl can't.
+"""TLS by pyOpenSSL, which can staple an OCSP response, renegotiate, and choose any protocol; Python's ssl can't.
 
 Rules: the classes have the methods of `ssl.SSLContext` and `ssl.SSLObject` that `tls.py` uses, so that `tls.py` works
 with either. pyOpenSSL is an extra: this module is imported only when a fault needs it.
@@ -20,6 +20,7 @@ from faultline._net.tls import ALERT_RECORD, sessions
 
 T = TypeVar("T")
 SSL_CB_ALERT = 0x4000  # ssl.h
+UNOFFERED = (b"http/1.0", b"faultline")  # the first is registered, and no usual client offers it
 
 
 class Context:
@@ -33,7 +34,8 @@ class Context:
         self._context.use_privatekey(key_of(key))
         for each in chain:
             self._context.add_extra_chain_cert(certificate_of(each))
-        self._context.set_alpn_select_callback(partial(choose_protocol, terms.protocols))
+        choose = choose_unoffered if terms.picks_unoffered else partial(choose_protocol, terms.protocols)
+        self._context.set_alpn_select_callback(choose)
         self._context.set_info_callback(tell_alert)
         if terms.renegotiates:
             self._context.set_max_proto_version(SSL.TLS1_2_VERSION)  # TLS 1.3 has no renegotiation: RFC 8446, 4.1.2
@@ -58,6 +60,11 @@ def choose_protocol(protocols: tuple[str, ...], _connection: SSL.Connection, off
     """Choose the first of these protocols that the client offers; if there is none, no application protocol."""
     both = [protocol.encode("ascii") for protocol in protocols if protocol.encode("ascii") in offered]
     return both[0] if both else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def choose_unoffered(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    """Choose a protocol that the client does not offer, against RFC 7301, 3.2; OpenSSL's server sends it as it is."""
+    return next(protocol for protocol in UNOFFERED if protocol not in offered)
 
 
 class Session:

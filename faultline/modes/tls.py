@@ -24,6 +24,7 @@ Kind = Literal[
     "only_version",
     "no_shared_cipher",
     "alpn_mismatch",
+    "alpn_unoffered",
     "client_cert_required",
     "client_cert_rejected",
     "no_close_notify",
@@ -50,6 +51,7 @@ FIXED: dict[str, Fault] = {
     "garbage": sent_instead(GARBAGE),
     "no_shared_cipher": Fault(terms=Terms("no_shared_cipher", ciphers="null", is_fault=True)),
     "alpn_mismatch": Fault(terms=Terms("alpn_mismatch", refuses_protocols=True, is_fault=True)),
+    "alpn_unoffered": Fault(terms=Terms("alpn_unoffered", picks_unoffered=True, is_fault=True)),
     "client_cert_required": Fault(terms=Terms("client_cert_required", client="required", is_fault=True)),
     "client_cert_rejected": Fault(terms=Terms("client_cert_rejected", client="rejected", is_fault=True)),
     "no_close_notify": Fault(Break("response", (Close(False),), Trigger(at_end=True)), answer=Answer(ends=True)),
@@ -107,6 +109,9 @@ def bad_tls(
     - `no_shared_cipher`: TLS 1.2, and a cipher without encryption that no client offers; a client that has
       TLS 1.3 alone gets the alert `protocol_version`.
     - `alpn_mismatch`: refuses a client that offers protocols (RFC 7301, 3.2), and serves a client that offers none.
+    - `alpn_unoffered`: a client that offers protocols is told that `http/1.0` was agreed, which it did not offer
+      (`faultline` if it did). OpenSSL 3.0.19 refuses (reason `BAD_EXTENSION`), and so do Python and Node on it; OpenSSL
+      3.2.1 and GnuTLS 3.7 go on, and get the response. It needs pyOpenSSL, as `renegotiate` does.
     - `client_cert_required` serves a client with a certificate of the test CA (`server.client_cert_file`),
       `client_cert_rejected` serves no client. In TLS 1.3 the client gets the alert when it reads, not in its handshake.
     - `no_close_notify`: a body without a length, whose end is a FIN without close_notify, as a truncation
