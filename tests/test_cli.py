@@ -482,6 +482,23 @@ def test_the_protocols_of_tls_are_an_option(words):
             assert secure.selected_alpn_protocol() == "h2"
 
 
+@each_row("key", ["", " --upstream-key {cert}"])
+def test_a_relay_shows_its_upstream_a_certificate(key):
+    with serve(ok(), tls="mutual") as real:
+        words = f"relay --upstream {real.url} --tls terminate --upstream-cert {{cert}}{key} --json"
+        with running(words.format(cert=real.client_cert_file)) as command:
+            line = json.loads(command.line())
+            context = ssl.create_default_context(cafile=line["ca_file"])
+            address = ("127.0.0.1", int(line["url"].rpartition(":")[2]))
+            with (
+                socket.create_connection(address, PATIENCE_SECONDS) as client,
+                context.wrap_socket(client, server_hostname="127.0.0.1") as secure,
+            ):
+                secure.sendall(GET)
+                assert to_end(secure)[0].startswith(OK)
+        assert real.attempts[0].tls.client == "faultline client"
+
+
 @each_row("tls", ["terminate", "mutual"])
 def test_first_line_of_a_relay_that_terminates_tls_has_the_file_of_the_ca(tls):
     line = json.loads(first_line(f"relay --upstream 127.0.0.1:9 --tls {tls} --json"))

@@ -6,7 +6,7 @@ Rules: no function of this module looks up a name or opens a connection.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ class Upstream:
         path: the path of its Unix socket, instead of host and port.
         tls: whether to speak TLS to the server.
         has_tls_of_client: whether a relay passes on the client's TLS, so that the URL of the relay is of `https`.
+        certificate: the certificate that a relay shows to the server, as PEM with its key; empty for none.
         on_failure: what happens to the client if the server can't be reached: RST, FIN or silence.
     """
 
@@ -39,7 +40,13 @@ class Upstream:
     path: str = ""
     tls: bool = False
     has_tls_of_client: bool = False
+    certificate: bytes = field(default=b"", repr=False)
     on_failure: OnFailure = "reset"
+
+    @property
+    def passed_through(self) -> Upstream:
+        """The same upstream behind a relay that adds no layer of TLS to what it passes on."""
+        return replace(self, tls=False, has_tls_of_client=self.tls or self.has_tls_of_client)
 
     def __str__(self) -> str:
         if self.path:

@@ -92,6 +92,12 @@ class OpenAttempt:
         self._ledger.sign(self.entry, by, how, alert)
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        """The application protocol that the client and the server have agreed on in TLS, if there is one."""
+        tls = self.entry.tls
+        return (tls.alpn,) if tls is not None and tls.alpn else ()
+
+    @property
     def has_said_goodbye(self) -> bool:
         """Whether the server has sent close_notify, after which a client may close at once."""
         return any((end.by, end.how) == ("server", "close_notify") for end in self.entry.ends)

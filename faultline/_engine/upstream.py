@@ -9,19 +9,20 @@ import asyncio
 import contextlib
 import errno
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
 from faultline._core.hosts import is_local, is_numeric
 from faultline._core.upstream import Upstream
 from faultline._net import sockets
-from faultline._net.departures import Departed, Departures
+from faultline._net.departures import Departed
 from faultline._net.dialing import open_wire
 from faultline._net.tls import Rejected, Tls
 from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from faultline._engine.connection import Connection
 
 
 class UpstreamLeft(Exception):  # noqa: N818 - an event, not an error
@@ -36,15 +37,18 @@ class UpstreamConnection:
         self._tls: Tls | None = None
         self._sending = asyncio.Lock()  # what a break inserts comes behind what is being sent
 
-    async def secure(self, name: str) -> None:
+    async def secure(self, upstream: Upstream, protocols: tuple[str, ...] = ()) -> None:
         """Speak TLS to the upstream, and accept any certificate, because only the client is under test.
+
+        `protocols` are offered (ALPN); with them both sides of a relay speak the protocol of its client.
 
         Raises:
             UpstreamLeft: the handshake failed.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        tls = Tls(self.wire, context, name)
+        from faultline._net.contexts import upstream_context  # imports cryptography
+
+        context = upstream_context(upstream.certificate, protocols)
+        tls = Tls(self.wire, context, upstream.host or "localhost")
         with as_upstream_left():
             await tls.agree(self._write)
         self._tls = tls
@@ -125,13 +129,14 @@ def as_upstream_left() -> Iterator[None]:
         raise UpstreamLeft(rejected.why) from None
 
 
-async def reach(loop: asyncio.AbstractEventLoop, departures: Departures, upstream: Upstream) -> UpstreamConnection:
-    """Connect to an upstream.
+async def reach(connection: Connection, upstream: Upstream) -> UpstreamConnection:
+    """Connect to the upstream of a connection.
 
     Raises:
         OSError: the upstream can't be reached.
         UpstreamLeft: the TLS handshake failed.
     """
+    departures, loop = connection.wire.departures, connection.wire.departures.loop
     if upstream.path:
         wire = await open_wire(loop, departures, socket.AF_UNIX, upstream.path)
     elif is_numeric(upstream.host):
@@ -147,7 +152,7 @@ async def reach(loop: asyncio.AbstractEventLoop, departures: Departures, upstrea
     upstream_connection = UpstreamConnection(wire)
     if upstream.tls:
         try:
-            await upstream_connection.secure(upstream.host or "localhost")
+            await upstream_connection.secure(upstream, connection.attempt.protocols)
         except asyncio.CancelledError:  # the client has left with a RST
             wire.reset()
             raise

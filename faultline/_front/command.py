@@ -50,7 +50,7 @@ from faultline._front.options import (
 )
 from faultline._front.probing import HELP as PROBE_HELP
 from faultline._front.probing import add_probe_options, data_of, end_lines, probe_of, step_lines
-from faultline._front.served import add_relay_options, add_serve_options, protocols_of
+from faultline._front.served import add_relay_options, add_serve_options, protocols_of, shown_to_upstream
 from faultline._front.serving import STARTERS
 from faultline._front.trust import trust_files
 from faultline._version import __version__
@@ -222,7 +222,12 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     if (kind := server_of(faults_of(plan))) != "TCP server":
         raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
     plan, upstream = checked_relay(
-        options.upstream, plan, options.tls, options.on_upstream_failure, allow_remote=options.allow_remote
+        options.upstream,
+        plan,
+        options.tls,
+        options.on_upstream_failure,
+        allow_remote=options.allow_remote,
+        upstream_cert=shown_to_upstream(options),
     )
     host, _, port = options.listen.rpartition(":")
     with ending() as ended:

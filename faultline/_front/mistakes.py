@@ -28,6 +28,8 @@ OWN = {
         "--upstream": 1,
         "--listen": 1,
         "--tls": 1,
+        "--upstream-cert": 1,
+        "--upstream-key": 1,
         "--on-upstream-failure": 1,
         "--allow-remote": 0,
         "--alpn": 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from faultline._front.options import Named, add_mode_options
+from faultline._front.options import Named, UsageError, add_mode_options
 
 
 def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
@@ -48,6 +48,10 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         "client too (default: %(default)s)",
     )
     parser.add_argument(
+        "--upstream-cert", metavar="PATH", help="with TLS terminated, show the upstream this certificate (PEM)"
+    )
+    parser.add_argument("--upstream-key", metavar="PATH", help="the key of that certificate, if it has its own file")
+    parser.add_argument(
         "--on-upstream-failure",
         choices=("reset", "close", "stall"),
         default="reset",
@@ -56,6 +60,20 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
     add_common_options(parser)
     return add_mode_options(parser, words, "relay", required=False)
+
+
+def shown_to_upstream(options: argparse.Namespace) -> str | tuple[str, str] | None:
+    """The certificate of `--upstream-cert` and `--upstream-key`; `None` without them.
+
+    Raises:
+        UsageError: there is a key without a certificate.
+    """
+    if options.upstream_key is None:
+        cert: str | None = options.upstream_cert
+        return cert
+    if options.upstream_cert is None:
+        raise UsageError("--upstream-key: expected --upstream-cert with it.")
+    return options.upstream_cert, options.upstream_key
 
 
 def protocols_of(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -76,11 +76,22 @@ def client_context(*, certificate: bool = False) -> ssl.SSLContext:
     return context
 
 
+def upstream_context(pem: bytes, protocols: tuple[str, ...]) -> ssl.SSLContext:
+    """A client context that accepts any certificate, offers these protocols, and shows the certificate in `pem`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    if pem:
+        load(context, pem)
+    return context
+
+
 def load(context: ssl.SSLContext, pem: bytes) -> None:
     """Load a key and a chain into a context; Python's ssl reads them only from a file."""
     number = in_memory("key", pem)
     try:
-        context.load_cert_chain(f"/proc/self/fd/{number}")
+        context.load_cert_chain(f"/proc/self/fd/{number}", password="")  # or OpenSSL asks at the terminal
     finally:
         os.close(number)
 

@@ -81,6 +81,8 @@ class Server(Endpoint):
                 check(answer, kind)
             self._kind = settled(kind, checked_plan(plan), self._default, tls=bool(tls))
             self._tls = self._kind.tls == "always"
+            if upstream is not None and not self._tls:
+                upstream = self._upstream = upstream.passed_through
             self._has_tls_url = self._tls or (upstream is not None and upstream.has_tls_of_client)
             super().__init__(plan, strict=strict)
             setup = Setup(

@@ -9,12 +9,14 @@ from typing import Literal, TypeAlias, get_args
 from faultline._core.calls import explained
 from faultline._core.certificates import Tls, with_protocols
 from faultline._core.check import choice, flag, rejected
+from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import checked_plan
 from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
 from faultline._net import addresses
+from faultline._net.shown import Shown, shown_pem
 from faultline._servers.address import Address, Tcp, Unix
 from faultline._servers.server import Server
 
@@ -97,6 +99,7 @@ def relay(
     isolated: bool = False,
     unix: bool | str = False,
     alpn: Sequence[str] | None = None,
+    upstream_cert: Shown | None = None,
 ) -> Server:
     """Start a relay in front of a real server, which answers its clients until a fault of the plan strikes.
 
@@ -108,13 +111,13 @@ def relay(
     .. versionadded:: 0.1
 
     Args:
-        upstream: the real server: `host:port`, a URL, the path of a Unix socket, or a faultline server. The relay
-            speaks TLS to the upstream of a URL with `https`, `wss` or `rediss`, and accepts any certificate; with
-            `tls="terminate"` also to a faultline server that speaks TLS.
+        upstream: the real server: `host:port`, a URL, the path of a Unix socket, or a faultline server. A relay that
+            terminates TLS speaks TLS to the upstream of a URL with `https`, `wss` or `rediss`, and to a faultline
+            server that speaks TLS; it accepts any certificate, and offers the protocol that its client speaks (ALPN).
         plan: the faults of the connections. Default: no faults.
-        tls: `"through"` passes TLS on unchanged, and the ledger shows the server name that the client asked for.
-            `"terminate"` speaks TLS to the client, with a certificate of the test CA. `"mutual"` does so too, and
-            requires a certificate of that CA from the client.
+        tls: `"through"` passes TLS on unchanged and adds none of its own, whatever the upstream is; the ledger shows
+            the server name that the client asked for. `"terminate"` speaks TLS to the client, with a certificate of the
+            test CA. `"mutual"` does so too, and requires a certificate of that CA from the client.
         on_upstream_failure: what the client sees when the upstream can't be reached: `"reset"` (RST), `"close"`
             (FIN) or `"stall"` (silence).
         allow_remote: whether the upstream may be on another machine, and clients too.
@@ -124,6 +127,8 @@ def relay(
         isolated: whether to run the relay in a child process, so that a busy main thread doesn't delay it.
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
         alpn: with `tls="terminate"`, the application protocols that the relay agrees to, as for `serve`.
+        upstream_cert: a certificate that the relay shows to an upstream with TLS: the path of a PEM file with the
+            certificate and its key, a pair of their paths, or a `LeafCert` of trustme. Default: none.
 
     Returns:
         The relay, which is listening. Use it as a context manager, or call `close()`.
@@ -142,7 +147,9 @@ def relay(
         Traceback (most recent call last):
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
-    plan, where = checked_relay(upstream, plan, tls, on_upstream_failure, allow_remote=allow_remote)
+    plan, where = checked_relay(
+        upstream, plan, tls, on_upstream_failure, allow_remote=allow_remote, upstream_cert=upstream_cert
+    )
     return Server(
         plan,
         address=checked_address(host, port, unix, allow_remote=allow_remote),
@@ -179,7 +186,13 @@ def checked_address(
 
 
 def checked_relay(
-    upstream: str | Server, plan: Plan | None, tls: RelayTls, on_upstream_failure: OnFailure, *, allow_remote: bool
+    upstream: str | Server,
+    plan: Plan | None,
+    tls: RelayTls,
+    on_upstream_failure: OnFailure,
+    *,
+    allow_remote: bool,
+    upstream_cert: Shown | None = None,
 ) -> tuple[Plan, Upstream]:
     """The plan and the upstream of a relay.
 
@@ -189,8 +202,11 @@ def checked_relay(
     choice("tls", tls, get_args(RelayTls))
     choice("on_upstream_failure", on_upstream_failure, get_args(OnFailure))
     where = named_upstream(upstream, allow_remote=flag("allow_remote", allow_remote))
-    if isinstance(upstream, Server) and tls == "through":
-        where = replace(where, tls=False, has_tls_of_client=where.tls)
+    if upstream_cert is not None:
+        if tls == "through" or not where.tls:
+            layer = "tls='terminate' with it" if where.tls else "an upstream with TLS, such as 'https://127.0.0.1:8443'"
+            raise ParameterError(f"upstream_cert is given: expected {layer}.")
+        where = replace(where, certificate=shown_pem(upstream_cert))
     plan = HEALTHY if plan is None else checked_plan(plan)
     return plan, replace(where, on_failure=on_upstream_failure)
 

@@ -261,7 +261,7 @@ def test_where_the_upstream_answers_nothing_else_does(plan):
 
 STATES = {
     "reaching a black hole": ("black hole", {}),
-    "agreeing on TLS with a mute upstream": ("https://", {}),
+    "agreeing on TLS with a mute upstream": ("https://", {"tls": "terminate"}),
     "agreeing on TLS with a mute client": ("", {"tls": "terminate"}),
     "passing through": ("", {}),
     "stalled": ("", {"plan": stall(at="accept")}),

@@ -1,14 +1,21 @@
-"""A relay in front of a faultline server that speaks TLS."""
+"""A relay in front of a server that speaks TLS, and the certificate that it shows there."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
+import shutil
 import socket
+import subprocess
 
 import pytest
+from support import accepted, address_of, read
 from support.tables import each_row
 
-from faultline import bad_cert, close, ok
+from faultline import FaultlineError, bad_cert, close, ok, relay
+from faultline._net.contexts import CLIENT
+from faultline._net.issue import authority, issued
 
 
 def fetch(server, authority=None):
@@ -78,3 +85,184 @@ def test_fault_of_the_relay_strikes_in_front_of_a_server_with_tls(faultline):
 
     with pytest.raises(http.client.RemoteDisconnected):
         fetch(server)
+
+
+# --- when there is TLS to the upstream -------------------------------------------------------------------------------
+
+
+@each_row("scheme", ["https", "wss", "rediss"])
+def test_relay_that_terminates_speaks_tls_where_the_scheme_says_so(faultline, scheme):
+    real = faultline.serve(ok(b"hello"), tls=True)
+    server = faultline.relay(f"{scheme}://{real.hostport}", tls="terminate")
+
+    assert fetch(server) == b"hello"
+    assert [(a.tls.version, a.tls.alpn) for a in real.attempts] == [("TLSv1.3", "")]
+
+
+@each_row("scheme", ["https", "wss", "rediss", "http", "tcp"])
+def test_relay_that_passes_tls_through_adds_none(faultline, reach, listener, scheme):
+    server = faultline.relay(f"{scheme}://{address_of(listener)}")
+
+    assert server.url.partition("://")[0] == ("https" if scheme in ("https", "wss", "rediss") else "http")
+    client = reach(server)
+    client.sendall(b"ask")
+    with accepted(listener) as upstream:
+        assert read(upstream, 3) == b"ask"
+
+
+def test_client_of_a_relay_that_passes_through_agrees_with_the_upstream(faultline):
+    real = faultline.serve(ok(b"hello"), tls=True)
+    server = faultline.relay(real.url)
+
+    assert fetch(server, real) == b"hello"
+    assert server.attempts[0].tls.offered == real.attempts[0].tls.offered
+
+
+@each_row(("offered", "agreed"), [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), (["x"], "")])
+def test_upstream_is_offered_the_protocol_that_the_client_speaks(faultline, offered, agreed):
+    real = faultline.serve(ok(), tls=True, alpn=("x", "http/1.1", "h2"))
+    server = faultline.relay(real, tls="terminate", alpn=("h2", "http/1.1"))
+    context = server.client_context()
+    context.set_alpn_protocols(offered)
+    with context.wrap_socket(socket.create_connection(server.address, 10), server_hostname="localhost") as client:
+        real.wait_for_attempts(1, at="request")
+        assert client.selected_alpn_protocol() == (agreed or None)
+
+    assert real.attempts[0].tls.alpn == agreed
+
+
+# --- a certificate of the relay --------------------------------------------------------------------------------------
+
+
+def certificate(form, folder):
+    """A client's certificate of the test CA in one of its forms, and the name in it."""
+    if form == "LeafCert":
+        return authority("trusted").issue_cert("relay.test", common_name="the relay"), "the relay"
+    key, *chain = issued(CLIENT, "")
+    both, cert, alone = (folder / name for name in ("both.pem", "cert.pem", "key.pem"))
+    both.write_bytes(key + b"".join(chain))
+    cert.write_bytes(b"".join(chain))
+    alone.write_bytes(key)
+    return {"path": both, "text": str(both), "pair": (cert, str(alone))}[form], "faultline client"
+
+
+@pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.slow)])
+@each_row("form", ["path", "text", "pair", "LeafCert"])
+def test_upstream_gets_the_certificate_that_it_requires(faultline, tmp_path, form, isolated):
+    shown, name = certificate(form, tmp_path)
+    real = faultline.serve(ok(b"hello"), tls="mutual")
+    server = faultline.relay(real, tls="terminate", upstream_cert=shown, isolated=isolated)
+
+    assert fetch(server) == b"hello"
+    assert (real.attempts[0].tls.client, server.attempts[0].tls.client) == (name, "")
+
+
+def test_upstream_that_requires_a_certificate_ends_tls_without_one(faultline):
+    real = faultline.serve(ok(b"hello"), tls="mutual")
+    server = faultline.relay(real, tls="terminate")
+
+    with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)):
+        fetch(server)
+    assert (
+        real.attempts[0].note
+        == "the server ended TLS with the alert certificate_required: peer did not return a certificate"
+    )
+
+
+def encrypted(folder):
+    """A PEM file whose key needs a password, which OpenSSL would ask for at the terminal."""
+    from cryptography.hazmat.primitives import serialization as form
+
+    key, *chain = issued(CLIENT, "")
+    secret = form.load_pem_private_key(key, None).private_bytes(
+        form.Encoding.PEM, form.PrivateFormat.PKCS8, form.BestAvailableEncryption(b"secret")
+    )
+    (folder / "secret.pem").write_bytes(secret + b"".join(chain))
+    return folder / "secret.pem"
+
+
+def keyless(folder):
+    (folder / "cert.pem").write_bytes(b"".join(issued(CLIENT, "")[1:]))
+    return folder / "cert.pem"
+
+
+@each_row(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "none.pem", "No such file or directory"),
+        (lambda folder: folder, "Is a directory"),
+        (encrypted, "OpenSSL says "),
+        (keyless, "OpenSSL says "),
+        (lambda _: 5, "upstream_cert=5: expected the path of a PEM file with a certificate and its key, a pair of"),
+        (lambda _: (), "upstream_cert=(): expected the path of a PEM file"),
+        (lambda _: ("a", "b", "c"), "upstream_cert=('a', 'b', 'c'): expected the path of a PEM file"),
+    ],
+)
+def test_what_is_no_certificate_is_refused(make, message, tmp_path):
+    with pytest.raises(FaultlineError) as caught:
+        relay("https://127.0.0.1:9", tls="terminate", upstream_cert=make(tmp_path))
+    assert message in str(caught.value)
+
+
+@each_row(
+    ("upstream", "options", "message"),
+    [
+        ("127.0.0.1:9", {"tls": "terminate"}, "expected an upstream with TLS, such as 'https://127.0.0.1:8443'."),
+        ("https://127.0.0.1:9", {}, "expected tls='terminate' with it."),
+    ],
+)
+def test_certificate_needs_tls_of_the_relay(upstream, options, message):
+    with pytest.raises(FaultlineError) as caught:
+        relay(upstream, upstream_cert="cert.pem", **options)
+    assert str(caught.value) == f"upstream_cert is given: {message}"
+
+
+NGINX = """
+daemon off; {user} pid {folder}/pid; error_log stderr crit;
+events {{}}
+http {{
+    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address} ssl; ssl_certificate {server}; ssl_certificate_key {server};
+        ssl_verify_client on; ssl_client_certificate {ca};
+        location / {{ return 200 $ssl_client_s_dn; }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(folder, ca):
+    """The URL of an nginx that requires a certificate, and says whose it was."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("needs nginx (Debian's package nginx-light)")
+    authority("trusted").issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as sock:
+        address = address_of(sock)
+        user = "user root;" if os.getuid() == 0 else ""
+        text = NGINX.format(user=user, folder=folder, address=address, server=folder / "server.pem", ca=ca)
+        (folder / "nginx.conf").write_text(text)
+        process = subprocess.Popen(
+            [program, "-p", folder, "-c", folder / "nginx.conf"],
+            pass_fds=[sock.fileno()],
+            env={"NGINX": f"{sock.fileno()};"},  # it takes over what listens already, as when it is upgraded
+        )
+    try:
+        yield f"https://{address}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.slow
+@pytest.mark.everywhere
+def test_nginx_that_verifies_its_clients_serves_a_relay_with_a_certificate(faultline, tmp_path, faultline_ca):
+    shown, _ = certificate("LeafCert", tmp_path)
+    with nginx(tmp_path, faultline_ca.ca_file) as url:
+        with_one = faultline.relay(url, tls="terminate", upstream_cert=shown)
+        without = faultline.relay(url, tls="terminate")
+
+        assert b"CN=the relay" in fetch(with_one)
+        assert b"No required SSL certificate was sent" in fetch(without)

@@ -180,10 +180,11 @@ def test_an_upstream_that_accepts_and_resets_before_the_relay_looks_was_reached(
 
 @pytest.mark.parametrize("on_failure", SEEN)
 def test_an_upstream_that_speaks_no_tls_can_not_be_reached_in_tls(faultline, listener, reach, on_failure):
-    server = faultline.relay(f"https://{address_of(listener)}", on_upstream_failure=on_failure)
-    client = reach(server)
+    server = faultline.relay(f"https://{address_of(listener)}", tls="terminate", on_upstream_failure=on_failure)
+    context = server.client_context()
 
-    with accepted(listener) as upstream:
+    client = context.wrap_socket(reach(server), server_hostname="localhost", suppress_ragged_eofs=False)
+    with client, accepted(listener) as upstream:
         upstream.sendall(b"220 ready\r\n")
         assert to_end(client, SILENCE_SECONDS if on_failure == "stall" else PATIENCE_SECONDS) == SEEN[on_failure]
     note = f"the upstream {address_of(listener)} could not be reached: wrong version number"

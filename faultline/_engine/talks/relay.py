@@ -87,7 +87,7 @@ class Relay(Side):
 
     async def _dial(self, upstream: Upstream) -> UpstreamConnection:
         """Connect to an upstream, and keep the connection at once, so that `leave` closes it in any case."""
-        self._upstream_connection = await reach(asyncio.get_running_loop(), self._connection.wire.departures, upstream)
+        self._upstream_connection = await reach(self._connection, upstream)
         self._upstream_connection.wire.on_end = self._upstream_ended
         return self._upstream_connection
 
