@@ -18,7 +18,7 @@ from faultline.modes._catalogue import modes
 GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
     "Auditing a client": "audit Audit AuditCase Finding Difference",
-    "Plans": "sequence cycle sometimes when max_connections plan",
+    "Plans": "sequence cycle sometimes when by_path max_connections plan",
     "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
     "Assertions": "raises root_cause",
     "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception Control",

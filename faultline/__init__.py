@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from faultline._core.ledger import Ledger as Ledger
     from faultline._core.llm_events import anthropic_events as anthropic_events
     from faultline._core.llm_events import openai_chunks as openai_chunks
+    from faultline._core.paths import by_path as by_path
     from faultline._core.planning import cycle as cycle
     from faultline._core.planning import max_connections as max_connections
     from faultline._core.planning import sequence as sequence

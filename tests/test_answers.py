@@ -764,7 +764,7 @@ def test_lie_may_be_told_to_some_requests_alone(faultline, dial):
 
 @each_row(
     "fault",
-    [malformed("early_response"), malformed("continue_never"), trickle_headers()],
+    [malformed("early_response"), malformed("continue_never")],
 )
 def test_what_begins_before_the_request_is_read_is_no_choice_by_the_request(fault):
     with pytest.raises(ParameterError) as raised:

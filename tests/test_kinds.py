@@ -473,6 +473,7 @@ CHOICES = [
     lambda: fl.when(yes, fl.reset(at="tunnel")),
     lambda: fl.when(yes, fl.nxdomain()),
     lambda: fl.when(yes, fl.duplicated()),
+    lambda: fl.by_path({"/*": fl.reset(at="request")}),
 ]
 LINE = (fl.receive_until(b"MAIL FROM test\r\n"), fl.send(b"250 test OK\r\n"))
 SCRIPTS = (

@@ -34,7 +34,7 @@ from faultline._core import chance
 from faultline._core.attempts import Request
 from faultline._core.dealer import Dealer
 from faultline._core.errors import ConflictError, ParameterError
-from faultline._core.plan import draws_chance, entries_of, faults_of, resolved, stamped
+from faultline._core.plan import draws_chance, entries_of, faults_of, stamped
 from faultline._core.planning import checked_plan
 
 steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -282,6 +282,10 @@ def test_what_is_no_fault_is_refused_by_name(make, wrong):
 # --- what is asked ---------------------------------------------------------------------------------------
 
 
+def resolved(fault, request):
+    return Dealer(fault).resolved(fault, request)
+
+
 def pays(request):
     return request.target == "/pay"
 
@@ -297,6 +301,7 @@ PAY, LOOK = Request("POST", "/pay"), Request("GET", "/look")
         (when(pays, reset(), otherwise=close(at="idle")), reset(), close(at="idle")),
         (when(pays, when(bool, stall()), otherwise=echo()), stall(), echo()),
         (latency(0.1) & when(pays, reset()), latency(0.1) & reset(), latency(0.1) & ok()),
+        (when(pays, latency(0.1) & ok()), latency(0.1) & ok(), ok()),
         (when(pays, reset()) & bad_cert("expired"), bad_cert("expired") & reset(), bad_cert("expired") & ok()),
     ],
 )
@@ -328,7 +333,7 @@ def test_condition_that_is_no_function_is_refused(condition):
         reset(at="accept"),
         bad_cert("expired"),
         stall(at="request"),
-        latency(0.1),
+        latency(0.1, direction="request"),
         script(send(b"x")),
     ],
 )

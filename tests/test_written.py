@@ -22,6 +22,8 @@ PLANS = [
     fl.sometimes(0.5, fl.reset(), otherwise=fl.status(503)),
     fl.script(fl.send(b"220 hi\r\n"), fl.receive_until(b"\r\n"), fl.reset()),
     fl.reset(on=re.compile(b"x+")),
+    fl.latency(0.2) & fl.by_path({"/pay": fl.sequence(fl.status(503), fl.ok(b"paid " * 3)), "/*": fl.cycle(fl.ok())}),
+    fl.by_path({"/a": fl.by_path({"/a?b=1": fl.sometimes(0.5, fl.reset())})}),
     fl.ok(headers=[("X-One", "1"), ("X-Two", "2")]),
     fl.ok(headers={"X-One": "1"}),
     fl.ok(b"loading ... 10 bytes..."),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from faultline._core.attempts import Attempt
+from faultline._core.attempts import Attempt, Request
 from faultline._core.counts import counted
 from faultline._core.fault import Fault
-from faultline._core.plan import Limited, Plan, Sometimes, entries_of, per_of
-from faultline._core.promises import Key
+from faultline._core.paths import ByPath
+from faultline._core.plan import Limited, Plan, Sometimes, entries_of, fault_of, per_of
+from faultline._core.promises import Key, Origin
 from faultline._core.reasons import OF_ANY_FAULT, REASONS, Reason, held_by_test
 from faultline._core.steps import Refuse, Vanish, ends_by_itself
 
 MOST_REQUESTS = 3
+CHOOSING = ("plan", "entry", "fault")  # the numbers of a choice in the branch of a place
 
 
 def advice(plan: Plan, fault: Fault, part: Key, attempts: Sequence[Attempt]) -> str:
@@ -50,11 +53,9 @@ def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
     entries = entries_of(plan)
     if any(fault in (entry.fault, entry.otherwise) for entry in entries if isinstance(entry, Sometimes)):
         return "Chance did not deal it."
-    if fault not in entries:
-        requests = [a.request for a in attempts if a.request is not None and a.request.method]
-        asked = dict.fromkeys(f"{request.method} {request.target}" for request in requests)
-        told = f"No request matched; there was {', '.join([*asked][:MOST_REQUESTS])}."
-        return told if asked else "No request of HTTP was complete, by which when(…) could choose."
+    by = by_path_of(plan, fault.origin)
+    if by is not None or fault not in entries:
+        return unmatched(attempts) if by is None else unasked(*by, attempts)
     if isinstance(plan, Limited) and fault == plan.beyond:
         return f"There were never more than {counted(plan.number, 'connection')} at once."
     if isinstance(door := fault.door, (Refuse, Vanish)) and ends_by_itself(door):
@@ -67,3 +68,39 @@ def undealt(plan: Plan, fault: Fault, attempts: Sequence[Attempt]) -> str:
         return ""
     made = counted(count, "connection" if by_connection else "attempt")
     return f"The client made {made}, the plan has {len(entries)}."
+
+
+def unmatched(attempts: Sequence[Attempt]) -> str:
+    """Why a fault of a `when(…)` was dealt to no request."""
+    requests = [a.request for a in attempts if a.request is not None and a.request.method]
+    told = f"No request matched; there was {listed_requests(requests)}."
+    return told if requests else "No request of HTTP was complete, by which when(…) could choose."
+
+
+def by_path_of(plan: Plan, origin: Origin | None) -> tuple[ByPath, Origin, int, int] | None:
+    """The `by_path(…)` that led to the fault at a place: its own place, the number of the path, and of the entry."""
+    if origin is None or len(origin.branch) < len(CHOOSING):
+        return None
+    steps = len(origin.branch) % len(CHOOSING)  # a `sometimes(…)` around it is one
+    outer = replace(origin, branch=origin.branch[:steps])
+    choice, (number, at) = fault_of(plan, outer).choice, origin.branch[steps : steps + 2]
+    return (choice, outer, number, at) if isinstance(choice, ByPath) else None
+
+
+def unasked(choice: ByPath, place: Origin, number: int, at: int, attempts: Sequence[Attempt]) -> str:
+    """Why a fault of a plan by the path was dealt to no request; empty if the attempts don't show it."""
+    own = [a for a in attempts if a.fault.origin is not None and a.fault.origin.is_within(place)]
+    requests = [a.request for a in own if a.request is not None and a.request.method]
+    if not requests:
+        return "No request of HTTP was complete, by which by_path(…) could choose."
+    path, count = choice.paths[number], sum(choice.index(request) == number for request in requests)
+    if not count:
+        return f"No request went to {path!r}; there was {listed_requests(requests)}."
+    entries = entries_of(choice.plans[number])
+    asked = counted(count, "request")
+    return f"The client made {asked} to {path!r}, whose plan has {len(entries)}." if count <= at else ""
+
+
+def listed_requests(requests: Sequence[Request]) -> str:
+    """The first few of different requests, in one line."""
+    return ", ".join([*dict.fromkeys(f"{request.method} {request.target}" for request in requests)][:MOST_REQUESTS])

@@ -108,8 +108,8 @@ class Capabilities:
         return next((self.conditions[kind] for kind in named), frozenset())
 
     def plays(self, fault: Fault) -> bool:
-        """Whether the kind plays a fault, and both faults of a choice."""
-        chosen = (fault.choice.fault, fault.choice.otherwise) if fault.choice else ()
+        """Whether the kind plays a fault, and all faults of a choice."""
+        chosen = fault.choice.faults if fault.choice else ()
         return not any(lacks(fault, self)) and all(map(self.plays, chosen))
 
 

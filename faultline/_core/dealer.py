@@ -9,11 +9,28 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from faultline._core import chance
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Limited, Per, Plan, Sequence, Sometimes, entries_of, per_of
+from faultline._core.plan import (
+    HEALTHY,
+    Choosing,
+    Limited,
+    Per,
+    Plan,
+    Sequence,
+    Sometimes,
+    alternatives,
+    chosen,
+    entries_of,
+    fault_of,
+    per_of,
+)
+from faultline._core.promises import Origin
+
+if TYPE_CHECKING:
+    from faultline._core.attempts import Request
 
 
 class Place(NamedTuple):
@@ -51,10 +68,7 @@ def fault_at(plan: Plan, place: Place | None) -> Fault:
     """The fault at a place of a plan."""
     if place is None:
         return HEALTHY
-    entry = entries_of(plan)[place.entry]
-    if isinstance(entry, Fault):
-        return entry
-    return entry.otherwise if place.is_other else entry.fault
+    return alternatives(entries_of(plan)[place.entry])[place.is_other]
 
 
 class Dealer:
@@ -70,6 +84,7 @@ class Dealer:
     def __init__(self, plan: Plan, make: Make = chance.generator) -> None:
         self._lock = threading.Lock()
         self._make = make
+        self._chosen: dict[tuple[Origin | None, int], Iterator[Place | None]] = {}  # the runs of plans by the request
         self.count_connections: Callable[[], int] = int
         self.change(plan)
 
@@ -80,6 +95,7 @@ class Dealer:
             self._per: Per = per_of(plan)
             self._places = places(plan.plan if isinstance(plan, Limited) else plan, self._make)
             self._next = next(self._places)
+            self._chosen.clear()
         self.pass_open_gates()
 
     def pass_open_gates(self) -> None:
@@ -99,7 +115,7 @@ class Dealer:
         if fault.origin is None:
             return HEALTHY
         with self._lock:
-            return fault_at(self._plan, Place(fault.origin.entry, fault.origin.branch[:1] == "2"))
+            return fault_of(self._plan, fault.origin)
 
     @property
     def is_limited(self) -> bool:
@@ -126,6 +142,22 @@ class Dealer:
         with self._lock:
             place, self._next = self._next, next(self._places)
             return fault_at(self._plan, place)
+
+    def resolved(self, fault: Fault, request: Request, *, has_body: bool = True) -> Fault:
+        """The fault with its choices by the request made, as far as its head or all of it is known."""
+        while fault.choice is not None and (has_body or not fault.choice.reads_body):
+            fault = chosen(fault, self._draw(fault, fault.choice.index(request)))
+        return fault
+
+    def _draw(self, fault: Fault, number: int) -> Choosing:
+        """The place of the next fault of a plan that a request has chosen."""
+        assert fault.choice is not None
+        with self._lock:
+            run = self._chosen.get((fault.origin, number))
+            if run is None:
+                run = self._chosen[fault.origin, number] = places(fault.choice.plans[number], self._make)
+            place = next(run) or Place(0)
+        return (number, place.entry, int(place.is_other))
 
     def upcoming(self) -> Fault:
         """The fault that the next attempt will meet on a new connection, without dealing it."""

@@ -7,7 +7,7 @@ A fault keeps the text by which it was written, and reports show it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -40,6 +40,31 @@ class Part(Protocol):
         """The first point where the part is needed."""
 
 
+class Chooser(Part, Protocol):
+    """A part that another fault takes the place of, once there is a request.
+
+    Attributes:
+        reads_body: whether it chooses by all of the request, and not by its head.
+    """
+
+    reads_body: ClassVar[bool]
+
+    @property
+    def label(self) -> Said:
+        """The call that made it."""
+
+    @property
+    def plans(self) -> tuple[Any, ...]:
+        """The plans to choose from."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults of all of these plans."""
+
+    def index(self, request: Any) -> int:
+        """The number of the plan of a request."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of two faults, chosen by the request."""
@@ -50,6 +75,21 @@ class Choice:
     label: Said = field(compare=False)
     is_fault: ClassVar[bool] = True  # the chosen fault is not known before there is a request
     begins_at: ClassVar[Point] = "response"
+    reads_body: ClassVar[bool] = True
+
+    @property
+    def plans(self) -> tuple[Fault, Fault]:
+        """The two faults."""
+        return (self.fault, self.otherwise)
+
+    @property
+    def faults(self) -> tuple[Fault, Fault]:
+        """The two faults."""
+        return self.plans
+
+    def index(self, request: Any) -> int:
+        """0 for the fault of the condition, 1 for the other."""
+        return 0 if self.condition(request) else 1
 
     @property
     def needs_tls(self) -> bool:
@@ -73,7 +113,7 @@ class Fault(Combined):
     certificate: Certificate | None = None
     terms: Terms | None = None
     conditions: tuple[Condition, ...] = ()
-    choice: Choice | None = None
+    choice: Chooser | None = None
     said: tuple[Said, ...] = field(default=(), compare=False)
     origin: Origin | None = field(default=None, compare=False)
 
@@ -118,6 +158,10 @@ class Fault(Combined):
                 never comes to the break.
         """
         brk = self.break_
+        if self.choice is not None and len(self.said) > 1:
+            rest = replace(self, choice=None, said=tuple(s for s in self.said if s is not self.choice.label))
+            for fault in self.choice.faults:
+                rest & fault
         if brk is None:
             return
         for part in self.parts:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from faultline._core.advice import advice
 from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
-from faultline._core.plan import Plan, branches_of, entries_of
+from faultline._core.paths import ByPath
+from faultline._core.plan import Plan, alternatives, branches_of, choices_of, chosen, entries_of
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Origin, Promise, Strike, promises_of
 from faultline._core.report import describe
 from faultline._core.steps import Door
@@ -54,8 +56,7 @@ def unmet(
     over = {origin for attempt, strike in strikes if is_last(attempt, strike) for origin, _ in strike.marks}
     dealt = {place_of(attempt.fault.origin) for attempt in attempts if had_its_chance(attempt)}
     missing = []
-    for fault, promise in promised(plan):
-        meant = [each.origin for each in places(fault, promise.key)]
+    for fault, promise, meant in promised(plan):
         if any((origin, promise.key) in struck for origin in meant):
             continue
         was_over = not over.isdisjoint(meant)
@@ -67,19 +68,50 @@ def unmet(
     return tuple(missing)
 
 
-def promised(plan: Plan) -> Iterator[tuple[Fault, Promise]]:
-    """The promises of a plan, each with its fault; of a choice by the request, those of both faults.
+class Meant(NamedTuple):
+    """A promise, its fault, and the places of the faults whose strikes keep it."""
+
+    fault: Fault
+    promise: Promise
+    origins: tuple[Origin | None, ...]
+
+
+def promised(plan: Plan) -> Iterator[Meant]:
+    """The promises of a plan; of a choice by the request, those of every fault that it can lead to.
 
     A fault that chance chooses from a `sometimes(…)` promises nothing for certain.
     """
     for entry in entries_of(plan):
-        faults = [entry] if isinstance(entry, Fault) else [entry.fault, entry.otherwise]
-        for fault in faults:
-            for branch in branches_of(fault):
-                kinds = [p for p in promises_of(branch) if fault.choice is None or p.key.kind in CHOSEN]
-                yield from ((branch, replace(p, is_certain=p.is_certain and fault is entry)) for p in kinds)
-            if fault.choice is not None:
-                yield from ((fault, promise) for promise in promises_of(fault))
+        for fault in alternatives(entry):
+            yield from promised_by(fault, is_certain=fault is entry)
+
+
+def promised_by(fault: Fault, *, is_certain: bool, outer: Fault | None = None, where: str = "") -> Iterator[Meant]:
+    """The promises of a fault that are not those of the `outer` fault, whose choice has led here, and of its choice.
+
+    A part beside a choice is kept by all that can be chosen.
+    """
+    origins = tuple(leaf.origin for leaf in branches_of(fault))
+    for promise in promises_of(fault):
+        if outer is None or is_added(promise.key, outer):
+            certain = promise.is_certain and is_certain
+            yield Meant(fault, replace(promise, text=promise.text + where, is_certain=certain), origins)
+    if (choice := fault.choice) is None:
+        return
+    for number, at, which in choices_of(fault):
+        if not isinstance(choice, ByPath):
+            here = where
+        elif number < len(choice.paths):
+            here = f" at {choice.paths[number]!r}"
+        else:  # a request that no path matches is not promised
+            continue
+        certain = is_certain and isinstance(entries_of(choice.plans[number])[at], Fault)
+        yield from promised_by(chosen(fault, (number, at, which)), is_certain=certain, outer=fault, where=here)
+
+
+def is_added(key: Key, outer: Fault) -> bool:
+    """Whether a part comes from a choice of the fault, and is no part beside it."""
+    return key.number >= len(outer.conditions) if key.kind == "condition" else key.kind in CHOSEN
 
 
 def is_last(attempt: Attempt, strike: Strike) -> bool:
@@ -98,11 +130,6 @@ def had_its_chance(attempt: Attempt) -> bool:
 def place_of(origin: Origin | None) -> tuple[int, int] | None:
     """The plan and the entry of a fault; `None` for the healthy conversation between the faults of a plan."""
     return None if origin is None else (origin.plan, origin.entry)
-
-
-def places(fault: Fault, key: Key) -> tuple[Fault, ...]:
-    """The faults whose strikes keep a promise: of a part beside a choice by the request, all that can be chosen."""
-    return branches_of(fault) if fault.choice is not None and key.kind not in CHOSEN else (fault,)
 
 
 def explained(said: str, attempts: Sequence[Attempt], unasked: str, advised: str) -> str:

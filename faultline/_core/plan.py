@@ -5,11 +5,11 @@ A plan is a value; `dealer.py` has the run through it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from faultline._core.answers import AsUsual
-from faultline._core.attempts import Request
 from faultline._core.fault import Fault
 from faultline._core.operators import Combined
 from faultline._core.promises import Origin
@@ -83,21 +83,30 @@ def entries_of(plan: Plan) -> tuple[Fault | Sometimes, ...]:
     return plan.entries if isinstance(plan, Sequence) else (plan,)
 
 
+def alternatives(entry: Fault | Sometimes) -> tuple[Fault, ...]:
+    """The faults that one entry of a plan can deal."""
+    return (entry,) if isinstance(entry, Fault) else (entry.fault, entry.otherwise)
+
+
+def every_entry(plan: Plan) -> list[Fault | Sometimes]:
+    """The entries of a plan, and those of the plans that a request chooses from."""
+    entries = [*entries_of(plan)]
+    for entry in entries:  # the list grows in the loop: a choice can lead to another choice
+        for fault in alternatives(entry):
+            if fault.choice is not None:
+                entries += [inner for each in fault.choice.plans for inner in entries_of(each)]
+    return entries
+
+
 def draws_chance(plan: Plan) -> bool:
     """Whether a plan draws random numbers."""
     conditions = [condition for fault in faults_of(plan) for condition in fault.conditions]
-    return any(isinstance(entry, Sometimes) for entry in entries_of(plan)) or any(c.draws for c in conditions)
+    return any(isinstance(entry, Sometimes) for entry in every_entry(plan)) or any(c.draws for c in conditions)
 
 
 def faults_of(plan: Plan) -> tuple[Fault, ...]:
     """Every fault that a plan can deal."""
-    faults: list[Fault] = []
-    for entry in entries_of(plan):
-        faults += [entry.fault, entry.otherwise] if isinstance(entry, Sometimes) else [entry]
-    for fault in faults:  # the list grows in the loop: a choice can lead to another choice
-        if fault.choice is not None:
-            faults += [fault.choice.fault, fault.choice.otherwise]
-    return tuple(faults)
+    return tuple(fault for entry in every_entry(plan) for fault in alternatives(entry))
 
 
 def stamped(plan: Plan, number: int) -> Plan:
@@ -109,8 +118,8 @@ def stamped(plan: Plan, number: int) -> Plan:
             return replace(entry, origin=origin)
         return replace(
             entry,
-            fault=replace(entry.fault, origin=origin.chosen("1")),
-            otherwise=replace(entry.otherwise, origin=origin.chosen("2")),
+            fault=replace(entry.fault, origin=origin.chosen(0)),
+            otherwise=replace(entry.otherwise, origin=origin.chosen(1)),
         )
 
     def of_plan(plan: Dealt) -> Dealt:
@@ -124,24 +133,39 @@ def stamped(plan: Plan, number: int) -> Plan:
     return replace(plan, plan=of_plan(plan.plan), beyond=beyond)
 
 
+Choosing: TypeAlias = tuple[int, int, int]  # of a choice: the plan, the entry in that, and the fault in the entry
+
+
+def choices_of(fault: Fault) -> Iterator[Choosing]:
+    """The places of the faults that a choice by the request can lead to; none without a choice."""
+    for number, plan in enumerate(fault.choice.plans if fault.choice is not None else ()):
+        for at, entry in enumerate(entries_of(plan)):
+            yield from ((number, at, which) for which in range(len(alternatives(entry))))
+
+
 def branches_of(fault: Fault) -> tuple[Fault, ...]:
     """The faults that a fault can become once the request is known, with their places; without a choice, itself."""
     if fault.choice is None:
         return (fault,)
-    return tuple(leaf for branch in ("1", "2") for leaf in branches_of(chosen(fault, branch)))
+    return tuple(leaf for place in choices_of(fault) for leaf in branches_of(chosen(fault, place)))
 
 
-def chosen(fault: Fault, branch: str) -> Fault:
-    """The fault with a choice made: "1" is the fault of the choice, and "2" the other; its other parts stay."""
+def chosen(fault: Fault, place: Choosing) -> Fault:
+    """The fault with a choice made; its other parts stay."""
     assert fault.choice is not None
-    part = fault.choice.fault if branch == "1" else fault.choice.otherwise
+    number, at, which = place
+    part = alternatives(entries_of(fault.choice.plans[number])[at])[which]
     rest = replace(fault, choice=None, said=tuple(s for s in fault.said if s is not fault.choice.label))
-    origin = None if fault.origin is None else fault.origin.chosen(branch)
+    origin = None if fault.origin is None else fault.origin.chosen(*place)
     return replace(rest & part if rest.said else part, origin=origin)
 
 
-def resolved(fault: Fault, request: Request) -> Fault:
-    """The fault with its choice by the request made; its other parts stay."""
-    while fault.choice is not None:
-        fault = chosen(fault, "1" if fault.choice.condition(request) else "2")
+def fault_of(plan: Plan, origin: Origin) -> Fault:
+    """The fault at its place in a plan."""
+    entry, branch = entries_of(plan)[origin.entry], origin.branch
+    fault = alternatives(entry)[branch[0] if isinstance(entry, Sometimes) else 0]
+    branch = branch[1:] if isinstance(entry, Sometimes) else branch
+    for begin in range(0, len(branch), 3):
+        number, at, which = branch[begin : begin + 3]
+        fault = chosen(fault, (number, at, which))
     return fault

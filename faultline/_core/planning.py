@@ -135,13 +135,14 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
     """Deal a fault to the requests for which a function returns true.
 
     The function gets the request once the server has read all of it, so that the faults can strike at `response` or
-    `idle`. The ledger keeps the fault that was chosen. An error in the function raises `ServerError` in the test.
+    `idle`, and conditions act on the response. The ledger keeps the fault that was chosen. An error in the function
+    raises `ServerError` in the test. `by_path` chooses before the body is read.
 
     .. versionadded:: 0.1
 
     Raises:
-        ParameterError: `condition` is not callable, or a fault has a script or conditions, or strikes before the
-            request is read.
+        ParameterError: `condition` is not callable, or a fault has a script or conditions of the request, or strikes
+            before the request is read.
 
     Example:
         >>> from faultline import reset, when
@@ -156,7 +157,8 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
         if not isinstance(value, Fault):
             raise rejected(name, value, f"a fault such as reset() or ok(){hint_of_plan(value)}")
         early = value.break_ is not None and is_before(value.break_.at, "response")
-        if early or value.is_opening or value.script is not None or value.conditions:
+        too_late = any(not condition.on("response") for condition in value.conditions)
+        if early or value.is_opening or value.script is not None or too_late:
             raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
     label = Said("when", (("condition", condition), ("fault", fault), ("otherwise", otherwise)), 2)
     return Fault(choice=Choice(condition, fault, otherwise, label), said=(label,))

@@ -47,13 +47,14 @@ class Origin:
     Attributes:
         plan: the number of the plan, from 0 on; a plan that is given anew is another plan.
         entry: the number of its entry, from 0 on.
-        branch: the choices by the request that led to the fault: "1" for the fault of a choice, "2" for the other.
+        branch: the choices that led to the fault: 0 or 1 for each fault of a `sometimes(…)`, and for each choice by the
+            request the numbers of its plan, of the entry in that and of the fault in the entry.
         earlier: the numbers of the plans that an open attempt has met before, until each was replaced.
     """
 
     plan: int
     entry: int
-    branch: str = ""
+    branch: tuple[int, ...] = ()
     earlier: tuple[int, ...] = field(default=(), compare=False)
 
     def after(self, before: Origin | None) -> Origin:
@@ -62,9 +63,13 @@ class Origin:
             return self
         return replace(self, earlier=(*before.earlier, before.plan)[-MOST_MARKS:])
 
-    def chosen(self, branch: str) -> Origin:
+    def chosen(self, *branch: int) -> Origin:
         """The place of a fault of a choice."""
-        return Origin(self.plan, self.entry, self.branch + branch)
+        return Origin(self.plan, self.entry, (*self.branch, *branch))
+
+    def is_within(self, other: Origin) -> bool:
+        """Whether a choice of the fault at another place leads here."""
+        return self.entry == other.entry and self.branch[: len(other.branch)] == other.branch
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from faultline._core.points import Point
 from faultline._core.promises import key_of
 from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
-from faultline._engine.attempt import OpenAttempt
+from faultline._engine.attempt import NO_REQUEST, OpenAttempt
 from faultline._engine.lifting import Lift
 from faultline._engine.service import Service
 from faultline._engine.side import NO_UPSTREAM
@@ -167,6 +167,8 @@ class Connection:
 
     def meet(self, fault: Fault) -> None:
         """Give the attempt another fault, conditions included, from the next byte on."""
+        if self.attempt.request is not NO_REQUEST:  # by which a live edit chooses at once
+            fault = self.service.dealer.resolved(fault, self.attempt.request)
         if self.lift is not None and fault.break_ != self.attempt.fault.break_:
             self.lift.lift()
         before = self.attempt.trip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faultline import modes
-    from faultline._core import causes, computed, gate, llm_events
+    from faultline._core import causes, computed, gate, llm_events, paths
     from faultline._core import planning as plans
     from faultline._core import script as scripts
     from faultline._front import written
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         answer = staticmethod(computed.answer)
         anthropic_events = staticmethod(llm_events.anthropic_events)
         openai_chunks = staticmethod(llm_events.openai_chunks)
+        by_path = staticmethod(paths.by_path)
         control = staticmethod(start.control)
         cycle = staticmethod(plans.cycle)
         plan = staticmethod(written.plan)

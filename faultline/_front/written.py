@@ -18,6 +18,7 @@ from faultline._core import script as scripts
 from faultline._core.calls import explained
 from faultline._core.errors import ParameterError
 from faultline._core.operators import Combined
+from faultline._core.paths import by_path
 from faultline._core.plan import Plan
 from faultline._core.planning import checked_plan
 from faultline._core.said import abbreviated, is_abbreviated
@@ -96,6 +97,7 @@ class Reader:
         functions = {entry.name: entry.function for entry in modes().values()}
         of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes", "max_connections")}
         of_steps = {name: getattr(scripts, name) for name in scripts.__all__}
+        of_plans["by_path"] = by_path
         self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}
 
     def plan(self) -> Any:

@@ -149,6 +149,16 @@ class RequestReader:
         return self._body_bytes
 
     @property
+    def has_head(self) -> bool:
+        """Whether the head of a request of HTTP has been read."""
+        return self._head is not None
+
+    @property
+    def head(self) -> bytes:
+        """The bytes so far of a head that is not complete."""
+        return self._empty + self._raw
+
+    @property
     def unfinished(self) -> str:
         """What a client has left out that has finished sending now; empty if it had not begun."""
         if self._head is None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from faultline._core import steps as do
 from faultline._core.answers import LAST_CHUNK
-from faultline._core.plan import resolved
 from faultline._core.promises import ANSWER, Key, key_of
 from faultline._core.scripted import Script
 from faultline._core.tls_facts import HELLO
+from faultline._engine.choosing import choose, choose_by_head
 from faultline._engine.play import play_one
 from faultline._net.chosen import chosen
 from faultline._net.departures import Departed
@@ -100,8 +100,7 @@ class Http1:
         elif not reader.is_http and request.body.startswith(HELLO):
             attempt.entry.note = "the client spoke TLS to a server without TLS"
         attempt.keep(request)
-        if attempt.fault.choice is not None:
-            connection.deal(resolved(attempt.fault, attempt.request))
+        choose(connection, attempt.request)
 
     async def _feed(self, reader: RequestReader) -> bool:
         """Have some bytes read as a request; return whether the client begins to wait for `100 Continue`.
@@ -112,16 +111,22 @@ class Http1:
         if reader.is_behind:
             await self._connection.wire.give_way()
             return reader.proceed()
-        waits = False
+        waits, due, connection = False, None, self._connection
 
         def feed(data: bytes) -> int:
-            nonlocal waits
+            nonlocal waits, due
+            head = reader.head
             waits = reader.feed(data)
+            if connection.attempt.fault.choice is not None and reader.has_head:
+                due = choose_by_head(connection, reader.request, head, data)
             return len(data) - len(reader.rest)
 
-        if not await self._connection.receive(feed):
-            self._connection.attempt.entry.note = reader.unfinished
+        if not await connection.receive(feed):
+            connection.attempt.entry.note = reader.unfinished
             raise Departed("FIN")
+        if due is not None:
+            connection.attempt.trip = due
+            await connection.strike(due)
         return waits
 
     def _refuses(self, following: do.Step | None) -> bool:
