@@ -26,7 +26,20 @@ from support.command import running
 from support.tables import each_row
 
 import faultline as fl
-from faultline import bad_dns, malformed, ok, raw, redirect, serve, sse, status, trickle_headers
+from faultline import (
+    bad_dns,
+    malformed,
+    ok,
+    raw,
+    receive,
+    redirect,
+    script,
+    send,
+    serve,
+    sse,
+    status,
+    trickle_headers,
+)
 from faultline._core.check import plain
 from faultline._core.promises import promises_of
 from faultline._core.said import LONG_CALL
@@ -497,6 +510,23 @@ def test_a_relay_shows_its_upstream_a_certificate(key):
                 secure.sendall(GET)
                 assert to_end(secure)[0].startswith(OK)
         assert real.attempts[0].tls.client == "faultline client"
+
+
+def test_a_relay_begins_tls_inside_a_protocol():
+    with (
+        serve(script(receive(8), send(b"N"), receive(5), send(b"hello"))) as real,
+        running(f"relay --upstream {real.hostport} --tls terminate --starttls postgres --json") as command,
+    ):
+        line = json.loads(command.line())
+        context = ssl.create_default_context(cafile=line["ca_file"])
+        context.set_alpn_protocols(["postgresql"])
+        address = ("127.0.0.1", int(line["url"].rpartition(":")[2]))
+        with (
+            socket.create_connection(address, PATIENCE_SECONDS) as client,
+            context.wrap_socket(client, server_hostname="127.0.0.1") as secure,
+        ):
+            secure.sendall(b"start")
+            assert (secure.recv(5), secure.selected_alpn_protocol()) == (b"hello", "postgresql")
 
 
 @each_row("tls", ["terminate", "mutual"])

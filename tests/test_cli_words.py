@@ -237,6 +237,8 @@ REFUSED = {
     "serve --mode duplicated --tls": "duplicated(): expected no --tls with it; it takes a UDP server.",
     "serve --mode duplicated --alpn h2": "duplicated(): expected no --alpn with it; it takes a UDP server.",
     "serve --mode ok --alpn h2": "alpn=('h2',): expected TLS with it.",
+    "relay --upstream 127.0.0.1:9 --starttls smtp": "starttls='smtp': expected tls='terminate' with it.",
+    "relay --upstream 127.0.0.1:9 --starttls pop3": "argument --starttls: invalid choice: 'pop3' (choose from ",
     "relay --upstream 127.0.0.1:9 --upstream-key x": "--upstream-key: expected --upstream-cert with it.",
     "relay --upstream 127.0.0.1:9 --upstream-cert x": "upstream_cert is given: expected an upstream with TLS, ",
     "serve --mode ok --then dns-refused --tls": "sequence(ok(), bad_dns('refused')): expected no --tls with it; ",

@@ -655,6 +655,30 @@ def test_starttls_throws_injected_plain_text_away(faultline, dial, secure):
     assert server.attempts[0].tls.sni == ""
 
 
+def test_client_may_begin_tls_before_it_is_answered(faultline, dial):
+    server = faultline.serve(script(receive(3), starttls(), LINE, send(b"secret")))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = server.client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    raw = dial(server)
+
+    def until_done(operation):
+        while True:
+            try:
+                return operation()
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                incoming.write(raw.recv(65_536))
+
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    raw.sendall(b"ask" + outgoing.read())
+    until_done(client.do_handshake)
+    client.write(b"more\r\n")
+    assert until_done(lambda: client.read(6)) == b"secret"
+    assert [turn.count_bytes for turn in server.attempts[0].turns] == [9, 6]
+    assert server.attempts[0].request.body == b"askmore\r\n"
+
+
 def test_starttls_keeps_what_comes_in_tls(faultline, dial, secure):
     server = faultline.serve(script(LINE, send(b"220\r\n"), starttls(), LINE, send(b"1"), LINE, send(b"2")))
     plain = dial(server, b"STARTTLS\r\n")

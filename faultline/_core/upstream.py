@@ -15,6 +15,7 @@ from faultline._core.errors import ParameterError
 from faultline._core.hosts import hostport, is_local
 
 OnFailure: TypeAlias = Literal["reset", "close", "stall"]
+StartTls: TypeAlias = Literal["postgres", "mysql", "smtp", "imap"]
 SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379, "postgresql": 5432, "tcp": 0}
 SECURE = {"https", "wss", "rediss"}
 UNREACHED = "could not be reached"  # in the note of an attempt
@@ -32,6 +33,7 @@ class Upstream:
         tls: whether to speak TLS to the server.
         has_tls_of_client: whether a relay passes on the client's TLS, so that the URL of the relay is of `https`.
         certificate: the certificate that a relay shows to the server, as PEM with its key; empty for none.
+        starttls: the protocol inside which TLS begins; `None` if it begins with the connection, or not at all.
         on_failure: what happens to the client if the server can't be reached: RST, FIN or silence.
     """
 
@@ -41,6 +43,7 @@ class Upstream:
     tls: bool = False
     has_tls_of_client: bool = False
     certificate: bytes = field(default=b"", repr=False)
+    starttls: StartTls | None = None
     on_failure: OnFailure = "reset"
 
     @property

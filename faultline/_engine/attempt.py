@@ -12,7 +12,7 @@ from faultline._core.attempts import Entry, Request
 from faultline._core.ends import How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.ledger import Ledger
-from faultline._core.points import Point
+from faultline._core.points import FACTS, Point
 from faultline._core.promises import BREAK, Key, kept_parts
 from faultline._core.tripwire import Tripwire
 
@@ -22,7 +22,7 @@ NO_REQUEST = Request()
 class OpenAttempt:
     """An attempt between its begin and its end."""
 
-    __slots__ = ("_ledger", "entry", "fault", "point", "request", "trip")
+    __slots__ = ("_ledger", "entry", "fault", "hears_words_alone", "point", "request", "trip")
 
     def __init__(self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None) -> None:
         self._ledger = ledger
@@ -30,6 +30,7 @@ class OpenAttempt:
         self.point: Point = "accept"
         self.request = NO_REQUEST  # with all of its body, of which the ledger may keep a part
         self.fault = fault
+        self.hears_words_alone = False  # before the TLS inside a protocol only `on` can strike among its bytes
         self._arm(fault)
 
     def meet(self, fault: Fault) -> None:
@@ -48,7 +49,10 @@ class OpenAttempt:
 
     def armed(self, point: Point) -> Tripwire | None:
         """The tripwire, if its break can strike at this point now."""
-        return self.trip if self.trip is not None and self.trip.is_armed_at(point) else None
+        if self.trip is None or not self.trip.is_armed_at(point):
+            return None
+        is_early = self.hears_words_alone and FACTS[point].is_exchange and self.trip.brk.trigger.on is None
+        return None if is_early else self.trip
 
     @property
     def lasts(self) -> bool:

@@ -131,7 +131,7 @@ class Conversation:
         connection = self._connection
         await connection.reach("accept")
         script = connection.attempt.fault.script
-        if self._service.tls and not connection.attempt.fault.starts_tls:
+        if self._service.begins_with_tls and not connection.attempt.fault.starts_tls:
             await secure(connection)
         await (self._service.talk(connection) if script is None else http1.perform(connection, script))
         if connection.attempt.trip is not None and connection.attempt.trip.waits:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from faultline._engine.connection import Connection
 
 
-async def secure(connection: Connection) -> None:
-    """Speak TLS from here on.
+async def secure(connection: Connection, early: bytes = b"") -> None:
+    """Speak TLS from here on; `early` is the part of the client's first record that was read already.
 
     Raises:
         Departed: the client ended the connection meanwhile.
@@ -28,7 +28,8 @@ async def secure(connection: Connection) -> None:
     certificate = shown(connection)
     context = connection.service.context(certificate, terms)
     send = partial(send_flight, connection, certificate)
-    await connection.stream.secure(context, send, refuses_protocols=terms.refuses_protocols)
+    connection.attempt.entry.take_back(early)
+    await connection.stream.secure(context, send, refuses=terms.refuses_protocols, early=early)
     strike_certificate(connection)
     facts = connection.attempt.entry.tls
     if terms.picks_unoffered and facts is not None and facts.alpn:  # a client may take what it did not offer

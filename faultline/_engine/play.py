@@ -14,6 +14,7 @@ from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.gate import Gate
 from faultline._core.promises import BREAK, Key, key_of
+from faultline._core.tls_facts import HELLO
 from faultline._core.tripwire import Enough, Prefixed, Search
 from faultline._engine.handshake import secure
 from faultline._engine.lifting import while_it_lasts
@@ -106,8 +107,8 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
             await stream.read_to_end(expects_tls=connection.service.tls)
             raise Departed("FIN")
         case do.StartTls():
-            connection.take_unread()
-            await secure(connection)
+            early = connection.take_unread()  # what is no TLS is discarded: RFC 3207, 4.2
+            await secure(connection, early if early.startswith(HELLO) else b"")
         case do.StopTls():
             await stream.stop_tls()
         case do.Renegotiate():

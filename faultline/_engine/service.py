@@ -56,6 +56,11 @@ class Service:
     route: Route = field(default_factory=Route)
     parks: bool = True
 
+    @property
+    def begins_with_tls(self) -> bool:
+        """Whether a connection begins with TLS, and TLS doesn't begin later inside the protocol of a relay."""
+        return self.tls and (self.upstream is None or self.upstream.starttls is None)
+
     def may_echo(self, fault: Fault) -> bool:
         """Whether the answer to a request may repeat the request's body."""
         for each in faults_of(fault):

@@ -289,8 +289,8 @@ class Stream:
         self._entry.says("client", await self._read_some(1))
         return True
 
-    async def secure(self, context: ServerContext, write: Write, *, refuses_protocols: bool = False) -> None:
-        """Speak TLS from here on; `write` sends the records of the handshake.
+    async def secure(self, context: ServerContext, write: Write, *, refuses: bool = False, early: bytes = b"") -> None:
+        """Speak TLS from here on, after `early` of the client; `write` sends the records of the handshake.
 
         Raises:
             Departed: the client ended the connection meanwhile.
@@ -298,7 +298,7 @@ class Stream:
         """
         tls = Tls(self.wire, context, on_alert=self.alerts)
         try:
-            await tls.handshake(write, refuses_protocols=refuses_protocols)
+            await tls.handshake(write, early, refuses_protocols=refuses)
         finally:
             self._entry.tls = tls.facts()
             self.speaks_tls = tls.hello.is_tls

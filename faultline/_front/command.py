@@ -217,7 +217,7 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     from faultline._core.certificates import with_protocols
     from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
-    from faultline._servers.start import TERMINATES, checked_address, checked_relay
+    from faultline._servers.start import PROTOCOLS, TERMINATES, checked_address, checked_relay
 
     if (kind := server_of(faults_of(plan))) != "TCP server":
         raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
@@ -228,6 +228,7 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
         options.on_upstream_failure,
         allow_remote=options.allow_remote,
         upstream_cert=shown_to_upstream(options),
+        starttls=options.starttls,
     )
     host, _, port = options.listen.rpartition(":")
     with ending() as ended:
@@ -236,7 +237,7 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
             address=checked_address(
                 host.strip("[]") or "127.0.0.1", int(number("port", port)), allow_remote=options.allow_remote
             ),
-            tls=with_protocols(TERMINATES[options.tls], protocols_of(options)),
+            tls=with_protocols(TERMINATES[options.tls], protocols_of(options) or PROTOCOLS.get(options.starttls)),
             kind=RELAY if options.tls == "through" else TERMINATING_RELAY,
             upstream=upstream,
             strict=False,

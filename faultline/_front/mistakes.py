@@ -28,6 +28,7 @@ OWN = {
         "--upstream": 1,
         "--listen": 1,
         "--tls": 1,
+        "--starttls": 1,
         "--upstream-cert": 1,
         "--upstream-key": 1,
         "--on-upstream-failure": 1,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
+from faultline._core.upstream import StartTls
 from faultline._front.options import Named, UsageError, add_mode_options
 
 
@@ -46,6 +48,11 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         default="through",
         help="pass TLS on as it is, or terminate it with a certificate of the test CA; mutual: require one of the "
         "client too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--starttls",
+        choices=get_args(StartTls),
+        help="with TLS terminated, the protocol inside which it begins, to clients and to the upstream",
     )
     parser.add_argument(
         "--upstream-cert", metavar="PATH", help="with TLS terminated, show the upstream this certificate (PEM)"

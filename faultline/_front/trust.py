@@ -20,7 +20,8 @@ def trust_files(server: Endpoint, url: str, options: argparse.Namespace) -> dict
     """
     from faultline._servers.server import Server
 
-    has_tls = isinstance(server, Server) and url.startswith("https") and options.tls != "through"
+    speaks_tls = url.startswith("https") or getattr(options, "starttls", None) is not None  # `serve` has no such option
+    has_tls = isinstance(server, Server) and speaks_tls and options.tls != "through"
     if not isinstance(server, Server) or not has_tls:
         if options.ca_file:
             raise UsageError(f"ca_file={options.ca_file!r}: expected a server with TLS, so --tls with it.")

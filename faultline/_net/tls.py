@@ -146,14 +146,14 @@ class Tls:
         names = dict(pair for part in subject for pair in part)
         return str(names.get("commonName", ""))
 
-    async def handshake(self, write: Write, *, refuses_protocols: bool = False) -> None:
-        """Read the ClientHello, and perform the handshake.
+    async def handshake(self, write: Write, received: bytes = b"", *, refuses_protocols: bool = False) -> None:
+        """Read the ClientHello, of which some bytes may have been received, and perform the handshake.
 
         Raises:
             Rejected: the client sent an alert or bytes that are not TLS, or its protocols were refused.
             Departed: the client ended the connection meanwhile.
         """
-        received = b""
+        self._incoming.write(received)
         while (hello := hello_of(received)) is None:
             received += await self._more()
         self.hello = hello

@@ -83,7 +83,8 @@ class Server(Endpoint):
             self._tls = self._kind.tls == "always"
             if upstream is not None and not self._tls:
                 upstream = self._upstream = upstream.passed_through
-            self._has_tls_url = self._tls or (upstream is not None and upstream.has_tls_of_client)
+            has_tls_of_client = upstream is not None and upstream.has_tls_of_client
+            self._has_tls_url = has_tls_of_client or (self._tls and (upstream is None or upstream.starttls is None))
             super().__init__(plan, strict=strict)
             setup = Setup(
                 plan=self.plan,

@@ -14,7 +14,7 @@ from faultline._core.fault import Fault
 from faultline._core.kinds import RELAY, TERMINATING_RELAY
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import checked_plan
-from faultline._core.upstream import OnFailure, Upstream, parsed_upstream
+from faultline._core.upstream import OnFailure, StartTls, Upstream, parsed_upstream
 from faultline._net import addresses
 from faultline._net.shown import Shown, shown_pem
 from faultline._servers.address import Address, Tcp, Unix
@@ -23,6 +23,7 @@ from faultline._servers.server import Server
 RelayTls: TypeAlias = Literal["through", "terminate", "mutual"]
 TERMINATES: dict[RelayTls, Tls] = {"through": False, "terminate": True, "mutual": "mutual"}
 HOST = "127.0.0.1"
+PROTOCOLS: dict[StartTls | None, tuple[str, ...]] = {"postgres": ("postgresql",)}  # a client of TLS at once wants it
 
 
 @explained
@@ -100,6 +101,7 @@ def relay(
     unix: bool | str = False,
     alpn: Sequence[str] | None = None,
     upstream_cert: Shown | None = None,
+    starttls: StartTls | None = None,
 ) -> Server:
     """Start a relay in front of a real server, which answers its clients until a fault of the plan strikes.
 
@@ -129,6 +131,10 @@ def relay(
         alpn: with `tls="terminate"`, the application protocols that the relay agrees to, as for `serve`.
         upstream_cert: a certificate that the relay shows to an upstream with TLS: the path of a PEM file with the
             certificate and its key, a pair of their paths, or a `LeafCert` of trustme. Default: none.
+        starttls: with TLS terminated, the protocol inside which TLS begins: `"postgres"`, `"mysql"`, `"smtp"` or
+            `"imap"`. A client that asks for TLS gets it, by the request of its protocol. The upstream is asked for TLS
+            in the same way; where it offers none, TLS ends at the relay. Breaks and `on` act as in any terminated TLS;
+            of what both sides say before, only `on` can strike, and conditions count it.
 
     Returns:
         The relay, which is listening. Use it as a context manager, or call `close()`.
@@ -148,13 +154,19 @@ def relay(
         ConnectionResetError: [Errno 104] Connection reset by peer
     """
     plan, where = checked_relay(
-        upstream, plan, tls, on_upstream_failure, allow_remote=allow_remote, upstream_cert=upstream_cert
+        upstream,
+        plan,
+        tls,
+        on_upstream_failure,
+        allow_remote=allow_remote,
+        upstream_cert=upstream_cert,
+        starttls=starttls,
     )
     return Server(
         plan,
         address=checked_address(host, port, unix, allow_remote=allow_remote),
         kind=RELAY if tls == "through" else TERMINATING_RELAY,
-        tls=with_protocols(TERMINATES[tls], alpn),
+        tls=with_protocols(TERMINATES[tls], PROTOCOLS.get(starttls) if alpn is None else alpn),
         upstream=where,
         strict=strict,
         isolated=isolated,
@@ -193,6 +205,7 @@ def checked_relay(
     *,
     allow_remote: bool,
     upstream_cert: Shown | None = None,
+    starttls: StartTls | None = None,
 ) -> tuple[Plan, Upstream]:
     """The plan and the upstream of a relay.
 
@@ -202,13 +215,19 @@ def checked_relay(
     choice("tls", tls, get_args(RelayTls))
     choice("on_upstream_failure", on_upstream_failure, get_args(OnFailure))
     where = named_upstream(upstream, allow_remote=flag("allow_remote", allow_remote))
+    if starttls is not None:
+        choice("starttls", starttls, get_args(StartTls))
+        if tls == "through":
+            raise rejected("starttls", starttls, "tls='terminate' with it")
+        if where.tls:
+            raise rejected("starttls", starttls, "an upstream that begins in the clear, such as '127.0.0.1:5432'")
     if upstream_cert is not None:
-        if tls == "through" or not where.tls:
+        if tls == "through" or not (where.tls or starttls):
             layer = "tls='terminate' with it" if where.tls else "an upstream with TLS, such as 'https://127.0.0.1:8443'"
             raise ParameterError(f"upstream_cert is given: expected {layer}.")
         where = replace(where, certificate=shown_pem(upstream_cert))
     plan = HEALTHY if plan is None else checked_plan(plan)
-    return plan, replace(where, on_failure=on_upstream_failure)
+    return plan, replace(where, on_failure=on_upstream_failure, starttls=starttls)
 
 
 def named_upstream(upstream: object, *, allow_remote: bool = False) -> Upstream:

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from support import PATIENCE_SECONDS, accepted, address_of, reached
 
+from faultline._net.issue import authority
+
 START_SECONDS = 20
 STOP_SECONDS = 10
 
@@ -70,14 +72,48 @@ class RealServer:
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL whose user `postgres` needs no password."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_in_tls():
+    """A PostgreSQL that takes only clients in TLS, with a certificate of the test CA, and no password."""
+    with running_postgres(is_secure=True) as server:
+        yield server
+
+
+def secure_postgres(data, owner):
+    """Have a PostgreSQL speak TLS; return its settings."""
+    files = {
+        "server.pem": authority("trusted").issue_cert("localhost").private_key_and_cert_chain_pem.bytes(),
+        "ca.pem": authority("trusted").cert_pem.bytes(),
+        "pg_hba.conf": b"hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n",
+    }
+    for name, content in files.items():
+        path = Path(data, name)
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if owner is not None:
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+    return ["ssl=on", "ssl_cert_file=server.pem", "ssl_key_file=server.pem", "ssl_ca_file=ca.pem"]
+
+
+@contextlib.contextmanager
+def running_postgres(*, is_secure=False):
+    """Run a PostgreSQL."""
     initdb, program = find("initdb"), find("postgres")
     with private_folder() as (folder, runner):
         data = f"{folder}/data"
         make = [initdb, "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", data]
         subprocess.run([*runner, *make], cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
 
+        owner = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        secure = secure_postgres(data, owner) if is_secure else []
+
         def command(port):
             settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
+            settings += secure
             return [*runner, program, "-D", data, *(f"--{setting}" for setting in settings)]
 
         with running(command, folder) as port:

@@ -16,9 +16,9 @@ from faultline._core.points import Point
 from faultline._core.stages import Cut
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection
-from faultline._engine.play import Over, play, reset
+from faultline._engine.play import Over, reset
 from faultline._engine.pump import Pump
-from faultline._engine.reaching import FAILURES, cut_off, opened
+from faultline._engine.reaching import cut_off, opened
 from faultline._engine.side import Side
 from faultline._engine.striking import pass_point, timed
 from faultline._engine.talks.dialogue import Dialogue
@@ -27,22 +27,6 @@ from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
 from faultline._net.wire import Wire
-
-
-async def converse(connection: Connection) -> None:
-    """Carry bytes between the client and the upstream until both have finished.
-
-    Raises:
-        Over: the conversation has ended, or a break ended it.
-        Departed: the client ended the connection.
-    """
-    relay, upstream = Relay(connection), connection.service.upstream
-    assert upstream is not None
-    outcome = await relay.reach(upstream)
-    if isinstance(outcome, UpstreamConnection):
-        await relay.carry(outcome)
-    else:
-        await play(connection, FAILURES[upstream.on_failure])
 
 
 class Relay(Side):
