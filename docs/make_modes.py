@@ -11,6 +11,7 @@ CLIENTS: dict[ServerKind, str] = {
     "DNS server": "a lookup sees",
     "UDP server": "a UDP client sees",
     "SOCKS proxy": "a SOCKS client sees",
+    "WebSocket server": "a WebSocket client sees",
 }
 
 

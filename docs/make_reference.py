@@ -20,9 +20,11 @@ GROUPS = {
     "Auditing a client": "audit Audit AuditCase Finding Difference",
     "Plans": "sequence cycle sometimes when by_path max_connections plan",
     "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
+    "WebSockets": "accept send_text send_bytes receive_text receive_bytes receive_close send_ping close_frame "
+    "cut_frame fragment bad_frame ignore_pings",
     "Assertions": "raises root_cause",
     "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception Control",
-    "Values": "Fault Ledger Attempt Request Strike TlsFacts Turn",
+    "Values": "Fault Ledger Attempt Request Strike TlsFacts WebSocketFacts Turn",
     "The fixture": "Faultline",
 }
 

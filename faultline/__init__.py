@@ -59,6 +59,19 @@ if TYPE_CHECKING:
     from faultline._core.tls_facts import TlsFacts as TlsFacts
     from faultline._core.turns import Pause as Pause
     from faultline._core.turns import Turn as Turn
+    from faultline._core.websocket import accept as accept
+    from faultline._core.websocket import bad_frame as bad_frame
+    from faultline._core.websocket import close_frame as close_frame
+    from faultline._core.websocket import cut_frame as cut_frame
+    from faultline._core.websocket import fragment as fragment
+    from faultline._core.websocket import ignore_pings as ignore_pings
+    from faultline._core.websocket import receive_bytes as receive_bytes
+    from faultline._core.websocket import receive_close as receive_close
+    from faultline._core.websocket import receive_text as receive_text
+    from faultline._core.websocket import send_bytes as send_bytes
+    from faultline._core.websocket import send_ping as send_ping
+    from faultline._core.websocket import send_text as send_text
+    from faultline._core.websocket_facts import WebSocketFacts as WebSocketFacts
     from faultline._front.control.start import Control as Control
     from faultline._front.control.start import control as control
     from faultline._front.starters import Faultline as Faultline

@@ -27,6 +27,7 @@ from faultline._core.tls_facts import NO_CERTIFICATE, TlsFacts
 from faultline._core.tls_facts import NO_TLS as NOT_TLS
 from faultline._core.turns import Turn
 from faultline._core.upstream import UNREACHED
+from faultline._core.websocket_facts import WebSocketFacts
 from faultline.modes._catalogue import cases, find
 
 HEAD = GET.replace(b"GET", b"HEAD")
@@ -625,6 +626,7 @@ CHOICES = {
     "sent_bytes": [{"sent_bytes": count} for count in (0, 40)],
     "turns": [{"turns": turns} for turns in TURNS],
     "request": [{"request": request} for request in (None, Request("GET", "/"), Request("HEAD", "/"))],
+    "websocket": [{"websocket": facts} for facts in (None, WebSocketFacts(), WebSocketFacts(client_code=1000))],
     "ends": [{"ends": ends} for ends in ((), (End("upstream", "FIN", 0.0),))],
     **{key: [OF_AN_END | end for end in ENDS] for key in OF_AN_END},
 }

@@ -12,6 +12,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from websockets.sync.client import connect
 
 from faultline import dns_server, ok, resolve, resolves_to, sequence, serve, socks_proxy, udp
 from faultline._core.conditions import Latency
@@ -26,6 +27,7 @@ LOOKUPS = [case for case in cases() if case.kind == "DNS server" and case.mode !
 QUERIES = [case for case in cases() if case.kind == "DNS server" and case.mode != "addresses"]  # of a DNS client
 DATAGRAMS = [case for case in cases() if case.kind == "UDP server"]
 REFUSALS = [case for case in cases() if case.kind == "SOCKS proxy"]
+WEBSOCKETS = [case for case in cases() if case.kind == "WebSocket server"]
 HELLO_5 = b"\5\2\0\2"  # it offers no authentication, and a password: RFC 1928, 3
 CREDENTIALS_5 = b"\1\4user\6secret"  # RFC 1929, 2
 CONNECT_5 = b"\5\1\0\1\x7f\0\0\1\0\x50"  # to 127.0.0.1, port 80: RFC 1928, 4
@@ -48,7 +50,7 @@ def connecting(address):
 def test_no_case_is_left_out():
     others = [case for case in cases() if case.kind != "TCP server"]
 
-    assert {*LOOKUPS, *QUERIES, *DATAGRAMS, *REFUSALS} == {*others}
+    assert {*LOOKUPS, *QUERIES, *DATAGRAMS, *REFUSALS, *WEBSOCKETS} == {*others}
 
 
 # --- lookups of this process -----------------------------------------------------------------------------------------
@@ -235,3 +237,20 @@ def test_every_reply_code_of_both_versions_is_a_case():
     codes = [int(code) for case in REFUSALS for code in re.findall(r"reply (\d+)", case.detail)]
 
     assert codes == [*range(1, 9), *range(91, 94)]  # RFC 1928, 6
+
+
+# --- WebSockets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@each(WEBSOCKETS)
+def test_client_of_a_websocket_sees_what_the_case_promises(case, tls):
+    with serve(case.fault, tls=tls) as server:
+        context = server.client_context() if tls else None
+        with connect(server.ws_url, ssl=context, proxy=None, open_timeout=10) as client:
+            client.send("hello")
+            sees = "its messages" if client.recv(10) == "hello" else "another message"
+        server.wait_for_attempts(1, at="end")
+
+    assert sees == case.sees
+    assert (server.attempts[0].fault, server.attempts[0].strikes) == (case.fault, ())

@@ -21,7 +21,7 @@ import pytest
 
 import faultline as fl
 from faultline import Gate, ParameterError, UnsupportedError, ok
-from faultline._core import capabilities, kinds, toxics
+from faultline._core import capabilities, frames, kinds, toxics
 from faultline._core import conditions as cond
 from faultline._core import steps as do
 from faultline._core.answers import Answer, SocksRefusal
@@ -273,13 +273,65 @@ MOVES: dict[type, Callable[[Any], Callable[[Caller], object]]] = {
     do.ReceiveRequest: lambda step: partial(Caller.say, data=GET) if step.continues else ASKED,
     do.Respond: lambda _: Caller.hear_response,
     do.StartTls: lambda _: starts_tls,
+    frames.Accept: lambda _: partial(asks_for_websocket),
+    frames.SendText: lambda step: partial(Caller.hear_bytes, count=len(step.text) + 2),
+    frames.SendBytes: lambda step: partial(Caller.hear_bytes, count=len(step.data) + 2),
+    frames.SendPing: lambda step: partial(Caller.hear_bytes, count=len(step.data) + 2),
+    frames.CutFrame: lambda step: partial(Caller.hear_bytes, count=step.after_bytes),
+    frames.Fragment: lambda step: partial(says_frame, step.data),
+    frames.BadFrame: lambda step: partial(says_frame, step.data),
+    frames.CloseFrame: lambda _: partial(Caller.say, data=masked(frames.CLOSE, b"\3\xe8")),
+    frames.ReceiveText: lambda _: partial(Caller.say, data=masked(frames.TEXT, b"test")),
+    frames.ReceiveBytes: lambda _: partial(Caller.say, data=masked(frames.BINARY, b"test")),
+    frames.ReceiveClose: lambda _: partial(Caller.say, data=masked(frames.CLOSE, b"\3\xe8")),
+    frames.IgnorePings: lambda _: partial(Caller.say, data=masked(frames.PING, b"")),
+    frames.EchoMessages: lambda _: echoes,
     do.StopTls: lambda _: Caller.stop_tls,
 }
+
+
+WEBSOCKET = GET[:-2] + (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: test\r\n\r\n"
+)
+
+
+# The steps that end a WebSocket, or whose move does.
+CLOSING = (do.Planned, frames.OwnBytes, frames.EchoMessages, frames.ReceiveClose, frames.CloseFrame)
+
+
+def masked(opcode, payload):
+    """A frame of a client."""
+    return frames.frame(frames.FIN | opcode, payload, mask=b"\1\2\3\4")
+
+
+def asks_for_websocket(caller):
+    """Ask for a WebSocket, and hear the whole response."""
+    caller.say(WEBSOCKET)
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += caller.hear()
+    caller._rest = got.partition(b"\r\n\r\n")[2]
+
+
+def says_frame(data, caller):
+    """Hear a frame, and close the WebSocket because of it."""
+    caller.hear_bytes(len(data))
+    caller.say(masked(frames.CLOSE, b"\3\xea"))
+
+
+def echoes(caller):
+    """Get a message back, and close the WebSocket."""
+    caller.say(masked(frames.TEXT, b"test OK"))
+    caller.hear_bytes(len(b"test OK") + 2)
+    caller.say(masked(frames.CLOSE, b"\3\xe8"))
 
 
 def mirrored(fault):
     """What the client of a script does; where a break is still to come, it doesn't wait to be asked for a body."""
     moves = [MOVES[type(step)](step) for step in as_played(fault.script.steps) if type(step) in MOVES]
+    if fault.script.talk == "websocket" and not isinstance(fault.script.steps[-1], CLOSING):
+        moves.append(partial(Caller.say, data=masked(frames.CLOSE, b"\3\xe8")))
     if fault.break_ is not None:
         moves = [partial(Caller.say, data=POST + b"hello") if move == ASKED else move for move in moves]
     return (tuple(moves), ())
@@ -488,6 +540,22 @@ SCRIPTS = (
     (fl.receive_request(), fl.respond(ANSWER)),
     (fl.repeat(fl.receive_request(), fl.respond(fl.raw(b"220 test OK\r\n"))),),
 )
+WEBSOCKETS = (
+    fl.accept(key="wrong"),
+    fl.accept(subprotocol=""),
+    fl.bad_frame("masked"),
+    fl.close_frame(1011),
+    fl.cut_frame(3),
+    fl.fragment("test"),
+    fl.ignore_pings(),
+    fl.receive_bytes(),
+    fl.receive_close(),
+    fl.receive_text("test"),
+    fl.send_bytes(b"test"),
+    fl.send_ping(),
+    fl.send_text("test"),
+    fl.reset(),
+)
 LONG_LINE = (fl.receive_until(FILLER.encode() + b"\n"), fl.send(FILLER.encode() + b"\n"))
 LONG_LINES = (
     (fl.repeat(*LONG_LINE),),
@@ -583,6 +651,7 @@ def makers():
     yield from (made for step in steps for made in in_scripts(step))
     for steps in SCRIPTS:
         yield from (OverScript(steps, brk) for point in POINTS for brk in grid("reset", point))
+    yield from (partial(fl.websocket, step) for step in WEBSOCKETS)
     for steps in LONG_LINES:
         yield from (OverScript(steps, part) for part in parts_over_a_script())
     for case in cases():

@@ -101,6 +101,7 @@ def test_every_case_promises_something_but_those_of_a_healthy_answer():
         *("echo()", "ok()", "ok(b'hello', status=201)", "resolves_to('127.0.0.2:8080')"),
         "ok(chunks=(b'one,', b'two'), every_seconds=0.001)",
         "sse(('first', 'second', 'third'), break_='none')",
+        "websocket()",
     }
 
 

@@ -18,7 +18,7 @@ from support.tables import each_row
 
 import faultline
 from faultline import Faultline, modes
-from faultline._core import errors, script
+from faultline._core import errors, script, websocket
 from faultline._servers.endpoint import Endpoint
 from faultline.modes import _catalogue
 
@@ -207,7 +207,7 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     source = (SOURCE.parent / "_front/handed.py").read_text()
     known = set(re.findall(r"^        (\w+) = ", source, re.MULTILINE))
 
-    assert known == {*_catalogue.modes(), *script.__all__, "Gate", "raises", "root_cause"} | {
+    assert known == {*_catalogue.modes(), *script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
         *("anthropic_events", "answer", "openai_chunks"),
         *("by_path", "control", "cycle", "max_connections", "plan", "sequence", "sometimes", "when"),
     }

@@ -18,6 +18,7 @@ from faultline._core.points import Point
 from faultline._core.promises import MOST_MARKS, Key, Mark, Strike, weightiest
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Turn, Turns
+from faultline._core.websocket_facts import WebSocketFacts
 
 MOST_STRIKES = 200  # of an attempt, however often its fault is changed
 
@@ -74,6 +75,7 @@ class Attempt:
         turns: the turns of the conversation in order, at most 200: the first, those before the strike, and the last.
         note: a phrase with further facts.
         ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
+        websocket: the messages and the close codes of a WebSocket; `None` if the server speaks none.
     """
 
     number: int
@@ -93,6 +95,7 @@ class Attempt:
     turns: tuple[Turn, ...] = ()
     note: str = ""
     ends: tuple[End, ...] = ()
+    websocket: WebSocketFacts | None = None
 
     @property
     def struck(self) -> Strike | None:
@@ -107,7 +110,8 @@ class Attempt:
         """The attempt as plain data for JSON; bytes become text, one character for each byte (Latin-1)."""
         data = asdict(replace(self, fault=Fault(), strikes=()), dict_factory=texts)
         strikes, struck = [strike.to_dict() for strike in self.strikes], self.struck
-        return data | {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
+        told = {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
+        return data | told | {"websocket": self.websocket and self.websocket.to_dict()}
 
 
 class Entry:
@@ -120,7 +124,7 @@ class Entry:
     __slots__ = (
         *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
         *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
-        *("sent_before_strike", "ends", "stale", "_turns", "_unstruck"),
+        *("sent_before_strike", "ends", "stale", "_turns", "_unstruck", "_websocket"),
     )
 
     def __init__(
@@ -146,6 +150,7 @@ class Entry:
         self.sent_before_strike = 0
         self.ends: tuple[End, ...] = ()
         self.stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since a reader came
+        self._websocket: WebSocketFacts | None = None
         self._turns = Turns()
         self._unstruck: dict[Mark, tuple[Mark, ...]] = {}  # parts that earlier faults had too, and that have not struck
 
@@ -182,6 +187,16 @@ class Entry:
     @note.setter
     def note(self, note: str) -> None:
         self._note = note
+        self.touch()
+
+    @property
+    def websocket(self) -> WebSocketFacts | None:
+        """The facts of a WebSocket, as in `Attempt`."""
+        return self._websocket
+
+    @websocket.setter
+    def websocket(self, facts: WebSocketFacts | None) -> None:
+        self._websocket = facts
         self.touch()
 
     def meets(self, fault: Fault, kept: Mapping[Key, Key]) -> None:

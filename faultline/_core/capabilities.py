@@ -17,7 +17,7 @@ from faultline._core.fault import Fault
 from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Per
 from faultline._core.points import Point
-from faultline._core.scripted import Script
+from faultline._core.scripted import Script, WebSocketPlan
 from faultline._core.steps import every
 
 Key: TypeAlias = type | str  # a class of parts, a point, a field of `Trigger`, or one of "tls", "starttls", "choice"
@@ -117,6 +117,7 @@ NOUNS: dict[type, str] = {
     AsUsual: "answer",
     Answer: "answer in HTTP",
     Script: "script",
+    WebSocketPlan: "WebSocket",
     Found: "address that a name leads to",
     FoundLast: "port beside an address",
     SocksRefusal: "refusal in SOCKS",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultline._core.said import abbreviated
-from faultline._core.steps import Spoken
+from faultline._core.spoken import Spoken
 from faultline._core.words import MODE_NAMES, MODES, meant
 
 

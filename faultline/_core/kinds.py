@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from faultline._core import frames
 from faultline._core import steps as do
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
 from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
@@ -26,7 +27,7 @@ from faultline._core.fault import Fault
 from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Limited, Per, Plan, faults_of, per_of
 from faultline._core.points import FACTS, Point
-from faultline._core.scripted import Script
+from faultline._core.scripted import Script, WebSocketPlan
 from faultline._core.toxics import Toxic
 
 # --- parts that several kinds share ----------------------------------------------------------------------------------
@@ -79,6 +80,13 @@ SCRIPTED: dict[Point, Here] = SPOKEN | {  # of a script that may have steps of H
 SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.ReceivePrefixed, do.Repeat, do.Inject})
 LINES = ENDS | SAYING | {do.Planned, do.StartTls, do.StopTls}
 REQUESTS = frozenset({do.ReceiveRequest, do.Respond})
+FRAMES = frozenset(
+    {
+        *(frames.Accept, frames.SendText, frames.SendBytes, frames.SendPing, frames.EchoMessages, frames.CloseFrame),
+        *(frames.ReceiveText, frames.ReceiveBytes, frames.ReceiveClose),
+        *(frames.IgnorePings, frames.CutFrame, frames.Fragment, frames.BadFrame),
+    }
+)
 
 SIDES: frozenset[Direction] = frozenset({"request", "response", "both", "handshake"})
 STREAM: dict[type[Condition], frozenset[Direction]] = {
@@ -96,7 +104,7 @@ RESPONSE: frozenset[Direction] = frozenset({"response"})
 LOOKUP: frozenset[Direction] = frozenset({"lookup"})
 PER_CONNECTION: frozenset[Per] = frozenset({"attempt", "connection"})
 
-UPSTREAMS: tuple[Key, ...] = (Answer, Script, "choice")
+UPSTREAMS: tuple[Key, ...] = (Answer, Script, WebSocketPlan, "choice")
 NAMES: tuple[Key, ...] = ("lookup", Found, FoundLast)
 STREAMED: dict[Key, Why] = {
     **dict.fromkeys(NAMES, Why("clients come here after the lookup")),
@@ -156,9 +164,9 @@ SERVER = Capabilities(
     written="serve(…)",
     talk="http1",
     points=HTTP,
-    answers=frozenset({AsUsual, Answer, Script}),
+    answers=frozenset({AsUsual, Answer, Script, WebSocketPlan}),
     conditions=STREAM | RESPONSES,
-    in_script=LINES | REQUESTS,
+    in_script=LINES | REQUESTS | FRAMES,
     in_script_points=SCRIPTED,
     tls="if needed",
     chooses=True,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from faultline._core.points import Point
 from faultline._core.scripted import is_fault
-from faultline._core.steps import Planned, ReceiveRequest, Respond, every
+from faultline._core.steps import NUMBERED, every
 
 if TYPE_CHECKING:
     from faultline._core.fault import Fault
@@ -182,4 +182,4 @@ def parts_of(fault: Fault) -> Iterator[Promise]:
 
 def key_of(step: Step) -> Key:
     """Which part of its fault a step of a script is."""
-    return Key("step", step.number if isinstance(step, (Planned, ReceiveRequest, Respond)) else 0)
+    return Key("step", step.number if isinstance(step, NUMBERED) else 0)

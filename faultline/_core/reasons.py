@@ -38,6 +38,13 @@ from faultline._core.waited import (
     too_few_requests,
     was_too_short,
 )
+from faultline._core.websocket_reasons import (
+    asked_for_no_websocket,
+    closed_websocket,
+    offered_no_subprotocol,
+    sent_malformed_frame,
+    sent_no_ping,
+)
 
 SOCKS = (b"\x04", b"\x05")  # how a client of SOCKS begins
 ASK_FOR_TUNNEL = ("CONNECT", "SOCKS4", "SOCKS5")  # as methods of a request
@@ -266,6 +273,8 @@ OF_ANY_FAULT: tuple[Reason, ...] = (
     showed_no_certificate,
     began_no_tls,
     reached_no_upstream,
+    asked_for_no_websocket,
+    sent_malformed_frame,
 )
 REASONS: tuple[Reason, ...] = (
     held_by_test,
@@ -286,5 +295,8 @@ REASONS: tuple[Reason, ...] = (
     changed_nothing,
     was_too_short,
     time_did_not_begin,
+    offered_no_subprotocol,
+    sent_no_ping,
+    closed_websocket,
     ended_first,
 )

@@ -33,6 +33,7 @@ from faultline._core.steps import (
     every,
     waits,
 )
+from faultline._core.websocket_facts import told
 
 Act: TypeAlias = Step | Door | Lookup | Fate
 
@@ -45,7 +46,8 @@ def describe(attempt: Attempt) -> str:
     fate = f"{fault} struck at {struck.point!r}" if struck else f"{fault} reached {attempt.point!r}"
     note = f" ({attempt.note})" if attempt.note else ""
     passed = f"received {attempt.received_bytes} and sent {counted(attempt.sent_bytes, 'byte')}"
-    return f"#{attempt.number}{asked}: {fate}, {passed}, {ending(attempt)}{note}"
+    messages = f", {told(attempt.websocket)}" if attempt.websocket is not None else ""
+    return f"#{attempt.number}{asked}: {fate}, {passed}{messages}, {ending(attempt)}{note}"
 
 
 def ending(attempt: Attempt) -> str:

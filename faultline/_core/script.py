@@ -15,6 +15,7 @@ from faultline._core.calls import explained
 from faultline._core.check import choice, flag, rejected, seconds, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
+from faultline._core.frames import OfWebSocket
 from faultline._core.gate import Gate
 from faultline._core.hints import hint_of_step
 from faultline._core.said import Said, abbreviated
@@ -34,6 +35,7 @@ from faultline._core.steps import (
     StartTls,
     Step,
     StopTls,
+    every,
     is_final,
     is_of_tls,
 )
@@ -89,6 +91,9 @@ def script(*steps: Step | Fault) -> Fault:
         raise ParameterError("script(): expected at least one step, such as send(b'…').")
     label = Said("script", tuple(("step", step) for step in steps), len(steps))
     flat = unfolded(steps)
+    for step in every(flat):
+        if isinstance(step, OfWebSocket):
+            raise ParameterError(f"{step!r}: expected websocket(…) around it, and not script(…).")
     check_tls(flat)
     return Fault(answer=Script(flat), said=(label,))
 

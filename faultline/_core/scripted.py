@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from faultline._core import steps as do
 from faultline._core.answers import AnyAnswer
+from faultline._core.frames import OfWebSocket
 from faultline._core.points import FACTS, Point
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 class Script(AnyAnswer):
     """The steps of a conversation in order. After the last step the server closes cleanly."""
 
+    talk: ClassVar[str] = "http1"  # the module of `_engine/talks` that plays it
     steps: tuple[do.Step, ...]
 
     def __post_init__(self) -> None:
@@ -82,6 +84,23 @@ class Script(AnyAnswer):
         return ""
 
 
+@dataclass(frozen=True)
+class WebSocketPlan(Script):
+    """The steps of a WebSocket in order, behind the handshake. After the last step comes the closing handshake."""
+
+    talk: ClassVar[str] = "websocket"
+
+    def misses(self, at: Point) -> str:
+        """Why the conversation never comes to a point; empty if it does."""
+        return "" if FACTS[at].is_opening or FACTS[at].is_exchange else "a WebSocket has no such point"
+
+    def never_meets(self, brk: Break) -> str:
+        """Why a break can't strike: it counts requests or bodies of HTTP."""
+        if brk.trigger.after_requests or brk.trigger.after_body_bytes is not None:
+            return "expected after_messages or on, because a WebSocket has messages, and no further requests and bodies"
+        return ""
+
+
 def is_fault(step: do.Step) -> bool:
     """Whether a step of a script is a fault: it breaks the conversation, or its answer is wrong."""
     match step:
@@ -91,6 +110,8 @@ def is_fault(step: do.Step) -> bool:
             return step.answer is not None and step.answer.is_fault
         case do.ReceiveRequest():
             return not step.continues
+        case OfWebSocket():
+            return step.is_fault
         case _:
             return False
 
@@ -102,6 +123,8 @@ def point_of(step: do.Step) -> Point | None:
             return "request"
         case do.Respond() | do.Send(below_tls=False):
             return "response"
+        case OfWebSocket():
+            return step.point
         case do.Repeat() if not any(isinstance(s, do.Respond) and s.closes for s in step.steps):
             return "idle"
         case _:

@@ -7,29 +7,17 @@ which the type checker demands. A break without a connection has an effect: `Doo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from faultline._core.frames import OfWebSocket
+from faultline._core.spoken import Spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from faultline._core.answers import Answer
     from faultline._core.gate import Gate
-
-
-class Spoken:
-    """A step that users write; its `repr` is the call."""
-
-    says: ClassVar[str]
-
-    def __repr__(self) -> str:
-        written = [f for f in fields(self) if f.name != "number"]  # type: ignore[arg-type] # a dataclass, below
-        values = [(f, getattr(self, f.name)) for f in written]
-        if isinstance(self, Repeat):
-            return f"{self.says}({', '.join(map(repr, self.steps))})"
-        plain = [repr(v) for f, v in values[:1] if v != f.default and not isinstance(v, bool)]
-        named = [f"{f.name}={v!r}" for f, v in values if v != f.default][len(plain) :]
-        return f"{self.says}({', '.join(plain + named)})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,6 +63,9 @@ class Repeat(Spoken):
     says: ClassVar[str] = "repeat"
 
     steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        return f"repeat({', '.join(map(repr, self.steps))})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -221,7 +212,7 @@ ConnectionStep: TypeAlias = (
     | Reset
     | Partition
 )
-Step: TypeAlias = ConnectionStep | ReceiveRequest | Respond | Repeat  # the last three are of HTTP
+Step: TypeAlias = ConnectionStep | ReceiveRequest | Respond | Repeat | OfWebSocket  # but the first, of a protocol
 
 
 @dataclass(frozen=True)
@@ -290,6 +281,8 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
             return not ends_by_itself(step)
         case Planned():
             return is_final(step.steps[-1])
+        case OfWebSocket():
+            return step.is_final
         case Repeat():  # without a response, which can end the connection, it goes on until the client leaves
             return not any(isinstance(each, Respond) for each in every(step.steps))
         case _:
@@ -323,6 +316,9 @@ def is_of_tls(step: Step) -> bool:
             return isinstance(step, (Renegotiate, StopTls))
 
 
+NUMBERED = (Planned, Respond, ReceiveRequest, OfWebSocket)  # the steps that can be a fault
+
+
 def numbered(steps: tuple[Step, ...], first: int = 0) -> tuple[Step, ...]:
     """The same steps; those that can be a fault know their number, which counts the steps inside a repeat too."""
     known: list[Step] = []
@@ -332,7 +328,7 @@ def numbered(steps: tuple[Step, ...], first: int = 0) -> tuple[Step, ...]:
             known.append(replace(step, steps=inner))
             first += written_steps(inner)
         else:
-            known.append(replace(step, number=first) if isinstance(step, (Planned, Respond, ReceiveRequest)) else step)
+            known.append(replace(step, number=first) if isinstance(step, NUMBERED) else step)
             first += 1
     return tuple(known)
 

@@ -12,6 +12,7 @@ from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.heads import Head
+from faultline._core.scripted import WebSocketPlan
 from faultline._core.steps import NoRoute, Partition, every
 from faultline._net import sockets
 from faultline._net.http1 import render
@@ -48,7 +49,7 @@ def check_machine(fault: Fault, terms: Terms) -> None:
     """Check that this system and this user can produce a fault.
 
     Raises:
-        UnsupportedError: dropping packets is not allowed, or pyOpenSSL is missing.
+        UnsupportedError: dropping packets is not allowed, or pyOpenSSL or wsproto is missing.
         ParameterError: it takes two TLS stacks at once.
     """
     steps = (*(fault.script.steps if fault.script else ()), *fault.break_steps)
@@ -56,6 +57,8 @@ def check_machine(fault: Fault, terms: Terms) -> None:
     if drops or any(isinstance(condition, Loss) for condition in fault.conditions):
         sockets.check_filter()
     check_openssl(fault, terms)
+    if isinstance(fault.answer, WebSocketPlan) and importlib.util.find_spec("wsproto") is None:
+        raise UnsupportedError(f"{fault!r} needs wsproto; install pytest-faultline[websocket].")
 
 
 def check_openssl(fault: Fault, terms: Terms) -> None:

@@ -55,6 +55,7 @@ from faultline._front.serving import STARTERS
 from faultline._front.trust import trust_files
 from faultline._version import __version__
 from faultline.modes._catalogue import modes
+from faultline.modes._registry import OVER_TCP
 
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint
@@ -204,7 +205,7 @@ def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Serve a plan until the end."""
     kind = server_of(faults_of(plan))
     given = [name for name in ("tls", "alpn") if getattr(options, name)]
-    if given and kind != "TCP server":
+    if given and kind not in OVER_TCP:
         raise UsageError(f"{plan!r}: expected no --{given[0]} with it; it takes a {kind}.")
     with ending() as ended:
         server, url, where, trial = STARTERS[kind](plan, options, ended.put)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faultline import modes
-    from faultline._core import causes, computed, gate, llm_events, paths
+    from faultline._core import causes, computed, gate, llm_events, paths, websocket
     from faultline._core import planning as plans
     from faultline._core import script as scripts
     from faultline._front import written
@@ -40,6 +40,18 @@ if TYPE_CHECKING:
         send = staticmethod(scripts.send)
         starttls = staticmethod(scripts.starttls)
         stoptls = staticmethod(scripts.stoptls)
+        accept = staticmethod(websocket.accept)
+        bad_frame = staticmethod(websocket.bad_frame)
+        close_frame = staticmethod(websocket.close_frame)
+        cut_frame = staticmethod(websocket.cut_frame)
+        fragment = staticmethod(websocket.fragment)
+        ignore_pings = staticmethod(websocket.ignore_pings)
+        receive_bytes = staticmethod(websocket.receive_bytes)
+        receive_close = staticmethod(websocket.receive_close)
+        receive_text = staticmethod(websocket.receive_text)
+        send_bytes = staticmethod(websocket.send_bytes)
+        send_ping = staticmethod(websocket.send_ping)
+        send_text = staticmethod(websocket.send_text)
         addresses = staticmethod(modes.addresses)
         bad_cert = staticmethod(modes.bad_cert)
         bad_dns = staticmethod(modes.bad_dns)
@@ -79,6 +91,7 @@ if TYPE_CHECKING:
         throttle = staticmethod(modes.throttle)
         trickle_headers = staticmethod(modes.trickle_headers)
         unreachable = staticmethod(modes.unreachable)
+        websocket = staticmethod(modes.websocket)
 
 else:  # a new mode needs no line: the names are those of the package
 

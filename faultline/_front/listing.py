@@ -24,6 +24,7 @@ HEADINGS: dict[Group, str] = {
     "answer": "answers (what the server sends when nothing breaks)",
     "SOCKS proxy": "proxies (a SOCKS proxy)",
     "UDP server": "datagrams (a UDP server)",
+    "WebSocket server": "WebSocket (a server of WebSockets)",
 }
 
 

@@ -18,7 +18,7 @@ from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import choices, for_tests, option_name, options_of
 from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
-from faultline.modes._registry import Mode, Parameter
+from faultline.modes._registry import OVER_TCP, Mode, Parameter
 
 COMMANDS = ("serve", "relay", "control", "modes", "audit", "explain", "probe")
 OPENING = {"--version", "--help", "-h"}
@@ -161,7 +161,7 @@ class Line:
             if name == "--tls" and command == "serve":
                 value = "mutual" if meant(value, ("mutual",), {"mtls": ("mutual",)}) else ""
                 has_value = bool(value)
-            fits = name in OWN[command] and not (name == "--tls" and self._mode and self._mode.kind != "TCP server")
+            fits = name in OWN[command] and not (name == "--tls" and self._mode and self._mode.kind not in OVER_TCP)
             with_it = with_value(name, value) if has_value and self._takes_value(name) else [name]
             return with_it if fits else []
         if name not in self._options:

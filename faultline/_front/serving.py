@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -41,6 +42,15 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     trusting = f"--cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
     trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
+
+
+def start_websocket(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """Start a server of WebSockets."""
+    server, url, _, trial = start_tcp(plan, options, on_end)
+    ca_file = re.search(r"--cacert (\S+) ", trial)
+    url = f"ws{url.removeprefix('http')}"
+    trusting = f"SSL_CERT_FILE={ca_file[1]} " if ca_file else ""
+    return Started(server, url, url, f"{trusting}python -m websockets {url}")
 
 
 def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
@@ -86,4 +96,5 @@ STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]]
     "DNS server": start_dns,
     "UDP server": start_udp,
     "SOCKS proxy": start_socks,
+    "WebSocket server": start_websocket,
 }

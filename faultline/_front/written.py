@@ -15,6 +15,7 @@ from typing import Any
 
 from faultline._core import planning as plans
 from faultline._core import script as scripts
+from faultline._core import websocket as websockets
 from faultline._core.calls import explained
 from faultline._core.errors import ParameterError
 from faultline._core.operators import Combined
@@ -96,7 +97,7 @@ class Reader:
         self._names = names
         functions = {entry.name: entry.function for entry in modes().values()}
         of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes", "max_connections")}
-        of_steps = {name: getattr(scripts, name) for name in scripts.__all__}
+        of_steps = {name: getattr(room, name) for room in (scripts, websockets) for name in room.__all__}
         of_plans["by_path"] = by_path
         self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}
 

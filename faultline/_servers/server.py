@@ -101,8 +101,7 @@ class Server(Endpoint):
         except BaseException:
             self._release()
             raise
-        self._address = self._process.address
-        self.ledger = self._process.ledger
+        self._address, self.ledger = self._process.address, self._process.ledger
         if detour is not None:
             detour.lead_to(self.address)
 
@@ -152,8 +151,12 @@ class Server(Endpoint):
     @property
     def url(self) -> str:
         """The URL of the server, without a path: `http://host:port`, or with TLS `https://host:port`."""
-        found = self._detour
-        return found.url if found is not None else self._address.url(self.hostport, tls=self._has_tls_url)
+        return self._detour.url if self._detour else self._address.url(self.hostport, tls=self._has_tls_url)
+
+    @property
+    def ws_url(self) -> str:
+        """The URL for WebSocket clients, without a path: `ws://host:port`, or with TLS `wss://host:port`."""
+        return f"ws{self.url.removeprefix('http')}"
 
     @property
     def proxy_url(self) -> str:

@@ -11,3 +11,4 @@ from faultline.modes.lies import *  # noqa: F403
 from faultline.modes.lookups import *  # noqa: F403
 from faultline.modes.proxies import *  # noqa: F403
 from faultline.modes.tls import *  # noqa: F403
+from faultline.modes.websocket import *  # noqa: F403

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from json import dumps
 
-from faultline._core.answers import FAULTY, LAST_CHUNK, Answer, Headers, HeadersLike, chunk, framing
+from faultline._core.answers import FAULTY, LAST_CHUNK, Answer, Headers, chunk, framing
 from faultline._core.check import rejected
 from faultline._core.conditions import ByChunk
 from faultline._core.fault import Fault
 
 BODILESS = (204, 205, 304)  # RFC 9110, 15.3.5, 15.3.6, 15.4.5
-# RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
-FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def as_json(name: str, value: object) -> str:
@@ -76,23 +71,3 @@ def framed(status: int, headers: Headers, body: bytes | None) -> Answer:
         lies_in_body=frame.is_wrong and not is_error,
         is_fault=frame.is_wrong or is_error,
     )
-
-
-def fields(headers: HeadersLike) -> Headers:
-    """Header fields as pairs, checked.
-
-    Raises:
-        ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
-    """
-    if not isinstance(headers, (Mapping, tuple, list)):
-        raise rejected("headers", headers, "a mapping, or pairs of name and value")
-    pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
-    for pair in pairs:
-        if (
-            not isinstance(pair, tuple)
-            or [type(part) for part in pair] != [str, str]
-            or not FIELD_NAME.fullmatch(pair[0])
-            or not FIELD_VALUE.fullmatch(pair[1])
-        ):
-            raise rejected("headers", headers, "names and values as text, without line breaks")
-    return pairs

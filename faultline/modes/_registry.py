@@ -22,6 +22,7 @@ from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS, Point
 from faultline._core.said import Said
+from faultline._core.scripted import WebSocketPlan
 from faultline._core.words import CHOICES, MODE_NAMES, meant
 
 P = ParamSpec("P")
@@ -32,6 +33,7 @@ SECTIONS = (".. versionadded::", "Raises:", "Example:")  # what comes after the 
 Sees = Literal[
     "the response",
     "end of stream",
+    "its messages",
     "an address",
     "an answer",
     "no answer",
@@ -50,8 +52,9 @@ Sees = Literal[
 ]
 
 Place = Point | Literal["condition", "answer"]
-ServerKind = Literal["TCP server", "DNS server", "UDP server", "SOCKS proxy"]
+ServerKind = Literal["TCP server", "DNS server", "UDP server", "SOCKS proxy", "WebSocket server"]
 Group = Place | ServerKind
+OVER_TCP: tuple[ServerKind, ...] = ("TCP server", "WebSocket server")  # which may speak TLS
 
 
 def kind_of(fault: Fault) -> ServerKind:
@@ -60,6 +63,8 @@ def kind_of(fault: Fault) -> ServerKind:
         return "DNS server"
     if isinstance(fault.answer, SocksRefusal):
         return "SOCKS proxy"
+    if isinstance(fault.answer, WebSocketPlan):
+        return "WebSocket server"
     if fault.fate is not None:
         return "UDP server"
     return "TCP server"
@@ -140,6 +145,7 @@ class Mode:
         return tuple(
             Parameter(p.name, hints[p.name], p.default, text_of(hints[p.name]))
             for p in inspect.signature(self.function).parameters.values()
+            if p.kind is not p.VAR_POSITIONAL
         )
 
     @property
@@ -150,7 +156,7 @@ class Mode:
     @property
     def group(self) -> Group:
         """The group under which it is listed: the point of its first case, or the server that it needs."""
-        return self.kind if self.kind in ("UDP server", "SOCKS proxy") else self.cases[0].point
+        return self.kind if self.kind in ("UDP server", "SOCKS proxy", "WebSocket server") else self.cases[0].point
 
 
 # The modes that are defined so far; importing `_catalogue` defines all of them.
@@ -211,7 +217,8 @@ def mode(
 def describe(checked: Callable[..., Fault], function: Callable[..., Fault]) -> None:
     """Give a mode the docstring and the signature that `help()` shows: each parameter with its text and its type."""
     hints = hints_of(function)
-    entries = [Parameter(p.name, hints[p.name], p.default, text_of(hints[p.name])) for p in parameters_of(function)]
+    known = [p for p in parameters_of(function) if p.kind is not p.VAR_POSITIONAL]
+    entries = [Parameter(p.name, hints[p.name], p.default, text_of(hints[p.name])) for p in known]
     if entries:
         texts = [f"    {p.name}: {p.text.replace('--', '')}." for p in entries]
         lines = [line for text in texts for line in textwrap.wrap(text, WIDTH, subsequent_indent=" " * 8)]
@@ -280,7 +287,9 @@ def said(function: Callable[..., Fault], arguments: Mapping[str, Any]) -> Said:
     plain, named = [], []
     for name, default, is_named in defaults_of(function):
         value = arguments.get(name, default)
-        if is_named:
+        if name.startswith("*"):
+            plain += [(name, each) for each in arguments.get(name[1:], ())]
+        elif is_named:
             named += [(name, value)] if value != default else []
         elif value is not None:
             plain.append((name, value))
@@ -289,5 +298,9 @@ def said(function: Callable[..., Fault], arguments: Mapping[str, Any]) -> Said:
 
 @functools.cache
 def defaults_of(function: Callable[..., Fault]) -> tuple[tuple[str, Any, bool], ...]:
-    """Each parameter with its default, and whether it is keyword-only; read once, because `inspect` is slow."""
-    return tuple((p.name, p.default, p.kind is p.KEYWORD_ONLY) for p in parameters_of(function))
+    """Each parameter with its default, and whether it is keyword-only; read once, because `inspect` is slow.
+
+    A name begins with a star if the parameter takes all arguments that are left.
+    """
+    known = parameters_of(function)
+    return tuple((f"{'*' * (p.kind is p.VAR_POSITIONAL)}{p.name}", p.default, p.kind is p.KEYWORD_ONLY) for p in known)

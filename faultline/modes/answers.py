@@ -14,13 +14,12 @@ from faultline._core.answers import (
 from faultline._core.check import rejected, whole
 from faultline._core.conditions import Trickle
 from faultline._core.fault import Fault
+from faultline._core.header_fields import FIELD_VALUE, fields
 from faultline._core.hosts import NOWHERE
 from faultline.modes._bodies import (
     BODILESS,
-    FIELD_VALUE,
     as_json,
     checked_chunks,
-    fields,
     framed,
     streamed,
     with_default,

@@ -11,9 +11,10 @@ from faultline._core.breaks import Break, Trigger
 from faultline._core.check import nearest, rejected
 from faultline._core.conditions import ByChunk
 from faultline._core.fault import Fault
+from faultline._core.header_fields import fields
 from faultline._core.llm_events import Event
 from faultline._core.steps import Close, ConnectionStep, Hold, Reset
-from faultline.modes._bodies import as_json, fields
+from faultline.modes._bodies import as_json
 from faultline.modes._registry import case, mode
 
 __all__ = ["sse"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from faultline._core import steps as do
 from faultline._core.answers import LAST_CHUNK
+from faultline._core.frames import OfWebSocket
 from faultline._core.promises import ANSWER, Key, key_of
 from faultline._core.scripted import Script
 from faultline._core.tls_facts import HELLO
@@ -69,6 +70,8 @@ class Http1:
                     await self.perform(step.steps)
                     while await self._begin_next():
                         await self.perform(step.steps)
+                case OfWebSocket():  # pragma: no cover - script(…) refuses it
+                    raise AssertionError(step)
                 case _:
                     await play_one(self._connection, step)
 

@@ -1,0 +1,33 @@
+"""Header fields that users give, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from faultline._core.answers import Headers, HeadersLike
+from faultline._core.check import rejected
+
+# RFC 9110, 5.1 and 5.5: a field name is a token, and a field value is text of one line, in Latin-1.
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def fields(headers: HeadersLike) -> Headers:
+    """Header fields as pairs, checked.
+
+    Raises:
+        ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
+    """
+    if not isinstance(headers, (Mapping, tuple, list)):
+        raise rejected("headers", headers, "a mapping, or pairs of name and value")
+    pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
+    for pair in pairs:
+        if (
+            not isinstance(pair, tuple)
+            or [type(part) for part in pair] != [str, str]
+            or not FIELD_NAME.fullmatch(pair[0])
+            or not FIELD_VALUE.fullmatch(pair[1])
+        ):
+            raise rejected("headers", headers, "names and values as text, without line breaks")
+    return pairs

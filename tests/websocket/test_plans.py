@@ -1,0 +1,250 @@
+"""Plans of WebSockets: with verbs, conditions, TLS and sequences, and what the guard says when a step is not met."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+
+import pytest
+import websockets.asyncio.client
+import websockets.client
+import websockets.exceptions
+from support import PATIENCE_SECONDS
+from support.tables import each_row
+from support.websockets import by_websockets
+from websockets.sync.client import connect
+
+import faultline as fl
+from faultline import (
+    NotStruckError,
+    accept,
+    close,
+    close_frame,
+    ignore_pings,
+    receive_close,
+    receive_text,
+    repeat,
+    reset,
+    send_text,
+    sequence,
+    serve,
+    stall,
+    status,
+    websocket,
+)
+from faultline._engine.talks.websocket import WebSocket
+
+ClosedError, ClosedOK = websockets.exceptions.ConnectionClosedError, websockets.exceptions.ConnectionClosedOK
+
+
+def dial(server, **options):
+    """A client of `websockets`, which sends no PING by itself."""
+    options = {"proxy": None, "ping_interval": None, "close_timeout": PATIENCE_SECONDS} | options
+    return connect(server.ws_url, **options)
+
+
+# --- scenarios -------------------------------------------------------------------------------------------------------
+
+
+def test_client_that_reconnects_meets_six_attempts_and_gets_two_sessions():
+    plan = sequence(stall(at="accept"), close(at="response"), status(503), websocket(), websocket(), status(402))
+    sessions = []
+
+    async def reconnecting(url):
+        async for client in websockets.asyncio.client.connect(url, proxy=None, open_timeout=0.3):
+            await client.send("hello")
+            sessions.append(await client.recv())
+            await client.close()
+
+    with serve(plan) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(websockets.client.backoff, "__defaults__", (0.0, 0.0, 0.0, 1.0))  # its delays
+        with pytest.raises(websockets.exceptions.InvalidStatus, match="HTTP 402"):
+            asyncio.run(reconnecting(server.ws_url))
+
+    assert sessions == ["hello", "hello"]
+    assert [str(attempt.fault) for attempt in server.attempts] == list(map(str, plan.entries))
+
+
+def test_client_is_told_when_its_ping_has_no_answer():
+    with (
+        serve(websocket(ignore_pings(), fl.echo())) as server,
+        dial(server, ping_interval=0.3, ping_timeout=0.3) as client,
+    ):
+        client.send("hello")
+        assert client.recv(10) == "hello"
+        with pytest.raises(ClosedError, match="keepalive ping timeout"):
+            client.recv(10)
+
+    assert server.attempts[0].struck.point == "request"
+
+
+@each_row(
+    "steps, message",
+    [
+        ((receive_close(), stall()), r"^sent 1000 \(OK\); no close frame received$"),
+        ((receive_close(), close_frame(), stall()), r"^sent 1000 \(OK\); then received 1000 \(OK\)$"),
+    ],
+)
+def test_client_gives_up_a_close_that_has_no_answer_or_no_end(steps, message):
+    with serve(websocket(*steps)) as server:
+        with dial(server, close_timeout=0.3) as client:
+            client.close()
+        with pytest.raises((ClosedError, ClosedOK), match=message):
+            client.recv(10)
+        server.wait_for_attempts(1, at="end")
+
+    assert server.attempts[0].strikes[0].point == "request" if len(steps) == 2 else "response"
+
+
+# --- with verbs, conditions and TLS ----------------------------------------------------------------------------------
+
+
+@each_row("options", [{"tls": True}, {"isolated": True}, {"host": "::1"}, {"unix": True}])
+def test_websocket_is_spoken_wherever_a_server_is(options):
+    with serve(websocket(), **options) as server:
+        more = {"ssl": server.client_context()} if "tls" in options else {}
+        if "unix" in options:
+            more["sock"] = socket.socket(socket.AF_UNIX)
+            more["sock"].connect(server.path)
+        with connect("ws://localhost/" if "unix" in options else server.ws_url, proxy=None, **more) as client:
+            client.send("hello")
+            assert client.recv(10) == "hello"
+        server.wait_for_attempts(1, at="end")
+
+    assert server.attempts[0].websocket.received == ("hello",)
+    assert server.ws_url.startswith("wss://" if "tls" in options else "ws")
+
+
+def test_repeat_hears_a_client_that_leaves_though_no_step_reads():
+    with serve(websocket(repeat(send_text("tick")))) as server, dial(server) as client:
+        assert [client.recv(10) for _ in range(3)] == ["tick"] * 3
+        client.close()
+        server.wait_for_attempts(1, at="end")
+
+    assert (server.attempts[0].ended_by, server.attempts[0].websocket.client_code) == ("client", 1000)
+
+
+def test_client_that_breaks_the_protocol_is_answered_and_told_of():
+    with serve(websocket()) as server, dial(server) as client:
+        client.socket.sendall(b"\xff\x80\0\0\0\0")
+        with pytest.raises(ClosedError) as caught:
+            client.recv(10)
+        server.wait_for_attempts(1, at="end")
+
+    assert caught.value.rcvd.code == 1002
+    assert server.attempts[0].note.startswith("the client sent a malformed frame: ")
+    assert (server.attempts[0].websocket.client_code, server.attempts[0].websocket.server_code) == (None, 1002)
+
+
+def test_message_that_is_too_long_is_answered_by_1009(monkeypatch):
+    monkeypatch.setattr("faultline._net.websocket.MOST_MESSAGE_BYTES", 1000)
+    with serve(websocket()) as server, dial(server) as client:
+        client.send(["x" * 600, "y" * 600])
+        with pytest.raises(ClosedError) as caught:
+            client.recv(10)
+
+    assert caught.value.rcvd.code == 1009
+
+
+# --- what is reported ------------------------------------------------------------------------------------------------
+
+
+def unmet(plan, play):
+    """What the guard says after a client did this."""
+    with pytest.raises(NotStruckError) as caught:
+        played(plan, play)
+    return str(caught.value)
+
+
+def played(plan, play):
+    """Have a client do this, to its end."""
+    with serve(plan) as server:
+        play(server)
+        server.wait_for_attempts(1, at="end")
+
+
+def leaves(server):
+    with dial(server, subprotocols=["chat"]) as client:
+        client.send("hello")
+
+
+def asks_in_http(server):
+    with socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+
+
+def breaks_off(server):
+    with dial(server) as client:
+        client.send("hello")
+        client.socket.shutdown(socket.SHUT_RDWR)
+
+
+def comes_and_goes(server):
+    with dial(server):
+        pass
+
+
+def says_nonsense(server):
+    with dial(server) as client:
+        client.socket.sendall(b"\xff\x80\0\0\0\0")
+
+
+@each_row(
+    "plan, play, advice",
+    [
+        (
+            websocket(receive_text("bye"), close_frame(1011)),
+            leaves,
+            "The client closed the WebSocket first, with 1000, after 1 message of its own and 0 of the server.",
+        ),
+        (websocket(ignore_pings(), receive_close()), leaves, "The client sent no PING: make the interval of its"),
+        (websocket(close_frame(1011)), asks_in_http, "The client asked for no WebSocket: use server.ws_url and a"),
+        (websocket(receive_text("bye"), reset()), says_nonsense, "The client broke the protocol first."),
+        (websocket(receive_text("bye"), reset()), breaks_off, "The client left first, while the script waited for"),
+        (
+            websocket(accept(subprotocol="")),
+            comes_and_goes,
+            "The client offered no subprotocol, which it could miss.",
+        ),
+    ],
+)
+def test_guard_says_why_a_step_was_not_played(plan, play, advice):
+    assert advice in unmet(plan, play)
+
+
+def test_report_of_an_attempt_has_messages_and_close_codes():
+    told = unmet(websocket(receive_text("bye"), close_frame(1011)), leaves)
+
+    assert "close_frame(1011)" in told
+    assert "1 WebSocket message from the client and 0 to it, client closes with 1000, server closes with 1000" in told
+
+
+def test_ledger_of_a_websocket_is_plain_data():
+    with serve(websocket()) as server:
+        by_websockets(server.ws_url, ("a", b"\xff"), leaves=True)
+        server.wait_for_attempts(1, at="end")
+
+    assert server.attempts[0].to_dict()["websocket"] == {
+        "received_messages": 2,
+        "sent_messages": 2,
+        "received_frames": 3,
+        "received_pings": 0,
+        "subprotocol": "",
+        "client_code": 1000,
+        "client_reason": "",
+        "server_code": 1000,
+        "server_reason": "",
+        "received": ["a", "\xff"],
+    }
+
+
+def test_nothing_is_imported_before_a_websocket_is_served():
+    steps = "import faultline as f, sys; f.serve(f.sequence(f.ok(), f.websocket())).close()"
+    test = f"{steps}; print([m for m in sys.modules if m.partition('.')[0] == 'wsproto' or m.endswith('s.websocket')])"
+    done = subprocess.run([sys.executable, "-c", test], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "['faultline.modes.websocket']\n"
+    assert WebSocket.__module__.endswith(".talks.websocket")
