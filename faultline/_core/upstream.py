@@ -93,3 +93,10 @@ def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
     if not allow_remote and not is_local(host):
         raise ParameterError(f"upstream={text!r}: expected a server on this machine; allow_remote=True allows others.")
     return Upstream("127.0.0.1" if host == "localhost" else host, port, tls=parts.scheme in SECURE)
+
+
+def begins_with_tls(upstream: Upstream | None, *, tls: bool) -> bool:
+    """Whether clients of a server begin with TLS: the server speaks it from the beginning, or its upstream does."""
+    if upstream is None:
+        return tls
+    return upstream.has_tls_of_client or (tls and upstream.starttls is None)

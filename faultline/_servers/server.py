@@ -1,7 +1,6 @@
 """The public class `Server`, which misbehaves as planned, from its start to its stop.
 
-A server is composed of its protocol, its address and its process. Its address is bound and listening before the
-constructor returns, so clients can connect at once.
+It is composed of its protocol, its address and its process. Clients can connect once the constructor returns.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from faultline._core.ledger import Ledger
 from faultline._core.plan import Plan, faults_of
 from faultline._core.planning import checked_plan
 from faultline._core.steps import NoRoute
-from faultline._core.upstream import Route, Upstream
+from faultline._core.upstream import Route, Upstream, begins_with_tls
 from faultline._engine.feasible import check_feasible, checked_answer
 from faultline._net import sockets
 from faultline._net.authority import Environment
@@ -72,8 +71,7 @@ class Server(Endpoint):
     ) -> None:
         sockets.require_linux()
         self._address, self._release = address, weakref.finalize(self, address.release)
-        self._route, self._proxy_scheme, self._upstream = route or Route(), proxy_scheme, upstream
-        self._detour = detour
+        self._route, self._proxy_scheme, self._upstream, self._detour = route or Route(), proxy_scheme, upstream, detour
         try:
             self._default, self._terms = checked_answer(answer), checked_tls(tls)
             kind = kind if address.has_packets else on_unix(kind)
@@ -83,8 +81,7 @@ class Server(Endpoint):
             self._tls = self._kind.tls == "always"
             if upstream is not None and not self._tls:
                 upstream = self._upstream = upstream.passed_through
-            has_tls_of_client = upstream is not None and upstream.has_tls_of_client
-            self._has_tls_url = has_tls_of_client or (self._tls and (upstream is None or upstream.starttls is None))
+            self._has_tls_url = begins_with_tls(upstream, tls=self._tls)
             super().__init__(plan, strict=strict)
             setup = Setup(
                 plan=self.plan,
