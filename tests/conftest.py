@@ -15,7 +15,7 @@ from collections import defaultdict
 from functools import partial
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support import by_turns, connected, inner
 
 from faultline import UnsupportedError
@@ -32,9 +32,18 @@ collect_ignore = ["inner"]  # what inner runs of pytest collect
 for name in ("_front.command", "_net.contexts", "_servers.server", "modes"):
     importlib.import_module(f"faultline.{name}")
 
-# Each run tries examples of its own, and writes none down: a user who owns no folder runs the tests too.
-settings.register_profile("tests", database=None)
-settings.register_profile("quick", database=None, max_examples=20)
+# Each run tries the same examples, on a busy machine too. FAULTLINE_EXAMPLES=1000 draws a thousand new ones of each
+# property. None is written down: a user who owns no folder runs the tests too.
+EXAMPLES = int(os.environ.get("FAULTLINE_EXAMPLES", "0"))
+settings.register_profile(
+    "tests",
+    max_examples=EXAMPLES or 60,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("quick", settings.get_profile("tests"), max_examples=EXAMPLES or 20)
 
 # Drawings look the same on every terminal.
 os.environ |= {"COLUMNS": "80", "NO_COLOR": "1"}

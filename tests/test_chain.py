@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.chains import altered, chain_of, left, through
 from support.tables import each_row
@@ -17,7 +17,6 @@ from faultline._core.conditions import Latency, SlowClose
 from faultline._core.stages import End
 from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
 
-steadily = settings(derandomize=True, deadline=None)
 END = End()
 HEAD = b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\n\r\n"
 TICKS = [(tick / 20, b"%d" % tick) for tick in range(8)]
@@ -85,7 +84,6 @@ def test_each_thing_leaves_when_its_conditions_say(fault, items, leaving):
 
 
 @pytest.mark.slow
-@steadily
 @given(
     st.lists(
         st.sampled_from(
@@ -126,7 +124,6 @@ def test_nothing_is_lost_reordered_or_early_whatever_the_chain(faults, gaps, ask
 
 
 @pytest.mark.slow
-@steadily
 @given(st.integers(1, 1000), st.lists(st.tuples(st.floats(0, 2), st.integers(1, 60)), min_size=1, max_size=5))
 def test_no_window_of_time_has_more_than_the_rate(rate, gaps):
     arrivals = itertools.accumulate(gap for gap, _ in gaps)
@@ -214,7 +211,6 @@ edits = st.one_of(
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), st.binary(max_size=40), st.lists(edits, max_size=3))
 def test_changes_are_made_in_turn_and_the_same_however_the_stream_is_cut(draws, data, changes):
     ends = sorted(draws.draw(st.lists(st.integers(0, len(data)), max_size=8)))
@@ -226,7 +222,6 @@ def test_changes_are_made_in_turn_and_the_same_however_the_stream_is_cut(draws, 
     assert altered(fault, pieces) == expected
 
 
-@steadily
 @given(st.binary(max_size=40), st.integers(1, 9), st.floats(0.01, 1), st.integers(0, 5))
 def test_chance_changes_the_same_bytes_however_they_are_cut(data, cut, probability, seed):
     chance = random.Random(seed)

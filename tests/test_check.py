@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Optional, SupportsIndex, Union
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline._core.check import choice, flag, nearest, parameter, plain, rejected, seconds, whole
 from faultline._core.errors import ParameterError
-
-steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def message_of(check, *args):
@@ -81,7 +79,6 @@ def test_duration_beyond_every_float_is_refused_like_any_other():
     assert message_of(seconds, "for_seconds", 10**400).endswith(": expected a number of seconds, 0 or more.")
 
 
-@steadily
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.text("019.-ae", max_size=5), st.none()))
 def test_seconds_takes_a_value_or_raises_a_parameter_error(value):
     taken = 0.0

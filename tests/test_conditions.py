@@ -13,7 +13,6 @@ import sys
 import time
 
 import pytest
-from hypothesis import settings
 from support import KEPT_GET, read_until, to_end
 
 from faultline import (
@@ -47,8 +46,6 @@ GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 OK_BYTES = 67  # of the whole response to it, when all is well
 WORDS = b"<a>", b"<b>", b"<c>"  # which can't begin an HTTP request: an echo answers at once
 SO_GET_FILTER = 26  # asm-generic/socket.h
-
-steadily = settings(derandomize=True, deadline=None)
 
 
 def message_of(make, *args, **kwargs):

@@ -6,13 +6,11 @@ import functools
 import ssl
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline._net.client_hello import LIMIT_BYTES, Hello, hello_of, vector
-
-steadily = settings(derandomize=True, deadline=None)
 
 
 @functools.cache
@@ -78,7 +76,6 @@ def test_message_in_several_records_says_the_same(size):
     assert hello_of(data) == hello_of(hello())
 
 
-@steadily
 @given(st.binary(max_size=200))
 def test_what_comes_after_the_message_changes_nothing(more):
     assert hello_of(hello() + more) == hello_of(hello())
@@ -128,13 +125,11 @@ def test_message_without_extensions_is_a_client_hello():
     assert hello_of(b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message) == Hello(is_tls=True)
 
 
-@steadily
 @given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(b"\x16\x03\x01".__add__)))
 def test_no_bytes_are_an_error(data):
     assert isinstance(hello_of(data), (Hello, type(None)))
 
 
-@steadily
 @given(st.binary(max_size=120))
 def test_no_body_of_a_client_hello_is_an_error(body):
     message = b"\x01" + len(body).to_bytes(3, "big") + body
@@ -145,7 +140,6 @@ def test_no_body_of_a_client_hello_is_an_error(body):
     assert said.is_tls
 
 
-@steadily
 @given(st.data())
 def test_no_byte_of_a_client_hello_makes_it_an_error(data):
     changed = bytearray(with_extensions((0, b"\0\x07\0\0\x04test"), (16, b"\0\x03\x02h2")))
@@ -157,7 +151,6 @@ def test_no_byte_of_a_client_hello_makes_it_an_error(data):
     assert isinstance(said, (Hello, type(None)))
 
 
-@steadily
 @given(st.binary(min_size=1, max_size=64), st.integers(1, 100))
 def test_nobody_is_waited_for_beyond_the_limit(piece, more_bytes):
     size = LIMIT_BYTES + more_bytes
@@ -176,7 +169,6 @@ def test_message_that_claims_more_than_comes_is_waited_for_up_to_the_limit():
     assert hello_of(data) == Hello()
 
 
-@steadily
 @given(st.binary(max_size=40), st.sampled_from([1, 2]))
 def test_vector_never_reads_past_the_end(data, length_bytes):
     content, rest = vector(data, length_bytes)

@@ -7,15 +7,13 @@ from itertools import pairwise
 
 import h11
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline._core.answers import Answer, phrase_of
 from faultline._core.attempts import Request
 from faultline._net.http1 import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, render
-
-steadily = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -76,7 +74,6 @@ def pieces_of(draw, data):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), requests(), st.binary(max_size=50))
 def test_request_is_the_same_however_its_bytes_are_split(data, request_, further):
     head, sent, meant = request_
@@ -87,7 +84,6 @@ def test_request_is_the_same_however_its_bytes_are_split(data, request_, further
 
 
 @pytest.mark.slow
-@steadily
 @given(requests(), st.data())
 def test_request_is_not_complete_before_its_last_byte(request_, data):
     whole = request_[0] + request_[1]
@@ -97,7 +93,6 @@ def test_request_is_not_complete_before_its_last_byte(request_, data):
 
 
 @pytest.mark.slow
-@steadily
 @given(requests(expects=True))
 def test_client_that_waits_for_100_continue_is_noticed_once(request_):
     head, sent, meant = request_
@@ -191,7 +186,6 @@ def test_every_prefix_of_a_request_line_can_become_a_request(line):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.binary(max_size=60))
 def test_what_h11_takes_for_a_request_can_begin_one(data):
     connection = h11.Connection(h11.SERVER)
@@ -205,7 +199,6 @@ def test_what_h11_takes_for_a_request_can_begin_one(data):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=10))
 def test_no_bytes_break_the_reader(pieces):
     reader, _, _ = read(*pieces)
@@ -214,7 +207,6 @@ def test_no_bytes_break_the_reader(pieces):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), st.sampled_from([b"zz\r\n", b"5\r\nhelloXX", b"-1\r\n", b"\r\n", b"\0\r\n", b"1\r\nab\n"]))
 def test_garbage_in_a_chunked_body_ends_the_request_where_it_is(data, garbage):
     whole = b"POST /up HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + garbage
@@ -347,7 +339,6 @@ def test_echo_to_a_client_without_http_is_its_own_bytes():
 
 
 @pytest.mark.slow
-@steadily
 @given(requests(), st.booleans())
 def test_any_http_client_can_read_the_response(request_, keep_alive):
     meant = request_[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
@@ -36,8 +36,6 @@ from faultline._core.dealer import Dealer
 from faultline._core.errors import ConflictError, ParameterError
 from faultline._core.plan import draws_chance, entries_of, faults_of, stamped
 from faultline._core.planning import checked_plan
-
-steadily = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FAULTS = st.sampled_from([ok(), reset(), close(at="idle"), refuse(), bad_cert("expired")])
 
@@ -74,13 +72,11 @@ def test_fault_alone_is_dealt_for_ever():
     assert first(3, reset()) == [reset()] * 3
 
 
-@steadily
 @given(st.lists(FAULTS, min_size=1, max_size=5))
 def test_sequence_is_dealt_in_order_and_its_last_entry_for_ever(faults):
     assert first(len(faults) + 3, sequence(*faults)) == faults + faults[-1:] * 3
 
 
-@steadily
 @given(st.lists(FAULTS, min_size=1, max_size=5))
 def test_cycle_is_dealt_in_order_again_and_again(faults):
     assert first(3 * len(faults), cycle(*faults)) == faults * 3

@@ -7,15 +7,13 @@ import contextlib
 import socket
 import struct
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline._engine.pump import PIECE_BYTES, Pump
 from faultline._net.departures import Departures
 from faultline._net.wire import Wire
-
-steadily = settings(derandomize=True, deadline=None)
 
 
 def tcp_pair():
@@ -331,7 +329,6 @@ def test_a_cancelled_pump_reads_no_more():
     assert on_bench(test) == (b"", b"hello")
 
 
-@steadily
 @given(st.lists(st.tuples(st.integers(1, 400_000), st.sampled_from(["say", "hear", "interrupt"])), max_size=12))
 def test_whatever_is_said_heard_and_interrupted_nothing_is_lost(moves):
     async def test(bench):

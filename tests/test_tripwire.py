@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.tables import each_row
 
 from faultline import reset
 from faultline._core.tripwire import PATTERN_WINDOW_BYTES, Enough, Prefixed, Search, Tripwire
-
-steadily = settings(derandomize=True, deadline=None)
 
 # Few letters, so that markers are found, nearly found, and found more than once.
 TEXT = st.lists(st.sampled_from(b"ab\n"), max_size=30).map(bytes)
@@ -45,7 +43,6 @@ def passed(trip, pieces):
     return before, False
 
 
-@steadily
 @given(cut_up(), st.integers(0, 35))
 def test_so_many_bytes_pass(cut, count):
     data, pieces = cut
@@ -55,7 +52,6 @@ def test_so_many_bytes_pass(cut, count):
     assert trip.passed_bytes == min(count, len(data))
 
 
-@steadily
 @given(cut_up(), MARKERS)
 @example((b"aab", [b"a", b"ab"]), b"ab")
 @example((b"ab", [b"a", b"", b"b"]), b"ab")
@@ -68,7 +64,6 @@ def test_bytes_pass_up_to_the_end_of_the_first_marker(cut, marker):
     assert trip.passed_bytes == end
 
 
-@steadily
 @given(cut_up(), PATTERNS)
 def test_bytes_pass_up_to_the_end_of_the_first_match(cut, pattern):
     data, pieces = cut
@@ -80,7 +75,6 @@ def test_bytes_pass_up_to_the_end_of_the_first_match(cut, pattern):
     assert trip.passed_bytes == end
 
 
-@steadily
 @given(cut_up(), MARKERS)
 def test_marker_and_its_pattern_strike_at_the_same_byte(cut, marker):
     _, pieces = cut
@@ -88,7 +82,6 @@ def test_marker_and_its_pattern_strike_at_the_same_byte(cut, marker):
     assert passed(tripwire(on=marker), pieces) == passed(tripwire(on=re.compile(re.escape(marker))), pieces)
 
 
-@steadily
 @given(TEXT, st.integers(0, 35), st.integers(1, 10))
 def test_nothing_is_read_past_the_strike(data, count, wanted):
     trip = tripwire(after_bytes=count)

@@ -186,7 +186,7 @@ def test_hello_of_a_real_client_is_named():
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.sampled_from(["", *READERS]),
     st.sampled_from(["client", "server"]),

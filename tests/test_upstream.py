@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
@@ -13,7 +13,6 @@ from faultline import ParameterError, ok, relay, serve
 from faultline._core.hosts import is_local
 from faultline._core.upstream import Upstream, parsed_upstream
 
-steadily = settings(derandomize=True, deadline=None)
 FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faultline"
 REMOTE = "a server on this machine; allow_remote=True allows others"
 
@@ -123,7 +122,6 @@ def test_an_upstream_is_shown_as_it_is_written(upstream, text):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.ip_addresses(), st.integers(1, 65_535))
 def test_any_ip_address_is_local_exactly_if_it_is_one_of_loopback(address, port):
     text = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
@@ -136,7 +134,6 @@ PARTS = ["http://", "tcp:", "//", "/", "[", "]", "::1", "127.0.0.1", "192.0.2.1"
 PARTS += [*"af09.:@%-_? \t\n\0\\é☃", "80", "65536"]
 
 
-@steadily
 @given(st.lists(st.sampled_from(PARTS), max_size=8).map("".join))
 def test_any_text_is_an_upstream_of_this_machine_or_refused(text):
     try:

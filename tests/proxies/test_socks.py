@@ -7,7 +7,7 @@ import ipaddress
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
@@ -17,7 +17,6 @@ from faultline.modes.proxies import KINDS, SOCKS4_CODES, SOCKS5_CODES
 NO_AUTH, GSSAPI, PASSWORD, NONE_OF_THESE = 0, 1, 2, 0xFF
 AUTH = ("user", "geheimnisträger")
 LIMIT_BYTES = 65_536
-steadily = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def greeting(*methods):
@@ -86,7 +85,6 @@ def cut_up(draw, data):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), st.one_of(hosts, st.ip_addresses(v=6).map(str)), ports, st.binary(max_size=20))
 def test_socks_5_is_understood_however_its_bytes_are_cut(data, host, port, rest):
     talked = greeting(NO_AUTH) + request_5(host, port) + rest
@@ -98,7 +96,6 @@ def test_socks_5_is_understood_however_its_bytes_are_cut(data, host, port, rest)
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), hosts, ports, st.binary(max_size=20), st.binary(max_size=20))
 def test_socks_4_and_4a_are_understood_however_their_bytes_are_cut(data, host, port, user, rest):
     user = user.replace(b"\0", b"")
@@ -113,7 +110,6 @@ encodable = st.text("aZ09 :\0\x7fé€\U0001f600", min_size=1, max_size=60)
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), encodable, encodable)
 def test_credentials_are_understood_however_their_bytes_are_cut(data, name, password):
     talked = greeting(NO_AUTH, PASSWORD) + credentials(name, password) + request_5()
@@ -123,7 +119,6 @@ def test_credentials_are_understood_however_their_bytes_are_cut(data, name, pass
     assert (talk.target, talk.is_refused, said) == (("127.0.0.1", 80), False, b"\5\2\1\0")
 
 
-@steadily
 @given(encodable, encodable)
 def test_only_the_right_credentials_are_taken(name, password):
     talk, said = played(greeting(PASSWORD) + credentials(name, password), auth=AUTH)
@@ -135,7 +130,6 @@ def test_only_the_right_credentials_are_taken(name, password):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.data(), st.sampled_from(["", *KINDS]), st.sampled_from([None, AUTH]))
 def test_what_is_answered_does_not_depend_on_the_cuts(data, refuses, auth):
     version = data.draw(st.sampled_from([4, 5]))
@@ -148,7 +142,6 @@ def test_what_is_answered_does_not_depend_on_the_cuts(data, refuses, auth):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.binary(max_size=400), st.sampled_from(["", *KINDS]), st.sampled_from([None, AUTH]))
 def test_garbage_never_breaks_anything(data, refuses, auth):
     talk, said = played(data, range(len(data)), auth, refuses)
@@ -161,7 +154,6 @@ def test_garbage_never_breaks_anything(data, refuses, auth):
 
 
 @pytest.mark.slow
-@steadily
 @given(st.sampled_from([4, 5]), st.binary(max_size=600), st.sampled_from(["", *KINDS]))
 def test_garbage_that_begins_right_never_breaks_anything(version, data, refuses):
     talk, said = played(bytes((version,)) + data, refuses=refuses)

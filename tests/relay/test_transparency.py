@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import socket
 import struct
@@ -16,14 +15,6 @@ from hypothesis import strategies as st
 
 from faultline import latency, relay
 
-# FAULTLINE_EXAMPLES=1000 runs a thousand conversations through each relay, drawn anew each time.
-EXAMPLES = int(os.environ.get("FAULTLINE_EXAMPLES", "0"))
-steadily = settings(
-    max_examples=EXAMPLES or 60,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 SIZES = (
     st.integers(1, 20) | st.integers(1, 3000) | st.sampled_from([65_535, 65_536, 65_537, 262_144, 262_145, 1_000_000])
 )
@@ -148,7 +139,7 @@ def server(request, listener):
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
-@steadily
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(talk=talks)
 def test_a_conversation_through_a_relay_is_the_same_as_a_direct_one(loop, listener, server, talk):
     event(f"{talk.ender} {talk.how}, half-closed {talk.client.half_closes + talk.upstream.half_closes}")
