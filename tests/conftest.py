@@ -7,6 +7,7 @@ import gc
 import importlib
 import itertools
 import os
+import pkgutil
 import posix
 import socket
 import sys
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support import by_turns, connected, inner
 
+import faultline
 from faultline import UnsupportedError
 from faultline._net import connects
 from faultline._net.sockets import check_filter
@@ -29,8 +31,9 @@ FEW_CASES = 4
 collect_ignore = ["inner"]  # what inner runs of pytest collect
 
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
-for name in ("_front.command", "_net.contexts", "_servers.server", "modes"):
-    importlib.import_module(f"faultline.{name}")
+for module in pkgutil.walk_packages(faultline.__path__, "faultline."):
+    if module.name != "faultline.__main__":
+        importlib.import_module(module.name)
 
 # Each run tries the same examples, on a busy machine too. FAULTLINE_EXAMPLES=1000 draws a thousand new ones of each
 # property. None is written down: a user who owns no folder runs the tests too.
@@ -56,6 +59,9 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 # Python traces an audit hook only if it asks for that (sys.addaudithook); coverage needs it.
 connects.install().__cantrace__ = True
 
+# What measures this process, if something does.
+COVERAGE = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current()
+
 
 def is_quick(config):
     """Whether slow tests are left out."""
@@ -67,9 +73,27 @@ def pytest_configure(config):
     settings.load_profile("quick" if is_quick(config) else "tests")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect without coverage, which would take twice the time: what the tests import is imported already."""
+    if COVERAGE:
+        COVERAGE.stop()
+    try:
+        return (yield)
+    finally:
+        if COVERAGE:
+            COVERAGE.start()
+
+
 def pytest_collection_finish():
-    """Let the garbage collector pass over the tests themselves: a test that calls it takes milliseconds then."""
+    """Let the garbage collector pass over the tests themselves, and run between tests alone.
+
+    What a test leaves open is told by that test and by no later one. And before Python 3.12 a thread that starts
+    under coverage fails if a finalizer runs in that moment, for an audit hook is told of it.
+    """
+    gc.collect()
     gc.freeze()
+    gc.disable()
 
 
 @pytest.hookimpl(trylast=True)
@@ -86,7 +110,7 @@ def pytest_collection_modifyitems(config, items):
         left_out = beyond_a_few(items)
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
-    if measuring():
+    if COVERAGE:
         items.sort(key=is_unmeasured)
 
 
@@ -103,12 +127,6 @@ def check_sum(item):
     return zlib.crc32(item.name.encode())
 
 
-def measuring():
-    """The coverage that traces this process, if there is one."""
-    coverage = sys.modules.get("coverage")
-    return coverage and coverage.Coverage.current()
-
-
 def is_unmeasured(item):
     """Whether coverage leaves a test out."""
     return item.get_closest_marker("unmeasured") is not None
@@ -117,23 +135,19 @@ def is_unmeasured(item):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Stop to measure at the first test that is not measured, here and in the processes that it starts."""
-    if is_unmeasured(item) and (coverage := measuring()):
-        coverage.stop()
+    if COVERAGE and is_unmeasured(item):
+        COVERAGE.stop()
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
         os._exit = posix._exit  # coverage's own writes all that was measured, again in each fork
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item, nextitem):
-    """Collect what the clients of some tests have left open, before a later test is blamed for it.
-
-    It takes a tenth of a second, and so is done behind the last of them in a row.
-    """
+def pytest_runtest_teardown():
+    """Collect what a test has left: none of it is older than the test before."""
     try:
         return (yield)
     finally:
-        if item.get_closest_marker("leaves_open") and not (nextitem and nextitem.get_closest_marker("leaves_open")):
-            gc.collect()
+        gc.collect(1)
 
 
 @pytest.fixture

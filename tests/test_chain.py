@@ -148,6 +148,10 @@ def test_delays_have_the_mean_and_the_deviation_of_their_distribution(distributi
     assert condition.is_certain is (distribution != "normal")
 
 
+def test_a_loss_is_certain_if_it_is_of_every_chunk():
+    assert [PacketLoss(probability).is_certain for probability in (0.0, 0.9, 1.0)] == [False, False, True]
+
+
 def test_a_delay_is_never_negative():
     for distribution in ("uniform", "normal"):
         condition, chance = Latency(0.1, 10.0, distribution), random.Random(3)

@@ -1028,6 +1028,7 @@ def is_played(kind, fault):
     return ROWS[kind].plays(fault) and not (kind in ELSEWHERE and fault.script is not None)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", [*(pytest.param(part, marks=pytest.mark.slow) for part in PARTS[:2]), *PARTS[2:]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_kind_accepts_happens(kind, part, elsewhere):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from faultline._audit import run
@@ -14,3 +16,9 @@ def few_at_a_time(monkeypatch):
     """Have few clients run at a time."""
     many = run.jobs_for
     monkeypatch.setattr(run, "jobs_for", lambda *args: min(AT_ONCE, many(*args)))
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    """Where a process of its own finds the clients by their names."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))

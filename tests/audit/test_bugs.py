@@ -6,15 +6,15 @@ import os
 
 import pytest
 import requests
-from audit import clients_with_bugs as clients
 
 import faultline
 from faultline._audit.run import JOBS, Setup, jobs_for
 from faultline._audit.target import Target
 
 pytestmark = pytest.mark.slow
+HERE = "audit.clients_with_bugs"
 CUT = ("reset", "close")
-SOME = ("ok", "status", "redirect", *CUT, "stall", "blackhole", "bad_cert")
+SOME = ("ok", "redirect", "reset", "stall", "bad_cert")
 HANGS = {"modes": ("stall", "blackhole", "ok")}
 # The client, the cases in which it is looked at, and the verdict.
 BUGS = [
@@ -48,7 +48,7 @@ BUGS = [
 def test_a_bug_is_found_and_nothing_else(name, choice, verdict, monkeypatch, tmp_path):
     monkeypatch.setenv("FAULTLINE_TEST_RUNS", str(tmp_path / "runs"))
     usual = {"tls": False, "factory": name.endswith("_pool"), "timeout_seconds": 2 if verdict == "hung" else 60}
-    audit = faultline.audit(getattr(clients, name), **usual | choice)
+    audit = faultline.audit(f"{HERE}:{name}", **usual | choice)
 
     assert {v for case in audit.results for v in case.verdicts} - {"handled", "not run"} == {verdict}, str(audit)
 
@@ -56,7 +56,7 @@ def test_a_bug_is_found_and_nothing_else(name, choice, verdict, monkeypatch, tmp
 @pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["no_connect_timeout", "no_read_timeout"])
 def test_where_a_client_waits_is_said(name):
-    audit = faultline.audit(getattr(clients, name), tls=False, timeout_seconds=6, **HANGS)
+    audit = faultline.audit(f"{HERE}:{name}", tls=False, timeout_seconds=6, **HANGS)
 
     assert {case.reason.partition(":")[0] for case in audit.found("hung")} == {name.replace("_", " ")}
 
@@ -64,10 +64,10 @@ def test_where_a_client_waits_is_said(name):
 @pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["careful_async", "careful_pool"])  # `careful` meets the whole catalogue elsewhere
 def test_a_careful_client_is_clean(name):
-    audit = faultline.audit(getattr(clients, name), modes=SOME, factory=name.endswith("_pool"), timeout_seconds=60)
+    audit = faultline.audit(f"{HERE}:{name}", modes=SOME, factory=name.endswith("_pool"), timeout_seconds=60)
 
     assert audit.found() == (), str(audit)
-    assert len(audit.results) > 80
+    assert len(audit.results) > 50
 
 
 @pytest.mark.unmeasured

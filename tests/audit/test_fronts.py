@@ -16,6 +16,7 @@ from faultline._audit.observed import Call
 from faultline._audit.run import was_met
 from faultline._front.command import main
 
+HERE = "audit.clients_elsewhere"
 LOOKUPS = ["no_address()", "nxdomain()", "servfail()", "slow_resolve(3.0)"]
 
 
@@ -65,9 +66,10 @@ def test_a_client_that_looks_nothing_up_by_python_is_not_judged():
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked():
     given = {"modes": ("status", "reset", "ok"), "points": ("answer", "request"), "proxy": True, "tls": True}
-    well, bad = (faultline.audit(client, **given) for client in (clients.tunneled, clients.keeps_a_failed_tunnel))
+    well, bad = (faultline.audit(f"{HERE}:{name}", **given) for name in ("tunneled", "keeps_a_failed_tunnel"))
 
     assert well.found() == (), str(well)
     assert {case.mode for case in bad.found()} == {"reset"}
@@ -127,7 +129,7 @@ LINES = script(receive_until(b"\n"), send(b"one\n"), send(b"two\n"), send(b"thre
 @pytest.mark.slow
 def test_a_client_of_another_protocol_is_audited_before_its_own_server():
     with faultline.serve(LINES, strict=False) as upstream:
-        given = {"upstream": upstream.hostport, "modes": ("close", "reset", "ok", "latency"), "tls": False}
+        given = {"upstream": upstream.hostport, "modes": ("close", "ok"), "tls": False}
         well, bad = (faultline.audit(client, **given) for client in (clients.lines, clients.lines_swallowed))
 
     assert well.found() == (), str(well)
@@ -146,8 +148,9 @@ def test_a_relay_is_audited_in_what_it_plays():
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 def test_a_connection_that_a_pool_forgets_is_leaked():
-    audit = faultline.audit(clients.keeps_what_failed_pool, factory=True, modes=("malformed", "ok"), tls=False)
+    audit = faultline.audit(f"{HERE}:keeps_what_failed_pool", factory=True, modes=("malformed", "ok"), tls=False)
     found = {case.case: case.verdicts for case in audit.results}
 
     assert found["ok()"] == ("handled",)
@@ -155,6 +158,7 @@ def test_a_connection_that_a_pool_forgets_is_leaked():
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("seconds", "expected"), [(0.05, "handled"), (30, "leaked")])
 def test_a_thread_that_ends_soon_after_the_call_is_not_leaked(seconds, expected):
     def client(url):

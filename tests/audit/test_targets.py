@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from audit import clients_with_bugs as clients
@@ -20,12 +19,6 @@ from faultline._audit.calling import raised, returned, value_of
 from faultline._audit.target import Command, Target
 
 HERE = "audit.clients_with_bugs"
-
-
-@pytest.fixture(autouse=True)
-def path(monkeypatch):
-    """Where a process of its own finds the clients."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
 def complaint(*args, **kwargs):

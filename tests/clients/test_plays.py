@@ -135,6 +135,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.all_cases
 @pytest.mark.parametrize(("play", "client", "name"), ROWS)
 def test_client_raises_what_the_table_says(play, client, name):
