@@ -19,7 +19,8 @@ GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
     "Auditing a client": "audit Audit AuditCase Finding Difference",
     "Plans": "sequence cycle sometimes when by_path max_connections plan",
-    "Scripts": "script send receive receive_until receive_request respond repeat hold starttls stoptls Gate",
+    "Scripts": "script send receive receive_until receive_prefixed reply receive_request respond repeat hold starttls "
+    "stoptls Gate",
     "WebSockets": "accept send_text send_bytes receive_text receive_bytes receive_close send_ping close_frame "
     "cut_frame fragment bad_frame ignore_pings",
     "Assertions": "raises root_cause",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from faultline._core.planning import sometimes as sometimes
     from faultline._core.planning import when as when
     from faultline._core.promises import Strike as Strike
+    from faultline._core.replies import reply as reply
     from faultline._core.script import hold as hold
     from faultline._core.script import receive as receive
     from faultline._core.script import receive_prefixed as receive_prefixed

@@ -567,6 +567,7 @@ STEPS = (
     fl.receive(3),
     fl.receive_until(b"\n"),
     fl.receive_prefixed(),
+    fl.reply({b"x": (fl.send(b"x"), fl.close())}, reading=fl.receive(1)),
     fl.receive_request(),
     fl.receive_request(head_only=True),
     fl.receive_request(continues=False),

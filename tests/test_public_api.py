@@ -209,7 +209,7 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
 
     assert known == {*_catalogue.modes(), *script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
         *("anthropic_events", "answer", "openai_chunks"),
-        *("by_path", "control", "cycle", "max_connections", "plan", "sequence", "sometimes", "when"),
+        *("by_path", "control", "cycle", "max_connections", "plan", "reply", "sequence", "sometimes", "when"),
     }
 
 

@@ -22,6 +22,11 @@ PLANS = [
     fl.sometimes(0.5, fl.reset(), otherwise=fl.status(503)),
     fl.script(fl.send(b"220 hi\r\n"), fl.receive_until(b"\r\n"), fl.reset()),
     fl.reset(on=re.compile(b"x+")),
+    fl.script(
+        fl.send(b"220 hi\r\n"),
+        fl.reply({b"DATA": (fl.send(b"354\r\n"), fl.reset()), re.compile(b"^(QUIT|BYE)"): fl.close()}),
+    ),
+    fl.script(fl.reply({b"\0": ()}, otherwise=(fl.send(b"x"), fl.hold(1)), reading=fl.receive_prefixed(2))),
     fl.latency(0.2) & fl.by_path({"/pay": fl.sequence(fl.status(503), fl.ok(b"paid " * 3)), "/*": fl.cycle(fl.ok())}),
     fl.by_path({"/a": fl.by_path({"/a?b=1": fl.sometimes(0.5, fl.reset())})}),
     fl.ok(headers=[("X-One", "1"), ("X-Two", "2")]),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from faultline._core import frames
 from faultline._core import steps as do
 from faultline._core.answers import Answer, AsUsual, SocksRefusal
+from faultline._core.branching import Reply
 from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
 from faultline._core.conditions import (
     ByChunk,
@@ -77,7 +78,7 @@ SCRIPTED: dict[Point, Here] = SPOKEN | {  # of a script that may have steps of H
     "response": Here(SAID, MESSAGES | BODIES | REQUESTED),
     "idle": Here(ENDS, TIMES | REQUESTED),
 }
-SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.ReceivePrefixed, do.Repeat, do.Inject})
+SAYING = frozenset({do.Send, do.Receive, do.ReceiveUntil, do.ReceivePrefixed, do.Repeat, Reply, do.Inject})
 LINES = ENDS | SAYING | {do.Planned, do.StartTls, do.StopTls}
 REQUESTS = frozenset({do.ReceiveRequest, do.Respond})
 FRAMES = frozenset(

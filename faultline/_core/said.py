@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from faultline._core.branching import Reply
 from faultline._core.counts import counted
 
 LONG = 40  # characters of a value
@@ -31,6 +32,14 @@ class Said:
     def short(self) -> str:
         """The call, without its arguments if it is long."""
         return text if len(text := str(self)) <= LONG_CALL else f"{self.mode}(…)"
+
+
+class SaidScript(Said):
+    """The call of `script`; a step of many branches is written in full."""
+
+    def __str__(self) -> str:
+        written = [repr(step) if isinstance(step, Reply) else abbreviated(step) for _, step in self.arguments]
+        return f"{self.mode}({', '.join(written)})"
 
 
 def abbreviated(value: object, limit: int = LONG) -> str:

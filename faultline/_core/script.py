@@ -10,6 +10,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeGuard
 
+from faultline._core.branching import Reply
 from faultline._core.breaks import check_gate
 from faultline._core.calls import explained
 from faultline._core.check import choice, flag, rejected, seconds, whole
@@ -18,7 +19,7 @@ from faultline._core.fault import Fault
 from faultline._core.frames import OfWebSocket
 from faultline._core.gate import Gate
 from faultline._core.hints import hint_of_step
-from faultline._core.said import Said, abbreviated
+from faultline._core.said import SaidScript, abbreviated
 from faultline._core.scripted import Script
 from faultline._core.steps import (
     ConnectionStep,
@@ -89,7 +90,7 @@ def script(*steps: Step | Fault) -> Fault:
     """
     if not steps:
         raise ParameterError("script(): expected at least one step, such as send(b'…').")
-    label = Said("script", tuple(("step", step) for step in steps), len(steps))
+    label = SaidScript("script", tuple(("step", step) for step in steps), len(steps))
     flat = unfolded(steps)
     for step in every(flat):
         if isinstance(step, OfWebSocket):
@@ -162,6 +163,8 @@ def as_played(steps: tuple[Step, ...]) -> Iterator[Step]:
                 yield from as_played(step.steps * 2)
             case Planned():
                 yield from as_played(step.steps)
+            case Reply():
+                yield from as_played(step.inner)
             case _:
                 yield step
 

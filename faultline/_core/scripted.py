@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, ClassVar
 
 from faultline._core import steps as do
 from faultline._core.answers import AnyAnswer
+from faultline._core.branching import Reply
 from faultline._core.frames import OfWebSocket
 from faultline._core.points import FACTS, Point
 
@@ -24,7 +26,7 @@ class Script(AnyAnswer):
 
     def __post_init__(self) -> None:
         """Number the steps."""
-        object.__setattr__(self, "steps", do.numbered(self.steps))
+        object.__setattr__(self, "steps", numbered(self.steps))
 
     @property
     def is_fault(self) -> bool:
@@ -119,7 +121,7 @@ def is_fault(step: do.Step) -> bool:
 def point_of(step: do.Step) -> Point | None:
     """The point that a step of a script comes to."""
     match step:
-        case do.ReceiveRequest() | do.Receive() | do.ReceiveUntil() | do.ReceivePrefixed():
+        case do.ReceiveRequest() | do.Receive() | do.ReceiveUntil() | do.ReceivePrefixed() | Reply():
             return "request"
         case do.Respond() | do.Send(below_tls=False):
             return "response"
@@ -139,6 +141,8 @@ def points_of(steps: tuple[do.Step, ...]) -> set[Point]:
 def most_bytes(steps: tuple[do.Step, ...], point: Point) -> int | None:
     """The most bytes that pass a point in one attempt, which is one turn of a repeat; `None` if any number can."""
     total = 0
+    if any(isinstance(step, Reply) for step in do.every(steps)):
+        return None
     for step in do.every(steps):
         if point_of(step) == point:
             match step:
@@ -161,5 +165,24 @@ def most_requests(steps: tuple[do.Step, ...]) -> int | None:
 
 def most_messages(steps: tuple[do.Step, ...], point: Point) -> int:
     """The most messages that pass a point in one attempt."""
+    if any(isinstance(step, Reply) for step in do.every(steps)):
+        return sys.maxsize
     points = [at for step in do.every(steps) if (at := point_of(step)) in ("request", "response")]
     return sum(at == point for at, _ in groupby(points))
+
+
+def numbered(steps: tuple[do.Step, ...], first: int = 0) -> tuple[do.Step, ...]:
+    """The same steps; those that can be a fault know their number, which counts the steps inside other steps too."""
+    known: list[do.Step] = []
+    for step in steps:
+        if isinstance(step, (do.Repeat, Reply)):
+            known.append(step.with_steps(numbered(step.inner, first)))
+        else:
+            known.append(replace(step, number=first) if isinstance(step, do.NUMBERED) else step)
+        first += written_steps((step,))
+    return tuple(known)
+
+
+def written_steps(steps: tuple[do.Step, ...]) -> int:
+    """The number of steps as they are written, with those inside other steps."""
+    return sum(written_steps(step.inner) if isinstance(step, (do.Repeat, Reply)) else 1 for step in steps)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from faultline._core.branching import Reply
 from faultline._core.frames import OfWebSocket
 from faultline._core.spoken import Spoken
 
@@ -66,6 +67,15 @@ class Repeat(Spoken):
 
     def __repr__(self) -> str:
         return f"repeat({', '.join(map(repr, self.steps))})"
+
+    @property
+    def inner(self) -> tuple[Step, ...]:
+        """The steps."""
+        return self.steps
+
+    def with_steps(self, steps: tuple[Step, ...]) -> Repeat:
+        """The same step with these steps."""
+        return replace(self, steps=steps)
 
 
 @dataclass(frozen=True, repr=False)
@@ -211,6 +221,7 @@ ConnectionStep: TypeAlias = (
     | Close
     | Reset
     | Partition
+    | Reply
 )
 Step: TypeAlias = ConnectionStep | ReceiveRequest | Respond | Repeat | OfWebSocket  # but the first, of a protocol
 
@@ -275,7 +286,7 @@ def resets(steps: Iterable[Step]) -> bool:
 def is_final(step: Step | Door | Lookup | Fate) -> bool:
     """Whether no step can follow."""
     match step:
-        case Close() | Reset() | ReceiveAll() | NoRoute() | NoName():
+        case Close() | Reset() | ReceiveAll() | NoRoute() | NoName() | Reply():
             return True
         case Hold() | Partition() | Refuse() | Vanish():
             return not ends_by_itself(step)
@@ -299,7 +310,7 @@ def ends_by_itself(step: object) -> bool:
 def waits(step: Step | Door | Lookup | Fate) -> bool:
     """Whether a step lasts: for a time, or until the client does something."""
     return isinstance(
-        step, (Hold, Partition, Receive, ReceiveAll, ReceivePrefixed, ReceiveRequest, ReceiveUntil, Renegotiate)
+        step, (Hold, Partition, Receive, ReceiveAll, ReceivePrefixed, ReceiveRequest, ReceiveUntil, Renegotiate, Reply)
     )
 
 
@@ -319,28 +330,11 @@ def is_of_tls(step: Step) -> bool:
 NUMBERED = (Planned, Respond, ReceiveRequest, OfWebSocket)  # the steps that can be a fault
 
 
-def numbered(steps: tuple[Step, ...], first: int = 0) -> tuple[Step, ...]:
-    """The same steps; those that can be a fault know their number, which counts the steps inside a repeat too."""
-    known: list[Step] = []
-    for step in steps:
-        if isinstance(step, Repeat):
-            inner = numbered(step.steps, first)
-            known.append(replace(step, steps=inner))
-            first += written_steps(inner)
-        else:
-            known.append(replace(step, number=first) if isinstance(step, NUMBERED) else step)
-            first += 1
-    return tuple(known)
-
-
-def written_steps(steps: tuple[Step, ...]) -> int:
-    """The number of steps as they are written, with those inside repeats."""
-    return sum(written_steps(step.steps) if isinstance(step, Repeat) else 1 for step in steps)
-
-
 def every(steps: tuple[Step, ...]) -> Iterator[Step]:
     """All steps, with the steps inside other steps."""
     for step in steps:
         yield step
-        if isinstance(step, (Repeat, Planned)):
+        if isinstance(step, (Repeat, Reply)):
+            yield from every(step.inner)
+        elif isinstance(step, Planned):
             yield from every(step.steps)

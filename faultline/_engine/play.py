@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from faultline._core import steps as do
 from faultline._core.alerts import alert_in
+from faultline._core.branching import Reply
 from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.gate import Gate
 from faultline._core.promises import BREAK, Key, key_of
 from faultline._core.tls_facts import HELLO
 from faultline._core.tripwire import Enough, Prefixed, Search
+from faultline._engine.attempt import NO_REQUEST
 from faultline._engine.handshake import secure
 from faultline._engine.lifting import while_it_lasts
 from faultline._net.departures import Departed, TooLate
@@ -103,6 +105,8 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
             await send(connection, step)
         case do.Receive() | do.ReceiveUntil() | do.ReceivePrefixed():
             await receive(connection, step)
+        case Reply():
+            await reply(connection, step)
         case do.ReceiveAll():
             await stream.read_to_end(expects_tls=connection.service.tls)
             raise Departed("FIN")
@@ -243,10 +247,28 @@ async def close(connection: Connection, *, close_notify: bool = True) -> None:
     raise Over
 
 
-async def receive(connection: Connection, step: do.Reading) -> None:
-    """Read until the end of the wanted bytes; the bytes after them stay for the next step.
+async def reply(connection: Connection, step: Reply) -> NoReturn:
+    """Read message after message, and play the steps of the branch that each of them takes.
 
-    The ledger keeps the first of these bytes, and their number; of bytes that don't come to the end, the last.
+    Raises:
+        Over: a step ended the conversation, or a message took no branch.
+        Departed: the client ended the connection.
+    """
+    while True:
+        connection.attempt.request = NO_REQUEST
+        message = await receive(connection, step.reading, tells_of_none=False)
+        steps = step.branch_of(message, lambda each: isinstance(each, do.StartTls) and connection.stream.speaks_tls)
+        if steps is None:
+            connection.attempt.entry.note = f"no branch of reply(…) for {message[:LAST_BYTES]!r}"
+        for each in (do.Close(),) if steps is None else steps:
+            await play_one(connection, each)
+
+
+async def receive(connection: Connection, step: do.Reading, *, tells_of_none: bool = True) -> bytes:
+    """Read until the end of the wanted bytes, and return them; the bytes after them stay for the next step.
+
+    The ledger keeps the first of these bytes, and their number; of bytes that don't come to the end, the last. If none
+    came, it keeps that with `tells_of_none`.
 
     Raises:
         Departed: the client ended the connection before.
@@ -271,11 +293,12 @@ async def receive(connection: Connection, step: do.Reading) -> None:
             if not data:
                 raise Departed("FIN")
     finally:
-        if at is None:
+        if at is None and (tells_of_none or count_bytes > before.body_bytes):
             connection.attempt.entry.note = missing(step, count_bytes - before.body_bytes, last)
     connection.put_back(data[at:])
     kept += data[: min(at, max(0, room_bytes - len(kept)))]
     connection.attempt.keep(replace(before, body=bytes(kept), body_bytes=count_bytes + at))
+    return bytes(kept[len(before.body) :])
 
 
 def end_of(step: do.Reading) -> Enough | Search | Prefixed:

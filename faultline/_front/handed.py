@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faultline import modes
-    from faultline._core import causes, computed, gate, llm_events, paths, websocket
+    from faultline._core import causes, computed, gate, llm_events, paths, replies, websocket
     from faultline._core import planning as plans
     from faultline._core import script as scripts
     from faultline._front import written
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         receive_request = staticmethod(scripts.receive_request)
         receive_until = staticmethod(scripts.receive_until)
         repeat = staticmethod(scripts.repeat)
+        reply = staticmethod(replies.reply)
         respond = staticmethod(scripts.respond)
         script = staticmethod(scripts.script)
         send = staticmethod(scripts.send)

@@ -22,6 +22,7 @@ from faultline._core.operators import Combined
 from faultline._core.paths import by_path
 from faultline._core.plan import Plan
 from faultline._core.planning import checked_plan
+from faultline._core.replies import reply
 from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline._front.options import MOST
@@ -98,7 +99,7 @@ class Reader:
         functions = {entry.name: entry.function for entry in modes().values()}
         of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes", "max_connections")}
         of_steps = {name: getattr(room, name) for room in (scripts, websockets) for name in room.__all__}
-        of_plans["by_path"] = by_path
+        of_plans |= {"by_path": by_path, "reply": reply}
         self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}
 
     def plan(self) -> Any:
@@ -144,7 +145,7 @@ class Reader:
                 return tuple(self._value(element) for element in elements)
             case ast.List(elts=elements):
                 return [self._value(element) for element in elements]
-            case ast.Dict(keys=keys, values=values) if all(isinstance(key, ast.Constant) for key in keys):
+            case ast.Dict(keys=keys, values=values) if all(map(is_key, keys)):
                 return {self._value(key): self._value(value) for key, value in zip(keys, values, strict=True) if key}
         raise self._error(
             f"no {ast.unparse(node)} in it; a plan has calls of modes, & and literals" + self._given(node)
@@ -197,6 +198,14 @@ class Reader:
 
     def _error(self, expectation: str, hint: str = "") -> ParameterError:
         return ParameterError(f"plan={abbreviated(self._text)}: expected {expectation}.{hint}")
+
+
+def is_key(node: ast.expr | None) -> bool:
+    """Whether a node is a literal, or a pattern, which can be looked up in a dict."""
+    match node:
+        case ast.Constant() | ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="compile")):
+            return True
+    return False
 
 
 def deepest(text: str) -> int:
