@@ -10,6 +10,7 @@ from typing import Literal
 
 from faultline._core.breaks import Break
 from faultline._core.heads import Head
+from faultline._core.passing import REQUEST, RESPONSE, Messages, Opening
 from faultline._core.patterns import needs_of
 from faultline._core.points import Point
 
@@ -29,7 +30,7 @@ class Tripwire:
 
     __slots__ = (
         *("before_bytes", "brk", "passed_bytes", "requests_left", "waits"),
-        *("_body_bytes", "_head", "_messages", "_search"),
+        *("_body_bytes", "_head", "_messages", "_opening", "_passing", "_search"),
     )
 
     def __init__(self, brk: Break) -> None:
@@ -39,6 +40,8 @@ class Tripwire:
         self.requests_left = brk.trigger.after_requests
         self._search = Search(brk.trigger.on or b"")
         self._messages = 0
+        self._opening = self._new_opening()
+        self._passing: Messages | None = None  # the messages of a WebSocket, once it is open
         self._head, self._body_bytes = Head(), 0  # of the present message
 
     def begins_to_wait(self) -> bool:
@@ -51,6 +54,10 @@ class Tripwire:
         """Begin a new message: the bytes that pass from here on belong to it."""
         self._messages += 1
         self._head, self._body_bytes = Head(), 0
+        self._opening = self._new_opening()
+
+    def _new_opening(self) -> Opening:
+        return Opening(REQUEST if self.brk.at == "request" else RESPONSE)
 
     def begin_attempt(self) -> None:
         """Go on in the next attempt of the connection, whose bytes are counted anew."""
@@ -71,17 +78,32 @@ class Tripwire:
             found = None
         elif trigger.at_end:
             found = None  # the caller knows the end, and strikes there
-        elif trigger.after_messages is not None:
-            found = None if self._messages <= trigger.after_messages else 0
+        elif trigger.after_messages is not None or trigger.on is not None:
+            found = self._cut_words(data)
         elif trigger.after_body_bytes is not None:
             found = self._count_body(data, trigger.after_body_bytes)
-        elif trigger.on is None:
+        else:
             left = trigger.after_bytes - self.passed_bytes
             found = left if left <= len(data) else None
-        else:
-            found = self._search.cut(data)
         self.passed_bytes += len(data) if found is None else found
         return found
+
+    def _cut_words(self, data: bytes) -> int | None:
+        """The number of these bytes before a message, or up to the end of words; in a WebSocket its own messages count.
+
+        Its handshake is no message, if it comes in one piece.
+        """
+        if self._passing is not None:
+            return self._passing.cut(data)
+        after_messages = self.brk.trigger.after_messages
+        opened = self._opening.end(data)
+        if not self._opening.is_handshake and (data or after_messages is None):
+            return self._search.cut(data) if after_messages is None else 0 if self._messages > after_messages else None
+        if opened is None:
+            return None
+        self._passing = Messages(after_messages, lambda: Search(self.brk.trigger.on or b""))
+        found = self._passing.cut(data[opened:])
+        return None if found is None else opened + found
 
     def _count_body(self, data: bytes, after_bytes: int) -> int | None:
         before = self._head.bytes_of(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -23,10 +24,13 @@ from faultline import (
     close,
     close_frame,
     ignore_pings,
+    latency,
+    receive_bytes,
     receive_close,
     receive_text,
     repeat,
     reset,
+    send_ping,
     send_text,
     sequence,
     serve,
@@ -99,6 +103,28 @@ def test_client_gives_up_a_close_that_has_no_answer_or_no_end(steps, message):
 
 
 # --- with verbs, conditions and TLS ----------------------------------------------------------------------------------
+
+
+@each_row(
+    "plan, heard, code",
+    [
+        (websocket() & reset(at="response", after_messages=2), ["a", "b"], 1006),
+        (websocket() & reset(at="request", after_messages=2), None, 1006),
+        (websocket() & reset(on=b"b"), None, 1006),
+        (websocket() & close(at="response", on=b"b"), ["a", "b"], 1006),
+        (websocket() & close(at="response", on=re.compile(rb"[bc]")), ["a", "b"], 1006),
+        (websocket() & latency(0.05) & reset(at="response", after_messages=1), ["a"], 1006),
+        (websocket(repeat(receive_text(), send_text("x"))) & close(at="response", after_messages=2), ["x", "x"], 1006),
+        (websocket(send_text("x"), receive_text(re.compile("c$")), send_text("y")), ["x", "y"], 1000),
+        (websocket(receive_bytes(b"d"), send_ping(b"p"), send_text("y")), ["y"], 1000),
+    ],
+)
+def test_verbs_strike_by_messages(plan, heard, code):
+    with serve(plan) as server:
+        got, end = by_websockets(server.ws_url, ("a", "b", "c", b"d"))
+        server.wait_for_attempts(1, at="end")
+
+    assert (got if heard is not None else None, end) == (heard, code)
 
 
 @each_row("options", [{"tls": True}, {"isolated": True}, {"host": "::1"}, {"unix": True}])

@@ -1,0 +1,182 @@
+"""Follows the messages of a WebSocket among the bytes that pass: `on` and `after_messages` mean messages there.
+
+Rules: no byte is held back or changed. wsproto doesn't tell at which byte a frame begins, so the heads of frames are
+read here. Bytes that are no frames have no messages.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from faultline._core.frames import BINARY, CONTINUATION, FIN, MASKED, RSV1, TEXT
+
+HEAD_LIMIT_BYTES = 65_536
+REQUEST, RESPONSE = b"GET ", b"HTTP/1.1 101"  # how the two messages begin that open a WebSocket
+UPGRADE = re.compile(rb"(?im)^upgrade:[ \t]*websocket[ \t]*\r?$")
+END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+SHORT, LONG = 126, 127  # in the place of a length: 2 or 8 bytes follow that have it (RFC 6455, 5.2)
+INFLATED_BYTES = 65_536  # at once, because a compressed byte may become a thousand
+SYNC = b"\0\0\xff\xff"  # what the sender leaves out behind a compressed message: RFC 7692, 7.2.1
+
+
+class Search(Protocol):
+    """A search for words, as the tripwire has it."""
+
+    def cut(self, data: bytes) -> int | None:
+        """The number of these bytes up to the end of a match; `None` if there is none yet."""
+
+
+class Opening:
+    """Looks for the handshake of a WebSocket in what a side says first.
+
+    Attributes:
+        is_handshake: whether it is one, as far as it has come.
+    """
+
+    __slots__ = ("_begins", "_head", "is_handshake")
+
+    def __init__(self, begins: bytes) -> None:
+        self._begins = begins
+        self._head: bytes | None = b""  # `None` once it is no handshake
+        self.is_handshake = False
+
+    def end(self, data: bytes) -> int | None:
+        """The number of these bytes up to the end of the handshake; `None` if it is none, or has not ended yet."""
+        if self._head is None or not data:
+            return None
+        before = len(self._head)
+        self._head += data
+        known = min(len(self._head), len(self._begins))
+        ends = END_OF_HEAD.search(self._head, max(0, before - 3))
+        is_other = self._head[:known] != self._begins[:known] or (not ends and len(self._head) > HEAD_LIMIT_BYTES)
+        if is_other or (ends and not UPGRADE.search(self._head, 0, ends.end())):
+            self._head, self.is_handshake = None, False
+            return None
+        # A response with status 101 is one; a request shows it by a field only.
+        self.is_handshake = bool(ends) or (self._begins == RESPONSE and self._head.startswith(RESPONSE))
+        return ends.end() - before if ends else None
+
+
+class Messages:
+    """Finds the byte of a strike in the frames of one direction: before a message, or behind words in one.
+
+    In a compressed message the strike is behind the frame that has the words.
+    """
+
+    __slots__ = (
+        *(
+            "_after_messages",
+            "_begun",
+            "_ends_message",
+            "_head",
+            "_inflater",
+            "_is_compressed",
+            "_is_data",
+            "_is_found",
+        ),
+        *("_left_bytes", "_mask", "_new_search", "_search"),
+    )
+
+    def __init__(self, after_messages: int | None, new_search: Callable[[], Search]) -> None:
+        self._after_messages, self._new_search = after_messages, new_search
+        self._search = new_search()  # in the present message
+        self._begun = 0  # messages
+        self._head: bytearray | None = bytearray()  # of a frame, as far as it has come; `None` in its payload
+        self._left_bytes = 0  # of the payload
+        self._mask = b""  # from the next byte of the payload on
+        self._is_data = self._ends_message = self._is_compressed = False
+        self._is_found = False  # in the inflated bytes of a frame that has not ended
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def cut(self, data: bytes) -> int | None:
+        """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
+        at = 0
+        while at < len(data):
+            if self._head is not None:
+                if not self._head and self._begins_awaited(data[at]):
+                    return at
+                at = self._read_head(self._head, data, at)
+            else:
+                piece = data[at : at + self._left_bytes]
+                found = self._look(piece) if self._is_data and self._after_messages is None else None
+                if found is not None:
+                    return at + found
+                at += len(piece)
+                self._left_bytes -= len(piece)
+            if self._head is None and not self._left_bytes and self._end_frame():
+                return at
+        return None
+
+    def _begins_awaited(self, first: int) -> bool:
+        """Whether the frame with this first byte begins the message before which the break strikes."""
+        if first & 0x0F not in (TEXT, BINARY):
+            return False
+        self._begun += 1
+        self._search = self._new_search()
+        self._is_compressed = bool(first & RSV1)
+        return self._after_messages is not None and self._begun > self._after_messages
+
+    def _read_head(self, head: bytearray, data: bytes, at: int) -> int:
+        """Read bytes of the head of a frame; return where the rest begins."""
+        while (lacking := head_bytes(head) - len(head)) > 0 and at < len(data):
+            head += data[at : at + lacking]
+            at += lacking
+        if lacking <= 0:
+            word, length = (0, head[1] & 0x7F) if head[1] & 0x7F < SHORT else (2 if head[1] & 0x7F == SHORT else 8, 0)
+            self._left_bytes = int.from_bytes(head[2 : 2 + word], "big") if word else length
+            self._mask = bytes(head[2 + word :])
+            self._is_data = head[0] & 0x0F in (CONTINUATION, TEXT, BINARY)
+            self._ends_message = bool(head[0] & FIN) and self._is_data
+            self._head = None
+        return min(at, len(data))
+
+    def _look(self, piece: bytes) -> int | None:
+        """The number of bytes of a payload up to the end of the words; `None` if they are not there."""
+        plain = unmasked(piece, self._mask)
+        if self._mask:
+            turn = len(piece) % len(self._mask)
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        if not self._is_compressed:
+            return self._search.cut(plain)
+        self._inflate(plain)
+        return None
+
+    def _inflate(self, data: bytes) -> None:
+        """Look in what a part of a compressed message says; after bytes that say nothing, nothing is found any more."""
+        try:
+            while data and not self._is_found:
+                said = self._inflater.decompress(data, INFLATED_BYTES)
+                self._is_found = self._search.cut(said) is not None
+                data = self._inflater.unconsumed_tail
+                if self._inflater.eof:
+                    data = self._inflater.unused_data
+                    self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        except zlib.error:
+            self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def _end_frame(self) -> bool:
+        """Take note of the end of a frame; return whether it has the words."""
+        if self._ends_message and self._is_compressed and self._after_messages is None:
+            self._inflate(SYNC)
+        self._head = bytearray()
+        is_found, self._is_found = self._is_found, False
+        return is_found
+
+
+def head_bytes(head: bytearray) -> int:
+    """How many bytes the head of a frame has, as far as its first two tell."""
+    if len(head) < 2:  # noqa: PLR2004 - they have to be there
+        return 2
+    length = head[1] & 0x7F
+    return 2 + (0 if length < SHORT else 2 if length == SHORT else 8) + (4 if head[1] & MASKED else 0)
+
+
+def unmasked(data: bytes, mask: bytes) -> bytes:
+    """A payload without its mask."""
+    if not mask or not data:
+        return data
+    whole = (mask * (len(data) // len(mask) + 1))[: len(data)]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(whole, "big")).to_bytes(len(data), "big")

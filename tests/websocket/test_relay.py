@@ -1,0 +1,224 @@
+"""WebSockets through relays and proxies, in front of a server of `websockets`: triggers mean their messages."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from itertools import pairwise
+
+import pytest
+import websockets.exceptions
+import websockets.sync.server
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tables import each_row
+from support.websockets import PYTHONIC
+from websockets.sync.client import connect
+from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import FrameProtocol
+
+from faultline import accept, close, echo, http_proxy, latency, relay, reset, send_text, serve, stall, websocket
+from faultline._core.breaks import Break, Trigger
+from faultline._core.steps import Reset
+from faultline._core.tripwire import Tripwire
+
+LONG = "The words are said again and again, " * 400
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """A server of `websockets`, which sends every message back, compressed where the client offers that."""
+
+    def session(client):
+        with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+            for message in client:
+                client.send(message)
+
+    with websockets.sync.server.serve(session, "127.0.0.1", 0, close_timeout=0.1) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield "{}:{}".format(*server.socket.getsockname())
+        server.shutdown()
+        thread.join()
+
+
+def heard(server, said, compression):
+    """The messages that come back, and how the client is told of the end."""
+    got = []
+    context = server.client_context() if server.url.startswith("https") else None
+    with connect(server.ws_url, ssl=context, proxy=None, compression=compression, ping_interval=None) as client:
+        try:
+            for message in said:
+                client.send(message)
+                got.append(client.recv(10))
+        except websockets.exceptions.ConnectionClosed:
+            return got, client.close_code
+        except TimeoutError:
+            return got, "TimeoutError"
+    return got, client.close_code
+
+
+SAID = ["one", "two", "three", LONG + "four", b"five"]
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("tls", ["through", "terminate"])
+@each_row(
+    "fault, count",
+    [
+        (reset(at="request", on=b"two"), 1),
+        (reset(at="request", on=b"again, four"), 3),
+        (reset(at="request", on=re.compile(rb"t[w]o$")), 1),
+        (close(at="response", on=b"three"), None),
+        (reset(at="response", on=b"five"), None),
+        (reset(at="response", after_messages=0), 0),
+        (reset(at="response", after_messages=2), 2),
+        (close(at="request", after_messages=3), 3),
+        (reset(at="response", after_messages=2) & latency(0.01), 2),
+        (stall(at="response", for_seconds=0.01, on=b"two"), 5),
+    ],
+)
+def test_triggers_of_a_relay_mean_the_messages_of_a_websocket(upstream, compression, tls, fault, count):
+    with relay(upstream, fault, tls=tls) as server:
+        got, code = heard(server, SAID, compression)
+        server.wait_for_attempts(1, at="end")
+
+    strike = server.attempts[0].struck
+    if count is not None:
+        assert len(got) == count
+    assert got == SAID[: len(got)]
+    assert code == (1006 if fault.break_.is_final else 1000)
+    assert strike.point == fault.break_.at
+
+
+def test_strike_in_a_message_of_a_relay_is_at_its_byte(upstream):
+    with relay(upstream, close(at="response", on=b"tw")) as server:
+        assert heard(server, SAID, None) == (["one"], 1006)
+        server.wait_for_attempts(1, at="end")
+
+    head = server.attempts[0].turns[1].count_bytes
+    assert (
+        server.attempts[0].struck.after_bytes == server.attempts[0].sent_bytes == head + 2 + len("one") + 2 + len("tw")
+    )
+
+
+def test_words_are_found_in_the_tunnel_of_a_proxy(upstream):
+    with (
+        http_proxy(reset(at="tunnel", on=b"two")) as proxy,
+        connect(f"ws://{upstream}", proxy=proxy.proxy_url, compression="deflate") as client,
+    ):
+        for message in SAID[:2]:
+            client.send(message)
+        assert client.recv(10) == "one"
+        with pytest.raises(websockets.exceptions.ConnectionClosedError):
+            list(client)
+
+    assert proxy.attempts[0].struck.point == "tunnel"
+
+
+def test_a_message_that_says_something_else_is_no_strike_though_its_bytes_are_alike(upstream):
+    fault = reset(at="request", on=b"two")
+    with relay(upstream, fault, strict=False) as server:
+        assert heard(server, ["o", "ne", "t", "wo"], None) == (["o", "ne", "t", "wo"], 1000)
+
+
+@pytest.mark.parametrize("client", PYTHONIC)
+def test_clients_meet_a_relay_in_front_of_a_server_that_compresses(client):
+    fault, said = reset(at="response", on=b"again, two"), [LONG + "one", LONG + "two"]
+    with serve(websocket(accept(compression=True), echo())) as behind, relay(behind, fault) as server:
+        got, end = PYTHONIC[client](server.ws_url, said)
+
+    assert got[:1] == said[:1]
+    assert end in (1006, "WebSocketNetworkError")
+
+
+# --- the search itself -----------------------------------------------------------------------------------------------
+
+REQUEST = b"GET /a HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\n\r\n"
+RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+MESSAGES = st.lists(
+    st.one_of(st.text("abc", max_size=200), st.binary(max_size=200), st.just("x" * 70_000), st.sampled_from([0, 1])),
+    max_size=6,
+)
+
+
+def frames_of(messages, at, *, compressed, parts):
+    """The bytes of one side, and where each message begins and each of its frames ends; a number is a PING or PONG."""
+    extension = PerMessageDeflate()
+    extension._enabled = True
+    protocol = FrameProtocol(at == "request", [extension] if compressed else [])
+    data, begins, frames = bytearray(REQUEST if at == "request" else RESPONSE), [], []
+    for message in messages:
+        if isinstance(message, int):
+            data += (protocol.pong if message else protocol.ping)(b"two")
+            continue
+        begins.append(len(data))
+        size = max(1, -(-len(message) // parts))
+        pieces = [message[i : i + size] for i in range(0, len(message) or 1, size)]
+        for number, piece in enumerate(pieces, 1):
+            data += protocol.send_data(piece, fin=number == len(pieces))
+            frames.append((len(begins) - 1, len(data)))
+    return bytes(data), begins, frames
+
+
+def strikes_at(data, cuts, at, **trigger):
+    """The byte of the strike, with the bytes in pieces."""
+    trip = Tripwire(Break(at, (Reset(),), Trigger(**trigger)))
+    trip.begin_message()
+    edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
+    for begin, end in pairwise(edges):
+        if begin < end and (cut := trip.cut(data[begin:end])) is not None:
+            return begin + cut
+    return None
+
+
+@given(
+    messages=MESSAGES,
+    at=st.sampled_from(["request", "response"]),
+    form=st.tuples(st.booleans(), st.integers(1, 3)),
+    cuts=st.lists(st.integers(0, 1 << 20), max_size=8),
+    count=st.integers(0, 4),
+)
+def test_strike_is_where_the_messages_say_however_the_bytes_come(messages, at, form, cuts, count):
+    compressed, parts = form
+    data, begins, frames = frames_of(messages, at, compressed=compressed, parts=parts)
+    texts = [m.encode() if isinstance(m, str) else m for m in messages if not isinstance(m, int)]
+    first_cuts = [cut for cut in cuts if cut % len(data) > len(RESPONSE)]  # a handshake comes in one piece
+
+    assert strikes_at(data, first_cuts, at, after_messages=count) == (begins[count] if count < len(begins) else None)
+    found = strikes_at(data, cuts, at, on=b"ab")
+    expected = next((number for number, text in enumerate(texts) if b"ab" in text), None)
+    if expected is None:
+        assert found is None
+    elif compressed:
+        assert found in [end for number, end in frames if number == expected]
+    else:
+        assert begins[expected] < found <= [end for number, end in frames if number == expected][-1]
+
+
+@each_row(
+    "data, on, found",
+    [
+        (b"HTTP/1.1 200 OK\r\nUpgrade: websocket\r\n\r\n\x81\x02ab", b"ab", 43),
+        (b"HTTP/1.1 101 Other\r\nUpgrade: h2c\r\n\r\n\x81\x02ab", b"ab", 40),
+        (RESPONSE + b"\xc1\x02\xff\xff\x81\x02ab", b"ab", len(RESPONSE) + 8),  # no deflate, and then a good message
+        (RESPONSE + b"\xc1\x05\x4b\x4c\x02\x00\x03", b"ab", len(RESPONSE) + 7),  # whose last block says so
+        (RESPONSE + b"\x89\x02ab", b"ab", None),  # a PING
+        (b"x" * 70_000 + b"ab", b"ab", 70_002),
+    ],
+)
+def test_what_is_no_message_is_searched_as_it_is_or_passed_over(data, on, found):
+    assert strikes_at(data, [], "response", on=on) == found
+
+
+def test_handshake_itself_is_no_message():
+    assert strikes_at(RESPONSE, [], "response", on=b"Switching") is None
+    assert strikes_at(REQUEST, [], "request", on=b"Upgrade") is None
+    assert strikes_at(b"HTTP/1.1 200 OK\r\n\r\n", [], "response", after_messages=0) == 0
+    assert strikes_at(b"GET " + b"a" * 70_000, [5], "request", after_messages=1) is None
+
+
+def test_server_counts_messages_without_the_handshake():
+    with serve(websocket(send_text("a"), send_text("b")) & reset(at="response", after_messages=1)) as server:
+        assert PYTHONIC["wsproto"](server.ws_url) == (["a"], 1006)
