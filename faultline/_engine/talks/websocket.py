@@ -84,9 +84,11 @@ class WebSocket:
         for step in steps:
             match step:
                 case do.Repeat():
+                    reads = any(isinstance(each, ws.OfWebSocket) and each.point == "request" for each in step.steps)
                     while True:
                         await self.play(step.steps)
-                        await self._hear()
+                        if not reads:
+                            await self._hear()
                 case ws.OfWebSocket():
                     await self._play_one(step)
                 case do.ReceiveRequest() | do.Respond():  # pragma: no cover - refused at construction
