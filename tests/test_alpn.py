@@ -43,14 +43,14 @@ def agreed(server, offers=BOTH):
     ],
 )
 def test_the_first_protocol_of_the_server_that_the_client_offers_is_agreed(alpn, offers, protocol):
-    with serve(ok(), tls=True, alpn=alpn) as server:
+    with serve(ok(), tls=True, alpn=alpn, http2=False) as server:
         assert agreed(server, offers) == (protocol, b"HTTP/1.1")  # whatever was agreed
         assert server.wait_for_attempts(1, at="end")[0].tls.alpn == (protocol or "")
 
 
 @each_row("fault", [bad_cert("revoked", staple=True), bad_tls("only_version", version="1.2"), bad_tls("renegotiate")])
 def test_a_fault_of_tls_keeps_the_protocols_of_its_server(fault):
-    with serve(fault, tls=True, alpn=("h2",), strict=False) as server, connected(server, BOTH) as client:
+    with serve(fault, tls=True, alpn=("h2",), http2=False, strict=False) as server, connected(server, BOTH) as client:
         assert client.selected_alpn_protocol() == "h2"
 
 

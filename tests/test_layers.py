@@ -18,7 +18,7 @@ HOUSE = Path(faultline.__file__).parent
 # From the bottom; a folder is a layer.
 LAYERS = ("_core", "modes", "_explain", "_net", "_engine", "_servers", "_probe", "_audit", "_front")
 OUTSIDE = {"_version": "_core", "__main__": "_front", "pytest_plugin": "_front"}  # modules in no folder
-HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "socket", "ssl", "trustme"}
+HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "h2", "socket", "ssl", "trustme"}
 
 
 def module_of(path):

@@ -202,7 +202,7 @@ MISTAKES = [
     ("serve(reset(), prot=80)", "serve(reset(), prot=80): expected port=80, not prot; write serve(reset(), port=80)."),
     (
         "serve(reset(), timeout=3)",
-        "serve(reset(), timeout=3): expected no timeout; serve takes plan, tls, answer, host, port, strict, isolated, unix, allow_remote and alpn.",
+        "serve(reset(), timeout=3): expected no timeout; serve takes plan, tls, answer, host, port, strict, isolated, unix, allow_remote, alpn and http2.",
     ),
     ("serve(reset(), True)", "serve(reset(), True): expected tls=True, with its name; write serve(reset(), tls=True)."),
     (

@@ -23,7 +23,7 @@ from faultline._servers.endpoint import Endpoint
 from faultline.modes import _catalogue
 
 SOURCE = Path(faultline.__file__)
-HEAVY = {"asyncio", "cryptography", "h11", "ssl", "trustme"}
+HEAVY = {"asyncio", "cryptography", "h11", "h2", "ssl", "trustme"}
 
 
 SERVER = "with faultline.serve(faultline.ok()): pass"
@@ -207,7 +207,8 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     source = (SOURCE.parent / "_front/handed.py").read_text()
     known = set(re.findall(r"^        (\w+) = ", source, re.MULTILINE))
 
-    assert known == {*_catalogue.modes(), *script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
+    modes = {*_catalogue.modes(), *_catalogue.extras()}
+    assert known == modes | {*script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
         *("anthropic_events", "answer", "openai_chunks"),
         *("by_path", "control", "cycle", "max_connections", "plan", "reply", "sequence", "sometimes", "when"),
     }

@@ -61,7 +61,9 @@ class Answer(AnyAnswer):
         in_chunks: the body is sent in chunks (RFC 9112, 7.1).
         chunks: the chunks, which are the body together; one with the whole body if there are none.
         repeats: the chunks come again and again, until the client leaves.
+        trailers: fields behind the body (RFC 9110, 6.5).
         ranges: a request for a part of the body gets that part (RFC 9110, 14).
+        in_http2: what is said in HTTP/2 instead of `raw`.
         computes: a function that makes the answer from the request.
         endless: the client reads the body until the connection ends.
         lies_in_body: the body is wrong, or the boundary of head and body.
@@ -81,7 +83,9 @@ class Answer(AnyAnswer):
     in_chunks: bool = False
     chunks: tuple[bytes, ...] = ()
     repeats: bool = False
+    trailers: Headers = ()
     ranges: bool = False
+    in_http2: Answer | None = None
     computes: Callable[[Any], Answer] | None = None
     endless: bool = False
     lies_in_body: bool = False

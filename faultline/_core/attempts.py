@@ -61,21 +61,23 @@ class Attempt:
         point: the last point that the conversation reached.
         started_seconds: when the attempt began, in seconds since the server started.
         ended_seconds: when the attempt ended; `None` while it goes on.
-        received_bytes: bytes from the client, as read; with TLS, application bytes.
-        sent_bytes: bytes to the client, as handed to the kernel; with TLS, application bytes.
+        received_bytes: bytes from the client, as read; with TLS, application bytes; in HTTP/2, those of the frames of
+            the stream.
+        sent_bytes: bytes to the client, as handed to the kernel; counted as those from it.
         request: the request, once the server has read it; with at most 16 MiB of its body, and at most 256 MiB of the
             bodies of all attempts.
         strikes: where and when each part of the fault first took effect, in their order; of an attempt that has met
             other faults too those of all of them, at most 200: the first and the last.
         ended_by: the side that ended the connection; `None` if the connection was kept alive, or goes on.
-        ended_how: `RST`, `FIN`, `silence` at a black hole, `no route`, `no name`, `answer`, or `stop` if the test
-            closed the server.
+        ended_how: `RST`, `FIN`, `RST_STREAM`, `silence` at a black hole, `no route`, `no name`, `answer`, or `stop` if
+            the test closed the server.
         waited_seconds: how long the client waited after the strike before it gave up, if it got no bytes meanwhile.
         tls: the result of the TLS handshake; `None` without TLS.
         turns: the turns of the conversation in order, at most 200: the first, those before the strike, and the last.
         note: a phrase with further facts.
         ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
         websocket: the messages and the close codes of a WebSocket; `None` if the server speaks none.
+        stream: the number of the stream of HTTP/2; `None` for other protocols.
     """
 
     number: int
@@ -96,6 +98,7 @@ class Attempt:
     note: str = ""
     ends: tuple[End, ...] = ()
     websocket: WebSocketFacts | None = None
+    stream: int | None = None
 
     @property
     def struck(self) -> Strike | None:
@@ -124,7 +127,7 @@ class Entry:
     __slots__ = (
         *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
         *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
-        *("sent_before_strike", "ends", "stale", "_turns", "_unstruck", "_websocket"),
+        *("sent_before_strike", "ends", "stale", "stream", "_turns", "_unstruck", "_websocket"),
     )
 
     def __init__(
@@ -149,6 +152,7 @@ class Entry:
         self.reached = NONE  # the milestones that the ledger has counted
         self.sent_before_strike = 0
         self.ends: tuple[End, ...] = ()
+        self.stream: int | None = None
         self.stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since a reader came
         self._websocket: WebSocketFacts | None = None
         self._turns = Turns()

@@ -14,13 +14,16 @@ from faultline._core.answers import Answer, AsUsual, SocksRefusal
 from faultline._core.breaks import Break, Trigger
 from faultline._core.conditions import Condition, Direction
 from faultline._core.fault import Fault
+from faultline._core.http2 import Http2Answer
 from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Per
 from faultline._core.points import Point
 from faultline._core.scripted import Script, WebSocketPlan
 from faultline._core.steps import every
 
-Key: TypeAlias = type | str  # a class of parts, a point, a field of `Trigger`, or one of "tls", "starttls", "choice"
+Key: TypeAlias = (
+    type | str
+)  # a class of parts, a point, a field of `Trigger`, or one of "tls", "starttls", "http2", "choice"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Capabilities:
         tls: whether it speaks TLS with its clients: always, if a fault needs TLS, or never.
         chooses: whether a fault can be chosen by the request.
         says_bytes_alone: whether an answer has no status and no header fields.
+        speaks_http2: whether it speaks HTTP/2 with clients that do.
         per: the units that a plan can deal its faults to.
         why: the reasons of refusals, where the missing part does not explain itself.
     """
@@ -84,6 +88,7 @@ class Capabilities:
     tls: Literal["always", "if needed", "never"] = "never"
     chooses: bool = False
     says_bytes_alone: bool = False
+    speaks_http2: bool = False
     per: frozenset[Per] = frozenset({"attempt"})
     why: Mapping[Key, Why] = field(default_factory=dict)
 
@@ -116,6 +121,7 @@ class Capabilities:
 NOUNS: dict[type, str] = {
     AsUsual: "answer",
     Answer: "answer in HTTP",
+    Http2Answer: "answer in frames of HTTP/2",
     Script: "script",
     WebSocketPlan: "WebSocket",
     Found: "address that a name leads to",
@@ -138,6 +144,8 @@ def lacks(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
             yield type(condition), f"{can.name} has no {kind} of {'both sides' if whose == 'both' else f'the {whose}'}"
         elif condition.for_seconds is not None and can.says_bytes_alone:
             yield type(condition), f"{can.name} meets each datagram by itself, so that for_seconds would never be over"
+    if fault.http2 is not None and not can.speaks_http2:
+        yield "http2", f"{can.name} speaks no HTTP/2"
     if fault.choice is not None and not can.chooses:
         yield "choice", f"{can.name} reads no request to choose by"
 

@@ -115,6 +115,7 @@ class Terms:
 
 NAME = re.compile("[!-~]{1,255}")  # of a protocol: RFC 7301, 3.1
 Tls: TypeAlias = bool | Literal["mutual"]  # the parameter `tls` of a server
+WITH_HTTP2 = ("h2", "http/1.1")  # the protocols of a server that speaks both
 MUTUAL = Terms("mutual", client="required")
 
 

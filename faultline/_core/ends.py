@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Party = Literal["client", "server", "upstream"]
-How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer"]
-Sign = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer", "close_notify", "alert"]
+How = Literal["RST", "FIN", "silence", "no route", "stop", "no name", "answer", "RST_STREAM"]
+Sign = Literal[
+    "RST", "FIN", "silence", "no route", "stop", "no name", "answer", "RST_STREAM", "GOAWAY", "close_notify", "alert"
+]
 
 # How the note of an attempt says that a control of the test had a hand in it.
 CLOSED, RESET = "closed by the test", "reset by the test"
@@ -22,10 +24,10 @@ class End:
 
     Attributes:
         by: the side that gave the sign. In a relay, a sign that is passed on is that of the side where it began.
-        how: `FIN` and `close_notify` end one direction, `RST` and an `alert` of TLS both; else the value of
-            `Attempt.ended_how`.
+        how: `FIN` and `close_notify` end one direction, `RST` and an `alert` of TLS both; `RST_STREAM` ends a stream
+            of HTTP/2, `GOAWAY` begins the end of its connection; else the value of `Attempt.ended_how`.
         at_seconds: when it was sent or seen, in seconds since the server started.
-        alert: the name of the alert in RFC 8446, 6.
+        alert: the name of the alert in RFC 8446, 6, or of the error code in RFC 9113, 7.
     """
 
     by: Party

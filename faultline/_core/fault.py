@@ -16,6 +16,7 @@ from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Condition, Latency, SlowClose
 from faultline._core.errors import ConflictError
+from faultline._core.http2 import Http2Terms
 from faultline._core.operators import Combined, no_operator, shown
 from faultline._core.points import FACTS, Point
 from faultline._core.promises import Origin
@@ -114,6 +115,7 @@ class Fault(Combined):
     terms: Terms | None = None
     conditions: tuple[Condition, ...] = ()
     choice: Chooser | None = None
+    http2: Http2Terms | None = None
     said: tuple[Said, ...] = field(default=(), compare=False)
     origin: Origin | None = field(default=None, compare=False)
 
@@ -132,7 +134,7 @@ class Fault(Combined):
             call = f"; write {self!r} & {shown(other)}" if callable(other) else ""
             inside = "; write & between faults, inside sequence(…) and the like" if isinstance(other, Combined) else ""
             raise no_operator(self, "&", other, f"two faults{call}{inside}")
-        for kind in ("break_", "answer", "certificate", "terms", "choice"):
+        for kind in ("break_", "answer", "certificate", "terms", "choice", "http2"):
             if getattr(self, kind) is not None and getattr(other, kind) is not None:
                 raise two_of_a_kind(self, other, kind.rstrip("_"))
         both = Fault(
@@ -142,6 +144,7 @@ class Fault(Combined):
             self.terms or other.terms,
             self.conditions + other.conditions,
             self.choice or other.choice,
+            self.http2 or other.http2,
             self.said + other.said,
             self.origin or other.origin,
         )
@@ -180,7 +183,7 @@ class Fault(Combined):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts of the fault."""
-        given = (self.break_, self.certificate, self.terms, self.answer, self.choice)
+        given = (self.break_, self.certificate, self.terms, self.answer, self.choice, self.http2)
         return (*(part for part in given if part is not None), *self.conditions)
 
     @property
@@ -243,7 +246,7 @@ class Fault(Combined):
     @property
     def has_conditions_alone(self) -> bool:
         """Whether no part but the conditions is a fault by itself."""
-        parts = (self.break_, self.answer, self.certificate, self.terms, self.choice)
+        parts = (self.break_, self.answer, self.certificate, self.terms, self.choice, self.http2)
         return not any(part is not None and part.is_fault for part in parts)
 
     @property
@@ -277,7 +280,7 @@ class Fault(Combined):
     @property
     def is_opening(self) -> bool:
         """Whether the fault strikes while a connection is opened, and so never on a connection that was kept alive."""
-        return self.is_of_tls or (self.break_ is not None and self.break_.facts.is_opening)
+        return self.is_of_tls or self.http2 is not None or (self.break_ is not None and self.break_.facts.is_opening)
 
     @property
     def never_reads(self) -> bool:
@@ -291,7 +294,8 @@ class Fault(Combined):
 
     def can_follow(self, current: Fault) -> bool:
         """Whether the fault can be dealt to a further request on a connection whose fault is `current`."""
-        if self == current and self.break_ is not None and self.break_.facts.of == "idle":
+        at_idle = self.break_ is not None and self.break_.facts.of == "idle"
+        if self == current and (at_idle or self.http2 is not None):
             return True  # the opening of this connection had the same parts
         return not self.is_opening and self.script == current.script
 

@@ -25,10 +25,12 @@ from faultline._core.conditions import (
 )
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
+from faultline._core.http2 import Http2Answer
 from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Limited, Per, Plan, faults_of, per_of
 from faultline._core.points import FACTS, Point
 from faultline._core.scripted import Script, WebSocketPlan
+from faultline._core.streams import GoAway, RstStream
 from faultline._core.toxics import Toxic
 
 # --- parts that several kinds share ----------------------------------------------------------------------------------
@@ -54,6 +56,12 @@ HTTP: dict[Point, Here] = OPENING | {
     "request": Here(ENDS, WORDS | BODIES | REQUESTED),
     "response": Here(SAID, WORDS | BODIES | REQUESTED | {"at_end"}),
     "idle": Here(ENDS, TIMES | REQUESTED),
+}
+OF_STREAM = frozenset({RstStream, GoAway})
+OF_HTTP2: dict[Point, Here] = OPENING | {
+    "request": Here(ENDS | OF_STREAM, WORDS | BODIES | REQUESTED),
+    "response": Here((SAID | OF_STREAM) - {do.Renegotiate}, WORDS | BODIES | REQUESTED | {"at_end"}),
+    "idle": Here(ENDS | {GoAway}, TIMES | REQUESTED),
 }
 RELAYED: dict[Point, Here] = OPENING | {
     "request": Here(ENDS | {do.Inject}, MESSAGES | BODIES),
@@ -114,7 +122,9 @@ STREAMED: dict[Key, Why] = {
     do.Inject: Why("only a relay passes the request on"),
     "after_requests": Why("a server of HTTP counts them", "after_messages"),
 }
+IN_HTTP2 = Why("only HTTP/2 has streams and frames", "serve(…, http2=True)")
 AT_SERVER: dict[Key, Why] = STREAMED | {
+    **dict.fromkeys((RstStream, GoAway, Http2Answer, "http2"), IN_HTTP2),
     "after_messages": Why("in HTTP each message is an attempt", "a relay, a script, or sequence(…)"),
 }
 AT_RELAY: dict[Key, Why] = STREAMED | {
@@ -175,6 +185,16 @@ SERVER = Capabilities(
     why=AT_SERVER | BEGUN,
 )
 UNIX = on_unix(SERVER)
+HTTP2 = replace(
+    SERVER,
+    name="a server of HTTP/2",
+    written="serve(…, http2=True)",
+    talk="http2",
+    points=OF_HTTP2,
+    answers=SERVER.answers | {Http2Answer},
+    conditions=dict.fromkeys((Latency, Pace), SIDES) | RESPONSES | {Loss: frozenset({"request"})},
+    speaks_http2=True,
+)
 INTERCEPTED_HTTPS = replace(
     SERVER, name="a server at https", written="intercept('https://…', …)", tls="always", why=AT_SERVER
 )

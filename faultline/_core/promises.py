@@ -19,9 +19,17 @@ if TYPE_CHECKING:
     from faultline._core.steps import Step
 
 # The part of a fault; steps and conditions have their number as well.
-Kind: TypeAlias = Literal["break", "step", "answer", "certificate", "terms", "condition"]
+Kind: TypeAlias = Literal["break", "step", "answer", "certificate", "terms", "http2", "condition"]
 # The parts of a fault in the order of their weight: the strike of an earlier kind is the strike of the fault.
-WEIGHTS: dict[Kind, int] = {"break": 0, "step": 1, "certificate": 2, "terms": 2, "answer": 2, "condition": 3}
+WEIGHTS: dict[Kind, int] = {
+    "break": 0,
+    "step": 1,
+    "certificate": 2,
+    "terms": 2,
+    "http2": 2,
+    "answer": 2,
+    "condition": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ class Promise:
 Mark: TypeAlias = tuple["Origin | None", Key]  # the identity of a promise
 MOST_MARKS = 1000  # of one part, which as many live edits have kept
 BREAK, ANSWER, CERTIFICATE, TERMS = Key("break"), Key("answer"), Key("certificate"), Key("terms")
+HTTP2 = Key("http2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +180,13 @@ def parts_of(fault: Fault) -> Iterator[Promise]:
                 yield Promise(key_of(step), repr(step))
     elif fault.answer is not None and fault.answer.is_fault:
         yield Promise(ANSWER, "the answer")
-    if fault.certificate is not None and fault.certificate.is_fault:
-        yield Promise(CERTIFICATE, "the certificate")
-    if fault.terms is not None and fault.terms.is_fault:
-        yield Promise(TERMS, "the terms of TLS")
+    for key, part, text in (
+        (CERTIFICATE, fault.certificate, "the certificate"),
+        (TERMS, fault.terms, "the terms of TLS"),
+        (HTTP2, fault.http2, "the settings of HTTP/2"),
+    ):
+        if part is not None and part.is_fault:
+            yield Promise(key, text)
     for number, condition in enumerate(fault.conditions):
         if condition.is_fault:
             yield Promise(Key("condition", number), f"the {condition.word}", condition.is_certain)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 from faultline._core.branching import Reply
 from faultline._core.frames import OfWebSocket
 from faultline._core.spoken import Spoken
+from faultline._core.streams import GoAway, OfHttp2, RstStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -205,23 +206,11 @@ class Planned:
         return self.said or ", ".join(map(repr, self.steps))
 
 
+Ending: TypeAlias = HalfClose | Close | Reset | Partition
 Reading: TypeAlias = Receive | ReceiveUntil | ReceivePrefixed
 # Steps on any open connection.
 ConnectionStep: TypeAlias = (
-    Send
-    | Planned
-    | Reading
-    | ReceiveAll
-    | StartTls
-    | Inject
-    | StopTls
-    | Renegotiate
-    | Hold
-    | HalfClose
-    | Close
-    | Reset
-    | Partition
-    | Reply
+    Send | Planned | Reading | ReceiveAll | StartTls | Inject | StopTls | Renegotiate | Hold | Ending | Reply | OfHttp2
 )
 Step: TypeAlias = ConnectionStep | ReceiveRequest | Respond | Repeat | OfWebSocket  # but the first, of a protocol
 
@@ -297,7 +286,7 @@ def is_final(step: Step | Door | Lookup | Fate) -> bool:
         case Repeat():  # without a response, which can end the connection, it goes on until the client leaves
             return not any(isinstance(each, Respond) for each in every(step.steps))
         case _:
-            return False
+            return isinstance(step, (RstStream, GoAway)) and step.is_final
 
 
 def ends_by_itself(step: object) -> bool:
@@ -309,9 +298,7 @@ def ends_by_itself(step: object) -> bool:
 
 def waits(step: Step | Door | Lookup | Fate) -> bool:
     """Whether a step lasts: for a time, or until the client does something."""
-    return isinstance(
-        step, (Hold, Partition, Receive, ReceiveAll, ReceivePrefixed, ReceiveRequest, ReceiveUntil, Renegotiate, Reply)
-    )
+    return isinstance(step, Hold | Partition | Reading | ReceiveAll | ReceiveRequest | Renegotiate | Reply)
 
 
 def is_of_tls(step: Step) -> bool:

@@ -6,6 +6,7 @@ once on a connection opens an attempt for each of them.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from faultline._core.attempts import Entry, Request
@@ -22,7 +23,7 @@ NO_REQUEST = Request()
 class OpenAttempt:
     """An attempt between its begin and its end."""
 
-    __slots__ = ("_ledger", "entry", "fault", "hears_words_alone", "point", "request", "trip")
+    __slots__ = ("_ledger", "entry", "fault", "hears_words_alone", "on_strike", "point", "request", "trip")
 
     def __init__(self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None) -> None:
         self._ledger = ledger
@@ -31,6 +32,7 @@ class OpenAttempt:
         self.request = NO_REQUEST  # with all of its body, of which the ledger may keep a part
         self.fault = fault
         self.hears_words_alone = False  # before the TLS inside a protocol only `on` can strike among its bytes
+        self.on_strike: Callable[[Tripwire], Awaitable[None]] | None = None  # plays a strike, if not the connection
         self._arm(fault)
 
     def meet(self, fault: Fault) -> None:

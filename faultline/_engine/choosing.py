@@ -11,6 +11,7 @@ from faultline._net.http1 import END_OF_HEAD
 if TYPE_CHECKING:
     from faultline._core.attempts import Request
     from faultline._core.fault import Fault
+    from faultline._engine.attempt import OpenAttempt
     from faultline._engine.connection import Connection
 
 
@@ -47,13 +48,16 @@ def choose_by_head(connection: Connection, request: Request, before: bytes, data
 
 def meet(connection: Connection, request: Request, fault: Fault) -> None:
     """Give the attempt a fault that a request has chosen."""
-    before = connection.attempt.fault
-    if fault is before:
-        return
-    choice = before.choice
+    if fault is not connection.attempt.fault:
+        note_unmatched(connection.attempt, request)
+        connection.meet(fault)
+
+
+def note_unmatched(attempt: OpenAttempt, request: Request) -> None:
+    """Record that no path of a plan fits a request."""
+    choice = attempt.fault.choice
     if isinstance(choice, ByPath) and choice.index(request) == len(choice.paths):
-        connection.attempt.entry.note = f"no pattern of by_path(…) matches {request.target!r}"
-    connection.meet(fault)
+        attempt.entry.note = f"no pattern of by_path(…) matches {request.target!r}"
 
 
 def head_of(data: bytes) -> bytes:

@@ -226,7 +226,7 @@ class Connection:
             self._timer = loop.call_later(trip.brk.trigger.after_seconds, self.on_time, trip)
             return
         attempt.disarm()
-        await strike(self, attempt, trip)
+        await (strike(self, attempt, trip) if attempt.on_strike is None else attempt.on_strike(trip))
 
     def check_reached(self) -> None:
         """Check that the client has come to the strike: it is still there, or left once it had read all before that.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 from faultline._core.answers import Answer
 from faultline._core.attempts import Request
-from faultline._core.certificates import Terms
+from faultline._core.capabilities import Capabilities
+from faultline._core.certificates import WITH_HTTP2, Terms, Tls, checked_tls
 from faultline._core.check import rejected
 from faultline._core.conditions import Loss
 from faultline._core.errors import ParameterError, UnsupportedError
@@ -59,6 +61,21 @@ def check_machine(fault: Fault, terms: Terms) -> None:
     check_openssl(fault, terms)
     if isinstance(fault.answer, WebSocketPlan) and importlib.util.find_spec("wsproto") is None:
         raise UnsupportedError(f"{fault!r} needs wsproto; install pytest-faultline[websocket].")
+
+
+def checked_terms(tls: Tls | Terms, kind: Capabilities) -> Terms:
+    """The terms of TLS for the parameter `tls` of a server of this kind.
+
+    Raises:
+        ParameterError: `tls` is not `True`, `False` or `"mutual"`.
+        UnsupportedError: the server speaks HTTP/2, for which the library is missing.
+    """
+    terms = checked_tls(tls)
+    if not kind.speaks_http2:
+        return terms
+    if importlib.util.find_spec("h2") is None:
+        raise UnsupportedError("http2=True: expected the package h2; install pytest-faultline[http2].")
+    return terms if terms is tls else replace(terms, protocols=WITH_HTTP2)
 
 
 def check_openssl(fault: Fault, terms: Terms) -> None:

@@ -19,7 +19,10 @@ from faultline._core.gate import Gate
 from faultline._core.points import Point
 from faultline._core.promises import Key
 from faultline._core.stages import NEVER_SECONDS, End
-from faultline._net.departures import call_in, wake
+from faultline._net.departures import Departed, call_in, wake
+from faultline._net.wire import Wire
+
+SHORT_SECONDS = 0.02  # a wait that is over so soon isn't worth a watch for the client's leaving
 
 StrikeAt: TypeAlias = Callable[[Point, Key, int], None]
 Wait: TypeAlias = Callable[[float, Gate], Coroutine[Any, Any, None]]  # these seconds, or until the gate opens
@@ -176,3 +179,15 @@ async def pause(for_seconds: float, until: Gate) -> None:
     finally:
         until.forget(on_open)
         opened.cancel()
+
+
+async def until_due(wire: Wire, for_seconds: float, until: Gate) -> None:
+    """Hold the server's bytes back for this time, or until the gate opens.
+
+    Raises:
+        Departed: the client has left meanwhile.
+    """
+    if for_seconds < SHORT_SECONDS:
+        await pause(for_seconds, until)
+    elif left := await wire.departure(for_seconds, until):
+        raise Departed(left)

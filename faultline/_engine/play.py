@@ -15,6 +15,7 @@ from faultline._core.counts import counted
 from faultline._core.ends import Party
 from faultline._core.gate import Gate
 from faultline._core.promises import BREAK, Key, key_of
+from faultline._core.streams import GoAway, RstStream
 from faultline._core.tls_facts import HELLO
 from faultline._core.tripwire import Enough, Prefixed, Search
 from faultline._engine.attempt import NO_REQUEST
@@ -129,6 +130,8 @@ async def play_one(connection: Connection, step: do.ConnectionStep) -> None:
             await reset(connection, fin_first=step.fin_first)
         case do.Close():
             await close(connection, close_notify=step.close_notify)
+        case RstStream() | GoAway():
+            await connection.side.play(step)
         case _:  # pragma: no cover - the type checker proves that every step has a case
             unknown(step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faultline._core.streams import OfHttp2
 from faultline._net.ending import Left
 
 
@@ -41,6 +42,9 @@ class Side:
     def left(self, _how: Left) -> bool:
         """Take note that the client has left while its bytes wait; return whether they are to arrive all the same."""
         return False
+
+    async def play(self, _step: OfHttp2) -> None:
+        """Play a step of HTTP/2; another protocol has none."""
 
     def leave(self) -> None:
         """End with the conversation."""

@@ -8,21 +8,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from faultline._core.attempts import Entry
 from faultline._core.conditions import Condition
 from faultline._core.ends import Party
 from faultline._core.gate import Gate
 from faultline._engine.attempt import OpenAttempt
-from faultline._engine.pacing import Deliver, Flows, Receive, pause
+from faultline._engine.pacing import Deliver, Flows, Receive, pause, until_due
 from faultline._engine.rejection import note_rejection
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
 from faultline._net.tls import ServerContext, Tls, Write
 from faultline._net.wire import Wire
-
-SHORT_SECONDS = 0.02  # a wait that is over so soon isn't worth a watch for the client's leaving
 
 
 class Stream:
@@ -33,11 +32,12 @@ class Stream:
         is_fed: whether what is written comes from an upstream, and has passed its conditions.
         unsent_bytes: how many bytes of a write that goes on are not sent yet.
         interjection: what is done once the next piece of that write is sent, because it sends bytes too.
+        is_framed: whether a protocol divides the bytes among attempts, and records them with their conditions itself.
     """
 
     __slots__ = (
         *("wire", "speaks_tls", "_chance", "_tls", "_is_midway", "_own_alert", "_held", "_paused"),
-        *("_on_left", "_attempt", "_entry", "_flows", "is_fed", "unsent_bytes", "interjection"),
+        *("_on_left", "_attempt", "_entry", "_flows", "is_fed", "unsent_bytes", "interjection", "is_framed"),
     )
 
     def __init__(self, wire: Wire, chance: Callable[[], random.Random]) -> None:
@@ -47,7 +47,7 @@ class Stream:
         self._own_alert = ""  # the server's last
         self._held = b""  # decrypted, and not yet read by an attempt
         self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
-        self.speaks_tls = self.is_fed = False
+        self.speaks_tls = self.is_fed = self.is_framed = False
         self._entry: Entry
         self._flows: Flows | None = None  # while the attempt has conditions
         self.interjection: Callable[[], Awaitable[None]] | None = None
@@ -61,10 +61,17 @@ class Stream:
         goes_on = self._flows is not None and self._entry is entry
         self._attempt, self._entry, self._on_left = attempt, entry, on_left
         entry.tls = self._tls.facts() if self._tls is not None else None
+        if self.is_framed:
+            return
         if goes_on and self._flows is not None:
             self._flows.change(fault.conditions, attempt.condition_strikes)
         else:
             self._begin_flows(fault.conditions)
+
+    def divide(self) -> None:
+        """Leave the record of the bytes, and the conditions of each attempt, to the protocol from here on."""
+        self.is_framed = True
+        self._begin_flows(())
 
     def _begin_flows(self, conditions: tuple[Condition, ...]) -> None:
         """Have bytes pass under these conditions; what has arrived under others is not lost."""
@@ -101,17 +108,6 @@ class Stream:
         if self._paused is not None:
             await self._paused.wait()
 
-    async def _await_response(self, for_seconds: float, until: Gate) -> None:
-        """Hold the server's bytes back for this time, or until the gate opens.
-
-        Raises:
-            Departed: the client has left meanwhile.
-        """
-        if for_seconds < SHORT_SECONDS:
-            await pause(for_seconds, until)
-        elif left := await self.wire.departure(for_seconds, until):
-            raise Departed(left)
-
     async def _await_request(self, for_seconds: float, until: Gate) -> None:
         """Hold the client's bytes back for this time, or until the gate opens.
 
@@ -121,7 +117,7 @@ class Stream:
         loop = asyncio.get_running_loop()
         due = loop.time() + for_seconds
         try:
-            await self._await_response(for_seconds, until)
+            await until_due(self.wire, for_seconds, until)
         except Departed as left:
             if left.how == "RST" or self._on_left is None or not self._on_left(left.how):
                 raise
@@ -142,7 +138,7 @@ class Stream:
         if self._flows is None or self.is_fed:
             await deliver(data)
         else:
-            await self._flows.send(data, deliver, self._await_response)
+            await self._flows.send(data, deliver, partial(until_due, self.wire))
 
     async def write_now(self, data: bytes) -> None:
         """Send application bytes, whatever the conditions are.
@@ -154,7 +150,8 @@ class Stream:
         while piece:
             self.unsent_bytes = len(piece)
             taken = await self._write_piece(piece)
-            self._entry.says("server", piece[:taken])
+            if not self.is_framed:
+                self._entry.says("server", piece[:taken])
             piece = piece[taken:]
             self.unsent_bytes = len(piece)
             if self.interjection is not None:
@@ -193,7 +190,7 @@ class Stream:
         else:
             flow = self._flows.handshake
             flow.chain.put(data, asyncio.get_running_loop().time())
-            await flow.drain(self.write_raw, self._await_response)
+            await flow.drain(self.write_raw, partial(until_due, self.wire))
 
     async def read(self, limit_bytes: int) -> bytes:
         """Read at most `limit_bytes` application bytes; `b""` when the client has finished sending.
@@ -212,7 +209,8 @@ class Stream:
     async def _read_said(self, limit_bytes: int) -> bytes:
         """Read application bytes as they come, and record them."""
         data = await self._read_some(limit_bytes)
-        self._entry.says("client", data)
+        if not self.is_framed:
+            self._entry.says("client", data)
         if self._flows is not None and data:
             self._flows.heard()
         return data
@@ -332,7 +330,7 @@ class Stream:
     async def end_tls(self) -> None:
         """Send close_notify if the connection is in TLS, when the conditions let the end pass."""
         if self._flows is not None and not self.is_fed and self.wire.left() is None:
-            await self._flows.end(self.write_now, self._await_response)
+            await self._flows.end(self.write_now, partial(until_due, self.wire))
         await self.write_raw(self.close_notify())
 
     def alerts(self, name: str, is_ours: bool) -> None:  # noqa: FBT001 - the form of a callback

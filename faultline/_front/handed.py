@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from faultline._core import script as scripts
     from faultline._front import written
     from faultline._front.control import start
+    from faultline.modes import grpc, http2
 
     class Handed:
         """The modes, plans, steps and assertions; a test compares this list with the catalogue."""
@@ -57,6 +58,13 @@ if TYPE_CHECKING:
         bad_cert = staticmethod(modes.bad_cert)
         bad_dns = staticmethod(modes.bad_dns)
         bad_tls = staticmethod(modes.bad_tls)
+        bad_grpc = staticmethod(grpc.bad_grpc)
+        bad_http2 = staticmethod(http2.bad_http2)
+        goaway = staticmethod(http2.goaway)
+        grpc_ok = staticmethod(grpc.grpc_ok)
+        grpc_status = staticmethod(grpc.grpc_status)
+        http2_settings = staticmethod(http2.http2_settings)
+        rst_stream = staticmethod(http2.rst_stream)
         blackhole = staticmethod(modes.blackhole)
         close = staticmethod(modes.close)
         corrupt = staticmethod(modes.corrupt)

@@ -26,7 +26,7 @@ from faultline._core.replies import reply
 from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline._front.options import MOST
-from faultline.modes._catalogue import modes
+from faultline.modes._catalogue import extras, modes
 
 MOST_CHARACTERS, MOST_BRACKETS = 10_000, 50  # of a text, and open at once: deeper ones exhaust Python's parser
 EXPECTED = (
@@ -96,7 +96,7 @@ class Reader:
     def __init__(self, text: str, names: Mapping[str, object]) -> None:
         self._text = text.strip()
         self._names = names
-        functions = {entry.name: entry.function for entry in modes().values()}
+        functions = {entry.name: entry.function for entry in {**modes(), **extras()}.values()}
         of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes", "max_connections")}
         of_steps = {name: getattr(room, name) for room in (scripts, websockets) for name in room.__all__}
         of_plans |= {"by_path": by_path, "reply": reply}

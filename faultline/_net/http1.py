@@ -270,4 +270,8 @@ def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:
 
 def in_chunks(answer: Answer, body: bytes) -> bytes:
     """A body in chunks, each with its length; the last, of length 0, ends it (RFC 9112, 7.1)."""
-    return b"".join(map(chunk, answer.chunks or filter(None, [body]))) + (b"" if answer.repeats else LAST_CHUNK)
+    end = LAST_CHUNK
+    if answer.trailers:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in answer.trailers)
+        end = LAST_CHUNK[:-2] + lines.encode("latin-1") + LAST_CHUNK[-2:]
+    return b"".join(map(chunk, answer.chunks or filter(None, [body]))) + (b"" if answer.repeats else end)

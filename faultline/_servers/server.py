@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from faultline._core.attempts import Attempt
 from faultline._core.calls import explained
 from faultline._core.capabilities import Capabilities
-from faultline._core.certificates import Terms, Tls, checked_tls
+from faultline._core.certificates import Terms, Tls
 from faultline._core.check import flag
 from faultline._core.drawing import title_of
 from faultline._core.errors import UnsupportedError
@@ -25,7 +25,7 @@ from faultline._core.plan import Plan, faults_of
 from faultline._core.planning import checked_plan
 from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream, begins_with_tls
-from faultline._engine.feasible import check_feasible, checked_answer
+from faultline._engine.feasible import check_feasible, checked_answer, checked_terms
 from faultline._net import sockets
 from faultline._net.authority import Environment
 from faultline._servers.address import Address, proxy_url, set_proxy
@@ -73,7 +73,7 @@ class Server(Endpoint):
         self._address, self._release = address, weakref.finalize(self, address.release)
         self._route, self._proxy_scheme, self._upstream, self._detour = route or Route(), proxy_scheme, upstream, detour
         try:
-            self._default, self._terms = checked_answer(answer), checked_tls(tls)
+            self._default, self._terms = checked_answer(answer), checked_terms(tls, kind)
             kind = kind if address.has_packets else on_unix(kind)
             if answer is not None:
                 check(answer, kind)

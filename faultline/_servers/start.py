@@ -11,7 +11,7 @@ from faultline._core.certificates import Tls, with_protocols
 from faultline._core.check import choice, flag, rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.kinds import RELAY, TERMINATING_RELAY
+from faultline._core.kinds import HTTP2, RELAY, SERVER, TERMINATING_RELAY
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import checked_plan
 from faultline._core.upstream import OnFailure, StartTls, Upstream, parsed_upstream
@@ -39,10 +39,11 @@ def serve(
     unix: bool | str = False,
     allow_remote: bool = False,
     alpn: Sequence[str] | None = None,
+    http2: bool | None = None,
 ) -> Server:
     r"""Start a server that plays a plan to its clients.
 
-    The server speaks HTTP/1.1, unless the plan is a script of another protocol.
+    The server speaks HTTP/1.1, unless the plan is a script of another protocol, and with `http2` HTTP/2 too.
 
     .. versionadded:: 0.1
 
@@ -60,8 +61,12 @@ def serve(
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
         allow_remote: whether other machines may connect.
         alpn: with TLS, the application protocols that the server agrees to, the one that it likes best first
-            (RFC 7301), such as `("h2", "http/1.1")`. A server without a script speaks HTTP/1.1 whatever was agreed.
-            With none in common the handshake goes on without one. Default: `("http/1.1",)`.
+            (RFC 7301), such as `("h2", "http/1.1")`. With none in common the handshake goes on without one. Default:
+            `("http/1.1",)`, and with `http2` `("h2", "http/1.1")`.
+        http2: whether to speak HTTP/2 with a client that does: one that begins with its preface, by ALPN or by prior
+            knowledge, or that asks for it by `Upgrade: h2c` without TLS. It takes `pytest-faultline[http2]`. With
+            `False` a server that agrees to `h2` speaks HTTP/1.1 all the same, which is a fault. Default: whether `alpn`
+            has `h2`.
 
     Returns:
         The server, which is listening. Use it as a context manager, or call `close()`.
@@ -83,7 +88,9 @@ def serve(
     """
     address = checked_address(host, port, unix, allow_remote=allow_remote)
     terms = with_protocols(tls, alpn)
-    return Server(plan, address=address, tls=terms, answer=answer, strict=strict, isolated=isolated)
+    speaks = "h2" in (alpn or ()) if http2 is None else flag("http2", http2)
+    kind = HTTP2 if speaks else SERVER
+    return Server(plan, address=address, kind=kind, tls=terms, answer=answer, strict=strict, isolated=isolated)
 
 
 @explained

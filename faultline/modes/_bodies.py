@@ -59,6 +59,20 @@ def streamed(status: int, headers: Headers, chunks: tuple[bytes, ...], every_sec
     return Fault(answer=replace(answer, chunks=chunks, repeats=endless), conditions=pace)
 
 
+def with_trailers(fault: Fault, trailers: Headers) -> Fault:
+    """An answer in chunks, with fields behind its body.
+
+    Raises:
+        ParameterError: the body has no end.
+    """
+    answer = fault.answer
+    if not trailers or not isinstance(answer, Answer):
+        return fault
+    if answer.repeats:
+        raise rejected("trailers", trailers, "a body with an end before them, without endless")
+    return replace(fault, answer=replace(answer, trailers=trailers))
+
+
 def framed(status: int, headers: Headers, body: bytes | None) -> Answer:
     """An answer whose body ends as its header fields say, and which is a fault if they are wrong."""
     frame, is_error = framing(status, headers, body), status >= FAULTY

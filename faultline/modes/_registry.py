@@ -161,6 +161,7 @@ class Mode:
 
 # The modes that are defined so far; importing `_catalogue` defines all of them.
 ENTRIES: dict[str, Mode] = {}
+EXTRAS: dict[str, Mode] = {}  # outside of the catalogue
 
 
 def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
@@ -178,20 +179,42 @@ def mode(
     Raises:
         ParameterError: the catalogue has a mode of this name.
     """
+    return entered(ENTRIES, cases)
+
+
+def extra(
+    *cases: tuple[Sees, str, Mapping[str, Any]],
+) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
+    """Do the same outside of the catalogue, for a mode that a server without an extra package can't play.
+
+    Raises:
+        ParameterError: there is a mode of this name.
+    """
+    return entered(EXTRAS, cases)
+
+
+def entered(
+    entries: dict[str, Mode], cases: tuple[tuple[Sees, str, Mapping[str, Any]], ...]
+) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
+    """Put a function among these modes.
+
+    Raises:
+        ParameterError: there is a mode of this name.
+    """
 
     def enter(function: Callable[P, Fault]) -> Callable[P, Fault]:
         name = function.__name__
-        if name in ENTRIES:
+        if name in entries:
             raise ParameterError(
                 f"mode {name!r} of {function.__module__}: expected a new name; "
-                f"{ENTRIES[name].function.__module__} has one of this name."
+                f"{entries[name].function.__module__} has one of this name."
             )
 
         def made(*args: P.args, **kwargs: P.kwargs) -> Fault:
             try:
                 call = signature_of(function).bind(*args, **kwargs)
             except TypeError:
-                raise misfit(function, args, kwargs, str(ENTRIES[name].cases[0])) from None
+                raise misfit(function, args, kwargs, str(entries[name].cases[0])) from None
             hints = hints_of(function)
             for parameter_name in call.arguments:
                 check_argument(function, parameter_name, call.arguments, hints[parameter_name])
@@ -208,7 +231,7 @@ def mode(
         describe(checked, function)
         rows = tuple(Case(checked, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
         MODE_NAMES.append(name)
-        ENTRIES[name] = Mode(name, checked, rows)
+        entries[name] = Mode(name, checked, rows)
         return checked
 
     return enter

@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from faultline._core.answers import (
+    OK_BODY,
     Answer,
     AsUsual,
+    Headers,
     HeadersLike,
     phrase_of,
 )
@@ -23,6 +25,7 @@ from faultline.modes._bodies import (
     framed,
     streamed,
     with_default,
+    with_trailers,
 )
 from faultline.modes._registry import case, mode
 
@@ -46,6 +49,7 @@ def ok(
     every_seconds: Annotated[float, "from chunk to chunk"] = 0.0,
     endless: Annotated[bool, "send the chunks again and again, until the client leaves"] = False,
     ranges: Annotated[bool, "send the part of the body that a request asks for by its Range field"] = False,
+    trailers: Annotated[HeadersLike, "fields behind the body, by name"] = (),
 ) -> Fault:
     """Answer as a healthy server does.
 
@@ -61,6 +65,8 @@ def ok(
     the one before. A break among them cuts the stream, as in `ok(chunks=(b"1", b"2")) & reset(after_body_bytes=7)`,
     where the length and the line end of each chunk count as bytes of the body.
 
+    With `trailers` fields follow the body (RFC 9110, 6.5), which HTTP/1.1 then sends in chunks.
+
     With `ranges` a download can be resumed: the answer has an `ETag`, and a GET with `Range` gets 206 and the part, 416
     if there is none, or the whole body if its `If-Range` is another tag (RFC 9110, 13.1.5 and 14).
 
@@ -69,7 +75,8 @@ def ok(
     Raises:
         ParameterError: `status` is not from 200 to 999; HTTP can't carry a name or a value in `headers`; there is more
             than one of `body`, `json` and `chunks`; `json` is nothing that JSON can say; a chunk is empty;
-            `every_seconds` or `endless` is given without `chunks`; or `ranges` with another status or with chunks.
+            `every_seconds` or `endless` is given without `chunks`; `ranges` with another status, with chunks or with
+            trailers; or `trailers` with a body that has no end or is empty.
 
     Example:
         >>> import faultline, urllib.request
@@ -78,20 +85,31 @@ def ok(
         b'hello'
     """
     whole("status", status, "", 200, 999)
-    given = fields(headers)
+    given, behind = fields(headers), fields(trailers)
     if json is not None and (body is not None or chunks):
         raise rejected("json", json, "one of body, json and chunks")
     if chunks and body is not None:
         raise rejected("chunks", chunks, "one of body, json and chunks")
-    if chunks and ranges:
-        raise rejected("ranges", ranges, "a body or json with it, not chunks")
-    if chunks:
-        return streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless)
+    if (chunks or behind) and ranges:
+        raise rejected("ranges", ranges, "a body or json with it, not chunks or trailers")
     for name, value in (("every_seconds", every_seconds), ("endless", endless)):
-        if value:
+        if value and not chunks:
             raise rejected(name, value, "chunks with it")
     if json is not None:
         body, given = as_json("json", json).encode(), with_default(given, "Content-Type", "application/json")
+    if behind and not chunks:
+        chunks = (OK_BODY if body is None else body,)
+    if chunks:
+        return with_trailers(streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless), behind)
+    return whole_body(status, given, body, ranges=ranges)
+
+
+def whole_body(status: int, given: Headers, body: bytes | None, *, ranges: bool) -> Fault:
+    """A healthy answer whose body comes at once.
+
+    Raises:
+        ParameterError: `ranges` is given with another status, or with a field about the length.
+    """
     if body is None and status == USUAL and not given and not ranges:
         return Fault(answer=AsUsual())
     answer = framed(status, given, body)

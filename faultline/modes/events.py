@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from faultline._core.answers import LAST_CHUNK, Answer, HeadersLike, chunk
+from faultline._core.answers import LAST_CHUNK, Answer, Headers, HeadersLike, chunk
 from faultline._core.breaks import Break, Trigger
 from faultline._core.check import nearest, rejected
 from faultline._core.conditions import ByChunk
@@ -72,15 +72,25 @@ def sse(
     if not isinstance(events, (tuple, list)) or not events:
         raise rejected("events", events, "at least one event, as a tuple of texts or mappings")
     more = "".join(f"{name}: {value}\r\n" for name, value in fields(headers))
-    chunks = [chunk(written(event, f"events[{number}]")) for number, event in enumerate(events)]
+    parts = [written(event, f"events[{number}]") for number, event in enumerate(events)]
+    chunks = [chunk(part) for part in parts]
     if break_ == "none":
         chunks[-1] += LAST_CHUNK
     else:
         chunks[-1] = chunks[-1][: -len(chunks[-1]) // 2]
     pace = (ByChunk(sizes=tuple(map(len, chunks)), every_seconds=every_seconds),) if every_seconds else ()
-    answer = Answer(raw=(HEAD + more + CHUNKED).encode("latin-1") + b"".join(chunks), ends=True)
+    raw = (HEAD + more + CHUNKED).encode("latin-1") + b"".join(chunks)
+    answer = Answer(raw=raw, ends=True, in_http2=in_frames(parts, fields(headers), ends=break_ == "none"))
     end = None if break_ == "none" else Break("response", (ENDINGS[break_],), Trigger(at_end=True))
     return Fault(end, answer=answer, conditions=pace)
+
+
+def in_frames(events: list[bytes], headers: Headers, *, ends: bool) -> Answer:
+    """The same stream in HTTP/2, where each event is a DATA frame."""
+    if not ends:
+        events = [*events[:-1], events[-1][: len(events[-1]) // 2]]
+    own = (("content-type", "text/event-stream"), ("cache-control", "no-cache"))
+    return Answer(headers=own + headers, body=b"".join(events), chunks=tuple(events), endless=not ends)
 
 
 def written(event: object, name: str) -> bytes:

@@ -1,0 +1,80 @@
+"""HTTP/2 with clients that begin with its preface, or ask for it by `Upgrade`; HTTP/1.1 with all others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faultline._core.http2 import NOT_SPOKEN
+from faultline._core.steps import ReceiveRequest, Step
+from faultline._core.streams import GoAway, RstStream
+from faultline._engine.http2.session import Session
+from faultline._engine.talks.http1 import HEALTHY, Http1
+from faultline._net.departures import Departed
+from faultline._net.http2 import PREFACE
+from faultline._net.sockets import READ_BYTES
+
+if TYPE_CHECKING:
+    from faultline._engine.connection import Connection
+
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+
+class Upgraded(Exception):  # noqa: N818 - an event, not an error
+    """The client has asked for HTTP/2 by `Upgrade` (RFC 7540, 3.2)."""
+
+
+async def converse(connection: Connection) -> None:
+    """Answer requests while the connection is kept alive.
+
+    Raises:
+        Over: the server ended the conversation.
+        Departed: the client ended the connection.
+    """
+    await connection.reach("request")
+    if await has_preface(connection):
+        await Session(connection).run(connection.take_unread())
+    try:
+        await Upgradable(connection).perform(HEALTHY.steps)
+    except Upgraded:
+        await connection.stream.write(SWITCHING)
+        if not await has_preface(connection):
+            raise Departed("FIN") from None
+        await Session(connection).run(connection.take_unread(), connection.attempt.request)
+
+
+async def has_preface(connection: Connection) -> bool:
+    """Read the client's first bytes, which are left to be read again; return whether they are the preface of HTTP/2.
+
+    Raises:
+        Departed: the client has reset the connection.
+    """
+    data = connection.take_unread()
+    while PREFACE.startswith(data) and data != PREFACE:
+        more = await connection.stream.read(len(PREFACE) - len(data) if data else READ_BYTES)
+        data += more
+        if not more:
+            break
+    connection.put_back(data)
+    return data.startswith(PREFACE)
+
+
+class Upgradable(Http1):
+    """The requests and responses of a connection that may go over to HTTP/2."""
+
+    async def receive_request(self, step: ReceiveRequest, following: Step | None = None) -> None:
+        """Read one request, and record it.
+
+        Raises:
+            Departed: the client ended the connection before the request was complete.
+            Upgraded: the client asks for HTTP/2.
+        """
+        await super().receive_request(step, following)
+        attempt = self._connection.attempt
+        upgrade, settings = attempt.request.header("upgrade", ""), attempt.request.header("http2-settings")
+        if attempt.entry.tls is None and settings is not None and "h2c" in (upgrade or "").lower().split(","):
+            raise Upgraded
+        trip = attempt.trip
+        needs = trip is not None and any(isinstance(each, (RstStream, GoAway)) for each in trip.brk.steps)
+        if needs:
+            attempt.disarm()
+        attempt.entry.note = attempt.entry.note or NOT_SPOKEN
