@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from faultline._core.alerts import NAME_OF
 from faultline._core.counts import counted
+from faultline._core.frame_words import websocket
 
 if TYPE_CHECKING:
     from faultline._core.attempts import Attempt
@@ -33,11 +34,13 @@ GREETING = re.compile(rb"...\0\x0a\d", re.DOTALL)  # a server of MySQL speaks fi
 SOCKS = re.compile(rb"\x05[\x01-\x08]|\x04[\x01\x02]")
 
 
+SWITCHES = re.compile(rb"HTTP/1\.1 101 ")  # to WebSocket, in all that is in use: RFC 9110, 15.2.2
 SCHEMES = {
+    "WebSocket": "ws",
     "HTTP/1.0": "http", "HTTP/1.1": "http", "HTTP/2": "http", "Redis": "redis", "PostgreSQL": "postgresql",
     "SSH": "ssh", "SMTP": "smtp", "AMQP": "amqp", "MQTT": "mqtt", "MySQL": "mysql", "TLS": "tls",
 }  # fmt: skip
-SECURE = {"http": "https", "redis": "rediss", "smtp": "smtps", "amqp": "amqps", "mqtt": "mqtts"}
+SECURE = {"ws": "wss", "http": "https", "redis": "rediss", "smtp": "smtps", "amqp": "amqps", "mqtt": "mqtts"}
 
 
 def scheme_of(attempts: Sequence[Attempt], usual: str) -> str:
@@ -69,6 +72,8 @@ def inner_protocol(attempt: Attempt) -> str:
     first = {turn.by: turn for turn in reversed(attempt.turns)}
     said = first["client"].begins if "client" in first else b""
     known = next((name for name, pattern in FIRST_BYTES if pattern.match(said)), "")
+    if "server" in first and SWITCHES.match(first["server"].begins):
+        return "WebSocket"
     if known or not attempt.turns:
         return known
     if SOCKS.match(said) and len(said) == 2 + said[1]:
@@ -267,4 +272,5 @@ READERS: dict[str, Callable[..., Iterator[str]]] = {
     "Redis": redis,
     "SOCKS5": socks5,
     "TLS": tls_records,
+    "WebSocket": websocket,
 }

@@ -6,6 +6,7 @@ Rules: wsproto writes and reads the healthy frames; the bytes here are those tha
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
@@ -186,7 +187,7 @@ class CloseFrame(OfWebSocket):
 
 
 @dataclass(frozen=True, repr=False)
-class OwnBytes(OfWebSocket):
+class OwnBytes(OfWebSocket, ABC):
     """A fault that sends bytes of its own."""
 
     @property
@@ -195,9 +196,9 @@ class OwnBytes(OfWebSocket):
         return True
 
     @property
+    @abstractmethod
     def data(self) -> bytes:
         """The bytes."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, repr=False)

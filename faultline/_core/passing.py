@@ -17,7 +17,7 @@ HEAD_LIMIT_BYTES = 65_536
 REQUEST, RESPONSE = b"GET ", b"HTTP/1.1 101"  # how the two messages begin that open a WebSocket
 UPGRADE = re.compile(rb"(?im)^upgrade:[ \t]*websocket[ \t]*\r?$")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-SHORT, LONG = 126, 127  # in the place of a length: 2 or 8 bytes follow that have it (RFC 6455, 5.2)
+SHORT = 126  # in the place of a length: 2 bytes follow that have it, and 8 after any more (RFC 6455, 5.2)
 INFLATED_BYTES = 65_536  # at once, because a compressed byte may become a thousand
 SYNC = b"\0\0\xff\xff"  # what the sender leaves out behind a compressed message: RFC 7692, 7.2.1
 

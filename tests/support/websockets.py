@@ -41,8 +41,9 @@ def by_websockets(url, said=HELLO, protocols=None, timeout=PATIENCE_SECONDS, *, 
             websockets.sync.client.connect(url, proxy=None, **options) as client,
             contextlib.suppress(websockets.exceptions.ConnectionClosed),
         ):
-            for message in said:
-                client.send(message)
+            with contextlib.suppress(websockets.exceptions.ConnectionClosed):  # it may have messages that came before
+                for message in said:
+                    client.send(message)
             while not (leaves and len(heard) == len(said)):
                 heard.append(client.recv(timeout))
     except websockets.exceptions.InvalidStatus as error:

@@ -30,6 +30,7 @@ from faultline import (
     receive_text,
     repeat,
     reset,
+    send_bytes,
     send_ping,
     send_text,
     sequence,
@@ -38,9 +39,23 @@ from faultline import (
     status,
     websocket,
 )
+from faultline._core.content import words as turn_words
+from faultline._core.drawing import draw
+from faultline._core.frames import FIN, PING, TEXT, frame
+from faultline._core.turns import Turn
 from faultline._engine.talks.websocket import WebSocket
 
 ClosedError, ClosedOK = websockets.exceptions.ConnectionClosedError, websockets.exceptions.ConnectionClosedOK
+
+ASK = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def masked(opcode, payload):
+    """A frame of a client."""
+    return frame(FIN | opcode, payload, mask=b"\1\2\3\4")
 
 
 def dial(server, **options):
@@ -143,6 +158,22 @@ def test_websocket_is_spoken_wherever_a_server_is(options):
     assert server.ws_url.startswith("wss://" if "tls" in options else "ws")
 
 
+def test_pings_are_answered_until_the_server_has_closed():
+    with serve(websocket(receive_text("go"), send_bytes(b"one"), close_frame())) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.sendall(ASK + masked(PING, b"a") + masked(TEXT, b"go"))
+            heard = b""
+            while not heard.endswith(b"\x88\x02\x03\xe8"):
+                heard += client.recv(1000)
+            assert heard.partition(b"\r\n\r\n")[2] == b"\x8a\x01a" + b"\x82\x03one" + b"\x88\x02\x03\xe8"
+            client.sendall(masked(PING, b"b") + masked(0x0B, b""))
+            assert client.recv(1000) == b""
+        server.wait_for_attempts(1, at="end")
+
+    facts = server.attempts[0].websocket
+    assert (facts.received_pings, facts.received_frames, facts.client_code, facts.server_code) == (2, 3, None, 1000)
+
+
 def test_repeat_hears_a_client_that_leaves_though_no_step_reads():
     with serve(websocket(repeat(send_text("tick")))) as server, dial(server) as client:
         assert [client.recv(10) for _ in range(3)] == ["tick"] * 3
@@ -213,6 +244,11 @@ def comes_and_goes(server):
         pass
 
 
+def pings(server):
+    with dial(server) as client:
+        assert client.ping().wait(10)
+
+
 def says_nonsense(server):
     with dial(server) as client:
         client.socket.sendall(b"\xff\x80\0\0\0\0")
@@ -227,6 +263,7 @@ def says_nonsense(server):
             "The client closed the WebSocket first, with 1000, after 1 message of its own and 0 of the server.",
         ),
         (websocket(ignore_pings(), receive_close()), leaves, "The client sent no PING: make the interval of its"),
+        (websocket(receive_text("bye"), ignore_pings(), receive_close()), pings, "sent its PINGs before the plan came"),
         (websocket(close_frame(1011)), asks_in_http, "The client asked for no WebSocket: use server.ws_url and a"),
         (websocket(receive_text("bye"), reset()), says_nonsense, "The client broke the protocol first."),
         (websocket(receive_text("bye"), reset()), breaks_off, "The client left first, while the script waited for"),
@@ -246,6 +283,40 @@ def test_report_of_an_attempt_has_messages_and_close_codes():
 
     assert "close_frame(1011)" in told
     assert "1 WebSocket message from the client and 0 to it, client closes with 1000, server closes with 1000" in told
+
+
+def test_drawing_has_the_frames_in_words():
+    frames = (accept(compression=True), receive_text("go"), send_text("x" * 40), send_bytes(b"y" * 200), fl.hold(0.01))
+    with serve(websocket(*frames, receive_text(), send_text("é"), close_frame(1012, "later"))) as server:
+        with dial(server, compression=None) as client:
+            client.send("go")
+            assert [len(client.recv(10)) for _ in range(2)] == [40, 200]
+            client.ping()
+            client.send("more")
+            with pytest.raises(ClosedError):
+                list(client)
+        server.wait_for_attempts(1, at="end")
+
+    drawn = draw(server.attempts, server.url)
+    assert "WebSocket" in drawn
+    for words in ("text 'go'", "PING", "text 'more'", r"text '\xe9', close 1012 later", "close 1012 later"):
+        assert words in drawn
+    words = [turn_words(turn, "WebSocket") for turn in server.attempts[0].turns]
+    assert f"text '{'x' * 30}'..., binary, 200 bytes" in words
+
+
+@each_row(
+    "data, told",
+    [
+        (b"\xc1\x05abcde", "compressed text, 5 bytes"),
+        (b"\x01\x02ab\x80\x01c\x8a\x00", "text 'ab', continuation, 1 bytes, PONG"),
+        (b"\x82\x7f\0\0\0\0\0\1\0\0abc", "binary, 65536 bytes"),
+        (b"\x88\x00", "close"),
+        (b"\x83\x00", r"\x83\x00"),
+    ],
+)
+def test_frame_is_told_in_words(data, told):
+    assert turn_words(Turn("server", 0.0, len(data), data), "WebSocket") == told
 
 
 def test_ledger_of_a_websocket_is_plain_data():
