@@ -12,7 +12,7 @@ from faultline._front.auditing import add_audit_options
 from faultline._front.control.command import add_control_options
 from faultline._front.explaining import add_explain_options
 from faultline._front.probing import add_probe_options
-from faultline._front.served import add_relay_options, add_serve_options
+from faultline._front.served import add_proxy_options, add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
 GROUPS = {
@@ -137,7 +137,7 @@ def is_fixture(value: object) -> bool:
 def commands() -> str:
     """The commands with their options."""
     lines = []
-    adders = {"serve": add_serve_options, "relay": add_relay_options}
+    adders = {"serve": add_serve_options, "relay": add_relay_options, "proxy": add_proxy_options}
     for name, add in adders.items():
         parser = argparse.ArgumentParser(prog="faultline", add_help=False)
         add(parser, [])

@@ -24,7 +24,7 @@ from faultline._front.ended import Ended
 from faultline._front.listing import HEADINGS, option_name, options_of
 from faultline._front.mistakes import OWN, right_line
 from faultline._front.options import Parser, named
-from faultline._front.served import add_relay_options, add_serve_options
+from faultline._front.served import add_proxy_options, add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
 
@@ -69,7 +69,7 @@ def test_modes_are_listed_by_point_with_their_options_and_choices(told, monkeypa
     assert (code, mute) == (0, [])
     assert headings == [heading for heading in HEADINGS.values() if heading in headings]
     assert [heading.partition(" ")[0] for heading in headings] == [
-        *("lookup", "connect", "handshake", "response", "conditions", "answers", "proxies", "datagrams")
+        *("lookup", "connect", "handshake", "response", "conditions", "answers", "proxies", "datagrams", "WebSocket")
     ]
 
 
@@ -260,6 +260,27 @@ REFUSED = {
     "serve --mode ok --then status": "mode status needs --code NUMBER. In --then the options go behind the name, in ",
     "serve --mode ok --then 'status --code x'": "code='x': expected a whole number.",
     "serve --mode ok --then 'status --bogus 503'": "unrecognized arguments: --bogus 503. See `faultline serve --then ",
+    # --path, --max-connections, --beyond
+    "serve --mode ok --path /pay": "no mode ''.",
+    "serve --mode ok --path 'pay ok'": "plans='pay': expected paths as text, which begin with '/' or are '*'.",
+    "serve --mode ok --path '/pay status'": "mode status needs --code NUMBER. In --path the options go behind the name",
+    "serve --mode refuse --path '/pay ok'": "plans['*']=refuse(): expected a fault at 'request' or later, once the ",
+    "serve --mode ok --max-connections 1": "--max-connections: expected --beyond with it, and the other way round.",
+    "serve --mode ok --beyond refuse": "--max-connections: expected --beyond with it, and the other way round.",
+    "serve --mode ok --beyond refuse --max-connections x": "max_connections='x': expected a whole number.",
+    "serve --mode ok --beyond refsue --max-connections 1": "no mode 'refsue'. Did you mean 'refuse'? Modes: ",
+    # other kinds of server
+    "serve --mode ok --unix /nowhere/x": "unix='/nowhere/x': expected a path in an existing folder",
+    "serve --mode ok --unix /tmp/x --port 80": "port=80: expected no port together with unix, because a Unix ",
+    "serve --mode ok --unix /tmp/x --udp": "ok(): expected no --unix with it; it takes a UDP server.",
+    "serve --mode ok --udp --tls": "ok(): expected no --tls with it; it takes a UDP server.",
+    "serve --mode reset --udp": f"reset(): {TCP}; a UDP server ",
+    "proxy --mode nxdomain": "nxdomain(): expected `faultline serve` with it; it takes a DNS server.",
+    "proxy --socks --tls": "--socks: expected no --tls with it; a SOCKS proxy speaks none itself.",
+    "proxy --socks http": "argument --socks: invalid choice: 'http' (choose from ",
+    "proxy --auth user": "auth=('user', ''): expected a name without a colon and a password, such as ('user', ",
+    "proxy --upstream 10.1.1.1:80": "to='10.1.1.1:80': expected a server on this machine: ",
+    "proxy --socks --mode status --code 403": "status(403): expected serve(…) or http_proxy(…); a SOCKS proxy refuses ",
     # the older spelling of lookups
     "serve --mode dns-nxdomin": "no mode 'dns-nxdomin'. Did you mean 'nxdomain'? Modes: ",
     "serve --mode dns-": "no mode 'dns-'. Did you mean 'nxdomain'? Modes: ",
@@ -323,6 +344,11 @@ MEANT = {
     "sevre --mode reset": "serve --mode reset",
     "run --mode reset": "serve --mode reset",
     "mode": "modes",
+    "porxy": "proxy",
+    "proxy --mode rest --socks": "proxy --mode reset --socks",
+    "proxy --mode reset --tls mtls": "proxy --mode reset --tls mutual",
+    "proxy --mode socks-refusal": "proxy --mode socks-refusal --kind general_failure",
+    "serve --mode rest --udp": "serve --mode reset --udp",
     "list": "modes",
     "relay": "relay --upstream 127.0.0.1:5432",
     "relay --mode reset": "relay --upstream 127.0.0.1:5432 --mode reset",
@@ -377,7 +403,7 @@ UNKNOWN = [
 def test_mistake_is_answered_with_the_command_line_to_type_which_is_right(words, told, monkeypatch):
     started = []
     code, _, complaint = told(words)
-    for name in ("run_server", "run_relay"):
+    for name in ("run_server", "run_relay", "run_proxy"):
         monkeypatch.setattr(command, name, lambda *given: started.append(given))
     line = MEANT[words]
 
@@ -457,7 +483,7 @@ def test_error_of_another_kind_is_raised(monkeypatch):
         main(["modes"])
 
 
-@each_row("command, add", [("serve", add_serve_options), ("relay", add_relay_options)])
+@each_row("command, add", [("serve", add_serve_options), ("relay", add_relay_options), ("proxy", add_proxy_options)])
 def test_corrections_know_every_option_of_a_command(command, add):
     parser = Parser(add_help=False)
     add(parser, [])

@@ -38,6 +38,10 @@ WORDS = {
     "reset --after-bytes 17": fl.reset(after_bytes=17),
     "status --code 503 --then ok": fl.sequence(fl.status(503), fl.ok()),
     "reset --then 'status --code 503' --then ok": fl.sequence(fl.reset(), fl.status(503), fl.ok()),
+    "ok --path '/pay status --code 503' --path '/pay ok' --then reset": fl.by_path(
+        {"*": fl.sequence(fl.ok(), fl.reset()), "/pay": fl.sequence(fl.status(503), fl.ok())}
+    ),
+    "ok --max-connections 2 --beyond 'stall --at accept'": fl.max_connections(2, beyond=fl.stall(at="accept")),
     "refuse --for-seconds 1 --then ok": fl.sequence(fl.refuse(for_seconds=1), fl.ok()),
 }
 REFUSED = {

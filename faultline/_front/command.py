@@ -44,14 +44,17 @@ from faultline._front.options import (
     Parser,
     UsageError,
     is_unseen,
-    number,
     plan_of,
     server_of,
 )
 from faultline._front.probing import HELP as PROBE_HELP
 from faultline._front.probing import add_probe_options, data_of, end_lines, probe_of, step_lines
-from faultline._front.served import add_relay_options, add_serve_options, protocols_of, shown_to_upstream
-from faultline._front.serving import STARTERS
+from faultline._front.served import (
+    add_proxy_options,
+    add_relay_options,
+    add_serve_options,
+)
+from faultline._front.serving import STARTERS, Starter, start_proxy, start_relay
 from faultline._front.trust import trust_files
 from faultline._version import __version__
 from faultline.modes._catalogue import modes
@@ -127,6 +130,8 @@ def run(words: list[str], ending: Ending) -> int:
     served = add_serve_options(server, words)
     relay = commands.add_parser("relay", help="pass connections on to a real server until Ctrl-C", epilog=EPILOG)
     relayed = add_relay_options(relay, words)
+    proxy = commands.add_parser("proxy", help="be a proxy of HTTP or SOCKS until Ctrl-C", epilog=EPILOG)
+    proxied = add_proxy_options(proxy, words)
     controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
     add_control_options(controlled)
     add_audit_options(commands.add_parser("audit", help=HELP))
@@ -145,6 +150,8 @@ def run(words: list[str], ending: Ending) -> int:
         return run_audit(options, ending)
     elif options.command == "relay":
         run_relay(plan_of(relayed, options, reads_files=True), options, ending)
+    elif options.command == "proxy":
+        run_proxy(plan_of(proxied, options, reads_files=True), options, ending)
     else:
         run_server(plan_of(served, options, reads_files=True), options, ending)
     return 0
@@ -203,49 +210,40 @@ def run_probe(options: argparse.Namespace) -> int:
 
 def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Serve a plan until the end."""
-    kind = server_of(faults_of(plan))
-    given = [name for name in ("tls", "alpn") if getattr(options, name)]
+    kind = "UDP server" if options.udp else server_of(faults_of(plan))
+    given = [name for name in ("tls", "alpn", "unix") if getattr(options, name)]
     if given and kind not in OVER_TCP:
         raise UsageError(f"{plan!r}: expected no --{given[0]} with it; it takes a {kind}.")
+    start_and_watch(STARTERS[kind], plan, options, ending)
+
+
+def run_proxy(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
+    """Run a proxy until the end."""
+    kind = server_of(faults_of(plan))
+    if kind not in ("TCP server", "SOCKS proxy"):
+        raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
+    if kind == "SOCKS proxy" and not options.socks:
+        options.socks = "socks5h"
+    start_and_watch(start_proxy, plan, options, ending)
+
+
+def start_and_watch(start: Starter, plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
+    """Start a server, and print its attempts until the end."""
     with ending() as ended:
-        server, url, where, trial = STARTERS[kind](plan, options, ended.put)
+        server, url, where, trial = start(plan, options, ended.put)
         text = f"{plan!r} on {where} - try: {trial}{unseen(server, plan)}"
         watch(server, url, ended, text, options, {"plan": repr(plan), "try": trial})
 
 
 def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Run a relay until the end."""
-    from faultline._core.certificates import with_protocols
-    from faultline._core.kinds import RELAY, TERMINATING_RELAY
-    from faultline._servers.server import Server
-    from faultline._servers.start import PROTOCOLS, TERMINATES, checked_address, checked_relay
-
     if (kind := server_of(faults_of(plan))) != "TCP server":
         raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
-    plan, upstream = checked_relay(
-        options.upstream,
-        plan,
-        options.tls,
-        options.on_upstream_failure,
-        allow_remote=options.allow_remote,
-        upstream_cert=shown_to_upstream(options),
-        starttls=options.starttls,
-    )
-    host, _, port = options.listen.rpartition(":")
     with ending() as ended:
-        server = Server(
-            plan,
-            address=checked_address(
-                host.strip("[]") or "127.0.0.1", int(number("port", port)), allow_remote=options.allow_remote
-            ),
-            tls=with_protocols(TERMINATES[options.tls], protocols_of(options) or PROTOCOLS.get(options.starttls)),
-            kind=RELAY if options.tls == "through" else TERMINATING_RELAY,
-            upstream=upstream,
-            strict=False,
-            on_end=ended.put,
-        )
-        text = f"{plan!r} on {server.hostport} in front of {options.upstream}{unseen(server, plan)}"
-        watch(server, server.url, ended, text, options, {"plan": repr(plan), "upstream": str(upstream)})
+        server, upstream = start_relay(plan, options, ended.put)
+        text = f"{server.plan!r} on {server.hostport} in front of {options.upstream}{unseen(server, server.plan)}"
+        data = {"plan": repr(server.plan), "upstream": str(upstream)}
+        watch(server, server.url, ended, text, options, data)
 
 
 def run_control(options: argparse.Namespace, ending: Ending) -> None:

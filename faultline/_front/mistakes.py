@@ -20,11 +20,15 @@ from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import OVER_TCP, Mode, Parameter
 
-COMMANDS = ("serve", "relay", "control", "modes", "audit", "explain", "probe")
+COMMANDS = ("serve", "relay", "proxy", "control", "modes", "audit", "explain", "probe")
 OPENING = {"--version", "--help", "-h"}
-OWN = {
-    "serve": {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--alpn": 1, "--json": 0, "--ca-file": 1},
-    "relay": {
+PLAN = {"--path": 1, "--max-connections": 1, "--beyond": 1}
+PLACE = {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--json": 0, "--ca-file": 1}
+OWN = {  # 1 for an option that has a value
+    "serve": PLAN | PLACE | {"--unix": 1, "--udp": 0, "--alpn": 1},
+    "proxy": PLAN | PLACE | {"--socks": 0, "--upstream": 1, "--auth": 1},
+    "relay": PLAN
+    | {
         "--upstream": 1,
         "--listen": 1,
         "--tls": 1,
@@ -38,6 +42,7 @@ OWN = {
         "--ca-file": 1,
     },
 }
+OPTIONAL = {("--tls", "serve"), ("--tls", "proxy"), ("--socks", "proxy")}
 EXAMPLES = {"upstream": "127.0.0.1:5432", "mode": "reset"}
 
 
@@ -71,9 +76,7 @@ def command_of(words: list[str]) -> tuple[str, list[str]]:
         return first, rest
     if first.startswith("-"):
         return ("relay" if "--upstream" in words else "serve"), words
-    if found := meant(
-        first, COMMANDS, {"run": ("serve",), "start": ("serve",), "proxy": ("relay",), "list": ("modes",)}
-    ):
+    if found := meant(first, COMMANDS, {"run": ("serve",), "start": ("serve",), "list": ("modes",)}):
         return found[0], rest
     return ("serve", ["--mode", *words]) if mode_of(first) else ("", rest)
 
@@ -114,7 +117,7 @@ class Line:
         if self._mode is not None and for_tests(self._mode):
             return []
         command, fixed = self._command, ["--mode", self._word] if self._mode else []
-        special = self._mode is not None and self._mode.kind != "TCP server"
+        special = command != "proxy" and self._mode is not None and self._mode.kind != "TCP server"
         command = "serve" if special else command
         words = [*self._words]
         while words:
@@ -149,7 +152,7 @@ class Line:
         """Whether an option has a value; an unknown option may have one."""
         if name in self._options:
             return plain(self._options[name].annotation)[0] is not bool
-        return OWN[self._command].get(name, 1) == 1 or (name, self._command) == ("--tls", "serve")
+        return OWN[self._command].get(name, 1) == 1 or (name, self._command) in OPTIONAL
 
     def _part(self, command: str, name: str, value: str, *, has_value: bool) -> list[str] | None:
         """One option as it was meant; `None` if it is not known."""
@@ -158,7 +161,7 @@ class Line:
         if name == "--then":
             return self._then(value)
         if name in OWN[self._command] and name not in self._options:
-            if name == "--tls" and command == "serve":
+            if name == "--tls" and command != "relay":
                 value = "mutual" if meant(value, ("mutual",), {"mtls": ("mutual",)}) else ""
                 has_value = bool(value)
             fits = name in OWN[command] and not (name == "--tls" and self._mode and self._mode.kind not in OVER_TCP)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 from faultline._core.check import parameter, plain, rejected
 from faultline._core.errors import FaultlineError
 from faultline._core.fault import Fault
-from faultline._core.plan import HEALTHY, Plan
-from faultline._core.planning import sequence
+from faultline._core.paths import by_path
+from faultline._core.plan import HEALTHY, Dealt, Plan
+from faultline._core.planning import max_connections, sequence
 from faultline._core.steps import Behind
 from faultline._front.escapes import HELP, bytes_of, with_value
 from faultline._front.listing import choices, for_tests, legend, metavar, option_name, options_of, usage
@@ -20,7 +21,7 @@ from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
 MOST = 1 << 63  # more of anything than there can be; Python counts on
-NOT_THEN = " In --then the options go behind the name, in quotes."
+NOT_THEN = " In {} the options go behind the name, in quotes."
 OLD_PREFIX = "dns_"
 
 
@@ -107,6 +108,17 @@ def add_mode_options(
         metavar="NAME",
         help="the mode of the next attempt, such as ok or 'status --code 503'; the last repeats",
     )
+    parser.add_argument(
+        "--path",
+        action="append",
+        metavar="'PATH NAME'",
+        help="what requests of a path meet, such as '/pay status --code 503' or '/img/* ok'; the same path again: its "
+        "next request; other paths meet --mode",
+    )
+    parser.add_argument("--max-connections", metavar="NUMBER", help="how many clients may be connected at once")
+    parser.add_argument(
+        "--beyond", metavar="NAME", help="the mode of the others, such as refuse or 'stall --at accept'"
+    )
     first = Parser(prog=f"faultline {command}", add_help=False)
     first.add_argument("--mode")
     word = first.parse_known_args(words)[0].mode
@@ -187,10 +199,41 @@ def plan_of(chosen: Named | None, options: argparse.Namespace, *, reads_files: b
         FaultlineError: a mode is unknown or for tests alone, an option is missing or has a wrong value, or the modes
             can't be played together.
     """
+    plan = in_order(chosen, options, reads_files=reads_files)
+    if options.path:
+        plan = by_paths(plan, options.path, reads_files=reads_files)
+    if (options.max_connections is None) != (options.beyond is None):
+        raise UsageError("--max-connections: expected --beyond with it, and the other way round.")
+    if options.max_connections is None:
+        return plan
+    beyond = next_fault(options.beyond, "--beyond", reads_files=reads_files)
+    return max_connections(int(number("max_connections", options.max_connections)), plan, beyond=beyond)
+
+
+def by_paths(plan: Dealt, given: list[str], *, reads_files: bool) -> Fault:
+    """The plan by the path of the request, from the texts of `--path`; other paths meet `plan`.
+
+    Raises:
+        FaultlineError: a text has no mode, or one that can't be chosen by the path.
+    """
+    faults: dict[str, list[Fault]] = {}
+    for text in given:
+        path, _, mode = text.partition(" ")
+        faults.setdefault(path, []).append(next_fault(mode, "--path", reads_files=reads_files))
+    plans: dict[str, Dealt] = {path: sequence(*each) if len(each) > 1 else each[0] for path, each in faults.items()}
+    return by_path({"*": plan} | plans)
+
+
+def in_order(chosen: Named | None, options: argparse.Namespace, *, reads_files: bool) -> Dealt:
+    """The plan of `--mode` and of each `--then`.
+
+    Raises:
+        FaultlineError: as `plan_of` says.
+    """
     if chosen is None:
         return HEALTHY
     faults = [called(chosen.mode, chosen.arguments | arguments_of(chosen, options, reads_files=reads_files))]
-    faults += [next_fault(text, reads_files=reads_files) for text in options.then or ()]
+    faults += [next_fault(text, "--then", reads_files=reads_files) for text in options.then or ()]
     kind = server_of(faults)
     if kind == "TCP server" and any(is_unseen(fault) for fault in faults[:-1]):
         raise UsageError(
@@ -204,18 +247,18 @@ def plan_of(chosen: Named | None, options: argparse.Namespace, *, reads_files: b
     return sequence(*faults) if len(faults) > 1 else faults[0]
 
 
-def next_fault(text: str, *, reads_files: bool) -> Fault:
-    """The fault of `--then`: the name of a mode, with its own options behind it, as in `status --code 503`.
+def next_fault(text: str, option: str, *, reads_files: bool) -> Fault:
+    """The fault of `--then` and the like: the name of a mode, with its options behind it, as in `status --code 503`.
 
     Raises:
         FaultlineError: the mode is unknown or for tests alone, or an option is missing, unknown or has a wrong value.
     """
     word, *words = shlex.split(text) or [""]
     chosen = named(word)
-    parser = Parser(prog=f"faultline serve --then {word}", add_help=False)
+    parser = Parser(prog=f"faultline serve {option} {word}", add_help=False)
     add_options(parser, chosen)
     given = arguments_of(chosen, parser.parse_args(words), reads_files=reads_files)
-    return called(chosen.mode, chosen.arguments | given, NOT_THEN)
+    return called(chosen.mode, chosen.arguments | given, NOT_THEN.format(option))
 
 
 def arguments_of(chosen: Named, options: argparse.Namespace, *, reads_files: bool) -> dict[str, Any]:

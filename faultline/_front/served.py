@@ -1,4 +1,4 @@
-"""The options of `faultline serve` and `faultline relay`."""
+"""The options of `faultline serve`, `faultline relay` and `faultline proxy`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,36 @@ from faultline._front.options import Named, UsageError, add_mode_options
 def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
     """Add the options of `serve`, with those of the mode that the words name."""
     chosen = add_mode_options(parser, words, "serve", required=True)
+    parser.add_argument("--unix", metavar="PATH", help="listen on a Unix socket at this path, and on no port")
+    parser.add_argument(
+        "--udp", action="store_true", help="answer datagrams: the bytes of the mode, or those that came"
+    )
+    add_place_options(parser)
+    parser.add_argument(
+        "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
+    )
+    return chosen
+
+
+def add_proxy_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
+    """Add the options of `proxy`, with those of the mode that the words name."""
+    parser.add_argument(
+        "--socks",
+        nargs="?",
+        const="socks5h",
+        choices=("socks4", "socks4a", "socks5", "socks5h"),
+        help="be a SOCKS proxy, of socks5h unless a version is given (default: an HTTP proxy)",
+    )
+    parser.add_argument(
+        "--upstream", metavar="ADDRESS", help="the server to lead all clients to (default: the one that they ask for)"
+    )
+    parser.add_argument("--auth", metavar="NAME:PASSWORD", help="what clients have to send")
+    add_place_options(parser)
+    return add_mode_options(parser, words, "proxy", required=False)
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a server of its own: where it listens, its TLS, and what is printed and written."""
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", default="0", help="the port to bind (default: a free one)")
     parser.add_argument("--allow-remote", action="store_true", help="let other machines connect to --host")
@@ -24,14 +54,10 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         help="speak TLS with a certificate of the test CA; mutual: require one of the client too",
     )
     add_common_options(parser)
-    return chosen
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that both commands have: on TLS, and on what is printed and written."""
-    parser.add_argument(
-        "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
-    )
+    """Add the options that all of these commands have, on what is printed and written."""
     parser.add_argument("--ca-file", metavar="PATH", help="write the certificate of the test CA to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
@@ -65,6 +91,9 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         help="what happens to the client if the upstream can't be reached (default: %(default)s)",
     )
     parser.add_argument("--allow-remote", action="store_true", help="let the upstream and clients be on other machines")
+    parser.add_argument(
+        "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
+    )
     add_common_options(parser)
     return add_mode_options(parser, words, "relay", required=False)
 

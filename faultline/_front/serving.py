@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from faultline._core.attempts import Attempt
 from faultline._core.hosts import hostport
 from faultline._core.plan import Plan
-from faultline._front.options import number
-from faultline._front.served import protocols_of
+from faultline._front.options import UsageError, number
+from faultline._front.served import protocols_of, shown_to_upstream
 from faultline.modes._registry import ServerKind
 
 if TYPE_CHECKING:
+    from faultline._core.upstream import Upstream
     from faultline._servers.endpoint import Endpoint
+    from faultline._servers.server import Server
 
 OnEnd: TypeAlias = Callable[[Attempt], None]
 
@@ -36,11 +38,15 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
-    address = checked_address(*place(options), allow_remote=options.allow_remote)
+    address = checked_address(*place(options), options.unix or False, allow_remote=options.allow_remote)
     tls = with_protocols(options.tls, protocols_of(options))
     server = Server(plan, address=address, tls=tls, strict=False, on_end=on_end)
     trusting = f"--cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
     trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
+    if options.unix:
+        scheme = server.url.partition("+")[0]
+        trial = f"curl -v {trusting}--unix-socket {shlex.quote(server.path)} {scheme}://localhost/"
+        return Started(server, server.url, server.path, trial)
     return Started(server, server.url, server.url, f"curl -v {trusting}{server.url}/")
 
 
@@ -86,12 +92,77 @@ def start_socks(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Start
     return Started(server, server.proxy_url, server.proxy_url, f"curl -v --proxy {server.proxy_url} http://localhost/")
 
 
+def start_proxy(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """Start a proxy of HTTP or SOCKS."""
+    from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
+    from faultline._core.upstream import Route
+    from faultline._servers.proxies import checked_auth, checked_to
+    from faultline._servers.server import Server
+    from faultline._servers.start import checked_address
+
+    if options.socks and options.tls:
+        raise UsageError("--socks: expected no --tls with it; a SOCKS proxy speaks none itself.")
+    name, _, password = (options.auth or "").partition(":")
+    route = Route(checked_to(options.upstream), checked_auth(options.auth and (name, password)))
+    server = Server(
+        plan,
+        address=checked_address(*place(options), allow_remote=options.allow_remote),
+        kind=SOCKS_PROXY if options.socks else HTTP_PROXY,
+        tls=options.tls,
+        route=route,
+        proxy_scheme=options.socks or "",
+        strict=False,
+        on_end=on_end,
+    )
+    trusting = (
+        f"--proxy-cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
+    )
+    trusting += f"--proxy-cert {server.client_cert_file} " if options.tls == "mutual" else ""
+    url = server.proxy_url
+    return Started(server, url, url, f"curl -v {trusting}--proxy {shlex.quote(url)} http://localhost/")
+
+
+def start_relay(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> tuple[Server, Upstream]:
+    """Start a relay; return it with its upstream.
+
+    Raises:
+        FaultlineError: an option has a wrong value, or a relay can't play the plan.
+    """
+    from faultline._core.certificates import with_protocols
+    from faultline._core.kinds import RELAY, TERMINATING_RELAY
+    from faultline._servers.server import Server
+    from faultline._servers.start import PROTOCOLS, TERMINATES, checked_address, checked_relay
+
+    plan, upstream = checked_relay(
+        options.upstream,
+        plan,
+        options.tls,
+        options.on_upstream_failure,
+        allow_remote=options.allow_remote,
+        upstream_cert=shown_to_upstream(options),
+        starttls=options.starttls,
+    )
+    host, _, port = options.listen.rpartition(":")
+    place = host.strip("[]") or "127.0.0.1", int(number("port", port))
+    server = Server(
+        plan,
+        address=checked_address(*place, allow_remote=options.allow_remote),
+        tls=with_protocols(TERMINATES[options.tls], protocols_of(options) or PROTOCOLS.get(options.starttls)),
+        kind=RELAY if options.tls == "through" else TERMINATING_RELAY,
+        upstream=upstream,
+        strict=False,
+        on_end=on_end,
+    )
+    return server, upstream
+
+
 def place(options: argparse.Namespace) -> tuple[str, int]:
     """The address to bind."""
     return options.host, int(number("port", options.port))
 
 
-STARTERS: dict[ServerKind, Callable[[Plan, argparse.Namespace, OnEnd], Started]] = {
+Starter: TypeAlias = Callable[[Plan, argparse.Namespace, OnEnd], Started]
+STARTERS: dict[ServerKind, Starter] = {
     "TCP server": start_tcp,
     "DNS server": start_dns,
     "UDP server": start_udp,
