@@ -113,6 +113,7 @@ MODES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("flip", "bitflip", "corruption"), ("corrupt",)),
     **dict.fromkeys(("packet_loss", "lossy"), ("loss",)),
     **dict.fromkeys(("slow_headers", "slowloris", "trickle"), ("trickle_headers",)),
+    **dict.fromkeys(("ws", "wss", "web_socket", "websockets"), ("websocket",)),
     **dict.fromkeys(("events", "server_sent_events", "stream", "eventsource"), ("sse",)),
 }
 

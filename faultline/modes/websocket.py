@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from faultline._core import steps as do
+from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.frames import Accept, CloseFrame, EchoMessages, OfWebSocket, ReceiveClose
+from faultline._core.said import abbreviated
 from faultline._core.script import as_played, unfolded
 from faultline._core.scripted import WebSocketPlan
 from faultline._core.steps import Step
@@ -57,6 +59,10 @@ def websocket(*steps: Step | Fault) -> Fault:
         Traceback (most recent call last):
         websockets.exceptions.ConnectionClosedError: received 1012 (service restart); then sent 1012 (service restart)
     """
+    for step in steps:
+        if isinstance(step, (str, bytes)):
+            right = f"send_{'text' if isinstance(step, str) else 'bytes'}({abbreviated(step)})"
+            raise rejected("step", step, f"a step such as send_text('…'), or a mode such as reset(); write {right}")
     own = tuple(EchoMessages() if step == echo() else step for step in steps) or (EchoMessages(),)
     flat = unfolded(own)
     check_steps(flat)

@@ -282,6 +282,7 @@ def test_report_of_an_attempt_has_messages_and_close_codes():
     told = unmet(websocket(receive_text("bye"), close_frame(1011)), leaves)
 
     assert "close_frame(1011)" in told
+    assert "(the plan waited for receive_text('bye'))" in told
     assert "1 WebSocket message from the client and 0 to it, client closes with 1000, server closes with 1000" in told
 
 

@@ -90,6 +90,11 @@ REFUSED = [
     (lambda: fl.websocket(fl.receive(1)), "receive(1): expected a step of a WebSocket; write receive_text() or rec"),
     (lambda: fl.websocket(fl.receive_request()), "write accept(), before which the request is read."),
     (lambda: fl.websocket(fl.status(503)), "expected a step, or a mode that breaks"),
+    (
+        lambda: fl.websocket("hi"),
+        "step='hi': expected a step such as send_text('…'), or a mode such as reset(); write s",
+    ),
+    (lambda: fl.websocket(b"hi"), "write send_bytes(b'hi')."),
     (lambda: fl.websocket(TEXT, fl.accept()), "accept(): expected it once, before the first step of the WebSocket."),
     (lambda: fl.websocket(fl.echo(), TEXT), "expected no step after echo(), where the conversation ends; put it last"),
     (lambda: fl.websocket(fl.close_frame(), TEXT), "send_text('a'): expected no message after close_frame()."),

@@ -126,7 +126,10 @@ class WebSocket:
     async def _listen(self, step: ws.OfWebSocket) -> None:
         match step:
             case ws.ReceiveText(marker) | ws.ReceiveBytes(marker):
+                entry = self._connection.attempt.entry
+                entry.note = f"the plan waited for {step!r}"
                 await self._read(partial(contains, marker=marker))
+                entry.note = ""
             case ws.ReceiveClose():
                 await self._read_close()
             case _:  # echo()
