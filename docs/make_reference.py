@@ -18,7 +18,7 @@ from faultline.modes._catalogue import modes
 GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
     "Auditing a client": "audit Audit AuditCase Finding Difference",
-    "Plans": "sequence cycle sometimes when by_path max_connections plan",
+    "Plans": "sequence cycle sometimes when by_path through max_connections plan",
     "Scripts": "script send receive receive_until receive_prefixed reply receive_request respond repeat hold starttls "
     "stoptls Gate",
     "WebSockets": "accept send_text send_bytes receive_text receive_bytes receive_close send_ping close_frame "

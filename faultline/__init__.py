@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from faultline._core.planning import max_connections as max_connections
     from faultline._core.planning import sequence as sequence
     from faultline._core.planning import sometimes as sometimes
+    from faultline._core.planning import through as through
     from faultline._core.planning import when as when
     from faultline._core.promises import Strike as Strike
     from faultline._core.replies import reply as reply

@@ -526,6 +526,7 @@ CHOICES = [
     lambda: fl.when(yes, fl.nxdomain()),
     lambda: fl.when(yes, fl.duplicated()),
     lambda: fl.by_path({"/*": fl.reset(at="request")}),
+    fl.through,
 ]
 LINE = (fl.receive_until(b"MAIL FROM test\r\n"), fl.send(b"250 test OK\r\n"))
 SCRIPTS = (

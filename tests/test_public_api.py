@@ -210,7 +210,18 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     modes = {*_catalogue.modes(), *_catalogue.extras()}
     assert known == modes | {*script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
         *("anthropic_events", "answer", "openai_chunks"),
-        *("by_path", "control", "cycle", "max_connections", "plan", "reply", "sequence", "sometimes", "when"),
+        *(
+            "by_path",
+            "control",
+            "cycle",
+            "max_connections",
+            "plan",
+            "reply",
+            "sequence",
+            "sometimes",
+            "through",
+            "when",
+        ),
     }
 
 

@@ -45,6 +45,11 @@ class AsUsual(AnyAnswer):
 
 
 @dataclass(frozen=True)
+class Through(AsUsual):
+    """The answer of the upstream, as written by `through()`."""
+
+
+@dataclass(frozen=True)
 class Answer(AnyAnswer):
     """An answer in HTTP.
 

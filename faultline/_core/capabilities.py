@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-from faultline._core.answers import Answer, AsUsual, SocksRefusal
+from faultline._core.answers import Answer, AsUsual, SocksRefusal, Through
 from faultline._core.breaks import Break, Trigger
 from faultline._core.conditions import Condition, Direction
 from faultline._core.fault import Fault
@@ -120,6 +120,7 @@ class Capabilities:
 
 NOUNS: dict[type, str] = {
     AsUsual: "answer",
+    Through: "answer of an upstream",
     Answer: "answer in HTTP",
     Http2Answer: "answer in frames of HTTP/2",
     Script: "script",

@@ -25,6 +25,7 @@ from faultline._core.plan import (
     chosen,
     entries_of,
     fault_of,
+    faults_of,
     per_of,
 )
 from faultline._core.promises import Origin
@@ -158,6 +159,11 @@ class Dealer:
                 run = self._chosen[fault.origin, number] = places(fault.choice.plans[number], self._make)
             place = next(run) or Place(0)
         return (number, place.entry, int(place.is_other))
+
+    @property
+    def reads_requests(self) -> bool:
+        """Whether a relay has to read requests for the plan: it answers some by itself, or chooses by them."""
+        return any(fault.http_answer is not None or fault.choice is not None for fault in faults_of(self._plan))
 
     def upcoming(self) -> Fault:
         """The fault that the next attempt will meet on a new connection, without dealing it."""

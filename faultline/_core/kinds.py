@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from faultline._core import frames
 from faultline._core import steps as do
-from faultline._core.answers import Answer, AsUsual, SocksRefusal
+from faultline._core.answers import Answer, AsUsual, SocksRefusal, Through
 from faultline._core.branching import Reply
 from faultline._core.capabilities import Capabilities, Here, Key, Why, lacks
 from faultline._core.conditions import (
@@ -65,7 +65,7 @@ OF_HTTP2: dict[Point, Here] = OPENING | {
 }
 RELAYED: dict[Point, Here] = OPENING | {
     "request": Here(ENDS | {do.Inject}, MESSAGES | BODIES),
-    "response": Here(SAID - {do.Renegotiate}, MESSAGES | BODIES),
+    "response": Here(SAID - {do.Renegotiate}, MESSAGES | BODIES, with_answer=frozenset({"at_end"})),
     "idle": Here(ENDS, TIMES, SECONDS),
 }
 PROXIED: dict[Point, Here] = OPENING | {
@@ -113,7 +113,6 @@ RESPONSE: frozenset[Direction] = frozenset({"response"})
 LOOKUP: frozenset[Direction] = frozenset({"lookup"})
 PER_CONNECTION: frozenset[Per] = frozenset({"attempt", "connection"})
 
-UPSTREAMS: tuple[Key, ...] = (Answer, Script, WebSocketPlan, "choice")
 NAMES: tuple[Key, ...] = ("lookup", Found, FoundLast)
 STREAMED: dict[Key, Why] = {
     **dict.fromkeys(NAMES, Why("clients come here after the lookup")),
@@ -127,8 +126,10 @@ AT_SERVER: dict[Key, Why] = STREAMED | {
     **dict.fromkeys((RstStream, GoAway, Http2Answer, "http2"), IN_HTTP2),
     "after_messages": Why("in HTTP each message is an attempt", "a relay, a script, or sequence(…)"),
 }
+ANSWERED = Why("the upstream of a relay answers")
 AT_RELAY: dict[Key, Why] = STREAMED | {
-    **dict.fromkeys(UPSTREAMS, Why("the upstream of a relay answers")),
+    Script: ANSWERED,
+    WebSocketPlan: ANSWERED,
     "after_seconds": Why("a relay knows 'idle' by silence alone", "after_seconds more than 0"),
     "tls": Why("a relay that passes TLS through speaks none itself"),
     do.Renegotiate: Why("a relay reads from its client at any time, also during a handshake"),
@@ -212,17 +213,22 @@ RELAY = Capabilities(
     written="relay(…)",
     talk="relayed",
     points=in_plain(RELAYED),
-    answers=frozenset({AsUsual}),
-    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()} | TOXICS,
+    answers=frozenset({AsUsual, Answer, Through}),
+    chooses=True,
+    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()} | RESPONSES | TOXICS,
     per=PER_CONNECTION,
     why=AT_RELAY,
+)
+UNREAD = Why("the relay can't read the TLS that it passes through", "tls='terminate'")
+BLIND_RELAY = replace(  # in front of an upstream that speaks TLS
+    RELAY, answers=frozenset({AsUsual, Through}), chooses=False, why=AT_RELAY | {Answer: UNREAD, "choice": UNREAD}
 )
 TERMINATING_RELAY = replace(
     RELAY,
     name="a relay that terminates TLS",
     written="relay(…, tls='terminate')",
     points=RELAYED,
-    conditions=STREAM | TOXICS,
+    conditions=STREAM | RESPONSES | TOXICS,
     tls="always",
 )
 HTTP_PROXY = Capabilities(

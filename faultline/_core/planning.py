@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from faultline._core.answers import Through
 from faultline._core.attempts import Request
 from faultline._core.calls import explained
 from faultline._core.check import choice, rejected, whole
@@ -136,7 +137,8 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
 
     The function gets the request once the server has read all of it, so that the faults can strike at `response` or
     `idle`, and conditions act on the response. The ledger keeps the fault that was chosen. An error in the function
-    raises `ServerError` in the test. `by_path` chooses before the body is read.
+    raises `ServerError` in the test. `by_path` chooses before the body is read, and so does this in a relay, where the
+    body that the function gets is empty.
 
     .. versionadded:: 0.1
 
@@ -162,6 +164,30 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
             raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
     label = Said("when", (("condition", condition), ("fault", fault), ("otherwise", otherwise)), 2)
     return Fault(choice=Choice(condition, fault, otherwise, label), said=(label,))
+
+
+@explained
+def through() -> Fault:
+    """Let a relay pass the request on to its upstream, beside requests that it answers by itself.
+
+    `ok()` does the same in a relay; a server has no upstream, and refuses this.
+
+    .. versionadded:: 0.1
+
+    Example:
+        >>> import faultline, urllib.request
+        >>> from faultline import ok, sequence, status, through
+        >>> with faultline.serve(ok(b"from the upstream")) as real:
+        ...     with faultline.relay(real, sequence(status(503), through())) as server:
+        ...         try:
+        ...             urllib.request.urlopen(server.url)
+        ...         except OSError as error:
+        ...             print(error)
+        ...         urllib.request.urlopen(server.url).read()
+        HTTP Error 503: Service Unavailable
+        b'from the upstream'
+    """
+    return Fault(answer=Through(), said=(Said("through"),))
 
 
 def checked_plan(plan: object) -> Plan:

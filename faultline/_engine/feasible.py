@@ -43,8 +43,8 @@ def check_feasible(faults: tuple[Fault, ...], host: str, terms: Terms, default: 
     check_unreachable(faults, host)
     for fault in faults:
         check_machine(fault, terms)
-        if default is not None:
-            check_response(fault, default)
+        if default is not None or fault.http_answer is not None:  # of a relay
+            check_response(fault, default or Answer())
 
 
 def check_machine(fault: Fault, terms: Terms) -> None:

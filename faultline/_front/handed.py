@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         max_connections = staticmethod(plans.max_connections)
         sequence = staticmethod(plans.sequence)
         sometimes = staticmethod(plans.sometimes)
+        through = staticmethod(plans.through)
         when = staticmethod(plans.when)
         hold = staticmethod(scripts.hold)
         receive = staticmethod(scripts.receive)

@@ -129,9 +129,8 @@ def start_relay(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> tuple
         FaultlineError: an option has a wrong value, or a relay can't play the plan.
     """
     from faultline._core.certificates import with_protocols
-    from faultline._core.kinds import RELAY, TERMINATING_RELAY
     from faultline._servers.server import Server
-    from faultline._servers.start import PROTOCOLS, TERMINATES, checked_address, checked_relay
+    from faultline._servers.start import PROTOCOLS, TERMINATES, checked_address, checked_relay, kind_of_relay
 
     plan, upstream = checked_relay(
         options.upstream,
@@ -148,7 +147,7 @@ def start_relay(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> tuple
         plan,
         address=checked_address(*place, allow_remote=options.allow_remote),
         tls=with_protocols(TERMINATES[options.tls], protocols_of(options) or PROTOCOLS.get(options.starttls)),
-        kind=RELAY if options.tls == "through" else TERMINATING_RELAY,
+        kind=kind_of_relay(options.tls, upstream),
         upstream=upstream,
         strict=False,
         on_end=on_end,

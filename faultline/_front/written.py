@@ -90,6 +90,9 @@ def typed(text: str) -> Plan:
         raise ParameterError(f"plan={abbreviated(text)}: {EXPECTED} ({error}).") from None
 
 
+OF_PLANS = ("sequence", "cycle", "sometimes", "max_connections", "through")
+
+
 class Reader:
     """Turns the syntax tree of a text into a plan, node by node."""
 
@@ -97,7 +100,7 @@ class Reader:
         self._text = text.strip()
         self._names = names
         functions = {entry.name: entry.function for entry in {**modes(), **extras()}.values()}
-        of_plans = {name: getattr(plans, name) for name in ("sequence", "cycle", "sometimes", "max_connections")}
+        of_plans = {name: getattr(plans, name) for name in OF_PLANS}
         of_steps = {name: getattr(room, name) for room in (scripts, websockets) for name in room.__all__}
         of_plans |= {"by_path": by_path, "reply": reply}
         self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}

@@ -19,6 +19,7 @@ from faultline._net.malformed import doubtful_head, is_meant_as_http, split, wor
 HEAD_LIMIT_BYTES = 65_536
 EVENTS_AT_ONCE = 16  # of h11: a client may send a chunk for each byte
 FIRST_LOOK_BYTES = 1024  # the part of the first line that is checked
+VERSION = b"HTTP/1."  # how a response begins
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # RFC 9112, 3: method SP request-target SP HTTP-version. A prefix of this can still become a request line.
@@ -70,7 +71,7 @@ class RequestReader:
         self.complete = False
         self.is_behind = False  # whether some of the bytes were not read yet
         self.is_http = True
-        self.keep_alive = False
+        self.keep_alive = self.asks_to_switch = False  # the latter by Upgrade or CONNECT
         self.rest = b""
 
     def feed(self, data: bytes) -> bool:
@@ -132,6 +133,7 @@ class RequestReader:
             case _:  # h11.EndOfMessage: no other event can follow a head
                 self.complete = True
                 self.keep_alive = self._connection.their_state is h11.DONE
+                self.asks_to_switch = self._connection.their_state not in (h11.DONE, h11.MUST_CLOSE)
                 self.rest = self._connection.trailing_data[0]
 
     def refuse(self) -> None:
@@ -233,6 +235,52 @@ class ResponseReader:
     def rest(self) -> bytes:
         """The bytes after the end of the response."""
         return self._connection.trailing_data[0]
+
+
+class PassingResponse:
+    """Finds the end of a response among the bytes that a relay passes on; h11 reads a copy of them.
+
+    `upgrades` says whether the request, of this method, asks for another protocol.
+
+    Attributes:
+        complete: whether it has ended, by its own framing.
+        keep_alive: whether both connections may carry another request then.
+        switches: whether the bytes behind it are of another protocol.
+        is_opaque: whether it is no response of HTTP/1, so that nobody knows where it ends.
+    """
+
+    def __init__(self, method: str, *, upgrades: bool) -> None:
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        fields = [("Host", "upstream"), *([("Upgrade", "any"), ("Connection", "Upgrade")] if upgrades else [])]
+        self._connection.send(h11.Request(method=method, target="/", headers=fields))
+        self._connection.send(h11.EndOfMessage())
+        self._begin = b""
+        self.complete = self.keep_alive = self.switches = self.is_opaque = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the upstream, or its end if there are none; return those that belong to the response."""
+        self._begin += data[: len(VERSION) - len(self._begin)]
+        if not VERSION.startswith(self._begin):
+            self.is_opaque = True
+            return data
+        try:
+            self._connection.receive_data(data)
+            while not self.complete:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    return data
+                self._take(event)
+        except h11.RemoteProtocolError:
+            self.is_opaque = bool(data)  # an end within a response is no matter of its form
+            return data
+        rest = self._connection.trailing_data[0]
+        return data[: len(data) - len(rest)]
+
+    def _take(self, event: object) -> None:
+        if event is h11.PAUSED or self._connection.their_state is h11.SWITCHED_PROTOCOL:
+            self.complete = self.switches = True
+        elif isinstance(event, h11.EndOfMessage):
+            self.complete, self.keep_alive = True, self._connection.their_state is h11.DONE
 
 
 def render(answer: Answer, request: Request, *, keep_alive: bool) -> bytes:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from faultline._core.calls import explained
+from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Tls, with_protocols
 from faultline._core.check import choice, flag, rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.kinds import HTTP2, RELAY, SERVER, TERMINATING_RELAY
+from faultline._core.kinds import BLIND_RELAY, HTTP2, RELAY, SERVER, TERMINATING_RELAY
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import checked_plan
 from faultline._core.upstream import OnFailure, StartTls, Upstream, parsed_upstream
@@ -117,6 +118,11 @@ def relay(
     one attempt. While no fault needs the bytes of a direction, they pass unparsed. Beside the kernel's
     buffers a relay holds at most 256 KiB of each direction of a connection; then a slow reader slows the writer.
 
+    A plan with an answer, such as `sequence(status(503), through())`, or with a choice by the request makes the relay
+    read HTTP/1.1: each request is an attempt, the relay gives the answers of the plan by itself, and passes all other
+    requests and their responses on, byte for byte. The upstream is reached with the first of them. After an upgrade
+    (101), and where the client or the upstream speaks no HTTP/1.1, bytes pass as in any relay.
+
     .. versionadded:: 0.1
 
     Args:
@@ -172,7 +178,7 @@ def relay(
     return Server(
         plan,
         address=checked_address(host, port, unix, allow_remote=allow_remote),
-        kind=RELAY if tls == "through" else TERMINATING_RELAY,
+        kind=kind_of_relay(tls, where),
         tls=with_protocols(TERMINATES[tls], PROTOCOLS.get(starttls) if alpn is None else alpn),
         upstream=where,
         strict=strict,
@@ -235,6 +241,13 @@ def checked_relay(
         where = replace(where, certificate=shown_pem(upstream_cert))
     plan = HEALTHY if plan is None else checked_plan(plan)
     return plan, replace(where, on_failure=on_upstream_failure, starttls=starttls)
+
+
+def kind_of_relay(tls: RelayTls, upstream: Upstream) -> Capabilities:
+    """The capabilities of a relay: one that passes TLS through can't read it."""
+    if tls != "through":
+        return TERMINATING_RELAY
+    return BLIND_RELAY if upstream.tls else RELAY
 
 
 def named_upstream(upstream: object, *, allow_remote: bool = False) -> Upstream:

@@ -248,13 +248,15 @@ def test_a_value_that_can_mean_nothing_is_refused(upstream, plan, options, messa
     assert str(raised.value) == message
 
 
-@each_row(
-    "plan",
-    [ok(b"x"), script(send(b"x")), when(lambda _request: True, reset())],
-)
-def test_where_the_upstream_answers_nothing_else_does(plan):
+def test_where_the_upstream_answers_no_script_does():
     with pytest.raises(ParameterError, match="; the upstream of a relay answers"):
-        relay(HERE, plan)
+        relay(HERE, script(send(b"x")))
+
+
+@each_row("plan", [ok(b"x"), when(lambda _request: True, reset())])
+def test_relay_answers_nothing_in_tls_that_it_cannot_read(plan):
+    with pytest.raises(ParameterError, match="expected tls='terminate'; the relay can't read the TLS that it passes"):
+        relay(f"https://{HERE}", plan)
 
 
 # --- nothing is left -------------------------------------------------------------------------------------------------

@@ -21,18 +21,23 @@ from faultline import (
     bad_tls,
     close,
     latency,
+    ok,
     one_way,
     receive,
     receive_prefixed,
+    receive_request,
     receive_until,
     relay,
     repeat,
     reset,
+    respond,
     script,
     send,
     sequence,
     stall,
     starttls,
+    status,
+    through,
 )
 from faultline._core.certificates import Certificate, Terms
 from faultline._net.contexts import server_context
@@ -311,6 +316,18 @@ def test_request_of_postgres_begins_tls(in_front, dial, upstream, before):
     assert server.attempts[0].struck.after_bytes == 3
 
 
+def test_relay_answers_by_itself_in_the_tls_inside(in_front, dial):
+    http = (REQUEST, send(b"N"), repeat(receive_request(), respond(ok(b"real"))))
+    server, _ = in_front("postgres", http, sequence(status(503), through()))
+    client = dial(server)
+    client.sendall(SSL_REQUEST)
+    assert read(client, 1) == b"S"
+    with handshaken(server, client) as secure:
+        for awaited in (b"HTTP/1.1 503", b"HTTP/1.1 200"):
+            secure.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert secure.recv(5000).startswith(awaited)
+
+
 @each_row("upstream", POSTGRES)
 def test_client_of_postgres_may_begin_with_tls(in_front, dial, upstream):
     server, _ = in_front("postgres", POSTGRES[upstream])
@@ -350,7 +367,7 @@ def test_upstream_that_resets_before_tls_resets_the_client(in_front, dial):
 def test_client_that_leaves_before_tls_has_left(in_front, dial, plan):
     server, real = in_front("smtp", SMTP["TLS"], plan)
     client = dial(server)
-    assert read(client, 4) == b"220 "
+    assert read(client, 13) == b"220 mx.test\r\n"
     client.sendall(b"NOOP" if plan else b"")
     client.close()
 

@@ -158,7 +158,7 @@ class Relay(Side):
         """Pass the client's bytes on until the client has finished sending."""
         await self._enter("request")
         while True:
-            await self._wait_to_pass()
+            await self.until_passing()
             if self._dialogue.is_start_known and self._is_plain("request", upstream_connection):
                 if await self._pumped("client", self._connection.wire, upstream_connection.wire):
                     break
@@ -177,35 +177,35 @@ class Relay(Side):
             data = await self._connection.stream.read(room)
             if not data:
                 break
-            await self._wait_to_pass()
+            await self.until_passing()
             self._speaks("client")
             await self._enter("request")
             self._dialogue.read_hello(data, self._connection.attempt)
             await pass_point(self._connection, "client", data, upstream_connection.send)
-        await self._wait_to_pass()
+        await self.until_passing()
 
     async def _carry_to_client(self, upstream_connection: UpstreamConnection) -> None:
         while True:
-            await self._wait_to_pass()
+            await self.until_passing()
             if self._is_plain(self._connection.response_point, upstream_connection):
                 if await self._pumped("server", upstream_connection.wire, self._connection.wire):
                     break
                 continue
-            data = await self._relayed(upstream_connection)
+            data = await self.relayed(upstream_connection)
             if not data:
                 break
-            await self._wait_to_pass()
+            await self.until_passing()
             self._speaks("server")
             await self._enter(self._connection.response_point)
             await self._connection.send(data)
-        await self._wait_to_pass()
+        await self.until_passing()
         if self._has_lost_upstream:
             raise UpstreamLeft
         self._first_to_end = self._first_to_end or "upstream"
         await self._connection.stream.end_tls()
         self._connection.wire.finish()
 
-    async def _relayed(self, upstream_connection: UpstreamConnection) -> bytes:
+    async def relayed(self, upstream_connection: UpstreamConnection) -> bytes:
         """Bytes of the upstream that have come through the conditions; `b""` at its end, which is recorded now."""
         try:
             receive = partial(timed, self._connection, upstream_connection.receive)
@@ -227,7 +227,7 @@ class Relay(Side):
         if not self.is_tunnel:
             self._connection.attempt.come_to(point)
 
-    async def _wait_to_pass(self) -> None:
+    async def until_passing(self) -> None:
         """Wait while bytes are held back, by the test or during a break."""
         await self._connection.stream.until_flowing()
         await self._may_pass.wait()
