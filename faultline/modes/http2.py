@@ -185,7 +185,7 @@ def bad_http2(kind: Annotated[Kind, "what is wrong"]) -> Fault:
 
     - Connection: `ping_unanswered` and `settings_unanswered` leave the client without an ACK, `settings_missing`
       without the SETTINGS of the server. Ahead of the response `settings_invalid` sends a SETTINGS frame with a frame
-      size of 1 (RFC 9113, 6.5.2), `settings_flood` 1,000 SETTINGS frames, `ping_flood` 10,000 PING frames.
+      size of 1 (RFC 9113, 6.5.2), `settings_flood` 10,000 SETTINGS frames, `ping_flood` 10,000 PING frames.
     - `http1_response` answers by HTTP/1.1, and FIN follows.
     - Frames (4): `frame_cut` ends in the middle of a DATA frame, by FIN. `frame_illegal` is a DATA frame on stream 0,
       `frame_oversized` longer than the client allows. `data_first` has DATA before the fields, `data_after_end` behind

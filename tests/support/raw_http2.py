@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import struct
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from hyperframe.frame import Frame
 
 PATIENCE_SECONDS = 10
 
@@ -92,26 +90,19 @@ class Raw:
         return frames_of(self.raw)[0]
 
 
+NAMES = (
+    *("DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE"),
+    "CONTINUATION",
+)
+
+
 def frames_of(data):
     """The whole frames of some bytes, and the bytes behind them."""
     found = []
-    while len(data) >= 9:
-        length = int.from_bytes(data[:3], "big")
-        if len(data) < 9 + length:
-            break
-        frame, _ = Frame.parse_frame_header(memoryview(data[:9]))
-        with contextlib.suppress(Exception):  # one that is wrong has its name all the same
-            frame.parse_body(memoryview(data[9 : 9 + length]))
-        name = type(frame).__name__.removesuffix("Frame")
-        names = {
-            "Data": "DATA",
-            "Headers": "HEADERS",
-            "RstStream": "RST_STREAM",
-            "GoAway": "GOAWAY",
-            "WindowUpdate": "WINDOW_UPDATE",
-        }
-        found.append((names.get(name, name.upper()), {*frame.flags}, frame.stream_id, data[9 : 9 + length]))
-        data = data[9 + length :]
+    while len(data) >= 9 and len(data) >= (end := 9 + int.from_bytes(data[:3], "big")) and data[3] < len(NAMES):
+        flags = {"END_STREAM"} if data[4] & 1 and data[3] < 2 else set()
+        found.append((NAMES[data[3]], flags, int.from_bytes(data[5:9], "big"), data[9:end]))
+        data = data[end:]
     return found, data
 
 

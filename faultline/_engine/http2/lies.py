@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Fields: TypeAlias = list[tuple[str, str]]
 STATUS: Fields = [(":status", "200")]
 BODY = b"twenty bytes of body"
-FLOOD, PINGS = 1000, 10_000
+CONTINUATIONS, FLOOD = 1000, 10_000
 LARGE_BYTES = 200_000
 GARBAGE = b"\x80\xff\xff\xff"  # an index of 0, and one without an end: RFC 7541, 6.1
 MAX_FRAME_SIZE = 5  # a setting
@@ -60,7 +60,7 @@ class Liar:
 
     async def ping_flood(self) -> None:
         """Many PING frames, each of which asks for an ACK."""
-        await self._send(wire.frame(wire.PING, bytes(8)) * PINGS)
+        await self._send(wire.frame(wire.PING, bytes(8)) * FLOOD)
         await self._respond()
 
     async def http1_response(self) -> None:
@@ -91,7 +91,7 @@ class Liar:
 
     async def continuation_flood(self) -> None:
         """Fields without an end."""
-        await self._send(self._headers(STATUS, 0), wire.frame(wire.CONTINUATION, stream=self._number) * FLOOD)
+        await self._send(self._headers(STATUS, 0), wire.frame(wire.CONTINUATION, stream=self._number) * CONTINUATIONS)
         await self._end()
 
     async def headers_too_large(self) -> None:
