@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -18,7 +19,6 @@ from faultline import (
     latency,
     ok,
     redirect,
-    relay,
     reset,
     sequence,
     serve,
@@ -174,6 +174,8 @@ def test_an_error_in_the_function_fails_the_test(wrong, error):
     with pytest.raises(ServerError, match=r"broke: ") as caught:
         server.close()
     assert error in str(caught.value)
+    frames = traceback.extract_tb(caught.value.__cause__.__traceback__)
+    assert (frames[-1].filename == __file__) is (error == "KeyError")  # pytest shows the line of the test
 
 
 async def of_asyncio(request):
@@ -188,14 +190,16 @@ async def of_asyncio(request):
             "function=3: expected a function of a request, not async, that returns ok(…), bytes or text.",
         ),
         (lambda: answer(of_asyncio), "expected a function of a request, not async"),
-        (lambda: relay("127.0.0.1:1", answer(made)), "expected serve(…) or http_proxy(…); the upstream of a relay"),
         (lambda: udp(answer(made)), "a UDP server says bytes alone, without a status and header fields."),
         (
             lambda: ok(ranges=True, status=201),
             "ranges=True: expected status=200 with it, and no field about the length.",
         ),
         (lambda: ok(ranges=True, headers={"content-length": "1"}), "and no field about the length."),
-        (lambda: ok(chunks=(b"a",), ranges=True), "ranges=True: expected a body or json with it, not chunks."),
+        (
+            lambda: ok(chunks=(b"a",), ranges=True),
+            "ranges=True: expected a body or json with it, not chunks or trailers.",
+        ),
     ],
 )
 def test_what_can_not_be_is_refused(call, message):

@@ -16,6 +16,7 @@ from support.command import running
 
 import faultline
 from faultline._audit.verdicts import VERDICTS
+from faultline._core import script, websocket
 from faultline._front.command import main
 
 TOP = pathlib.Path(__file__).parent.parent
@@ -142,6 +143,16 @@ def test_the_page_of_modes_is_made_from_the_catalogue(capsys):
     runpy.run_path(str(TOP / "docs/make_modes.py"))
 
     assert capsys.readouterr().out == (TOP / "docs/modes.md").read_text("utf-8")
+
+
+def test_the_page_of_steps_has_every_step_and_what_clients_see_of_it(capsys):
+    namespace = runpy.run_path(str(TOP / "docs/make_steps.py"))
+    namespace["main"]()
+
+    page = capsys.readouterr().out
+    steps = {"reply", *script.__all__, *websocket.__all__}
+    assert page == (TOP / "docs/steps.md").read_text("utf-8")
+    assert set(re.findall("(?m)^### `(.*)`$", page)) == {*namespace["EXAMPLES"]} == steps
 
 
 # --- names and links -------------------------------------------------------------------------------------------------
