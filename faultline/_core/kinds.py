@@ -108,6 +108,7 @@ STREAM: dict[type[Condition], frozenset[Direction]] = {
 RESPONSES: dict[type[Condition], frozenset[Direction]] = dict.fromkeys(
     (Trickle, ByChunk), frozenset[Direction]({"response"})
 )
+STREAMED_BODY: dict[type[Condition], frozenset[Direction]] = {ByChunk: frozenset({"response"})}
 TOXICS: dict[type[Condition], frozenset[Direction]] = {Toxic: frozenset({"request", "response"})}
 RESPONSE: frozenset[Direction] = frozenset({"response"})
 LOOKUP: frozenset[Direction] = frozenset({"lookup"})
@@ -215,7 +216,7 @@ RELAY = Capabilities(
     points=in_plain(RELAYED),
     answers=frozenset({AsUsual, Answer, Through}),
     chooses=True,
-    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()} | RESPONSES | TOXICS,
+    conditions={condition: sides - {"handshake"} for condition, sides in STREAM.items()} | STREAMED_BODY | TOXICS,
     per=PER_CONNECTION,
     why=AT_RELAY,
 )
@@ -228,7 +229,7 @@ TERMINATING_RELAY = replace(
     name="a relay that terminates TLS",
     written="relay(…, tls='terminate')",
     points=RELAYED,
-    conditions=STREAM | RESPONSES | TOXICS,
+    conditions=STREAM | STREAMED_BODY | TOXICS,
     tls="always",
 )
 HTTP_PROXY = Capabilities(

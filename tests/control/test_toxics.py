@@ -212,7 +212,7 @@ WRONG = [
         "sequence(ok(), bad_cert('expired'))",
         ": bad_cert('expired'): a relay that passes TLS through speaks none itself; it takes a proxy with ",
     ),
-    ("status(503)", ': status(503): the upstream of a relay answers; it takes a proxy with "kind": "server".'),
+    ("script(hold())", ': script(hold()): the upstream of a relay answers; it takes a proxy with "kind": "server".'),
     ("duplicated()", ": duplicated(): a stream keeps its order; no proxy plays it."),
     ("close(at='idle')", ": close(at='idle'): expected after_seconds more than 0; a relay knows 'idle' by silence"),
     ("reset(after_bytes=10**23)", "='reset(after_bytes=10**23)': expected no 10 ** 23 in it"),
