@@ -405,6 +405,27 @@ def test_port_is_the_one_that_was_asked_for(own_port, mode):
     assert place["port"] in place["trial"]
 
 
+@pytest.mark.parametrize("tls", ["", " --tls"])
+def test_websocket_is_served_by_its_steps(tls):
+    steps = "send_text('hi'), close_frame(1012)"
+    line = first_line(f'serve --mode websocket --steps "{steps}" --then websocket{tls}')
+
+    trial = "SSL_CERT_FILE=.* python -m websockets wss://.*" if tls else "python -m websockets ws://.*"
+    assert re.match(rf"{re.escape(f'sequence(websocket({steps}), websocket())')} on wss?://.* - try: {trial}", line)
+
+
+def test_websocket_is_served_on_a_unix_socket(tmp_path):
+    line = first_line(f"serve --mode websocket --unix {tmp_path}/s")
+
+    assert f"--unix-socket {tmp_path}/s http://localhost/" in line
+
+
+@each_row("steps", ["send_text(", "), ok(", "1"])
+def test_steps_have_to_be_steps(steps, capsys):
+    assert main(["serve", "--mode", "websocket", "--steps", steps]) == 2
+    assert "expected" in capsys.readouterr().err
+
+
 def test_plan_that_begins_with_a_refusal_of_so_long_starts():
     line = first_line("serve --mode refuse --for-seconds 0.01 --then ok")
 

@@ -14,6 +14,7 @@ from faultline._core.points import POINTS
 from faultline.modes._catalogue import modes
 from faultline.modes._registry import Group, Mode, Parameter
 
+STEPS = Parameter("steps", str, "", "the steps in Python, such as \"send_text('hi'), close_frame(1012)\"")
 WIDEST, NARROWEST = 110, 40  # of a listing, in characters
 BOLD, BLUE, PLAIN = "\x1b[1m", "\x1b[34m", "\x1b[0m"
 FEW = 8  # the most choices that an option shows in its synopsis
@@ -85,7 +86,7 @@ def for_tests(entry: Mode) -> list[str]:
 
 def options_of(entry: Mode) -> list[Parameter]:
     """The parameters that can be given on a command line."""
-    return [p for p in entry.parameters if is_sayable(p)]
+    return [*(p for p in entry.parameters if is_sayable(p)), *([STEPS] if entry.takes_steps else [])]
 
 
 def is_sayable(parameter: Parameter) -> bool:

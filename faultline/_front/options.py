@@ -16,7 +16,7 @@ from faultline._core.plan import HEALTHY, Dealt, Plan
 from faultline._core.planning import max_connections, sequence
 from faultline._core.steps import Behind
 from faultline._front.escapes import HELP, bytes_of, with_value
-from faultline._front.listing import choices, for_tests, legend, metavar, option_name, options_of, usage
+from faultline._front.listing import STEPS, choices, for_tests, legend, metavar, option_name, options_of, usage
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
@@ -299,4 +299,8 @@ def called(chosen: Mode, arguments: dict[str, Any], hint: str = "") -> Fault:
     for p in chosen.parameters:
         if p.name in arguments:
             parameter(p.name, arguments[p.name], p.annotation)
+    if chosen.takes_steps:
+        from faultline._front.written import of_steps
+
+        return of_steps(chosen.name, arguments.get(STEPS.name, ""))
     return chosen.function(**arguments)

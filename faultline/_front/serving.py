@@ -52,9 +52,11 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
 
 def start_websocket(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """Start a server of WebSockets."""
-    server, url, _, trial = start_tcp(plan, options, on_end)
+    server, url, where, trial = start_tcp(plan, options, on_end)
     ca_file = re.search(r"--cacert (\S+) ", trial)
     url = f"ws{url.removeprefix('http')}"
+    if options.unix:
+        return Started(server, url, where, trial)
     trusting = f"SSL_CERT_FILE={ca_file[1]} " if ca_file else ""
     return Started(server, url, url, f"{trusting}python -m websockets {url}")
 

@@ -18,6 +18,7 @@ from faultline._core import script as scripts
 from faultline._core import websocket as websockets
 from faultline._core.calls import explained
 from faultline._core.errors import ParameterError
+from faultline._core.fault import Fault
 from faultline._core.operators import Combined
 from faultline._core.paths import by_path
 from faultline._core.plan import Plan
@@ -66,6 +67,18 @@ def plan(text: str, **names: object) -> Plan:
         raise ParameterError(f"plan={abbreviated(text)}: expected at most {MOST_CHARACTERS:,} characters.")
     is_call = re.match(r"\s*[A-Za-z_]\w*\s*\(", text)
     return checked_plan(Reader(text, names).plan() if is_call else typed(text))
+
+
+def of_steps(mode: str, text: str) -> Fault:
+    """The fault of a mode that takes steps, from the text of these.
+
+    Raises:
+        ParameterError: the text is no steps in Python.
+    """
+    made = plan(f"{mode}({text})")
+    if not isinstance(made, Fault):
+        raise ParameterError(f"steps={abbreviated(text)}: expected steps such as send_text('hi'), close_frame(1012).")
+    return made
 
 
 def typed(text: str) -> Plan:

@@ -132,15 +132,11 @@ class Codec:
         return self._ws.send(CloseConnection(CloseReason.NO_STATUS_RCVD if code is None else code, reason or None))
 
     def receive(self, data: bytes) -> Iterator[Came]:
-        """What comes of these bytes of the client, one by one; nothing after its close frame or its mistake."""
+        """What comes of these bytes of the client, one by one; nothing is to be asked for after its close frame."""
         for begin in range(0, len(data), AT_ONCE_BYTES):
-            if self.is_closing:
-                return
             self._ws.receive_data(data[begin : begin + AT_ONCE_BYTES])
             for event in self._ws.events():
                 yield from self._came(event)
-                if self.is_closing:
-                    return
 
     def _came(self, event: Event) -> Iterator[Came]:
         if isinstance(event, CloseConnection):

@@ -149,6 +149,11 @@ class Mode:
         )
 
     @property
+    def takes_steps(self) -> bool:
+        """Whether the mode takes steps, any number of them."""
+        return any(p.kind is p.VAR_POSITIONAL for p in parameters_of(self.function))
+
+    @property
     def kind(self) -> ServerKind:
         """The kind of server that plays the mode."""
         return self.cases[0].kind
