@@ -17,10 +17,10 @@ from faultline._core.planning import max_connections, sequence
 from faultline._core.steps import Behind
 from faultline._front.escapes import HELP, bytes_of, with_value
 from faultline._front.listing import STEPS, choices, for_tests, legend, metavar, option_name, options_of, usage
+from faultline._front.reader import MOST, of_steps
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
-MOST = 1 << 63  # more of anything than there can be; Python counts on
 NOT_THEN = " In {} the options go behind the name, in quotes."
 OLD_PREFIX = "dns_"
 
@@ -300,7 +300,5 @@ def called(chosen: Mode, arguments: dict[str, Any], hint: str = "") -> Fault:
         if p.name in arguments:
             parameter(p.name, arguments[p.name], p.annotation)
     if chosen.takes_steps:
-        from faultline._front.written import of_steps
-
         return of_steps(chosen.name, arguments.get(STEPS.name, ""))
     return chosen.function(**arguments)
