@@ -35,7 +35,7 @@ from faultline import (
     when,
 )
 from faultline._core.paths import NOT_FOUND
-from faultline._core.plan import faults_of
+from faultline._core.plan import alternatives, branches_of, entries_of, fault_of, faults_of, stamped
 
 A, B, C = ok(b"a"), ok(b"b"), ok(b"c")
 
@@ -141,6 +141,15 @@ def test_plan_is_written_in_full_and_names_all_of_its_faults():
     )
     assert faults_of(plan) == (plan, status(503), ok(b"paid " * 5), reset(), ok(), NOT_FOUND)
     assert status(404) == NOT_FOUND
+
+
+def test_each_fault_that_a_path_can_lead_to_has_its_place_in_the_plan():
+    inner = by_path({"/a": sequence(A, B), "/*": when(bool, sometimes(0.5, C).fault, otherwise=reset())})
+    plan = stamped(sequence(ok(), sometimes(0.5, latency(1) & inner)), 0)
+    leaves = [leaf for entry in entries_of(plan) for each in alternatives(entry) for leaf in branches_of(each)]
+
+    assert [fault_of(plan, leaf.origin) for leaf in leaves] == leaves
+    assert len({leaf.origin for leaf in leaves}) == len(leaves) == 7
 
 
 # --- what clients meet -----------------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ REFUSED = {
     "proxy --socks http": "argument --socks: invalid choice: 'http' (choose from ",
     "proxy --auth user": "auth=('user', ''): expected a name without a colon and a password, such as ('user', ",
     "proxy --upstream 10.1.1.1:80": "to='10.1.1.1:80': expected a server on this machine: ",
-    "proxy --socks --mode status --code 403": "status(403): expected serve(…) or http_proxy(…); a SOCKS proxy refuses ",
+    "proxy --socks --mode status --code 403": "status(403): expected serve(…), relay(…) or http_proxy(…); a SOCKS ",
     # the older spelling of lookups
     "serve --mode dns-nxdomin": "no mode 'dns-nxdomin'. Did you mean 'nxdomain'? Modes: ",
     "serve --mode dns-": "no mode 'dns-'. Did you mean 'nxdomain'? Modes: ",

@@ -85,7 +85,9 @@ class Dealer:
     def __init__(self, plan: Plan, make: Make = chance.generator) -> None:
         self._lock = threading.Lock()
         self._make = make
-        self._chosen: dict[tuple[Origin | None, int], Iterator[Place | None]] = {}  # the runs of plans by the request
+        self._chosen: dict[
+            tuple[int, tuple[int, ...], int], Iterator[Place | None]
+        ] = {}  # the runs of plans by the request
         self.count_connections: Callable[[], int] = int
         self.change(plan)
 
@@ -153,10 +155,12 @@ class Dealer:
     def _draw(self, fault: Fault, number: int) -> Choosing:
         """The place of the next fault of a plan that a request has chosen."""
         assert fault.choice is not None
+        origin = fault.origin or Origin(0, 0)
+        key = (origin.entry, origin.branch, number)  # whatever the number of the plan, which `go_on` changes
         with self._lock:
-            run = self._chosen.get((fault.origin, number))
+            run = self._chosen.get(key)
             if run is None:
-                run = self._chosen[fault.origin, number] = places(fault.choice.plans[number], self._make)
+                run = self._chosen[key] = places(fault.choice.plans[number], self._make)
             place = next(run) or Place(0)
         return (number, place.entry, int(place.is_other))
 

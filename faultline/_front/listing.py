@@ -99,6 +99,9 @@ def is_object(kind: object) -> bool:
     return isinstance(kind, type) and (kind in (Gate, object) or is_protocol(kind))
 
 
+FIELDS = ("headers", "trailers")  # the parameters whose values are header fields
+
+
 def option_name(name: str) -> str:
     """A Python name as it is written on a command line."""
     return name.rstrip("_").replace("_", "-")
@@ -134,7 +137,7 @@ def metavar(parameter: Parameter) -> str:
     name, (kind, _) = parameter.name, plain(parameter.annotation)
     if words := choices(parameter):
         return name.upper() if legend(parameter) else "{" + ",".join(map(str, words)) + "}"
-    if name == "headers":
+    if name in FIELDS:
         return "'NAME: VALUE'"
     if any(is_object(member) for member in get_args(kind)):
         return "ADDRESS"  # in a test also the server itself

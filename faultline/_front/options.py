@@ -16,7 +16,7 @@ from faultline._core.plan import HEALTHY, Dealt, Plan
 from faultline._core.planning import max_connections, sequence
 from faultline._core.steps import Behind
 from faultline._front.escapes import HELP, bytes_of, with_value
-from faultline._front.listing import STEPS, choices, for_tests, legend, metavar, option_name, options_of, usage
+from faultline._front.listing import FIELDS, STEPS, choices, for_tests, legend, metavar, option_name, options_of, usage
 from faultline._front.reader import MOST, of_steps
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
@@ -143,7 +143,7 @@ def add_options(group: argparse._ActionsContainer, chosen: Named) -> None:
             flag = argparse.BooleanOptionalAction
             group.add_argument(option, dest=dest, help=text, action=flag, default=None)
         else:
-            action = "append" if one.name == "headers" or get_origin(kind) is tuple else "store"
+            action = "append" if one.name in FIELDS or get_origin(kind) is tuple else "store"
             group.add_argument(option, dest=dest, help=text, action=action, metavar=metavar(one))
 
 
@@ -155,10 +155,10 @@ def value_of(parameter: Parameter, given: Any, *, reads_files: bool) -> Any:
             unknown escape.
     """
     kind, _ = plain(parameter.annotation)
-    if parameter.name == "headers":
+    if parameter.name in FIELDS:
         pairs = [field.partition(":") for field in given]
         if not all(colon for _, colon, _ in pairs):
-            raise rejected("headers", given, "'NAME: VALUE'")
+            raise rejected(parameter.name, given, "'NAME: VALUE'")
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
     if bytes in (kind, *get_args(kind)):
         words = [bytes_of(parameter.name, word, reads_files=reads_files) for word in given_words(given)]

@@ -85,6 +85,18 @@ def test_a_server_answers_by_itself(ask, trusting):
     assert met == [b"ok\n", 503, "ConnectionResetError", b"hi"]
 
 
+def test_a_server_answers_by_the_path_and_a_stage_that_is_edited_keeps_the_count(ask, trusting):
+    url = made(ask, kind="server")["url"]
+    plays(ask, "by_path({'/pay': sequence(status(503), ok(b'paid')), '/*': ok(b'hi')})")
+    met = [reason_of(trusting, f"{url}/pay")]
+    ask("POST", "/proxies/it/toxics", {"name": "slow", "type": "latency", "attributes": {"latency": 1}})
+    met += [reason_of(trusting, f"{url}/pay") for _ in range(2)]
+    ask("POST", "/proxies/it/toxics/slow", {"attributes": {"latency": 2}})
+    met += [reason_of(trusting, f"{url}/pay"), reason_of(trusting, f"{url}/")]
+
+    assert met == [503, b"paid", b"paid", b"paid", b"hi"]
+
+
 def test_a_server_with_tls_has_the_terms_and_certificates_of_faults(ask, trusting):
     url = made(ask, kind="server", tls=True)["url"]
     plays(ask, "sequence(bad_cert('wrong_host'), bad_tls('only_version', version='1.3'), ok(b'hi'))")
