@@ -985,7 +985,6 @@ def test_drawing_shows_where_it_struck(faultline, fault, lines):
     [
         bad_tls("only_version", version="1.2"),
         bad_tls("only_version", version="1.3"),
-        bad_tls("alpn_mismatch"),
         bad_tls("client_cert_required"),
     ],
 )

@@ -674,7 +674,7 @@ def test_nothing_is_left_in_the_temporary_directory_after_contexts_were_made(mon
 class Witness:
     """What `load` takes for a context: it looks at the file of the key while that is there."""
 
-    def load_cert_chain(self, path):
+    def load_cert_chain(self, path, password):  # noqa: ARG002 - so that nobody is asked for one
         self.path, self.mode, self.content = (
             Path(path),
             stat.S_IMODE(Path(path).stat().st_mode),

@@ -15,6 +15,7 @@ from OpenSSL import SSL
 from support.tables import each_row
 
 from faultline import (
+    NotStruckError,
     ParameterError,
     UnsupportedError,
     bad_cert,
@@ -303,6 +304,16 @@ def test_client_without_protocols_gets_the_response_and_none(faultline):
     with dialled(server) as client:
         assert (ask(client), client.selected_alpn_protocol()) == ((200, b"ok\n"), None)
     assert server.wait_for_attempts(1, at="end")[0].struck is None
+
+
+@each_row("kind", ["alpn_unoffered", "alpn_mismatch"])
+def test_guard_says_that_the_client_offered_no_protocols(kind):
+    with (
+        pytest.raises(NotStruckError, match=r"The client offered no protocols \(ALPN\)\."),
+        serve(bad_tls(kind)) as server,
+        dialled(server) as client,
+    ):
+        ask(client)
 
 
 NEED_OPENSSL = [bad_tls("renegotiate"), bad_tls("alpn_unoffered"), bad_cert("revoked", staple=True)]

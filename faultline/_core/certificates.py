@@ -103,6 +103,11 @@ class Terms:
         return asks or self.client != "ignored"
 
     @property
+    def is_of_protocols(self) -> bool:
+        """Whether only a client that offers application protocols (ALPN) can meet the fault."""
+        return self.refuses_protocols or self.picks_unoffered
+
+    @property
     def needs_pyopenssl(self) -> bool:
         """Whether only a server on pyOpenSSL has these terms, and a server on Python's ssl has not."""
         return self.renegotiates or self.picks_unoffered

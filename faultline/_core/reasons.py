@@ -17,7 +17,7 @@ from faultline._core.counts import counted
 from faultline._core.ends import CLOSED, PARTITIONED, PAUSED, RESET
 from faultline._core.fault import Fault
 from faultline._core.points import FACTS, is_before
-from faultline._core.promises import BREAK, CERTIFICATE, Key
+from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key
 from faultline._core.shown import (
     answer_of,
     begins,
@@ -106,6 +106,13 @@ def began_no_tls(fault: Fault, part: Key, attempt: Attempt) -> str:
     return f"The client began no TLS: if it waits for the server to speak first, use {instead} with starttls()."
 
 
+def asked_for_no_tls(fault: Fault, part: Key, attempt: Attempt) -> str:
+    """The client has asked for none of the TLS that begins inside its protocol."""
+    at_handshake = part in (CERTIFICATE, TERMS) or (fault.break_ is not None and fault.break_.at == "handshake")
+    spoke = attempt.point in ("request", "response") and attempt.tls is None
+    return "The client never asked for TLS, which begins inside its protocol here." if at_handshake and spoke else ""
+
+
 def showed_no_certificate(_: Fault, _part: Key, attempt: Attempt) -> str:
     """The server requires a certificate of the client, and the client has shown none."""
     if NO_CERTIFICATE not in attempt.note:
@@ -132,8 +139,12 @@ def did_not_trust(_: Fault, part: Key, attempt: Attempt) -> str:
 
 def met_the_terms(fault: Fault, _: Key, attempt: Attempt) -> str:
     """The handshake was completed, although its terms are a fault."""
-    refuses = fault.terms is not None and fault.terms.is_fault and fault.break_ is None
-    return "The client could meet these terms." if refuses and is_before("handshake", attempt.point) else ""
+    terms = fault.terms
+    if terms is None or not terms.is_fault or fault.break_ is not None or not is_before("handshake", attempt.point):
+        return ""
+    if terms.is_of_protocols and attempt.tls is not None and not attempt.tls.offered:
+        return "The client offered no protocols (ALPN)."
+    return "The client could meet these terms."
 
 
 # --- what was asked --------------------------------------------------------------------------------------------------
@@ -272,6 +283,7 @@ OF_ANY_FAULT: tuple[Reason, ...] = (
     did_not_trust,
     showed_no_certificate,
     began_no_tls,
+    asked_for_no_tls,
     reached_no_upstream,
     asked_for_no_websocket,
     sent_malformed_frame,

@@ -10,7 +10,7 @@ from faultline._core import steps as do
 from faultline._core.upstream import UNREACHED, Upstream
 from faultline._engine.connection import Connection
 from faultline._engine.play import Over, close, reset
-from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
+from faultline._engine.upstream import UpstreamConnection, UpstreamLeft, UpstreamRefused
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
 
@@ -51,6 +51,19 @@ async def opened(
         connection.attempt.entry.note = f"the upstream {upstream} {UNREACHED}: {error}"
         return error
     return opening.result()
+
+
+async def end_as(connection: Connection, left: UpstreamLeft) -> NoReturn:
+    """Reset the client, as its upstream has left early; a note has the reason of TLS.
+
+    Raises:
+        Over: always.
+        Departed: the client has left meanwhile.
+    """
+    if isinstance(left, UpstreamRefused):
+        connection.attempt.entry.note = f"the upstream ended TLS: {left}"
+    await reset(connection, by="upstream")
+    raise Over  # pragma: no cover - `reset` has raised it
 
 
 async def cut_off(connection: Connection, upstream_connection: UpstreamConnection, how: Left) -> NoReturn:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 from faultline._core.hosts import is_local, is_numeric
@@ -16,7 +17,7 @@ from faultline._core.upstream import Upstream
 from faultline._net import sockets
 from faultline._net.departures import Departed
 from faultline._net.dialing import open_wire
-from faultline._net.tls import Rejected, Tls
+from faultline._net.tls import Rejected, Tls, reason
 from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 class UpstreamLeft(Exception):  # noqa: N818 - an event, not an error
     """The upstream has ended the connection early: by RST, with a TLS alert, or during the handshake."""
+
+
+class UpstreamRefused(UpstreamLeft):
+    """The upstream has ended TLS with an alert, or speaks none."""
 
 
 class UpstreamConnection:
@@ -126,7 +131,9 @@ def as_upstream_left() -> Iterator[None]:
     except Departed as left:
         raise UpstreamLeft(left.how) from None
     except Rejected as rejected:
-        raise UpstreamLeft(rejected.why) from None
+        raise UpstreamRefused(rejected.why) from None
+    except ssl.SSLError as error:  # of bytes to send, once the upstream's alert has been read
+        raise UpstreamRefused(reason(error)) from None
 
 
 async def reach(connection: Connection, upstream: Upstream) -> UpstreamConnection:

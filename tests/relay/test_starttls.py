@@ -17,6 +17,7 @@ from support.tables import each_row
 
 from faultline import (
     FaultlineError,
+    NotStruckError,
     bad_cert,
     bad_tls,
     close,
@@ -34,6 +35,7 @@ from faultline import (
     script,
     send,
     sequence,
+    serve,
     stall,
     starttls,
     status,
@@ -165,6 +167,17 @@ def test_client_that_goes_on_in_the_clear_is_relayed(in_front, command):
         with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionResetError)):
             client.docmd("RCPT TO:<c@d.test>")
     assert (server.attempts[0].tls, server.attempts[0].struck.point) == (None, "request")
+
+
+@each_row("fault", [bad_cert("expired"), bad_tls("alert"), bad_tls("alpn_mismatch")])
+def test_guard_says_that_the_client_never_asked_for_tls(fault):
+    with (
+        pytest.raises(NotStruckError, match="The client never asked for TLS, which begins inside its protocol here"),
+        serve(script(*OFFER, *MAILED)) as real,
+        relay(real, fault, tls="terminate", starttls="smtp") as server,
+        contextlib.closing(smtplib.SMTP(*server.address, timeout=10)) as client,
+    ):
+        client.ehlo()
 
 
 # --- IMAP ------------------------------------------------------------------------------------------------------------

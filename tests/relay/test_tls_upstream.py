@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 
 import pytest
 from support import accepted, address_of, read
 from support.tables import each_row
 
-from faultline import FaultlineError, bad_cert, close, ok, relay
+from faultline import FaultlineError, bad_cert, close, ok, relay, sequence, status, through
+from faultline._engine.upstream import UpstreamConnection, UpstreamRefused
 from faultline._net.contexts import CLIENT
 from faultline._net.issue import authority, issued
 
@@ -157,16 +160,31 @@ def test_upstream_gets_the_certificate_that_it_requires(faultline, tmp_path, for
     assert (real.attempts[0].tls.client, server.attempts[0].tls.client) == (name, "")
 
 
-def test_upstream_that_requires_a_certificate_ends_tls_without_one(faultline):
+@each_row("plan", [None, sequence(through(), status(503))])
+def test_upstream_that_requires_a_certificate_ends_tls_without_one(faultline, plan):
     real = faultline.serve(ok(b"hello"), tls="mutual")
-    server = faultline.relay(real, tls="terminate")
+    server = faultline.relay(real, plan, tls="terminate", strict=False)
 
     with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)):
         fetch(server)
+    assert server.attempts[0].note.startswith("the upstream ended TLS: ")
     assert (
         real.attempts[0].note
         == "the server ended TLS with the alert certificate_required: peer did not return a certificate"
     )
+
+
+def test_bytes_for_an_upstream_that_has_ended_tls_come_too_late():
+    class Ended:
+        def encrypt(self, _):
+            error = ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed (EOF)")
+            error.reason = None  # as that of OpenSSL has it
+            raise error
+
+    connection = UpstreamConnection(None)
+    connection._tls = Ended()
+    with pytest.raises(UpstreamRefused, match="has been closed"):
+        asyncio.run(connection.send(b"more"))
 
 
 def encrypted(folder):

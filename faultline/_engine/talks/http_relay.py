@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from faultline._core import steps as do
 from faultline._core.stages import Cut
 from faultline._engine.choosing import meet
-from faultline._engine.play import Over, play, reset
-from faultline._engine.reaching import FAILURES, cut_off
+from faultline._engine.play import Over, play
+from faultline._engine.reaching import FAILURES, cut_off, end_as
 from faultline._engine.striking import pass_point
 from faultline._engine.talks.http1 import Http1
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
@@ -118,8 +118,8 @@ class HttpRelay(Http1):
             response = await self._carried(reader, behind)
         except Opaque:
             await self._relay.carry(behind, speaker=connection.speaker)
-        except UpstreamLeft:
-            await reset(connection, by="upstream")
+        except UpstreamLeft as left:
+            await end_as(connection, left)
         except Cut as cut:
             await cut_off(connection, behind, cut.how)
         except Departed as left:

@@ -16,9 +16,9 @@ from faultline._core.points import Point
 from faultline._core.stages import Cut
 from faultline._core.upstream import Upstream
 from faultline._engine.connection import Connection
-from faultline._engine.play import Over, reset
+from faultline._engine.play import Over
 from faultline._engine.pump import Pump
-from faultline._engine.reaching import cut_off, opened
+from faultline._engine.reaching import cut_off, end_as, opened
 from faultline._engine.side import Side
 from faultline._engine.striking import pass_point, timed
 from faultline._engine.talks.dialogue import Dialogue
@@ -116,7 +116,7 @@ class Relay(Side):
             await cut_off(self._connection, upstream_connection, left.how)
         upstream_connection.leave()
         if left:
-            await reset(self._connection, by="upstream")
+            await end_as(self._connection, left)
         self._connection.end(self._first_to_end, "FIN")
         raise Over
 
