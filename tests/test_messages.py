@@ -216,7 +216,7 @@ MISTAKES = [
     ("relay()", "relay(): expected upstream, which has no default; write relay(upstream='127.0.0.1:5432')."),
     (
         'relay("127.0.0.1:80", backend=3)',
-        "relay('127.0.0.1:80', backend=3): expected no backend; relay takes upstream, plan, tls, on_upstream_failure, allow_remote, host, port, strict, isolated, unix and alpn.",
+        "relay('127.0.0.1:80', backend=3): expected no backend; relay takes upstream, plan, tls, on_upstream_failure, allow_remote, host, port, strict, isolated, unix, alpn, upstream_cert and starttls.",
     ),
     (
         "reset() | ok()",

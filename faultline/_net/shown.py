@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from faultline._core.check import rejected
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
+PathLike: TypeAlias = str | os.PathLike[str]
 # A PEM file with key and certificate, a certificate file and a key file, or a `LeafCert` of trustme.
-Shown: TypeAlias = "PathLike | tuple[PathLike, PathLike] | Any"
+Shown: TypeAlias = PathLike | tuple[PathLike, PathLike] | Any
 FORMS = "the path of a PEM file with a certificate and its key, a pair of their paths, or a LeafCert of trustme"
 
 
