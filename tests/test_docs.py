@@ -71,6 +71,12 @@ def test_the_python_of_the_page_about_streams_passes(run_python_of):
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
+def test_the_python_of_the_page_about_relays_passes(run_python_of):
+    run_python_of("docs/relays.md").assert_outcomes(passed=8)
+
+
+@pytest.mark.unmeasured
+@pytest.mark.slow
 def test_the_python_of_the_page_about_websockets_passes(run_python_of):
     run_python_of("docs/websocket.md").assert_outcomes(passed=15)
 
