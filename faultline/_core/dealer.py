@@ -80,6 +80,8 @@ class Dealer:
     Attributes:
         count_connections: returns how many connections there are that are not beyond the limit of the plan; it is
             called in the thread of whoever asks for a fault.
+        reads_requests: whether a relay has to read requests for the plan: it answers some by itself, or chooses by
+            them. A plan of the same entries leaves that as it is.
     """
 
     def __init__(self, plan: Plan, make: Make = chance.generator) -> None:
@@ -99,6 +101,8 @@ class Dealer:
             self._places = places(plan.plan if isinstance(plan, Limited) else plan, self._make)
             self._next = next(self._places)
             self._chosen.clear()
+            faults = faults_of(plan)
+            self.reads_requests = any(fault.http_answer is not None or fault.choice is not None for fault in faults)
         self.pass_open_gates()
 
     def pass_open_gates(self) -> None:
@@ -163,11 +167,6 @@ class Dealer:
                 run = self._chosen[key] = places(fault.choice.plans[number], self._make)
             place = next(run) or Place(0)
         return (number, place.entry, int(place.is_other))
-
-    @property
-    def reads_requests(self) -> bool:
-        """Whether a relay has to read requests for the plan: it answers some by itself, or chooses by them."""
-        return any(fault.http_answer is not None or fault.choice is not None for fault in faults_of(self._plan))
 
     def upcoming(self) -> Fault:
         """The fault that the next attempt will meet on a new connection, without dealing it."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import contextlib
 import http.client
 import socket
 
 import pytest
+import urllib3
 from support import PATIENCE_SECONDS, accepted, address_of, ending, in_thread, leave_by_rst, read, to_end
 from support.tables import each_row
 
@@ -458,3 +461,29 @@ def test_server_has_nothing_to_pass_a_request_on_to():
     with pytest.raises(ParameterError) as caught:
         serve(sequence(status(503), through()))
     assert str(caught.value).startswith("through(): expected relay(…); a server gives no answer of an upstream.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", ["through", "terminate"])
+def test_many_clients_of_a_pool_get_each_fault_exactly_as_often_as_planned(faultline, tls):
+    body, chunk = b"x" * 100_000, b"x" * 1000
+    real = faultline.serve(ok(chunks=(chunk,) * 100))
+    plan = cycle(
+        through(), status(503), ok(b"mine"), reset(after_bytes=5), latency(0.001), close(at="request", on=b"/")
+    )
+    server = faultline.relay(real, plan, tls=tls)
+    url = server.url.replace("127.0.0.1", "localhost")
+
+    def ask(number):
+        try:
+            response = pool.request(("GET", "POST")[number % 2], f"{url}/", body=(None, body)[number % 2])
+        except urllib3.exceptions.ProtocolError:
+            return "broken"
+        return {body: "real", b"mine": "mine", b"503 Service Unavailable\n": "refused"}[response.data]
+
+    with (
+        urllib3.PoolManager(ca_certs=server.ca_file, maxsize=8, retries=False, timeout=PATIENCE_SECONDS) as pool,
+        concurrent.futures.ThreadPoolExecutor(8) as threads,
+    ):
+        got = collections.Counter(threads.map(ask, range(120)))
+    assert got == {"real": 40, "mine": 20, "refused": 20, "broken": 40}

@@ -99,9 +99,10 @@ def by_aiosmtplib(server):
     return asyncio.run(talk())
 
 
+@pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.slow)])
 @each_row(("upstream", "offered"), [("TLS", [b"STARTTLS", b"SIZE 9"]), ("no TLS", [b"SIZE 9", b"STARTTLS"])])
-def test_smtplib_speaks_tls_to_the_relay(in_front, upstream, offered):
-    server, real = in_front("smtp", SMTP[upstream])
+def test_smtplib_speaks_tls_to_the_relay(in_front, upstream, offered, isolated):
+    server, real = in_front("smtp", SMTP[upstream], isolated=isolated)
 
     assert by_smtplib(server) == (offered, b"mx.test", b"done")
     assert server.attempts[0].tls.version == "TLSv1.3"
