@@ -192,6 +192,11 @@ class Fault(Combined):
         return self.answer if isinstance(self.answer, Script) else None
 
     @property
+    def is_of_script(self) -> bool:
+        """Whether a script replaces the conversation from its beginning, before there is a request."""
+        return self.script is not None and not self.script.follows_request
+
+    @property
     def http_answer(self) -> Answer | None:
         """The answer in HTTP; `None` for the answer of the server."""
         return self.answer if isinstance(self.answer, Answer) else None

@@ -177,7 +177,7 @@ def check_plan_of(path: str, plan: Any) -> None:
     for fault in (f for entry in entries_of(plan) for f in alternatives(entry)):
         brk = fault.break_
         early = [part for part in fault.parts if part.begins_at is not None and is_before(part.begins_at, "request")]
-        if early or fault.is_opening or fault.script is not None:
+        if early or fault.is_opening or fault.is_of_script:
             raise rejected(name, fault, "a fault at 'request' or later, once the path is known")
         if brk is not None and brk.trigger.after_requests:
             raise rejected(name, fault, "no after_requests; the path counts its own: sequence(ok(), …)")

@@ -160,7 +160,7 @@ def when(condition: Callable[[Request], bool], fault: Fault, *, otherwise: Fault
             raise rejected(name, value, f"a fault such as reset() or ok(){hint_of_plan(value)}")
         early = value.break_ is not None and is_before(value.break_.at, "response")
         too_late = any(not condition.on("response") for condition in value.conditions)
-        if early or value.is_opening or value.script is not None or too_late:
+        if early or value.is_opening or value.is_of_script or too_late:
             raise rejected(name, value, "a fault at 'response' or 'idle', after the request is read")
     label = Said("when", (("condition", condition), ("fault", fault), ("otherwise", otherwise)), 2)
     return Fault(choice=Choice(condition, fault, otherwise, label), said=(label,))

@@ -22,6 +22,7 @@ class Script(AnyAnswer):
     """The steps of a conversation in order. After the last step the server closes cleanly."""
 
     talk: ClassVar[str] = "http1"  # the module of `_engine/talks` that plays it
+    follows_request: ClassVar[bool] = False  # whether it can be chosen by the request
     steps: tuple[do.Step, ...]
 
     def __post_init__(self) -> None:
@@ -91,6 +92,7 @@ class WebSocketPlan(Script):
     """The steps of a WebSocket in order, behind the handshake. After the last step comes the closing handshake."""
 
     talk: ClassVar[str] = "websocket"
+    follows_request: ClassVar[bool] = True
 
     def misses(self, at: Point) -> str:
         """Why the conversation never comes to a point; empty if it does."""

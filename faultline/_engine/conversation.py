@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import importlib
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
 from faultline._core.fault import Fault
-from faultline._core.scripted import Script
 from faultline._core.tripwire import Tripwire
 from faultline._engine.connection import Connection
 from faultline._engine.halting import Halting
@@ -135,7 +133,7 @@ class Conversation:
         script = connection.attempt.fault.script
         if self._service.begins_with_tls and not connection.attempt.fault.starts_tls:
             await secure(connection)
-        await (self._service.talk(connection) if script is None else performer_of(script)(connection, script))
+        await (self._service.talk(connection) if script is None else http1.performer_of(script)(connection, script))
         if connection.attempt.trip is not None and connection.attempt.trip.waits:
             raise Parked  # until the break ends the connection, or the client does
         await close(connection)
@@ -291,15 +289,6 @@ class Conversation:
             self._connection.end("server", "FIN", was_sent=was_sent)
             self.stop()
         return is_ended
-
-
-def performer_of(script: Script) -> Callable[[Connection, Script], Awaitable[None]]:
-    """The function that plays a script; the module of a protocol is imported when it is first needed."""
-    if script.talk == "http1":
-        return http1.perform
-    talk = importlib.import_module(f"faultline._engine.talks.{script.talk}")
-    performer: Callable[[Connection, Script], Awaitable[None]] = talk.perform
-    return performer
 
 
 async def happens(event: BaseException) -> NoReturn:

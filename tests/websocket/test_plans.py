@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 import websockets.asyncio.client
@@ -51,6 +52,10 @@ ASK = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+
+
+def asks_for_ws(request):
+    return request.target == "/ws"
 
 
 def masked(opcode, payload):
@@ -172,6 +177,27 @@ def test_pings_are_answered_until_the_server_has_closed():
 
     facts = server.attempts[0].websocket
     assert (facts.received_pings, facts.received_frames, facts.client_code, facts.server_code) == (2, 3, None, 1000)
+
+
+@each_row(
+    "plan",
+    [
+        fl.by_path(
+            {"/ws": sequence(status(503), websocket(), websocket(receive_text(), reset())), "/*": fl.ok(b"page")}
+        ),
+        sequence(
+            fl.ok(b"page"),
+            *(fl.when(asks_for_ws, fault) for fault in (status(503), websocket(), websocket(receive_text(), reset()))),
+        ),
+    ],
+)
+def test_websocket_is_chosen_by_the_request(plan):
+    with serve(plan) as server:
+        with urllib.request.urlopen(server.url) as response:
+            assert response.read() == b"page"
+        met = [by_websockets(f"{server.ws_url}/ws", leaves=True) for _ in range(3)]
+
+    assert met == [([], "status 503"), (["hello"], 1000), ([], 1006)]
 
 
 def test_repeat_hears_a_client_that_leaves_though_no_step_reads():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Awaitable, Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,16 @@ async def perform(connection: Connection, script: Script) -> None:
     await Http1(connection).perform(script.steps)
 
 
+def performer_of(script: Script) -> Callable[..., Awaitable[None]]:
+    """The function that plays a script; the module of a protocol is imported when it is first needed."""
+    if script.talk == "http1":
+        return perform
+    performer: Callable[..., Awaitable[None]] = importlib.import_module(
+        f"faultline._engine.talks.{script.talk}"
+    ).perform
+    return performer
+
+
 class Http1:
     """The requests and responses of one connection."""
 
@@ -64,6 +76,8 @@ class Http1:
             match step:
                 case do.ReceiveRequest():
                     await self.receive_request(step, following)
+                case do.Respond() if step.answer is None and (script := self._chosen_script()):
+                    await performer_of(script)(self._connection, script, self)
                 case do.Respond():
                     await self.respond(step.answer, part=ANSWER if step.answer is None else key_of(step))
                 case do.Repeat():
@@ -74,6 +88,11 @@ class Http1:
                     raise AssertionError(step)
                 case _:
                     await play_one(self._connection, step)
+
+    def _chosen_script(self) -> Script | None:
+        """The script that was chosen by the request, and that answers it."""
+        script = self._connection.attempt.fault.script
+        return script if script is not None and script.follows_request else None
 
     async def receive_request(self, step: do.ReceiveRequest, following: do.Step | None = None) -> None:
         """Read one request, and record it.

@@ -34,15 +34,16 @@ REFUSAL = Answer(
 )
 
 
-async def perform(connection: Connection, script: Script) -> None:
-    """Play the plan of a WebSocket.
+async def perform(connection: Connection, script: Script, asked: Http1 | None = None) -> None:
+    """Play the plan of a WebSocket; `asked` has the request, if it was read before.
 
     Raises:
         Over: a side has ended the conversation.
         Departed: the client ended the connection.
     """
-    http = Http1(connection)
-    await http.receive_request(do.ReceiveRequest())
+    http = asked or Http1(connection)
+    if asked is None:
+        await http.receive_request(do.ReceiveRequest())
     try:
         codec = Codec(connection.attempt.request)
     except NoWebSocket as why:
