@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import threading
 from itertools import pairwise
 
 import pytest
+import websockets.asyncio.client
 import websockets.exceptions
 import websockets.sync.server
 from hypothesis import given
@@ -47,16 +49,18 @@ def heard(server, said, compression):
     """The messages that come back, and how the client is told of the end."""
     got = []
     context = server.client_context() if server.url.startswith("https") else None
-    with connect(server.ws_url, ssl=context, proxy=None, compression=compression, ping_interval=None) as client:
-        try:
-            for message in said:
-                client.send(message)
-                got.append(client.recv(10))
-        except websockets.exceptions.ConnectionClosed:
-            return got, client.close_code
-        except TimeoutError:
-            return got, "TimeoutError"
-    return got, client.close_code
+
+    async def session():
+        async with websockets.asyncio.client.connect(
+            server.ws_url, ssl=context, proxy=None, compression=compression, ping_interval=None
+        ) as client:
+            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+                for message in said:
+                    await client.send(message)
+                    got.append(await client.recv())
+        return client.close_code
+
+    return got, asyncio.run(session())
 
 
 SAID = ["one", "two", "three", LONG + "four", b"five"]
