@@ -15,6 +15,7 @@ from faultline._core.http2 import Http2Answer
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD_BYTES = 9  # of a frame
 LONGEST_BYTES = 16_384  # of the payload of a frame, unless the server allows more
+LARGEST_FRAME_BYTES = (1 << 24) - 1
 LARGEST = (1 << 31) - 1  # of the numbers of streams, and of a window
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 NAMES = (
@@ -53,21 +54,29 @@ def stream_of(data: bytes) -> int:
 
 
 class Frames:
-    """Divides bytes that come in pieces into frames."""
+    """Divides bytes that come in pieces into frames.
+
+    Attributes:
+        longest_bytes: how long a payload may be.
+    """
 
     def __init__(self) -> None:
         self._held = b""
+        self.longest_bytes = LONGEST_BYTES
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The frames that are complete; one that is longer than allowed comes as its head alone."""
         self._held += data
         while len(self._held) >= HEAD_BYTES:
-            length = int.from_bytes(self._held[:3], "big")
-            end = HEAD_BYTES + (length if length <= LONGEST_BYTES else 0)
+            end = HEAD_BYTES + (0 if self.is_too_long(self._held) else int.from_bytes(self._held[:3], "big"))
             if len(self._held) < end:
                 return
             whole, self._held = self._held[:end], self._held[end:]
             yield whole
+
+    def is_too_long(self, frame: bytes) -> bool:
+        """Whether a frame says that it is longer than allowed."""
+        return int.from_bytes(frame[:3], "big") > self.longest_bytes
 
 
 def text_of(fields: Iterable[tuple[str, str]]) -> bytes:

@@ -149,7 +149,6 @@ class Exchange:
         """Read the request, with its body."""
         attempt, service = self.attempt, self.session.connection.service
         kept_bytes = sys.maxsize if service.may_echo(attempt.fault) else KEPT_BODY_BYTES
-        attempt.come_to("request")
         head = await self._next()
         await self._pass(head.frame, head.text)
         while not (piece := await self._next()).is_end:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from faultline._engine.attempt import OpenAttempt
     from faultline._engine.connection import Connection
 
-REFUSED_STREAM = number_of("REFUSED_STREAM")
+REFUSED_STREAM, FRAME_SIZE_ERROR = number_of("REFUSED_STREAM"), number_of("FRAME_SIZE_ERROR")
 MOST_STREAMS = 100  # that a client may have open at once
 MOST_FIELD_BYTES = 65_536  # of a request
 
@@ -108,6 +108,9 @@ class Session(Side):
         self._window_bytes = extra.get(Setting.INITIAL_WINDOW_SIZE)
         if self._window_bytes is not None:  # a client may have sent more before it has read the settings
             self.h2.local_settings.initial_window_size = wire.LARGEST // 2
+        self._frames.longest_bytes = min(extra.get(Setting.MAX_FRAME_SIZE, 0), wire.LARGEST_FRAME_BYTES)
+        self._frames.longest_bytes = max(self._frames.longest_bytes, wire.LONGEST_BYTES)
+        self.h2.max_inbound_frame_size = self._frames.longest_bytes
         self.h2.local_settings.max_concurrent_streams = wire.LARGEST  # those beyond are refused one by one
         self.h2.local_settings.acknowledge()
         if upgraded is not None:
@@ -151,6 +154,9 @@ class Session(Side):
             self.connection.attempt.strike("request", 0, HTTP2)
             return
         try:
+            if self._frames.is_too_long(frame):
+                self.writer.waiting += wire.goaway(self.h2.highest_inbound_stream_id, FRAME_SIZE_ERROR)
+                raise h2.exceptions.FrameTooLargeError(f"a frame is longer than {self._frames.longest_bytes} bytes")
             events = self.h2.receive_data(frame)
         except (h2.exceptions.H2Error, ValueError) as error:
             await self._refuse(error)
@@ -190,6 +196,7 @@ class Session(Side):
             attempt = opened_beside(connection)
         attempt.entry.says("client", frame)
         attempt.entry.stream = number
+        attempt.come_to("request")
         attempt.keep(request)
         if len(self.streams) >= self._most_streams:
             attempt.end("server", "RST_STREAM")
