@@ -621,6 +621,7 @@ ENDS = (
 )
 OF_AN_END = {"ended_by": None, "ended_how": None, "tls": None, "note": ""}
 CHOICES = {
+    "stream": [{"stream": number} for number in (None, 1)],
     "point": [{"point": point} for point in POINTS],
     "received_bytes": [{"received_bytes": count} for count in (0, 40)],
     "sent_bytes": [{"sent_bytes": count} for count in (0, 40)],

@@ -83,6 +83,12 @@ def test_the_python_of_the_page_about_websockets_passes(run_python_of):
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
+def test_the_python_of_the_page_about_http2_passes(run_python_of):
+    run_python_of("docs/http2.md").assert_outcomes(passed=15)
+
+
+@pytest.mark.unmeasured
+@pytest.mark.slow
 def test_the_python_of_the_page_on_audits_passes(run_python_of):
     run_python_of("docs/audit.md").assert_outcomes(passed=2)
 

@@ -64,8 +64,8 @@ def protocol_of(attempt: Attempt) -> str:
 
 def inner_protocol(attempt: Attempt) -> str:
     """The protocol of the application bytes, by the first turn of each side."""
-    if attempt.point == "lookup":
-        return "DNS" if attempt.turns else ""
+    if attempt.point == "lookup" or attempt.stream is not None:
+        return "HTTP/2" if attempt.stream is not None else "DNS" if attempt.turns else ""
     method = attempt.request.method if attempt.request else ""
     if method.startswith("SOCKS"):
         return method

@@ -179,6 +179,7 @@ def title_of(url: str, attempts: Sequence[Attempt], upstream: Upstream | None) -
 def heading(attempt: Attempt, name: str) -> str:
     """The number of an attempt, the name of its fault, its connection and its protocol."""
     where = "" if attempt.connection is None else f", connection {attempt.connection}"
+    where += "" if attempt.stream is None else f", stream {attempt.stream}"
     protocol = protocol_of(attempt)
     return f"#{attempt.number} {name}{where}{f', {protocol}' if protocol else ''}"
 
@@ -221,6 +222,8 @@ def turns_of(attempt: Attempt) -> list[Line]:
         if (left_out := turn.number - last - 1) > 0 and last:
             drawn.append(Line(turn.at_seconds, f"... {counted(left_out, 'more turn')} ..."))
         said = words(turn, protocol)
+        if turn.number == 1 and attempt.stream is not None and attempt.request is not None:  # its fields are compressed
+            said = f"{attempt.request.method} {attempt.request.target}: {said}"
         text = f"{counted(turn.count_bytes, 'byte')}: {said}"
         drawn += [Line(turn.at_seconds, text, turn.by, is_sample=True, tail=said), *pauses_of(turn)]
         if any(turn.at_seconds < strike.at_seconds < turn.until_seconds for strike in attempt.strikes):

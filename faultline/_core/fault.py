@@ -16,13 +16,14 @@ from faultline._core.breaks import Break, Trigger, check_trigger
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.conditions import Condition, Latency, SlowClose
 from faultline._core.errors import ConflictError
-from faultline._core.http2 import Http2Terms
+from faultline._core.http2 import Http2Answer, Http2Terms
 from faultline._core.operators import Combined, no_operator, shown
 from faultline._core.points import FACTS, Point
 from faultline._core.promises import Origin
 from faultline._core.said import Said
 from faultline._core.scripted import Script
 from faultline._core.steps import ConnectionStep, Door, Fate, Lookup, Refuse, Reset, Vanish, ends_by_itself
+from faultline._core.streams import GoAway, RstStream
 
 
 class Part(Protocol):
@@ -268,6 +269,12 @@ class Fault(Combined):
     def needs_tls(self) -> bool:
         """Whether the fault needs a server that begins with TLS."""
         return not self.starts_tls and any(part.needs_tls for part in self.parts)
+
+    @property
+    def needs_http2(self) -> bool:
+        """Whether the fault has frames, settings or an answer that only HTTP/2 has."""
+        steps = any(isinstance(step, (RstStream, GoAway)) for step in self.break_steps)
+        return steps or isinstance(self.answer, Http2Answer) or self.http2 is not None
 
     @property
     def is_of_tls(self) -> bool:

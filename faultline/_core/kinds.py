@@ -194,7 +194,7 @@ HTTP2 = replace(
     talk="http2",
     points=OF_HTTP2,
     answers=SERVER.answers | {Http2Answer},
-    conditions=dict.fromkeys((Latency, Pace), SIDES) | RESPONSES | {Loss: frozenset({"request"})},
+    conditions=dict.fromkeys((Latency, Pace), SIDES) | {Trickle: frozenset(), ByChunk: RESPONSE, Loss: STREAM[Loss]},
     speaks_http2=True,
 )
 INTERCEPTED_HTTPS = replace(

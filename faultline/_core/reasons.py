@@ -16,6 +16,7 @@ from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.ends import CLOSED, PARTITIONED, PAUSED, RESET
 from faultline._core.fault import Fault
+from faultline._core.http2_reasons import had_a_shorter_body, sent_no_frame_to_leave, spoke_no_http2
 from faultline._core.points import FACTS, is_before
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key
 from faultline._core.shown import (
@@ -287,6 +288,7 @@ OF_ANY_FAULT: tuple[Reason, ...] = (
     reached_no_upstream,
     asked_for_no_websocket,
     sent_malformed_frame,
+    spoke_no_http2,
 )
 REASONS: tuple[Reason, ...] = (
     held_by_test,
@@ -305,8 +307,10 @@ REASONS: tuple[Reason, ...] = (
     was_not_kept_alive,
     was_the_last_datagram,
     changed_nothing,
+    had_a_shorter_body,
     was_too_short,
     time_did_not_begin,
+    sent_no_frame_to_leave,
     offered_no_subprotocol,
     sent_no_ping,
     closed_websocket,

@@ -41,7 +41,8 @@ Act: TypeAlias = Step | Door | Lookup | Fate
 def describe(attempt: Attempt) -> str:
     """An attempt in a line: its request, its last point, its strike, and the side that ended it."""
     request = attempt.request
-    asked = f" {request.method} {request.target}" if request and request.method else ""
+    asked = "" if attempt.stream is None else f" stream {attempt.stream}"
+    asked += f" {request.method} {request.target}" if request and request.method else ""
     struck, fault = attempt.struck, short(attempt.fault)
     fate = f"{fault} struck at {struck.point!r}" if struck else f"{fault} reached {attempt.point!r}"
     note = f" ({attempt.note})" if attempt.note else ""

@@ -73,8 +73,7 @@ class Upgradable(Http1):
         upgrade, settings = attempt.request.header("upgrade", ""), attempt.request.header("http2-settings")
         if attempt.entry.tls is None and settings is not None and "h2c" in (upgrade or "").lower().split(","):
             raise Upgraded
-        trip = attempt.trip
-        needs = trip is not None and any(isinstance(each, (RstStream, GoAway)) for each in trip.brk.steps)
-        if needs:
-            attempt.disarm()
-        attempt.entry.note = attempt.entry.note or NOT_SPOKEN
+        if attempt.fault.needs_http2:
+            attempt.entry.note = attempt.entry.note or NOT_SPOKEN
+            if any(isinstance(step, (RstStream, GoAway)) for step in attempt.fault.break_steps):
+                attempt.disarm()
