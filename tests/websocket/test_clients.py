@@ -24,6 +24,7 @@ from faultline import (
 )
 
 ORDER = ("websockets", "aiohttp", "httpx-ws", "wsproto", "ws of Node")
+EACH_CLIENT = [pytest.param(name, marks=[pytest.mark.slow] if name == "httpx-ws" else []) for name in PYTHONIC]
 LOST = (1006, 1006, "WebSocketNetworkError", 1006, 1006)
 FOUND = (1006, 1002, 1002, 1006, 1006)  # a client that finds a mistake got no close frame
 
@@ -88,7 +89,7 @@ def seen(client, plan, timeout=10, protocols=None):
     return end, facts and facts.client_code
 
 
-@pytest.mark.parametrize("client", PYTHONIC)
+@pytest.mark.parametrize("client", EACH_CLIENT)
 @each_row("step, ends, codes", CLOSES)
 def test_client_sees_the_close_code_of_the_server_and_answers_it(client, step, ends, codes):
     place = ORDER.index(client.split(" with ")[0])
@@ -105,7 +106,7 @@ def test_client_finds_the_frame_that_no_client_may_accept(client, step, ends, co
     assert seen(client, websocket(receive_text(), step), waits_for(ends[place])) == (ends[place], codes[place])
 
 
-@pytest.mark.parametrize("client", PYTHONIC)
+@pytest.mark.parametrize("client", EACH_CLIENT)
 @each_row("plan, ends", HANDSHAKES)
 def test_client_finds_what_is_wrong_with_the_handshake(client, plan, ends):
     place = ORDER.index(client.split(" with ")[0])

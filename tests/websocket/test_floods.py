@@ -46,6 +46,7 @@ def echoes(server):
         return client.recv(PATIENCE_SECONDS) == "still there"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_any_sequence_of_frames_leaves_the_server_serving_the_next_client(request):
     chance = random.Random(request.config.getoption("randomly_seed", None))

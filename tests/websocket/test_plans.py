@@ -72,6 +72,7 @@ def dial(server, **options):
 # --- scenarios -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_client_that_reconnects_meets_six_attempts_and_gets_two_sessions():
     plan = sequence(stall(at="accept"), close(at="response"), status(503), websocket(), websocket(), status(402))
     sessions = []
@@ -91,6 +92,7 @@ def test_client_that_reconnects_meets_six_attempts_and_gets_two_sessions():
     assert [str(attempt.fault) for attempt in server.attempts] == list(map(str, plan.entries))
 
 
+@pytest.mark.slow
 def test_client_is_told_when_its_ping_has_no_answer():
     with (
         serve(websocket(ignore_pings(), fl.echo())) as server,
@@ -104,6 +106,7 @@ def test_client_is_told_when_its_ping_has_no_answer():
     assert server.attempts[0].struck.point == "request"
 
 
+@pytest.mark.slow
 @each_row(
     "steps, message",
     [
@@ -125,6 +128,7 @@ def test_client_gives_up_a_close_that_has_no_answer_or_no_end(steps, message):
 # --- with verbs, conditions and TLS ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_row(
     "plan, heard, code",
     [
@@ -154,6 +158,7 @@ async def echoed(url, options):
         return await client.recv()
 
 
+@pytest.mark.slow
 @each_row("options", [{"tls": True}, {"isolated": True}, {"host": "::1"}, {"unix": True}])
 def test_websocket_is_spoken_wherever_a_server_is(options):
     with serve(websocket(), **options) as server:
@@ -371,6 +376,7 @@ def test_ledger_of_a_websocket_is_plain_data():
     }
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_before_a_websocket_is_served():
     steps = "import faultline as f, sys; f.serve(f.sequence(f.ok(), f.websocket())).close()"
     test = f"{steps}; print([m for m in sys.modules if m.partition('.')[0] == 'wsproto' or m.endswith('s.websocket')])"

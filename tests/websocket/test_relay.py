@@ -66,6 +66,7 @@ def heard(server, said, compression):
 SAID = ["one", "two", "three", LONG + "four", b"five"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @pytest.mark.parametrize("tls", ["through", "terminate"])
 @each_row(
