@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 
 import httpx
@@ -388,3 +389,38 @@ def whole_response_bytes():
     with serve(ok(BODY), http2=True) as server, Raw(server) as client:
         client.response(client.ask("/pay", "POST", b"said"))
     return stream_bytes(client.raw, 1) - 9
+
+
+def test_a_client_may_leave_once_the_server_has_switched():
+    ask = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+    for rest in (b"", b"PRI"):
+        with serve(ok(), http2=True) as server:
+            with socket.create_connection(server.address, 10) as client:
+                client.sendall(ask)
+                assert client.recv(1000).startswith(b"HTTP/1.1 101")
+                client.sendall(rest)
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(1000) == b""
+            (attempt,) = server.wait_for_attempts(1, at="end")
+        assert (attempt.ended_by, attempt.stream) == ("client", None)
+
+
+def test_a_host_takes_the_place_of_an_authority():
+    with serve(ok(), http2=True) as server, Raw(server) as client:
+        number = client.h2.get_next_available_stream_id()
+        fields = [(":method", "GET"), (":path", "/"), (":scheme", "http"), ("host", "by name")]
+        client.h2.send_headers(number, fields, end_stream=True)
+        client.flush()
+        client.response(number)
+    assert server.attempts[0].request.headers == (("host", "by name"),)
+
+
+@pytest.mark.slow
+def test_the_same_on_a_unix_socket_and_in_a_child_process():
+    with serve(ok(b"hello"), http2=True, unix=True) as server:
+        command = ["curl", "-s", "--http2-prior-knowledge", "--unix-socket", server.path, "http://localhost/"]
+        assert subprocess.run(command, capture_output=True, timeout=30, check=True).stdout == b"hello"
+    assert server.attempts[0].stream == 1
+    with serve(rst_stream("CANCEL"), http2=True, isolated=True) as server, Raw(server) as client:
+        assert code_of(client.response(client.ask())[-1][3]) == 8
+    assert (server.attempts[0].stream, server.attempts[0].ended_how) == (1, "RST_STREAM")
