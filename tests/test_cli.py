@@ -465,6 +465,17 @@ def test_printed_curl_command_works(words, tmp_path):
     assert "< HTTP/1.1 200 OK" in tried.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["--http2", "--http2 --tls", "--tls --alpn h2"])
+def test_printed_curl_command_speaks_http2_with_a_server_that_does(options):
+    with running(f"serve --mode ok {options}") as command:
+        trial = shlex.split(listening(command.line())["trial"])
+        tried = subprocess.run([*trial, "--max-time", "5"], capture_output=True, text=True, check=False)
+        assert "stream 1" in command.line()
+
+    assert "< HTTP/2 200" in tried.stderr
+
+
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not on PATH")
 def test_printed_dig_command_works():
     with running("serve --mode nxdomain") as command:

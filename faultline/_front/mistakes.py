@@ -25,7 +25,7 @@ OPENING = {"--version", "--help", "-h"}
 PLAN = {"--path": 1, "--max-connections": 1, "--beyond": 1}
 PLACE = {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--json": 0, "--ca-file": 1}
 OWN = {  # 1 for an option that has a value
-    "serve": PLAN | PLACE | {"--unix": 1, "--udp": 0, "--alpn": 1},
+    "serve": PLAN | PLACE | {"--unix": 1, "--udp": 0, "--alpn": 1, "--http2": 0},
     "proxy": PLAN | PLACE | {"--socks": 0, "--upstream": 1, "--auth": 1},
     "relay": PLAN
     | {

@@ -20,6 +20,9 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     parser.add_argument(
         "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
     )
+    parser.add_argument(
+        "--http2", action="store_true", help="speak HTTP/2 with clients that do (default: if --alpn has h2)"
+    )
     return chosen
 
 

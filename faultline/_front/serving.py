@@ -35,14 +35,18 @@ class Started(NamedTuple):
 def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """Start a server of HTTP, or of the protocol of a script."""
     from faultline._core.certificates import with_protocols
+    from faultline._core.kinds import HTTP2, SERVER
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
     address = checked_address(*place(options), options.unix or False, allow_remote=options.allow_remote)
-    tls = with_protocols(options.tls, protocols_of(options))
-    server = Server(plan, address=address, tls=tls, strict=False, on_end=on_end)
+    protocols = protocols_of(options)
+    kind = HTTP2 if options.http2 or "h2" in (protocols or ()) else SERVER
+    tls = with_protocols(options.tls, protocols)
+    server = Server(plan, address=address, kind=kind, tls=tls, strict=False, on_end=on_end)
     trusting = f"--cacert {shlex.quote(options.ca_file or server.ca_file)} " if server.url.startswith("https") else ""
     trusting += f"--cert {server.client_cert_file} " if options.tls == "mutual" else ""
+    trusting += "--http2-prior-knowledge " if options.http2 and not trusting else ""
     if options.unix:
         scheme = server.url.partition("+")[0]
         trial = f"curl -v {trusting}--unix-socket {shlex.quote(server.path)} {scheme}://localhost/"
