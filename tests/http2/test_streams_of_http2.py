@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
+import weakref
 
 import httpx
 import pytest
@@ -24,6 +26,7 @@ from faultline import (
     ok,
     raw,
     redirect,
+    relay,
     reset,
     rst_stream,
     sequence,
@@ -424,3 +427,46 @@ def test_the_same_on_a_unix_socket_and_in_a_child_process():
     with serve(rst_stream("CANCEL"), http2=True, isolated=True) as server, Raw(server) as client:
         assert code_of(client.response(client.ask())[-1][3]) == 8
     assert (server.attempts[0].stream, server.attempts[0].ended_how) == (1, "RST_STREAM")
+
+
+def test_controls_of_a_test_reach_a_stream(tls):
+    for control, end in (("reset_all", "RST"), ("close_all", "FIN")):
+        with serve(stall(), http2=True, tls=tls) as server, Raw(server, tls=tls) as client:
+            client.ask()
+            server.wait_for_attempts(1, at="strike")
+            getattr(server, control)()
+            client.read_to_end()
+        assert (client.end, server.attempts[0].ended_how) == ("FIN" if tls else end, end)
+    with serve(ok(), http2=True, tls=tls) as server, Raw(server, tls=tls) as client:
+        client.response(client.ask())
+        server.pause()
+        number = client.ask()
+        server.resume()
+        assert client.response(number)[0][0] == "HEADERS"
+
+
+@each_row("fault", [ok(), reset(), close(after_body_bytes=1), stall(), rst_stream(), goaway("INTERNAL_ERROR")])
+def test_a_connection_that_is_over_leaves_no_cycle(fault):
+    gc.collect()
+    gc.disable()
+    try:
+        with serve(fault, http2=True) as server:
+            with Raw(server) as client:
+                client.ask()
+                server.wait_for_attempts(1, at="idle" if fault == ok() else "strike")
+            server.wait_for_attempts(1, at="end")
+        ledger = weakref.ref(server.ledger)
+        del server
+        assert ledger() is None
+    finally:
+        gc.enable()
+
+
+def test_a_relay_that_ends_tls_passes_http2_on():
+    with serve(ok(b"hello"), tls=True, http2=True) as upstream:
+        with relay(upstream, tls="terminate", alpn=("h2",)) as server, client_of(server, tls=True) as client:
+            assert client.get("/").http_version == "HTTP/2"
+        with relay(upstream, reset(on=b"said"), tls="terminate", alpn=("h2",)) as server:
+            assert server.attempts == ()
+            with client_of(server, tls=True) as client, pytest.raises(httpx.TransportError):
+                client.post("/", content=b"said")

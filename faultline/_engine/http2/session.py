@@ -23,6 +23,7 @@ from faultline._core.streams import GoAway, OfHttp2
 from faultline._core.tripwire import Tripwire
 from faultline._engine.http2.counting import Frequencies
 from faultline._engine.http2.exchange import Exchange
+from faultline._engine.http2.opening import opened_beside, text
 from faultline._engine.http2.tasks import Tasks
 from faultline._engine.http2.writing import Writer
 from faultline._engine.play import close, take_effect, until_ready
@@ -55,7 +56,7 @@ class Session(Side):
 
     __slots__ = (
         *("connection", "h2", "streams", "last_stream", "tasks", "writer", "_counts", "_frames", "_flowing", "_idle"),
-        *("_first", "_most_streams", "_window_bytes"),
+        *("_attempts", "_first", "_most_streams", "_window_bytes"),
     )
     has_tasks = True
 
@@ -74,6 +75,7 @@ class Session(Side):
         self._flowing = asyncio.Event()  # set when a window may have grown
         self._idle: asyncio.Task[None] | None = None  # strikes while no stream is open
         self._first: OpenAttempt | None = connection.attempt  # which the first stream continues
+        self._attempts: list[OpenAttempt] = []  # of exchanges
         self._most_streams = MOST_STREAMS
         self._window_bytes: int | None = None  # that a client may upload at once, if it is not the usual
 
@@ -199,9 +201,11 @@ class Session(Side):
         attempt.come_to("request")
         attempt.keep(request)
         if len(self.streams) >= self._most_streams:
-            attempt.end("server", "RST_STREAM")
+            attempt.sign("server", "RST_STREAM", "REFUSED_STREAM")
+            attempt.end("server", "RST_STREAM", is_sign=False)
             self.h2.reset_stream(number, REFUSED_STREAM)
             return
+        self._attempts = [each for each in self._attempts if not each.has_ended] + [attempt]
         exchange = self.streams[number] = Exchange(self, number, attempt, request)
         exchange.feed_head(frame, text)
         if is_whole:
@@ -318,27 +322,11 @@ class Session(Side):
             self._idle = self.tasks.spawn(partial(self._strike_idle, attempt))
 
     def leave(self) -> None:
-        """End with the conversation."""
+        """End with the conversation, and forget what leads back here: cycles would keep the ledger for a while."""
+        self.tasks.forget()
+        for attempt in self._attempts:
+            attempt.on_strike = None
+        for exchange in self.streams.values():
+            del exchange.task
         self.streams.clear()
-
-
-def opened_beside(connection: Connection) -> OpenAttempt:
-    """Begin the attempt of a further request, beside those that go on; one that lasts gives its break to it."""
-    before = connection.attempt
-    trip = before.trip if before.lasts else None
-    fault = before.fault if trip is not None else connection.service.dealer.deal_kept(before.fault)
-    if before.point == "idle":
-        before.end()
-    if trip is not None:
-        before.disarm()
-        trip.begin_attempt()
-    attempt = connection.open(fault)
-    if trip is not None:
-        attempt.trip = trip
-        attempt.begin_request()
-    return attempt
-
-
-def text(data: bytes | str) -> str:
-    """A field as text."""
-    return data if isinstance(data, str) else data.decode("latin-1")
+        del self.connection, self.tasks, self.writer, self._first

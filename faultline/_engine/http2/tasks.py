@@ -36,6 +36,10 @@ class Tasks:
         """Wait until a task has raised something, and return it."""
         return await self._over
 
+    def forget(self) -> None:
+        """Forget how the conversation has ended, as the traceback of that leads back here."""
+        del self._over
+
     async def stop_others(self) -> None:
         """End all tasks but the present one."""
         others = self._tasks - {asyncio.current_task()}
