@@ -23,6 +23,7 @@ from faultline import (
     http2_settings,
     inject,
     latency,
+    malformed,
     ok,
     raw,
     redirect,
@@ -470,3 +471,49 @@ def test_a_relay_that_ends_tls_passes_http2_on():
             assert server.attempts == ()
             with client_of(server, tls=True) as client, pytest.raises(httpx.TransportError):
                 client.post("/", content=b"said")
+
+
+def test_a_stream_that_goes_on_gets_no_answer_once_the_server_has_gone_away_before_it():
+    gate = Gate()
+    with serve(sequence(goaway(last_stream=1, until=gate), stall()), http2=True) as server, Raw(server) as client:
+        client.ask()
+        client.ask()
+        server.wait_for_attempts(1, at="strike")
+        gate.open()
+        client.read_to_end()
+        assert {of for kind, _, of, _ in client.frames() if kind in ("HEADERS", "DATA")} == {1}
+    assert [(a.stream, a.ended_by) for a in server.attempts] == [(1, "server"), (3, None)]
+
+
+def test_an_answer_that_ends_the_connection_and_one_that_is_wrong_for_head_alone():
+    with serve(ok(headers={"Connection": "close"}), http2=True) as server, Raw(server) as client:
+        client.ask()
+        client.read_to_end()
+        assert (client.end, client.frames()[-1][0]) == ("FIN", "GOAWAY")
+    with serve(malformed("head_with_body"), http2=True, strict=False) as server, client_of(server) as client:
+        assert client.get("/").status_code == 200
+    assert server.attempts[0].struck is None
+
+
+def test_a_body_waits_for_the_window_of_the_client():
+    with serve(ok(b"x" * 70_000), http2=True) as server, Raw(server) as client:
+        number = client.ask()
+
+        def came(frames):
+            return sum(len(payload) for kind, _, _, payload in frames if kind == "DATA")
+
+        client.until(lambda frames: came(frames) == 65_535)
+        client.h2.increment_flow_control_window(10_000)
+        client.h2.increment_flow_control_window(10_000, number)
+        client.flush()
+        client.response(number)
+        assert came(client.frames()) == 70_000
+
+
+def test_a_stream_of_events_is_cut_in_the_middle_of_one():
+    with serve(sse(EVENTS), http2=True) as server, Raw(server) as client:
+        client.ask()
+        client.read_to_end()
+        said = b"".join(payload for kind, _, _, payload in client.frames() if kind == "DATA")
+    assert (said, client.end) == (b"data: one\n\ndata:", "FIN")
+    assert server.attempts[0].struck.point == "response"

@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from faultline._core.attempts import Request
@@ -221,18 +222,18 @@ class Exchange:
     async def _play(self, step: ConnectionStep, lift: Lift) -> None:
         """Play a step that concerns the stream alone."""
         session = self.session
-        match step:
-            case Hold():
-                seconds = NEVER_SECONDS if step.for_seconds is None else step.for_seconds
-                await lift.within(pause(seconds, step.until or Gate()))
-            case RstStream():
-                self.attempt.sign("server", "RST_STREAM", name_of(step.code))
-                await session.writer.write(lambda: self._reset(step.code))
-                self.attempt.end("server", "RST_STREAM", is_sign=False)
-                raise Ended
-            case GoAway():
-                await session.go_away(step.code, self.number if step.last_stream is None else step.last_stream)
-                await session.close_if_idle()
+        if isinstance(step, Hold):
+            seconds = NEVER_SECONDS if step.for_seconds is None else step.for_seconds
+            await lift.within(pause(seconds, step.until or Gate()))
+        elif isinstance(step, RstStream):
+            self.attempt.sign("server", "RST_STREAM", name_of(step.code))
+            await session.writer.write(partial(self._reset, step.code))
+            self.attempt.end("server", "RST_STREAM", is_sign=False)
+            raise Ended
+        else:
+            assert isinstance(step, GoAway)  # no other concerns a stream alone
+            await session.go_away(step.code, self.number if step.last_stream is None else step.last_stream)
+            await session.close_if_idle()
 
     def _reset(self, code: int) -> bytes:
         self.session.h2.reset_stream(self.number, code)

@@ -193,11 +193,10 @@ class Response:
         return counts and not trip.waits and not concerns_stream(trip)
 
     async def _write(self, data: bytes) -> None:
-        if data:
-            await self._session.connection.stream.write_now(data)
-            self._session.connection.speaker = "server"
-            self._attempt.entry.says("server", data)
-            self.exchange.sent_bytes += len(data)
+        await self._session.connection.stream.write_now(data)
+        self._session.connection.speaker = "server"
+        self._attempt.entry.says("server", data)
+        self.exchange.sent_bytes += len(data)
 
     async def _strike_if_due(self, *, at_end: bool = False) -> None:
         """Let the break strike if its place is here."""

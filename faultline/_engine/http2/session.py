@@ -310,15 +310,15 @@ class Session(Side):
         if trip is None:
             return
         await asyncio.sleep(trip.brk.trigger.after_seconds)
-        if trip is attempt.armed("idle"):
-            await self.connection.strike(trip)
+        await self.connection.strike(trip)
 
     # --- as the side of the connection -------------------------------------------------------------------------------
 
     def dealt(self) -> None:
         """Look again for a break at `idle`, because the attempt has another fault."""
         attempt = self.connection.attempt
-        if attempt.point == "idle" and not self.streams:
+        if self._idle is not None and attempt.point == "idle" and not self.streams:
+            self._idle.cancel()
             self._idle = self.tasks.spawn(partial(self._strike_idle, attempt))
 
     def leave(self) -> None:
