@@ -47,6 +47,7 @@ def said(draw):
     return begin + settings + b"".join(at_random(draw) for _ in range(draw.randrange(1, 12)))
 
 
+@pytest.mark.slow
 def test_frames_at_random_leave_the_server_serving_the_next_client():
     draw = random.Random(2026)
     plan = cycle(echo(), ok(b"x" * 70_000), status(503), stall(for_seconds=0.001), rst_stream(after_body_bytes=1))

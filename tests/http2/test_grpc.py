@@ -155,6 +155,7 @@ def test_the_retry_policy_of_the_service_config_is_seen_in_the_attempts():
             )
 
 
+@pytest.mark.slow
 def test_a_call_may_wait_for_a_server_that_is_ready():
     soon = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100))
     for waits, got in ((False, "UNAVAILABLE"), (True, b"hi")):

@@ -50,6 +50,7 @@ def by_http1(server):
     httpx.get(server.url, verify=server.client_context() if server.url.startswith("https") else True)
 
 
+@pytest.mark.slow
 @each_row(
     "fault, ask, options, advice",
     [

@@ -86,6 +86,7 @@ ANSWERS = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_healthy_is_written_once_for_both_protocols(tls):
     for plan, code, body in ANSWERS:
         with serve(plan, tls=tls, http2=True, strict=False) as server, client_of(server, tls=tls) as client:
@@ -177,6 +178,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_break_ends_the_connection_behind_exact_bytes_of_the_stream(tls):
     whole = whole_response_bytes()
     for fault, end, *numbers in CUTS:
@@ -362,6 +364,7 @@ def test_streams_behind_the_last_get_no_answer():
     assert [a.ended_by for a in server.attempts] == ["server", None]
 
 
+@pytest.mark.slow
 def test_settings_leave_a_client_little_room():
     with serve(http2_settings(max_streams=1), http2=True, answer=ok(BODY)) as server, Raw(server) as client:
         first = client.ask("/", "POST", ends=False)
@@ -446,6 +449,7 @@ def test_controls_of_a_test_reach_a_stream(tls):
         assert client.response(number)[0][0] == "HEADERS"
 
 
+@pytest.mark.slow
 @each_row("fault", [ok(), reset(), close(after_body_bytes=1), stall(), rst_stream(), goaway("INTERNAL_ERROR")])
 def test_a_connection_that_is_over_leaves_no_cycle(fault):
     gc.collect()
