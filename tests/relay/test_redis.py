@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import time
 
 import pytest
 
@@ -247,6 +248,7 @@ def test_subscriber_whose_connection_dies_subscribes_anew_and_misses_the_message
         assert subscriber.get_message(timeout=10)["data"] == "one"
 
         server.reset_all()
+        wait_until_nobody_listens(direct)
         assert direct.publish("news", "two") == 0
         with pytest.raises(redis.ConnectionError):
             subscriber.get_message(timeout=10)
@@ -255,6 +257,13 @@ def test_subscriber_whose_connection_dies_subscribes_anew_and_misses_the_message
         assert subscriber.get_message(timeout=10)["data"] == "three"
 
     assert [a.note for a in server.attempts] == ["reset by the test", ""]
+
+
+def wait_until_nobody_listens(direct):
+    """Redis reads the RST of a subscriber at its own time."""
+    deadline = time.monotonic() + 10
+    while [count for _, count in direct.pubsub_numsub("news")] != [0]:
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.asyncio
