@@ -406,6 +406,7 @@ def test_attempt_is_plain_data_for_json():
         ],
         "ends": [{"by": "client", "how": "FIN", "at_seconds": 2.0, "alert": ""}],
         "stream": None,
+        "websocket": None,
         "note": "a phrase",
         "waited_seconds": 0.5,
     }

@@ -18,7 +18,6 @@ from faultline import (
     latency,
     ok,
     openai_chunks,
-    relay,
     reset,
     serve,
     sse,
@@ -151,10 +150,6 @@ def test_the_pace_of_chunks_composes_with_conditions():
         (
             lambda: ok(chunks=(b"a",), headers={"Transfer-Encoding": "gzip"}),
             "expected none about the length, as chunks ",
-        ),
-        (
-            lambda: relay("127.0.0.1:1", ok(chunks=(b"a",))),
-            "expected serve(…) or http_proxy(…); the upstream of a relay",
         ),
         (
             lambda: serve(ok(chunks=(b"a",), endless=True) & reset(at="idle")),

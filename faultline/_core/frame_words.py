@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from faultline._core.counts import counted
 from faultline._core.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT
 from faultline._core.passing import SHORT, head_bytes, unmasked
 
@@ -28,11 +29,13 @@ def named(first: int, payload: bytes, length: int) -> str:
     """A frame by its first byte and its payload, as far as it is there."""
     opcode = first & 0x0F
     if first & RSV1:
-        return f"compressed {NAMES[opcode]}, {length} bytes"
+        return f"compressed {NAMES[opcode]}, {counted(length, 'byte')}"
     if opcode == TEXT:
         text = payload.decode("utf-8", "replace")
         more = "..." if len(text) > SHOWN or len(payload) < length else ""
         return f"text {text[:SHOWN]!a}{more}"
     if opcode == CLOSE and len(payload) > 1:
         return f"close {int.from_bytes(payload[:2], 'big')} {payload[2:].decode('ascii', 'replace')}".strip()
-    return f"{NAMES[opcode]}, {length} bytes" if length and opcode in (BINARY, CONTINUATION) else NAMES[opcode]
+    return (
+        f"{NAMES[opcode]}, {counted(length, 'byte')}" if length and opcode in (BINARY, CONTINUATION) else NAMES[opcode]
+    )

@@ -17,6 +17,7 @@ import h2.events
 import h2.exceptions
 from h2.settings import SettingCodes as Setting
 
+from faultline._core.counts import counted
 from faultline._core.http2 import name_of, number_of
 from faultline._core.promises import HTTP2
 from faultline._core.streams import GoAway, OfHttp2
@@ -158,7 +159,8 @@ class Session(Side):
         try:
             if self._frames.is_too_long(frame):
                 self.writer.waiting += wire.goaway(self.h2.highest_inbound_stream_id, FRAME_SIZE_ERROR)
-                raise h2.exceptions.FrameTooLargeError(f"a frame is longer than {self._frames.longest_bytes} bytes")
+                most = counted(self._frames.longest_bytes, "byte")
+                raise h2.exceptions.FrameTooLargeError(f"a frame is longer than {most}")
             events = self.h2.receive_data(frame)
         except (h2.exceptions.H2Error, ValueError) as error:
             await self._refuse(error)
