@@ -347,7 +347,7 @@ def test_drawing_has_the_frames_in_words():
     "data, told",
     [
         (b"\xc1\x05abcde", "compressed text, 5 bytes"),
-        (b"\x01\x02ab\x80\x01c\x8a\x00", "text 'ab', continuation, 1 bytes, PONG"),
+        (b"\x01\x02ab\x80\x01c\x8a\x00", "text 'ab', continuation, 1 byte, PONG"),
         (b"\x82\x7f\0\0\0\0\0\1\0\0abc", "binary, 65536 bytes"),
         (b"\x88\x00", "close"),
         (b"\x83\x00", r"\x83\x00"),
