@@ -13,7 +13,7 @@ from support.tables import each_row
 
 from faultline._core.answers import Answer, phrase_of
 from faultline._core.attempts import Request
-from faultline._net.http1 import HEAD_LIMIT_BYTES, RequestReader, can_begin_request, render
+from faultline._net.http1 import HEAD_LIMIT_BYTES, PassingResponse, RequestReader, can_begin_request, render
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -387,3 +387,10 @@ def test_body_of_tiny_chunks_takes_no_more_than_twice_its_size():
     finally:
         tracemalloc.stop()
     assert reader.request.body == b"xy" * (size // 2)
+
+
+def test_a_response_with_a_wrong_head_has_an_end_that_nobody_knows():
+    response = PassingResponse("GET", upgrades=False)
+    wrong = b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"
+
+    assert (response.feed(wrong), response.is_opaque, response.complete) == (wrong, True, False)

@@ -187,6 +187,16 @@ def test_a_client_that_half_closes_first_gets_the_answer_of_an_upstream_in_tls(f
     assert ending(server.wait_for_attempts(1, at="end")[0]) == ("client", "FIN")
 
 
+def test_a_client_that_resets_while_the_upstream_agrees_on_tls_is_a_rst_to_it(faultline, listener, reach):
+    server = faultline.relay(f"https://{address_of(listener)}", tls="terminate")
+    client = secured(server, reach(server))
+    with accepted(listener) as upstream:
+        assert read(upstream, 1) == b"\x16"  # its ClientHello, which nobody answers
+        leave_by_rst(client)
+        assert to_end(upstream)[1] == "RST"
+    assert ending(server.wait_for_attempts(1, at="end")[0]) == ("client", "RST")
+
+
 def test_a_bad_certificate_is_shown_by_a_relay_that_terminates_tls(faultline, listener, reach):
     server = faultline.relay(address_of(listener), bad_cert("expired"), tls="terminate")
 

@@ -43,6 +43,7 @@ from faultline import (
 from faultline._core.content import words as turn_words
 from faultline._core.drawing import draw
 from faultline._core.frames import FIN, PING, TEXT, frame
+from faultline._core.scripted import points_of
 from faultline._core.turns import Turn
 from faultline._engine.talks.websocket import WebSocket
 
@@ -384,3 +385,8 @@ def test_nothing_is_imported_before_a_websocket_is_served():
 
     assert done.stdout == "['faultline.modes.websocket']\n"
     assert WebSocket.__module__.endswith(".talks.websocket")
+
+
+def test_steps_come_to_the_points_of_their_messages():
+    assert points_of((receive_text("go"),)) == {"request"}
+    assert points_of((send_text("one"), close_frame(1012))) == {"response"}
