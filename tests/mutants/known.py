@@ -86,8 +86,8 @@ MUTANTS = (
         "P3",
         "an isolated server with jitter is not repeated by the seed",
         "_core/plan.py",
-        "for entry in entries_of(plan)) or any(c.draws for c in conditions)",
-        "for entry in entries_of(plan)) or any(c.draws and not c.is_certain for c in conditions)",
+        "for entry in every_entry(plan)) or any(c.draws for c in conditions)",
+        "for entry in every_entry(plan)) or any(c.draws and not c.is_certain for c in conditions)",
         ("tests/test_plan.py::test_plan_knows_whether_chance_decides_anything_that_a_seed_repeats",),
     ),
     Mutant(
