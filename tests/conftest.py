@@ -17,7 +17,7 @@ from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import by_turns, connected, inner
+from support import EXAMPLES, by_turns, connected, inner
 
 import faultline
 from faultline import UnsupportedError
@@ -35,12 +35,11 @@ for module in pkgutil.walk_packages(faultline.__path__, "faultline."):
     if module.name != "faultline.__main__":
         importlib.import_module(module.name)
 
-# Each run tries the same examples, on a busy machine too. FAULTLINE_EXAMPLES=1000 draws a thousand new ones of each
-# property. None is written down: a user who owns no folder runs the tests too.
-EXAMPLES = int(os.environ.get("FAULTLINE_EXAMPLES", "0"))
+# Each run tries the same examples, on a busy machine too, unless it asks for new ones. None is written down: a user who
+# owns no folder runs the tests too.
 settings.register_profile(
     "tests",
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 100,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
@@ -141,13 +140,11 @@ def pytest_runtest_setup(item):
         os._exit = posix._exit  # coverage's own writes all that was measured, again in each fork
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown():
-    """Collect what a test has left: none of it is older than the test before."""
-    try:
-        return (yield)
-    finally:
-        gc.collect(1)
+@pytest.fixture(autouse=True)
+def collected():
+    """Collect what a test has left, and have this test told of it: none of it is older than the test before."""
+    yield
+    gc.collect(1)
 
 
 @pytest.fixture

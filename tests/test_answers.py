@@ -144,7 +144,6 @@ def test_status_below_400_is_no_fault(faultline, dial, code):
     assert struck(server) == [None]
 
 
-@pytest.mark.slow
 def test_retry_after_can_be_a_date(faultline, dial):
     date = "Fri, 31 Dec 1999 23:59:59 GMT"
     server = faultline.serve(status(999, retry_after=date, body=b""))
@@ -153,6 +152,7 @@ def test_retry_after_can_be_a_date(faultline, dial):
     assert read(dial(server, GET), len(said)) == said
 
 
+@pytest.mark.slow
 def test_client_that_honours_retry_after_waits_as_long_as_it_says(faultline):
     server = faultline.serve(sequence(status(429, retry_after=1), ok(b"done")))
 

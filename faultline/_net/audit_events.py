@@ -4,7 +4,8 @@ An audit hook in Python lets other threads run between the lines of what raised 
 3.10 and 3.11 don't expect it while a trace function is set: a second thread that starts in that moment, as clients
 do under coverage, ends with `RuntimeError: Cannot install a trace function while another trace function is being
 installed`. So the hook consists of two functions in C. An attribute that has a name of an event and a setter is a
-call at this event; any other name is set as an attribute of the object and removed again at once.
+call at this event; any other name is set as an attribute of the object and removed again at once. What remains is rare:
+while any hook is there, `sys.settrace` creates an object, which can start a garbage collection and its finalizers.
 """
 
 from __future__ import annotations

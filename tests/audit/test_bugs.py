@@ -14,7 +14,7 @@ from faultline._audit.target import Target
 pytestmark = pytest.mark.slow
 HERE = "audit.clients_with_bugs"
 CUT = ("reset", "close")
-SOME = ("ok", "redirect", "reset", "stall", "bad_cert")
+SOME = ("ok", "status", "redirect", *CUT, "stall", "blackhole", "bad_cert")
 HANGS = {"modes": ("stall", "blackhole", "ok")}
 # The client, the cases in which it is looked at, and the verdict.
 BUGS = [
@@ -67,7 +67,7 @@ def test_a_careful_client_is_clean(name):
     audit = faultline.audit(f"{HERE}:{name}", modes=SOME, factory=name.endswith("_pool"), timeout_seconds=60)
 
     assert audit.found() == (), str(audit)
-    assert len(audit.results) > 50
+    assert len(audit.results) > 80
 
 
 @pytest.mark.unmeasured

@@ -129,7 +129,7 @@ LINES = script(receive_until(b"\n"), send(b"one\n"), send(b"two\n"), send(b"thre
 @pytest.mark.slow
 def test_a_client_of_another_protocol_is_audited_before_its_own_server():
     with faultline.serve(LINES, strict=False) as upstream:
-        given = {"upstream": upstream.hostport, "modes": ("close", "ok"), "tls": False}
+        given = {"upstream": upstream.hostport, "modes": ("close", "reset", "ok", "latency"), "tls": False}
         well, bad = (faultline.audit(client, **given) for client in (clients.lines, clients.lines_swallowed))
 
     assert well.found() == (), str(well)

@@ -12,12 +12,10 @@ from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, seed, settings
+from support import EXAMPLES
 
 from model.stage import check
 from model.strategies import CELLS, attempts, cell
-
-EXAMPLES = int(os.environ.get("FAULTLINE_EXAMPLES", "0"))
-
 
 ROUNDS = 6
 

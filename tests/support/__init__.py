@@ -27,6 +27,8 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 KEPT_GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PATIENCE_SECONDS = 10.0  # for what has to come, on a machine however busy
 SILENCE_SECONDS = 0.05  # for what must not come
+# FAULTLINE_EXAMPLES=1000 draws a thousand new examples of each property; otherwise each run tries the same.
+EXAMPLES = int(os.environ.get("FAULTLINE_EXAMPLES", "0"))
 
 # gh-115627: before these versions, a RST that ends SSLSocket.recv looks like the end of the stream.
 HIDES_RST = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
