@@ -80,11 +80,8 @@ class Connection:
             self.entry.end("server", "FIN")
             self.seen, self.is_vague = self.seen or "FIN", bool(self.unread)
         elif open_too:
-            before, stays = self.entry.origin, self.fault.brk
-            fault, self.entry.origin = self.world.deal()
-            self.entry.fault = fault
-            if fault.brk == stays and (before, "break") in self.entry.origins:  # it has struck for this plan too
-                self.entry.origins.add((self.entry.origin, "break"))
+            fault, origin = self.world.deal()
+            self.entry.meet(fault, origin)
             self.arm(fault)
             if self.entry.point == "idle":
                 self.run()

@@ -32,6 +32,7 @@ class Entry:
     sent_before: int = 0
     verb: str = ""  # of the break that has struck last
     origins: set[tuple[Origin | None, str]] = field(default_factory=set)  # the promises that have struck
+    earlier: set[tuple[Origin | None, str]] = field(default_factory=set)  # those of plans that had the same break
 
     @property
     def had_chance(self) -> bool:
@@ -44,6 +45,15 @@ class Entry:
         self.strikes.append((part, point, after_bytes))
         self.sent_before = self.sent
         self.origins.add((self.origin, part))
+        if part == "break":
+            self.origins |= self.earlier
+
+    def meet(self, fault: Fault, origin: Origin) -> None:
+        """Have the fault of another plan; a break that stays keeps the promise of each plan that has it."""
+        before = {*self.earlier, (self.origin, "break")} if fault.brk == self.fault.brk else set()
+        self.fault, self.origin, self.earlier = fault, origin, before
+        if before & self.origins:
+            self.origins.add((origin, "break"))
 
     def end(self, by: str | None = None, how: str | None = None) -> None:
         self.ended = self.ended or (by, how)
