@@ -12,6 +12,7 @@ CLIENTS: dict[ServerKind, str] = {
     "UDP server": "a UDP client sees",
     "SOCKS proxy": "a SOCKS client sees",
     "WebSocket server": "a WebSocket client sees",
+    "HTTP/2 server": "an HTTP/2 client sees",
 }
 
 

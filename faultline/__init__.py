@@ -95,13 +95,6 @@ if TYPE_CHECKING:
     from faultline._servers.udp import udp as udp
     from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
-    from faultline.modes.grpc import bad_grpc as bad_grpc
-    from faultline.modes.grpc import grpc_ok as grpc_ok
-    from faultline.modes.grpc import grpc_status as grpc_status
-    from faultline.modes.http2 import bad_http2 as bad_http2
-    from faultline.modes.http2 import goaway as goaway
-    from faultline.modes.http2 import http2_settings as http2_settings
-    from faultline.modes.http2 import rst_stream as rst_stream
 else:  # hidden from type checkers, for which every name would exist
 
     def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from faultline._core.answers import Answer
 from faultline._core.errors import CallError, ParameterError, UnknownModeError
 from faultline._core.fault import Fault
 from faultline._core.points import POINTS
-from faultline.modes._catalogue import cases, extras, find, modes
+from faultline.modes._catalogue import cases, find, modes
 from faultline.modes._registry import ENTRIES, Case, Parameter, Sees, case, mode
 from faultline.modes.lookups import SERVER
 
@@ -51,7 +51,7 @@ def test_modes_are_in_alphabetical_order():
 
 @each_row("room", ROOMS)
 def test_what_a_room_of_modes_offers_is_in_the_catalogue_and_sorted(room):
-    known = {entry.name: entry.function for entry in (*MODES, *extras().values())}
+    known = {entry.name: entry.function for entry in MODES}
     here = sorted(name for name, function in known.items() if function.__module__ == room.__name__)
 
     assert room.__all__ == here

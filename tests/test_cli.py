@@ -466,9 +466,11 @@ def test_printed_curl_command_works(words, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["--http2", "--http2 --tls", "--tls --alpn h2"])
+@pytest.mark.parametrize(
+    "options", ["ok --http2", "ok --http2 --tls", "ok --tls --alpn h2", "grpc-ok", "goaway --then ok --tls"]
+)
 def test_printed_curl_command_speaks_http2_with_a_server_that_does(options):
-    with running(f"serve --mode ok {options}") as command:
+    with running(f"serve --mode {options}") as command:
         trial = shlex.split(listening(command.line())["trial"])
         tried = subprocess.run([*trial, "--max-time", "5"], capture_output=True, text=True, check=False)
         assert "stream 1" in command.line()

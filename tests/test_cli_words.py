@@ -69,7 +69,8 @@ def test_modes_are_listed_by_point_with_their_options_and_choices(told, monkeypa
     assert (code, mute) == (0, [])
     assert headings == [heading for heading in HEADINGS.values() if heading in headings]
     assert [heading.partition(" ")[0] for heading in headings] == [
-        *("lookup", "connect", "handshake", "response", "conditions", "answers", "proxies", "datagrams", "WebSocket")
+        *("lookup", "connect", "handshake", "response", "conditions", "answers", "proxies", "datagrams", "WebSocket"),
+        "HTTP/2",
     ]
 
 

@@ -13,6 +13,8 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from h2.exceptions import H2Error
+from support.raw_http2 import Raw
 from websockets.asyncio.client import connect
 
 from faultline import dns_server, ok, resolve, resolves_to, sequence, serve, socks_proxy, udp
@@ -31,6 +33,7 @@ QUERIES = [case for case in cases() if case.kind == "DNS server" and case.mode !
 DATAGRAMS = [case for case in cases() if case.kind == "UDP server"]
 REFUSALS = [case for case in cases() if case.kind == "SOCKS proxy"]
 WEBSOCKETS = [case for case in cases() if case.kind == "WebSocket server"]
+STREAMS = [case for case in cases() if case.kind == "HTTP/2 server"]
 HELLO_5 = b"\5\2\0\2"  # it offers no authentication, and a password: RFC 1928, 3
 CREDENTIALS_5 = b"\1\4user\6secret"  # RFC 1929, 2
 CONNECT_5 = b"\5\1\0\1\x7f\0\0\1\0\x50"  # to 127.0.0.1, port 80: RFC 1928, 4
@@ -53,7 +56,7 @@ def connecting(address):
 def test_no_case_is_left_out():
     others = [case for case in cases() if case.kind != "TCP server"]
 
-    assert {*LOOKUPS, *QUERIES, *DATAGRAMS, *REFUSALS, *WEBSOCKETS} == {*others}
+    assert {*LOOKUPS, *QUERIES, *DATAGRAMS, *REFUSALS, *WEBSOCKETS, *STREAMS} == {*others}
 
 
 # --- lookups of this process -----------------------------------------------------------------------------------------
@@ -262,3 +265,41 @@ def test_client_of_a_websocket_sees_what_the_case_promises(case, tls):
 
     assert sees == case.sees
     assert (server.attempts[0].fault, server.attempts[0].strikes) == (case.fault, ())
+
+
+# --- HTTP/2 ----------------------------------------------------------------------------------------------------------
+
+
+def streamed(client):
+    """What a plain client of HTTP/2 sees of the response to one request."""
+    number = client.ask()
+    kinds = [kind for kind, *_ in client.until(lambda frames: is_over(frames, number))]
+    if ends := [kind for kind in ("GOAWAY", "RST_STREAM") if kind in kinds]:
+        return ends[0]
+    try:
+        client.h2.receive_data(client.raw)
+    except H2Error:
+        return "a protocol error"
+    return "end of stream" if client.end == "FIN" else "the response"
+
+
+def is_over(frames, number):
+    """Whether a stream has ended, or is not going to be answered."""
+    return any(
+        kind == "GOAWAY" or (of == number and (kind == "RST_STREAM" or "END_STREAM" in flags))
+        for kind, flags, of, _ in frames
+    )
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@each(STREAMS)
+def test_client_of_http2_sees_what_the_case_promises(case, tls):
+    with serve(case.fault, answer=ok(b"twenty bytes of body"), http2=True, tls=tls) as server:
+        with Raw(server, tls=tls) as client:
+            if case.mode == "bad_http2" and case.sees == "the response":
+                client.h2.ping(bytes(8))
+            sees = streamed(client)
+        server.wait_for_attempts(1, at="end")
+
+    assert sees == case.sees
+    assert server.attempts[0].fault == case.fault

@@ -207,8 +207,7 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
     source = (SOURCE.parent / "_front/handed.py").read_text()
     known = set(re.findall(r"^        (\w+) = ", source, re.MULTILINE))
 
-    modes = {*_catalogue.modes(), *_catalogue.extras()}
-    assert known == modes | {*script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
+    assert known == {*_catalogue.modes()} | {*script.__all__, *websocket.__all__, "Gate", "raises", "root_cause"} | {
         *("anthropic_events", "answer", "openai_chunks"),
         *(
             "by_path",

@@ -26,6 +26,7 @@ HEADINGS: dict[Group, str] = {
     "SOCKS proxy": "proxies (a SOCKS proxy)",
     "UDP server": "datagrams (a UDP server)",
     "WebSocket server": "WebSocket (a server of WebSockets)",
+    "HTTP/2 server": "HTTP/2 and gRPC (a server of HTTP/2)",
 }
 
 

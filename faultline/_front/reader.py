@@ -18,7 +18,7 @@ from faultline._core.paths import by_path
 from faultline._core.replies import reply
 from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
-from faultline.modes._catalogue import extras, modes
+from faultline.modes._catalogue import modes
 
 MOST = 1 << 63  # more of anything than there can be; Python counts on
 MOST_CHARACTERS, MOST_BRACKETS = 10_000, 50  # of a text, and open at once: deeper ones exhaust Python's parser
@@ -31,7 +31,7 @@ class Reader:
     def __init__(self, text: str, names: Mapping[str, object]) -> None:
         self._text = text.strip()
         self._names = names
-        functions = {entry.name: entry.function for entry in {**modes(), **extras()}.values()}
+        functions = {entry.name: entry.function for entry in modes().values()}
         of_plans = {name: getattr(plans, name) for name in OF_PLANS}
         of_steps = {name: getattr(room, name) for room in (scripts, websockets) for name in room.__all__}
         of_plans |= {"by_path": by_path, "reply": reply}

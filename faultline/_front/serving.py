@@ -65,6 +65,12 @@ def start_websocket(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> S
     return Started(server, url, url, f"{trusting}python -m websockets {url}")
 
 
+def start_http2(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
+    """Start a server that speaks HTTP/2 with clients that do."""
+    options.http2 = True
+    return start_tcp(plan, options, on_end)
+
+
 def start_dns(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started:
     """Start a DNS server."""
     from faultline._servers.dns import DnsServer
@@ -173,4 +179,5 @@ STARTERS: dict[ServerKind, Starter] = {
     "UDP server": start_udp,
     "SOCKS proxy": start_socks,
     "WebSocket server": start_websocket,
+    "HTTP/2 server": start_http2,
 }

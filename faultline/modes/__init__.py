@@ -7,6 +7,8 @@ from faultline.modes.conditions import *  # noqa: F403
 from faultline.modes.datagrams import *  # noqa: F403
 from faultline.modes.door import *  # noqa: F403
 from faultline.modes.events import *  # noqa: F403
+from faultline.modes.grpc import *  # noqa: F403
+from faultline.modes.http2 import *  # noqa: F403
 from faultline.modes.lies import *  # noqa: F403
 from faultline.modes.lookups import *  # noqa: F403
 from faultline.modes.proxies import *  # noqa: F403

@@ -6,22 +6,14 @@ import faultline.modes  # noqa: F401 - importing the modes defines them
 from faultline._core.errors import UnknownModeError
 from faultline._core.said import abbreviated
 from faultline._core.words import MODES, listed, meant
-from faultline.modes._registry import ENTRIES, EXTRAS, Case, Mode
+from faultline.modes._registry import ENTRIES, Case, Mode
 
-__all__ = ["cases", "extras", "find", "modes"]
+__all__ = ["cases", "find", "modes"]
 
 
 def modes() -> dict[str, Mode]:
     """All modes by name, in alphabetical order."""
     return dict(sorted(ENTRIES.items()))
-
-
-def extras() -> dict[str, Mode]:
-    """The modes that take a server with an extra package, by name, in alphabetical order."""
-    import faultline.modes.grpc
-    import faultline.modes.http2  # noqa: F401 - importing the modes defines them
-
-    return dict(sorted(EXTRAS.items()))
 
 
 def cases() -> list[Case]:

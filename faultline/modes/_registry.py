@@ -37,6 +37,9 @@ Sees = Literal[
     "an address",
     "an answer",
     "no answer",
+    "RST_STREAM",
+    "GOAWAY",
+    "a protocol error",
     "garbage",
     "a SOCKS refusal",
     "gaierror -2",
@@ -52,9 +55,9 @@ Sees = Literal[
 ]
 
 Place = Point | Literal["condition", "answer"]
-ServerKind = Literal["TCP server", "DNS server", "UDP server", "SOCKS proxy", "WebSocket server"]
+ServerKind = Literal["TCP server", "DNS server", "UDP server", "SOCKS proxy", "WebSocket server", "HTTP/2 server"]
 Group = Place | ServerKind
-OVER_TCP: tuple[ServerKind, ...] = ("TCP server", "WebSocket server")  # which may speak TLS
+OVER_TCP: tuple[ServerKind, ...] = ("TCP server", "WebSocket server", "HTTP/2 server")  # which may speak TLS
 
 
 def kind_of(fault: Fault) -> ServerKind:
@@ -65,6 +68,8 @@ def kind_of(fault: Fault) -> ServerKind:
         return "SOCKS proxy"
     if isinstance(fault.answer, WebSocketPlan):
         return "WebSocket server"
+    if fault.needs_http2:
+        return "HTTP/2 server"
     if fault.fate is not None:
         return "UDP server"
     return "TCP server"
@@ -161,12 +166,11 @@ class Mode:
     @property
     def group(self) -> Group:
         """The group under which it is listed: the point of its first case, or the server that it needs."""
-        return self.kind if self.kind in ("UDP server", "SOCKS proxy", "WebSocket server") else self.cases[0].point
+        return self.cases[0].point if self.kind in ("TCP server", "DNS server") else self.kind
 
 
 # The modes that are defined so far; importing `_catalogue` defines all of them.
 ENTRIES: dict[str, Mode] = {}
-EXTRAS: dict[str, Mode] = {}  # outside of the catalogue
 
 
 def case(sees: Sees, detail: str = "", /, **arguments: Any) -> tuple[Sees, str, Mapping[str, Any]]:
@@ -184,42 +188,20 @@ def mode(
     Raises:
         ParameterError: the catalogue has a mode of this name.
     """
-    return entered(ENTRIES, cases)
-
-
-def extra(
-    *cases: tuple[Sees, str, Mapping[str, Any]],
-) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
-    """Do the same outside of the catalogue, for a mode that a server without an extra package can't play.
-
-    Raises:
-        ParameterError: there is a mode of this name.
-    """
-    return entered(EXTRAS, cases)
-
-
-def entered(
-    entries: dict[str, Mode], cases: tuple[tuple[Sees, str, Mapping[str, Any]], ...]
-) -> Callable[[Callable[P, Fault]], Callable[P, Fault]]:
-    """Put a function among these modes.
-
-    Raises:
-        ParameterError: there is a mode of this name.
-    """
 
     def enter(function: Callable[P, Fault]) -> Callable[P, Fault]:
         name = function.__name__
-        if name in entries:
+        if name in ENTRIES:
             raise ParameterError(
                 f"mode {name!r} of {function.__module__}: expected a new name; "
-                f"{entries[name].function.__module__} has one of this name."
+                f"{ENTRIES[name].function.__module__} has one of this name."
             )
 
         def made(*args: P.args, **kwargs: P.kwargs) -> Fault:
             try:
                 call = signature_of(function).bind(*args, **kwargs)
             except TypeError:
-                raise misfit(function, args, kwargs, str(entries[name].cases[0])) from None
+                raise misfit(function, args, kwargs, str(ENTRIES[name].cases[0])) from None
             hints = hints_of(function)
             for parameter_name in call.arguments:
                 check_argument(function, parameter_name, call.arguments, hints[parameter_name])
@@ -236,7 +218,7 @@ def entered(
         describe(checked, function)
         rows = tuple(Case(checked, tuple(arguments.items()), sees, detail) for sees, detail, arguments in cases)
         MODE_NAMES.append(name)
-        entries[name] = Mode(name, checked, rows)
+        ENTRIES[name] = Mode(name, checked, rows)
         return checked
 
     return enter

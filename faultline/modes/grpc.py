@@ -13,7 +13,7 @@ from faultline._core.fault import Fault
 from faultline._core.header_fields import fields
 from faultline._core.http2 import Http2Answer
 from faultline.modes._bodies import checked_chunks
-from faultline.modes._registry import case, extra
+from faultline.modes._registry import case, mode
 
 __all__ = ["bad_grpc", "grpc_ok", "grpc_status"]
 
@@ -82,7 +82,7 @@ def paced(chunks: tuple[bytes, ...], every_seconds: float) -> tuple[Condition, .
     return (ByChunk(sizes=tuple(map(len, chunks)), every_seconds=every_seconds),) if every_seconds else ()
 
 
-@extra(case("the response"))
+@mode(case("the response"))
 def grpc_ok(
     messages: Messages = (b"",),
     *,
@@ -108,7 +108,7 @@ def grpc_ok(
     return Fault(answer=answered(chunks, OK, fields(headers)), conditions=paced(chunks, every_seconds))
 
 
-@extra(case("the response", code="UNAVAILABLE"))
+@mode(case("the response", code="UNAVAILABLE"))
 def grpc_status(
     code: Annotated[Status, "the status"],
     *,
@@ -164,7 +164,7 @@ LIES: dict[str, Http2Answer] = {
 }
 
 
-@extra(case("the response", kind="trailers_missing"))
+@mode(case("the response", kind="trailers_missing"))
 def bad_grpc(kind: Annotated[Kind, "what is wrong"]) -> Fault:
     """Answer a call of gRPC wrongly, in exactly one way; the frames of HTTP/2 are right.
 

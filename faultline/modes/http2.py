@@ -9,7 +9,7 @@ from faultline._core.check import rejected, whole
 from faultline._core.fault import Fault, breaks
 from faultline._core.http2 import Code, Http2Answer, Http2Terms, number_of
 from faultline._core.streams import GoAway, RstStream
-from faultline.modes._registry import case, extra
+from faultline.modes._registry import case, mode
 from faultline.modes.breaks import AfterBodyBytes, AfterBytes, AfterRequests, AfterSeconds, On, Until
 
 __all__ = ["bad_http2", "goaway", "http2_settings", "rst_stream"]
@@ -50,7 +50,7 @@ At = Annotated[
 ]
 
 
-@extra(case("the response"))
+@mode(case("GOAWAY"), case("GOAWAY", code="ENHANCE_YOUR_CALM"), case("GOAWAY", last_stream=0))
 def goaway(
     code: Annotated[Code, "the error code, by its name in RFC 9113, 7"] = "NO_ERROR",
     *,
@@ -97,7 +97,11 @@ def goaway(
     return breaks(at, trigger, GoAway(number_of(code), last_stream))
 
 
-@extra(case("the response"))
+@mode(
+    case("RST_STREAM"),
+    case("RST_STREAM", code="REFUSED_STREAM"),
+    case("RST_STREAM", code="INTERNAL_ERROR", after_body_bytes=10),
+)
 def rst_stream(
     code: Annotated[Code, "the error code, by its name in RFC 9113, 7"] = "CANCEL",
     *,
@@ -135,7 +139,7 @@ def rst_stream(
     return breaks(at, trigger, RstStream(number_of(code)))
 
 
-@extra(case("the response", max_streams=0))
+@mode(case("RST_STREAM", max_streams=0), case("the response", window_bytes=10))
 def http2_settings(
     *,
     max_streams: Annotated[int | None, "SETTINGS_MAX_CONCURRENT_STREAMS: streams that may be open at once"] = None,
@@ -146,7 +150,9 @@ def http2_settings(
     max_header_list_bytes: Annotated[int | None, "SETTINGS_MAX_HEADER_LIST_SIZE: the fields of a request"] = None,
     header_table_bytes: Annotated[int | None, "SETTINGS_HEADER_TABLE_SIZE: the table of the client's encoder"] = None,
 ) -> Fault:
-    """Begin the connection with these settings (RFC 9113, 6.5.2), which may leave the client little room or none.
+    """Begin the connection with these settings, which may leave the client little room or none.
+
+    They are those of RFC 9113, 6.5.2.
 
     With `max_streams=0` a client may open no stream; one that has not read the settings yet is refused by RST_STREAM
     with `REFUSED_STREAM`. With `window_bytes=0` it can send no byte of a body, and waits. A `max_frame_bytes` below
@@ -179,7 +185,11 @@ def http2_settings(
     return Fault(http2=Http2Terms(tuple(values)))
 
 
-@extra(case("the response", kind="hpack_garbage"))
+@mode(
+    case("a protocol error", kind="hpack_garbage"),
+    case("end of stream", kind="frame_cut"),
+    case("the response", kind="ping_unanswered"),
+)
 def bad_http2(kind: Annotated[Kind, "what is wrong"]) -> Fault:
     """Speak HTTP/2 wrongly, in exactly one way.
 
