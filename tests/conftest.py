@@ -31,9 +31,10 @@ FEW_CASES = 4
 collect_ignore = ["inner"]  # what inner runs of pytest collect
 
 # pytester puts sys.modules back after an inner run: what is loaded before it is the same inside and after.
-for module in pkgutil.walk_packages(faultline.__path__, "faultline."):
-    if module.name != "faultline.__main__":
-        importlib.import_module(module.name)
+OWN = [module.name for module in pkgutil.walk_packages(faultline.__path__, "faultline.")]
+for name in [*OWN, "httpcore"]:  # httpx loads httpcore when it is first used, and keeps a table of its exceptions
+    if name != "faultline.__main__":
+        importlib.import_module(name)
 
 # Each run tries the same examples, on a busy machine too, unless it asks for new ones. None is written down: a user who
 # owns no folder runs the tests too.
