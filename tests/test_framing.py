@@ -8,7 +8,19 @@ import socket
 import pytest
 from support.tables import each_row
 
-from faultline import NotStruckError, malformed, ok, receive_request, respond, script, send, sequence, serve, status
+from faultline import (
+    NotStruckError,
+    malformed,
+    ok,
+    receive_request,
+    redirect,
+    respond,
+    script,
+    send,
+    sequence,
+    serve,
+    status,
+)
 
 BODY = b"hello, world"
 CHUNKED = {"Transfer-Encoding": "chunked"}
@@ -149,16 +161,19 @@ def test_wrong_length_is_no_fault_for_head(dial):
         status(503, retry_after=1),
         script(receive_request(), respond(status(401))),
         sequence(status(417), ok()),
+        status(302),
+        redirect("to_nowhere", code=307),
+        redirect("chain", hops=1),
     ],
 )
-def test_error_refuses_a_client_that_waits_for_100_continue(plan):
+def test_final_response_other_than_2xx_comes_at_once_to_a_client_that_waits_for_100_continue(plan):
     with serve(plan) as server, socket.create_connection(server.address, 10) as client:
         client.sendall(REFUSED)
         with client.makefile("rb") as file:
             response = file.read()
 
-        assert response.startswith(b"HTTP/1.1 4" if b" 503 " not in response else b"HTTP/1.1 503 ")
-        assert b"100 Continue" not in response
+        assert response[:10] in (b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
+        assert b"\r\nConnection: close\r\n" in response
         assert server.attempts[0].request.body_bytes == 0
 
 
@@ -177,14 +192,22 @@ def test_client_that_does_not_wait_has_its_body_read_before_an_error():
         assert server.attempts[0].request.body == b"hello"
 
 
-@each_row("plan", [ok(), status(302), malformed("length_short")])
-def test_other_answers_ask_for_the_body(plan):
+@each_row(
+    ("plan", "target"),
+    [
+        (ok(), b"/"),
+        (status(204), b"/"),
+        (malformed("length_short"), b"/"),
+        (redirect("chain", hops=1), b"/hop/1"),  # where the chain is over
+    ],
+)
+def test_other_answers_ask_for_the_body(plan, target):
     with (
         serve(plan, strict=False) as server,
         socket.create_connection(server.address, 10) as client,
         client.makefile("rb") as file,
     ):
-        client.sendall(REFUSED)
+        client.sendall(REFUSED.replace(b"/", target, 1))
         assert file.read(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(b"hello")
 

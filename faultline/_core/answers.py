@@ -126,9 +126,9 @@ class Answer(AnyAnswer):
         return is_endless or any(n.lower() == "connection" and "close" in v.lower() for n, v in self.headers)
 
     @property
-    def is_error(self) -> bool:
-        """Whether the status code is that of an error."""
-        return self.raw is None and self.status >= FAULTY
+    def needs_no_body(self) -> bool:
+        """Whether the status code says that the server does not use the body of the request: a redirect, or an error."""
+        return self.raw is None and self.status >= REDIRECTING
 
     @property
     def is_bytes(self) -> bool:
@@ -168,7 +168,7 @@ class SocksRefusal(AnyAnswer):
         return "the proxy refuses" if FACTS[at].of == "tunnel" else ""
 
 
-FAULTY = 400  # status codes from here on are errors: RFC 9110, 15
+REDIRECTING, FAULTY = 300, 400  # status codes from here on are redirects, and errors: RFC 9110, 15
 OK_BODY = b"ok\n"  # of a server that has no other answer
 NO_CONTENT = (204, 304)  # a client goes by the status, whatever the fields say: RFC 9112, 6.3
 RESET_CONTENT = 205  # has no content, and states a length of 0: RFC 9110, 15.3.6

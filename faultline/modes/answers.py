@@ -150,7 +150,8 @@ def status(
     """Answer with this status code: from 400 on it is a fault.
 
     Many clients raise an error for it, some only in a call such as `raise_for_status()`; a retry policy may try again
-    after the time in `Retry-After` (RFC 9110, 10.2.3).
+    after the time in `Retry-After` (RFC 9110, 10.2.3). A client that waits for `100 Continue` gets a code from 300 on
+    instead, before it sends its body (RFC 9110, 10.1.1).
 
     .. versionadded:: 0.1
 

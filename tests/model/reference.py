@@ -130,7 +130,7 @@ class Connection:
         self.take(len(asked.message) - self.at)
         is_at_body = waits and had < asked.head_bytes == self.at
         answer = self.fault.answer or self.world.answer
-        if is_at_body and answer.status >= 400:
+        if is_at_body and answer.status >= 300:
             return self.respond(Asked(asked.message, asked.method, b"", keeps=False))
         if is_at_body:
             self.heard += CONTINUE

@@ -15,12 +15,13 @@ from faultline._core.scripted import Script
 from faultline._core.tls_facts import HELLO
 from faultline._engine.choosing import choose, choose_by_head
 from faultline._engine.play import play_one
-from faultline._net.chosen import chosen
+from faultline._net.chosen import chosen, hopped
 from faultline._net.departures import Departed
 from faultline._net.http1 import CONTINUE, RequestReader, in_chunks, render
 
 if TYPE_CHECKING:
     from faultline._core.answers import Answer
+    from faultline._core.attempts import Request
     from faultline._engine.connection import Connection
 
 NO_REQUEST = "the bytes after the request before begin no request; was its length right?"
@@ -97,7 +98,7 @@ class Http1:
     async def receive_request(self, step: do.ReceiveRequest, following: do.Step | None = None) -> None:
         """Read one request, and record it.
 
-        A client that waits for `100 Continue` gets a final response at once if the step after this one refuses.
+        A client that waits for `100 Continue` gets the response at once if the next step says that it needs no body.
 
         Raises:
             Departed: the client ended the connection before the request was complete.
@@ -110,7 +111,7 @@ class Http1:
         reader = self._reader = RequestReader(head_only=step.head_only, kept_body_bytes=connection.kept_body_bytes)
         while not reader.complete:
             if await self._feed(reader) and not step.head_only:
-                if step.continues and self._refuses(following):
+                if step.continues and self._refuses(reader.request, following):
                     reader.refuse()
                 else:
                     await self._answer_expectation(step)
@@ -151,12 +152,13 @@ class Http1:
             await connection.strike(due)
         return waits
 
-    def _refuses(self, following: do.Step | None) -> bool:
-        """Whether the response is an error that needs no body of the request (RFC 9110, 10.1.1)."""
+    def _refuses(self, request: Request, following: do.Step | None) -> bool:
+        """Whether the response is known, and needs no body of the request (RFC 9110, 10.1.1)."""
         if not isinstance(following, do.Respond) or self._connection.attempt.fault.choice is not None:
             return False
-        answer = following.answer or self._connection.attempt.fault.http_answer or self._connection.service.default
-        return answer.is_error
+        default = self._connection.service.default
+        answer = following.answer or self._connection.attempt.fault.http_answer or default
+        return hopped(answer, request, default).needs_no_body
 
     async def _answer_expectation(self, step: do.ReceiveRequest) -> None:
         """Send `100 Continue`, or let the client wait for it."""
