@@ -87,6 +87,9 @@ def ask(faultline):
         (["/a%20b"], "/a%20b", "/a%20b"),
         (["/2%2A3"], "/2*3", "/2%2A3"),
         (["/2%2A3"], "/2x3", None),
+        (["/a%3Fb", "/*"], "/a%3fb?c", "/a%3Fb"),  # a `?` that begins no query string
+        (["/a%3Fb"], "/a?b", None),
+        (["/*%3Fb?c=%3F*"], "/a%3Fb?c=?d", "/*%3Fb?c=%3F*"),
         (["/a.b"], "/axb", None),
         (["/x"], "http://localhost:80/x?y", "/x"),
         (["/"], "http://localhost", "/"),
@@ -108,6 +111,7 @@ def test_an_exact_pattern_goes_first_and_then_the_longest(patterns, target, foun
         ({"pay": ok()}, "plans='pay': expected paths as text, which begin with '/' or are '*'."),
         ({1: ok()}, "plans=1: expected paths as text"),
         ({"/a b": ok(), "/a%20b": ok()}, "plans='/a%20b': expected each path once; '/a b' is the same."),
+        ({"/a%3Fb": ok(), "/a%3fb": ok()}, "plans='/a%3fb': expected each path once; '/a%3Fb' is the same."),
         (
             {"/a": 503},
             "plans['/a']=503: expected a fault such as reset() or ok(), or a plan of some; write status(503).",

@@ -55,7 +55,11 @@ class Pattern:
 @functools.lru_cache(1000)
 def pattern_of(text: str) -> Pattern:
     """The pattern of a text, in which `*` stands for any characters."""
-    pieces = [unquote(piece) for piece in text.split("*")]
+    path, sign, query = text.partition("?")
+    pieces = [decoded(piece) for piece in path.split("*")]
+    if sign:
+        first, *rest = map(unquote, query.split("*"))
+        pieces = [*pieces[:-1], f"{pieces[-1]}?{first}", *rest]
     expression = re.compile(".*".join(map(re.escape, pieces)), re.DOTALL)
     return Pattern(text, expression, len(pieces) == 1, sum(map(len, pieces)))
 
@@ -66,7 +70,12 @@ def path_of(target: str) -> str:
         _, slash, rest = target.partition("://")[2].partition("/")
         target = f"/{rest}" if slash else "/"
     path, sign, query = target.partition("?")
-    return f"{unquote(path).replace('?', '%3F')}{sign}{unquote(query)}"
+    return f"{decoded(path)}{sign}{unquote(query)}"
+
+
+def decoded(path: str) -> str:
+    """A path without percent-escapes, but for that of `?`, which would begin a query string."""
+    return unquote(path).replace("?", "%3F")
 
 
 @dataclass(frozen=True)
