@@ -261,9 +261,12 @@ REFUSED = {
     "serve --mode ok --then status": "mode status needs --code NUMBER. In --then the options go behind the name, in ",
     "serve --mode ok --then 'status --code x'": "code='x': expected a whole number.",
     "serve --mode ok --then 'status --bogus 503'": "unrecognized arguments: --bogus 503. See `faultline serve --then ",
+    """serve --mode ok --then "status --code '5" """: '--then="status --code \'5": expected the name of a mode, ',
     # --path, --max-connections, --beyond
-    "serve --mode ok --path /pay": "no mode ''.",
-    "serve --mode ok --path 'pay ok'": "plans='pay': expected paths as text, which begin with '/' or are '*'.",
+    "serve --mode ok --path /pay": "--path='/pay': expected a path and a mode behind it, such as '/pay status --code ",
+    "serve --mode ok --path 'pay ok'": "--path='pay ok': expected a path and a mode behind it, such as '/pay status ",
+    "serve --mode ok --path '* reset'": "--path='* reset': expected a path and a mode behind it, such as '/pay status",
+    """serve --mode ok --path "/a raw --data '5" """: '--path="raw --data \'5": expected the name of a mode, such as ',
     "serve --mode ok --path '/pay status'": "mode status needs --code NUMBER. In --path the options go behind the name",
     "serve --mode refuse --path '/pay ok'": "plans['*']=refuse(): expected a fault at 'request' or later, once the ",
     "serve --mode ok --max-connections 1": "--max-connections: expected --beyond with it, and the other way round.",
@@ -273,6 +276,8 @@ REFUSED = {
     # other kinds of server
     "serve --mode ok --unix /nowhere/x": "unix='/nowhere/x': expected a path in an existing folder",
     "serve --mode ok --unix /tmp/x --port 80": "port=80: expected no port together with unix, because a Unix ",
+    "serve --mode ok --unix ''": "unix='': expected True, False or a path.",
+    "serve --mode nxdomain --alpn ''": "nxdomain(): expected no --alpn with it; it takes a DNS server.",
     "serve --mode ok --unix /tmp/x --udp": "ok(): expected no --unix with it; it takes a UDP server.",
     "serve --mode ok --udp --tls": "ok(): expected no --tls with it; it takes a UDP server.",
     "serve --mode reset --udp": f"reset(): {TCP}; a UDP server ",

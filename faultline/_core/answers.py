@@ -127,7 +127,7 @@ class Answer(AnyAnswer):
 
     @property
     def needs_no_body(self) -> bool:
-        """Whether the status code says that the server does not use the body of the request: a redirect, or an error."""
+        """Whether it is a redirect or an error, so that the server may leave the body of the request unread."""
         return self.raw is None and self.status >= REDIRECTING
 
     @property

@@ -211,7 +211,7 @@ def run_probe(options: argparse.Namespace) -> int:
 def run_server(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Serve a plan until the end."""
     kind = "UDP server" if options.udp else server_of(faults_of(plan))
-    given = [name for name in ("tls", "alpn", "http2", "unix") if getattr(options, name)]
+    given = [name for name in ("tls", "alpn", "http2", "unix") if getattr(options, name) not in (None, False)]
     if given and kind not in OVER_TCP:
         raise UsageError(f"{plan!r}: expected no --{given[0]} with it; it takes a {kind}.")
     start_and_watch(STARTERS[kind], plan, options, ending)

@@ -23,6 +23,7 @@ from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
 NOT_THEN = " In {} the options go behind the name, in quotes."
 OLD_PREFIX = "dns_"
+ALL = "*"  # the pattern of every path
 
 
 class UsageError(FaultlineError):
@@ -214,14 +215,17 @@ def by_paths(plan: Dealt, given: list[str], *, reads_files: bool) -> Fault:
     """The plan by the path of the request, from the texts of `--path`; other paths meet `plan`.
 
     Raises:
-        FaultlineError: a text has no mode, or one that can't be chosen by the path.
+        FaultlineError: a text has no path or no mode, or a mode that can't be chosen by the path.
     """
     faults: dict[str, list[Fault]] = {}
     for text in given:
         path, _, mode = text.partition(" ")
+        if not path.startswith(("/", "*")) or path == ALL or not mode.strip():
+            told = "expected a path and a mode behind it, such as '/pay status --code 503'; other paths meet --mode."
+            raise UsageError(f"--path={text!r}: {told}")
         faults.setdefault(path, []).append(next_fault(mode, "--path", reads_files=reads_files))
     plans: dict[str, Dealt] = {path: sequence(*each) if len(each) > 1 else each[0] for path, each in faults.items()}
-    return by_path({"*": plan} | plans)
+    return by_path({ALL: plan} | plans)
 
 
 def in_order(chosen: Named | None, options: argparse.Namespace, *, reads_files: bool) -> Dealt:
@@ -251,9 +255,14 @@ def next_fault(text: str, option: str, *, reads_files: bool) -> Fault:
     """The fault of `--then` and the like: the name of a mode, with its options behind it, as in `status --code 503`.
 
     Raises:
-        FaultlineError: the mode is unknown or for tests alone, or an option is missing, unknown or has a wrong value.
+        FaultlineError: a quote is not closed, the mode is unknown or for tests alone, or an option is missing, unknown
+            or has a wrong value.
     """
-    word, *words = shlex.split(text) or [""]
+    try:
+        word, *words = shlex.split(text) or [""]
+    except ValueError as error:
+        told = f"expected the name of a mode, such as ok or 'status --code 503' ({error})."
+        raise UsageError(f"{option}={text!r}: {told}") from None
     chosen = named(word)
     parser = Parser(prog=f"faultline serve {option} {word}", add_help=False)
     add_options(parser, chosen)

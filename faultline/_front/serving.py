@@ -39,7 +39,8 @@ def start_tcp(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Started
     from faultline._servers.server import Server
     from faultline._servers.start import checked_address
 
-    address = checked_address(*place(options), options.unix or False, allow_remote=options.allow_remote)
+    unix = False if options.unix is None else options.unix
+    address = checked_address(*place(options), unix, allow_remote=options.allow_remote)
     protocols = protocols_of(options)
     kind = HTTP2 if options.http2 or "h2" in (protocols or ()) else SERVER
     tls = with_protocols(options.tls, protocols)
