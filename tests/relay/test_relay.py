@@ -263,7 +263,7 @@ def test_relay_answers_nothing_in_tls_that_it_cannot_read(plan):
 
 STATES = {
     "reaching a black hole": ("black hole", {}),
-    "agreeing on TLS with a mute upstream": ("https://", {"tls": "terminate"}),
+    "agreeing on TLS with a mute upstream": ("mute", {"tls": "terminate"}),
     "agreeing on TLS with a mute client": ("", {"tls": "terminate"}),
     "passing through": ("", {}),
     "stalled": ("", {"plan": stall(at="accept")}),
@@ -274,25 +274,32 @@ STATES = {
 }
 
 
+def begun(server, upstream, options):
+    """A client that brings a relay to a state: it says a word, or nothing in place of its part of a handshake."""
+    client = socket.create_connection(server.address, 10)
+    if upstream == "mute":  # a relay reaches its upstream once it has agreed on TLS with the client
+        return server.client_context().wrap_socket(client, server_hostname="localhost")
+    client.sendall(b"ask" if "tls" not in options else b"")
+    return client
+
+
 def test_a_stop_in_any_state_leaves_nothing(listener, dial):
     serve(ok()).close()  # the loop runs
-    with nothing_left():
+    with socket.create_server(("127.0.0.1", 0)) as mute, nothing_left():
         hole = serve(blackhole(), strict=False)
-        servers = [
-            relay(hole if upstream == "black hole" else upstream + address_of(listener), strict=False, **options)
-            for upstream, options in STATES.values()
-        ]
-        clients = [socket.create_connection(server.address, 10) for server in servers]
-        for client, (_, options) in zip(clients, STATES.values(), strict=True):
-            client.sendall(b"ask" if "tls" not in options else b"")
-        for server in servers:
-            server.wait_for_attempts(1)
-            assert server.attempts[0].ended_by is None  # it has come as far as it comes
+        upstreams = {"black hole": hole, "mute": f"https://{address_of(mute)}", "": address_of(listener)}
+        servers = [relay(upstreams[upstream], strict=False, **options) for upstream, options in STATES.values()]
+        clients = [begun(server, *state) for server, state in zip(servers, STATES.values(), strict=True)]
+        with accepted(mute) as agreeing:
+            assert read(agreeing, 3) == b"\x16\x03\x01"  # of a ClientHello
+            for server in servers:
+                server.wait_for_attempts(1)
+                assert server.attempts[0].ended_by is None  # it has come as far as it comes
 
-        for server, client in zip(servers, clients, strict=True):
-            server.close()
-            with client:
-                assert to_end(client)[1] in ("FIN", "RST")
+            for server, client in zip(servers, clients, strict=True):
+                server.close()
+                with client:
+                    assert to_end(client)[1] in ("FIN", "RST")
         hole.close()
 
 
