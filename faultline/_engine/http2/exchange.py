@@ -42,14 +42,14 @@ class Piece(NamedTuple):
 
     Attributes:
         at: when it came.
-        frame: the frame.
+        frame_bytes: the size of the frame, or of several that carry no text.
         text: what the frame says: fields or a part of the body.
         flow_bytes: how much of the window it takes.
         is_end: whether the request ends with it.
     """
 
     at: float
-    frame: bytes
+    frame_bytes: int
     text: bytes
     flow_bytes: int = 0
     is_end: bool = False
@@ -98,18 +98,22 @@ class Exchange:
 
     def feed_head(self, frame: bytes, text: bytes) -> None:
         """Take the fields of the request."""
-        self._put(Piece(asyncio.get_running_loop().time(), frame, text))
+        self._put(len(frame), text)
 
     def feed(self, frame: bytes, body: bytes, flow_bytes: int) -> None:
         """Take a part of the request's body."""
-        self._put(Piece(asyncio.get_running_loop().time(), frame, body, flow_bytes))
+        self._put(len(frame), body, flow_bytes)
 
     def feed_end(self) -> None:
         """Take the end of the request."""
-        self._put(Piece(asyncio.get_running_loop().time(), b"", b"", is_end=True))
+        self._put(is_end=True)
 
-    def _put(self, piece: Piece) -> None:
-        self._pieces.append(piece)
+    def _put(self, frame_bytes: int = 0, text: bytes = b"", flow_bytes: int = 0, *, is_end: bool = False) -> None:
+        """Let a piece wait; frames without text, of which a client may send any number, wait as one."""
+        if self._pieces and not (text or is_end or self._pieces[-1].text):
+            last = self._pieces.pop()
+            frame_bytes, flow_bytes = last.frame_bytes + frame_bytes, last.flow_bytes + flow_bytes
+        self._pieces.append(Piece(asyncio.get_running_loop().time(), frame_bytes, text, flow_bytes, is_end))
         self._come.set()
 
     def leave(self, code: str) -> None:
@@ -151,11 +155,11 @@ class Exchange:
         attempt, service = self.attempt, self.session.connection.service
         kept_bytes = sys.maxsize if service.may_echo(attempt.fault) else KEPT_BODY_BYTES
         head = await self._next()
-        await self._pass(head.frame, head.text)
+        await self._pass(head.frame_bytes, head.text)
         while not (piece := await self._next()).is_end:
             self._body += piece.text[: max(0, kept_bytes - len(self._body))]
             self.body_bytes += len(piece.text)
-            await self._pass(piece.frame, piece.text)
+            await self._pass(piece.frame_bytes, piece.text)
             await self.session.consume(self.number, piece.flow_bytes)
         attempt.keep(replace(self._request, body=bytes(self._body), body_bytes=self.body_bytes))
         self._choose(has_body=True)
@@ -172,9 +176,9 @@ class Exchange:
             await flow.drain(passed, pause)
         return piece
 
-    async def _pass(self, frame: bytes, text: bytes) -> None:
+    async def _pass(self, frame_bytes: int, text: bytes) -> None:
         """Let a piece of the request pass the break, which strikes among its bytes, or behind its words."""
-        before, self.received_bytes = self.received_bytes, self.received_bytes + len(frame)
+        before, self.received_bytes = self.received_bytes, self.received_bytes + frame_bytes
         while (trip := self.attempt.armed("request")) is not None and not trip.waits:
             trigger, passed_bytes = trip.brk.trigger, self.received_bytes
             if trigger.on is not None:
@@ -188,7 +192,7 @@ class Exchange:
                 return
             self.received_bytes = passed_bytes
             await self.session.connection.strike(trip)
-            self.received_bytes = before + len(frame)
+            self.received_bytes = before + frame_bytes
 
     # --- the break ---------------------------------------------------------------------------------------------------
 
