@@ -67,6 +67,17 @@ class Pinged:
 Came: TypeAlias = str | bytes | Pinged | Closed | Wrong | None  # `None` for any other frame
 
 
+class Deflate(PerMessageDeflate):
+    """Compression, which declines an offer whose window is no number, as RFC 7692, 5.1 has it."""
+
+    def accept(self, offer: str) -> bool | str | None:
+        """The parameters that are agreed on; `None` to decline the offer."""
+        try:
+            return super().accept(offer)
+        except ValueError:
+            return None
+
+
 class Codec:
     """The frames of one WebSocket, on the server's side.
 
@@ -87,6 +98,8 @@ class Codec:
         self.subprotocol = ""
         self.has_closed = self.is_closing = False
         self._text, self._binary = StringIO(), BytesIO()  # of the message that has begun
+        if wrong := unfit(asked):
+            raise NoWebSocket(wrong)
         fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in asked.headers]
         try:
             self._ws.initiate_upgrade_connection(fields, asked.target)
@@ -94,7 +107,7 @@ class Codec:
         except (RemoteProtocolError, LocalProtocolError, UnicodeError) as error:
             raise NoWebSocket(str(error)) from None
         assert isinstance(request, Request)
-        self.offered = request.subprotocols
+        self.offered = [name for name in request.subprotocols if name]
 
     def accept(self, step: Accept) -> bytes:
         """The response that accepts the handshake."""
@@ -105,7 +118,7 @@ class Codec:
         more = [(name.encode("ascii"), value.encode("latin-1")) for name, value in step.headers]
         if chosen and chosen not in self.offered:  # which wsproto refuses to say
             more.append((b"Sec-WebSocket-Protocol", chosen.encode("ascii")))
-        extensions: list[Extension] = [PerMessageDeflate()] if step.compression else []
+        extensions: list[Extension] = [Deflate()] if step.compression else []
         said = chosen if chosen in self.offered else None
         data = self._ws.send(AcceptConnection(said, extensions, more))
         if step.key == "missing":
@@ -132,8 +145,10 @@ class Codec:
         return self._ws.send(CloseConnection(CloseReason.NO_STATUS_RCVD if code is None else code, reason or None))
 
     def receive(self, data: bytes) -> Iterator[Came]:
-        """What comes of these bytes of the client, one by one; nothing is to be asked for after its close frame."""
+        """What comes of these bytes of the client, one by one; what follows its close frame is left."""
         for begin in range(0, len(data), AT_ONCE_BYTES):
+            if self.is_closing:
+                return
             self._ws.receive_data(data[begin : begin + AT_ONCE_BYTES])
             for event in self._ws.events():
                 yield from self._came(event)
@@ -162,3 +177,10 @@ class Codec:
             yield whole.getvalue()
         elif event.frame_finished:
             yield None
+
+
+def unfit(asked: Asked) -> str:
+    """Why a request opens no WebSocket, where wsproto does not look: it takes each for a sound GET of HTTP/1.1."""
+    if asked.method != "GET":
+        return f"its method is {asked.method}" if asked.method else "it is no HTTP"
+    return "it has no Host" if asked.header("host") is None else ""

@@ -40,12 +40,14 @@ from faultline import (
     status,
     websocket,
 )
+from faultline._core.attempts import Request
 from faultline._core.content import words as turn_words
 from faultline._core.drawing import draw
-from faultline._core.frames import FIN, PING, TEXT, frame
+from faultline._core.frames import CLOSE, FIN, PING, TEXT, frame
 from faultline._core.scripted import points_of
 from faultline._core.turns import Turn
 from faultline._engine.talks.websocket import WebSocket
+from faultline._net.websocket import Closed, Codec
 
 ClosedError, ClosedOK = websockets.exceptions.ConnectionClosedError, websockets.exceptions.ConnectionClosedOK
 
@@ -231,6 +233,64 @@ def test_client_that_breaks_the_protocol_is_answered_and_told_of():
     assert caught.value.rcvd.code == 1002
     assert server.attempts[0].note.startswith("the client sent a malformed frame: ")
     assert (server.attempts[0].websocket.client_code, server.attempts[0].websocket.server_code) == (None, 1002)
+
+
+@each_row(
+    "said, why",
+    [
+        (ASK.replace(b"GET", b"POST"), "its method is POST"),
+        (b"GET / HTTP/1.0\r\n\r\n", "it has no Host"),
+        (b"\x16\x03\x01 nor HTTP", "it is no HTTP"),
+        (ASK.replace(b"Version: 13", b"Version: 8"), ""),  # as wsproto says
+    ],
+)
+def test_request_that_opens_no_websocket_is_refused_and_the_reason_noted(said, why):
+    with serve(websocket()) as server, socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+        client.sendall(said)
+        assert client.recv(100).startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+        server.wait_for_attempts(1, at="end")
+
+    assert server.attempts[0].note.startswith(f"the client asked for no WebSocket: {why}")
+
+
+@each_row(
+    "offer, answer",
+    [
+        (b"Extensions: permessage-deflate; client_max_window_bits=many", b""),  # RFC 7692, 5.1: it is declined
+        (b"Extensions: permessage-deflate; server_max_window_bits=99", b""),
+        (b"Extensions: permessage-deflate, x", b"Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+        (b"Protocol: , chat", b"Sec-WebSocket-Protocol: chat\r\n"),
+        (b"Protocol: ,", b""),
+    ],
+)
+def test_offer_that_has_no_meaning_is_declined(offer, answer):
+    with (
+        serve(websocket(accept(compression=True), close_frame())) as server,
+        socket.create_connection(server.address, PATIENCE_SECONDS) as client,
+    ):
+        client.sendall(ASK[:-2] + b"Sec-WebSocket-" + offer + b"\r\n\r\n" + masked(CLOSE, b""))
+        heard = b""
+        while data := client.recv(1000):
+            heard += data
+
+    head = heard.partition(b"\r\n\r\n")[0] + b"\r\n"
+    assert head.endswith(answer)
+    assert head.count(b"Sec-WebSocket") == 1 + bool(answer)  # beside the key
+
+
+@pytest.mark.parametrize("closes_first", [True, False])
+def test_bytes_behind_both_close_frames_are_left(closes_first):
+    fields = [line.split(": ") for line in ASK.decode().splitlines()[1:-1]]
+    codec = Codec(Request("GET", "/", tuple((name, value) for name, value in fields)))
+    codec.accept(fl.accept())
+    if closes_first:
+        codec.close(1000, "")
+    long = masked(TEXT, b"behind it in the same bytes" * 1000)
+    assert list(codec.receive(masked(CLOSE, b"") + long)) == [Closed(1005, "")]
+    if not closes_first:
+        codec.close(1000, "")
+    for late in (masked(TEXT, b"late"), masked(CLOSE, b""), b"\xff\xff\xff"):
+        assert list(codec.receive(late)) == []
 
 
 def test_message_that_is_too_long_is_answered_by_1009(monkeypatch):
