@@ -42,6 +42,14 @@ __all__ = [
     "send_text",
 ]
 T = TypeVar("T", str, bytes)
+BY_HAND = "script(receive_request(), send(…)), which sends any response"
+OWN_FIELDS = {  # of the response that accepts, and how a plan has another value
+    "upgrade": BY_HAND,
+    "connection": BY_HAND,
+    "sec-websocket-accept": "key='wrong' or key='missing'",
+    "sec-websocket-protocol": "subprotocol='…'",
+    "sec-websocket-extensions": "compression=True",
+}
 CONTROL_BYTES = 125  # of the payload of a control frame: RFC 6455, 5.5
 REASON_BYTES = 123  # of the reason of a close frame, behind its code
 # Codes that a client makes up by itself, and what makes it do so: RFC 6455, 7.4.1.
@@ -74,14 +82,19 @@ def accept(
         compression: whether messages are compressed, if the client offers permessage-deflate (RFC 7692).
 
     Raises:
-        ParameterError: a value is out of its range, or HTTP can't carry it.
+        ParameterError: a value is out of its range, HTTP can't carry it, or `headers` has a field that `accept` sends
+            by itself.
     """
     choice("key", key, get_args(KeyKind))
     if subprotocol is not None and (
         not isinstance(subprotocol, str) or re.search(r'[^!-~]|[(),/:;<=>?@\[\\\]{}"]', subprotocol)
     ):
         raise rejected("subprotocol", subprotocol, "a token of HTTP, such as 'chat', or '' for none")
-    return Accept(subprotocol, fields(headers), key, flag("compression", compression))
+    given = fields(headers)
+    for name, _ in given:
+        if right := OWN_FIELDS.get(name.lower()):
+            raise rejected("headers", headers, f"no {name}, which accept() sends by itself; write {right}")
+    return Accept(subprotocol, given, key, flag("compression", compression))
 
 
 @explained
@@ -93,7 +106,8 @@ def send_text(text: str, *, fragment_bytes: int | None = None) -> Step:
     Raises:
         ParameterError: `text` is no text that UTF-8 can say, or `fragment_bytes` is not a whole number, 1 or more.
     """
-    return SendText(some_text("text", text), pieces(fragment_bytes))
+    right = f"; write send_bytes({text!r})" if isinstance(text, bytes) else ""
+    return SendText(some_text("text", text, right), pieces(fragment_bytes))
 
 
 @explained
@@ -182,9 +196,10 @@ def close_frame(code: int | None = 1000, reason: str = "") -> Step:
         ParameterError: `code` is not one that a close frame may have (RFC 6455, 7.4), or `reason` is longer than 123
             bytes, or comes without a code.
     """
-    if code in MADE_UP:
-        raise rejected("code", code, f"a code that a close frame may have; write {MADE_UP[code]}")
-    if code is not None and (whole("code", code, "", 1000, 4999) < 3000 and code in (1004, *range(1016, 3000))):  # noqa: PLR2004
+    number = None if code is None else whole("code", code, "", 1000, 4999)
+    if number in MADE_UP:
+        raise rejected("code", code, f"a code that a close frame may have; write {MADE_UP[number]}")
+    if number in (1004, *range(1016, 3000)):
         raise rejected("code", code, "1000 to 1014 or 3000 to 4999; bad_frame('close_code') sends another")
     if len(some_text("reason", reason).encode()) > REASON_BYTES or (reason and code is None):
         raise rejected("reason", reason, f"at most {REASON_BYTES} bytes, and none without a code")
@@ -240,14 +255,13 @@ def bad_frame(kind: FrameKind) -> Step:
     return BadFrame(kind)
 
 
-def some_text(name: str, value: object) -> str:
-    """Check that a value is text that UTF-8 can say.
+def some_text(name: str, value: object, right: str = "") -> str:
+    """Check that a value is text that UTF-8 can say; `right` is what to write instead.
 
     Raises:
         ParameterError: it is not.
     """
     if not isinstance(value, str) or value.encode("utf-8", "ignore").decode() != value:
-        right = f"; write send_bytes({value!r})" if name == "text" and isinstance(value, bytes) else ""
         raise rejected(name, value, f"text that UTF-8 can say{right}")
     return value
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from faultline._core import steps as do
+from faultline._core.branching import Reply
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.frames import Accept, CloseFrame, EchoMessages, OfWebSocket, ReceiveClose
+from faultline._core.frames import Accept, CloseFrame, EchoMessages, IgnorePings, OfWebSocket, ReceiveClose
 from faultline._core.said import abbreviated
 from faultline._core.script import as_played, unfolded
 from faultline._core.scripted import WebSocketPlan
-from faultline._core.steps import Step
+from faultline._core.steps import Step, every
 from faultline.modes._registry import case, mode
 from faultline.modes.answers import echo
 
@@ -21,6 +22,7 @@ INSTEAD = {  # of steps that read or write HTTP and bytes
     do.ReceiveUntil: "receive_text(…) or receive_bytes(…)",
     do.ReceivePrefixed: "receive_bytes()",
     do.ReceiveRequest: "accept(), before which the request is read",
+    Reply: "receive_text(…) and the answer, for each message in its turn",
     do.Respond: "send_text(…), or the answer as a fault of its own",
     do.StartTls: "a server with TLS",
     do.StopTls: "a server without TLS",
@@ -74,22 +76,25 @@ def check_steps(steps: tuple[Step, ...]) -> None:
     """Check that a WebSocket has these steps, and that each can come where it is.
 
     Raises:
-        ParameterError: a step reads bytes or speaks HTTP; the handshake is accepted twice or late; or a message follows
-            a close frame, or a frame that is not complete.
+        ParameterError: a step reads bytes or speaks HTTP; the handshake is accepted twice or late; PINGs are ignored
+            twice; or a message follows a close frame, or a frame that is not complete.
     """
-    last: OfWebSocket | None = None  # after which no message can come
-    begun = False
-    for step in as_played(steps):
+    for step in every(steps):
         if type(step) in INSTEAD:
             raise ParameterError(f"{step!r}: expected a step of a WebSocket; write {INSTEAD[type(step)]}.")
+    last: OfWebSocket | None = None  # after which no message can come
+    begun = closes = ignores = False
+    for step in as_played(steps):
         if not isinstance(step, OfWebSocket):
             continue
         if isinstance(step, Accept) and begun:
             raise ParameterError(f"{step!r}: expected it once, before the first step of the WebSocket.")
-        if last is not None and not last.leaves_open and (type(last), type(step)) not in CLOSES:
-            raise ParameterError(f"{step!r}: expected no message after {last!r}.")
+        if isinstance(step, IgnorePings) and ignores:
+            raise ParameterError(f"{step!r}: expected it once, and outside of a repeat: it holds to the end.")
         if last is not None and last.leaves_open:
             raise ParameterError(f"{step!r}: expected no frame after {last!r}, whose frame has no end.")
-        begun = True
+        if last is not None and (closes or (type(last), type(step)) not in CLOSES):
+            raise ParameterError(f"{step!r}: expected no message after {last!r}.")
+        begun, closes, ignores = True, last is not None, ignores or isinstance(step, IgnorePings)
         if isinstance(step, (CloseFrame, ReceiveClose)) or step.leaves_open:
             last = step
