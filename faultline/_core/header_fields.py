@@ -13,14 +13,14 @@ FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-def fields(headers: HeadersLike) -> Headers:
-    """Header fields as pairs, checked.
+def fields(headers: HeadersLike, parameter: str = "headers") -> Headers:
+    """Header fields as pairs, checked; `parameter` has them.
 
     Raises:
         ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
     """
     if not isinstance(headers, (Mapping, tuple, list)):
-        raise rejected("headers", headers, "a mapping, or pairs of name and value")
+        raise rejected(parameter, headers, "a mapping, or pairs of name and value")
     pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
     for pair in pairs:
         if (
@@ -29,5 +29,5 @@ def fields(headers: HeadersLike) -> Headers:
             or not FIELD_NAME.fullmatch(pair[0])
             or not FIELD_VALUE.fullmatch(pair[1])
         ):
-            raise rejected("headers", headers, "names and values as text, without line breaks")
+            raise rejected(parameter, headers, "names and values as text, without line breaks")
     return pairs

@@ -85,7 +85,7 @@ def ok(
         b'hello'
     """
     whole("status", status, "", 200, 999)
-    given, behind = fields(headers), fields(trailers)
+    given, behind = fields(headers), fields(trailers, "trailers")
     if json is not None and (body is not None or chunks):
         raise rejected("json", json, "one of body, json and chunks")
     if chunks and body is not None:
@@ -98,6 +98,8 @@ def ok(
     if json is not None:
         body, given = as_json("json", json).encode(), with_default(given, "Content-Type", "application/json")
     if behind and not chunks:
+        if body == b"" or status in BODILESS:
+            raise rejected("trailers", trailers, "a body before them that is not empty")
         chunks = (OK_BODY if body is None else body,)
     if chunks:
         return with_trailers(streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless), behind)

@@ -71,7 +71,8 @@ def sse(
     """
     if not isinstance(events, (tuple, list)) or not events:
         raise rejected("events", events, "at least one event, as a tuple of texts or mappings")
-    more = "".join(f"{name}: {value}\r\n" for name, value in fields(headers))
+    given = fields(headers)
+    more = "".join(f"{name}: {value}\r\n" for name, value in given)
     parts = [written(event, f"events[{number}]") for number, event in enumerate(events)]
     chunks = [chunk(part) for part in parts]
     if break_ == "none":
@@ -80,7 +81,7 @@ def sse(
         chunks[-1] = chunks[-1][: -len(chunks[-1]) // 2]
     pace = (ByChunk(sizes=tuple(map(len, chunks)), every_seconds=every_seconds),) if every_seconds else ()
     raw = (HEAD + more + CHUNKED).encode("latin-1") + b"".join(chunks)
-    answer = Answer(raw=raw, ends=True, in_http2=in_frames(parts, fields(headers), ends=break_ == "none"))
+    answer = Answer(raw=raw, ends=True, in_http2=in_frames(parts, given, ends=break_ == "none"))
     end = None if break_ == "none" else Break("response", (ENDINGS[break_],), Trigger(at_end=True))
     return Fault(end, answer=answer, conditions=pace)
 

@@ -105,7 +105,9 @@ def test_json_and_the_drawing_have_the_number_of_the_stream():
         (lambda: http2_settings(max_streams=0) & bad_http2("settings_missing"), "expected one http2, got two"),
         (lambda: rst_stream(at="idle"), "expected one of 'request', 'response'"),
         (lambda: ok(trailers={"a": "b"}, ranges=True), "ranges=True: expected a body or json with it"),
-        (lambda: ok(b"", trailers={"a": "b"}), "chunks=(b'',): expected a tuple of bytes"),
+        (lambda: ok(b"", trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body before them that is not empty."),
+        (lambda: ok(status=204, trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body before them"),
+        (lambda: ok(trailers={"a": "b\n"}), "trailers={'a': 'b\\n'}: expected names and values as text"),
         (lambda: ok(chunks=(b"x",), endless=True, trailers={"a": "b"}), "expected a body with an end before them"),
     ],
 )
