@@ -65,7 +65,7 @@ def entry(name: str) -> str:
     """One step: what it does, its parameters, and an example with what a client sees."""
     function = getattr(faultline, name)
     prose = (inspect.getdoc(function) or "").partition("\nExample:")[0]
-    prose = re.sub(r"(?m)^\.\. versionadded::.*\n\n?", "", prose)
+    prose = re.sub(r"(?m)^\.\. versionadded::.*\n*", "", prose)
     prose, _, raised = prose.partition("\nRaises:")
     prose, _, told = prose.partition("\nArgs:")
     texts = dict(re.findall(r"(?m)^    (\w+): (.*(?:\n        .*)*)", told))

@@ -65,32 +65,11 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
-def test_the_python_of_the_page_about_streams_passes(run_python_of):
-    run_python_of("docs/streaming.md").assert_outcomes(passed=11)
-
-
-@pytest.mark.unmeasured
-@pytest.mark.slow
-def test_the_python_of_the_page_about_relays_passes(run_python_of):
-    run_python_of("docs/relays.md").assert_outcomes(passed=8)
-
-
-@pytest.mark.unmeasured
-@pytest.mark.slow
-def test_the_python_of_the_page_about_websockets_passes(run_python_of):
-    run_python_of("docs/websocket.md").assert_outcomes(passed=15)
-
-
-@pytest.mark.unmeasured
-@pytest.mark.slow
-def test_the_python_of_the_page_about_http2_passes(run_python_of):
-    run_python_of("docs/http2.md").assert_outcomes(passed=15)
-
-
-@pytest.mark.unmeasured
-@pytest.mark.slow
-def test_the_python_of_the_page_on_audits_passes(run_python_of):
-    run_python_of("docs/audit.md").assert_outcomes(passed=2)
+@pytest.mark.parametrize(
+    ("page", "count"), [("streaming", 11), ("relays", 8), ("websocket", 15), ("http2", 15), ("audit", 2)]
+)
+def test_the_python_of_a_page_passes(run_python_of, page, count):
+    run_python_of(f"docs/{page}.md").assert_outcomes(passed=count)
 
 
 @pytest.mark.slow
@@ -164,6 +143,7 @@ def test_the_page_of_steps_has_every_step_and_what_clients_see_of_it(capsys):
     page = capsys.readouterr().out
     steps = {"reply", *script.__all__, *websocket.__all__}
     assert page == (TOP / "docs/steps.md").read_text("utf-8")
+    assert "versionadded" not in page
     assert set(re.findall("(?m)^### `(.*)`$", page)) == {*namespace["EXAMPLES"]} == steps
 
 
