@@ -104,9 +104,10 @@ def test_a_path_has_a_plan_of_its_own_and_connections_have_a_limit():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_proxy_of_its_own_process_ends_by_a_signal(number):
+@pytest.mark.parametrize("words", ["proxy --socks", "serve --mode ok --udp", "serve --mode ok --unix {}/s"])
+def test_a_server_of_its_own_process_ends_by_a_signal(words, number, tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-m", "faultline", "proxy", "--socks"],
+        [sys.executable, "-m", "faultline", *words.format(tmp_path).split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -117,3 +118,4 @@ def test_a_proxy_of_its_own_process_ends_by_a_signal(number):
 
     assert (process.returncode, complaints) == (0, "")
     assert out.startswith("stopped after ")
+    assert [*tmp_path.iterdir()] == []  # the socket is removed
