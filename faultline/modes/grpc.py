@@ -138,7 +138,7 @@ def grpc_status(
         said += (("grpc-message", escaped(message)),)
     if details:
         said += (("grpc-status-details-bin", base64.b64encode(details).decode().rstrip("=")),)
-    said += fields(trailers)
+    said += fields(trailers, "trailers")
     chunks = checked_messages(messages) if messages else ()
     is_fault = code != "OK"
     answer = answered(chunks, said, is_fault=is_fault) if chunks else answered((), (), said, is_fault=is_fault)

@@ -19,6 +19,7 @@ from faultline import (
     corrupt,
     goaway,
     grpc_ok,
+    grpc_status,
     http2_settings,
     ok,
     reset,
@@ -108,6 +109,7 @@ def test_json_and_the_drawing_have_the_number_of_the_stream():
         (lambda: ok(b"", trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body before them that is not empty."),
         (lambda: ok(status=204, trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body before them"),
         (lambda: ok(trailers={"a": "b\n"}), "trailers={'a': 'b\\n'}: expected names and values as text"),
+        (lambda: grpc_status("OK", trailers={"a\n": "b"}), "trailers={'a\\n': 'b'}: expected names and values as text"),
         (lambda: ok(chunks=(b"x",), endless=True, trailers={"a": "b"}), "expected a body with an end before them"),
     ],
 )
