@@ -153,6 +153,17 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
+def some_text(name: str, value: object, right: str = "") -> str:
+    """Check that a value is text that UTF-8 can say; `right` is what to write instead.
+
+    Raises:
+        ParameterError: it is not.
+    """
+    if not isinstance(value, str) or value.encode("utf-8", "ignore").decode() != value:
+        raise rejected(name, value, f"text that UTF-8 can say{right}")
+    return value
+
+
 def parameter(name: str, value: object, annotation: Any) -> None:
     """Check one argument of a mode by the name and the type of its parameter.
 

@@ -7,7 +7,7 @@ from typing import TypeVar, get_args
 
 from faultline._core.answers import HeadersLike
 from faultline._core.calls import explained
-from faultline._core.check import choice, flag, rejected, whole
+from faultline._core.check import choice, flag, rejected, some_text, whole
 from faultline._core.frames import (
     Accept,
     BadFrame,
@@ -253,17 +253,6 @@ def bad_frame(kind: FrameKind) -> Step:
     """
     choice("kind", kind, get_args(FrameKind))
     return BadFrame(kind)
-
-
-def some_text(name: str, value: object, right: str = "") -> str:
-    """Check that a value is text that UTF-8 can say; `right` is what to write instead.
-
-    Raises:
-        ParameterError: it is not.
-    """
-    if not isinstance(value, str) or value.encode("utf-8", "ignore").decode() != value:
-        raise rejected(name, value, f"text that UTF-8 can say{right}")
-    return value
 
 
 def payload(name: str, value: object, most_bytes: int | None = None) -> bytes:

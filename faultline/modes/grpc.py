@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Annotated, Literal, get_args
 
 from faultline._core.answers import Headers, HeadersLike
-from faultline._core.check import choice, rejected
+from faultline._core.check import choice, rejected, some_text
 from faultline._core.conditions import ByChunk, Condition
 from faultline._core.fault import Fault
 from faultline._core.header_fields import fields
 from faultline._core.http2 import Http2Answer
-from faultline.modes._bodies import checked_chunks
 from faultline.modes._registry import case, mode
 
 __all__ = ["bad_grpc", "grpc_ok", "grpc_status"]
@@ -74,7 +73,7 @@ def checked_messages(messages: object) -> tuple[bytes, ...]:
     """
     if not isinstance(messages, (tuple, list)) or not all(isinstance(each, bytes) for each in messages):
         raise rejected("messages", messages, "a tuple of bytes")
-    return checked_chunks([framed(each) for each in messages])
+    return tuple(framed(each) for each in messages)
 
 
 def paced(chunks: tuple[bytes, ...], every_seconds: float) -> tuple[Condition, ...]:
@@ -135,11 +134,11 @@ def grpc_status(
     choice("code", code, get_args(Status))
     said: Headers = (("grpc-status", str(NUMBERS[code])),)
     if message:
-        said += (("grpc-message", escaped(message)),)
+        said += (("grpc-message", escaped(some_text("message", message))),)
     if details:
         said += (("grpc-status-details-bin", base64.b64encode(details).decode().rstrip("=")),)
     said += fields(trailers, "trailers")
-    chunks = checked_messages(messages) if messages else ()
+    chunks = checked_messages(messages)
     is_fault = code != "OK"
     answer = answered(chunks, said, is_fault=is_fault) if chunks else answered((), (), said, is_fault=is_fault)
     return Fault(answer=answer)

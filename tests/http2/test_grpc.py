@@ -225,9 +225,24 @@ def test_a_relay_in_front_of_a_real_server(real):
 
 
 def test_what_is_no_message_is_refused():
-    for call in (lambda: grpc_ok(b"one"), lambda: grpc_ok(("one",)), lambda: grpc_status("OK", messages=b"one")):
-        with pytest.raises(FaultlineError, match=r"messages=.*: expected .*tuple.*"):
+    for call in (
+        lambda: grpc_ok(b"one"),
+        lambda: grpc_ok(("one",)),
+        lambda: grpc_status("OK", messages=b"one"),
+        lambda: grpc_status("OK", messages=None),
+        lambda: grpc_status("OK", messages=b""),
+    ):
+        with pytest.raises(FaultlineError, match=r"messages=.*: expected a tuple of bytes\."):
             call()
+    with pytest.raises(FaultlineError, match=r"message='\\ud800': expected text that UTF-8 can say\."):
+        grpc_status("UNAVAILABLE", message="\ud800")
+    for wrong in ({"a b": "1"}, {"x": "1\n"}):
+        with pytest.raises(FaultlineError, match=r"^trailers=.*: expected names and values as text, without"):
+            grpc_status("UNAVAILABLE", trailers=wrong)
+        with pytest.raises(FaultlineError, match=r"^trailers=.*: expected names and values as text, without"):
+            ok(trailers=wrong)
+    with pytest.raises(FaultlineError, match=r"^trailers=5: expected a mapping, or pairs of name and value\."):
+        ok(trailers=5)
     with pytest.raises(FaultlineError, match="Did you mean 'UNAVAILABLE'"):
         grpc_status("UNAVAILABLE_")
     with pytest.raises(FaultlineError, match=r"expected serve\(…, http2=True\); only HTTP/2 has"):
