@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import contextlib
 import http.client
+import select
 import socket
 
 import pytest
@@ -298,6 +299,52 @@ def test_after_an_upgrade_bytes_pass_and_breaks_strike(passing, head, answered):
     upstream.sendall(b"no stop")
     assert to_end(client) == (b"no stop", "RST")
     assert server.attempts[0].struck.point == "response"
+
+
+@each_row(
+    ("head", "answered"),
+    [
+        (b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", b"HTTP/1.1 101 Yes\r\n\r\n"),
+        (GET, b"SSH-2.0-x\r\n"),
+    ],
+)
+def test_bytes_that_came_with_the_head_pass_once_the_bytes_are_no_http(passing, head, answered):
+    server, client, upstream = passing(head + b"early", cycle(reset(at="request", on=b"rly+later"), status(503)))
+    assert read(upstream, len(head)) == head
+    upstream.sendall(answered)
+    assert read(client, len(answered)) == answered
+    assert read(upstream, 5) == b"early"
+    client.sendall(b"+later")
+    assert to_end(client) == (b"", "RST")
+    assert server.attempts[0].received_bytes == len(head) + 11
+
+
+@each_row("answered", [IN_BYTES, b"HTTP/1.1 204 \r\n\r\n", CLOSING])
+def test_bytes_behind_a_response_pass_too(passing, answered):
+    _, client, upstream = passing(GET)
+    assert read(upstream, len(GET)) == GET
+    upstream.sendall(answered + b"extra")
+    assert read(client, len(answered) + 5) == answered + b"extra"
+    client.sendall(b"more")
+    assert read(upstream, 4) == b"more"
+
+
+@pytest.mark.slow
+def test_upload_is_whole_although_its_response_is_no_http(passing, listener):
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    _, client, upstream = passing(POST)
+    assert read(upstream, len(POST)) == POST
+    body = bytes(range(250)) * 80_000
+    said = memoryview(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    sent_bytes = 0
+    while select.select([], [client], [], 0.05)[1]:  # until no one takes more: the relay is in the middle of a piece
+        sent_bytes += client.send(said[sent_bytes : sent_bytes + 50_000])
+    assert sent_bytes < len(said)
+    upstream.sendall(b"SSH-2.0-x\r\n")
+    assert read(client, 11) == b"SSH-2.0-x\r\n"
+    with in_thread(client.sendall, said[sent_bytes:]):
+        assert read(upstream, len(said)) == said
 
 
 @each_row(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from faultline._core import steps as do
@@ -39,6 +40,9 @@ class HttpRelay(Http1):
         super().__init__(connection)
         self._relay, self._upstream = relay, upstream
         self._behind: UpstreamConnection | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._has_piece = False  # whether bytes of the client are on their way to the upstream
+        self._is_opaque = False  # whether the rest is no HTTP/1
 
     async def run(self, behind: UpstreamConnection | None) -> None:
         """Carry requests and responses while the connection is kept alive; `behind` if the upstream is reached.
@@ -117,7 +121,7 @@ class HttpRelay(Http1):
         try:
             response = await self._carried(reader, behind)
         except Opaque:
-            await self._relay.carry(behind, speaker=connection.speaker)
+            await self._relay.carry(behind, speaker=connection.speaker, before=partial(self._send_rest, behind))
         except UpstreamLeft as left:
             await end_as(connection, left)
         except Cut as cut:
@@ -139,7 +143,7 @@ class HttpRelay(Http1):
             Departed: the client ended the connection.
         """
         loop = asyncio.get_running_loop()
-        sending = loop.create_task(self._send_request(reader, behind))
+        sending = self._sending = loop.create_task(self._send_request(reader, behind))
         receiving = loop.create_task(self._receive_response(reader, behind))
         leaving = loop.create_task(self._watch())
         tasks: tuple[asyncio.Task[Any], ...] = (sending, receiving, leaving)
@@ -150,10 +154,28 @@ class HttpRelay(Http1):
                 for task in [task for task in tasks if task.done()]:
                     task.result()
             return receiving.result()
+        except Opaque:
+            self._is_opaque = True
+            raise
         finally:
-            for task in tasks:
+            over = [task for task in tasks if task is not sending or not (self._is_opaque and self._has_piece)]
+            for task in over:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*over, return_exceptions=True)
+
+    async def _send_rest(self, behind: UpstreamConnection) -> None:
+        """Pass on what was read of the client before the bytes were known to be no HTTP/1.
+
+        Raises:
+            Over: a break ended the conversation.
+            Departed: the client ended the connection.
+            UpstreamLeft: the upstream has reset the connection.
+        """
+        if self._sending is not None and not self._sending.done():
+            with contextlib.suppress(Opaque):
+                await self._sending
+        if rest := self._connection.take_unread():
+            await pass_point(self._connection, "client", rest, behind.send)
 
     async def _send_request(self, reader: RequestReader, behind: UpstreamConnection) -> None:
         """Pass a request on; its break strikes among the bytes.
@@ -165,8 +187,11 @@ class HttpRelay(Http1):
         connection = self._connection
         await connection.enter("request")
         while not reader.complete:
+            if self._is_opaque:
+                return
             await self._relay.until_passing()
             data = await self._next_bytes()
+            self._has_piece = True
             reader.feed(data)
             while reader.is_behind:
                 await connection.wire.give_way()
@@ -174,6 +199,7 @@ class HttpRelay(Http1):
             connection.put_back(reader.rest)
             with contextlib.suppress(UpstreamLeft):  # the client first gets what the upstream has sent before
                 await pass_point(connection, "client", data[: len(data) - len(reader.rest)], behind.send)
+            self._has_piece = False
         if not reader.is_http:
             raise Opaque
         connection.attempt.keep(reader.request)
@@ -219,8 +245,9 @@ class HttpRelay(Http1):
                 response = PassingResponse(request.method, upgrades=request.header("upgrade") is not None)
             own = data if response is None else response.feed(data)
             await connection.send(own)
-            if response is None or response.is_opaque or response.switches:
-                await connection.send(data[len(own) :])
+            rest = data[len(own) :]
+            if response is None or response.is_opaque or response.switches or rest:
+                await connection.send(rest)
                 raise Opaque
             if response.complete:
                 return response

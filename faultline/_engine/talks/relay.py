@@ -8,6 +8,7 @@ a RST as a RST. The end of a connection to the upstream ends only the connection
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from faultline._core import steps as do
@@ -97,8 +98,16 @@ class Relay(Side):
 
     # --- both directions ---------------------------------------------------------------------------------------------
 
-    async def carry(self, upstream_connection: UpstreamConnection, *, speaker: Party | None = None) -> None:
-        """Carry bytes in both directions until both sides have finished; `speaker` sent the last bytes so far.
+    async def carry(
+        self,
+        upstream_connection: UpstreamConnection,
+        *,
+        speaker: Party | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Carry bytes in both directions until both sides have finished.
+
+        `speaker` sent the last bytes so far; `before` sends bytes of the client that were read already.
 
         Raises:
             Over: the conversation has ended.
@@ -106,7 +115,7 @@ class Relay(Side):
         """
         self._connection.speaker = speaker
         self._connection.stream.is_fed = True
-        left = await self._carried(upstream_connection)
+        left = await self._carried(upstream_connection, before)
         if isinstance(left, Departed):
             if left.how == "RST":
                 upstream_connection.reset()
@@ -120,11 +129,13 @@ class Relay(Side):
         self._connection.end(self._first_to_end, "FIN")
         raise Over
 
-    async def _carried(self, upstream_connection: UpstreamConnection) -> Departed | UpstreamLeft | Cut | None:
+    async def _carried(
+        self, upstream_connection: UpstreamConnection, before: Callable[[], Awaitable[None]] | None
+    ) -> Departed | UpstreamLeft | Cut | None:
         """Carry bytes in both directions; return the early end of a side, if there was one."""
         loop = asyncio.get_running_loop()
         carrying = {
-            loop.create_task(self._carry_to_upstream(upstream_connection)),
+            loop.create_task(self._carry_to_upstream(upstream_connection, before)),
             loop.create_task(self._carry_to_client(upstream_connection)),
         }
         watching = {loop.create_task(self._watch_silence()), loop.create_task(self._watch_client())}
@@ -142,8 +153,12 @@ class Relay(Side):
             await asyncio.gather(*everything, return_exceptions=True)  # retrieves exceptions, so that none is logged
         return None
 
-    async def _carry_to_upstream(self, upstream_connection: UpstreamConnection) -> None:
+    async def _carry_to_upstream(
+        self, upstream_connection: UpstreamConnection, before: Callable[[], Awaitable[None]] | None
+    ) -> None:
         try:
+            if before is not None:
+                await before()
             await self._forward_client(upstream_connection)
         except UpstreamLeft:
             if self._first_to_end == "upstream":
