@@ -66,6 +66,18 @@ async def end_as(connection: Connection, left: UpstreamLeft) -> NoReturn:
     raise Over  # pragma: no cover - `reset` has raised it
 
 
+async def finish(connection: Connection) -> NoReturn:
+    """End the client's connection by FIN, as its upstream has.
+
+    Raises:
+        Over: always.
+    """
+    await connection.stream.end_tls()
+    connection.wire.finish()
+    connection.end("upstream", "FIN")
+    raise Over
+
+
 async def cut_off(connection: Connection, upstream_connection: UpstreamConnection, how: Left) -> NoReturn:
     """End both connections, because a condition says so.
 

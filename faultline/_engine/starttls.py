@@ -6,11 +6,12 @@ Rules: the relay waits for bytes, and reads them when they are there, so that no
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from faultline._core.upstream import UNREACHED, StartTls, Upstream
 from faultline._engine.handshake import secure
-from faultline._engine.play import Over, reset
+from faultline._engine.play import reset
+from faultline._engine.reaching import finish
 from faultline._engine.striking import pass_point
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
 from faultline._net.departures import Departed
@@ -116,7 +117,7 @@ class StartingTls:
         data = await self._upstream_connection.receive(self._upgrade.wanted_of_upstream_bytes)
         if not data:
             await self._deliver()
-            await self._end()
+            await finish(self._connection)
         self._upgrade.upstream_says(data)
 
     async def _deliver(self) -> None:
@@ -128,14 +129,3 @@ class StartingTls:
             self._connection.attempt.come_to("response")
             await self._connection.send(to_client)
         await self._upstream_connection.send(to_upstream)
-
-    async def _end(self) -> NoReturn:
-        """End as the upstream has, by FIN.
-
-        Raises:
-            Over: always.
-        """
-        await self._connection.stream.end_tls()
-        self._connection.wire.finish()
-        self._connection.end("upstream", "FIN")
-        raise Over

@@ -258,7 +258,7 @@ class PassingResponse:
         self.complete = self.keep_alive = self.switches = self.is_opaque = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of the upstream, or its end if there are none; return those that belong to the response."""
+        """Take bytes of the upstream; return those that belong to the response."""
         self._begin += data[: len(VERSION) - len(self._begin)]
         if not VERSION.startswith(self._begin):
             self.is_opaque = True
@@ -271,7 +271,7 @@ class PassingResponse:
                     return data
                 self._take(event)
         except h11.RemoteProtocolError:
-            self.is_opaque = bool(data)  # an end within a response is no matter of its form
+            self.is_opaque = True
             return data
         rest = self._connection.trailing_data[0]
         return data[: len(data) - len(rest)]

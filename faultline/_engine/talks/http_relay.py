@@ -15,7 +15,7 @@ from faultline._core import steps as do
 from faultline._core.stages import Cut
 from faultline._engine.choosing import meet
 from faultline._engine.play import Over, play
-from faultline._engine.reaching import FAILURES, cut_off, end_as
+from faultline._engine.reaching import FAILURES, cut_off, end_as, finish
 from faultline._engine.striking import pass_point
 from faultline._engine.talks.http1 import Http1
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
@@ -238,7 +238,7 @@ class HttpRelay(Http1):
             data = await self._relay.relayed(behind)
             await self._relay.until_passing()
             if not data:
-                await self._end()
+                await finish(self._connection)
             await connection.enter("response")
             if response is None and reader.has_head:
                 request = reader.request
@@ -251,17 +251,6 @@ class HttpRelay(Http1):
                 raise Opaque
             if response.complete:
                 return response
-
-    async def _end(self) -> NoReturn:
-        """End as the upstream has, by FIN.
-
-        Raises:
-            Over: always.
-        """
-        await self._connection.stream.end_tls()
-        self._connection.wire.finish()
-        self._connection.end("upstream", "FIN")
-        raise Over
 
     async def _watch(self) -> NoReturn:
         """Wait until the client leaves.
