@@ -103,6 +103,10 @@ def send_text(text: str, *, fragment_bytes: int | None = None) -> Step:
 
     .. versionadded:: 0.1
 
+    Args:
+        text: the message.
+        fragment_bytes: how long each frame is, at most. Default: the whole message.
+
     Raises:
         ParameterError: `text` is no text that UTF-8 can say, or `fragment_bytes` is not a whole number, 1 or more.
     """
@@ -115,6 +119,10 @@ def send_bytes(data: bytes, *, fragment_bytes: int | None = None) -> Step:
     """Send a binary message, in one frame, or in frames of `fragment_bytes` each.
 
     .. versionadded:: 0.1
+
+    Args:
+        data: the message.
+        fragment_bytes: how long each frame is, at most. Default: the whole message.
 
     Raises:
         ParameterError: `data` is not bytes, or `fragment_bytes` is not a whole number, 1 or more.
@@ -130,6 +138,9 @@ def receive_text(containing: str | re.Pattern[str] = "") -> Step:
 
     .. versionadded:: 0.1
 
+    Args:
+        containing: text, or a compiled pattern of text. Default: any text.
+
     Raises:
         ParameterError: `containing` is neither text nor a pattern compiled from text.
     """
@@ -143,6 +154,9 @@ def receive_bytes(containing: bytes | re.Pattern[bytes] = b"") -> Step:
     PINGs are answered meanwhile, and so is the client's close frame, which ends the conversation.
 
     .. versionadded:: 0.1
+
+    Args:
+        containing: bytes, or a compiled pattern of bytes. Default: any binary message.
 
     Raises:
         ParameterError: `containing` is neither bytes nor a pattern compiled from bytes.
@@ -168,6 +182,9 @@ def send_ping(data: bytes = b"") -> Step:
 
     .. versionadded:: 0.1
 
+    Args:
+        data: what the PONG repeats; at most 125 bytes.
+
     Raises:
         ParameterError: `data` is not bytes, or is longer than 125 bytes.
     """
@@ -192,6 +209,10 @@ def close_frame(code: int | None = 1000, reason: str = "") -> Step:
 
     .. versionadded:: 0.1
 
+    Args:
+        code: the close code, or `None` for an empty frame.
+        reason: a text of at most 123 bytes in UTF-8.
+
     Raises:
         ParameterError: `code` is not one that a close frame may have (RFC 6455, 7.4), or `reason` is longer than 123
             bytes, or comes without a code.
@@ -214,6 +235,10 @@ def cut_frame(after_bytes: int, *, text: str = "Hello, world!") -> Step:
 
     .. versionadded:: 0.1
 
+    Args:
+        after_bytes: how many bytes of the frame are sent.
+        text: the text of the frame.
+
     Raises:
         ParameterError: `text` is no text that UTF-8 can say, or `after_bytes` is not a whole number, 1 or more, and
             below the length of the frame.
@@ -229,6 +254,9 @@ def fragment(text: str) -> Step:
     """Send a part of a message of text whose end never comes. It is a fault.
 
     .. versionadded:: 0.1
+
+    Args:
+        text: the part that is sent.
 
     Raises:
         ParameterError: `text` is no text that UTF-8 can say.
