@@ -1,7 +1,7 @@
 """Real clients of WebSocket by one signature: a URL and what they say; they give what they have read, and the end.
 
 The end is the close code that the client reports, the status of a refusal, the exception of a handshake that failed, or
-`timeout`.
+`timeout`. All but httpx-ws offer compression.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import websockets.sync.client
 import wsproto
 from wsproto import events
 from wsproto.connection import ConnectionState
+from wsproto.extensions import PerMessageDeflate
 
 from support import PATIENCE_SECONDS
 
@@ -83,7 +84,9 @@ def by_aiohttp(url, said=HELLO, protocols=(), timeout=PATIENCE_SECONDS, *, leave
         limit = aiohttp.ClientWSTimeout(ws_receive=timeout, ws_close=timeout)
         async with (
             aiohttp.ClientSession() as http,
-            http.ws_connect(url, protocols=protocols or (), timeout=limit, max_msg_size=MOST_BYTES) as client,
+            http.ws_connect(
+                url, protocols=protocols or (), timeout=limit, max_msg_size=MOST_BYTES, compress=15
+            ) as client,
         ):
             for message in said:
                 await (client.send_str if isinstance(message, str) else client.send_bytes)(message)
@@ -178,10 +181,11 @@ class ByHand:
 def by_wsproto(url, said=HELLO, protocols=None, timeout=PATIENCE_SECONDS, *, leaves=False):
     """The client by hand."""
     where = urlsplit(url)
+    request = events.Request(where.netloc, "/", [PerMessageDeflate()], subprotocols=protocols or [])
     with socket.create_connection((where.hostname, where.port), timeout) as client:
         session = ByHand(client, said, leaves=leaves)
         try:
-            return session.heard, session.play(events.Request(where.netloc, "/", subprotocols=protocols or []))
+            return session.heard, session.play(request)
         except (wsproto.utilities.RemoteProtocolError, TimeoutError) as error:
             return session.heard, type(error).__name__
         except ConnectionResetError:

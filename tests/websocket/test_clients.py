@@ -62,6 +62,9 @@ FRAMES = [
     # httpx-ws and wsproto have no limit for a message.
     (bad_frame("oversized"), (1006, 1009, "Empty", "TimeoutError", 1006), (1009, 1009, 1000, None, 1009)),
 ]
+# Garbage in the place of compressed bytes, where compression was agreed on; httpx-ws never offers it.
+GARBAGE = websocket(accept(compression=True), receive_text(), bad_frame("unasked_compression"))
+GARBAGE_ENDS, GARBAGE_CODES = (1006, 1006, 1002, 1006, 1006), (1002, 1000, 1000, 1007, 1007)
 HANDSHAKES = [
     (status(403), alike("status 403")),
     (status(503), alike("status 503")),
@@ -107,6 +110,18 @@ def test_client_finds_the_frame_that_no_client_may_accept(client, step, ends, co
 
 
 @pytest.mark.parametrize("client", EACH_CLIENT)
+def test_client_finds_garbage_in_the_compression_that_it_agreed_on(client):
+    place = ORDER.index(client.split(" with ")[0])
+    with serve(GARBAGE) as server:
+        assert PYTHONIC[client](server.ws_url) == ([], GARBAGE_ENDS[place])
+        server.wait_for_attempts(1, at="end")
+
+    attempt = server.attempts[0]
+    assert attempt.websocket.client_code == GARBAGE_CODES[place]
+    assert (attempt.request.header("Sec-WebSocket-Extensions") is None) is (client == "httpx-ws")
+
+
+@pytest.mark.parametrize("client", EACH_CLIENT)
 @each_row("plan, ends", HANDSHAKES)
 def test_client_finds_what_is_wrong_with_the_handshake(client, plan, ends):
     place = ORDER.index(client.split(" with ")[0])
@@ -131,7 +146,8 @@ def test_client_gets_its_messages_back_and_leaves_as_it_should(client):
 def test_node_sees_what_the_other_clients_see():
     needs_node()
     ends = [*CLOSES, *FRAMES]
-    plans = [websocket(receive_text(), step) for step, _, _ in ends] + [plan for plan, _ in HANDSHAKES] + [websocket()]
+    plans = [websocket(receive_text(), step) for step, _, _ in ends]
+    plans += [*(plan for plan, _ in HANDSHAKES), GARBAGE, websocket()]
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serve(plan)) for plan in plans]
         met = by_node([[server.ws_url, ["hello"], ["chat"], 10, server.plan == websocket()] for server in servers])
@@ -142,8 +158,9 @@ def test_node_sees_what_the_other_clients_see():
         *(each[1][-1] for each in ends),
         *("status 403", "status 503"),
         *["Invalid Sec-WebSocket-Accept header"] * 2,
-        *("Server sent an invalid subprotocol", 1000),
+        *("Server sent an invalid subprotocol", GARBAGE_ENDS[-1], 1000),
     ]
+    assert servers[-2].attempts[0].websocket.client_code == GARBAGE_CODES[-1]
     assert [server.attempts[0].websocket.client_code for server in servers[: len(ends)]] == [e[2][-1] for e in ends]
 
 
