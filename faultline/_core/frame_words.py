@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faultline._core.counts import counted
-from faultline._core.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT
-from faultline._core.passing import SHORT, head_bytes, unmasked
+from faultline._core.frames import BINARY, CLOSE, CONTINUATION, MASKED, PING, RSV1, TEXT, masked
+from faultline._core.passing import head_bytes, payload_bytes
 
 NAMES = {CONTINUATION: "continuation", TEXT: "text", BINARY: "binary", CLOSE: "close", PING: "PING", 0x0A: "PONG"}
 SHOWN = 30  # characters of a text
@@ -15,12 +15,9 @@ SHOWN = 30  # characters of a text
 def websocket(data: bytes, *, is_client: bool) -> Iterator[str]:  # noqa: ARG001 - both sides speak alike
     """The frames in these bytes; the last may be cut. The handshake has no words of its own."""
     while len(data) > 1 and data[0] & 0x0F in NAMES and not data.startswith((b"GET ", b"HTTP/")):
-        size = head_bytes(bytearray(data[:2]))
-        length = data[1] & 0x7F
-        if length >= SHORT:
-            length = int.from_bytes(data[2 : 4 if length == SHORT else 10], "big")
-        mask = data[size - 4 : size] if data[1] & 0x80 else b""
-        payload = unmasked(data[size : size + length], mask)
+        size, length = head_bytes(data), payload_bytes(data)
+        mask = data[size - 4 : size] if data[1] & MASKED else b""
+        payload = masked(data[size : size + length], mask)
         yield named(data[0], payload, length)
         data = data[size + length :]
 

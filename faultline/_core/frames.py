@@ -269,8 +269,15 @@ def frame(first: int, payload: bytes, *, mask: bytes = b"", size: int | None = N
         head = bytes([first, bit | 126]) + length.to_bytes(2, "big")
     else:
         head = bytes([first, bit | 127]) + length.to_bytes(8, "big")
-    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)) if mask else payload
-    return head + mask + masked
+    return head + mask + masked(payload, mask)
+
+
+def masked(payload: bytes, mask: bytes) -> bytes:
+    """A payload with its mask put on or taken off."""
+    if not mask or not payload:
+        return payload
+    whole = (mask * (len(payload) // len(mask) + 1))[: len(payload)]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(whole, "big")).to_bytes(len(payload), "big")
 
 
 BAD: dict[FrameKind, bytes] = {

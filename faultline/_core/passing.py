@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from faultline._core.frames import BINARY, CONTINUATION, FIN, MASKED, RSV1, TEXT
+from faultline._core.frames import BINARY, CONTINUATION, FIN, MASKED, RSV1, TEXT, masked
 
 HEAD_LIMIT_BYTES = 65_536
 REQUEST, RESPONSE = b"GET ", b"HTTP/1.1 101"  # how the two messages begin that open a WebSocket
@@ -125,9 +125,8 @@ class Messages:
             head += data[at : at + lacking]
             at += lacking
         if lacking <= 0:
-            word, length = (0, head[1] & 0x7F) if head[1] & 0x7F < SHORT else (2 if head[1] & 0x7F == SHORT else 8, 0)
-            self._left_bytes = int.from_bytes(head[2 : 2 + word], "big") if word else length
-            self._mask = bytes(head[2 + word :])
+            self._left_bytes = payload_bytes(head)
+            self._mask = bytes(head[-4:]) if head[1] & MASKED else b""
             self._is_data = head[0] & 0x0F in (CONTINUATION, TEXT, BINARY)
             self._ends_message = bool(head[0] & FIN) and self._is_data
             self._head = None
@@ -135,7 +134,7 @@ class Messages:
 
     def _look(self, piece: bytes) -> int | None:
         """The number of bytes of a payload up to the end of the words; `None` if they are not there."""
-        plain = unmasked(piece, self._mask)
+        plain = masked(piece, self._mask)
         if self._mask:
             turn = len(piece) % len(self._mask)
             self._mask = self._mask[turn:] + self._mask[:turn]
@@ -166,7 +165,7 @@ class Messages:
         return is_found
 
 
-def head_bytes(head: bytearray) -> int:
+def head_bytes(head: bytes | bytearray) -> int:
     """How many bytes the head of a frame has, as far as its first two tell."""
     if len(head) < 2:  # noqa: PLR2004 - they have to be there
         return 2
@@ -174,9 +173,7 @@ def head_bytes(head: bytearray) -> int:
     return 2 + (0 if length < SHORT else 2 if length == SHORT else 8) + (4 if head[1] & MASKED else 0)
 
 
-def unmasked(data: bytes, mask: bytes) -> bytes:
-    """A payload without its mask."""
-    if not mask or not data:
-        return data
-    whole = (mask * (len(data) // len(mask) + 1))[: len(data)]
-    return (int.from_bytes(data, "big") ^ int.from_bytes(whole, "big")).to_bytes(len(data), "big")
+def payload_bytes(head: bytes | bytearray) -> int:
+    """How many bytes the payload of a frame has, as its head says."""
+    length = head[1] & 0x7F
+    return length if length < SHORT else int.from_bytes(head[2 : 4 if length == SHORT else 10], "big")
