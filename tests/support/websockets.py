@@ -30,6 +30,10 @@ from support import PATIENCE_SECONDS
 
 MOST_BYTES = 1 << 20  # of a message, as the clients of `websockets` have it
 HELLO = ("hello",)
+ASK = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 OPEN, ASKED_TO_CLOSE = ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING
 
 

@@ -12,17 +12,14 @@ import socket
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_SECONDS
+from support import PATIENCE_SECONDS, websockets
 from websockets.sync.client import connect
 
 from faultline import accept, echo, serve, websocket
 from faultline._core.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, RSV1, TEXT, frame
 
 SEQUENCES = int(os.environ.get("FAULTLINE_FUZZ", "300"))
-ASK = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-)
+ASK = websockets.ASK[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
 MASK = b"\1\2\3\4"
 OPCODES = (CONTINUATION, TEXT, BINARY, 0x03, CLOSE, PING, 0x0A, 0x0F)
 PAYLOADS = (b"", b"a", b"\xff", b"hello" * 20, b"x" * 126, b"\3\xe8", b"\3\xe8bye", b"\x03", b"\0" * 70_000)

@@ -15,7 +15,7 @@ import websockets.client
 import websockets.exceptions
 from support import PATIENCE_SECONDS
 from support.tables import each_row
-from support.websockets import by_websockets
+from support.websockets import ASK, by_websockets
 from websockets.sync.client import connect
 
 import faultline as fl
@@ -50,11 +50,6 @@ from faultline._engine.talks.websocket import WebSocket
 from faultline._net.websocket import Closed, Codec
 
 ClosedError, ClosedOK = websockets.exceptions.ConnectionClosedError, websockets.exceptions.ConnectionClosedOK
-
-ASK = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 
 def asks_for_ws(request):
