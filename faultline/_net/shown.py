@@ -21,11 +21,11 @@ def shown_pem(given: Shown) -> bytes:
     Raises:
         ParameterError: it is no such certificate, a file can't be read, or the key is encrypted or another's.
     """
-    from faultline._net.contexts import upstream_context  # imports cryptography
+    from faultline._net.contexts import load  # imports cryptography
 
     try:
         pem = pem_of(given)
-        upstream_context(pem, ())
+        load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pem)
     except OSError as error:  # an SSLError is one too
         why = f"OpenSSL says {error.reason or error}" if isinstance(error, ssl.SSLError) else str(error)
         raise rejected("upstream_cert", given, f"{FORMS}; {why}") from None

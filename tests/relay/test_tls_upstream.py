@@ -211,6 +211,7 @@ def keyless(folder):
         (lambda folder: folder, "Is a directory"),
         (encrypted, "OpenSSL says "),
         (keyless, "OpenSSL says "),
+        (lambda _: "/dev/null", "upstream_cert='/dev/null': expected the path of a PEM file with a certificate"),
         (lambda _: 5, "upstream_cert=5: expected the path of a PEM file with a certificate and its key, a pair of"),
         (lambda _: (), "upstream_cert=(): expected the path of a PEM file"),
         (lambda _: ("a", "b", "c"), "upstream_cert=('a', 'b', 'c'): expected the path of a PEM file"),
