@@ -332,9 +332,11 @@ def test_one_tls_stack_can_not_do_what_the_other_can(terms):
         serve(bad_cert("revoked", staple=True) & terms)
 
 
-def test_mutual_tls_is_not_dropped_for_a_renegotiation():
-    with pytest.raises(ParameterError, match="no TLS stack does both here"):
-        serve(bad_tls("renegotiate"), tls="mutual")
+@each_row("fault", NEED_OPENSSL)
+def test_mutual_tls_is_not_dropped_for_a_fault(fault):
+    with pytest.raises(ParameterError) as caught:
+        serve(fault, tls="mutual")
+    assert str(caught.value) == f"{fault!r} with tls='mutual': expected one of the two; no TLS stack does both here."
 
 
 @each_row("fault", [bad_tls("renegotiate"), bad_tls("plaintext_midway")])

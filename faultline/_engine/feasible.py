@@ -78,14 +78,14 @@ def checked_terms(tls: Tls | Terms, kind: Capabilities) -> Terms:
     return terms if terms is tls else replace(terms, protocols=WITH_HTTP2)
 
 
-def check_openssl(fault: Fault, terms: Terms) -> None:
+def check_openssl(fault: Fault, usual: Terms) -> None:
     """Check that pyOpenSSL is installed if a fault needs it, and that nothing else needs Python's ssl meanwhile.
 
     Raises:
         UnsupportedError: pyOpenSSL is not installed.
         ParameterError: both are needed at once.
     """
-    terms = fault.terms.over(terms) if fault.terms else terms
+    terms = fault.terms.over(usual) if fault.terms else usual
     if not terms.needs_pyopenssl and not (fault.certificate and fault.certificate.staples):
         return
     if importlib.util.find_spec("OpenSSL") is None:
@@ -93,7 +93,8 @@ def check_openssl(fault: Fault, terms: Terms) -> None:
             f"{fault!r} needs pyOpenSSL, because Python's ssl has no such thing; install pytest-faultline[openssl]."
         )
     if terms.needs_python_ssl:
-        raise ParameterError(f"{fault!r} with {terms.kind!r}: expected one of the two; no TLS stack does both here.")
+        other = f"tls={usual.kind!r}" if usual.needs_python_ssl else repr(terms.kind)
+        raise ParameterError(f"{fault!r} with {other}: expected one of the two; no TLS stack does both here.")
 
 
 def check_unreachable(faults: tuple[Fault, ...], host: str) -> None:
