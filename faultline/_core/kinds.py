@@ -105,12 +105,10 @@ STREAM: dict[type[Condition], frozenset[Direction]] = {
     **dict.fromkeys((Trickle, ByChunk), frozenset[Direction]()),  # they need the head of a response
     Loss: frozenset({"request"}),
 }
-RESPONSES: dict[type[Condition], frozenset[Direction]] = dict.fromkeys(
-    (Trickle, ByChunk), frozenset[Direction]({"response"})
-)
-STREAMED_BODY: dict[type[Condition], frozenset[Direction]] = {ByChunk: frozenset({"response"})}
-TOXICS: dict[type[Condition], frozenset[Direction]] = {Toxic: frozenset({"request", "response"})}
 RESPONSE: frozenset[Direction] = frozenset({"response"})
+RESPONSES: dict[type[Condition], frozenset[Direction]] = dict.fromkeys((Trickle, ByChunk), RESPONSE)
+STREAMED_BODY: dict[type[Condition], frozenset[Direction]] = {ByChunk: RESPONSE}
+TOXICS: dict[type[Condition], frozenset[Direction]] = {Toxic: frozenset({"request", "response"})}
 LOOKUP: frozenset[Direction] = frozenset({"lookup"})
 PER_CONNECTION: frozenset[Per] = frozenset({"attempt", "connection"})
 
@@ -122,6 +120,7 @@ STREAMED: dict[Key, Why] = {
     do.Inject: Why("only a relay passes the request on"),
     "after_requests": Why("a server of HTTP counts them", "after_messages"),
 }
+UNFRAMED = Why("a script or a WebSocket has no frames of HTTP/2", "an answer such as ok(…) with it")
 IN_HTTP2 = Why("only HTTP/2 has streams and frames", "serve(…, http2=True)")
 AT_SERVER: dict[Key, Why] = STREAMED | {
     **dict.fromkeys((RstStream, GoAway, Http2Answer, "http2"), IN_HTTP2),
@@ -196,6 +195,7 @@ HTTP2 = replace(
     answers=SERVER.answers | {Http2Answer},
     conditions=dict.fromkeys((Latency, Pace), SIDES) | {Trickle: frozenset(), ByChunk: RESPONSE, Loss: STREAM[Loss]},
     speaks_http2=True,
+    why={**SERVER.why, **dict.fromkeys((RstStream, GoAway), UNFRAMED)},
 )
 INTERCEPTED_HTTPS = replace(
     SERVER, name="a server at https", written="intercept('https://…', …)", tls="always", why=AT_SERVER

@@ -28,9 +28,11 @@ from faultline import (
     send,
     serve,
     trickle_headers,
+    websocket,
 )
 
 SERVED = "expected serve(…, http2=True); only HTTP/2 has streams and frames."
+UNFRAMED = "expected an answer such as ok(…) with it; a script or a WebSocket has no frames of HTTP/2."
 
 
 def told(fault, ask, **options):
@@ -91,6 +93,8 @@ def test_json_and_the_drawing_have_the_number_of_the_stream():
         (lambda: serve(bad_http2("ping_unanswered")), SERVED),
         (lambda: serve(bad_grpc("message_cut")), SERVED),
         (lambda: serve(ok(), answer=grpc_ok()), SERVED),
+        (lambda: serve(script(send(b"x")) & goaway(), http2=True), UNFRAMED),
+        (lambda: serve(websocket() & rst_stream(), http2=True), UNFRAMED),
         (
             lambda: serve(corrupt(probability=0.1), http2=True),
             "expected serve(…); a server of HTTP/2 has no corrupt of the response.",
