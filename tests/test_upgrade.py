@@ -40,6 +40,11 @@ TALKS = {
         [("<", b"220 mx\r\n"), (">", EHLO), ("<", OFFER), (">", b"mail from:<a@b>\r\n")],
         (b"220 mx\r\n" + OFFER, EHLO + b"mail from:<a@b>\r\n", *NOBODY),
     ),
+    "SMTP, no TLS, and commands that come together (RFC 2920)": (
+        "smtp",
+        [("<", b"220 mx\r\n"), (">", b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA")],
+        (b"220 mx\r\n", b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA", *NOBODY),
+    ),
     "SMTP, a refusal": (
         "smtp",
         [("<", b"220 mx\r\n"), (">", ASK), ("<", b"454 not now\r\n")],
@@ -76,8 +81,8 @@ TALKS = {
     ),
     "IMAP, no TLS": (
         "imap",
-        [("<", b"* OK hi\r\n"), (">", b"\r\n"), (">", b"a LOGIN me x\r\n")],
-        (b"* OK hi\r\n", b"\r\na LOGIN me x\r\n", *NOBODY),
+        [("<", b"* OK hi\r\n"), (">", b"\r\n"), (">", b"a LOGIN me x\r\nb SELECT y\r\n")],
+        (b"* OK hi\r\n", b"\r\na LOGIN me x\r\nb SELECT y\r\n", *NOBODY),
     ),
     "PostgreSQL, both": ("postgres", [(">", SSL_REQUEST), ("<", b"S")], (b"S", SSL_REQUEST, *BOTH)),
     "MySQL, another protocol": ("mysql", [("<", b"\x02\0\0\0\x09\0")], (b"\x02\0\0\0\x09\0", b"", *NOBODY)),
@@ -106,6 +111,19 @@ def test_talk_has_the_same_outcome_however_it_is_split(talk, size):
     protocol, said, awaited = TALKS[talk]
 
     assert outcome(UPGRADES[protocol](), said, 20_000 if "no line" in talk and size < 100 else size) == awaited
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asks", "refuses"), [("smtp", ASK, b"220 mx\r\n454 no\r\n"), ("imap", b"a STARTTLS\r\n", b"a NO\r\n")]
+)
+def test_commands_that_came_with_a_request_for_tls_pass_once_it_is_refused(protocol, asks, refuses):
+    upgrade = UPGRADES[protocol]()
+    upgrade.client_says(asks + b"b NOOP\r\nc ")
+    assert upgrade.to_upstream == asks
+    upgrade.upstream_says(refuses)
+    assert upgrade.to_upstream == asks + b"b NOOP\r\n"
+    upgrade.client_says(b"NOOP\r\n")
+    assert upgrade.to_upstream == asks + b"b NOOP\r\nc NOOP\r\n"
 
 
 def test_replies_that_nobody_asked_for_pass():

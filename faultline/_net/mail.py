@@ -19,22 +19,26 @@ class Lines(Upgrade):
         self.offers: bool | None = None  # whether the upstream offers TLS, if it has said what it offers
 
     def client_says(self, data: bytes) -> None:
-        *lines, self._of_client = (self._of_client + data).split(b"\n")
-        for line in lines:
-            self.command(line + b"\n")
-            if not self.hears_client or self.is_over:  # what follows in the clear is discarded: RFC 3207, 4.2
-                break
+        self._of_client += data
+        self._take_commands()
         self._pass_rest()
 
     def upstream_says(self, data: bytes) -> None:
         *lines, self._of_upstream = (self._of_upstream + data).split(b"\n")
         for line in lines:
             self.line(line + b"\n")
+        self._take_commands()
         self._pass_rest()
+
+    def _take_commands(self) -> None:
+        """Take the lines of the client, up to one that asks for TLS: its reply decides about those behind it."""
+        while self.hears_client and not self.is_over and b"\n" in self._of_client:
+            line, _, self._of_client = self._of_client.partition(b"\n")
+            self.command(line + b"\n")
 
     def _pass_rest(self) -> None:
         """Pass what is no line."""
-        if self.client_speaks_tls:
+        if self.client_speaks_tls:  # what follows the request in the clear is discarded: RFC 3207, 4.2
             self._of_client = b""
         too_long = max(len(self._of_client), len(self._of_upstream)) > LONGEST_LINE_BYTES
         self.is_over = self.is_over or too_long
