@@ -74,7 +74,7 @@ def checked_terms(tls: Tls | Terms, kind: Capabilities) -> Terms:
     if not kind.speaks_http2:
         return terms
     if importlib.util.find_spec("h2") is None:
-        raise UnsupportedError("http2=True: expected the package h2; install pytest-faultline[http2].")
+        raise UnsupportedError("HTTP/2 needs the package h2; install pytest-faultline[http2], or write http2=False.")
     return terms if terms is tls else replace(terms, protocols=WITH_HTTP2)
 
 

@@ -126,7 +126,9 @@ def test_what_has_no_meaning_is_refused(call, message):
 def test_without_the_library_the_error_names_its_extra(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h2" else find(name))
-    with pytest.raises(FaultlineError, match=r"expected the package h2; install pytest-faultline\[http2\]\."):
+    with pytest.raises(
+        FaultlineError, match=r"HTTP/2 needs the package h2; install pytest-faultline\[http2\], or write http2=False\."
+    ):
         serve(ok(), http2=True)
 
 
