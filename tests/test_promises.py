@@ -28,6 +28,7 @@ STARTERS = {
     "DNS server": fl.dns_server,
     "UDP server": lambda fault: fl.udp(fl.sequence(fault, fl.ok())),
     "SOCKS proxy": fl.socks_proxy,
+    "HTTP/2 server": functools.partial(fl.serve, http2=True),
 }
 PROMISING = [case for case in cases() if promises_of(case.fault) and case.mode != "addresses"]
 SPOKEN = [
@@ -101,7 +102,7 @@ def test_every_case_promises_something_but_those_of_a_healthy_answer():
         *("echo()", "ok()", "ok(b'hello', status=201)", "resolves_to('127.0.0.2:8080')"),
         "ok(chunks=(b'one,', b'two'), every_seconds=0.001)",
         "sse(('first', 'second', 'third'), break_='none')",
-        "websocket()",
+        *("websocket()", "grpc_ok((b'',))"),
     }
 
 

@@ -28,6 +28,7 @@ from faultline._core.steps import (
     is_final,
     is_of_tls,
 )
+from faultline._core.streams import GoAway, RstStream
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Break:
     @property
     def fits_anywhere(self) -> bool:
         """Whether its mode takes every point of an open connection as `at`."""
-        speaks = any(isinstance(step, (Inject, Renegotiate, Send)) for step in self.steps)
+        speaks = any(isinstance(step, (Inject, Renegotiate, Send, RstStream, GoAway)) for step in self.steps)
         return bool(self.steps) and not speaks and not self.trigger.at_end
 
     def cuts_off(self, point: Point | None) -> bool:
