@@ -37,6 +37,12 @@ ASK = (
 OPEN, ASKED_TO_CLOSE = ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING
 
 
+def say(client, message):
+    """Send a message and read on, for one after which the server ends: it is told while it sends, or as it reads."""
+    client.send(message)
+    list(client)
+
+
 def by_websockets(url, said=HELLO, protocols=None, timeout=PATIENCE_SECONDS, *, leaves=False):
     """The client of `websockets` that has no loop."""
     heard = []

@@ -15,7 +15,7 @@ import websockets.client
 import websockets.exceptions
 from support import PATIENCE_SECONDS
 from support.tables import each_row
-from support.websockets import ASK, by_websockets
+from support.websockets import ASK, by_websockets, say
 from websockets.sync.client import connect
 
 import faultline as fl
@@ -290,10 +290,8 @@ def test_bytes_behind_both_close_frames_are_left(closes_first):
 
 def test_message_that_is_too_long_is_answered_by_1009(monkeypatch):
     monkeypatch.setattr("faultline._net.websocket.MOST_MESSAGE_BYTES", 1000)
-    with serve(websocket()) as server, dial(server) as client:
-        client.send(["x" * 600, "y" * 600])
-        with pytest.raises(ClosedError) as caught:
-            client.recv(10)
+    with serve(websocket()) as server, dial(server) as client, pytest.raises(ClosedError) as caught:
+        say(client, ["x" * 600, "y" * 600])
 
     assert caught.value.rcvd.code == 1009
 
