@@ -1,0 +1,51 @@
+"""The documentation site: `tox -e docs`. Sphinx reads this file; it needs neither faultline itself nor a network.
+
+Rules: a page that no list of contents has is an error, and so is a link that leads nowhere.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+
+project = "faultline"
+author = "the faultline authors"
+project_copyright = author
+(release,) = re.findall(r'__version__ = "(.+)"', (DOCS.parent / "faultline/_version.py").read_text("utf-8"))
+version = release
+
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+nitpicky = True
+
+html_theme = "furo"
+html_title = f"faultline {release}"
+html_static_path = ["site"]
+html_css_files = ["faultline.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+templates_path: list[str] = []
+html_theme_options = {"navigation_with_keys": True}
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+highlight_language = "text"
+
+# Pages of the top folder that the site has too. In their stubs here stands a link for readers of the repository.
+FROM_ABOVE = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md", "security": "SECURITY.md"}
+
+
+def take_from_above(_: object, page: str, source: list[str]) -> None:
+    """Put the pages of the top folder in the place of their stubs, with links that lead to pages of the site."""
+    if page in FROM_ABOVE:
+        source[0] = (DOCS.parent / FROM_ABOVE[page]).read_text("utf-8").replace("](docs/", "](")
+    for here, above in FROM_ABOVE.items():
+        source[0] = re.sub(rf"\]\((\.\./)?{re.escape(above)}", f"]({here}.md", source[0])
+
+
+def setup(app: Any) -> None:
+    """Register what is done beside reading the pages."""
+    app.connect("source-read", take_from_above)
