@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import faultline
-from faultline import pytest_plugin
+from faultline import pytest_plugin, strategies
 from faultline._front.auditing import add_audit_options
 from faultline._front.control.command import add_control_options
 from faultline._front.explaining import add_explain_options
@@ -74,9 +74,9 @@ def members(kind: type) -> dict[str, Any]:
     return {n: inspect.getattr_static(kind, n) for n in dir(kind) if is_public(kind, n) and n not in told}
 
 
-def entry(name: str) -> str:
+def entry(name: str, owner: Any = faultline) -> str:
     """One public name: what it is, and its members."""
-    thing = getattr(faultline, name)
+    thing = getattr(owner, name)
     if not isinstance(thing, type):
         return f"### `{name}`\n\n`{signature_of(name, thing)}`\n\n{prose(thing)}"
     if thing.__name__ != name:
@@ -185,5 +185,7 @@ for title, names in grouped().items():
     print(f"\n## {title}\n")
     print("\n\n".join(entry(name) for name in names))
 print("\n## Modes\n\n" + ", ".join(f"[`{name}`](modes.md#{name})" for name in modes()) + ".")
+print("\n## Strategies of Hypothesis\n\nIn `faultline.strategies`; see [the page on them](strategies.md).\n")
+print("\n\n".join(entry(name, strategies) for name in strategies.__all__))
 print(f"\n## pytest\n\n{plugin()}")
 print(f"\n## The command\n\n{commands()}")

@@ -115,10 +115,10 @@ def test_public_class_says_what_it_is_and_so_does_every_public_part_of_it():
     assert [where for where, part in said.items() if not inspect.getdoc(part)] == []
 
 
-def test_modules_that_are_public_are_the_plugin_and_the_modes():
+def test_modules_that_are_public_are_the_plugin_the_modes_and_the_strategies():
     names = [module.name for module in pkgutil.iter_modules([str(SOURCE.parent)])]
 
-    assert [name for name in names if not name.startswith("_")] == ["modes", "pytest_plugin"]
+    assert [name for name in names if not name.startswith("_")] == ["modes", "pytest_plugin", "strategies"]
 
 
 @each_row(("package", "names"), [("faultline", faultline.__all__), ("faultline.modes", _catalogue.modes())])

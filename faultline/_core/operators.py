@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from faultline._core.errors import CallError
 
@@ -39,6 +39,10 @@ def both(left: object, right: object) -> CallError:
 
 class Combined:
     """The operators of faults and plans: all but `&` of faults raise an error that says what to write."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - as IPython calls it
+        """Show the value by its `repr` in IPython and Hypothesis, which would show the fields of a dataclass."""
+        printer.text(repr(self))
 
     def __and__(self, other: object) -> NoReturn:
         """Refuse `&`, which combines faults.
