@@ -73,6 +73,49 @@ def test_the_python_of_a_page_passes(run_python_of, page, count):
     run_python_of(f"docs/{page}.md").assert_outcomes(passed=count)
 
 
+TASKS = [
+    "install",
+    "points",
+    "connection-errors",
+    "retries",
+    "timeouts",
+    "pools",
+    "tls",
+    "async",
+    "leaks",
+    "uploads",
+    "ci",
+    "unittest",
+    "parallel",
+    "from-mocks",
+    "from-hand-written-servers",
+]
+OF_ASYNC = ("-p", "anyio", "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function")
+
+
+@pytest.mark.unmeasured
+@pytest.mark.slow
+def test_the_python_of_every_page_on_a_task_passes(pytester, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for page in TASKS:
+        pytester.makepyfile(**{f"test_{page.replace('-', '_')}": "\n".join(blocks(f"docs/{page}.md", "python"))})
+    result = pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", *OF_ASYNC, "--tb=native", "-v")
+
+    passed = {line.partition(".py::")[0] for line in result.outlines if " PASSED " in line}
+    assert passed == {f"test_{page.replace('-', '_')}" for page in TASKS}
+    assert {*result.parseoutcomes()} & {"failed", "errors", "error"} == set()
+
+
+@pytest.mark.slow
+def test_the_first_test_fails_as_the_page_says(run_python_of):
+    result = run_python_of("docs/first-test.md")
+
+    failed = [line.split("::")[1].partition(" ")[0] for line in result.outlines if line.startswith("FAILED")]
+    cases = ["refuse()", "close(after_bytes=80)", "stall()"]
+    assert failed == [f"test_fetch_survives_the_network[{case}]" for case in cases]
+    assert result.parseoutcomes()["passed"] == 6
+
+
 @pytest.mark.slow
 def test_the_output_on_the_page_on_audits_is_what_the_command_prints(capsys):
     (console,) = [b for b in blocks("docs/audit.md", "console") if "handled" in b]
