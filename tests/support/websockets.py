@@ -98,8 +98,9 @@ def by_aiohttp(url, said=HELLO, protocols=(), timeout=PATIENCE_SECONDS, *, leave
                 url, protocols=protocols or (), timeout=limit, max_msg_size=MOST_BYTES, compress=15
             ) as client,
         ):
-            for message in said:
-                await (client.send_str if isinstance(message, str) else client.send_bytes)(message)
+            with contextlib.suppress(aiohttp.ClientConnectionResetError):  # messages that came before are still there
+                for message in said:
+                    await (client.send_str if isinstance(message, str) else client.send_bytes)(message)
             while not (leaves and len(heard) == len(said)):
                 message = await client.receive()
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -124,8 +125,10 @@ def by_httpx(url, said=HELLO, protocols=None, timeout=PATIENCE_SECONDS, *, leave
             httpx.Client(trust_env=False) as http,
             httpx_ws.connect_ws(url, http, subprotocols=protocols, keepalive_ping_interval_seconds=None) as client,
         ):
-            for message in said:
-                (client.send_text if isinstance(message, str) else client.send_bytes)(message)
+            # Its thread may have read the server's close frame already, after which nothing can be sent.
+            with contextlib.suppress(wsproto.utilities.LocalProtocolError):
+                for message in said:
+                    (client.send_text if isinstance(message, str) else client.send_bytes)(message)
             while not (leaves and len(heard) == len(said)):
                 event = client.receive(timeout)
                 heard.append(event.data)
