@@ -83,6 +83,7 @@ def test_those_beyond_meet_their_fault_on_every_request(start, beyond, end):
             with contextlib.suppress(ConnectionError):
                 second.sendall(KEPT_GET)
             assert to_end(second, SILENCE_SECONDS if end[1] == "silence" else 10) == end
+            server.wait_for_attempts(1, at="strike")  # before the client leaves
         assert asks(first).startswith(b"200")
         first.close()
         with connected(server) as third:

@@ -114,6 +114,7 @@ def test_ledgers_of_datagrams_and_lookups_fit_the_schema():
 def test_what_does_not_fit_is_told(faultline, change):
     server = faultline.serve(ok())
     ask(server)
+    server.wait_for_attempts(1, at="end")
     data = json.loads(server.ledger.to_json())
     change(data)
 

@@ -203,7 +203,8 @@ def test_so_many_requests_of_the_connection_pass(way, fault, last, end, struck):
         for _ in range(whole):
             asked(client)
         client.sendall(KEPT_GET)
-        assert to_end(client, SILENCE_SECONDS if end == "silence" else 10) == (last, end)
+        assert read(client, len(last)) == last
+        assert to_end(client, SILENCE_SECONDS if end == "silence" else 10) == (b"", end)
 
         *before, met = server.attempts
         assert [bool(a.struck) for a in before] == [False] * whole

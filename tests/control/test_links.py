@@ -134,8 +134,8 @@ def test_slow_close_delays_the_end_alone(line):
 
 def test_timeout_swallows_all_and_closes_some_time_after_the_last_chunk(line):
     line.add("timeout", {"timeout": 60})
-    line.source.sendall(b"lost")
     with takes_at_least(0.05):
+        line.source.sendall(b"lost")
         assert to_end(line.sink) == (b"", "FIN")
     assert to_end(line.source)[1] in ("FIN", "RST")
 

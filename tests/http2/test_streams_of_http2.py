@@ -292,8 +292,9 @@ def test_a_live_edit_changes_what_a_stream_meets():
         assert "END_STREAM" in client.response(number)[-1][1]
 
 
+@pytest.mark.slow
 def test_a_time_goes_on_while_streams_do():
-    with serve(reset(after_seconds=0.05), http2=True) as server, Raw(server) as client:
+    with serve(reset(after_seconds=0.3), http2=True) as server, Raw(server) as client:
         for _ in range(3):
             client.response(client.ask())
         client.read_to_end()

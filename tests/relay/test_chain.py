@@ -289,7 +289,7 @@ def test_conditions_come_and_go_on_a_live_connection_and_lose_nothing():
     [
         (partial(LimitData, 10), SAID[:10], "FIN"),
         (partial(ResetPeer, 0.01), b"", "RST"),
-        (partial(Timeout, 0.05), b"", "FIN"),
+        pytest.param(partial(Timeout, 0.3), b"", "FIN", marks=pytest.mark.slow),
     ],
 )
 def test_a_toxic_ends_both_connections(toxic, got, how, direction):
