@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
 DOCS = Path(__file__).parent
 
 project = "faultline"
@@ -46,6 +48,20 @@ def take_from_above(_: object, page: str, source: list[str]) -> None:
         source[0] = re.sub(rf"\]\((\.\./)?{re.escape(above)}", f"]({here}.md", source[0])
 
 
+def put_in_diagrams(_: object, document: Any, __: str) -> None:
+    """Put drawings into the page itself, so that they have the colors of the theme; their style once."""
+    has_style = set()
+    for image in [*document.findall(nodes.image)]:
+        if image["uri"].startswith("diagrams/"):
+            svg = (DOCS / image["uri"]).read_text("utf-8")
+            style, kind = re.search("<style>.*?</style>", svg, re.DOTALL), re.search('class="([^"]*)"', svg)
+            if style and kind and kind[1] in has_style:
+                svg = svg.replace(style[0], "")
+            has_style |= {kind[1]} if kind else set()
+            image.replace_self(nodes.raw("", svg, format="html"))
+
+
 def setup(app: Any) -> None:
     """Register what is done beside reading the pages."""
     app.connect("source-read", take_from_above)
+    app.connect("doctree-resolved", put_in_diagrams)

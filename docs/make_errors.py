@@ -10,7 +10,7 @@ from faultline._explain.plays import CLIENTS, PLAYS
 from faultline._front.explaining import ORDER, call_of, command_of, numbers_of
 
 INTRODUCTION = """\
-# The ConnectionError guide
+# Every error, by name, number and text
 
 Each error of the network that a Python client meets: what it says, what causes it in production, how to reproduce it
 in a test, what http.client, urllib3, requests, httpx and aiohttp make of it, and how to handle it. `faultline explain`

@@ -74,6 +74,7 @@ def test_the_python_of_a_page_passes(run_python_of, page, count):
 
 
 TASKS = [
+    "index",
     "install",
     "points",
     "connection-errors",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import runpy
+import shlex
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+import faultline
 from faultline._core.points import TABLE
+from faultline._front.options import Parser, plan_of
+from faultline._front.served import add_serve_options
+from faultline.modes._catalogue import modes
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -15,11 +23,47 @@ DOCS = Path(__file__).parent.parent / "docs"
 def test_each_page_is_once_in_the_contents_of_the_site():
     text = "\n".join(path.read_text("utf-8") for path in DOCS.glob("*.md"))
     trees = re.findall(r"```\{toctree\}\n(?::[^\n]*\n)*(.*?)```", text, re.DOTALL)
-    listed = Counter(line for lines in trees for line in lines.split())
+    listed = Counter(re.sub(".*<(.*)>", r"\1", line) for lines in trees for line in lines.splitlines() if line)
     pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
 
     assert pages - {*listed} == set(), "add the page to a list in docs/index.md"
     assert listed - Counter(pages) == Counter()
+
+
+def test_each_mode_is_drawn():
+    drawn = {path.stem for path in (DOCS / "diagrams").glob("*.svg")}
+
+    assert {*modes()} - drawn == set(), "run: python docs/make_diagrams.py MODE, and then make docs/modes.md"
+    assert drawn - {*modes()} == {"points"}
+    assert {*re.findall(r"\]\(diagrams/(\w+)\.svg\)", (DOCS / "modes.md").read_text("utf-8"))} == {*modes()}
+
+
+@pytest.mark.unmeasured
+@pytest.mark.slow
+def test_a_run_of_each_mode_goes_as_it_is_drawn():
+    script = runpy.run_path(str(DOCS / "make_diagrams.py"))
+    kept = {name: (DOCS / f"diagrams/{name}.svg").read_text("utf-8") for name in modes()}
+    came = {name: svg for name, svg in script["drawn"]() if name not in ("loss", "goaway")}  # left to chance, to a race
+
+    assert len(came) > 40
+    assert {n: script["to_strike"](svg) for n, svg in came.items()} == {n: script["to_strike"](kept[n]) for n in came}
+
+
+def test_the_lines_of_each_mode_start_what_they_say():
+    page = (DOCS / "modes.md").read_text("utf-8")
+    calls, commands = (re.findall(rf"(?m)^- {kind}: `(.*)`\.$", page) for kind in ("In a test", "By hand"))
+    names = {name: getattr(faultline, name) for name in faultline.__all__} | {"faultline": faultline}
+    with faultline.serve(faultline.ok()) as server:
+        for call in calls:
+            with contextlib.suppress(faultline.UnsupportedError):
+                unchecked = call.replace("faultline.serve(", "faultline.serve(strict=False, plan=")
+                eval(unchecked, {**names, "server": server}).close()
+    for command in commands:
+        words = shlex.split(command)[1:]
+        options = Parser()
+        assert plan_of(add_serve_options(options, words), options.parse_args(words[1:]), reads_files=True)
+
+    assert (len(calls), len(commands)) == (len(modes()), len(modes()) - 1)  # a mode takes a server of the test
 
 
 def test_the_picture_of_the_points_is_made_by_its_script(capsys):
