@@ -11,6 +11,7 @@ from typing import Literal
 from faultline._core.breaks import Break
 from faultline._core.heads import Head
 from faultline._core.passing import REQUEST, RESPONSE, Messages, Opening
+from faultline._core.passing_http2 import Streams
 from faultline._core.patterns import needs_of
 from faultline._core.points import Point
 
@@ -30,7 +31,7 @@ class Tripwire:
 
     __slots__ = (
         *("before_bytes", "brk", "passed_bytes", "requests_left", "waits"),
-        *("_body_bytes", "_head", "_messages", "_opening", "_passing", "_search"),
+        *("_begin", "_body_bytes", "_head", "_messages", "_opening", "_passing", "_search", "_streams"),
     )
 
     def __init__(self, brk: Break) -> None:
@@ -43,6 +44,16 @@ class Tripwire:
         self._opening = self._new_opening()
         self._passing: Messages | None = None  # the messages of a WebSocket, once it is open
         self._head, self._body_bytes = Head(), 0  # of the present message
+        self._streams: Streams | None = None  # of HTTP/2, unless the bytes say otherwise
+        self._begin = b""  # of a message, until it is known
+        if not self._is_counted:
+            self._streams = Streams(brk.at, brk.trigger, lambda: Search(brk.trigger.on or b""))
+
+    @property
+    def _is_counted(self) -> bool:
+        """Whether the break strikes after a number of bytes, whatever they say."""
+        trigger = self.brk.trigger
+        return trigger.on is None and trigger.after_messages is None and trigger.after_body_bytes is None
 
     def begins_to_wait(self) -> bool:
         """Begin to wait for the break's time; return false if it has none, or if it is over."""
@@ -73,20 +84,33 @@ class Tripwire:
 
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
-        trigger = self.brk.trigger
-        if self.waits:
-            found = None
-        elif trigger.at_end:
+        if self.waits or self.brk.trigger.at_end:
             found = None  # the caller knows the end, and strikes there
-        elif trigger.after_messages is not None or trigger.on is not None:
-            found = self._cut_words(data)
-        elif trigger.after_body_bytes is not None:
-            found = self._count_body(data, trigger.after_body_bytes)
-        else:
-            left = trigger.after_bytes - self.passed_bytes
+        elif self._is_counted:
+            left = self.brk.trigger.after_bytes - self.passed_bytes
             found = left if left <= len(data) else None
+        else:
+            found = self._follow(data)
         self.passed_bytes += len(data) if found is None else found
         return found
+
+    def _follow(self, data: bytes) -> int | None:
+        """The number of these bytes before the strike, by what they say; in HTTP/2 the frames of each stream say it."""
+        after_bytes = self.brk.trigger.after_body_bytes
+        if self._streams is not None:
+            found = self._streams.cut(data)
+            if self._streams.is_http2:
+                return found
+            if self._streams.is_http2 is False:
+                self._streams = None
+            elif after_bytes is not None:  # the first bytes of either version
+                self._begin += data
+                return None
+        if after_bytes is None:
+            return self._cut_words(data)
+        begin, self._begin = self._begin, b""
+        found = self._count_body(begin + data, after_bytes)
+        return None if found is None else max(0, found - len(begin))
 
     def _cut_words(self, data: bytes) -> int | None:
         """The number of these bytes before a message, or up to the end of words; in a WebSocket its own messages count.
@@ -117,7 +141,9 @@ class Tripwire:
         if self.waits or trigger.on or trigger.after_messages is not None:
             return wanted_bytes
         if trigger.after_body_bytes is not None:
-            return min(wanted_bytes, self._head.least_bytes + trigger.after_body_bytes - self._body_bytes)
+            is_http2 = self._streams is not None and self._streams.is_http2
+            least_bytes = self._head.least_bytes + trigger.after_body_bytes - self._body_bytes
+            return wanted_bytes if is_http2 else min(wanted_bytes, least_bytes)
         return min(wanted_bytes, trigger.after_bytes - self.passed_bytes)
 
 
