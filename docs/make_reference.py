@@ -18,6 +18,7 @@ from faultline.modes._catalogue import modes
 GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
     "Auditing a client": "audit Audit AuditCase Finding Difference",
+    "Sweeping a scenario": "sweep Sweep SweepRun",
     "Plans": "sequence cycle sometimes when by_path through max_connections plan",
     "Scripts": "script send receive receive_until receive_prefixed reply receive_request respond repeat hold starttls "
     "stoptls Gate",

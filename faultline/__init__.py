@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from faultline._core.errors import ParameterError as ParameterError
     from faultline._core.errors import PortError as PortError
     from faultline._core.errors import ServerError as ServerError
+    from faultline._core.errors import SweepError as SweepError
     from faultline._core.errors import UnknownModeError as UnknownModeError
     from faultline._core.errors import UnsupportedError as UnsupportedError
     from faultline._core.errors import WaitError as WaitError
@@ -93,6 +94,9 @@ if TYPE_CHECKING:
     from faultline._servers.start import serve as serve
     from faultline._servers.udp import UdpServer as UdpServer
     from faultline._servers.udp import udp as udp
+    from faultline._sweep.run import SweepRun as SweepRun
+    from faultline._sweep.sweep import Sweep as Sweep
+    from faultline._sweep.sweep import sweep as sweep
     from faultline._version import __version__ as __version__
     from faultline.modes import *  # noqa: F403
 else:  # hidden from type checkers, for which every name would exist

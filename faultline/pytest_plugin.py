@@ -240,13 +240,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def on_open(item: pytest.Item, server: Endpoint) -> None:
     """Note a server that a test opens, and see to it that the test has a time limit."""
+    from faultline._front import limits, sweeping
+
     item.stash[SEEN].add(server, keep=item.config.getoption("faultline_html_all"))
     if LIMIT not in item.stash and needs_limit(item):
-        from faultline._front.limits import start_late
-
-        start_late(item, item.config.stash[DEFAULT_SECONDS])
+        limits.start_late(item, item.config.stash[DEFAULT_SECONDS])
     if LIMIT in item.stash:
         item.stash[LIMIT].watch()
+    sweeping.watch(item)
 
 
 @pytest.hookimpl(optionalhook=True)

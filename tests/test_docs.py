@@ -67,7 +67,7 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("streaming", 11), ("relays", 8), ("websocket", 15), ("http2", 15), ("audit", 2), ("strategies", 5)],
+    [("streaming", 11), ("relays", 8), ("websocket", 15), ("http2", 15), ("audit", 2), ("strategies", 5), ("sweep", 6)],
 )
 def test_the_python_of_a_page_passes(run_python_of, page, count):
     run_python_of(f"docs/{page}.md").assert_outcomes(passed=count)

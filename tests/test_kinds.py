@@ -504,6 +504,7 @@ COMPOSED = [
     lambda: fl.duplicated() & fl.corrupt(at_byte=200),
     lambda: fl.reset() & fl.latency(0.01),
     lambda: fl.reset(at="idle", after_seconds=0.01) & fl.latency(0.01, direction="request"),
+    lambda: fl.reset(at="idle", after_seconds=0.01, after_requests=1),
     lambda: fl.nxdomain() & fl.slow_resolve(0.02),
     lambda: fl.slow_resolve(0.02) & fl.resolves_to("127.0.0.9"),
     lambda: fl.slow_resolve(0.02) & fl.reset(),

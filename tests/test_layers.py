@@ -16,7 +16,7 @@ import faultline
 
 HOUSE = Path(faultline.__file__).parent
 # From the bottom; a folder is a layer.
-LAYERS = ("_core", "modes", "_explain", "_net", "_engine", "_servers", "_probe", "_audit", "_front")
+LAYERS = ("_core", "modes", "_explain", "_net", "_engine", "_servers", "_probe", "_audit", "_sweep", "_front")
 # Modules in no folder.
 OUTSIDE = {"_version": "_core", "__main__": "_front", "pytest_plugin": "_front", "strategies": "_front"}
 HEAVY = {"OpenSSL", "asyncio", "cryptography", "h11", "h2", "socket", "ssl", "trustme"}
@@ -161,7 +161,14 @@ def test_front_doors_import_late():
 
 def test_each_dependency_is_known_in_one_module():
     known = {
-        "pytest": ["_front.drawn", "_front.limits", "_front.marker", "_front.starters", "pytest_plugin"],
+        "pytest": [
+            "_front.drawn",
+            "_front.limits",
+            "_front.marker",
+            "_front.starters",
+            "_front.sweeping",
+            "pytest_plugin",
+        ],
         "_pytest": [],
         "pytest_timeout": ["_front.limits"],
         "h11": ["_net.http1"],

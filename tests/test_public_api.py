@@ -218,6 +218,7 @@ def test_type_checkers_know_the_modes_plans_and_steps_of_the_fixture():
             "reply",
             "sequence",
             "sometimes",
+            "sweep",
             "through",
             "when",
         ),

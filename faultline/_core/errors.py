@@ -17,6 +17,7 @@ __all__ = [
     "ParameterError",
     "PortError",
     "ServerError",
+    "SweepError",
     "UnknownModeError",
     "UnsupportedError",
     "WaitError",
@@ -88,6 +89,13 @@ class WaitError(FaultlineError, TimeoutError):
 
 class NotStruckError(FaultlineError, AssertionError):
     """A planned fault never struck, so the test proved nothing about it.
+
+    .. versionadded:: 0.1
+    """
+
+
+class SweepError(FaultlineError, AssertionError):
+    """A sweep found a break that the scenario does not survive, or had nothing to break; the message has the table.
 
     .. versionadded:: 0.1
     """

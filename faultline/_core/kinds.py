@@ -43,8 +43,7 @@ TIMES = SECONDS | {"until"}
 BYTES = TIMES | {"after_bytes"}
 WORDS = BYTES | {"on"}
 MESSAGES = WORDS | {"after_messages"}
-BODIES = frozenset({"after_body_bytes"})
-REQUESTED = frozenset({"after_requests"})
+BODIES, REQUESTED = frozenset({"after_body_bytes"}), frozenset({"after_requests"})
 
 DOOR: dict[Point, Here] = {"connect": Here(frozenset({do.Refuse, do.Vanish, do.NoRoute}))}
 OPENING: dict[Point, Here] = DOOR | {
@@ -66,7 +65,7 @@ OF_HTTP2: dict[Point, Here] = OPENING | {
 RELAYED: dict[Point, Here] = OPENING | {
     "request": Here(ENDS | {do.Inject}, MESSAGES | BODIES),
     "response": Here(SAID - {do.Renegotiate}, MESSAGES | BODIES, with_answer=frozenset({"at_end"})),
-    "idle": Here(ENDS, TIMES, SECONDS),
+    "idle": Here(ENDS, TIMES | REQUESTED, SECONDS),
 }
 PROXIED: dict[Point, Here] = OPENING | {
     "request": Here(ENDS, MESSAGES),
@@ -130,6 +129,7 @@ ANSWERED = Why("the upstream of a relay answers")
 AT_RELAY: dict[Key, Why] = STREAMED | {
     Script: ANSWERED,
     WebSocketPlan: ANSWERED,
+    "after_requests": Why("a relay counts requests at 'idle' alone", "after_messages"),
     "after_seconds": Why("a relay knows 'idle' by silence alone", "after_seconds more than 0"),
     "tls": Why("a relay that passes TLS through speaks none itself"),
     do.Renegotiate: Why("a relay reads from its client at any time, also during a handshake"),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from faultline._core import script as scripts
     from faultline._front import written
     from faultline._front.control import start
+    from faultline._sweep import sweep as sweeps
     from faultline.modes import grpc, http2
 
     class Handed:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         max_connections = staticmethod(plans.max_connections)
         sequence = staticmethod(plans.sequence)
         sometimes = staticmethod(plans.sometimes)
+        sweep = staticmethod(sweeps.sweep)
         through = staticmethod(plans.through)
         when = staticmethod(plans.when)
         hold = staticmethod(scripts.hold)

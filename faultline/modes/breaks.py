@@ -76,8 +76,8 @@ def reset(
 
     `after_body_bytes` counts from the end of the head of an HTTP message, and of the interim responses before it, and
     counts bytes on the wire: with chunks, those of their framing too. `after_requests` counts the requests of a
-    connection that is kept alive; they and the next meet the same fault. With `until` everything is held at the place
-    until the test opens the gate, and then it strikes.
+    connection that is kept alive; they and the next meet the same fault. A relay counts the messages of the client so,
+    at `idle` alone. With `until` everything is held at the place until the test opens the gate, and then it strikes.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the client's kernel has every byte.
 

@@ -323,18 +323,19 @@ class Relay(Side):
 
     def _speaks(self, by: Party) -> None:
         """Record that a side sends bytes, and when."""
-        self._dialogue.goes_on()
+        self._dialogue.goes_on(is_request=by == "client" != self._connection.speaker)
         self._connection.speaks(by)
 
     async def _watch_silence(self) -> None:
         """Strike at `idle`, once neither side has sent bytes for the break's time since the upstream did."""
         while True:
-            trip = self._connection.armed("idle")
-            if trip is None:
+            trip = self._connection.attempt.trip
+            if trip is None or trip.brk.at != "idle":
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            silent = self._dialogue.silent_seconds() if self._connection.speaker == "server" else 0.0
+            is_silent = self._connection.speaker == "server"
+            silent = self._dialogue.silent_seconds(trip.brk.trigger.after_requests) if is_silent else 0.0
             if (left := trip.brk.trigger.after_seconds - silent) <= 0:
                 self._come_to("idle")
                 await self._connection.strike(trip)

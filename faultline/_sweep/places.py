@@ -1,0 +1,181 @@
+"""The places where a recorded conversation can break.
+
+Rules: pure functions of attempts. A place counts messages, requests or bytes of one connection, and never reads of a
+socket, so that the next run finds it whatever TCP makes of the bytes. A message is what one side sends until the other
+side sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import faultline.modes
+from faultline._core.attempts import Attempt
+from faultline._core.content import inner_protocol, words
+from faultline._core.counts import counted
+from faultline._core.errors import ParameterError
+from faultline._core.fault import Fault
+from faultline._core.plan import HEALTHY, Plan
+from faultline._core.planning import sequence
+from faultline._core.said import abbreviated
+from faultline._core.steps import Hold, Partition
+from faultline._core.turns import Turn
+
+Kind: TypeAlias = Literal["request", "lost", "middle", "after", "idle", "request bytes", "response bytes"]
+MOST_WORDS = 40  # characters of a message in the name of a place
+TEXTS: dict[Kind, str] = {
+    "request": "before it arrives",
+    "lost": "arrived, its answer lost",
+    "middle": "in the middle of its answer",
+    "after": "right after its answer",
+    "idle": "idle after its answer",
+}
+GREETED: dict[Kind, str] = {  # of a server that speaks first
+    "lost": "before it",
+    "middle": "in the middle of it",
+    "after": "right after it",
+    "idle": "idle after it",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place of a conversation where a break can strike.
+
+    Attributes:
+        relay: the number of the relay, from 0 on.
+        connection: the number of the connection at that relay, from 1 on.
+        kind: whether it counts messages of a side, bytes, or requests and a silence after them.
+        count: the number of messages, requests or bytes that pass first.
+        request: the number of the request that it belongs to, from 1 on; 0 for what the server says first.
+        said: that request in words, or the first message of the server.
+        at_seconds: when the conversation came there, in seconds since the relay started.
+    """
+
+    relay: int
+    connection: int
+    kind: Kind
+    count: int
+    request: int = field(default=0, compare=False)
+    said: str = field(default="", compare=False)
+    at_seconds: float = field(default=0.0, compare=False)
+
+    def trigger(self, idle_seconds: float) -> Mapping[str, Any]:
+        """The arguments of a mode that let it strike here."""
+        if self.kind == "request":
+            return {"at": "request", "after_messages": self.count}
+        if self.kind == "lost":
+            return {"at": "response", "after_messages": self.count}
+        if self.kind == "idle":
+            return {"at": "idle", "after_seconds": idle_seconds, "after_requests": self.count}
+        return {"at": "request" if self.kind == "request bytes" else "response", "after_bytes": self.count}
+
+    def __str__(self) -> str:
+        relay = f", relay {self.relay + 1}" if self.relay else ""
+        where = f"connection {self.connection}{relay}"
+        if self.kind in ("request bytes", "response bytes"):
+            whose = "the client" if self.kind == "request bytes" else "the server"
+            return f"after {counted(self.count, 'byte')} of {whose} ({where})"
+        what = f"request {self.request}" if self.request else "greeting"
+        return f"{self.said or '…'}: {(TEXTS if self.request else GREETED)[self.kind]} ({what}, {where})"
+
+
+def places_of(relay: int, attempts: Sequence[Attempt], stride: int | None = None) -> Iterator[Place]:
+    """The places of the conversations at a relay, in order: at messages, or with a stride at each so many bytes."""
+    for attempt in attempts:
+        if stride is None:
+            yield from at_messages(relay, attempt)
+        else:
+            yield from at_bytes(relay, attempt, stride)
+
+
+def at_messages(relay: int, attempt: Attempt) -> Iterator[Place]:
+    """The places at the messages of a connection, in order."""
+    protocol, number = inner_protocol(attempt), attempt.number
+    requests = answers = sent_bytes = 0
+    said = ""
+    for turn in kept(attempt):
+        if turn.by == "client":
+            said = words_of(turn, protocol)
+            yield Place(relay, number, "request", requests, requests + 1, said, turn.at_seconds)
+            requests += 1
+            continue
+        said = said if requests else words_of(turn, protocol)
+        at, until = turn.at_seconds, turn.until_seconds
+        half, end_bytes = sent_bytes + turn.count_bytes // 2, sent_bytes + turn.count_bytes
+        yield Place(relay, number, "lost", answers, requests, said, at)
+        if half > sent_bytes:
+            yield Place(relay, number, "middle", half, requests, said, at)
+        yield Place(relay, number, "after", end_bytes, requests, said, until)
+        yield Place(relay, number, "idle", requests, requests, said, until)
+        sent_bytes, answers = end_bytes, answers + 1
+
+
+def at_bytes(relay: int, attempt: Attempt, stride: int) -> Iterator[Place]:
+    """The places at the bytes of a connection: those of the client, and then those of the server."""
+    ended = attempt.ended_seconds or attempt.started_seconds
+    for count in range(0, attempt.received_bytes, stride):
+        yield Place(relay, attempt.number, "request bytes", count, at_seconds=ended)
+    for count in range(0, attempt.sent_bytes + 1, stride) if attempt.sent_bytes else ():
+        yield Place(relay, attempt.number, "response bytes", count, at_seconds=ended)
+
+
+def kept(attempt: Attempt) -> tuple[Turn, ...]:
+    """The first turns, before those that the ledger has dropped."""
+    return tuple(turn for place, turn in enumerate(attempt.turns, 1) if turn.number == place)
+
+
+def left_out(attempts: Sequence[Attempt]) -> int:
+    """How many turns of the conversations have no place, because the ledger has dropped turns before them."""
+    return sum(attempt.turns[-1].number - len(kept(attempt)) for attempt in attempts if attempt.turns)
+
+
+def words_of(turn: Turn, protocol: str) -> str:
+    """A message in a few words."""
+    text = words(turn, protocol)
+    return text if len(text) <= MOST_WORDS else f"{text[: MOST_WORDS - 1]}…"
+
+
+# --- the break of a verb at a place ----------------------------------------------------------------------------------
+
+
+def checked_verb(verb: object) -> Fault:
+    """A verb, if a sweep can put it anywhere.
+
+    Raises:
+        ParameterError: it is no fault that breaks an open connection, or it says where it strikes.
+    """
+    is_fault = isinstance(verb, Fault) and verb.break_ is not None and verb.break_.fits_anywhere
+    if not isinstance(verb, Fault) or not is_fault or len(verb.said) != 1:
+        called = f"; write {verb.__name__}()" if callable(verb) and hasattr(verb, "__name__") else ""
+        raise ParameterError(
+            f"verbs={abbreviated(verb)}: expected breaks of an open connection, such as (reset(), stall()){called}."
+        )
+    places = [name for name, _ in verb.said[0].arguments if name == "at" or name.startswith("after_") or name == "on"]
+    if places:
+        raise ParameterError(
+            f"verbs={verb!r}: expected verbs without {places[0]}, because the sweep puts them everywhere."
+        )
+    return verb
+
+
+def put(verb: Fault, place: Place, idle_seconds: float) -> Fault:
+    """The fault that a verb is at a place."""
+    (said,) = verb.said
+    fault = getattr(faultline.modes, said.mode)(**dict(said.arguments), **place.trigger(idle_seconds))
+    assert isinstance(fault, Fault)
+    return fault
+
+
+def is_silence(verb: Fault) -> bool:
+    """Whether nothing is said any more: right after an answer that is the same as before the next request."""
+    return verb.break_ is not None and isinstance(verb.break_.steps[0], (Hold, Partition))
+
+
+def plan_of(faults: Mapping[int, Fault]) -> Plan:
+    """The plan of a relay whose connections of these numbers meet these faults, and all others none."""
+    if not faults:
+        return HEALTHY
+    return sequence(*(faults.get(number, HEALTHY) for number in range(1, max(faults) + 2)))

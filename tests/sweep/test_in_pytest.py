@@ -1,0 +1,63 @@
+"""Sweeps in pytest: a loop that an assertion leaves, subtests, and what is not proven."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from faultline._front import sweeping
+from faultline._sweep.begun import begun
+
+
+@pytest.fixture(scope="module")
+def inner(run_inner):
+    return run_inner("sweeps.py")
+
+
+@pytest.mark.slow
+def test_assertion_that_leaves_the_loop_is_reported_with_the_table_and_the_reproduction(inner):
+    told = inner.told["test_assertion_leaves_the_loop"]
+
+    assert inner.outcomes["test_assertion_leaves_the_loop"] == ["FAILED"]
+    assert "the loop was left in run 2: 3 breaks not run; with the assertions in `with run.checks():`" in told
+    assert re.search(
+        r"2 +reset\(\) at POST /pay HTTP/1\.1: arrived, its answer lost .* +returned +assert \d == \(", told
+    )
+    assert "def test_assertion_leaves_the_loop_alone(till):" in told
+
+
+@pytest.mark.slow
+def test_failure_without_a_break_needs_no_table(inner):
+    assert inner.outcomes["test_untouched_run_fails"] == ["FAILED"]
+    assert "sweep of" not in inner.told["test_untouched_run_fails"]
+
+
+@pytest.mark.slow
+def test_runs_are_subtests_of_a_test_that_asks_for_the_fixture(inner):
+    if "fixture 'subtests' not found" in inner.out:
+        pytest.skip("this pytest has no subtests")
+    assert re.findall(r"SUBFAILED\[(reset\(\) at [^\]]*)\]", inner.out) == [
+        "reset() at POST /pay HTTP/1.1: arrived, its answer lost (request 1, connection 1)",
+        "reset() at POST /pay HTTP/1.1: in the middle of its answer (request 1, connection 1)",
+    ]
+
+
+@pytest.mark.slow
+def test_breaks_that_are_not_reached_are_told_in_the_summary(inner):
+    assert inner.outcomes["test_some_breaks_are_not_reached"] == ["PASSED"]
+    assert re.search(r"test_some_breaks_are_not_reached: sweep of .*, 4 held, 0 failed, 1 not reached", inner.out)
+    assert inner.outcomes["test_loop_is_left_in_peace"] == inner.outcomes["test_without_a_sweep"] == ["PASSED"]
+
+
+@pytest.mark.parametrize(("has_terminal", "is_color"), [(False, False), (True, False), (True, True)])
+def test_progress_bar_needs_a_terminal_of_the_test_run(monkeypatch, has_terminal, is_color):
+    monkeypatch.setattr(begun, "sweep", object())
+    writer = SimpleNamespace(hasmarkup=is_color)
+    plugins = SimpleNamespace(has_plugin=lambda name: name != "terminalreporter" or has_terminal)
+    config = SimpleNamespace(pluginmanager=plugins, get_terminal_writer=lambda: writer)
+    sweeping.watch(SimpleNamespace(config=config))
+
+    assert (begun.terminal is writer) is (has_terminal and is_color)
+    begun.forget()
