@@ -8,11 +8,8 @@ from typing import Any
 
 import faultline
 from faultline import pytest_plugin, strategies
-from faultline._front.auditing import add_audit_options
-from faultline._front.control.command import add_control_options
-from faultline._front.explaining import add_explain_options
-from faultline._front.probing import add_probe_options
-from faultline._front.served import add_proxy_options, add_relay_options, add_serve_options
+from faultline._front.commands import parser_of
+from faultline._front.completion import commands_in
 from faultline.modes._catalogue import modes
 
 GROUPS = {
@@ -29,6 +26,16 @@ GROUPS = {
     "Values": "Fault Ledger Attempt Request Strike TlsFacts WebSocketFacts Turn",
     "The fixture": "Faultline",
 }
+
+
+SCHEMAS = """\
+- [ledger.schema.json](ledger.schema.json) describes what `ledger.to_json()`, `faultline serve --json` and
+  `GET /proxies/{p}/attempts` write of attempts: [the ledger as JSON](ledger.md#as-json).
+- `faultline modes --json`: an array with `name`, `group`, `summary`, `options` and `cases` of each mode.
+- `faultline explain --json`: an object for each error that the words name.
+- `faultline probe --json`: an object with the steps and the failure.
+- `faultline audit --json`: the audit, which `--baseline` reads again: [reports](audit.md#reports).
+"""
 
 
 def grouped() -> dict[str, list[str]]:
@@ -136,36 +143,26 @@ def is_fixture(value: object) -> bool:
 
 
 def commands() -> str:
-    """The commands with their options."""
-    lines = []
-    adders = {"serve": add_serve_options, "relay": add_relay_options, "proxy": add_proxy_options}
-    for name, add in adders.items():
-        parser = argparse.ArgumentParser(prog="faultline", add_help=False)
-        add(parser, [])
-        lines += [f"### `faultline {name}`", "", "The options of a mode come with `--mode NAME`.", ""]
-        lines += [option(action) for action in parser._actions]  # noqa: SLF001 - argparse has no public list
+    """The commands with their options, from the parser itself."""
+    top, chosen = parser_of([])
+    lines = ["- `--version`: print the version.", ""]
+    for name, parser in commands_in(top).items():
+        lines += [f"### `faultline {name}`", "", f"{capital(summary_of(top, name))}.", ""]
+        lines += ["The options of a mode come with `--mode NAME`.", ""] if name in chosen else []
+        lines += [option(action) for action in parser._actions if action.dest != "help"]  # noqa: SLF001 - argparse has no public list
         lines.append("")
-    others = {
-        "audit": add_audit_options,
-        "explain": add_explain_options,
-        "probe": add_probe_options,
-        "control": add_control_options,
-    }
-    for name, add in others.items():
-        parser = argparse.ArgumentParser(prog="faultline", add_help=False)
-        add(parser)
-        lines += [f"### `faultline {name}`", ""]
-        lines += [option(action) for action in parser._actions]  # noqa: SLF001 - as above
-        lines.append("")
-    return "\n".join(
-        [
-            *lines,
-            "### `faultline modes`",
-            "",
-            "- `[WORD …]`: list only modes with these words.",
-            "- `--json`: print a JSON array.",
-        ]
-    )
+    return "\n".join(lines).rstrip()
+
+
+def summary_of(top: argparse.ArgumentParser, command: str) -> str:
+    """What the help of the program says of a command."""
+    (subparsers,) = (each for each in top._actions if each.dest == "command")  # noqa: SLF001 - as above
+    return next(each.help or "" for each in subparsers._choices_actions if each.dest == command)  # noqa: SLF001
+
+
+def capital(text: str) -> str:
+    """A text with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def option(action: argparse.Action) -> str:
@@ -180,7 +177,7 @@ def option(action: argparse.Action) -> str:
 
 print(
     "# Reference\n\nMade from the docstrings by `docs/make_reference.py`; a test keeps it so. "
-    "[Modes](modes.md) has the modes."
+    "[The catalogue](modes.md) has the modes."
 )
 for title, names in grouped().items():
     print(f"\n## {title}\n")
@@ -190,3 +187,4 @@ print("\n## Strategies of Hypothesis\n\nIn `faultline.strategies`; see [the page
 print("\n\n".join(entry(name, strategies) for name in strategies.__all__))
 print(f"\n## pytest\n\n{plugin()}")
 print(f"\n## The command\n\n{commands()}")
+print(f"\n## JSON\n\n{SCHEMAS}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import runpy
@@ -13,7 +12,8 @@ from support.tables import each_row
 
 import faultline
 from faultline import pytest_plugin
-from faultline._front.served import add_relay_options, add_serve_options
+from faultline._front.commands import parser_of
+from faultline._front.completion import commands_in
 from faultline.modes._catalogue import modes
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -96,18 +96,48 @@ def test_pages_for_users_have_public_members_alone(path):
     assert [name for name in used if name not in {*known, "md"}] == []  # ledger.md is a page
 
 
-def test_every_fixture_and_option_of_pytest_is_in_the_reference(page):
-    names = [*pytest_plugin.FIXTURES, "faultline_ca", "faultline_timeout"]
+def test_every_fixture_marker_and_option_of_pytest_is_in_the_reference(page):
+    parser = Registered()
+    pytest_plugin.pytest_addoption(parser)
+    fixtures = [name for name, value in vars(pytest_plugin).items() if is_fixture(value)]
+    names = [*pytest_plugin.FIXTURES, *fixtures, *parser.names, "@pytest.mark.faults("]
 
-    assert [name for name in names if f"\n- `{name}`" not in page] == []
+    assert [name for name in names if f"\n- `{name}" not in page] == []
+    assert len(parser.names) >= 5
 
 
-@pytest.mark.parametrize("add", [add_serve_options, add_relay_options])
-def test_every_option_of_the_command_is_in_the_reference(add, page):
-    parser = argparse.ArgumentParser(add_help=False)
-    add(parser, [])
+class Registered:
+    """The names of the options that the plugin registers."""
 
-    assert [a.option_strings[0] for a in parser._actions if f"\n- `{a.option_strings[0]}" not in page] == []
+    def __init__(self):
+        self.names = []
+
+    def getgroup(self, *_):
+        return self
+
+    def addoption(self, name, **_):
+        self.names.append(name)
+
+    def addini(self, name, *_, **__):
+        self.names.append(name)
+
+
+def is_fixture(value):
+    return type(value).__name__ == "FixtureFunctionDefinition" or hasattr(value, "_pytestfixturefunction")
+
+
+def test_every_command_and_each_option_of_it_is_in_the_reference(page):
+    top, _ = parser_of([])
+    commands = commands_in(top)
+    for name, parser in commands.items():
+        own = page.partition(f"\n### `faultline {name}`\n")[2].partition("\n##")[0]
+        options = [a.option_strings[0] if a.option_strings else f"[{a.metavar}" for a in parser._actions]
+        assert [each for each in options if each != "-h" and f"\n- `{each}" not in own] == [], name
+    assert {"serve", "relay", "proxy", "modes", "control", "audit", "explain", "probe", "completion"} <= {*commands}
+
+
+def test_every_schema_is_in_the_reference(page):
+    assert [path.name for path in DOCS.glob("*.schema.json") if path.name not in page] == []
 
 
 def test_reference_is_made_from_the_docstrings(page, capsys):

@@ -24,9 +24,7 @@ from faultline._core.words import MODES, meant
 from faultline._core.words import listed as listed_words
 from faultline._front.auditing import (
     FOUND,
-    HELP,
     STOPPED,
-    add_audit_options,
     as_json,
     check_places,
     difference_of,
@@ -35,28 +33,21 @@ from faultline._front.auditing import (
     status_of,
     write_reports,
 )
-from faultline._front.control.command import add_control_options, started
+from faultline._front.commands import parser_of
+from faultline._front.completion import script_of
+from faultline._front.control.command import started
 from faultline._front.ended import Ended, Ending, interruptible, signals
-from faultline._front.explaining import HELP as EXPLAIN_HELP
-from faultline._front.explaining import add_explain_options, explained, explained_data
+from faultline._front.explaining import explained, explained_data
 from faultline._front.listing import as_data, listing, with_words
 from faultline._front.options import (
-    Parser,
     UsageError,
     is_unseen,
     plan_of,
     server_of,
 )
-from faultline._front.probing import HELP as PROBE_HELP
-from faultline._front.probing import add_probe_options, data_of, end_lines, probe_of, step_lines
-from faultline._front.served import (
-    add_proxy_options,
-    add_relay_options,
-    add_serve_options,
-)
+from faultline._front.probing import data_of, end_lines, probe_of, step_lines
 from faultline._front.serving import STARTERS, Starter, start_proxy, start_relay
 from faultline._front.trust import trust_files
-from faultline._version import __version__
 from faultline.modes._catalogue import modes
 from faultline.modes._registry import OVER_TCP
 
@@ -64,7 +55,6 @@ if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint
 
 KEPT_ATTEMPTS = 10  # each is printed as it ends
-EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
 
 
 def main(argv: list[str] | None = None, ending: Ending = signals) -> int:
@@ -120,23 +110,7 @@ def typed(words: list[str]) -> str:
 
 def run(words: list[str], ending: Ending) -> int:
     """Parse the words, run the command and return the exit status."""
-    top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
-    top.add_argument("--version", action="version", version=f"faultline {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    listed = commands.add_parser("modes", help="list the modes by the point where they strike")
-    listed.add_argument("words", nargs="*", metavar="WORD", help="list only modes with this word in them")
-    listed.add_argument("--json", action="store_true", help="print a JSON array")
-    server = commands.add_parser("serve", help="serve one mode until Ctrl-C", epilog=EPILOG)
-    served = add_serve_options(server, words)
-    relay = commands.add_parser("relay", help="pass connections on to a real server until Ctrl-C", epilog=EPILOG)
-    relayed = add_relay_options(relay, words)
-    proxy = commands.add_parser("proxy", help="be a proxy of HTTP or SOCKS until Ctrl-C", epilog=EPILOG)
-    proxied = add_proxy_options(proxy, words)
-    controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
-    add_control_options(controlled)
-    add_audit_options(commands.add_parser("audit", help=HELP))
-    add_explain_options(commands.add_parser("explain", help=EXPLAIN_HELP))
-    add_probe_options(commands.add_parser("probe", help=PROBE_HELP))
+    top, chosen = parser_of(words)
     options = top.parse_args(words)
     if options.command == "modes":
         print_modes(options)
@@ -148,12 +122,11 @@ def run(words: list[str], ending: Ending) -> int:
         run_control(options, ending)
     elif options.command == "audit":
         return run_audit(options, ending)
-    elif options.command == "relay":
-        run_relay(plan_of(relayed, options, reads_files=True), options, ending)
-    elif options.command == "proxy":
-        run_proxy(plan_of(proxied, options, reads_files=True), options, ending)
+    elif options.command == "completion":
+        print(script_of(options.shell, top), end="")
     else:
-        run_server(plan_of(served, options, reads_files=True), options, ending)
+        runs = {"serve": run_server, "relay": run_relay, "proxy": run_proxy}
+        runs[options.command](plan_of(chosen[options.command], options, reads_files=True), options, ending)
     return 0
 
 
