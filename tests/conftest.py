@@ -22,7 +22,7 @@ from support import EXAMPLES, by_turns, connected, inner
 import faultline
 from faultline import UnsupportedError
 from faultline._net import connects
-from faultline._net.sockets import check_filter
+from faultline._net.system import LACKS, check_filter, is_linux
 
 pytest_plugins = ["pytester"]
 
@@ -139,6 +139,17 @@ def pytest_runtest_setup(item):
         COVERAGE.stop()
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
         os._exit = posix._exit  # coverage's own writes all that was measured, again in each fork
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Skip a test of what the portable implementation says that it can't do, with the reason."""
+    try:
+        return (yield)
+    except UnsupportedError as error:
+        if is_linux() or str(error).removesuffix(".") not in LACKS.values():
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ from faultline import (
     throttle,
 )
 from faultline._core import chance
-from faultline._net.sockets import check_filter
+from faultline._net.system import check_filter
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 OK_BYTES = 67  # of the whole response to it, when all is well

@@ -17,7 +17,7 @@ from support.tables import each_row
 from faultline import ParameterError, close, half_close, ok, partition, reset, script, send, stall
 from faultline._core.errors import UnsupportedError
 from faultline._core.points import TABLE
-from faultline._net import sockets
+from faultline._net import system
 
 OPENING = {row.point for row in TABLE if row.is_opening}
 REQUEST = b"GET /grid HTTP/1.1\r\nHost: localhost\r\nX-Words: never odd or even\r\n\r\n"
@@ -29,7 +29,7 @@ SILENCE_SECONDS = 0.05
 
 def may_filter():
     try:
-        sockets.check_filter()
+        system.check_filter()
     except UnsupportedError:
         return False
     return True

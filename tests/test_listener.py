@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from faultline import blackhole, ok, serve, udp
-from faultline._net import sockets
+from faultline._net import system
 from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -86,16 +86,16 @@ def test_flood_of_clients_leaves_turns_of_the_loop_to_others(kind, counted_by_tu
 def filler_addresses(monkeypatch):
     """The addresses of the sockets that fill the queue, which are free again as soon as these are closed."""
     addresses = []
-    fill = sockets.fill_accept_queue
+    fill = system.drop_syns
 
     def filled(sock):
-        fillers = fill(sock)
+        sock, fillers = fill(sock)
         for filler in fillers:
             filler.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             addresses.append(filler.getsockname())
-        return fillers
+        return sock, fillers
 
-    monkeypatch.setattr(sockets, "fill_accept_queue", filled)
+    monkeypatch.setattr(system, "drop_syns", filled)
     return addresses
 
 

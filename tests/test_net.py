@@ -14,7 +14,8 @@ from support.tables import each_row
 import faultline as fl
 from faultline._core.errors import ParameterError, PortError, UnsupportedError
 from faultline._front.command import main
-from faultline._net import addresses, sockets
+from faultline._net import addresses, sockets, system
+from faultline._net.system import interface
 
 PATIENCE_SECONDS = 10.0
 
@@ -42,7 +43,7 @@ def claimed(cleanup):
 
 @pytest.fixture
 def opened(claimed):
-    sockets.start_listening(claimed)
+    system.start_listening(claimed)
     return claimed
 
 
@@ -54,12 +55,15 @@ def error_of_connecting(address, timeout=PATIENCE_SECONDS):
     return None
 
 
-def test_other_systems_are_refused_because_nothing_is_proven_there(monkeypatch):
-    monkeypatch.setattr(sockets, "sys", SimpleNamespace(platform="darwin"))
+def test_windows_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(interface, "sys", SimpleNamespace(platform="win32"))
     with pytest.raises(UnsupportedError) as raised:
-        sockets.require_linux()
+        system.check()
 
-    assert str(raised.value) == "sys.platform='darwin': expected 'linux'; the faults depend on how its kernel behaves."
+    assert str(raised.value) == (
+        "sys.platform='win32': expected Linux, macOS or another POSIX system; run the tests in WSL, in a container or "
+        "on CI with Linux. docs/systems.md lists what is missing."
+    )
 
 
 # --- the port --------------------------------------------------------------------------------------------
@@ -74,7 +78,7 @@ def test_listening_opens_a_bound_port(opened):
 
 
 def test_shutdown_closes_a_listening_port_again(opened):
-    sockets.stop_listening(opened)
+    system.stop_listening(opened)
 
     assert error_of_connecting(opened.getsockname()) is ConnectionRefusedError
 
@@ -83,16 +87,16 @@ def test_number_stays_through_opening_and_shutting(claimed):
     address = claimed.getsockname()
     seen = []
     for _ in range(50):
-        sockets.start_listening(claimed)
+        system.start_listening(claimed)
         seen.append((claimed.getsockname(), error_of_connecting(address)))
-        sockets.stop_listening(claimed)
+        system.stop_listening(claimed)
         seen.append((claimed.getsockname(), error_of_connecting(address)))
 
     assert seen == [(address, None), (address, ConnectionRefusedError)] * 50
 
 
 def test_shutting_a_port_that_is_not_open_changes_nothing(claimed):
-    sockets.stop_listening(claimed)
+    system.stop_listening(claimed)
 
     assert error_of_connecting(claimed.getsockname()) is ConnectionRefusedError
 
@@ -101,7 +105,7 @@ def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(cl
     with suppress(OSError):
         claimed.shutdown(socket.SHUT_RD)
     claimed.setblocking(True)
-    sockets.start_listening(claimed)
+    system.start_listening(claimed)
     client = cleanup.enter_context(socket.create_connection(claimed.getsockname(), 10))
     accepted = cleanup.enter_context(claimed.accept()[0])
     accepted.settimeout(PATIENCE_SECONDS)
@@ -112,7 +116,7 @@ def test_shutdown_of_a_socket_that_does_not_listen_ends_what_it_accepts_later(cl
 
 def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
-    sockets.stop_listening(opened)
+    system.stop_listening(opened)
 
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -121,7 +125,7 @@ def test_shutdown_of_a_listener_resets_who_was_not_accepted(opened, cleanup):
 def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
     client = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
     server = cleanup.enter_context(opened.accept()[0])
-    sockets.stop_listening(opened)
+    system.stop_listening(opened)
     server.sendall(b"still here")
 
     assert client.recv(100) == b"still here"
@@ -130,19 +134,19 @@ def test_shutdown_of_a_listener_leaves_open_connections_alone(opened, cleanup):
 def states(sock, cleanup):
     """The port in every state that a server's can be in."""
     yield "claimed"
-    sockets.start_listening(sock)
+    system.start_listening(sock)
     yield "open"
-    sockets.stop_listening(sock)
+    system.stop_listening(sock)
     yield "shut"
-    for filler in sockets.fill_accept_queue(sock):
+    for filler in system.drop_syns(sock)[1]:
         cleanup.enter_context(filler)
     yield "full"
-    sockets.stop_listening(sock)
+    system.stop_listening(sock)
     yield "shut after full"
-    sockets.start_listening(sock)
+    system.start_listening(sock)
     with socket.create_connection(sock.getsockname(), timeout=PATIENCE_SECONDS), sock.accept()[0]:
         yield "open with a connection"
-        sockets.stop_listening(sock)
+        system.stop_listening(sock)
         yield "shut with a connection"
     yield "shut with a connection in TIME_WAIT"
 
@@ -188,13 +192,13 @@ def test_port_bound_as_0_is_given_up_on_shutdown_so_that_listening_again_changes
 
 def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
     with sockets.claim("127.0.0.1", 0) as first:
-        sockets.start_listening(first)
+        system.start_listening(first)
         address = first.getsockname()
         with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
             first.accept()[0].close()  # who closes first is left in TIME_WAIT
             client.recv(1)
     again = cleanup.enter_context(sockets.claim(*address))
-    sockets.start_listening(again)
+    system.start_listening(again)
 
     assert error_of_connecting(address) is None
 
@@ -204,7 +208,7 @@ def test_port_can_be_opened_while_closed_connections_are_in_time_wait(cleanup):
 
 @pytest.fixture
 def full(claimed, cleanup):
-    fillers = [cleanup.enter_context(filler) for filler in sockets.fill_accept_queue(claimed)]
+    fillers = [cleanup.enter_context(filler) for filler in system.drop_syns(claimed)[1]]
     return claimed, fillers
 
 
@@ -224,7 +228,7 @@ def test_full_queue_stays_full_after_a_client_gave_up(full):
 @pytest.mark.slow
 def test_queue_can_be_filled_behind_clients_that_came_before(opened, cleanup):
     early = cleanup.enter_context(socket.create_connection(opened.getsockname(), timeout=PATIENCE_SECONDS))
-    for filler in sockets.fill_accept_queue(opened):
+    for filler in system.drop_syns(opened)[1]:
         cleanup.enter_context(filler)
     accepted, address = opened.accept()
     cleanup.enter_context(accepted)
@@ -239,7 +243,7 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
     client = cleanup.enter_context(socket.socket())
     client.setblocking(False)
     code = client.connect_ex(door.getsockname())
-    sockets.start_listening(door)
+    system.start_listening(door)
     door.settimeout(PATIENCE_SECONDS)
     met = [cleanup.enter_context(door.accept()[0]).getpeername() for _ in fillers]
     accepted, address = door.accept()
@@ -256,9 +260,9 @@ def test_client_that_waits_gets_through_when_the_queue_is_opened(full, cleanup):
 )
 def test_queue_of_any_address_can_be_filled(host, cleanup):
     door = cleanup.enter_context(sockets.claim(host, 0))
-    for filler in sockets.fill_accept_queue(door):
+    for filler in system.drop_syns(door)[1]:
         cleanup.enter_context(filler)
-    address = (sockets.reachable(host), door.getsockname()[1])
+    address = (system.reachable(host), door.getsockname()[1])
 
     assert error_of_connecting(address, timeout=0.1) is TimeoutError
 
@@ -396,7 +400,7 @@ def test_machine_without_a_free_port_is_an_error(opened, monkeypatch):
     [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("127.0.0.1", "127.0.0.1"), ("127.9.9.9", "127.9.9.9")],
 )
 def test_server_on_every_address_is_reached_on_the_loopback_one(host, where):
-    assert sockets.reachable(host) == where
+    assert system.reachable(host) == where
 
 
 @needs_ipv6
@@ -404,9 +408,9 @@ def test_port_of_ipv6_refuses_opens_and_keeps_its_number(cleanup):
     door = cleanup.enter_context(sockets.claim("::1", 0))
     address = door.getsockname()[:2]
     refused = error_of_connecting(address)
-    sockets.start_listening(door)
+    system.start_listening(door)
     opened = error_of_connecting(address)
-    sockets.stop_listening(door)
+    system.stop_listening(door)
 
     assert (refused, opened, error_of_connecting(address)) == (ConnectionRefusedError, None, ConnectionRefusedError)
     assert door.getsockname()[:2] == address

@@ -12,7 +12,8 @@ from support.tables import each_row
 
 from faultline._core.errors import UnsupportedError
 from faultline._core.hosts import NOWHERE
-from faultline._net import ending, sockets
+from faultline._net import ending, sockets, system
+from faultline._net.system import packets
 
 PATIENCE_SECONDS = 10.0
 MIB = 1 << 20
@@ -20,7 +21,7 @@ MIB = 1 << 20
 
 def may_filter():
     try:
-        sockets.check_filter()
+        system.check_filter()
     except UnsupportedError:
         return False
     return True
@@ -33,7 +34,7 @@ needs_filter = pytest.mark.skipif(not may_filter(), reason="attaching a socket f
 def pair():
     """A client and the server's side of its connection."""
     with sockets.claim("127.0.0.1", 0) as door:
-        sockets.start_listening(door)
+        system.start_listening(door)
         with (
             socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
             door.accept()[0] as server,
@@ -200,7 +201,7 @@ def test_connection_with_a_narrow_window_takes_less_of_what_nobody_reads():
     for prepare in (lambda _: None, sockets.narrow_window):
         with sockets.claim("127.0.0.1", 0) as door:
             prepare(door)
-            sockets.start_listening(door)
+            system.start_listening(door)
             with socket.create_connection(door.getsockname()) as client, door.accept()[0]:
                 taken.append(send_until_full(client))
 
@@ -252,7 +253,7 @@ def test_broadcast_address_of_the_loopback_network_is_unreachable():
 @needs_filter
 def test_data_of_a_client_whose_packets_are_dropped_is_never_acknowledged(pair):
     client, server = pair
-    sockets.drop_packets(server)
+    system.drop_packets(server)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 50)
     client.sendall(b"into the void")
 
@@ -267,13 +268,13 @@ def test_data_of_a_client_whose_packets_are_dropped_is_never_acknowledged(pair):
 @pytest.mark.parametrize("probability", [1.0, 1 - 1e-9])
 def test_dropped_packets_come_again_when_they_are_kept(pair, probability):
     client, server = pair
-    sockets.drop_packets(server, probability)
+    system.drop_packets(server, probability)
     client.sendall(b"again")
     server.setblocking(False)
     with pytest.raises(BlockingIOError):
         server.recv(5)
     server.settimeout(PATIENCE_SECONDS)
-    sockets.keep_packets(server)
+    system.keep_packets(server)
 
     assert server.recv(5) == b"again"
 
@@ -281,14 +282,14 @@ def test_dropped_packets_come_again_when_they_are_kept(pair, probability):
 @needs_filter
 def test_packets_that_are_hardly_ever_dropped_arrive(pair):
     client, server = pair
-    sockets.drop_packets(server, 1e-9)
+    system.drop_packets(server, 1e-9)
     client.sendall(b"at once")
 
     assert server.recv(7) == b"at once"
 
 
 def test_user_who_may_not_attach_a_filter_is_told_what_is_missing(monkeypatch):
-    monkeypatch.setattr(sockets, "SO_ATTACH_FILTER", 0x7FFF)
+    monkeypatch.setattr(packets, "SO_ATTACH_FILTER", 0x7FFF)
 
     with pytest.raises(UnsupportedError, match=r"which this user may not attach \(.+\); run with CAP_NET_ADMIN\.$"):
-        sockets.check_filter()
+        system.check_filter()

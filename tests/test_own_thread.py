@@ -15,7 +15,7 @@ from support.tables import each_row
 
 import faultline as fl
 from faultline._core import own_thread
-from faultline._net import sockets
+from faultline._net import system
 from faultline._servers import loop
 from faultline._servers.listener import Listener
 from faultline._servers.loop import background
@@ -142,7 +142,7 @@ def no_descriptors(monkeypatch):
     def fail(_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    return lambda: monkeypatch.setattr(sockets, "fill_accept_queue", fail)
+    return lambda: monkeypatch.setattr(system, "drop_syns", fail)
 
 
 def ends_and_tells(server, address, match):

@@ -15,7 +15,8 @@ from support.tables import each_row
 
 from faultline import UnsupportedError, blackhole, ok, refuse, serve
 from faultline._core.steps import Refuse, Vanish
-from faultline._net import sockets
+from faultline._net import system
+from faultline._net.system import packets
 from faultline._servers import door, listener, loop
 from faultline._servers.connections import Connections
 from faultline._servers.door import Doorkeeper
@@ -176,7 +177,7 @@ def test_black_hole_turns_into_a_refusal(listening):
 
 
 def test_late_clients_are_accepted_but_not_without_end_and_none_that_filled_the_queue(listening, monkeypatch):
-    monkeypatch.setattr(listener.sockets, "BACKLOG", 2)
+    monkeypatch.setattr(listener.system, "BACKLOG", 2)
     one, filler, client = listening(None), Mock(), Mock()
     one._filler_addresses = {("127.0.0.1", 1)}
     one._accept_late(Mock(**{"accept.side_effect": [(filler, ("127.0.0.1", 1)), (client, ("127.0.0.1", 2))]}))
@@ -251,10 +252,10 @@ def test_client_that_is_accepted_after_the_end_is_reset():
 
 def test_socket_that_can_not_hear_is_closed(monkeypatch):
     raw = Mock(**{"bind.side_effect": PermissionError})
-    monkeypatch.setattr(sockets, "socket", SimpleNamespace(**{**vars(socket), "socket": lambda *_: raw}))
-    monkeypatch.setattr(sockets, "owned", lambda sock: sock)
+    monkeypatch.setattr(packets, "socket", SimpleNamespace(**{**vars(socket), "socket": lambda *_: raw}))
+    monkeypatch.setattr(packets, "owned", lambda sock: sock)
     with pytest.raises(PermissionError):
-        sockets.hearing_syns("127.0.0.1", 1)
+        packets.hearing_syns("127.0.0.1", 1)
     raw.close.assert_called_once_with()
 
 
@@ -282,10 +283,10 @@ def test_process_whose_threads_were_replaced_is_told_by_which_library(library, m
         monkeypatch.delitem(sys.modules, other, raising=False)
     if library != "a library":
         monkeypatch.setitem(sys.modules, library, Mock())
-    monkeypatch.delattr(sockets.select, "epoll")
+    monkeypatch.delattr("select.epoll")
 
     with pytest.raises(UnsupportedError, match=f"^{library} has replaced"):
-        sockets.require_linux()
+        system.check()
 
 
 def test_connection_that_is_reset_before_its_conversation_has_begun_is_reset():

@@ -9,7 +9,8 @@ import socket
 import pytest
 from support.tables import each_row
 
-from faultline._net import sockets, syns
+from faultline._net import sockets, syns, system
+from faultline._net.system import packets
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -18,7 +19,7 @@ def silent(request):
     if not syns.can_answer(sockets.family_of(request.param)):
         pytest.skip("CAP_NET_RAW is missing")
     listener = sockets.claim(request.param, 0)
-    fillers = sockets.fill_accept_queue(listener)
+    fillers = system.drop_syns(listener)[1]
     heard = syns.Syns(*listener.getsockname()[:2])
     yield listener, heard
     heard.close()
@@ -55,7 +56,7 @@ def test_syn_that_was_dropped_opens_a_connection_when_it_is_repeated(silent):
     listener, heard = silent
     with begun(listener) as client:
         syn = heard_from(client, heard)
-        sockets.start_listening(listener)
+        system.start_listening(listener)
         heard.repeat(syn)
 
         assert select.select([], [client], [], 10)[1] == [client]
@@ -65,7 +66,7 @@ def test_syn_that_was_dropped_opens_a_connection_when_it_is_repeated(silent):
 def test_packets_of_others_are_not_heard(silent):
     listener, heard = silent
     with sockets.claim(listener.getsockname()[0], 0) as other:
-        sockets.start_listening(other)
+        system.start_listening(other)
         with begun(other), begun(listener) as client:
             heard_from(client, heard)
 
@@ -74,7 +75,7 @@ def test_user_who_may_not_open_a_raw_socket_hears_nothing(monkeypatch):
     def refused(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(sockets, "hearing_syns", refused)
+    monkeypatch.setattr(packets, "hearing_syns", refused)
 
     assert not syns.can_answer.__wrapped__(socket.AF_INET)
     monkeypatch.setattr(syns, "can_answer", lambda _family: False)

@@ -11,7 +11,7 @@ from support import GET, connected, to_end
 from support.tables import each_row
 
 from faultline import blackhole, cycle, ok, refuse, relay, reset, sequence, serve, sometimes, udp
-from faultline._net import sockets
+from faultline._net import system
 
 SECONDS = 0.03
 CUT = "RST"
@@ -123,7 +123,7 @@ def test_it_follows_refusals_that_are_counted(fault, kind):
 def test_closed_doors_of_no_duration_do_not_turn_without_a_pause(monkeypatch):
     began = time.monotonic()
     turns = []
-    monkeypatch.setattr(sockets, "stop_listening", turns.append)
+    monkeypatch.setattr(system, "stop_listening", lambda sock: turns.append(sock) or sock)
     with serve(cycle(refuse(for_seconds=0), refuse(for_seconds=0)), strict=False), serve(HELLO) as other:
         for _ in range(20):
             assert ask(connected(other)) == b"hello"

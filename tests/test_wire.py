@@ -12,7 +12,7 @@ import pytest
 
 from faultline import Gate
 from faultline._engine.pump import Pump
-from faultline._net import ending, sockets
+from faultline._net import ending, sockets, system
 from faultline._net.departures import Departed, Departures, call_in, settle, wake
 from faultline._net.hearing import SILENT_PEER_SECONDS, UNREAD_PATIENCE_SECONDS
 from faultline._net.unix import UnixWire
@@ -26,7 +26,7 @@ MIB = 1 << 20
 def pair():
     """A client and the server's side of its connection."""
     with sockets.claim("127.0.0.1", 0) as door:
-        sockets.start_listening(door)
+        system.start_listening(door)
         with (
             socket.create_connection(door.getsockname(), timeout=PATIENCE_SECONDS) as client,
             door.accept()[0] as server,
@@ -384,7 +384,7 @@ def test_a_wait_behind_the_last_byte_of_a_unix_socket_outlives_its_close():
         waiting = loop.create_task(wire.receive(MIB))
         await asyncio.sleep(0)
         theirs.sendall(b"two")
-        departures.edges._on_ready()
+        departures.edges._on_arrivals([ours.fileno()])
         wire.close()  # by another task, before the wait goes on
         for _ in range(5):
             await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from faultline._audit.workers import Workers, call_of
 from faultline._core import clock
 from faultline._core.attempts import Attempt
 from faultline._core.errors import FaultlineError, UnsupportedError
+from faultline._net import system
 from faultline._net.authority import AUTHORITY
 from faultline._servers.server import Server
 from faultline._servers.start import serve
@@ -77,6 +78,7 @@ class Auditing:
     """An audit that runs; each result is handed to `put`, in the order in which they come."""
 
     def __init__(self, setup: Setup) -> None:
+        system.need("processes")
         setup.target.check()
         self._setup = setup
         self._stop = threading.Event()

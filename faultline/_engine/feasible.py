@@ -15,8 +15,8 @@ from faultline._core.errors import ParameterError, UnsupportedError
 from faultline._core.fault import Fault
 from faultline._core.heads import Head
 from faultline._core.scripted import WebSocketPlan
-from faultline._core.steps import NoRoute, Partition, every
-from faultline._net import sockets
+from faultline._core.steps import NoRoute, Partition, Vanish, every, resets
+from faultline._net import system
 from faultline._net.http1 import render
 
 
@@ -42,9 +42,24 @@ def check_feasible(faults: tuple[Fault, ...], host: str, terms: Terms, default: 
     """
     check_unreachable(faults, host)
     for fault in faults:
+        check_door(fault, is_unix=not host)
         check_machine(fault, terms)
         if default is not None or fault.http_answer is not None:  # of a relay
             check_response(fault, default or Answer())
+
+
+def check_door(fault: Fault, *, is_unix: bool) -> None:
+    """Check that this system can produce what a fault does to connects, and to a Unix socket.
+
+    Raises:
+        UnsupportedError: it can't.
+    """
+    if isinstance(fault.door, Vanish):
+        system.need("unix silence") if is_unix else system.check_silence()
+    if isinstance(fault.door, NoRoute) and not is_unix:
+        system.need("no route")
+    if is_unix and resets((*(fault.script.steps if fault.script else ()), *fault.break_steps)):
+        system.need("unix reset")
 
 
 def check_machine(fault: Fault, terms: Terms) -> None:
@@ -57,7 +72,7 @@ def check_machine(fault: Fault, terms: Terms) -> None:
     steps = (*(fault.script.steps if fault.script else ()), *fault.break_steps)
     drops = any(isinstance(step, Partition) for step in every(steps))
     if drops or any(isinstance(condition, Loss) for condition in fault.conditions):
-        sockets.check_filter()
+        system.check_filter()
     check_openssl(fault, terms)
     if isinstance(fault.answer, WebSocketPlan) and importlib.util.find_spec("wsproto") is None:
         raise UnsupportedError(f"{fault!r} needs wsproto; install pytest-faultline[websocket].")

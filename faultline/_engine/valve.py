@@ -13,7 +13,7 @@ from faultline._core.gate import Gate
 from faultline._core.promises import Key
 from faultline._core.stages import NEVER_SECONDS
 from faultline._engine.pacing import pause
-from faultline._net import sockets
+from faultline._net import system
 from faultline._net.wire import Wire
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Valve:
     def lost(self, fault: Fault) -> list[Key]:
         """Which conditions of a fault have dropped packets of the client so far."""
         losses = [Key("condition", number) for number, c in enumerate(fault.conditions) if isinstance(c, Loss)]
-        has_dropped = losses and not self._wire.is_closed and sockets.dropped_packets(self._wire.sock)
+        has_dropped = losses and not self._wire.is_closed and system.dropped_packets(self._wire.sock)
         return losses if has_dropped else []
 
     def follow(self, fault: Fault) -> None:
@@ -100,7 +100,7 @@ class Valve:
         if share == self._dropped:
             return
         if share:
-            sockets.drop_packets(self._wire.sock, share)
+            system.drop_packets(self._wire.sock, share)
         else:
-            sockets.keep_packets(self._wire.sock)
+            system.keep_packets(self._wire.sock)
         self._dropped = share

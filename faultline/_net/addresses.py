@@ -14,16 +14,12 @@ from typing import TypeAlias
 
 from faultline._core.check import flag, rejected, whole
 from faultline._core.hosts import address_of, is_local, is_numeric, normal
+from faultline._net.system import gai_text
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Target: TypeAlias = tuple[str, "int | None"]  # an address and a port; `None` for the port that the client asks for
 
-# The texts are those of glibc (gai_strerror(3)).
-FAILURES: dict[str, tuple[str, str]] = {
-    "nxdomain": ("EAI_NONAME", "Name or service not known"),
-    "servfail": ("EAI_AGAIN", "Temporary failure in name resolution"),
-    "no_address": ("EAI_NODATA", "No address associated with hostname"),
-}
+FAILURES = {"nxdomain": "EAI_NONAME", "servfail": "EAI_AGAIN", "no_address": "EAI_NODATA"}
 
 
 def checked_address(host: object, port: object, *, allow_remote: bool = False) -> tuple[str, int]:
@@ -58,14 +54,18 @@ def ipv4_of(targets: Sequence[Target]) -> list[str]:
     """
     found = [host for host, _ in targets if ":" not in host]
     if not found:
-        raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
+        raise wrong_family()
     return found
 
 
 def gaierror(kind: str) -> socket.gaierror:
     """The error that a lookup raises for this kind of failure."""
-    name, words = FAILURES[kind]
-    return socket.gaierror(getattr(socket, name), words)
+    return socket.gaierror(*gai_text(FAILURES[kind]))
+
+
+def wrong_family() -> socket.gaierror:
+    """The error of a lookup that finds addresses of the other family alone."""
+    return socket.gaierror(*gai_text("EAI_ADDRFAMILY"))
 
 
 def canonical(host: str) -> str:

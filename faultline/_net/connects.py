@@ -27,10 +27,10 @@ from typing import Any, TypeAlias
 
 from faultline._core.fork import in_forked_child
 from faultline._core.hosts import NOWHERE
+from faultline._net import system
 from faultline._net.addresses import host_and_port, reaches
 from faultline._net.audit_events import call_at
 
-TCP_SYN_SENT, TCP_CLOSE = 2, 7  # include/net/tcp_states.h
 PAUSE_SECONDS = 0.0005
 PAUSES = 4000
 
@@ -69,12 +69,7 @@ class Begun:
         if self._place(sys._current_frames().get(self._thread)) != self._caller:  # noqa: SLF001 - as above
             return True
         with contextlib.suppress(OSError):
-            if sock.family == socket.AF_UNIX:
-                return False
-            state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-            if state == TCP_CLOSE:  # not begun, or refused: a connect binds its socket
-                return not self._was_bound and bool(port_of(sock))
-            return state != TCP_SYN_SENT
+            return sock.family != socket.AF_UNIX and system.is_answered(sock, was_bound=self._was_bound)
         return True
 
 

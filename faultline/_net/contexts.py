@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
 import ssl
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import warnings
 from pathlib import Path
 
 from faultline._core.certificates import Certificate, Terms
+from faultline._net import system
 from faultline._net.issue import authority, issued, once, revocation_list, revoked_serials
 from faultline._net.tls import ServerContext, tell_messages
 
@@ -89,11 +89,8 @@ def upstream_context(pem: bytes, protocols: tuple[str, ...]) -> ssl.SSLContext:
 
 def load(context: ssl.SSLContext, pem: bytes) -> None:
     """Load a key and a chain into a context; Python's ssl reads them only from a file."""
-    number = in_memory("key", pem)
-    try:
-        context.load_cert_chain(f"/proc/self/fd/{number}", password="")  # or OpenSSL asks at the terminal
-    finally:
-        os.close(number)
+    with system.temporary("key", pem) as path:
+        context.load_cert_chain(path, password="")  # or OpenSSL asks at the terminal
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -123,16 +120,10 @@ def crl_file_of(_count: int) -> str:
 
 
 def private_file(name: str, pem: bytes) -> str:
-    """Make a file that only this user can read (mode 0600), and that is gone when the process is; return its path.
-
-    The file is in memory, so that no signal can leave a key on the disk; the path is a symbolic link to it, which is
-    removed at exit.
-    """
+    """Make a file that only this user can read (mode 0600), and that is gone when the process is; return its path."""
     folder = Path(tempfile.gettempdir())
     remove_stale(folder)
-    number, owner = in_memory(name, pem), os.getpid()
-    path = folder / f"faultline-{name}-{secrets.token_hex(4)}.pem"
-    path.symlink_to(f"/proc/{owner}/fd/{number}")
+    path, owner = system.file_with(folder, name, pem), os.getpid()
 
     def remove() -> None:
         if os.getpid() == owner:  # a forked child doesn't remove its parent's file
@@ -145,27 +136,7 @@ def private_file(name: str, pem: bytes) -> str:
     return str(path)
 
 
-def in_memory(name: str, content: bytes) -> int:
-    """The descriptor of a file in memory with this content, which only this user can open (memfd_create(2))."""
-    number = os.memfd_create(f"faultline-{name}")
-    os.fchmod(number, 0o600)
-    with os.fdopen(number, "wb", closefd=False) as file:
-        file.write(content)
-    return number
-
-
 def remove_stale(folder: Path) -> None:
-    """Remove the links of processes that a signal has ended."""
+    """Remove the files of processes that a signal has ended."""
     for path in folder.glob("faultline-*.pem"):
-        if path.is_symlink() and is_gone(path):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def is_gone(path: Path) -> bool:
-    """Whether there is no file at a path; one that this process may not look at is there."""
-    try:
-        path.stat()
-    except OSError as error:
-        return isinstance(error, FileNotFoundError)
-    return False
+        system.forget_stale(path)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from faultline._net import sockets
+from faultline._net import system
 from faultline._net.ending import Left
 from faultline._net.peers import Peers
 
@@ -40,10 +39,6 @@ class TooLate(Departed):
 class Departures:
     """Watches for peers that end their connections, and wakes waits for acknowledgements.
 
-    This is an epoll object of its own, registered with the loop, because asyncio can't watch for EPOLLRDHUP alone: if
-    readability were watched, unread input on a stalled connection would wake the loop again and again. It is
-    edge-triggered: each arrival is reported once.
-
     A FIN is no leaving, because a client that has only finished sending still listens (RFC 9293, 3.6); and behind more
     bytes than the window takes, no FIN arrives. In both cases the kernel is asked for the peer, again and again.
     """
@@ -51,12 +46,11 @@ class Departures:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.peers = Peers()
-        self._epoll = select.epoll()
+        self._arrivals = system.arrivals(loop, self._on_arrivals)
         self._pauses: set[asyncio.Future[None]] = set()
         self.given_turns = 0  # how often a connection with ready data has let the others have their turn
         self._watches: dict[int, Watch] = {}
         self.edges = Edges(loop)
-        loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def watch(self, wire: Wire, on_left: OnLeft) -> Watch:
         """Have `on_left` be called when the peer leaves, from the first `look` to `forget`; it may be called again.
@@ -68,7 +62,7 @@ class Departures:
         if watch is None or watch.wire is not wire:  # that socket was closed, and this one has its number
             watch = self._watches[number] = Watch(self, wire, number)
             if number >= 0:  # or else another task has closed it, and will cancel this one
-                self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+                self._arrivals.register(number)
         watch.add(on_left)
         return watch
 
@@ -76,8 +70,7 @@ class Departures:
         """End a wait."""
         if watch.drop(on_left) and self._watches.get(watch.number) is watch:
             del self._watches[watch.number]
-            if not watch.wire.is_closed:  # closing has removed it
-                self._epoll.unregister(watch.number)
+            self._arrivals.unregister(watch.number, is_closed=watch.wire.is_closed)
 
     async def departure(self, wire: Wire, within_seconds: float | None, until: Gate | None) -> Left | None:
         """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
@@ -98,8 +91,8 @@ class Departures:
                 until.forget(on_open)
             self.forget(watch, on_left)
 
-    def _on_ready(self) -> None:
-        for number, _ in self._epoll.poll(0):
+    def _on_arrivals(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
             if (watch := self._watches.get(number)) is not None:  # pragma: no branch - it may have ended meanwhile
                 watch.look()
 
@@ -107,13 +100,13 @@ class Departures:
         """How the peer has left by now; `None` if a program still holds its socket, and may read."""
         if sock.fileno() < 0:  # another task has closed it
             return None
-        return self.left_by(sock, sockets.ends_of(sock), sockets.unread_bytes(sock))
+        return self.left_by(sock, system.ends_of(sock), system.unread_bytes(sock))
 
     def left_by(self, sock: socket.socket, events: int, unread: int) -> Left | None:
         """As `left`, with the ends of the connection and the number of unread bytes."""
-        if events & select.POLLERR:
+        if events & system.WAS_RESET:
             return "RST"
-        if events & select.POLLHUP:  # both directions have ended
+        if events & system.BOTH_ENDED:  # both directions have ended
             return "FIN"
         has_finished = bool(events)
         if not has_finished and unread < PRESSED_BYTES:
@@ -137,13 +130,13 @@ class Departures:
 
     def hurry(self) -> None:
         """End all pauses, so that a ledger that is about to be read includes every acknowledgement."""
+        self._arrivals.look()
         for future in self._pauses:
             wake(future)
 
     def close(self) -> None:
         """Stop watching."""
-        self.loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
+        self._arrivals.close()
         self.edges.close()
         self.peers.close()
 
@@ -176,7 +169,7 @@ class Watch:
         if self.wire.is_closed:  # by another task, which will cancel the waits
             return
         sock = self.wire.sock
-        events, unread = sockets.ends_of(sock), sockets.unread_bytes(sock)
+        events, unread = system.ends_of(sock), system.unread_bytes(sock)
         left = self._departures.left_by(sock, events, unread)
         if left is not None:
             for on_left in self._waits:
@@ -197,18 +190,17 @@ class Watch:
 
 
 class Edges:
-    """Waits for bytes that follow unread bytes, by an epoll object of its own, which reports each arrival once."""
+    """Waits for bytes that follow unread bytes, of which readability tells nothing."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._epoll = select.epoll()
+        self._arrivals = system.arrivals(loop, self._on_arrivals)
         self._waiting: dict[int, asyncio.Future[None]] = {}
-        loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     async def wait(self, sock: socket.socket, is_over: Callable[[], bool], within_seconds: float | None) -> None:
         """Wait until `is_over()`, which is called now and whenever bytes or an end arrive, or at most this long."""
         number = sock.fileno()
-        self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        self._arrivals.register(number)
         try:
             while not is_over():
                 self._waiting[number] = self._loop.create_future()
@@ -219,18 +211,15 @@ class Edges:
                     break
         finally:
             self._waiting.pop(number, None)
-            if sock.fileno() >= 0:  # closing has removed it, and another socket may have the number now
-                self._epoll.unregister(number)
+            self._arrivals.unregister(number, is_closed=sock.fileno() < 0)
 
-    def _on_ready(self) -> None:
-        numbers = [number for number, _ in self._epoll.poll(0)]
+    def _on_arrivals(self, numbers: Iterable[int]) -> None:
         for future in filter(None, map(self._waiting.get, numbers)):
             wake(future)
 
     def close(self) -> None:
         """Stop waiting."""
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
+        self._arrivals.close()
 
 
 def call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -9,37 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import select
 import socket
-from typing import Literal
 
-from faultline._net.sockets import READ_BYTES, arm_rst, ends_of
+from faultline._net import system
+from faultline._net.sockets import READ_BYTES, arm_rst
+from faultline._net.system import Left as Left  # noqa: PLC0414 - who ends a connection tells how
+from faultline._net.system import is_dead, last_sign
 
-Left = Literal["FIN", "RST"]
-
-TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK = 7, 8, 9  # include/net/tcp_states.h
 LIBC = ctypes.pythonapi  # on POSIX a handle of the whole process, whose calls keep the lock
-
-
-def state_of(sock: socket.socket) -> int:
-    """The state of a TCP connection (`tcp_info`, tcp(7))."""
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-
-
-def is_dead(sock: socket.socket) -> bool:
-    """Whether the peer has reset the connection, or both sides have ended it; on a Unix socket whether it was reset."""
-    if sock.family == socket.AF_UNIX:
-        return bool(ends_of(sock) & select.POLLERR)
-    return state_of(sock) == TCP_CLOSE
-
-
-def last_sign(sock: socket.socket) -> Left | None:
-    """The last sign of a peer that has had none of ours."""
-    if sock.family == socket.AF_UNIX:
-        events = ends_of(sock)
-        return "RST" if events & select.POLLERR else "FIN" if events else None
-    state = state_of(sock)
-    return "RST" if state == TCP_CLOSE else "FIN" if state == TCP_CLOSE_WAIT else None
 
 
 def finish(sock: socket.socket) -> tuple[Left | None, bool]:
@@ -51,10 +28,7 @@ def finish(sock: socket.socket) -> tuple[Left | None, bool]:
     sign = last_sign(sock)
     was_sent = LIBC.shutdown(sock.fileno(), socket.SHUT_WR) == 0
     if sign is None and was_sent and sock.family != socket.AF_UNIX:
-        # The peer's FIN has come after the look if ours was the last one: it is acknowledged by now, or will be.
-        state = state_of(sock)
-        if state == TCP_LAST_ACK or (state == TCP_CLOSE and not ends_of(sock) & select.POLLERR):
-            sign = "FIN"
+        sign = system.sign_before_fin(sock)
     return sign, was_sent
 
 
@@ -67,7 +41,7 @@ def reset(sock: socket.socket, last: bytes = b"", *, fin_first: bool = False) ->
     arm_rst(sock)
     sign = last_sign(sock)
     if last:
-        LIBC.send(sock.fileno(), last, ctypes.c_size_t(len(last)), socket.MSG_NOSIGNAL)
+        LIBC.send(sock.fileno(), last, ctypes.c_size_t(len(last)), system.NO_SIGNAL)
     if fin_first:
         LIBC.shutdown(sock.fileno(), socket.SHUT_WR)
     was_sent = not is_dead(sock)

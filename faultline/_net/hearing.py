@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faultline._core import clock
-from faultline._net.sockets import has_left, unread_bytes
+from faultline._net import system
+from faultline._net.sockets import has_left
+from faultline._net.system import unread_bytes
 
 if TYPE_CHECKING:
     from faultline._net.wire import Wire
@@ -49,6 +51,9 @@ class Hearing:
         A pause counts with its planned length, because a busy machine makes the peer late as well.
         """
         wire = self._wire
+        if not system.TELLS_OF_PEERS:
+            await self._until_patient()
+            return
         pause, unread, quiet_seconds = 0.0002, 0, age if (age := clock.since(wire.began)) > LOOKED_SECONDS else 0.0
         while not wire.is_closed and (peer := wire.departures.peers.of(wire.sock)) is not None and peer.listens:
             if peer.unread_bytes != unread:
@@ -61,6 +66,11 @@ class Hearing:
             await wire.departures.pause(pause)
             quiet_seconds += min(pause, clock.since(began))
             pause = min(pause * 1.5, 0.002)
+
+    async def _until_patient(self) -> None:
+        """Give the program time to look and to read, where no call tells whether it has."""
+        if not self._wire.is_closed and clock.since(self._wire.began) <= LOOKED_SECONDS:
+            await self._wire.departures.pause(SILENT_PEER_SECONDS)
 
     def _has_peer_spoken(self) -> bool:
         """Whether the peer has sent bytes or an end; true where another task has closed the socket."""

@@ -8,10 +8,8 @@ a TCP connection, or the number of the peer's Unix socket.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import select
 import socket
 import struct
 import sys
@@ -19,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from faultline._core.hosts import address_of
-from faultline._net import sockets
+from faultline._net import system
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/unix_diag.h
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR = 4, 20, 1, 2
+SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR = 20, 1, 2
 INET_DIAG_INFO, INET_DIAG_SHUTDOWN, NO_COOKIE, ANY_STATE = 2, 8, 0xFFFFFFFF, 0xFFFFFFFF
 WANTED = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SHUTDOWN - 1)
 UDIAG_SHOW_PEER, UNIX_DIAG_PEER = 4, 2
@@ -62,12 +60,8 @@ GONE = Peer(0, listens=False)
 class Peers:
     """Looks the other ends of connections up."""
 
-    _netlink: socket.socket | None = None
-
     def __init__(self) -> None:
-        with contextlib.suppress(OSError):  # a sandbox may not have it
-            kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-            self._netlink = socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)
+        self._netlink = system.peers_socket()
 
     def close(self) -> None:
         """Close the socket to the kernel."""
@@ -76,6 +70,8 @@ class Peers:
 
     def of(self, sock: socket.socket) -> Peer | None:
         """The other end of a connection; `None` if it is on another machine, or if the kernel doesn't tell."""
+        if not system.TELLS_OF_PEERS:
+            return None
         if sock.family == socket.AF_UNIX:
             return of_unix(sock)
         names = names_of(sock)
@@ -124,7 +120,7 @@ def names_of(sock: socket.socket) -> tuple[int, Name, Name] | None:
 
 def of_unix(sock: socket.socket) -> Peer:
     """The other end of a Unix socket: a close ends both directions (`unix_release_sock`), a shutdown only one."""
-    return Peer(sockets.outgoing_bytes(sock), listens=not sockets.ends_of(sock) & select.POLLHUP)
+    return Peer(system.outgoing_bytes(sock), listens=not system.ends_of(sock) & system.BOTH_ENDED)
 
 
 def is_here(theirs: str, ours: str) -> bool:

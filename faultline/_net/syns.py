@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from faultline._core.errors import PortError
-from faultline._net import sockets
+from faultline._net import sockets, system
+from faultline._net.system import packets
 
 READ_BYTES = 256  # the largest header of IPv4 and of TCP
 RST_ACK = 0x14  # RFC 9293, 3.1
@@ -66,8 +67,8 @@ class Syns:
         """
         hosts = ("::", "0.0.0.0") if host == "::" else (host,)  # noqa: S104 - as the server is bound
         with contextlib.ExitStack() as opened:
-            self.sockets = [opened.enter_context(sockets.hearing_syns(each, port)) for each in hosts]
-            self._out = {s.family: opened.enter_context(sockets.with_own_headers(s.family)) for s in self.sockets}
+            self.sockets = [opened.enter_context(packets.hearing_syns(each, port)) for each in hosts]
+            self._out = {s.family: opened.enter_context(packets.with_own_headers(s.family)) for s in self.sockets}
             self._close = opened.pop_all().close
 
     def read(self) -> Iterator[Syn]:
@@ -123,7 +124,7 @@ def checksum(data: bytes) -> int:
 
 def syns_of(host: str, port: int) -> Syns | None:
     """The SYNs that come to a port; `None` where they can't be heard and answered."""
-    return Syns(host, port) if can_answer(sockets.family_of(host)) else None
+    return Syns(host, port) if system.HAS_RAW_SOCKETS and can_answer(sockets.family_of(host)) else None
 
 
 @functools.cache
@@ -132,7 +133,7 @@ def can_answer(family: int) -> bool:
     host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
     with contextlib.ExitStack() as opened, contextlib.suppress(OSError, PortError):
         listener = opened.enter_context(sockets.claim(host, 0))
-        for filler in sockets.fill_accept_queue(listener):
+        for filler in system.drop_syns(listener)[1]:
             opened.enter_context(filler)
         syns = Syns(host, listener.getsockname()[1])
         opened.callback(syns.close)

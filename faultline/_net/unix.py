@@ -20,12 +20,12 @@ from faultline._core.check import rejected
 from faultline._core.errors import PortError
 from faultline._core.fork import owned
 from faultline._core.steps import Door, Refuse, Vanish
-from faultline._net import sockets
+from faultline._net import sockets, system
 from faultline._net.departures import Departed
 from faultline._net.ending import Left
 from faultline._net.wire import Wire
 
-PATH_BYTES = 107 - len(".000000")  # sun_path of unix(7) without its final zero, and with room for a temporary suffix
+PATH_BYTES = system.PATH_BYTES - len(".000000")  # with room for a temporary suffix
 
 
 PATIENCE_SECONDS = 0.2
@@ -62,7 +62,7 @@ class UnixWire(Wire):
             if self._has_unread and self.keeps_byte:
                 within = PATIENCE_SECONDS if self._may_block else None
                 await self.departures.edges.wait(self.sock, self._has_more, within)
-                if sockets.unread_bytes(self.sock) == 1 and sockets.has_left(self.sock):
+                if system.unread_bytes(self.sock) == 1 and sockets.has_left(self.sock):
                     self.at_end = True  # the byte stays: the client still listens, and may be reset
                     return b""
             self._take()
@@ -96,7 +96,7 @@ class UnixWire(Wire):
         return super()._unread_bytes() - self._has_unread
 
     def _has_more(self) -> bool:
-        return sockets.unread_bytes(self.sock) > 1 or sockets.has_left(self.sock)
+        return system.unread_bytes(self.sock) > 1 or sockets.has_left(self.sock)
 
     def arm_reset(self) -> None:
         """Make the close leave the last byte unread, which resets the connection."""
@@ -154,12 +154,11 @@ def bound(path: str, step: Door | None, own: Identity) -> tuple[socket.socket, l
     try:
         sock.bind(beside)
         if not isinstance(step, Refuse):
-            sock.listen(0 if fillers else sockets.BACKLOG)
+            sock.listen(0 if fillers else system.BACKLOG)
         for filler in fillers:
             filler.connect(beside)
         if identity(path) is None:
-            os.link(beside, path)  # which fails if there is a file meanwhile
-            Path(beside).unlink()
+            system.link(beside, path)  # which fails if there is a file meanwhile
         else:
             os.replace(beside, path)  # noqa: PTH105 - it is rename(2), with its errors
     except BaseException:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import select
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -20,13 +19,8 @@ from faultline._net import ending
 from faultline._net.departures import Departed, Departures, wake
 from faultline._net.ending import Left
 from faultline._net.hearing import Hearing
-from faultline._net.sockets import (
-    READ_BYTES,
-    arm_rst,
-    ends_of,
-    unacknowledged_bytes,
-    unread_bytes,
-)
+from faultline._net.sockets import READ_BYTES, arm_rst, unacknowledged_bytes
+from faultline._net.system import WAS_RESET, ends_of, is_dead, unread_bytes
 
 OPERATIONS_PER_TURN = 4  # of a connection with ready data, before the others have their turn
 SEND_BYTES = 262_144  # handed to the kernel at once
@@ -122,7 +116,7 @@ class Wire:
         """Take note of the peer's FIN or RST if it has come, whatever lies unread before it."""
         events = 0 if self.is_closed else ends_of(self.sock)
         if events:
-            self.sees("RST" if events & select.POLLERR else "FIN")
+            self.sees("RST" if events & WAS_RESET else "FIN")
 
     def gone(self, error: OSError | None = None) -> Departed:
         """Take note that the peer has reset the connection, as an error says; return what to raise."""
@@ -248,7 +242,7 @@ class Wire:
         """
         pause = 0.0
         while unacknowledged_bytes(self.sock):
-            if ending.is_dead(self.sock) and unacknowledged_bytes(self.sock):  # not by two FIN, acknowledged meanwhile
+            if is_dead(self.sock) and unacknowledged_bytes(self.sock):  # not by two FIN, acknowledged meanwhile
                 raise self.gone()
             peer = self.departures.peers.of(self.sock)
             if peer is not None and peer.received_bytes >= self.sent_bytes:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from faultline._core.errors import ParameterError, PortError
 from faultline._core.steps import Door
-from faultline._net import connects, sockets
+from faultline._net import connects, sockets, system
 from faultline._net.authority import Environment
 from faultline._net.syns import Syns, syns_of
 from faultline._net.unix import UnixWire, claimed_path, remove_folder
@@ -46,7 +46,7 @@ class Tcp:
     @property
     def pair(self) -> tuple[str, int]:
         """Host and port for a client on this machine."""
-        return sockets.reachable(self.host), self.port
+        return system.reachable(self.host), self.port
 
     def url(self, where: str, *, tls: bool) -> str:
         """The URL of a server at `where`: `http://host:port`, or with TLS `https://host:port`."""
@@ -64,7 +64,8 @@ class Tcp:
             PortError: the port is in use, or the host is not an address of this machine.
         """
         sock = sockets.claim(self.host, self.port)
-        return Listener(sock, door), Tcp(self.host, int(sock.getsockname()[1]), self.name)
+        bound = Tcp(self.host, int(sock.getsockname()[1]), self.name)
+        return Listener(sock, door), bound
 
     def watch(self, on_connect: connects.OnConnect) -> connects.Watch:
         """Call `on_connect` before every connect of this process to this address, or to the unreachable address."""

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import socket
-import struct
 from collections.abc import Callable, Hashable
 
 from faultline._core.errors import PortError
 from faultline._core.fork import owned
 from faultline._core.steps import Refuse
-from faultline._net import sockets
+from faultline._net import sockets, system
 from faultline._servers.lapse import Lapse
 
 READ_BYTES = 65_535
@@ -83,12 +80,12 @@ class Datagrams:
         self._sock.connect(self._sock.getsockname())
 
     def open(self) -> None:
-        """Receive datagrams again, by connect(2) to AF_UNSPEC, which Python's socket doesn't offer."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        nowhere = struct.pack("H14x", socket.AF_UNSPEC)
-        if libc.connect(self._sock.fileno(), nowhere, len(nowhere)):  # pragma: no cover - the call can't fail here
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        """Receive datagrams again."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock.fileno())
+        self._sock = system.opened_datagrams(self._sock)
+        if self._loop is not None:
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
     def close(self) -> None:
         """Close the socket; datagrams that wait to be sent are dropped. Closing again does nothing."""

@@ -26,7 +26,7 @@ from faultline._core.planning import checked_plan
 from faultline._core.promises import Key
 from faultline._core.said import Said
 from faultline._core.steps import Refuse
-from faultline._net import sockets
+from faultline._net import system
 from faultline._net.addresses import checked_address
 from faultline._net.departures import Departed
 from faultline._net.dns_messages import answered, kind_of, parsed
@@ -73,7 +73,7 @@ class DnsServer(Endpoint):
     ) -> None:
         if importlib.util.find_spec("dns") is None:
             raise UnsupportedError("dns_server() needs dnspython; install pytest-faultline[dns].")
-        sockets.require_linux()
+        system.check()
         self.host, number = checked_address(host, port, allow_remote=allow_remote)
         super().__init__(plan, strict=strict)
         self._dealer = Dealer(self.plan)
@@ -93,7 +93,7 @@ class DnsServer(Endpoint):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port for a client on this machine, for UDP and TCP."""
-        return sockets.reachable(self.host), self.port
+        return system.reachable(self.host), self.port
 
     # --- as an endpoint ----------------------------------------------------------------------------------------------
 

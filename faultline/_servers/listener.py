@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faultline._core import clock
 from faultline._core import steps as do
-from faultline._net import ending, sockets
+from faultline._net import ending, sockets, system
 from faultline._net.syns import Syn, Syns
 from faultline._net.unix import Identity, bound, check_own, identity, new_socket
 from faultline._servers.lapse import Lapse, ignore
@@ -55,10 +55,11 @@ class Listener:
         `on_over` is called when the time of a step is over, to set the next step.
         """
         self._loop, self._on_client, self._on_error, self._on_over = loop, on_client, on_error, on_over
-        # For a timer the loop is woken. `add_reader` needs no turn of it: an entry in a dictionary, and epoll_ctl(2).
+        # For a timer the loop is woken. `add_reader` needs no turn of it where `registered` does nothing.
         if do.ends_by_itself(self._step):
             loop.call_soon_threadsafe(self._set_lapse)
         self.resume()
+        system.registered(loop)
 
     def hear(self, syns: Syns, on_syn: Callable[[Syn], None]) -> None:
         """From now on drop each SYN instead of refusing it, and call `on_syn`, which answers it if the port is shut."""
@@ -76,7 +77,7 @@ class Listener:
     def hear_all(self) -> None:
         """Hear the SYNs of the clients in the queue."""
         if self._syns is not None:
-            self._hear(sockets.BACKLOG)
+            self._hear(system.BACKLOG)
 
     @property
     def step(self) -> do.Door | None:
@@ -112,15 +113,15 @@ class Listener:
         self._filler_addresses.update(filler.getsockname() for filler in fillers)
         self._is_open = False
         if drops:
-            self._fillers = sockets.fill_accept_queue(self._sock)
+            self._sock, self._fillers = system.drop_syns(self._sock)
             self._take_syns()  # which came before the queue was full
             self._accept_late(self._sock)
         elif isinstance(step, do.Refuse):
             if self._step is None:
                 self._accept_late(self._sock)
-            sockets.stop_listening(self._sock)
+            self._sock = system.stop_listening(self._sock)
         else:  # also for `NoRoute`: no SYN comes to this address
-            sockets.start_listening(self._sock)
+            self._sock = system.start_listening(self._sock)
             self._is_open = True
             self._take_syns(repeat=True)  # which were dropped; TCP would repeat them after a second
         for filler in fillers:
@@ -132,7 +133,7 @@ class Listener:
             return
         fillers = {filler.getsockname(): filler for filler in self._fillers if filler.family != socket.AF_UNIX}
         with contextlib.suppress(OSError):
-            for _ in range(sockets.BACKLOG):
+            for _ in range(system.BACKLOG):
                 client, address = queue.accept()
                 if address in fillers:  # the other filler is in the queue, which stays full
                     self._fillers.remove(fillers[address])
@@ -149,7 +150,7 @@ class Listener:
     def _take_syns(self, *, repeat: bool = False) -> None:
         """Take the SYNs that nobody has answered yet, and drop them, or put them on the wire again."""
         if self._syns is not None:
-            for syn in list(islice(self._syns.read(), sockets.BACKLOG)):
+            for syn in list(islice(self._syns.read(), system.BACKLOG)):
                 if repeat:
                     self._syns.repeat(syn)
 

@@ -18,14 +18,19 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from faultline._core import clock, own_thread
 from faultline._core.errors import ServerError
 from faultline._core.fork import FORKED, in_forked_child
-from faultline._net import connects
+from faultline._net import connects, system
 from faultline._net.departures import Departures, wake
 from faultline._servers.opened import opened
+
+if TYPE_CHECKING:
+    Base = selectors.DefaultSelector
+else:
+    Base = system.Selector
 
 T = TypeVar("T")
 Owner = Callable[[BaseException], None]
@@ -40,7 +45,7 @@ BUSY_SECONDS = 0.05
 MOST_BUSY_SECONDS, PAUSE_SECONDS = 0.004, 0.0001
 
 
-class Selector(selectors.DefaultSelector):
+class Selector(Base):
     """A selector that counts its events, and lets the other threads of the process run.
 
     A thread that waits for the interpreter asks for it after 5 ms in which nobody has released it (`take_gil` in

@@ -26,7 +26,7 @@ from faultline._core.planning import checked_plan
 from faultline._core.steps import NoRoute
 from faultline._core.upstream import Route, Upstream, begins_with_tls
 from faultline._engine.feasible import check_feasible, checked_answer, checked_terms
-from faultline._net import sockets
+from faultline._net import system
 from faultline._net.authority import Environment
 from faultline._servers.address import Address, proxy_url, set_proxy
 from faultline._servers.endpoint import Endpoint
@@ -69,7 +69,7 @@ class Server(Endpoint):
         on_end: Callable[[Attempt], None] | None = None,
         upkeep: Upkeep = USUAL,
     ) -> None:
-        sockets.require_linux()
+        system.check()
         self._address, self._release = address, weakref.finalize(self, address.release)
         self._route, self._proxy_scheme, self._upstream, self._detour = route or Route(), proxy_scheme, upstream, detour
         try:
@@ -271,7 +271,7 @@ class Server(Endpoint):
         """
         if not self._address.has_packets:
             raise UnsupportedError("partition() needs a TCP server; a Unix socket has no packets to drop.")
-        sockets.check_filter()
+        system.check_filter()
         return self._process.control("partition")
 
     def heal(self) -> int:

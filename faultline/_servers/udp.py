@@ -25,7 +25,7 @@ from faultline._core.plan import Plan, Sequence, entries_of, faults_of
 from faultline._core.planning import checked_plan
 from faultline._core.promises import ANSWER, BREAK, Key
 from faultline._core.steps import Behind, Door, Refuse, Twice, Vanish, is_final
-from faultline._net import sockets
+from faultline._net import system
 from faultline._net.addresses import checked_address
 from faultline._servers.datagrams import Address, Datagrams, Unanswered
 from faultline._servers.endpoint import Endpoint
@@ -64,7 +64,7 @@ class UdpServer(Endpoint):
         allow_remote: bool = False,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
-        sockets.require_linux()
+        system.check()
         self.host, number = checked_address(host, port, allow_remote=allow_remote)
         self._default = checked_words(answer)
         super().__init__(plan, strict=strict)
@@ -84,7 +84,7 @@ class UdpServer(Endpoint):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port for a client on this machine."""
-        return sockets.reachable(self.host), self.port
+        return system.reachable(self.host), self.port
 
     # --- as an endpoint ----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from support.control import Client, dialled, fetched, refuses
 
 from faultline import ServerError, UnsupportedError, control, ok
 from faultline._front.control.registry import Registry
-from faultline._net import addresses, sockets
+from faultline._net import addresses, system
 
 ELSEWHERE = "expected a server on this machine; --allow-remote allows others."
 
@@ -237,7 +237,7 @@ def test_a_partition_that_this_user_may_not_make_is_told(ask, pair, monkeypatch)
     def refuse():
         raise UnsupportedError("run with CAP_NET_ADMIN.")
 
-    monkeypatch.setattr(sockets, "check_filter", refuse)
+    monkeypatch.setattr(system, "check_filter", refuse)
 
     assert ask("POST", "/proxies/line/partition") == (501, {"error": "run with CAP_NET_ADMIN.", "status": 501})
 

@@ -14,7 +14,7 @@ from support import GET, PATIENCE_SECONDS, connected, read
 
 import faultline as fl
 from faultline import UnsupportedError, bad_cert, close, ok, partition, refuse, reset, serve, stall
-from faultline._net import sockets
+from faultline._net import system
 
 RENDER = "faultline._engine.talks.http1.render"
 
@@ -237,7 +237,7 @@ def unprivileged(monkeypatch):
     def refused(*_):
         raise UnsupportedError("partition needs CAP_NET_ADMIN.")
 
-    monkeypatch.setattr(sockets, "check_filter", refused)
+    monkeypatch.setattr(system, "check_filter", refused)
 
 
 @pytest.mark.faults(partition())

@@ -14,7 +14,7 @@ import pytest
 
 import faultline as fl
 from faultline import UnsupportedError
-from faultline._net.sockets import check_filter
+from faultline._net.system import check_filter
 from support import GET, KEPT_GET, PATIENCE_SECONDS, connected, read, to_end
 
 NUMBERS = itertools.count(1)

@@ -59,12 +59,12 @@ class Control:
         seed: int | None = None,
         on_end: OnEnd | None = None,
     ) -> None:
-        from faultline._net import sockets
+        from faultline._net import system
         from faultline._net.addresses import checked_address
         from faultline._servers.control.api import Api as HttpApi
         from faultline._servers.control.events import Events
 
-        sockets.require_linux()
+        system.check()
         address = checked_address(host, port, allow_remote=allow_remote)
         if seed is not None:
             whole("seed", seed, "")

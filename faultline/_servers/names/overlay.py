@@ -18,7 +18,16 @@ from typing import Any, ClassVar
 from faultline._core.errors import OutsideError
 from faultline._core.fork import in_forked_child
 from faultline._core.hosts import normal
-from faultline._net.addresses import Target, canonical, fitted, gaierror, host_and_port, ipv4_of, is_address
+from faultline._net.addresses import (
+    Target,
+    canonical,
+    fitted,
+    gaierror,
+    host_and_port,
+    ipv4_of,
+    is_address,
+    wrong_family,
+)
 
 # The class `socket` of the module `socket`, even if a plugin has replaced it with a subclass that refuses to connect.
 # gevent's and eventlet's sockets have no such base class.
@@ -248,7 +257,7 @@ def _rerouted(sock: socket.socket, address: Any, what: str) -> Any:
     if known is not None:  # the host is a name, which the system would look up itself
         fitting = [t for t in known[1] if (":" in t[0]) is (sock.family == socket.AF_INET6)]
         if not fitting:
-            raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
+            raise wrong_family()
         host, port = fitting[0][0], port if fitting[0][1] is None else fitting[0][1]
     host = canonical(host)
     for overlay in overlays:
