@@ -43,6 +43,7 @@ PATH_BYTES = 103  # sun_path of macOS and the BSDs without its final zero
 HAS_RAW_SOCKETS = False  # those of the BSDs get no TCP (ip(4))
 TELLS_OF_PEERS = False  # whether the other program has read, or has closed its socket, no portable call tells
 PERIOD_SECONDS = 0.005
+KINDS = ("Kqueue", "Poll", "Select")  # of selectors, the best first
 
 __all__ = [
     "BOTH_ENDED",
@@ -90,10 +91,8 @@ def has_real_select() -> bool:
 
 # --- the loop --------------------------------------------------------------------------------------------------------
 
-# kqueue where there is one; elsewhere poll, because epoll is Linux's own.
-Selector = selectors.DefaultSelector
-if Selector.__name__ == "EpollSelector":
-    Selector = selectors.PollSelector  # type: ignore[assignment, misc]
+# kqueue or poll; Windows has neither, and refuses later.
+Selector = next(getattr(selectors, f"{kind}Selector") for kind in KINDS if hasattr(selectors, f"{kind}Selector"))
 
 
 def registered(loop: asyncio.AbstractEventLoop) -> None:
