@@ -18,6 +18,7 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, settings
 from support import EXAMPLES, by_turns, connected, inner
+from support.portable import REASONS
 
 import faultline
 from faultline import UnsupportedError
@@ -104,6 +105,8 @@ def pytest_collection_modifyitems(config, items):
     not measured come last.
     """
     for item in items:
+        if not is_linux() and (mark := item.get_closest_marker("linux")):
+            item.add_marker(pytest.mark.skip(reason=REASONS[mark.args[0]]))
         if item.get_closest_marker("leaves_open"):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
     if is_quick(config) and not any("::" in arg or arg.endswith(".py") for arg in config.args):

@@ -10,14 +10,19 @@ import ast
 import inspect
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from support.portable import REASONS
 
 from faultline._net.system import linux, portable
+
+TOP = Path(__file__).parents[1]
 
 # What Python has on Linux and not on macOS or Windows (docs.python.org, "Availability").
 LINUX_ALONE = {
@@ -219,3 +224,12 @@ def test_nothing_of_linux_alone_is_used_in_the_portable_implementation():
     used = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
     assert used & ({name for names in LINUX_ALONE.values() for name in names.split()} | {"TIOCOUTQ"}) == set()
+
+
+def test_the_page_of_systems_has_what_the_portable_implementation_lacks_and_every_reason_to_skip():
+    page = (TOP / "docs/systems.md").read_text("utf-8")
+    known = {*portable.LACKS.values(), *REASONS.values()}
+    made = runpy.run_path(str(TOP / "docs/make_systems.py"))["made"]
+
+    assert made(page, []) == page
+    assert [row for row in re.findall(r"^\| \d+ \| (.+) \|$", page, re.MULTILINE) if row not in known] == []

@@ -155,7 +155,7 @@ def listening():
     made = []
 
     def make(step):
-        sock = socket.socket()
+        sock = system.new_listener(socket.AF_INET)
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
         made.append(Listener(sock, step))
@@ -169,10 +169,11 @@ def listening():
 
 def test_black_hole_turns_into_a_refusal(listening):
     one = listening(Vanish())
+    address = one._sock.getsockname()
     one.set_step(Refuse())
     with socket.socket() as client:
         client.settimeout(30)
-        assert client.connect_ex(one._sock.getsockname())
+        assert client.connect_ex(address)
     assert not one.is_open
 
 
@@ -283,7 +284,10 @@ def test_process_whose_threads_were_replaced_is_told_by_which_library(library, m
         monkeypatch.delitem(sys.modules, other, raising=False)
     if library != "a library":
         monkeypatch.setitem(sys.modules, library, Mock())
-    monkeypatch.delattr("select.epoll")
+    if system.is_linux():
+        monkeypatch.delattr("select.epoll")
+    else:
+        monkeypatch.setattr("select.poll", Mock())
 
     with pytest.raises(UnsupportedError, match=f"^{library} has replaced"):
         system.check()

@@ -37,6 +37,7 @@ class Datagrams:
         """Call `on_datagram` for every datagram from now on."""
         self._loop, self._on_datagram = loop, on_datagram
         loop.add_reader(self._sock.fileno(), self._on_readable)
+        system.registered(loop)
 
     def _on_readable(self) -> None:
         for _ in range(DATAGRAMS_PER_TURN):  # so that a flood doesn't block the loop

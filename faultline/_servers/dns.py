@@ -21,7 +21,7 @@ from faultline._core.hosts import hostport
 from faultline._core.kinds import DNS, check_plan
 from faultline._core.ledger import Ledger
 from faultline._core.lookups import Found
-from faultline._core.plan import Plan
+from faultline._core.plan import Plan, faults_of
 from faultline._core.planning import checked_plan
 from faultline._core.promises import Key
 from faultline._core.said import Said
@@ -100,6 +100,8 @@ class DnsServer(Endpoint):
     def _checked(self, plan: object) -> Plan:
         good = checked_plan(plan)
         check_plan(good, DNS)
+        if any(fault_kind(fault) == "flapping" for fault in faults_of(good)):
+            system.need("loopback range")
         return good
 
     def _change(self, plan: Plan) -> None:

@@ -32,6 +32,7 @@ LACKS = {
     "processes": "faultline audit needs pidfd_open(2), prctl(2) and /proc, which only Linux has",
     "packet filter": "partition() and loss() need a socket filter, which only Linux has",
     "no route": "unreachable() needs a loopback address that no route leads to, which only Linux has",
+    "loopback range": "addresses() and bad_dns('flapping') need 127.0.0.0/8, of which only Linux has all addresses",
     "unix reset": "reset() over a Unix socket needs Linux, where a close with unread bytes tells the client so",
     "unix silence": "blackhole() over a Unix socket needs Linux, where a connect waits for room in the queue",
 }
@@ -211,6 +212,15 @@ def events_of(sock: socket.socket, wanted: int = 0) -> int:
     return next((events for _, events in poll.poll(0)), 0)
 
 
+def is_connected(sock: socket.socket) -> bool:
+    """Whether a socket has a peer."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 def ends_of(sock: socket.socket) -> int:
     """The ends of a connection: ENDED for the peer's, unless bytes are unread before it, and WAS_RESET for a RST."""
     events = events_of(sock)
@@ -228,13 +238,7 @@ def ends_of(sock: socket.socket) -> int:
 
 def is_dead(sock: socket.socket) -> bool:
     """Whether the peer has reset the connection, or both sides have ended it; on a Unix socket whether it was reset."""
-    if sock.family == socket.AF_UNIX:
-        return bool(ends_of(sock) & WAS_RESET)
-    try:
-        sock.getpeername()
-    except OSError:
-        return True
-    return False
+    return bool(ends_of(sock) & WAS_RESET) if sock.family == socket.AF_UNIX else not is_connected(sock)
 
 
 def last_sign(sock: socket.socket) -> Left | None:
@@ -252,8 +256,7 @@ def sign_before_fin(sock: socket.socket) -> Left | None:  # noqa: ARG001 - as in
 
 def is_answered(sock: socket.socket, *, was_bound: bool) -> bool:
     """Whether the kernel has answered the connect of a client's socket, which may have been bound before."""
-    with contextlib.suppress(OSError):
-        sock.getpeername()
+    if is_connected(sock):
         return True
     return not was_bound and bool(sock.getsockname()[1]) and bool(events_of(sock, select.POLLOUT))
 
@@ -301,6 +304,8 @@ def opened_datagrams(sock: socket.socket) -> socket.socket:
 
     Where a connected socket can be disconnected, the BSDs bind it to all addresses then.
     """
+    if not is_connected(sock):
+        return sock
     new = owned(socket.socket(sock.family, socket.SOCK_DGRAM))
     new.setblocking(False)
     for each in (sock, new):

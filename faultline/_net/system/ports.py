@@ -12,6 +12,7 @@ import functools
 import select
 import socket
 import struct
+from collections.abc import Iterator
 
 from faultline._core.errors import UnsupportedError
 from faultline._core.fork import owned
@@ -61,13 +62,25 @@ def is_listening(sock: socket.socket) -> bool:
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
+@contextlib.contextmanager
+def shared(*socks: socket.socket) -> Iterator[None]:
+    """Let sockets have the same port. Without the option no other program can bind it."""
+    for sock in socks:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        yield
+    finally:
+        for sock in socks:
+            if not is_listening(sock):  # or it could not listen again beside those in TIME_WAIT
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+
 def bind(sock: socket.socket, place: tuple[str, int]) -> None:
-    """Bind a socket beside those that keep the port; they have the same option.
+    """Bind a socket, whose small pieces leave at once.
 
     Raises:
         OSError: another program has the port.
     """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(place)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -78,10 +91,10 @@ def opened(port: Port, backlog: int = BACKLOG) -> Port:
     Raises:
         OSError: another program has the port.
     """
-    port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if port.place and not port.getsockname()[1]:
-        bind(port, port.place)
-    port.listen(backlog)
+    with shared(port, *port.keepers[:1]):
+        if port.place and not port.getsockname()[1]:
+            bind(port, port.place)
+        port.listen(backlog)
     return port
 
 
@@ -102,14 +115,14 @@ def shut(port: Port) -> Port:
     if is_listening(port):  # such a socket can't connect
         port.close()
         keeper = owned(socket.socket(new.family, socket.SOCK_STREAM))
-        bind(keeper, new.place)
+        with shared(keeper):
+            bind(keeper, new.place)
     new.keepers = connected(keeper, reachable(new.place[0]))
     return new
 
 
 def connected(keeper: socket.socket, host: str) -> tuple[socket.socket, socket.socket]:
     """Connect a socket to a socket of ours, and return both."""
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keeper.setblocking(True)
     with socket.socket(keeper.family, socket.SOCK_STREAM) as listener:
         listener.bind((host, 0))
@@ -129,7 +142,8 @@ def silent(port: Port) -> tuple[Port, list[socket.socket]]:
         new = port.successor()
         assert new.place
         port.close()
-        bind(new, new.place)
+        with shared(new, *new.keepers[:1]):
+            bind(new, new.place)
         return new, []
     opened(port)
     host, number = port.getsockname()[:2]

@@ -21,6 +21,7 @@ from faultline._core.lookups import Found, FoundLast
 from faultline._core.plan import Plan, faults_of
 from faultline._core.planning import checked_plan
 from faultline._core.promises import ANSWER, Key
+from faultline._net import system
 from faultline._net.addresses import Target, gaierror
 from faultline._servers.endpoint import Endpoint
 from faultline._servers.names import overlay
@@ -206,12 +207,15 @@ def neighbour(found: FoundLast) -> Server:
 
     Raises:
         ParameterError: the port is in use on all other addresses.
+        UnsupportedError: this system has no other addresses.
     """
     from faultline._servers.address import Tcp
     from faultline._servers.server import Server
 
     _, port = found.targets[0]
     plan = blackhole() if found.first == "blackhole" else refuse()
+    if found.first != "ipv6":
+        system.need("loopback range")
     hosts = ("::1",) if found.first == "ipv6" else NEIGHBOURS
     ledger = found.server.ledger if isinstance(found.server.ledger, Ledger) else None
     for host in hosts:
