@@ -42,7 +42,10 @@ class Seen:
 
     def met(self) -> list[tuple[Endpoint, tuple[Attempt, ...]]]:
         """The servers of the test with its attempts; of servers of wider scopes those that it came to."""
-        own = [server for ref in self._own if (server := ref()) is not None and hasattr(server, "ledger")]
+        from faultline._servers.opened import opened
+
+        alive = [server for ref in self._own if (server := ref()) is not None and server not in opened.told]
+        own = [server for server in alive if hasattr(server, "ledger")]
         found = [(server, attempts_of(server, 0.0)) for server in own]
         for ref, began in self._wider:
             server = ref()

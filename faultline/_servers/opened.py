@@ -21,12 +21,14 @@ class Opened:
 
     Attributes:
         watchers: functions to call with a new endpoint; only the last is called, as test runs may be nested.
+        told: the endpoints that a report of their own tells of, such as those of a sweep.
     """
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[int, Endpoint] = weakref.WeakValueDictionary()
         self._numbers = itertools.count(1)
         self.watchers: list[Callable[[Endpoint], None]] = []
+        self.told: weakref.WeakSet[Endpoint] = weakref.WeakSet()
 
     def add(self, endpoint: Endpoint) -> None:
         """Register an endpoint that is about to start."""

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan
-from faultline._sweep.places import Place, plan_of, put
+from faultline._sweep.places import Place, is_struck, plan_of, put
 
 Outcome: TypeAlias = Literal["held", "failed", "hung", "not reached"]
 MOST_CHARACTERS = 100  # of a message
@@ -58,8 +58,8 @@ class Case:
         """When the break at a place struck; `None` if it did not."""
         if place.relay >= len(self.attempts):
             return None
-        struck = [a.struck for a in self.attempts[place.relay] if a.number == place.connection]
-        return struck[0].at_seconds if struck and struck[0] is not None else None
+        there = [a for a in self.attempts[place.relay] if a.number == place.connection and is_struck(place, a)]
+        return there[0].struck.at_seconds if there and there[0].struck is not None else None
 
     @property
     def is_reached(self) -> bool:

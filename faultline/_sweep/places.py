@@ -7,6 +7,7 @@ side sends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -24,6 +25,7 @@ from faultline._core.steps import Hold, Partition
 from faultline._core.turns import Turn
 
 Kind: TypeAlias = Literal["request", "lost", "middle", "after", "idle", "request bytes", "response bytes"]
+RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")  # of TLS
 MOST_WORDS = 40  # characters of a message in the name of a place
 TEXTS: dict[Kind, str] = {
     "request": "before it arrives",
@@ -48,7 +50,8 @@ class Place:
         relay: the number of the relay, from 0 on.
         connection: the number of the connection at that relay, from 1 on.
         kind: whether it counts messages of a side, bytes, or requests and a silence after them.
-        count: the number of messages, requests or bytes that pass first.
+        order: its number among the places of this kind: that of the message, of the request or of the byte.
+        count: the number of messages, requests or bytes that pass first, which may differ from run to run.
         request: the number of the request that it belongs to, from 1 on; 0 for what the server says first.
         said: that request in words, or the first message of the server.
         at_seconds: when the conversation came there, in seconds since the relay started.
@@ -57,7 +60,8 @@ class Place:
     relay: int
     connection: int
     kind: Kind
-    count: int
+    order: int
+    count: int = field(default=0, compare=False)
     request: int = field(default=0, compare=False)
     said: str = field(default="", compare=False)
     at_seconds: float = field(default=0.0, compare=False)
@@ -99,17 +103,17 @@ def at_messages(relay: int, attempt: Attempt) -> Iterator[Place]:
     for turn in kept(attempt):
         if turn.by == "client":
             said = words_of(turn, protocol)
-            yield Place(relay, number, "request", requests, requests + 1, said, turn.at_seconds)
+            yield Place(relay, number, "request", requests, requests, requests + 1, said, turn.at_seconds)
             requests += 1
             continue
         said = said if requests else words_of(turn, protocol)
         at, until = turn.at_seconds, turn.until_seconds
         half, end_bytes = sent_bytes + turn.count_bytes // 2, sent_bytes + turn.count_bytes
-        yield Place(relay, number, "lost", answers, requests, said, at)
+        yield Place(relay, number, "lost", answers, answers, requests, said, at)
         if half > sent_bytes:
-            yield Place(relay, number, "middle", half, requests, said, at)
-        yield Place(relay, number, "after", end_bytes, requests, said, until)
-        yield Place(relay, number, "idle", requests, requests, said, until)
+            yield Place(relay, number, "middle", answers, half, requests, said, at)
+        yield Place(relay, number, "after", answers, end_bytes, requests, said, until)
+        yield Place(relay, number, "idle", answers, requests, requests, said, until)
         sent_bytes, answers = end_bytes, answers + 1
 
 
@@ -117,14 +121,22 @@ def at_bytes(relay: int, attempt: Attempt, stride: int) -> Iterator[Place]:
     """The places at the bytes of a connection: those of the client, and then those of the server."""
     ended = attempt.ended_seconds or attempt.started_seconds
     for count in range(0, attempt.received_bytes, stride):
-        yield Place(relay, attempt.number, "request bytes", count, at_seconds=ended)
+        yield Place(relay, attempt.number, "request bytes", count, count, at_seconds=ended)
     for count in range(0, attempt.sent_bytes + 1, stride) if attempt.sent_bytes else ():
-        yield Place(relay, attempt.number, "response bytes", count, at_seconds=ended)
+        yield Place(relay, attempt.number, "response bytes", count, count, at_seconds=ended)
 
 
 def kept(attempt: Attempt) -> tuple[Turn, ...]:
     """The first turns, before those that the ledger has dropped."""
     return tuple(turn for place, turn in enumerate(attempt.turns, 1) if turn.number == place)
+
+
+def is_struck(place: Place, attempt: Attempt) -> bool:
+    """Whether a break has struck at its place: if it counts bytes, in the same message of the server."""
+    if place.kind not in ("middle", "after") or attempt.struck is None:
+        return attempt.struck is not None
+    answers = [turn.count_bytes for turn in kept(attempt) if turn.by == "server"]
+    return sum(answers[: place.order]) < attempt.struck.after_bytes <= sum(answers[: place.order + 1])
 
 
 def left_out(attempts: Sequence[Attempt]) -> int:
@@ -134,7 +146,7 @@ def left_out(attempts: Sequence[Attempt]) -> int:
 
 def words_of(turn: Turn, protocol: str) -> str:
     """A message in a few words."""
-    text = words(turn, protocol)
+    text = words(turn, "TLS" if RECORD.match(turn.begins) else protocol)
     return text if len(text) <= MOST_WORDS else f"{text[: MOST_WORDS - 1]}…"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from faultline._core.check import rejected
 from faultline._core.errors import SweepError
 from faultline._core.said import abbreviated
+from faultline._servers.opened import opened
 from faultline._servers.server import Server
 from faultline._sweep.case import Case
 from faultline._sweep.endpoints import Endpoint
@@ -133,7 +134,9 @@ class SweepRun:
         with contextlib.ExitStack() as stack:
             for server in reversed(self._opened):
                 stack.callback(server.close)
-            self._opened, self._servers = [], []
+        if not self._is_first:
+            opened.told.update(self._opened)  # the report of the sweep has what is to be known of them
+        self._opened, self._servers = [], []
 
     # --- the assertions ----------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class Schedule:
         self, new: Sequence[Place], places: Sequence[Place], before: tuple[tuple[Place, Fault], ...] = ()
     ) -> Iterator[Case]:
         """A run for each verb at each of some places, without those that are the same as another."""
-        requests = {(p.relay, p.connection, p.count) for p in places if p.kind == "request"}
+        requests = {(p.relay, p.connection, p.order) for p in places if p.kind == "request"}
         for place in new:
             is_followed = (place.relay, place.connection, place.request) in requests
             for verb in self._verbs:

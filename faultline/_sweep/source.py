@@ -10,6 +10,8 @@ import ast
 import linecache
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from faultline._core.plan import Plan
 from faultline._core.said import abbreviated
@@ -17,21 +19,38 @@ from faultline._core.said import abbreviated
 STEP = "    "
 
 
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Found:
+    """The loop of a sweep in the text of a program.
+
+    Attributes:
+        lines: the lines of the file.
+        function: the function around the loop; `None` if there is none.
+        loop: the loop.
+        call: the call of the sweep; `None` if it is not found.
+    """
+
+    lines: list[str]
+    function: Function | None
+    loop: ast.For
+    call: ast.Call | None
+
+
 def alone(place: tuple[str, int] | None, plans: Sequence[Plan], through: Sequence[object]) -> str:
     """The text of a test that runs the body of the loop at a place once, with these plans."""
-    found = None if place is None else loop_at(*place)
-    if found is None:
-        shown = [repr(each) if isinstance(each, str) else abbreviated(each) for each in through]
-        what = shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
-        return (
-            f"for run in faultline.sweep({what}, only={written(plans, 'faultline.')}):\n{STEP}…  # the body of the loop"
-        )
-    lines, function, loop = found
-    return as_relay(lines, function, loop, plans) or as_sweep(lines, function, loop, plans)
+    found = None if place is None else found_at(*place)
+    if found is not None and found.call is not None and found.call.args:
+        return as_relay(found, found.call, plans) or as_sweep(found, found.call, plans)
+    shown = [repr(each) if isinstance(each, str) else abbreviated(each) for each in through]
+    what = shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
+    return f"for run in faultline.sweep({what}, only={written(plans, 'faultline.')}):\n{STEP}…  # the body of the loop"
 
 
-def loop_at(path: str, line: int) -> tuple[list[str], ast.FunctionDef | ast.AsyncFunctionDef | None, ast.For] | None:
-    """The lines of a file, and the innermost function and loop around one of them; `None` if there is no such loop."""
+def found_at(path: str, line: int) -> Found | None:
+    """The innermost loop around a line of a file; `None` if there is none."""
     lines = linecache.getlines(path)
     try:
         tree = ast.parse("".join(lines))
@@ -40,7 +59,9 @@ def loop_at(path: str, line: int) -> tuple[list[str], ast.FunctionDef | ast.Asyn
     around = [node for node in ast.walk(tree) if is_around(node, line)]  # from the outside to the inside
     loops = [node for node in around if isinstance(node, ast.For)]
     functions = [node for node in around if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    return (lines, functions[-1] if functions else None, loops[-1]) if loops else None
+    if not loops:
+        return None
+    return Found(lines, functions[-1] if functions else None, loops[-1], call_of(loops[-1].iter, around, line))
 
 
 def is_around(node: ast.AST, line: int) -> bool:
@@ -48,32 +69,47 @@ def is_around(node: ast.AST, line: int) -> bool:
     return isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno)
 
 
-def as_relay(
-    lines: list[str], function: ast.FunctionDef | ast.AsyncFunctionDef | None, loop: ast.For, plans: Sequence[Plan]
-) -> str:
+def call_of(runs: ast.expr, around: Sequence[ast.AST], line: int) -> ast.Call | None:
+    """The call that made what a loop is over: in the loop itself, or the last above it that gives it its name."""
+    if isinstance(runs, ast.Call):
+        return runs
+    made: dict[int, ast.expr] = {}
+    for node in ast.walk(ast.Module([each for each in around if isinstance(each, ast.stmt)], [])):
+        if isinstance(node, ast.Assign):
+            pairs = [(target, node.value) for target in node.targets]
+        else:
+            pairs = (
+                [(i.optional_vars, i.context_expr) for i in node.items if i.optional_vars]
+                if isinstance(node, ast.With)
+                else []
+            )
+        made.update({v.lineno: v for t, v in pairs if ast.unparse(t) == ast.unparse(runs) and v.lineno < line})
+    last = made[max(made)] if made else None
+    return last if isinstance(last, ast.Call) else None
+
+
+def as_relay(found: Found, call: ast.Call, plans: Sequence[Plan]) -> str:
     """The test with a relay in place of the sweep; empty where the body needs the run for more than its `with`."""
-    first, call = loop.body[0], loop.iter
-    if not (isinstance(first, ast.With) and len(first.items) == 1 and isinstance(call, ast.Call) and call.args):
+    first, loop = found.loop.body[0], found.loop
+    if not (isinstance(first, ast.With) and len(first.items) == 1):
         return ""
-    run, name = first.items[0].context_expr, loop.target.id if isinstance(loop.target, ast.Name) else ""
+    run, name = first.items[0].context_expr, ast.unparse(loop.target)
     uses = [node for node in ast.walk(loop) if isinstance(node, ast.Name) and node.id == name]
-    is_plain = isinstance(run, ast.Call) and isinstance(run.func, ast.Name) and run.func.id == name
-    upstream = call.args[0]
-    if not is_plain or len(uses) != 2 or len(plans) != 1 or not is_upstream(upstream):  # noqa: PLR2004 - target and with
+    is_plain = isinstance(run, ast.Call) and ast.unparse(run.func) == name
+    if not is_plain or len(uses) != 2 or len(plans) != 1 or not is_upstream(call.args[0]):  # noqa: PLR2004 - target and with
         return ""
     assert isinstance(run, ast.Call)
     expected = [ast.unparse(value) for value in (*run.args, *(keyword.value for keyword in run.keywords))]
-    relay = f"{prefix_of(call)}relay({ast.unparse(upstream)}, {written(plans, prefix_of(call))})"
+    relay = f"{prefix_of(call)}relay({ast.unparse(call.args[0])}, {written(plans, prefix_of(call))})"
     target = first.items[0].optional_vars
     relay += "" if target is None else f" as {ast.unparse(target)}"
     suppress = [f"contextlib.suppress({each})" for each in expected]
-    imports = ["import contextlib"] * bool(expected)
     return "\n".join(
         [
-            *headed(function, call, imports),
+            *headed(found.function, call, ["import contextlib"] * bool(expected)),
             f"{STEP}with {', '.join([relay, *suppress])}:",
-            *indented(lines, first.body, 2),
-            *indented(lines, loop.body[1:], 1),
+            *indented(found.lines, first.body, 2),
+            *indented(found.lines, loop.body[1:], 1),
         ]
     )
 
@@ -85,28 +121,21 @@ def is_upstream(upstream: ast.expr) -> bool:
     )
 
 
-def as_sweep(
-    lines: list[str], function: ast.FunctionDef | ast.AsyncFunctionDef | None, loop: ast.For, plans: Sequence[Plan]
-) -> str:
+def as_sweep(found: Found, call: ast.Call, plans: Sequence[Plan]) -> str:
     """The test with the same loop, whose sweep has this case alone."""
-    call = loop.iter
-    if not isinstance(call, ast.Call):
-        return f"{ast.unparse(loop.iter)}: write only={written(plans, 'faultline.')} in the call of the sweep"
-    name = ast.unparse(call.func) if isinstance(call.func, ast.Attribute) else "faultline.sweep"
     kept = [ast.unparse(keyword) for keyword in call.keywords if keyword.arg in ("run_seconds", "max_seconds")]
+    name = ast.unparse(call.func) if isinstance(call.func, ast.Attribute) else "faultline.sweep"
     given = [*map(ast.unparse, call.args), f"only={written(plans, prefix_of(call))}", *kept]
     return "\n".join(
         [
-            *headed(function, call, []),
-            f"{STEP}for {ast.unparse(loop.target)} in {name}({', '.join(given)}):",
-            *indented(lines, loop.body, 2),
+            *headed(found.function, call, []),
+            f"{STEP}for {ast.unparse(found.loop.target)} in {name}({', '.join(given)}):",
+            *indented(found.lines, found.loop.body, 2),
         ]
     )
 
 
-def headed(
-    function: ast.FunctionDef | ast.AsyncFunctionDef | None, call: ast.Call, imports: list[str]
-) -> Iterator[str]:
+def headed(function: Function | None, call: ast.Call, imports: list[str]) -> Iterator[str]:
     """The lines above the body: imports, and the head of the function, whose parameters are the same."""
     imports = sorted([*imports, *["import faultline"] * (not isinstance(call.func, ast.Attribute))])
     yield from [*imports, "", ""] if imports else ()

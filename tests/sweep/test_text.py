@@ -114,10 +114,33 @@ def code(text):
             """,
         ),
         (
+            """
+            runs = other()
+            with sweep(upstream, depth=2) as runs, sweep(other):
+                total = 0
+                for run in runs:
+                    assert run.number
+                    with run():
+                        pass
+                runs = None
+            """,
+            6,
+            """
+            import faultline
+
+
+            def test_alone():
+                for run in faultline.sweep(upstream, only=faultline.sequence(faultline.reset(at='response', after_messages=2), faultline.ok())):
+                    assert run.number
+                    with run():
+                        pass
+            """,
+        ),
+        (
             "for run in runs:\n    with run():\n        pass\n",
             2,
-            "runs: write only=faultline.sequence(faultline.reset(at='response', after_messages=2), faultline.ok()) "
-            "in the call of the sweep",
+            "for run in faultline.sweep('127.0.0.1:5432', only=faultline.sequence(faultline.reset(at='response', "
+            "after_messages=2), faultline.ok())):\n    …  # the body of the loop",
         ),
         (
             "with run():\n    pass\n",
@@ -175,7 +198,7 @@ def test_failure_is_told_in_a_line(error, text):
 
 
 def test_report_has_at_most_five_reproductions_and_the_worst_first():
-    place = Place(0, 1, "request", 0, 1, "x" * 60)
+    place = Place(0, 1, "request", 0, 0, 1, "x" * 60)
     strange = [Case(((place, reset()),), failed="ValueError") for _ in range(5)]
     wrong_state = Case(((place, reset()),), failed="assert 3 == 4", is_assertion=True)
     hung = Case(((Place(0, 1, "lost", 0), reset()),), is_hung=True)
