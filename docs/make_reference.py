@@ -16,14 +16,14 @@ GROUPS = {
     "Starting servers": "serve relay http_proxy socks_proxy intercept resolve dns_server udp control",
     "Auditing a client": "audit Audit AuditCase Finding Difference",
     "Sweeping a scenario": "sweep Sweep SweepRun",
-    "Plans": "sequence cycle sometimes when by_path through max_connections plan",
-    "Scripts": "script send receive receive_until receive_prefixed reply receive_request respond repeat hold starttls "
-    "stoptls Gate",
+    "Plans": "sequence cycle sometimes when by_path through max_connections plan load",
+    "Scripts": "script send receive receive_until receive_prefixed receive_all reply receive_request respond "
+    "repeat hold starttls stoptls Gate",
     "WebSockets": "accept send_text send_bytes receive_text receive_bytes receive_close send_ping close_frame "
     "cut_frame fragment bad_frame ignore_pings",
     "Assertions": "raises root_cause",
     "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception Control",
-    "Values": "Fault Ledger Attempt Request Strike TlsFacts WebSocketFacts Turn",
+    "Values": "Fault Ledger Recording Piece Attempt Request Strike TlsFacts WebSocketFacts Turn",
     "The fixture": "Faultline",
 }
 
@@ -31,6 +31,8 @@ GROUPS = {
 SCHEMAS = """\
 - [ledger.schema.json](ledger.schema.json) describes what `ledger.to_json()`, `faultline serve --json` and
   `GET /proxies/{p}/attempts` write of attempts: [the ledger as JSON](ledger.md#as-json).
+- [recording.schema.json](recording.schema.json) describes what `faultline record --out case.json` and `Recording.to_json()` write, and
+  `faultline.load` reads.
 - `faultline modes --json`: an array with `name`, `group`, `summary`, `options` and `cases` of each mode.
 - `faultline explain --json`: an object for each error that the words name.
 - `faultline probe --json`: an object with the steps and the failure.

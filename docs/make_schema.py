@@ -23,7 +23,7 @@ PLAIN: dict[Any, dict[str, Any]] = {
     Key: {"type": "string"},
     NoneType: {"type": "null"},
 }
-LEFT_OUT = {Strike: {"origin", "also"}}
+LEFT_OUT = {Strike: {"origin", "also"}, Attempt: {"pieces", "missing_bytes"}}
 MORE: dict[type, dict[str, Any]] = {Attempt: {"struck": Strike | None}}
 
 
@@ -79,7 +79,8 @@ def records_from(record: type) -> dict[str, type]:
         if is_dataclass(kind) and isinstance(kind, type) and kind not in PLAIN:
             if kind.__name__ not in found:
                 found[kind.__name__] = kind
-                ahead += [get_type_hints(kind)[field.name] for field in fields(kind)]
+                left_out = LEFT_OUT.get(kind, set())
+                ahead += [get_type_hints(kind)[f.name] for f in fields(kind) if f.name not in left_out]
         else:
             ahead += get_args(kind)
     return {name: kind for name, kind in sorted(found.items()) if name != "Origin"}

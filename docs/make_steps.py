@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, tuple[bytes, ...]]] = {
         r'script(reply({b"PING": send(b"pong\n"), b"QUIT": (send(b"bye\n"), close())}, otherwise=send(b"what?\n")))',
         (b"PING\r\n", b"SAVE\r\n", b"quit\r\n"),
     ),
+    "receive_all": (r'script(send(b"hi\r\n"), receive_all())', (b"discarded",)),
     "receive_request": ("script(receive_request(head_only=True), respond(status(413)))", (POST,)),
     "respond": ('script(receive_request(), respond(ok(b"hello")))', (GET,)),
     "repeat": (r'script(repeat(receive_until(b"\n"), send(b"ok\n")))', (b"one\n", b"two\n")),
@@ -58,7 +59,7 @@ EXAMPLES: dict[str, tuple[str, tuple[bytes, ...]]] = {
     "send_ping": ('websocket(send_ping(b"1"), send_text("hi"))', ()),
     "send_text": ('websocket(send_text("hi"))', ()),
 }
-GROUPS = {"Lines, bytes and HTTP": ["script", "reply", *script.__all__], "WebSocket": websocket.__all__}
+GROUPS = {"Lines, bytes and HTTP": ["script", "reply", "receive_all", *script.__all__], "WebSocket": websocket.__all__}
 
 
 def entry(name: str) -> str:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from faultline._core.llm_events import anthropic_events as anthropic_events
     from faultline._core.llm_events import openai_chunks as openai_chunks
     from faultline._core.paths import by_path as by_path
+    from faultline._core.pieces import Piece as Piece
     from faultline._core.planning import cycle as cycle
     from faultline._core.planning import max_connections as max_connections
     from faultline._core.planning import sequence as sequence
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from faultline._core.planning import through as through
     from faultline._core.planning import when as when
     from faultline._core.promises import Strike as Strike
+    from faultline._core.recording import Recording as Recording
+    from faultline._core.replies import receive_all as receive_all
     from faultline._core.replies import reply as reply
     from faultline._core.script import hold as hold
     from faultline._core.script import receive as receive
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from faultline._core.websocket_facts import WebSocketFacts as WebSocketFacts
     from faultline._front.control.start import Control as Control
     from faultline._front.control.start import control as control
+    from faultline._front.recorded import load as load
     from faultline._front.starters import Faultline as Faultline
     from faultline._front.written import plan as plan
     from faultline._servers.dns import DnsServer as DnsServer

@@ -67,7 +67,16 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("streaming", 11), ("relays", 8), ("websocket", 15), ("http2", 15), ("audit", 2), ("strategies", 5), ("sweep", 6)],
+    [
+        ("streaming", 11),
+        ("relays", 8),
+        ("websocket", 15),
+        ("http2", 15),
+        ("audit", 2),
+        ("strategies", 5),
+        ("sweep", 6),
+        ("recording", 5),
+    ],
 )
 def test_the_python_of_a_page_passes(run_python_of, page, count):
     run_python_of(f"docs/{page}.md").assert_outcomes(passed=count)
@@ -186,7 +195,7 @@ def test_the_page_of_steps_has_every_step_and_what_clients_see_of_it(capsys):
     namespace["main"]()
 
     page = capsys.readouterr().out
-    steps = {"reply", *script.__all__, *websocket.__all__}
+    steps = {"receive_all", "reply", *script.__all__, *websocket.__all__}
     assert page == (TOP / "docs/steps.md").read_text("utf-8")
     assert "versionadded" not in page
     assert set(re.findall("(?m)^### `(.*)`$", page)) == {*namespace["EXAMPLES"]} == steps

@@ -202,7 +202,7 @@ MISTAKES = [
     ("serve(reset(), prot=80)", "serve(reset(), prot=80): expected port=80, not prot; write serve(reset(), port=80)."),
     (
         "serve(reset(), timeout=3)",
-        "serve(reset(), timeout=3): expected no timeout; serve takes plan, tls, answer, host, port, strict, isolated, unix, allow_remote, alpn and http2.",
+        "serve(reset(), timeout=3): expected no timeout; serve takes plan, tls, answer, host, port, strict, isolated, unix, allow_remote, alpn, http2 and record.",
     ),
     ("serve(reset(), True)", "serve(reset(), True): expected tls=True, with its name; write serve(reset(), tls=True)."),
     (
@@ -216,7 +216,7 @@ MISTAKES = [
     ("relay()", "relay(): expected upstream, which has no default; write relay(upstream='127.0.0.1:5432')."),
     (
         'relay("127.0.0.1:80", backend=3)',
-        "relay('127.0.0.1:80', backend=3): expected no backend; relay takes upstream, plan, tls, on_upstream_failure, allow_remote, host, port, strict, isolated, unix, alpn, upstream_cert and starttls.",
+        "relay('127.0.0.1:80', backend=3): expected no backend; relay takes upstream, plan, tls, on_upstream_failure, allow_remote, host, port, strict, isolated, unix, alpn, upstream_cert, starttls and record.",
     ),
     (
         "reset() | ok()",

@@ -31,7 +31,8 @@ KINDS = {
     "proxy": lambda: http_proxy(ok()),
 }
 MEMBERS = {type_: [name for name in dir(type_) if not name.startswith("_")] for type_ in (Server, Ledger)}
-READS = {*Ledger._public, "wait"}  # the engine calls the others
+RECORDED = {"recording", "to_pcap", "to_script"}  # which take a server that records
+READS = {*Ledger._public, "wait"} - RECORDED  # the engine calls the others
 
 
 def met(server):

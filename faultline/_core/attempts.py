@@ -6,13 +6,14 @@ Times are seconds since the server started.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from faultline._core.answers import Headers
 from faultline._core.ends import End, How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.milestones import NONE
+from faultline._core.pieces import Piece, Recorder
 from faultline._core.plain import texts
 from faultline._core.points import Point
 from faultline._core.promises import MOST_MARKS, Key, Mark, Strike, weightiest
@@ -78,6 +79,8 @@ class Attempt:
         ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
         websocket: the messages and the close codes of a WebSocket; `None` if the server speaks none.
         stream: the number of the stream of HTTP/2; `None` for other protocols.
+        pieces: all bytes in order, if the server was started with `record`; else `None`. JSON leaves them out.
+        missing_bytes: how many bytes after those pieces the record has no room for. JSON leaves it out.
     """
 
     number: int
@@ -99,6 +102,8 @@ class Attempt:
     ends: tuple[End, ...] = ()
     websocket: WebSocketFacts | None = None
     stream: int | None = None
+    pieces: tuple[Piece, ...] | None = field(default=None, repr=False)
+    missing_bytes: int = 0
 
     @property
     def struck(self) -> Strike | None:
@@ -111,7 +116,8 @@ class Attempt:
 
     def to_dict(self) -> dict[str, Any]:
         """The attempt as plain data for JSON; bytes become text, one character for each byte (Latin-1)."""
-        data = asdict(replace(self, fault=Fault(), strikes=()), dict_factory=texts)
+        data = asdict(replace(self, fault=Fault(), strikes=(), pieces=None), dict_factory=texts)
+        del data["pieces"], data["missing_bytes"]
         strikes, struck = [strike.to_dict() for strike in self.strikes], self.struck
         told = {"fault": repr(self.fault), "struck": struck and struck.to_dict(), "strikes": strikes}
         return data | told | {"websocket": self.websocket and self.websocket.to_dict()}
@@ -127,7 +133,7 @@ class Entry:
     __slots__ = (
         *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
         *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
-        *("sent_before_strike", "ends", "stale", "stream", "_turns", "_unstruck", "_websocket"),
+        *("sent_before_strike", "ends", "stale", "stream", "_turns", "_unstruck", "_websocket", "recorder"),
     )
 
     def __init__(
@@ -156,6 +162,7 @@ class Entry:
         self.stale: set[int] | None = None  # the numbers of the ledger's attempts that have changed since a reader came
         self._websocket: WebSocketFacts | None = None
         self._turns = Turns()
+        self.recorder: Recorder | None = None
         self._unstruck: dict[Mark, tuple[Mark, ...]] = {}  # parts that earlier faults had too, and that have not struck
 
     def touch(self) -> None:
@@ -222,7 +229,10 @@ class Entry:
             self.received_bytes += len(data)
         else:
             self.sent_bytes += len(data)
-        self._turns.says(by, data, self.now())
+        now = self.now()
+        self._turns.says(by, data, now)
+        if self.recorder is not None:
+            self.recorder.says(by, data, now, in_tls=self._tls is not None and self._tls.version != "")
         self.touch()
 
     @property
@@ -234,6 +244,8 @@ class Entry:
         """Remove the last bytes of the client, which belong to the next attempt."""
         self.received_bytes -= len(data)
         self._turns.take_back(len(data))
+        if self.recorder is not None:
+            self.recorder.take_back(len(data))
         self.touch()
 
     def gives(self, by: Party, how: Sign, alert: str = "") -> None:
@@ -264,6 +276,16 @@ class Entry:
     def turns(self) -> tuple[Turn, ...]:
         """The turns of the conversation so far, in order."""
         return self._turns.frozen()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...] | None:
+        """All bytes so far, as in `Attempt`."""
+        return None if self.recorder is None else self.recorder.frozen()
+
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes were not recorded, as in `Attempt`."""
+        return 0 if self.recorder is None else self.recorder.missing_bytes
 
     def frozen(self) -> Attempt:
         """A copy for readers."""

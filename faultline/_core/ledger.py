@@ -7,11 +7,13 @@ Times are seconds since the server started.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from faultline._core import clock, own_thread
 from faultline._core.attempts import Attempt, Entry, Request
@@ -19,9 +21,15 @@ from faultline._core.ends import CLOSED, RESET, How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.kept import MOST_ATTEMPTS, Kept
 from faultline._core.milestones import Milestone, Milestones, milestones_of
+from faultline._core.pieces import Recorder, Room
 from faultline._core.plain import JSON_VERSION
 from faultline._core.points import Point
 from faultline._core.promises import BREAK, Key
+
+if TYPE_CHECKING:
+    from faultline._core.masking import Masks
+    from faultline._core.plan import Plan
+    from faultline._core.recording import By, Recording
 
 KEPT_BODY_BYTES = 1 << 24
 KEPT_BODIES_BYTES = 1 << 28
@@ -38,19 +46,36 @@ class Ledger:
         begun: how many attempts there were in all.
     """
 
-    _public: ClassVar[tuple[str, ...]] = ("attempts", "begun", "dropped", "most_attempts", "now", "to_json")
+    _public: ClassVar[tuple[str, ...]] = (
+        "attempts",
+        "begun",
+        "dropped",
+        "most_attempts",
+        "now",
+        "recording",
+        "to_json",
+        "to_pcap",
+        "to_script",
+    )
 
     on_end: Callable[[Attempt], None] | None = None
     room_bytes: int = KEPT_BODIES_BYTES
     most_attempts: int = MOST_ATTEMPTS
     begun: int = 0
+    record_bytes: int = 0  # the most bytes of conversations that are kept as a whole
     held_by_test: str = (
         ""  # the note of attempts that end before their strike while the test holds the server's bytes back
     )
+    _settle: Callable[[], None] = lambda: None  # waits until the bytes that clients have got are recorded
     _clock: Callable[[], float] = field(default_factory=lambda: partial(clock.since, clock.now()))
     _kept: Kept = field(default_factory=Kept)
     _milestones: Milestones = field(default_factory=Milestones)
+    _room: Room = field(default_factory=lambda: Room(0))
     _lock: threading.RLock = field(default_factory=threading.RLock)  # a finalizer may read while its thread holds it
+
+    def starts(self, settle: Callable[[], None], record_bytes: int) -> None:
+        """Record at most this number of bytes of whole conversations, which are all there once `settle` returns."""
+        self._settle, self.record_bytes, self._room = settle, record_bytes, Room(record_bytes)
 
     @property
     def dropped(self) -> int:
@@ -80,9 +105,12 @@ class Ledger:
                 return waited
             self.begun += 1
             entry = Entry(self.begun, connection, fault, point, self._clock)
+            if self.record_bytes:
+                entry.recorder = Recorder(self._room)
             dropped = self._kept.add(entry, self.most_attempts)
-            if dropped is not None and dropped.request is not None:
-                self.room_bytes += len(dropped.request.body)
+            if dropped is not None:
+                self._room.give_back(dropped.pieces)
+                self.room_bytes += len(dropped.request.body) if dropped.request is not None else 0
             self._note(entry)
         return entry
 
@@ -146,6 +174,65 @@ class Ledger:
         """All attempts as JSON, in the form that docs/ledger.md describes."""
         data = {"version": JSON_VERSION, "dropped": self.dropped, "attempts": [a.to_dict() for a in self.attempts]}
         return json.dumps(data, indent=2)
+
+    def recording(self, *, mask: Masks = False, by: By = "turns") -> Recording:
+        """What the server said so far, as scripts that stand alone, and what was masked in them.
+
+        It takes a server that was started with `record=True`; `to_script` says what the parameters mean.
+
+        Raises:
+            ParameterError: the server did not record, some bytes are missing, or they can't be replayed.
+        """
+        from faultline._core.recording import recording_of
+
+        self._settle()
+        return recording_of(self.attempts, record_bytes=self.record_bytes, dropped=self.dropped, mask=mask, by=by)
+
+    def to_script(self, *, mask: Masks = False, by: By = "turns") -> Plan:
+        """What the server said so far, as a plan for `serve` that stands alone: a script for each connection.
+
+        It takes a server that was started with `record=True`. Call it when the client is done. A script waits for
+        what the client says in each turn: for a request of HTTP, for a line, or for as many bytes as it said in the
+        record. What the client says is not compared with the record.
+
+        Args:
+            mask: what to mask, by stars of the same number: `True` for the secrets that are known (the fields
+                Authorization, Cookie and Set-Cookie of HTTP, AUTH of Redis, the password of PostgreSQL, AUTH, PASS and
+                LOGIN of mail and FTP), bytes, a pattern whose groups are the secrets, a function from bytes to as many
+                bytes, or several of them; these come beside the known ones. `recording(…).masked` says what it was.
+            by: `"turns"` repeats each connection turn by turn. `"requests"` answers each message of a client as it was
+                answered in the record, in any order and on any connection; it takes messages that are lines, or that
+                have their length before them.
+
+        Raises:
+            ParameterError: the server did not record, some bytes are missing, or they can't be replayed, as TLS that
+                was passed through, SCRAM, SSH and WebSockets.
+        """
+        return self.recording(mask=mask, by=by).plan
+
+    def to_pcap(self, path: str | os.PathLike[str], *, mask: Masks = False, port: int = 80, ipv6: bool = False) -> None:
+        """Write what the server saw as a capture (pcapng) that Wireshark opens; its packets are reconstructed.
+
+        It takes a server that was started with `record=True`. The bytes, their times, and every FIN and RST are those
+        of the ledger. Addresses, ports of clients, sequence numbers and the sizes of segments are made up, and a
+        comment in the file says so. Times count from the start of the server.
+
+        Args:
+            path: the file to write.
+            mask: as for `to_script`.
+            port: the port of the server in the capture, by which Wireshark chooses the protocol.
+            ipv6: whether the packets are of IPv6.
+
+        Raises:
+            ParameterError: the server did not record, or some bytes are missing.
+        """
+        from faultline._core.capture import capture_of
+
+        self._settle()
+        data = capture_of(
+            self.attempts, record_bytes=self.record_bytes, dropped=self.dropped, mask=mask, port=port, ipv6=ipv6
+        )
+        Path(path).write_bytes(data)
 
     def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their strike or their end.

@@ -1,4 +1,4 @@
-"""The step of a script that branches by what the client says."""
+"""The steps of a script that leave the course to the client: one branches by what it says, one waits for its end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from faultline._core.steps import (
     Close,
     ConnectionStep,
     Reading,
+    ReceiveAll,
     ReceiveRequest,
     ReceiveUntil,
     Repeat,
@@ -76,6 +77,27 @@ def reply(branches: Mapping[Key, Steps], *, otherwise: Steps = (), reading: Step
             raise rejected("branches", key, f"bytes, or a pattern compiled from bytes, as a key{right}")
         found.append((key, branch_of(f"branches[{key!r}]", steps)))
     return Reply(tuple(found), branch_of("otherwise", otherwise), reading)
+
+
+@explained
+def receive_all() -> Step:
+    r"""Read and discard bytes until the client has finished sending, and close then. It is the last step of a script.
+
+    A script without it closes after its last step; with it the client ends the conversation.
+
+    .. versionadded:: 0.1
+
+    Example:
+        >>> import faultline, socket
+        >>> from faultline import receive_all, script, send
+        >>> with faultline.serve(script(send(b"hi\r\n"), receive_all())) as server:
+        ...     with socket.create_connection(server.address) as client:
+        ...         client.recv(4, socket.MSG_WAITALL), client.sendall(b"discarded"), client.shutdown(socket.SHUT_WR)
+        ...         client.recv(1)
+        (b'hi\r\n', None, None)
+        b''
+    """
+    return ReceiveAll()
 
 
 def branch_of(name: str, given: object) -> tuple[ConnectionStep, ...]:

@@ -118,9 +118,11 @@ class ReceivePrefixed(Spoken):
     includes_length: bool = False
 
 
-@dataclass(frozen=True)
-class ReceiveAll:
+@dataclass(frozen=True, repr=False)
+class ReceiveAll(Spoken):
     """Read until the client has finished sending."""
+
+    says: ClassVar[str] = "receive_all"
 
 
 @dataclass(frozen=True, repr=False)

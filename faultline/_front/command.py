@@ -46,6 +46,7 @@ from faultline._front.options import (
     server_of,
 )
 from faultline._front.probing import data_of, end_lines, probe_of, step_lines
+from faultline._front.record import record
 from faultline._front.serving import STARTERS, Starter, start_proxy, start_relay
 from faultline._front.trust import trust_files
 from faultline.modes._catalogue import modes
@@ -118,6 +119,8 @@ def run(words: list[str], ending: Ending) -> int:
         print_explained(options)
     elif options.command == "probe":
         return run_probe(options)
+    elif options.command == "record":
+        run_record(options, ending)
     elif options.command == "control":
         run_control(options, ending)
     elif options.command == "audit":
@@ -217,6 +220,13 @@ def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
         text = f"{server.plan!r} on {server.hostport} in front of {options.upstream}{unseen(server, server.plan)}"
         data = {"plan": repr(server.plan), "upstream": str(upstream)}
         watch(server, server.url, ended, text, options, data)
+
+
+def run_record(options: argparse.Namespace, ending: Ending) -> None:
+    """Record what a real server says until the end, and write it."""
+    with ending() as ended:
+        for text, data in record(options, ended):
+            say(options.json, text, data)
 
 
 def run_control(options: argparse.Namespace, ending: Ending) -> None:

@@ -12,6 +12,8 @@ from faultline._front.explaining import add_explain_options
 from faultline._front.options import Named, Parser
 from faultline._front.probing import HELP as PROBE_HELP
 from faultline._front.probing import add_probe_options
+from faultline._front.record import HELP as RECORD_HELP
+from faultline._front.record import add_record_options
 from faultline._front.served import add_proxy_options, add_relay_options, add_serve_options
 from faultline._version import __version__
 
@@ -33,6 +35,7 @@ def parser_of(words: list[str]) -> tuple[Parser, dict[str, Named | None]]:
     chosen["relay"] = add_relay_options(relay, words)
     proxy = commands.add_parser("proxy", help="be a proxy of HTTP or SOCKS until Ctrl-C", epilog=EPILOG)
     chosen["proxy"] = add_proxy_options(proxy, words)
+    add_record_options(commands.add_parser("record", help=RECORD_HELP))
     controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
     add_control_options(controlled)
     add_audit_options(commands.add_parser("audit", help=AUDIT_HELP))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from faultline._core import causes, computed, gate, llm_events, paths, replies, websocket
     from faultline._core import planning as plans
     from faultline._core import script as scripts
-    from faultline._front import written
+    from faultline._front import recorded, written
     from faultline._front.control import start
     from faultline._sweep import sweep as sweeps
     from faultline.modes import grpc, http2
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         by_path = staticmethod(paths.by_path)
         control = staticmethod(start.control)
         cycle = staticmethod(plans.cycle)
+        load = staticmethod(recorded.load)
         plan = staticmethod(written.plan)
         max_connections = staticmethod(plans.max_connections)
         sequence = staticmethod(plans.sequence)
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         when = staticmethod(plans.when)
         hold = staticmethod(scripts.hold)
         receive = staticmethod(scripts.receive)
+        receive_all = staticmethod(replies.receive_all)
         receive_prefixed = staticmethod(scripts.receive_prefixed)
         receive_request = staticmethod(scripts.receive_request)
         receive_until = staticmethod(scripts.receive_until)

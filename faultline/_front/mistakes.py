@@ -20,7 +20,7 @@ from faultline._front.options import named
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import OVER_TCP, Mode, Parameter
 
-COMMANDS = ("serve", "relay", "proxy", "control", "modes", "audit", "explain", "probe")
+COMMANDS = ("serve", "relay", "proxy", "record", "control", "modes", "audit", "explain", "probe")
 OPENING = {"--version", "--help", "-h"}
 PLAN = {"--path": 1, "--max-connections": 1, "--beyond": 1}
 PLACE = {"--host": 1, "--port": 1, "--allow-remote": 0, "--tls": 0, "--json": 0, "--ca-file": 1}

@@ -15,7 +15,7 @@ from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.operators import Combined
 from faultline._core.paths import by_path
-from faultline._core.replies import reply
+from faultline._core.replies import receive_all, reply
 from faultline._core.said import abbreviated, is_abbreviated
 from faultline._core.words import MODES, listed, meant
 from faultline.modes._catalogue import modes
@@ -34,7 +34,7 @@ class Reader:
         functions = {entry.name: entry.function for entry in modes().values()}
         of_plans = {name: getattr(plans, name) for name in OF_PLANS}
         of_steps = {name: getattr(room, name) for room in (scripts, websockets) for name in room.__all__}
-        of_plans |= {"by_path": by_path, "reply": reply}
+        of_plans |= {"by_path": by_path, "receive_all": receive_all, "reply": reply}
         self._functions: dict[str, Callable[..., Any]] = {**functions, **of_plans, **of_steps}
 
     def plan(self) -> Any:

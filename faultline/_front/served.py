@@ -67,6 +67,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
     """Add the options of `relay`, with those of the mode that the words name."""
+    add_upstream_options(parser)
+    return add_mode_options(parser, words, "relay", required=False)
+
+
+def add_upstream_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a server in front of a real one."""
     parser.add_argument("--upstream", required=True, metavar="ADDRESS", help="the real server: host:port, URL or path")
     parser.add_argument(
         "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="the address to bind (default: a free port)"
@@ -98,7 +104,6 @@ def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         "--alpn", metavar="NAMES", help="with TLS, the protocols to choose from: h2,http/1.1 (default: http/1.1)"
     )
     add_common_options(parser)
-    return add_mode_options(parser, words, "relay", required=False)
 
 
 def shown_to_upstream(options: argparse.Namespace) -> str | tuple[str, str] | None:

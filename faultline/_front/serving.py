@@ -135,13 +135,16 @@ def start_proxy(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> Start
     return Started(server, url, url, f"curl -v {trusting}--proxy {shlex.quote(url)} http://localhost/")
 
 
-def start_relay(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> tuple[Server, Upstream]:
-    """Start a relay; return it with its upstream.
+def start_relay(
+    plan: Plan, options: argparse.Namespace, on_end: OnEnd, *, record_bytes: int = 0
+) -> tuple[Server, Upstream]:
+    """Start a relay, which records at most this number of bytes; return it with its upstream.
 
     Raises:
         FaultlineError: an option has a wrong value, or a relay can't play the plan.
     """
     from faultline._core.certificates import with_protocols
+    from faultline._servers.running import Upkeep
     from faultline._servers.server import Server
     from faultline._servers.start import PROTOCOLS, TERMINATES, checked_address, checked_relay, kind_of_relay
 
@@ -164,6 +167,7 @@ def start_relay(plan: Plan, options: argparse.Namespace, on_end: OnEnd) -> tuple
         upstream=upstream,
         strict=False,
         on_end=on_end,
+        upkeep=Upkeep(record_bytes=record_bytes),
     )
     return server, upstream
 

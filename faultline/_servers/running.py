@@ -39,15 +39,17 @@ FIRST_LOOK_SECONDS = 0.0002
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What the control API asks of the servers that it makes.
+    """What the control API asks of the servers that it makes, and what the ledger records.
 
     Attributes:
         parks: whether a silence without end takes no task; then nothing but the end of the connection can follow.
         scope: the name of the server's own scope of chance; empty for that of the process.
+        record_bytes: the most bytes of whole conversations that the ledger keeps.
     """
 
     parks: bool = True
     scope: str = ""
+    record_bytes: int = 0
 
 
 USUAL = Upkeep()
@@ -66,7 +68,7 @@ class Setup:
         terms: the terms of TLS, unless the fault has terms.
         upstream: the server behind a relay.
         route: the target of a proxy, and the name and password that its clients have to send.
-        upkeep: what the control API asks of its servers.
+        upkeep: what the control API asks of its servers, and what the ledger records.
     """
 
     plan: Plan
@@ -102,6 +104,7 @@ class Running:
         self._is_broken = False
         self._stopping: asyncio.Task[None] | None = None
         self._background = background()
+        ledger.starts(self._background.settle, setup.upkeep.record_bytes)
         make = Scope(setup.upkeep.scope).generator if setup.upkeep.scope else chance.generator
         self._dealer = Dealer(setup.plan, make)
         service = Service(

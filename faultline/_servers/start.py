@@ -9,16 +9,18 @@ from typing import Literal, TypeAlias, get_args
 from faultline._core.calls import explained
 from faultline._core.capabilities import Capabilities
 from faultline._core.certificates import Tls, with_protocols
-from faultline._core.check import choice, flag, rejected
+from faultline._core.check import choice, flag, rejected, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
 from faultline._core.kinds import BLIND_RELAY, HTTP2, RELAY, SERVER, TERMINATING_RELAY
+from faultline._core.pieces import RECORDED_BYTES
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import checked_plan
 from faultline._core.upstream import OnFailure, StartTls, Upstream, parsed_upstream
 from faultline._net import addresses
 from faultline._net.shown import Shown, shown_pem
 from faultline._servers.address import Address, Tcp, Unix
+from faultline._servers.running import Upkeep
 from faultline._servers.server import Server
 
 RelayTls: TypeAlias = Literal["through", "terminate", "mutual"]
@@ -41,6 +43,7 @@ def serve(
     allow_remote: bool = False,
     alpn: Sequence[str] | None = None,
     http2: bool | None = None,
+    record: bool | int = False,
 ) -> Server:
     r"""Start a server that plays a plan to its clients.
 
@@ -68,6 +71,8 @@ def serve(
             knowledge, or that asks for it by `Upgrade: h2c` without TLS. It takes `pytest-faultline[http2]`. With
             `False` a server that agrees to `h2` speaks HTTP/1.1 all the same, which is a fault. Default: whether `alpn`
             has `h2`.
+        record: whether the ledger keeps all bytes of all conversations, at most 64 MiB, or the most bytes to keep; for
+            `ledger.to_script()` and `ledger.to_pcap(path)`.
 
     Returns:
         The server, which is listening. Use it as a context manager, or call `close()`.
@@ -91,7 +96,16 @@ def serve(
     terms = with_protocols(tls, alpn)
     speaks = "h2" in (alpn or ()) if http2 is None else flag("http2", http2)
     kind = HTTP2 if speaks else SERVER
-    return Server(plan, address=address, kind=kind, tls=terms, answer=answer, strict=strict, isolated=isolated)
+    return Server(
+        plan,
+        address=address,
+        kind=kind,
+        tls=terms,
+        answer=answer,
+        strict=strict,
+        isolated=isolated,
+        upkeep=Upkeep(record_bytes=recorded_bytes(record)),
+    )
 
 
 @explained
@@ -110,6 +124,7 @@ def relay(
     alpn: Sequence[str] | None = None,
     upstream_cert: Shown | None = None,
     starttls: StartTls | None = None,
+    record: bool | int = False,
 ) -> Server:
     """Start a relay in front of a real server, which answers its clients until a fault of the plan strikes.
 
@@ -148,6 +163,7 @@ def relay(
             `"imap"`. A client that asks for TLS gets it, by the request of its protocol. The upstream is asked for TLS
             in the same way; where it offers none, TLS ends at the relay. Breaks and `on` act as in any terminated TLS;
             of what both sides say before, only `on` can strike, and conditions count it.
+        record: as for `serve`.
 
     Returns:
         The relay, which is listening. Use it as a context manager, or call `close()`.
@@ -183,7 +199,19 @@ def relay(
         upstream=where,
         strict=strict,
         isolated=isolated,
+        upkeep=Upkeep(record_bytes=recorded_bytes(record)),
     )
+
+
+def recorded_bytes(record: bool | int) -> int:  # noqa: FBT001 - as in public
+    """The most bytes that a ledger records.
+
+    Raises:
+        ParameterError: `record` is neither True nor False nor a whole number.
+    """
+    if isinstance(record, bool):
+        return RECORDED_BYTES if record else 0
+    return whole("record", record, " of bytes", 1)
 
 
 def checked_address(

@@ -17,6 +17,7 @@ import threading
 import pytest
 import requests
 import urllib3
+from support.recorded import replayed
 
 from faultline import UnsupportedError, bad_cert, close, ok, partition, raises, reset, root_cause, sequence, stall
 
@@ -151,6 +152,23 @@ def test_session_reuses_one_connection_through_the_relay(faultline, either):
     (attempt,) = server.wait_for_attempts(1, at="end")
     assert [turn.by for turn in attempt.turns] == ["client", "server"] * 5
     assert (attempt.ended_by, attempt.ended_how) == ("client", "FIN")
+
+
+@pytest.mark.slow
+@pytest.mark.everywhere
+def test_what_nginx_said_is_replayed(nginx):
+    def client(server):
+        answers = []
+        with contextlib.closing(http.client.HTTPConnection(*server.address, timeout=10)) as connection:
+            for method, path in (("GET", "/"), ("HEAD", "/"), ("GET", "/none"), ("POST", "/")):
+                connection.request(method, path, b"x" * 1000 if method == "POST" else None)
+                response = connection.getresponse()
+                answers.append((response.status, response.headers.items(), response.read()))
+        return answers
+
+    said, _ = replayed(nginx, client)
+
+    assert [status for status, _, _ in said] == [200, 200, 404, 405]
 
 
 def test_pool_opens_as_many_connections_as_it_has_requests_at_once(faultline, upstream):

@@ -50,8 +50,8 @@ class Handle:
 class RemoteLedger(Ledger):
     """The ledger of a server in the child: it is read from the child, and kept when the server is closed."""
 
-    def __init__(self, handle: Handle) -> None:
-        super().__init__()
+    def __init__(self, handle: Handle, record_bytes: int) -> None:
+        super().__init__(record_bytes=record_bytes)
         self._handle: Handle | None = handle
         self._last: tuple[Attempt, ...] = ()
         self._ended_seconds = 0.0
@@ -130,7 +130,7 @@ class Remote:
     def __init__(self, setup: Setup) -> None:
         self._handle = Handle(setup)
         self.address: Address = self._handle.address
-        self.ledger = RemoteLedger(self._handle)
+        self.ledger = RemoteLedger(self._handle, setup.upkeep.record_bytes)
         self.authority = RemoteAuthority(self._handle)
         self._errors: list[BaseException] = []
         self._watch: Watch | None = None

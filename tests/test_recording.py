@@ -1,0 +1,693 @@
+"""Recordings: what a server said, as a script that stands alone, in a file, and as a capture."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import ssl
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support import PATIENCE_SECONDS
+from support.command import running
+from support.tables import each_row
+
+import faultline
+from faultline import (
+    ParameterError,
+    Recording,
+    close,
+    load,
+    ok,
+    receive,
+    receive_all,
+    receive_prefixed,
+    receive_request,
+    receive_until,
+    relay,
+    reply,
+    reset,
+    script,
+    send,
+    sequence,
+    serve,
+    starttls,
+)
+from faultline._core.masking import Masker
+from faultline._core.pieces import Piece, Recorder, Room
+from faultline._core.recording import MADE, from_json
+from faultline._core.replay import reading
+from faultline._front.command import main
+from faultline._front.recorded import module_of
+
+GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+def talk(server, *said, leaves=True, context=None):
+    """Say things to a server, each once it has answered the one before, and return the answers."""
+    answers = []
+    with contextlib.closing(socket.create_connection(server.address, PATIENCE_SECONDS)) as raw:
+        connection = context.wrap_socket(raw, server_hostname="127.0.0.1") if context else raw
+        for data in said:
+            connection.sendall(data)
+            answers.append(connection.recv(1000))
+        if leaves:
+            connection.close()
+        else:
+            answers.append(connection.recv(1))
+    return answers
+
+
+def recorded(plan, *said, connections=1, leaves=True, **options):
+    """The ledger of a relay in front of a server that plays this plan."""
+    with serve(plan, strict=False) as real, relay(real, record=True, **options) as server:
+        for _ in range(connections):
+            talk(server, *said, leaves=leaves)
+        server.wait_for_attempts(connections, at="end")
+        return server.ledger
+
+
+ECHOES = script(*[receive_until(b"\n"), send(b"a line\n"), receive_until(b"\n"), send(b"another\n"), receive_all()])
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+@each_row(
+    ("said", "steps"),
+    [
+        (b"NOOP\r\n", [receive_until(b"\n")]),
+        (b"one\ntwo\n", [receive(8)]),
+        (b"\x00\x01\n", [receive(3)]),
+        (b"Subject: x\r\n\r\nhi\r\n.\r\n", [receive_until(b"\r\n.\r\n")]),
+        (b"*1\r\n$4\r\nPING\r\n", [receive(14)]),
+        (GET, [receive_request()]),
+        (GET * 2, [receive_request()] * 2),
+        (GET + b"GET / HT", [receive_request(), receive(8)]),
+        (b"GET / HTTP/1.1\r\nHost: test\r\n", [receive(28)]),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", [receive_request()]),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab", [receive_request(head_only=True), receive(2)]),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", [receive_request(head_only=True)]),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + GET, [receive_request()] * 2),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [receive_request()]),
+        (
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc",
+            [receive_request(head_only=True), receive(6)],
+        ),
+    ],
+)
+def test_a_script_waits_by_the_structure_of_what_a_client_says(said, steps):
+    assert [*reading(said)] == steps
+
+
+LINES = [receive_until(b"\n"), send(b"a line\n"), receive_until(b"\n"), send(b"another\n")]
+
+
+@each_row(
+    ("plan", "said", "options", "script_made"),
+    [
+        (ECHOES, (b"a\n", b"b\n"), {}, script(*LINES, receive_all())),
+        (ECHOES, (b"a\n", b"b\n"), {"connections": 3}, script(*LINES, receive_all())),
+        (script(*LINES), (b"a\n", b"b\n"), {"leaves": False}, script(*LINES)),
+        (script(*LINES, reset()), (b"a\n", b"b\n"), {}, script(*LINES, reset())),
+        (sequence(script(send(b"hi")), script(send(b"ho"))), (b"",), {"connections": 2},
+         sequence(script(send(b"hi")), script(send(b"ho")))),
+        (close(at="accept"), (b"",), {}, close(at="accept")),
+        (ok(), (), {}, script(receive_all())),
+    ],
+)  # fmt: skip
+def test_connections_end_as_they_were_ended(plan, said, options, script_made):
+    if plan == script(*LINES, reset()):
+
+        def talks():
+            with serve(plan) as real, relay(real, record=True) as server:
+                with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+                    for data in said:
+                        client.sendall(data)
+                        client.recv(100)
+                    with pytest.raises(ConnectionResetError):
+                        client.recv(1)
+                return server.ledger
+
+        assert talks().to_script() == script_made
+        return
+    assert recorded(plan, *said, **options).to_script() == script_made
+
+
+def test_a_client_that_says_its_last_word_is_waited_for_no_longer():
+    with serve(script(receive_until(b"\n"), send(b"hi\n"), receive(4))) as real, relay(real, record=True) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.sendall(b"a\n")
+            assert client.recv(100) == b"hi\n"
+            client.sendall(b"QUIT")
+        server.wait_for_attempts(1, at="end")
+        plan = server.ledger.to_script()
+
+    assert plan == script(receive_until(b"\n"), send(b"hi\n"), receive(4))
+
+
+@each_row("isolated", [False, True])
+def test_what_was_recorded_answers_as_it_did(isolated):
+    with relay(serve_pages(), record=True, isolated=isolated) as server:
+        said = talk(server, GET, b"HEAD / HTTP/1.1\r\nHost: another\r\n\r\n")
+        plan = server.ledger.to_script()
+
+    with serve(plan) as server:
+        assert talk(server, GET.replace(b"test", b"elsewhere"), GET) == said
+
+
+def serve_pages():
+    """A server of HTTP, which stops with the test."""
+    return SERVERS[-1] if SERVERS else SERVERS.append(serve(ok(b"hello"))) or SERVERS[-1]
+
+
+SERVERS: list[faultline.Server] = []
+
+
+@pytest.fixture(autouse=True)
+def _stop():
+    yield
+    while SERVERS:
+        SERVERS.pop().close()
+
+
+def test_requests_that_come_at_once_belong_to_their_own_attempts():
+    with serve(ok(b"hello"), record=True) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.sendall(GET * 3)
+            said = b""
+            while said.count(b"hello") < 3:
+                said += client.recv(1000)
+        plan = server.ledger.to_script()
+        sizes = [sum(len(piece.data) for piece in a.pieces if piece.by == "client") for a in server.attempts]
+
+    assert sizes == [len(GET)] * 3
+    assert plan == script(*[receive_request(), send(said[: len(said) // 3])] * 3, receive_all())
+
+
+def test_tls_that_begins_inside_the_protocol_is_a_step():
+    upstream = script(receive(8), send(b"N"), receive(5), send(b"hello"), receive_all())
+    with serve(upstream) as real, relay(real, tls="terminate", starttls="postgres", record=True) as server:
+        assert postgres_client(server) == b"hello"
+        recording = server.ledger.recording()
+        with pytest.raises(ParameterError, match=r"^by='requests': expected no TLS that begins inside the protocol"):
+            server.ledger.to_script(by="requests")
+
+    assert recording.plan == script(receive(8), send(b"S"), starttls(), receive(5), send(b"hello"), receive_all())
+    assert not recording.tls
+    with serve(recording.plan) as server:
+        assert postgres_client(server) == b"hello"
+
+
+def postgres_client(server):
+    """Ask for TLS as PostgreSQL does, and say five bytes in it."""
+    with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+        client.sendall(bytes.fromhex("0000000804d2162f"))
+        assert client.recv(1) == b"S"
+        with server.client_context().wrap_socket(client, server_hostname="127.0.0.1") as secure:
+            secure.sendall(b"start")
+            return secure.recv(5)
+
+
+def test_by_requests_secrets_of_two_masks_may_overlap():
+    upstream = script(receive_until(b"\n"), send(b"ok\n"), receive_all())
+    plan = recorded(upstream, b"a secret b\n").to_script(by="requests", mask=[b"secret", b"cret b"])
+
+    assert "re.compile(" in repr(plan.script.steps)
+    with serve(plan) as server:
+        assert talk(server, b"a word\n") == [b"ok\n"]
+
+
+def test_a_server_that_spoke_tls_is_played_with_tls():
+    with serve(ECHOES) as real, relay(real, tls="terminate", record=True) as server:
+        talk(server, b"a\n", b"b\n", context=server.client_context())
+        recording = server.ledger.recording()
+
+    assert recording.tls
+    assert "with serve(PLAN, tls=True) as server:" in module_of(recording, "it")
+    with serve(recording.plan, tls=True) as server:
+        assert talk(server, b"x\n", b"y\n", context=server.client_context()) == [b"a line\n", b"another\n"]
+
+
+# --- by requests -----------------------------------------------------------------------------------------------------
+
+MAIL = script(
+    send(b"220 hi\r\n"), reply({b"QUIT": (send(b"221 bye\r\n"), close()), b"NOOP": ()}, otherwise=send(b"250 ok\r\n"))
+)
+
+
+def mail(server, *lines):
+    with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+        answers = [client.recv(100)]
+        for line in lines:
+            client.sendall(line)
+            answers.append(client.recv(100))
+        return answers
+
+
+def test_by_requests_each_message_gets_its_answer_in_any_order():
+    with serve(MAIL) as real, relay(real, record=True) as server:
+        mail(server, b"EHLO me\r\n", b"AUTH PLAIN c2VjcmV0\r\n", b"QUIT\r\n")
+        mail(server, b"RSET\r\n")
+        recording = server.ledger.recording(mask=True, by="requests")
+
+    branches = {
+        b"EHLO me\r\n": send(b"250 ok\r\n"),
+        re.compile(rb"\AAUTH\ PLAIN\ [^\r\n]*" + b"\r\n".replace(b"\r", b"\\\r").replace(b"\n", b"\\\n")): send(
+            b"250 ok\r\n"
+        ),
+        b"QUIT\r\n": (send(b"221 bye\r\n"), close()),
+        b"RSET\r\n": send(b"250 ok\r\n"),
+    }
+    assert recording.plan == script(send(b"220 hi\r\n"), reply(branches))
+    assert recording.masked == ("AUTH, PASS and LOGIN of mail and FTP, said by the client: 1 time",)
+    assert from_json(recording.to_json(), "x") == recording
+    with serve(recording.plan, strict=False) as server:
+        assert mail(server, b"RSET\r\n", b"AUTH PLAIN other\r\n", b"EHLO me\r\n", b"QUIT\r\n")[1:] == [
+            *[b"250 ok\r\n"] * 3,
+            b"221 bye\r\n",
+        ]
+
+
+@each_row(
+    ("said", "read"),
+    [
+        ((b"\x00\x02ab", b"\x00\x01c"), receive_prefixed(2)),
+        ((b"\x00\x00\x00\x05a",), receive_prefixed(4, includes_length=True)),
+    ],
+)
+def test_by_requests_messages_may_have_their_length_before_them(said, read):
+    upstream = script(*[step for data in said for step in (receive(len(data)), send(data))], receive_all())
+    ledger = recorded(upstream, *said)
+
+    assert ledger.to_script(by="requests") == script(reply({data: send(data) for data in said}, reading=read))
+
+
+# --- what can't be replayed ------------------------------------------------------------------------------------------
+
+
+def not_recorded():
+    return serve_pages().ledger.to_script()
+
+
+def nobody():
+    with serve(ok(), record=True) as server:
+        return server.ledger.to_script()
+
+
+def unanswered():
+    with (
+        serve(ECHOES) as real,
+        relay(real, record=True) as server,
+        socket.create_connection(server.address, PATIENCE_SECONDS) as client,
+    ):
+        client.sendall(b"half a line")
+        server.wait_for_attempts(1, at="request")
+        return server.ledger.to_script()
+
+
+def passed_through():
+    with serve(ok(), tls=True) as real, relay(real, record=True) as server:
+        talk(server, GET, context=real.client_context())
+        return server.ledger.to_script()
+
+
+def two_frames():
+    with serve(ok(), http2=True, record=True) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            import h2.connection
+
+            speaks = h2.connection.H2Connection()
+            speaks.initiate_connection()
+            speaks.send_headers(1, [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a")], True)
+            client.sendall(speaks.data_to_send())
+            while b"ok\n" not in client.recv(1000):
+                pass
+        return server.ledger.to_script()
+
+
+def says(*data):
+    """The ledger of a conversation with these bytes of a server, each behind a line."""
+    return recorded(
+        script(*[s for d in data for s in (receive_until(b"\n"), send(d))], receive_all()), *[b"x\n"] * len(data)
+    )
+
+
+def both(by):
+    with serve(script(send(b"hi\n"), receive_until(b"\n"), send(b"x"))) as real, relay(real, record=True) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.recv(10)
+            client.sendall(b"a\n")
+            client.recv(10)
+        real.become(script(receive_until(b"\n"), send(b"x"), receive_all()))
+        talk(server, b"a\n")
+        return server.ledger.to_script(by=by)
+
+
+def dropped():
+    with serve(ok(), record=True) as server:
+        server.ledger.most_attempts = 1
+        for number in range(4):
+            talk(server, GET)
+            server.wait_for_attempts(number + 1, at="end")
+        return server.ledger.to_script()
+
+
+def no_room(path=None):
+    with serve(ok(b"x" * 1000), record=500) as server:
+        talk(server, GET)
+        return server.ledger.to_pcap(path) if path else server.ledger.to_script()
+
+
+@each_row(
+    ("made", "message"),
+    [
+        (not_recorded, "record=False: expected record=True when the server is started"),
+        (lambda: serve(ok(), record=-1), "record=-1: expected a whole number of bytes, 1 or more."),
+        (nobody, "the ledger: expected a connection to make a script of; no client has come."),
+        (no_room, "record: expected room for all bytes; "),
+        (partial(no_room, "x"), "record: expected room for all bytes; "),
+        (dropped, "the ledger: expected all attempts; 2 attempts were dropped."),
+        (unanswered, "connection 1: expected an answer to b'half a line'; wait for the client to get it."),
+        (passed_through, "connection 1 is in TLS that the relay passed through, and its keys differ each time"),
+        (two_frames, "connection 1 is in HTTP/2, whose frames no script plays"),
+        (says(b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0").to_script, "connection 1 logs in by SCRAM, whose nonces differ"),
+        (says(b"HTTP/1.1 101 x\r\nsec-websocket-accept: x\r\n\r\n").to_script, "connection 1 is a WebSocket"),
+        (recorded(script(send(b"SSH-2.0-x\r\n"), receive_all()), b"").to_script, "connection 1 is SSH"),
+        (
+            partial(says(b"1\n", b"2\n").to_script, by="requests"),
+            "by='requests': expected one answer to each message; b'x\\n'",
+        ),
+        (
+            partial(recorded(ok(), GET).to_script, by="requests"),
+            "by='requests': expected messages that are lines or have",
+        ),
+        (partial(recorded(ok()).to_script, by="requests"), "by='requests': expected a client that said something"),
+        (partial(both, "requests"), "by='requests': expected connections that begin alike"),
+        (partial(says(b"1\n").to_script, by="request"), "by='request': expected one of"),
+        (partial(says(b"1\n").to_script, mask=7), "mask=7: expected True, bytes, a pattern"),
+        (partial(says(b"1\n").to_script, mask=["x"]), "mask='x': expected True, bytes, a pattern"),
+        (partial(says(b"1\n").to_script, mask=lambda data: data + b"x"), "mask="),
+        (partial(says(b"1\n").to_pcap, "x", port=0), "port=0: expected a whole number, from 1 to 65535."),
+    ],
+)
+def test_what_can_not_be_replayed_is_an_error_that_says_why(made, message):
+    with pytest.raises(ParameterError) as raised:
+        made()
+
+    assert str(raised.value).startswith(message)
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+@each_row(
+    ("by", "data", "mask", "masked"),
+    [
+        ("client", b"GET / HTTP/1.1\r\nAuthorization: Bearer abc\r\n\r\n", True, b"Bearer ***\r\n\r\n"),
+        ("client", b"x\r\nproxy-authorization: Basic YQ==\r\nCookie: a=b; c=d\r\n", True, b"Cookie: ********\r\n"),
+        ("server", b"x\r\nSet-Cookie: sid=secret; Path=/\r\n", True, b"Set-Cookie: sid=******; Path=/\r\n"),
+        ("client", b"x\r\nX-API-Key: k1\r\n", True, b"X-API-Key: **\r\n"),
+        ("client", b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n", True, b"AUTH\r\n$6\r\n******\r\n"),
+        ("client", b"*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$6\r\nsecret\r\n", True, b"$2\r\nme\r\n$6\r\n******\r\n"),
+        (
+            "client",
+            b"*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$1\r\ns\r\n",
+            True,
+            b"me\r\n$1\r\n*\r\n",
+        ),
+        ("client", b"AUTH secret\r\n", True, b"AUTH ******\r\n"),
+        ("client", b"p\0\0\0\x0bsecret\0", True, b"p\0\0\0\x0b******\0"),
+        ("server", b"p\0\0\0\x0bsecret\0", True, b"secret\0"),
+        ("client", b"PASS secret\r\n", True, b"PASS ******\r\n"),
+        ("client", b"a1 LOGIN me secret\r\n", True, b"a1 LOGIN me ******\r\n"),
+        ("server", b"token=abc", False, b"token=abc"),
+        ("server", b"token=abc", b"abc", b"token=***"),
+        ("server", b"token=abc&x=1", re.compile(rb"token=(\w+)|x=(\d)"), b"token=***&x=*"),
+        ("server", b"token=abc", lambda data: data.replace(b"abc", b"xyz"), b"token=xyz"),
+        ("server", b"token=abc", [b"ab", lambda data: data[:-1] + b"!"], b"token=**!"),
+    ],
+)
+def test_masked_bytes_have_the_length_of_the_secret(by, data, mask, masked):
+    found = Masker(mask).masked(by, data)
+
+    assert found.data.endswith(masked)
+    assert len(found.data) == len(data)
+    changed = {at for start, end, _ in found.spans for at in range(start, end)}
+    assert all(a == b or at in changed for at, (a, b) in enumerate(zip(data, found.data, strict=True)))
+    assert bool(changed) == (found.data != data)
+
+
+def test_what_was_masked_is_said():
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=secret\r\nContent-Length: 5\r\n\r\ntoken"
+    upstream = script(receive_request(), send(answer), receive_request(), send(answer), receive_all())
+    recording = recorded(upstream, GET, GET).recording(mask=re.compile(b"tok(en)"))
+
+    name = "Authorization, Cookie and key fields of HTTP"
+    assert recording.masked == (f"{name}, said by the server: 2 times", "b'tok(en)', said by the server: 2 times")
+    assert b"secret" not in repr(recording.scripts).encode()
+    assert f"- {recording.masked[0]}\n" in module_of(recording, "it")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+EVERYTHING = Recording(
+    (
+        (
+            receive_request(head_only=True),
+            receive(3),
+            receive_prefixed(2, includes_length=True),
+            receive_until(re.compile(b"\xff\n")),
+            starttls(),
+            send(bytes(range(256)) + b"long lines\r\n" * 20),
+            reply({b"a": (), b"b": (send(b"b"), reset()), re.compile(b"c"): close()}, reading=receive_prefixed(4)),
+        ),
+        (reset(at="accept"),),
+        (send(b"hi"), receive_until(b"\n"), receive_all()),
+        (send(b"hi"), receive_until(b"\n"), receive_all()),
+    )
+)
+
+
+def test_a_recording_is_the_same_in_json_and_as_a_module(tmp_path):
+    (tmp_path / "case.json").write_text(EVERYTHING.to_json(), "utf-8")
+    names = {}
+    exec(module_of(EVERYTHING, "127.0.0.1:1"), names)
+
+    assert names["PLAN"] == EVERYTHING.plan == load(tmp_path / "case.json")
+    assert len(EVERYTHING.plan.entries) == 3
+
+
+def test_the_schema_has_every_step_with_its_values():
+    schema = json.loads((Path(__file__).parents[1] / "docs/recording.schema.json").read_text("utf-8"))
+    steps = {each["properties"]["step"]["const"]: each for each in schema["$defs"]["step"]["oneOf"]}
+    written = json.loads(EVERYTHING.to_json())
+
+    assert {*steps} == {*MADE}
+    assert {*written} == {*schema["properties"]} == {*schema["required"]}
+    for step in (step for lines in written["scripts"] for step in lines):
+        kind = steps[step["step"]]
+        assert {*kind["required"]} <= {*step} <= {*kind["properties"]}
+
+
+@each_row(
+    ("content", "message"),
+    [
+        (None, "expected a file to read"),
+        (b"\xff", "expected a file to read"),
+        (b"nonsense", "expected JSON"),
+        (b"[]", "expected a recording of `faultline record --out case.json`."),
+        (b'{"form": "faultline recording", "version": 2}', "expected version 1, not 2; update faultline."),
+        (b'{"form": "faultline recording", "version": 1}', "expected a whole recording (KeyError: 'scripts')."),
+        ([], "expected at least one script"),
+        ([[]], "script(): expected at least one step"),
+        ([[{"step": "sned"}]], "step='sned': expected one of send, "),
+        ([[{"step": "send"}]], "expected a whole recording (KeyError: 'data')."),
+        ([[{"step": "send", "data": 1}]], "expected a whole recording (AttributeError: "),
+        ([[{"step": "receive", "count_bytes": 0}]], "count_bytes=0: expected a whole number"),
+        ([[{"step": "receive_until", "marker": {"pattern": "("}}]], "expected a whole recording ("),
+    ],
+)
+def test_a_file_that_is_no_recording_is_refused(content, message, tmp_path):
+    path = tmp_path / "case.json"
+    path.unlink(missing_ok=True)
+    if isinstance(content, list):
+        content = json.dumps({**json.loads(EVERYTHING.to_json()), "scripts": content}).encode()
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ParameterError) as raised:
+        load(path)
+
+    assert message in str(raised.value)
+
+
+def test_path_has_to_be_a_path():
+    with pytest.raises(ParameterError, match=r"^path=7: expected the path of a file, such as 'case\.json'\.$"):
+        load(7)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_room_is_bounded_and_what_is_dropped_gives_back_its_own():
+    room = Room(1_000)
+    recorder = Recorder(room)
+    recorder.says("client", b"x" * 500, 1.0, in_tls=False)
+    recorder.says("server", b"x" * 500, 1.0, in_tls=False)
+    recorder.says("server", b"x", 1.0, in_tls=False)
+
+    assert (recorder.frozen(), recorder.missing_bytes) == ((Piece("client", 1.0, b"x" * 500),), 501)
+    assert room.left_bytes == 300
+    room.give_back(recorder.frozen())
+    assert room.left_bytes == 1_000
+
+
+def test_the_bytes_of_the_next_request_are_taken_back():
+    recorder = Recorder(Room(10_000))
+    for by, data in (("client", b"abc"), ("server", b"x"), ("client", b"de")):
+        recorder.says(by, data, 0.0, in_tls=False)
+    recorder.take_back(3)
+
+    assert [piece.data for piece in recorder.frozen()] == [b"ab", b"x"]
+
+
+# --- captures --------------------------------------------------------------------------------------------------------
+
+
+def packets_of(path, kind):
+    """The packets of a capture: time, both ports, flags, numbers and data, as another reader has them."""
+    dpkt = pytest.importorskip("dpkt")
+    with path.open("rb") as file:
+        reader = dpkt.pcapng.Reader(file)
+        assert reader.datalink() == 101
+        found = [(at, kind_of(dpkt, kind)(data)) for at, data in reader]
+    for _, ip in found:
+        before = ip.data.sum
+        ip.data.sum = 0
+        ip.data = type(ip.data)(bytes(ip.data))
+        ip.data.sum = 0
+        bytes(ip)  # which computes the checksum
+        assert ip.data.sum in (before, 0)
+    return [(at, ip.data) for at, ip in found]
+
+
+def kind_of(dpkt, name):
+    return {"IP": dpkt.ip.IP, "IP6": dpkt.ip6.IP6}[name]
+
+
+@each_row(("kind", "options"), [("IP", {}), ("IP6", {"ipv6": True, "port": 5432})])
+def test_another_reader_reads_a_capture(kind, options, tmp_path):
+    plan = sequence(ok(), reset(after_bytes=10), faultline.refuse())
+    with serve(ok(b"secret" * 10_000)) as real, relay(real, plan, record=True) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.sendall(GET)
+            said = b""
+            while len(said) < 60_000:
+                said += client.recv(100_000)
+        server.wait_for_attempts(1, at="end")
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.sendall(GET)
+            assert client.recv(10, socket.MSG_WAITALL) == said[:10]
+            with pytest.raises(ConnectionResetError):
+                client.recv(100)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, PATIENCE_SECONDS)
+        attempts = server.attempts
+        server.ledger.to_pcap(tmp_path / "a.pcapng", mask=b"secret", **options)
+
+    packets = packets_of(tmp_path / "a.pcapng", kind)
+    port = options.get("port", 80)
+    assert b"Reconstructed by faultline" in (tmp_path / "a.pcapng").read_bytes()[:200]
+    assert {tcp.dport for _, tcp in packets if tcp.sport != port} == {port}
+    streams = [
+        [(at, tcp) for at, tcp in packets if number in (tcp.sport, tcp.dport)] for number in (49152, 49153, 49154)
+    ]
+    for stream, attempt in zip(streams, attempts, strict=True):
+        assert stream[0][0] == pytest.approx(attempt.started_seconds, abs=1e-5)
+        first = {("client" if end.by == "client" else "server"): end for end in reversed(attempt.ends)}
+        assert stream[-1][0] == pytest.approx(max(end.at_seconds for end in first.values()), abs=1e-5)
+    answers = [[tcp for _, tcp in stream if tcp.sport == port] for stream in streams]
+    whole = b"".join(tcp.data for tcp in answers[0])
+    assert whole == said.replace(b"secret", b"******")
+    assert [tcp.flags for tcp in answers[2]] == [0x14]
+    assert [tcp.flags for _, tcp in streams[0]][:3] == [0x02, 0x12, 0x10]
+    assert answers[1][-1].flags == 0x14
+    assert b"".join(tcp.data for tcp in answers[1]) == said[:10]
+    for tcp, following in zip(answers[0][1:], answers[0][2:], strict=False):
+        assert following.seq == tcp.seq + len(tcp.data)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@each_row(
+    ("name", "then"), [("case.py", "next: write your client into its test"), ("case.json", "next: `with faultline.")]
+)
+def test_the_command_writes_what_a_server_said(name, then, tmp_path):
+    out, capture = tmp_path / name, tmp_path / "a.pcapng"
+    options = f"--out {out} --pcap {capture} --mask --mask-pattern hell(o)"
+    with serve(ok(b"hello")) as real, running(f"record --upstream {real.hostport} {options}") as command:
+        port = re.search(r"recording on 127\.0\.0\.1:(\d+) in front of", command.line())[1]
+        with socket.create_connection(("127.0.0.1", int(port)), PATIENCE_SECONDS) as client:
+            client.sendall(GET)
+            said = client.recv(1000)
+        assert command.line().startswith("#1: ok()")
+        status, lines = command.stop()
+
+    assert status == 0
+    assert lines[:2] == [
+        f"wrote {capture}: a reconstructed capture for Wireshark",
+        f"wrote {out}: 1 connection, 3 steps",
+    ]
+    assert lines[2] == "  masked b'hell(o)', said by the server: 1 time"
+    assert lines[3].startswith(then)
+    names = {}
+    plan = load(out) if name == "case.json" else exec(out.read_text(), names) or names["PLAN"]
+    with serve(plan) as server:
+        assert talk(server, GET) == [said.replace(b"hello", b"hell*")]
+
+
+def test_the_command_stops_after_a_number_of_connections(tmp_path):
+    with serve(ok(), tls=True) as real:
+        words = f"record --upstream {real.url} --tls terminate --out {tmp_path}/a.json --connections 1 --json"
+        with running(words) as command:
+            first = json.loads(command.line())
+            context = ssl.create_default_context(cafile=first["ca_file"])
+            port = int(first["url"].rpartition(":")[2])
+            with (
+                socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client,
+                context.wrap_socket(client, server_hostname="127.0.0.1") as secure,
+            ):
+                secure.sendall(GET)
+                secure.recv(100)
+            assert json.loads(command.line())["event"] == "attempt"
+            told = json.loads(command.line())
+
+    assert (told["event"], told["connections"], told["masked"]) == ("written", 1, [])
+    assert json.loads((tmp_path / "a.json").read_text())["tls"]
+
+
+@each_row(
+    ("options", "message"),
+    [
+        ("--out case.txt", "--out=case.txt: expected a name that ends with .py or .json."),
+        ("--out /none/case.py", "--out=/none/case.py: expected a file in a folder that exists."),
+        ("--out case.py --pcap /", "--pcap=/: expected a file in a folder that exists."),
+        ("--out case.py --mask-pattern (", "--mask-pattern=(: expected a regular expression ("),
+        ("--out case.py --record-bytes x", "record_bytes='x': expected a whole number."),
+    ],
+)
+def test_the_command_checks_its_options_first(options, message, capsys):
+    assert main(["record", "--upstream", "127.0.0.1:9", *options.split()]) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def test_the_port_of_a_capture_is_that_of_the_upstream():
+    from faultline._front.record import port_of
+
+    assert [port_of("127.0.0.1:5432"), port_of("/run/x.sock")] == [5432, 80]
