@@ -31,8 +31,8 @@ GROUPS = {
 SCHEMAS = """\
 - [ledger.schema.json](ledger.schema.json) describes what `ledger.to_json()`, `faultline serve --json` and
   `GET /proxies/{p}/attempts` write of attempts: [the ledger as JSON](ledger.md#as-json).
-- [recording.schema.json](recording.schema.json) describes what `faultline record --out case.json` and `Recording.to_json()` write, and
-  `faultline.load` reads.
+- [recording.schema.json](recording.schema.json) describes what `faultline record --out case.json` and
+  `Recording.to_json()` write, and `faultline.load` reads: [recordings](recording.md).
 - `faultline modes --json`: an array with `name`, `group`, `summary`, `options` and `cases` of each mode.
 - `faultline explain --json`: an object for each error that the words name.
 - `faultline probe --json`: an object with the steps and the failure.
