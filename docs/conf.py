@@ -27,6 +27,7 @@ html_theme = "furo"
 html_title = f"faultline {release}"
 html_static_path = ["site"]
 html_css_files = ["faultline.css"]
+html_extra_path = ["diagrams/points.svg"]  # for the README, which is shown elsewhere
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -37,7 +38,7 @@ pygments_dark_style = "github-dark"
 highlight_language = "text"
 
 # Pages of the top folder that the site has too. In their stubs here stands a link for readers of the repository.
-FROM_ABOVE = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md", "security": "SECURITY.md"}
+FROM_ABOVE = {each: f"{each.upper()}.md" for each in ("contributing", "changelog", "security", "releasing")}
 
 
 def take_from_above(_: object, page: str, source: list[str]) -> None:

@@ -20,7 +20,8 @@ from faultline._core import script, websocket
 from faultline._front.command import main
 
 TOP = pathlib.Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*.md"))]
+ABOVE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASING.md"]
+PAGES = [*ABOVE, *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*.md"))]
 FOR_CONTRIBUTORS = ["CONTRIBUTING.md", "docs/how-it-works.md"]
 
 
@@ -42,7 +43,7 @@ def run_python_of(pytester, monkeypatch):
 
 @pytest.mark.slow
 def test_the_python_of_the_readme_passes(run_python_of):
-    run_python_of("README.md").assert_outcomes(passed=4)
+    run_python_of("README.md").assert_outcomes(passed=1)
 
 
 @pytest.mark.slow

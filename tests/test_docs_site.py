@@ -13,6 +13,7 @@ import pytest
 
 import faultline
 from faultline._core.points import TABLE
+from faultline._front.commands import parser_of
 from faultline._front.options import Parser, plan_of
 from faultline._front.served import add_serve_options
 from faultline.modes._catalogue import modes
@@ -72,3 +73,28 @@ def test_the_picture_of_the_points_is_made_by_its_script(capsys):
     assert capsys.readouterr().out == (DOCS / "diagrams/points.svg").read_text("utf-8")
     points = [row.point for row in TABLE if row.is_at_servers]
     assert [point for point in points if f">{point}<" not in (DOCS / "diagrams/points.svg").read_text("utf-8")] == []
+
+
+SITE = "https://pytest-faultline.readthedocs.io/en/latest/"
+
+
+def test_the_readme_is_short_and_leads_to_pages_of_the_site():
+    readme = (DOCS.parent / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)", readme)
+    pages = [link.removeprefix(SITE).partition("#")[0] for link in links]
+
+    assert len(readme.splitlines()) < 100
+    assert [link for link in links if not link.startswith(SITE)] == [], "the README is shown where the pages are not"
+    assert [page for page in pages if not (DOCS / page.replace(".html", ".md")).exists() and page != "points.svg"] == []
+    assert SITE.rpartition("/en/")[0] in (DOCS.parent / "pyproject.toml").read_text("utf-8")
+
+
+def test_each_command_on_a_page_is_one():
+    pages = {path.stem: path.read_text("utf-8") for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]}
+    lines = re.findall(r"(?m)^\$ faultline (.+)$", "\n".join(pages.values()))
+    lines += re.findall(r"`faultline ([a-z]+ .+?)`", pages["command"])
+    for line in lines:
+        words = shlex.split(re.split(" > | 2>| # ", line)[0])
+        if "--help" not in words:
+            assert parser_of(words)[0].parse_args(words).command == words[0]
+    assert len(lines) > 20
