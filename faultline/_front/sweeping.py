@@ -46,7 +46,7 @@ class Sweeping:
         """Add to a report what the sweep has found if its loop was left, or else what is not proven."""
         report = yield
         sweep = self._begun.sweep
-        if sweep is None or call.when != "call":
+        if sweep is None or (call.when == "setup" and call.excinfo is None):
             return report
         if not sweep.is_over and call.excinfo is not None and sweep.leave(call.excinfo.value):
             report.sections.append(("faultline sweep", sweep.report()))

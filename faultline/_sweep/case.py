@@ -30,6 +30,7 @@ class Case:
         is_assertion: whether that was an assertion about what the run has left.
         is_hung: whether its connections were reset because the run took too long.
         attempts: what each relay saw.
+        ended_seconds: when the scenario ended, on the clock of each relay.
         titles: the headings of their drawings.
     """
 
@@ -42,6 +43,7 @@ class Case:
     is_assertion: bool = False
     is_hung: bool = False
     attempts: tuple[tuple[Attempt, ...], ...] = ()
+    ended_seconds: tuple[float, ...] = ()
     titles: tuple[str, ...] = ()
 
     @property

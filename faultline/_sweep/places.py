@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
 
 import faultline.modes
@@ -86,21 +87,26 @@ class Place:
         return f"{self.said or '…'}: {(TEXTS if self.request else GREETED)[self.kind]} ({what}, {where})"
 
 
-def places_of(relay: int, attempts: Sequence[Attempt], stride: int | None = None) -> Iterator[Place]:
-    """The places of the conversations at a relay, in order: at messages, or with a stride at each so many bytes."""
+def places_of(
+    relay: int, attempts: Sequence[Attempt], ended_seconds: float, idle_seconds: float, stride: int | None = None
+) -> Iterator[Place]:
+    """The places of the conversations at a relay, in order: at messages, or with a stride at each so many bytes.
+
+    A place is idle if nobody spoke there for `idle_seconds` before the scenario ended.
+    """
     for attempt in attempts:
         if stride is None:
-            yield from at_messages(relay, attempt)
+            yield from at_messages(relay, attempt, ended_seconds, idle_seconds)
         else:
             yield from at_bytes(relay, attempt, stride)
 
 
-def at_messages(relay: int, attempt: Attempt) -> Iterator[Place]:
+def at_messages(relay: int, attempt: Attempt, ended_seconds: float, idle_seconds: float) -> Iterator[Place]:
     """The places at the messages of a connection, in order."""
-    protocol, number = inner_protocol(attempt), attempt.number
+    protocol, number, turns = inner_protocol(attempt), attempt.number, kept(attempt)
     requests = answers = sent_bytes = 0
     said = ""
-    for turn in kept(attempt):
+    for turn, after in zip_longest(turns, turns[1:]):
         if turn.by == "client":
             said = words_of(turn, protocol)
             yield Place(relay, number, "request", requests, requests, requests + 1, said, turn.at_seconds)
@@ -113,7 +119,9 @@ def at_messages(relay: int, attempt: Attempt) -> Iterator[Place]:
         if half > sent_bytes:
             yield Place(relay, number, "middle", answers, half, requests, said, at)
         yield Place(relay, number, "after", answers, end_bytes, requests, said, until)
-        yield Place(relay, number, "idle", answers, requests, requests, said, until)
+        ends = after.at_seconds if after is not None else attempt.ended_seconds or ended_seconds
+        if ends - until >= idle_seconds:
+            yield Place(relay, number, "idle", answers, requests, requests, said, until)
         sent_bytes, answers = end_bytes, answers + 1
 
 

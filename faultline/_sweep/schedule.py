@@ -62,17 +62,31 @@ class Schedule:
     def _learn_places(self, case: Case) -> None:
         """Plan a break at each new place of an untouched run."""
         self._rounds += 1
-        places = [p for n, attempts in enumerate(case.attempts) for p in places_of(n, attempts, self._stride)]
+        places = self._places_of(case)
         new = [place for place in places if place not in self._known]
         self._known.update(new)
-        if self._rounds == 1 and not self._stride and (lost := sum(map(left_out, case.attempts))):
-            self.notes += (f"{counted(lost, 'message')} have no break: a ledger keeps the first 100 of a connection",)
+        if self._rounds == 1 and places and not self._stride:
+            self._tell_gaps(case, places)
         if self._rounds > MOST_ROUNDS and new:
             self.notes += (f"the untouched run still has new places after {self._rounds} runs; they are not swept",)
             return
         if places:
             self.why_none = "the conversation was another one in each run"
         self._cases.extend(self._cases_at(new, places))
+
+    def _tell_gaps(self, case: Case, places: Sequence[Place]) -> None:
+        """Take note of what the places of a conversation leave out."""
+        if not any(place.kind == "idle" for place in places):
+            silent = f"no connection was silent after an answer for idle_seconds={self._idle_seconds:g}"
+            self.notes += (f"{silent}, so that none breaks while idle",)
+        if lost := sum(map(left_out, case.attempts)):
+            self.notes += (f"{counted(lost, 'message')} have no break: a ledger keeps the first 100 of a connection",)
+
+    def _places_of(self, case: Case) -> list[Place]:
+        """The places of a run."""
+        seen = zip(case.attempts, case.ended_seconds, strict=True)
+        found = (places_of(n, *each, self._idle_seconds, self._stride) for n, each in enumerate(seen))
+        return [place for places in found for place in places]
 
     def _cases_at(
         self, new: Sequence[Place], places: Sequence[Place], before: tuple[tuple[Place, Fault], ...] = ()
@@ -90,13 +104,14 @@ class Schedule:
         first, _ = case.breaks[-1]
         struck = case.struck_seconds(first)
         assert struck is not None
-        places = [p for n, attempts in enumerate(case.attempts) for p in places_of(n, attempts, self._stride)]
+        since = case.ended_seconds[first.relay] - struck  # until the end: each relay has a clock of its own
+        places = self._places_of(case)
         taken = {(p.relay, p.connection) for p, _ in case.breaks}
         begun = {(n, a.number): a.started_seconds for n, attempts in enumerate(case.attempts) for a in attempts}
         later = [
             place
             for place in places
             if (place.relay, place.connection) not in taken
-            and (place.at_seconds > struck or begun[place.relay, place.connection] > struck)
+            and case.ended_seconds[place.relay] - max(place.at_seconds, begun[place.relay, place.connection]) < since
         ]
         return self._cases_at(later, places, case.breaks)

@@ -64,6 +64,17 @@ def found_at(path: str, line: int) -> Found | None:
     return Found(lines, functions[-1] if functions else None, loops[-1], call_of(loops[-1].iter, around, line))
 
 
+def comes_from(place: tuple[str, int], error: BaseException) -> bool:
+    """Whether an exception comes from the loop around a place, as far as the text of the program is known."""
+    found, trace = found_at(*place), error.__traceback__
+    while trace is not None and found is not None:
+        is_here = trace.tb_frame.f_code.co_filename == place[0]
+        if is_here and found.loop.lineno <= trace.tb_lineno <= (found.loop.end_lineno or 0):
+            return True
+        trace = trace.tb_next
+    return found is None
+
+
 def is_around(node: ast.AST, line: int) -> bool:
     """Whether a line is within a part of the text."""
     return isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno)

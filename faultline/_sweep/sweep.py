@@ -22,7 +22,7 @@ from faultline._sweep.endpoints import Through, checked
 from faultline._sweep.places import checked_verb
 from faultline._sweep.run import SweepRun
 from faultline._sweep.schedule import Schedule
-from faultline._sweep.source import alone
+from faultline._sweep.source import alone, comes_from
 from faultline._sweep.table import Result
 from faultline.modes import close, reset, stall
 
@@ -157,15 +157,18 @@ class Sweep:
             warnings.warn(f"{result.title()}; {self._cut}", FaultlineWarning, stacklevel=3)
 
     def _close(self) -> None:
-        self._is_over, self._ended = True, clock.now()
-        self._bar.end()
+        if not self._is_over:
+            self._is_over, self._ended = True, clock.now()
+            self._bar.end()
 
     def leave(self, error: BaseException) -> bool:
         """Take note that an exception has left the loop, and return whether something had broken by then.
 
-        It is the failure of the present run.
+        It is the failure of the present run. One that comes from elsewhere, after a `break`, is not.
         """
         run, self._run = self._run, None
+        if run is not None and run.place is not None and not comes_from(run.place, error):
+            return False
         if run is not None:
             if run.state == "over":
                 run.fails(error)
@@ -244,7 +247,8 @@ def sweep(
         depth: 2 also runs pairs: a second break, on another connection, in what the client did after the first.
         after_bytes: break after every so many bytes of each direction, and not at messages: 1 is every byte.
         only: the plan of one run, which is run alone, as a reproduction does; for several relays a plan for each.
-        idle_seconds: how long a connection is silent before it breaks while idle.
+        idle_seconds: how long a connection is silent before it breaks while idle; one that was not silent for so long
+            in the untouched run has no such break.
         run_seconds: a run is hung after this time, and its connections are reset. A client's own timeout should be
             shorter, because stalls wait for it.
         max_runs: end after this number of breaks, and say so.
@@ -268,6 +272,8 @@ def sweep(
     given = tuple(map(checked_verb, verbs))
     if not given:
         raise rejected("verbs", verbs, "at least one, such as (reset(),)")
+    if not seconds("idle_seconds", idle_seconds):
+        raise rejected("idle_seconds", idle_seconds, "more than 0")
     plans = () if only is None else tuple(only) if isinstance(only, Sequence) else (only,)
     return Sweep(
         through,
@@ -275,7 +281,7 @@ def sweep(
         depth=whole("depth", depth, "", 1),
         after_bytes=None if after_bytes is None else whole("after_bytes", after_bytes, "", 1),
         only=tuple(map(checked_plan, plans)),
-        idle_seconds=seconds("idle_seconds", idle_seconds),
+        idle_seconds=idle_seconds,
         run_seconds=seconds("run_seconds", run_seconds),
         max_runs=whole("max_runs", max_runs, "", 1),
         max_seconds=seconds("max_seconds", max_seconds),

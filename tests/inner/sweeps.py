@@ -32,7 +32,7 @@ def paid(till):
 
 
 def test_assertion_leaves_the_loop(till):
-    for run in sweep(till.hostport, verbs=[reset()]):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
         before = paid(till)
         with run(expected=OSError) as server:
             pay(server)
@@ -40,14 +40,14 @@ def test_assertion_leaves_the_loop(till):
 
 
 def test_untouched_run_fails(till):
-    for run in sweep(till.hostport, verbs=[reset()]):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
         with run() as server:
             pay(server)
         assert paid(till) == 0
 
 
 def test_each_run_is_a_subtest(till, subtests):
-    for run in sweep(till.hostport, verbs=[reset()]):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
         before = paid(till)
         with run(expected=OSError) as server:
             pay(server)
@@ -56,16 +56,39 @@ def test_each_run_is_a_subtest(till, subtests):
 
 
 def test_some_breaks_are_not_reached(till):
-    for run in sweep(till.hostport, verbs=[reset()]):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
         with run(expected=OSError) as server:
             pay(server)
+            if run.is_untouched:
+                pay(server)
+
+
+@pytest.fixture
+def swept(till):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
+        with run(expected=OSError) as server:
+            pay(server)
+        assert paid(till) < 3
+
+
+def test_fixture_sweeps(swept):
+    pass
 
 
 def test_loop_is_left_in_peace(till):
-    for run in sweep(till.hostport, verbs=[reset()]):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
         with run() as server:
             pay(server)
         break
+
+
+def test_fails_after_a_break(till):
+    for run in sweep(till.hostport, verbs=[reset()], idle_seconds=30):
+        with run(expected=OSError) as server:
+            pay(server)
+        if run.number:
+            break
+    assert till is None
 
 
 def test_without_a_sweep(till):

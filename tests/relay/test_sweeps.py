@@ -113,7 +113,7 @@ def take_safely(client):
 
 def consume(server, take, done):
     """A consumer that does all jobs."""
-    with contextlib.closing(redis.Redis(server.host, server.port, socket_timeout=0.5, protocol=2)) as client:
+    with contextlib.closing(redis.Redis(server.host, server.port, socket_timeout=10, protocol=2)) as client:
         while job := take(client):
             done.add(job)
             client.lrem("taken", 1, job)

@@ -33,7 +33,7 @@ def swept_orders(retries):
         runs = sweep(shop.hostport, verbs=[reset(), close()], idle_seconds=30)
         for run in runs:
             orders.clear()
-            with run(expected=HTTPError) as server, urllib3.PoolManager(retries=retries, timeout=0.5) as pool:
+            with run(expected=HTTPError) as server, urllib3.PoolManager(retries=retries, timeout=10) as pool:
                 for number in range(2):
                     pool.request("POST", f"{server.url}/orders/{number}", body=b"")
             with run.checks():
@@ -113,7 +113,7 @@ def swept_uploads(*, looks):
         for run in runs:
             bucket.__init__()
             failed = False
-            with run(expected=HTTPError) as server, urllib3.PoolManager(timeout=0.5) as pool:
+            with run(expected=HTTPError) as server, urllib3.PoolManager(timeout=10) as pool:
                 try:
                     upload(pool, f"{server.url}/photo", looks=looks)
                 except UploadError:

@@ -21,17 +21,20 @@ def test_assertion_that_leaves_the_loop_is_reported_with_the_table_and_the_repro
     told = inner.told["test_assertion_leaves_the_loop"]
 
     assert inner.outcomes["test_assertion_leaves_the_loop"] == ["FAILED"]
-    assert "the loop was left in run 2: 3 breaks not run; with the assertions in `with run.checks():`" in told
+    assert "the loop was left in run 2: 2 breaks not run; with the assertions in `with run.checks():`" in told
     assert re.search(
         r"2 +reset\(\) at POST /pay HTTP/1\.1: arrived, its answer lost .* +returned +assert \d == \(", told
     )
     assert "def test_assertion_leaves_the_loop_alone(till):" in told
+    assert "the loop was left in run" in inner.told["test_fixture_sweeps"]
 
 
 @pytest.mark.slow
 def test_failure_without_a_break_needs_no_table(inner):
     assert inner.outcomes["test_untouched_run_fails"] == ["FAILED"]
     assert "sweep of" not in inner.told["test_untouched_run_fails"]
+    assert inner.outcomes["test_fails_after_a_break"] == ["FAILED"]
+    assert "sweep of" not in inner.told["test_fails_after_a_break"]
 
 
 @pytest.mark.slow
@@ -47,7 +50,7 @@ def test_runs_are_subtests_of_a_test_that_asks_for_the_fixture(inner):
 @pytest.mark.slow
 def test_breaks_that_are_not_reached_are_told_in_the_summary(inner):
     assert inner.outcomes["test_some_breaks_are_not_reached"] == ["PASSED"]
-    assert re.search(r"test_some_breaks_are_not_reached: sweep of .*, 4 held, 0 failed, 1 not reached", inner.out)
+    assert re.search(r"test_some_breaks_are_not_reached: sweep of .*, 4 held, 0 failed, 4 not reached", inner.out)
     assert inner.outcomes["test_loop_is_left_in_peace"] == inner.outcomes["test_without_a_sweep"] == ["PASSED"]
 
 
