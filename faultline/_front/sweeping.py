@@ -5,16 +5,17 @@ Rules: `pytest_plugin` loads it when a test opens a server; without a sweep it d
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faultline._front.unproven import HEADING
 
 if TYPE_CHECKING:
-    from faultline._sweep.begun import Begun, Terminal
+    from faultline._sweep.begun import Begun
 
 
 def watch(item: pytest.Item) -> None:
@@ -25,12 +26,33 @@ def watch(item: pytest.Item) -> None:
     begun: Begun = module.begun
     begun.subtests = getattr(item, "funcargs", {}).get("subtests")
     plugins = item.config.pluginmanager
-    if plugins.has_plugin("terminalreporter"):  # a worker of xdist has none
-        writer: Terminal = item.config.get_terminal_writer()
-        is_terminal = item.config.get_terminal_writer().hasmarkup
-        begun.terminal = writer if is_terminal else None
+    if (
+        begun.terminal is None
+        and plugins.has_plugin("terminalreporter")
+        and item.config.get_terminal_writer().hasmarkup
+    ):
+        begun.terminal = Screen(item.config)
     if not plugins.has_plugin("faultline-sweep"):
         plugins.register(Sweeping(begun), "faultline-sweep")
+
+
+class Screen:
+    """The terminal of the test run, beside what it captures; what is written has a line of its own."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._writer = config.get_terminal_writer()
+        capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._shown = contextlib.nullcontext if capture is None else capture.global_and_fixture_disabled
+        self._begin = "\n"
+
+    def write(self, text: str, /) -> None:
+        """Write a text."""
+        with self._shown():
+            self._writer.write(f"{self._begin}{text}", flush=True)
+        self._begin = ""
+
+    def flush(self) -> None:
+        """Do nothing: what is written is shown at once."""
 
 
 class Sweeping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from faultline._core.check import rejected
 from faultline._core.errors import SweepError
@@ -81,7 +81,7 @@ class SweepRun:
 
     # --- the scenario ------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Server | tuple[Server, ...]:
+    def __enter__(self) -> Any:  # a server, or a tuple of some if the sweep was given a list
         if self._state != "new":
             raise SweepError(f"{self!r}: expected one `with run(…)` in the body of the loop; this is the second.")
         frame: FrameType = sys._getframe(1)  # noqa: SLF001 - the body of the loop, whose text is in the reproduction

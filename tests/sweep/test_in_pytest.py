@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from types import SimpleNamespace
 
@@ -54,13 +55,31 @@ def test_breaks_that_are_not_reached_are_told_in_the_summary(inner):
     assert inner.outcomes["test_loop_is_left_in_peace"] == inner.outcomes["test_without_a_sweep"] == ["PASSED"]
 
 
-@pytest.mark.parametrize(("has_terminal", "is_color"), [(False, False), (True, False), (True, True)])
-def test_progress_bar_needs_a_terminal_of_the_test_run(monkeypatch, has_terminal, is_color):
+@pytest.mark.parametrize(
+    ("has_terminal", "is_color", "captures"),
+    [(False, False, True), (True, False, True), (True, True, True), (True, True, False)],
+)
+def test_progress_bar_is_shown_on_a_terminal_of_the_test_run_and_not_captured(
+    monkeypatch, has_terminal, is_color, captures
+):
     monkeypatch.setattr(begun, "sweep", object())
-    writer = SimpleNamespace(hasmarkup=is_color)
-    plugins = SimpleNamespace(has_plugin=lambda name: name != "terminalreporter" or has_terminal)
+    shown = []
+    writer = SimpleNamespace(hasmarkup=is_color, write=lambda text, **_: shown.append(text))
+    capture = SimpleNamespace(
+        global_and_fixture_disabled=lambda: contextlib.closing(SimpleNamespace(close=shown.clear))
+    )
+    plugins = SimpleNamespace(
+        has_plugin=lambda name: name != "terminalreporter" or has_terminal,
+        get_plugin=lambda _: capture if captures else None,
+    )
     config = SimpleNamespace(pluginmanager=plugins, get_terminal_writer=lambda: writer)
-    sweeping.watch(SimpleNamespace(config=config))
+    try:
+        sweeping.watch(SimpleNamespace(config=config))
+        assert (begun.terminal is not None) is (has_terminal and is_color)
+        for text in ("one", "two") if begun.terminal else ():
+            begun.terminal.write(text)
+            begun.terminal.flush()
+    finally:
+        begun.forget()
 
-    assert (begun.terminal is writer) is (has_terminal and is_color)
-    begun.forget()
+    assert shown == (["\none", "two"] if has_terminal and is_color and not captures else [])

@@ -30,6 +30,7 @@ from faultline import (
     Server,
     ServerError,
     Strike,
+    Sweep,
     TlsFacts,
     Turn,
     UdpServer,
@@ -269,6 +270,18 @@ async def test_with_waits(faultline: Faultline) -> None:
     attempts: tuple[Attempt, ...] = await server.arrived(2, at="end")
     struck: Attempt = server.wait_for_strike(timeout_seconds=5)
     uses(attempts, struck)
+
+
+def test_sweep(faultline: Faultline) -> None:
+    runs: Sweep = faultline.sweep("127.0.0.1:5432", verbs=(reset(), close()), depth=2, max_seconds=60)
+    for run in runs:
+        with run(expected=(OSError, EOFError)) as server:
+            run.returned = server.url
+        with run.checks():
+            uses(run.number, run.is_untouched)
+    texts: list[str] = [runs.table(), runs.report()]
+    again = faultline.sweep([ok(), lambda plan: faultline.relay("127.0.0.1:80", plan)], only=[reset(), ok()])
+    uses(texts, again, faultline.sweep(5))  # type: ignore[arg-type]
 
 
 def test_control(faultline: Faultline, faultline_control: Control) -> None:
