@@ -576,6 +576,7 @@ def test_child_that_is_killed_is_an_error_and_no_hang_and_the_next_server_has_a_
         assert len(children()) == 1
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_child_ends_with_a_parent_that_has_closed_nothing(run):
     """Each child holds the output too, so that it has ended when this returns."""
@@ -633,6 +634,7 @@ def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(fau
     assert len(server.attempts) == 1
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 def test_servers_of_one_process_have_one_child_whatever_it_may_not_load(program, tmp_path):

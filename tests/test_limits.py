@@ -67,6 +67,7 @@ def test_client_that_hangs_at_any_server_ends_with_the_limit(inner):
     assert "at `response`" in inner.reasons["test_server[relay of a stalled server]"]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "point"), [("datagram", "response"), ("query", "lookup"), ("lookup", "lookup")])
 def test_client_that_hangs_without_a_connection_ends_with_the_limit(inner, name, point):

@@ -47,6 +47,7 @@ USES = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @each_row("use", USES)
 def test_every_plan_that_is_drawn_is_played_and_is_read_from_its_text(use):

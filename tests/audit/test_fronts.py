@@ -76,6 +76,7 @@ def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked():
     assert {case.verdicts for case in bad.found()} == {("leaked",)}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_client_that_uses_no_proxy_is_not_judged():
     audit = faultline.audit(clients.by_address, modes=("status",), proxy=True, tls=False)
@@ -126,6 +127,7 @@ def test_a_case_was_met_where_the_client_came_to_its_place(case, proxy, outcome,
 LINES = script(receive_until(b"\n"), send(b"one\n"), send(b"two\n"), send(b"three\n"))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_client_of_another_protocol_is_audited_before_its_own_server():
     with faultline.serve(LINES, strict=False) as upstream:

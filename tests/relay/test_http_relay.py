@@ -511,6 +511,7 @@ def test_server_has_nothing_to_pass_a_request_on_to():
     assert str(caught.value).startswith("through(): expected relay(…); a server gives no answer of an upstream.")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("tls", ["through", "terminate"])
 def test_many_clients_of_a_pool_get_each_fault_exactly_as_often_as_planned(faultline, tls):
