@@ -18,12 +18,12 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, settings
 from support import EXAMPLES, by_turns, connected, inner
-from support.portable import REASONS
+from support.portable import lacking, reason_of
 
 import faultline
 from faultline import UnsupportedError
 from faultline._net import connects
-from faultline._net.system import LACKS, check_filter, is_linux
+from faultline._net.system import check_filter
 
 pytest_plugins = ["pytester"]
 
@@ -105,8 +105,8 @@ def pytest_collection_modifyitems(config, items):
     not measured come last.
     """
     for item in items:
-        if not is_linux() and (mark := item.get_closest_marker("linux")):
-            item.add_marker(pytest.mark.skip(reason=REASONS[mark.args[0]]))
+        if why := reason_of(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=why))
         if item.get_closest_marker("leaves_open"):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
     if is_quick(config) and not any("::" in arg or arg.endswith(".py") for arg in config.args):
@@ -150,9 +150,9 @@ def pytest_runtest_call(item):
     try:
         return (yield)
     except UnsupportedError as error:
-        if is_linux() or str(error).removesuffix(".") not in LACKS.values():
-            raise
-        pytest.skip(str(error))
+        if why := lacking(error):
+            pytest.skip(why)
+        raise
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 
 import faultline
+from faultline._net.system import LACKS, is_linux
 from faultline.modes import _catalogue
 
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
@@ -42,6 +43,8 @@ def test_examples_run_as_they_stand():
         words = said[name] = []
         result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=words.append)
         assert (name, result.attempted) == (name, len(test.examples))
+        if not is_linux() and any(why in word for word in words for why in LACKS.values()):
+            words.clear()
 
     assert {name: "".join(words) for name, words in said.items() if words} == {}
 

@@ -292,4 +292,4 @@ def test_user_who_may_not_attach_a_filter_is_told_what_is_missing(monkeypatch):
     monkeypatch.setattr(packets, "SO_ATTACH_FILTER", 0x7FFF)
 
     with pytest.raises(UnsupportedError, match=r"which this user may not attach \(.+\); run with CAP_NET_ADMIN\.$"):
-        system.check_filter()
+        packets.check_filter()

@@ -48,7 +48,7 @@ from faultline import (
     unreachable,
 )
 from faultline._core.steps import Refuse
-from faultline._net import sockets
+from faultline._net import sockets, system
 from faultline._servers.listener import UnixListener
 from faultline._servers.loop import background
 
@@ -662,7 +662,7 @@ def test_what_means_nothing_for_a_path_is_refused(plan, options, message):
 
 
 def test_a_path_is_no_longer_than_a_socket_has_room_for(tmp_path):
-    room = 100 - len(os.fsencode(str(tmp_path))) - 1
+    room = system.PATH_BYTES - 7 - len(os.fsencode(str(tmp_path))) - 1
     if room < 1:
         pytest.skip("the folder for tests has too long a name")
     with serve(ok(b"hello"), unix=str(tmp_path / ("x" * room))) as server:
@@ -673,7 +673,9 @@ def test_a_path_is_no_longer_than_a_socket_has_room_for(tmp_path):
     with pytest.raises(ParameterError) as caught:
         serve(ok(), unix=long)
 
-    assert str(caught.value) == f"unix={long!r}: expected a path of at most 100 bytes, the limit of a Unix socket."
+    assert str(caught.value) == (
+        f"unix={long!r}: expected a path of at most {system.PATH_BYTES - 7} bytes, the limit of a Unix socket."
+    )
     assert names_in(tmp_path) == []
 
 

@@ -124,12 +124,14 @@ def checksum(data: bytes) -> int:
 
 def syns_of(host: str, port: int) -> Syns | None:
     """The SYNs that come to a port; `None` where they can't be heard and answered."""
-    return Syns(host, port) if system.HAS_RAW_SOCKETS and can_answer(sockets.family_of(host)) else None
+    return Syns(host, port) if can_answer(sockets.family_of(host)) else None
 
 
 @functools.cache
 def can_answer(family: int) -> bool:
     """Whether this process can hear a SYN and answer it, by trying it once on the loopback interface."""
+    if not system.HAS_RAW_SOCKETS:
+        return False
     host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
     with contextlib.ExitStack() as opened, contextlib.suppress(OSError, PortError):
         listener = opened.enter_context(sockets.claim(host, 0))

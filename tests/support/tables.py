@@ -8,6 +8,8 @@ import traceback
 
 import pytest
 
+from .portable import lacking
+
 
 def each_row(names, rows):
     """As `pytest.mark.parametrize`, in one test: a case costs some milliseconds, which is much for a row of values."""
@@ -20,14 +22,19 @@ def each_row(names, rows):
 
         @functools.wraps(test)
         def all_rows(**fixtures):
-            failed = []
+            failed, lacks = [], set()
             for row in rows:
                 try:
                     test(**fixtures, **dict(zip(names, row, strict=True)))
                 except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - what else is told as it is
+                    if why := lacking(error):
+                        lacks.add(why)
+                        continue
                     failed.append(f"{row!r}\n{''.join(traceback.format_exception(error))}")
             if failed:
                 pytest.fail("\n".join([f"{len(failed)} of {len(rows)} rows", *failed]), pytrace=False)
+            if lacks:
+                pytest.skip(min(lacks))
 
         others = [parameter for name, parameter in signature.parameters.items() if name not in names]
         all_rows.__signature__ = signature.replace(parameters=others)
