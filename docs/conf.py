@@ -33,8 +33,6 @@ html_show_sourcelink = False
 html_show_sphinx = False
 templates_path: list[str] = []
 html_theme_options = {"navigation_with_keys": True}
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
 highlight_language = "text"
 
 # Pages of the top folder that the site has too. In their stubs here stands a link for readers of the repository.
@@ -62,7 +60,20 @@ def put_in_diagrams(_: object, document: Any, __: str) -> None:
             image.replace_self(nodes.raw("", svg, format="html"))
 
 
+def help_keyboards(_: object, __: str, ___: str, context: dict[str, Any], ____: object) -> None:
+    """Let keyboards reach what scrolls within itself, and give the captions of lists a level."""
+    for name in ("body", "furo_navigation_tree"):
+        text = context.get(name) or ""
+        text = text.replace('role="heading"', 'role="heading" aria-level="2"')
+        text = text.replace('<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">')
+        text = text.replace(
+            '<div class="table-wrapper', '<div tabindex="0" role="region" aria-label="table" class="table-wrapper'
+        )
+        context[name] = text
+
+
 def setup(app: Any) -> None:
     """Register what is done beside reading the pages."""
     app.connect("source-read", take_from_above)
     app.connect("doctree-resolved", put_in_diagrams)
+    app.connect("html-page-context", help_keyboards, priority=900)  # once the theme has made its own
