@@ -61,7 +61,7 @@ def entry(mode: Mode) -> str:
     prose = re.sub(r"(?m)^ {4}(\w+): ", r"- `\1`: ", prose.replace("\nRaises:\n", "\n**Raises**\n\n")).replace(
         "\n    ", "\n"
     )
-    lines = [f"### `{mode.name}`", "", prose.strip(), "", *started(mode), *picture(mode)]
+    lines = [f"### `{mode.name}`", "", prose.strip(), "", "**Start it**", "", *started(mode), *picture(mode)]
     if mode.parameters:
         lines += ["", "| parameter | default | meaning |", "|---|---|---|"]
         for p in mode.parameters:

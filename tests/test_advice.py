@@ -595,7 +595,9 @@ def test_client_that_leaves_before_the_bytes_is_not_told_of_too_few_bytes(fault,
 def test_handshake_that_is_shorter_than_the_fault_waits_for_is_told_so():
     server = serve(reset(at="handshake", after_bytes=100_000), tls=True, strict=False)
 
-    assert advice(server, GET, tls=True) == ("The handshake was over before so many bytes: use a smaller after_bytes.")
+    assert advice(server, GET, tls=True) == (
+        "The handshake was over before this number of bytes: use a smaller after_bytes."
+    )
 
 
 # --- every sentence about every case ---------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class Attempt:
         ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
         websocket: the messages and the close codes of a WebSocket; `None` if the server speaks none.
         stream: the number of the stream of HTTP/2; `None` for other protocols.
-        pieces: all bytes in order, if the server was started with `record`; else `None`. JSON leaves them out.
+        pieces: all bytes in order, if the server was started with `record`, and `None` otherwise. JSON leaves them out.
         missing_bytes: how many bytes after those pieces the record has no room for. JSON leaves it out.
     """
 
@@ -109,8 +109,8 @@ class Attempt:
     def struck(self) -> Strike | None:
         """Where and when the fault struck; `None` if it did not strike.
 
-        This is the strike of its break, or else of a step, or else of its answer, certificate or terms. A strike of a
-        condition counts only if the fault has no other part that is meant to go wrong.
+        This is the strike of its break; without a break that of a step, or of its answer, certificate or terms. A
+        strike of a condition counts only if the fault has no other part that is meant to go wrong.
         """
         return weightiest(self.fault, self.strikes)
 

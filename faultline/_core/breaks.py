@@ -36,12 +36,12 @@ class Trigger:
     """When a break strikes within its point.
 
     Attributes:
-        after_bytes: so many bytes pass the point first.
+        after_bytes: this number of bytes passes the point first.
         after_seconds: then traffic flows for this time.
         on: these bytes have passed.
-        after_messages: so many messages pass first; 0 is the begin of the first.
-        after_body_bytes: so many bytes of the body of a message pass first, and its head; 0 is the end of the head.
-        after_requests: so many requests of the connection pass first.
+        after_messages: this number of messages passes first; 0 is the beginning of the first.
+        after_body_bytes: the head of a message and this number of bytes of its body pass first; 0: the head alone.
+        after_requests: this number of requests of the connection passes first.
         until: then everything is held until the test opens this gate.
         at_end: the response is complete.
     """

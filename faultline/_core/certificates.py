@@ -75,7 +75,7 @@ class Terms:
         kind: the name of the fault.
         version: the only version that the server accepts.
         ciphers: the usual ciphers, or a single cipher without encryption, which no client offers.
-        protocols: the application protocols that the server chooses from, the one that it likes best first (ALPN).
+        protocols: the application protocols that the server chooses from, its favorite first (ALPN).
         refuses_protocols: a client that offers application protocols (ALPN) is refused.
         picks_unoffered: a client that offers application protocols gets one that it did not offer.
         renegotiates: TLS 1.2, with a new handshake in the middle.

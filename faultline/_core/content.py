@@ -83,7 +83,7 @@ def inner_protocol(attempt: Attempt) -> str:
 
 
 def words(turn: Turn, protocol: str) -> str:
-    """The first bytes of a turn in words: the messages of a protocol, or else the first line."""
+    """The first bytes of a turn in words: the messages of a protocol, or the first line."""
     read = READERS.get(protocol.partition(" ")[0])
     if turn.begins[:2] == b"\x16\x03":
         read = tls_records

@@ -134,7 +134,7 @@ class Dealer:
         return isinstance(self._plan, Limited) and fault.origin == self._plan.beyond.origin
 
     def _beyond(self, connected: int | None = None) -> Fault | None:
-        """The fault of a connection beside so many, if the plan lets in no more; by default beside those there are."""
+        """The fault of a connection beside this number of others, if the plan lets in no more."""
         plan = self._plan
         if not isinstance(plan, Limited):
             return None
@@ -142,7 +142,7 @@ class Dealer:
         return plan.beyond if connected >= plan.number else None
 
     def deal(self, connected: int | None = None) -> Fault:
-        """The fault of the attempt that begins now, on a connection beside so many; by default on a new connection."""
+        """The fault of the attempt that begins now, on a new connection or beside this number of others."""
         return self._beyond(connected) or self._deal()
 
     def _deal(self) -> Fault:

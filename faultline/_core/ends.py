@@ -25,7 +25,7 @@ class End:
     Attributes:
         by: the side that gave the sign. In a relay, a sign that is passed on is that of the side where it began.
         how: `FIN` and `close_notify` end one direction, `RST` and an `alert` of TLS both; `RST_STREAM` ends a stream
-            of HTTP/2, `GOAWAY` begins the end of its connection; else the value of `Attempt.ended_how`.
+            of HTTP/2, `GOAWAY` begins the end of its connection. Other ends have the value of `Attempt.ended_how`.
         at_seconds: when it was sent or seen, in seconds since the server started.
         alert: the name of the alert in RFC 8446, 6, or of the error code in RFC 9113, 7.
     """

@@ -338,7 +338,7 @@ def check(fault: Fault, can: Capabilities) -> None:
 
 
 def others(fault: Fault, can: Capabilities) -> str:
-    """The kinds of server that play a fault: the first with the same starter, or else the first of each starter."""
+    """The kinds of server that play a fault: the first with the same starter, or the first of each starter."""
     known = [kind for kind in KINDS if kind.plays(fault)] or [HTTP2] * HTTP2.plays(fault)
     kin = [kind.written for kind in known if kind.starter == can.starter]
     if kin:

@@ -52,7 +52,7 @@ Dealt: TypeAlias = Fault | Sometimes | Sequence
 
 @dataclass(frozen=True)
 class Limited(Combined):
-    """A plan for so many connections at once, and a fault for those beyond."""
+    """A plan for a number of connections at once, and a fault for those beyond."""
 
     number: int
     plan: Dealt

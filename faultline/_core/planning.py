@@ -92,12 +92,12 @@ def sometimes(
 
 @explained
 def max_connections(number: int, plan: Dealt = HEALTHY, *, beyond: Fault) -> Limited:
-    """Let so many clients be connected at once: a connection beyond that number meets the fault `beyond`.
+    """Let this number of clients be connected at once: a connection beyond it meets the fault `beyond`.
 
     The others meet the plan. A connection counts until its client has closed it or the server has ended it; those that
-    meet `beyond` don't count. With `beyond=refuse()` the port is closed while so many are connected, and opens as soon
-    as one of them has ended; other faults, such as `stall(at="accept")`, `close(at="accept")` or `status(503)`, are
-    for clients that get in.
+    meet `beyond` don't count. With `beyond=refuse()` the port is closed while that number is connected, and opens as
+    soon as a connection has ended; other faults, such as `stall(at="accept")`, `close(at="accept")` or `status(503)`,
+    are for clients that get in.
 
     .. versionadded:: 0.1
 
@@ -108,7 +108,7 @@ def max_connections(number: int, plan: Dealt = HEALTHY, *, beyond: Fault) -> Lim
 
     Raises:
         ParameterError: `number` is no whole number of 0 or more, `plan` is no plan of this kind, or `beyond` is no
-            fault, or one that ends by itself at `connect`.
+            fault, or a fault that ends by itself at `connect`.
 
     Example:
         >>> import faultline, socket

@@ -1,7 +1,7 @@
 """Recorded conversations as steps of scripts that stand alone.
 
 Rules: a script waits for what its client says in the same turn, and so never speaks earlier than the server did. It
-waits by the structure of those bytes, as far as it is known: a request of HTTP, a line, or else their number.
+waits by the structure of those bytes, as far as it is known: a request of HTTP, a line, or otherwise their number.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ JUST_NOW_SECONDS = 1.0
 
 
 def name_of(fault: Fault, strike: Strike) -> str:
-    """The part of a fault that struck: how it looks on the wire, or else its own text."""
+    """The part of a fault that struck: how it looks on the wire, or its own text."""
     part = next((key for origin, key in strike.marks if same_entry(origin, fault.origin)), None)
     if part is None:
         return f"{strike.part} of an earlier fault"

@@ -80,7 +80,7 @@ class Stage:
         """Take note that the stage is there from now on."""
 
     def on_change(self, after_bytes: int) -> None:
-        """Take note that the stage changes something behind so many of the bytes that have come to it."""
+        """Take note that the stage changes something behind this number of the bytes that have come to it."""
         if self.strike is not None:
             strike, self.strike = self.strike, None
             strike(self.before_bytes + after_bytes)

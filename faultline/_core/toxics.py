@@ -22,7 +22,7 @@ class Toxic(Condition):
 
 
 class LimitStage(stages.Stage):
-    """So many bytes pass, and then the connection is closed."""
+    """A number of bytes pass, and then the connection is closed."""
 
     condition: LimitData
 
@@ -99,7 +99,7 @@ class PacketLossStage(stages.Stage):
 
 @dataclass(frozen=True)
 class LimitData(Toxic):
-    """So many bytes of a connection pass, and then it is closed by FIN."""
+    """A number of bytes of a connection pass, and then it is closed by FIN."""
 
     count_bytes: int = 0
     stage_class: ClassVar[type[stages.Stage]] = LimitStage
@@ -115,7 +115,7 @@ class ResetPeer(Toxic):
 
 @dataclass(frozen=True)
 class Timeout(Toxic):
-    """All bytes are thrown away, and the connection is closed after so long without any; 0 is for never."""
+    """All bytes are thrown away, and the connection is closed after this time without bytes; 0 is for never."""
 
     silent_seconds: float = 0.0
     stage_class: ClassVar[type[stages.Stage]] = TimeoutStage

@@ -62,7 +62,7 @@ def was_too_short(fault: Fault, _: Key, attempt: Attempt) -> str:
     if brk is None or not brk.facts.counts_bytes or is_before(attempt.point, brk.at) or left_early(fault, attempt):
         return ""
     if not brk.facts.hears:
-        return "The handshake was over before so many bytes: use a smaller after_bytes."
+        return "The handshake was over before this number of bytes: use a smaller after_bytes."
     return too_few_bytes(brk, attempt) or too_few_messages(brk, attempt) or passed_elsewhere(brk, attempt)
 
 

@@ -214,7 +214,7 @@ def close_frame(code: int | None = 1000, reason: str = "") -> Step:
         reason: a text of at most 123 bytes in UTF-8.
 
     Raises:
-        ParameterError: `code` is not one that a close frame may have (RFC 6455, 7.4), or `reason` is longer than 123
+        ParameterError: `code` is no code that a close frame may have (RFC 6455, 7.4), or `reason` is longer than 123
             bytes, or comes without a code.
     """
     number = None if code is None else whole("code", code, "", 1000, 4999)

@@ -38,7 +38,9 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     )
     add_choices(parser)
     parser.add_argument("--timeout-seconds", default="5", metavar="SECONDS", help="a call is hung after this time (5)")
-    parser.add_argument("--runs", default="1", metavar="NUMBER", help="run each case so often, and compare")
+    parser.add_argument(
+        "--runs", default="1", metavar="NUMBER", help="run each case this number of times, and compare (1)"
+    )
     parser.add_argument("--jobs", default="24", metavar="NUMBER", help="how many clients run at a time (24)")
     parser.add_argument(
         "--expect", action="append", metavar="ERROR", help="package.Error that is right (default: any exception)"

@@ -36,7 +36,9 @@ def add_proxy_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
         help="be a SOCKS proxy, of socks5h unless a version is given (default: an HTTP proxy)",
     )
     parser.add_argument(
-        "--upstream", metavar="ADDRESS", help="the server to lead all clients to (default: the one that they ask for)"
+        "--upstream",
+        metavar="ADDRESS",
+        help="the server to lead all clients to (default: the server that each asks for)",
     )
     parser.add_argument("--auth", metavar="NAME:PASSWORD", help="what clients have to send")
     add_place_options(parser)

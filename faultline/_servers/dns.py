@@ -295,7 +295,7 @@ def dns_server(
     Args:
         plan: the faults of the queries: `nxdomain()`, `servfail()`, `no_address()`, `slow_resolve(seconds)`,
             `resolves_to(address)`, or `bad_dns(kind)`, which only a DNS server can play. Default: no faults.
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind, for UDP and TCP. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         allow_remote: whether other machines may connect.

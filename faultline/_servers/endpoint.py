@@ -183,7 +183,7 @@ class Endpoint(Waits, Steered, ABC):
 
     @property
     def plan(self) -> Plan:
-        """The present plan: the last plan that was given to `become`, or else at the start."""
+        """The present plan: the plan of the start, until `become` gives another."""
         return self._plans[-1]
 
     @explained
@@ -246,8 +246,8 @@ class Endpoint(Waits, Steered, ABC):
         """Check that clients hold no connection any more; wait a moment for those that are being closed.
 
         A client holds a connection until its program has closed the socket, also if the server has ended it by FIN.
-        Not held is one that was reset, as by a client in TLS that meets a FIN alone and answers it with an alert; one
-        that both sides have ended by FIN; and that of a relay or a proxy in this process to its upstream. Where the
+        Nobody holds a connection that was reset, as by a client in TLS that answers a FIN with an alert, that both
+        sides have ended by FIN, or that leads from a relay or a proxy in this process to its upstream. Where the
         kernel doesn't tell, as of another machine, a connection is held until the server has ended it.
 
         With `faultline_leaks = true` in pytest's configuration, each test that passed is checked so.

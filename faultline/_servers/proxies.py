@@ -51,7 +51,7 @@ def http_proxy(
         auth: the name and password that clients have to send; other clients get 407.
         tls: whether to speak TLS to the client; a plan that needs TLS, such as `bad_cert("expired")`, implies it.
             "mutual" demands a certificate of the test CA from the client too.
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
@@ -111,7 +111,7 @@ def socks_proxy(
         auth: the name and password that clients have to send (RFC 1929).
         scheme: the scheme of `proxy.proxy_url`; `socks5h` and `socks4a` tell clients to leave name lookups to the
             proxy.
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.

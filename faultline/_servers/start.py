@@ -58,17 +58,17 @@ def serve(
             `server.client_context(certificate=True)`.
         answer: the response to a request, such as `ok(b"hello")`, when the fault has no answer of its own.
             Default: 200 with the body `ok`.
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the server in a child process, so that a busy main thread doesn't delay it.
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
         allow_remote: whether other machines may connect.
-        alpn: with TLS, the application protocols that the server agrees to, the one that it likes best first
+        alpn: with TLS, the application protocols that the server agrees to, its favorite first
             (RFC 7301), such as `("h2", "http/1.1")`. With none in common the handshake goes on without one. Default:
             `("http/1.1",)`, and with `http2` `("h2", "http/1.1")`.
-        http2: whether to speak HTTP/2 with a client that does: one that begins with its preface, by ALPN or by prior
-            knowledge, or that asks for it by `Upgrade: h2c` without TLS. It takes `pytest-faultline[http2]`. With
+        http2: whether to speak HTTP/2 with a client that does: a client that begins with its preface, by ALPN or by
+            prior knowledge, or that asks for it by `Upgrade: h2c` without TLS. It takes `pytest-faultline[http2]`. With
             `False` a server that agrees to `h2` speaks HTTP/1.1 all the same, which is a fault. Default: whether `alpn`
             has `h2`.
         record: whether the ledger keeps all bytes of all conversations, at most 64 MiB, or the most bytes to keep; for
@@ -151,7 +151,7 @@ def relay(
         on_upstream_failure: what the client sees when the upstream can't be reached: `"reset"` (RST), `"close"`
             (FIN) or `"stall"` (silence).
         allow_remote: whether the upstream may be on another machine, and clients too.
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the relay in a child process, so that a busy main thread doesn't delay it.

@@ -246,7 +246,7 @@ def in_turn(functions: list[Callable[[], None]]) -> None:
 
 
 def response_to(data: bytes, fault: Fault, default: Answer) -> bytes:
-    """The payload of an answer: the fault's, or else the server's."""
+    """The payload of an answer: the fault's, or the server's if the fault has none."""
     answer = fault.http_answer or default
     if answer.echoes:
         return data
@@ -321,7 +321,7 @@ def udp(
         plan: the faults of the datagrams.
         answer: the answer when the fault has no answer of its own, such as `ok(b"pong")`. Default: the client's own
             bytes.
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port.
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         allow_remote: whether other machines may connect.

@@ -90,7 +90,7 @@ class Place:
 def places_of(
     relay: int, attempts: Sequence[Attempt], ended_seconds: float, idle_seconds: float, stride: int | None = None
 ) -> Iterator[Place]:
-    """The places of the conversations at a relay, in order: at messages, or with a stride at each so many bytes.
+    """The places of the conversations at a relay, in order: at messages, or with a stride after each number of bytes.
 
     A place is idle if nobody spoke there for `idle_seconds` before the scenario ended.
     """

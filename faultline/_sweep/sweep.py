@@ -164,7 +164,7 @@ class Sweep:
     def leave(self, error: BaseException) -> bool:
         """Take note that an exception has left the loop, and return whether something had broken by then.
 
-        It is the failure of the present run. One that comes from elsewhere, after a `break`, is not.
+        It is the failure of the present run. An exception that comes from elsewhere, after a `break`, is not.
         """
         run, self._run = self._run, None
         if run is not None and run.place is not None and not comes_from(run.place, error):
@@ -245,10 +245,10 @@ def sweep(
             a tuple.
         verbs: the breaks, without a place of their own. Default: `reset()`, `close()` and `stall()`.
         depth: 2 also runs pairs: a second break, on another connection, in what the client did after the first.
-        after_bytes: break after every so many bytes of each direction, and not at messages: 1 is every byte.
+        after_bytes: break each time this number of bytes has passed in a direction, not at messages; 1: every byte.
         only: the plan of one run, which is run alone, as a reproduction does; for several relays a plan for each.
-        idle_seconds: how long a connection is silent before it breaks while idle; one that was not silent for so long
-            in the untouched run has no such break.
+        idle_seconds: how long a connection is silent before it breaks while idle; a connection that was not
+            silent for that time in the untouched run has no such break.
         run_seconds: a run is hung after this time, and its connections are reset. A client's own timeout should be
             shorter, because stalls wait for it.
         max_runs: end after this number of breaks, and say so.

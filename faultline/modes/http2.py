@@ -118,7 +118,7 @@ def rst_stream(
     """Send RST_STREAM: this stream ends with an error, and the others of the connection go on.
 
     With `REFUSED_STREAM` the server has processed nothing, so that a client may send any request again (RFC 9113, 8.7);
-    with another code only one that is idempotent. The triggers are those of `reset`; it never cuts a frame, and
+    with another code only an idempotent request. The triggers are those of `reset`; it never cuts a frame, and
     `after_body_bytes=n` sends exactly n bytes of the body before.
 
     .. versionadded:: 0.1
@@ -154,9 +154,9 @@ def http2_settings(
 
     They are those of RFC 9113, 6.5.2.
 
-    With `max_streams=0` a client may open no stream; one that has not read the settings yet is refused by RST_STREAM
-    with `REFUSED_STREAM`. With `window_bytes=0` it can send no byte of a body, and waits. A `max_frame_bytes` below
-    16,384, or a `window_bytes` of 2 GiB and more, is a setting that a client has to reject.
+    With `max_streams=0` a client may open no stream; a client that has not read the settings yet is refused by
+    RST_STREAM with `REFUSED_STREAM`. With `window_bytes=0` it can send no byte of a body, and waits.
+    A `max_frame_bytes` below 16,384, or a `window_bytes` of 2 GiB and more, is a setting that a client has to reject.
 
     .. versionadded:: 0.1
 

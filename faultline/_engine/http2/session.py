@@ -226,7 +226,7 @@ class Session(Side):
             await close(self.connection)
 
     async def consume(self, number: int, count_bytes: int) -> None:
-        """Let the client send so many bytes more on a stream, and on the connection."""
+        """Let the client send this number of bytes more on a stream, and on the connection."""
         self.h2.acknowledge_received_data(count_bytes, number)
         if self._window_bytes and count_bytes:
             self.writer.waiting += wire.frame(wire.WINDOW_UPDATE, count_bytes.to_bytes(4, "big"), stream=number)

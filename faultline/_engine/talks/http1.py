@@ -169,7 +169,7 @@ class Http1:
             self._connection.attempt.strike("request", entry.received_bytes, key_of(step))
 
     async def respond(self, answer: Answer | None = None, *, part: Key = ANSWER) -> None:
-        """Send a response: `answer`, else the fault's answer, else the server's default.
+        """Send a response: `answer`, or the fault's answer, or the server's default, the first that there is.
 
         `part` is the part of the fault that has the answer.
 

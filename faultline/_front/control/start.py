@@ -190,12 +190,13 @@ def control(
     .. versionadded:: 0.1
 
     Args:
-        host: the IP address to bind. One that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
+        host: the IP address to bind. An address that other machines can reach, such as `0.0.0.0`, needs `allow_remote`.
         port: the port to bind. Default: a free port; clients of toxiproxy expect 8474.
         metrics: whether `GET /metrics` has counters for Prometheus.
         allow_remote: whether upstreams may be on other machines, and clients too.
         seed: the seed of all random choices, to repeat a run. Each proxy draws for itself, so the order in which they
-            are made changes nothing. Default: under pytest that of the run, else another each time.
+            are made changes nothing. Default: under pytest the seed of the run, and
+            otherwise another seed each time.
 
     Returns:
         The API, which is listening. Use it as a context manager, or call `close()`.
