@@ -89,7 +89,8 @@ class Case:
     def __str__(self) -> str:
         if self.plans:
             return ", ".join(map(repr, self.plans.values()))
-        return ", then ".join(f"{verb!r} at {place}" for place, verb in self.breaks) or "untouched"
+        texts = [f"{verb!r} {'' if place.counts_bytes else 'at '}{place}" for place, verb in self.breaks]
+        return ", then ".join(texts) or "untouched"
 
     @property
     def failure(self) -> str:

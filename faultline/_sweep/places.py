@@ -27,6 +27,7 @@ from faultline._core.turns import Turn
 
 Kind: TypeAlias = Literal["request", "lost", "middle", "after", "idle", "request bytes", "response bytes"]
 RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")  # of TLS
+FRAMED = ("WebSocket", "HTTP/2")  # where the messages that a break counts are not turns
 MOST_WORDS = 40  # characters of a message in the name of a place
 TEXTS: dict[Kind, str] = {
     "request": "before it arrives",
@@ -77,10 +78,15 @@ class Place:
             return {"at": "idle", "after_seconds": idle_seconds, "after_requests": self.count}
         return {"at": "request" if self.kind == "request bytes" else "response", "after_bytes": self.count}
 
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether it is a number of bytes, and has no message."""
+        return self.kind in ("request bytes", "response bytes")
+
     def __str__(self) -> str:
         relay = f", relay {self.relay + 1}" if self.relay else ""
         where = f"connection {self.connection}{relay}"
-        if self.kind in ("request bytes", "response bytes"):
+        if self.counts_bytes:
             whose = "the client" if self.kind == "request bytes" else "the server"
             return f"after {counted(self.count, 'byte')} of {whose} ({where})"
         what = f"request {self.request}" if self.request else "greeting"
@@ -95,7 +101,9 @@ def places_of(
     A place is idle if nobody spoke there for `idle_seconds` before the scenario ended.
     """
     for attempt in attempts:
-        if stride is None:
+        if stride is None and inner_protocol(attempt) in FRAMED:
+            yield from at_turns(relay, attempt)
+        elif stride is None:
             yield from at_messages(relay, attempt, ended_seconds, idle_seconds)
         else:
             yield from at_bytes(relay, attempt, stride)
@@ -123,6 +131,21 @@ def at_messages(relay: int, attempt: Attempt, ended_seconds: float, idle_seconds
         if ends - until >= idle_seconds:
             yield Place(relay, number, "idle", answers, requests, requests, said, until)
         sent_bytes, answers = end_bytes, answers + 1
+
+
+def at_turns(relay: int, attempt: Attempt) -> Iterator[Place]:
+    """The places by their bytes where turns begin and end, and in the middle of those of the server."""
+    counts = {"client": {0: attempt.started_seconds}, "server": {0: attempt.started_seconds}}
+    passed = dict.fromkeys(counts, 0)
+    for turn in kept(attempt):
+        if turn.by == "server":
+            counts["server"][passed["server"] + turn.count_bytes // 2] = turn.at_seconds
+        passed[turn.by] += turn.count_bytes
+        counts[turn.by][passed[turn.by]] = turn.until_seconds
+    for count, at in counts["client"].items():
+        yield Place(relay, attempt.number, "request bytes", count, count, at_seconds=at)
+    for count, at in counts["server"].items():
+        yield Place(relay, attempt.number, "response bytes", count, count, at_seconds=at)
 
 
 def at_bytes(relay: int, attempt: Attempt, stride: int) -> Iterator[Place]:

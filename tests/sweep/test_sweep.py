@@ -149,11 +149,11 @@ def test_breaks_at_bytes_count_each_direction_by_a_stride():
     rows = swept(TALK, talk, verbs=[close()], after_bytes=3)
 
     assert [row[:2] for row in rows[1:-1]] == [
-        ("close() at after 0 bytes of the client (connection 1)", "raised EOFError"),
-        ("close() at after 3 bytes of the client (connection 1)", "raised EOFError"),
-        ("close() at after 0 bytes of the server (connection 1)", "raised EOFError"),
-        ("close() at after 3 bytes of the server (connection 1)", "raised EOFError"),
-        ("close() at after 6 bytes of the server (connection 1)", "raised EOFError"),
+        ("close() after 0 bytes of the client (connection 1)", "raised EOFError"),
+        ("close() after 3 bytes of the client (connection 1)", "raised EOFError"),
+        ("close() after 0 bytes of the server (connection 1)", "raised EOFError"),
+        ("close() after 3 bytes of the server (connection 1)", "raised EOFError"),
+        ("close() after 6 bytes of the server (connection 1)", "raised EOFError"),
     ]
 
 

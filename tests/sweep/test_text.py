@@ -17,7 +17,7 @@ from faultline._core.turns import Turn
 from faultline._sweep.bar import Bar
 from faultline._sweep.begun import begun
 from faultline._sweep.case import Case, told
-from faultline._sweep.places import Place, left_out
+from faultline._sweep.places import Place, left_out, places_of
 from faultline._sweep.source import alone
 from faultline._sweep.table import Result
 
@@ -210,6 +210,22 @@ def test_report_has_at_most_five_reproductions_and_the_worst_first():
     assert report.endswith("and 2 more failed, each in the table")
     assert "assert 3 == 4 (the break was not reached)" in report
     assert Result("bank", [], {}, 1.0).report() == Result("bank", [], {}, 1.0).table()
+
+
+def test_places_where_messages_are_no_turns_are_bytes_where_turns_end():
+    said = [(b"GET /chat HTTP/1.1\r\n", 60), (b"HTTP/1.1 101 Switching", 40), (b"\x81", 6), (b"\x81", 1)]
+    turns = [
+        Turn("server" if number % 2 else "client", 0.1, count, begins, 0.2, number + 1)
+        for number, (begins, count) in enumerate(said)
+    ]
+    facts = {"number": 2, "point": "response", "stream": None, "request": None, "tls": None, "started_seconds": 0.0}
+    places = [*places_of(0, [SimpleNamespace(turns=turns, **facts)], 9.0, 0.02)]
+
+    assert [(place.kind, place.count) for place in places] == [
+        *[("request bytes", count) for count in (0, 60, 66)],
+        *[("response bytes", count) for count in (0, 20, 40, 41)],
+    ]
+    assert {place.connection for place in places} == {2}
 
 
 def test_messages_that_the_ledger_has_dropped_have_no_break():
