@@ -449,7 +449,7 @@ def test_what_was_masked_is_said():
     name = "Authorization, Cookie and key fields of HTTP"
     assert recording.masked == (f"{name}, said by the server: 2 times", "b'tok(en)', said by the server: 2 times")
     assert b"secret" not in repr(recording.scripts).encode()
-    assert f"- {recording.masked[0]}\n" in module_of(recording, "it")
+    assert f"# Masked: {recording.masked[0]}.\n" in module_of(recording, "it")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ EVERYTHING = Recording(
             receive_prefixed(2, includes_length=True),
             receive_until(re.compile(b"\xff\n")),
             starttls(),
-            send(bytes(range(256)) + b"long lines\r\n" * 20),
+            send(bytes(range(256)) + b"long lines: max(x, hold(1))\r\n" * 20),
             reply({b"a": (), b"b": (send(b"b"), reset()), re.compile(b"c"): close()}, reading=receive_prefixed(4)),
         ),
         (reset(at="accept"),),

@@ -14,7 +14,7 @@ from faultline._core.calls import explained
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.plan import Plan
-from faultline._core.recording import Recording, from_json, is_at_accept
+from faultline._core.recording import MADE, Recording, from_json, is_at_accept
 from faultline._core.steps import ConnectionStep, Send
 
 if TYPE_CHECKING:
@@ -63,21 +63,16 @@ def load(path: str | os.PathLike[str]) -> Plan:
 
 def module_of(recording: Recording, upstream: str) -> str:
     """A module of tests that plays a recording: its plan, a fixture, and a test to complete."""
-    masked = "".join(f"\n- {what}" for what in recording.masked)
-    said = f"Masked:\n{masked}\n" if masked else "Nothing was masked.\n"
+    told = [f"The upstream was {upstream!r}.", *(f"Masked: {what}." for what in recording.masked)]
+    told += [] if recording.masked else ["Nothing was masked."]
     plan = code_of_plan(recording)
-    names = sorted({"serve", *re.findall(r"(?m)(?:^|[ (])([a-z_]+)\(", plan)} - {"compile"})
-    return f'''"""What {upstream} said, recorded by `faultline record`.
+    called = {*re.findall(r"([a-z_]+)\(", plan)}  # also in what was said, whose words may be anything
+    names = sorted({"serve", *({"script", "sequence", *MADE} & called)})
+    imports = ["import re", ""] if "re.compile(" in plan else []
+    head = NEW_LINE.join([*(f"# {line}" for line in told), "", *imports, "import pytest"])
+    return f'''"""What a real server said, recorded by `faultline record`."""
 
-{said}"""
-{
-        """
-import re
-"""
-        if "re.compile(" in plan
-        else ""
-    }
-import pytest
+{head}
 from faultline import {", ".join(names)}
 
 PLAN = {plan}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support.recorded import replayed
 
+from faultline import starttls
+
 psycopg = pytest.importorskip("psycopg")
 redis = pytest.importorskip("redis")
 
@@ -28,6 +30,18 @@ def test_postgres_is_replayed(postgres):
 
     assert len(said) == 1004
     assert len(recording.scripts) == 2
+
+
+def test_postgres_in_tls_is_replayed(postgres):
+    def client(server):
+        url = f"postgresql://postgres@{server.hostport}/postgres?sslmode=verify-full&sslrootcert={server.ca_file}"
+        with psycopg.connect(url) as connection:
+            return connection.execute("select 41 + 1").fetchall()
+
+    said, recording = replayed(postgres.address, client, tls="terminate", starttls="postgres")
+
+    assert said == [(42,)]
+    assert [starttls() in lines for lines in recording.scripts] == [True]
 
 
 def test_redis_is_replayed(redis_server):
