@@ -149,6 +149,7 @@ def test_a_client_that_says_its_last_word_is_waited_for_no_longer():
     assert plan == script(receive_until(b"\n"), send(b"hi\n"), receive(4))
 
 
+@pytest.mark.slow
 @each_row("isolated", [False, True])
 def test_what_was_recorded_answers_as_it_did(isolated):
     with relay(serve_pages(), record=True, isolated=isolated) as server:
@@ -424,6 +425,7 @@ def test_what_can_not_be_replayed_is_an_error_that_says_why(made, message):
         ("server", b"p\0\0\0\x0bsecret\0", True, b"secret\0"),
         ("client", b"PASS secret\r\n", True, b"PASS ******\r\n"),
         ("client", b"a1 LOGIN me secret\r\n", True, b"a1 LOGIN me ******\r\n"),
+        ("server", b"x\r\nPASS is wrong\r\n", True, b"PASS is wrong\r\n"),
         ("server", b"token=abc", False, b"token=abc"),
         ("server", b"token=abc", b"abc", b"token=***"),
         ("server", b"token=abc&x=1", re.compile(rb"token=(\w+)|x=(\d)"), b"token=***&x=*"),
@@ -523,6 +525,14 @@ def test_a_file_that_is_no_recording_is_refused(content, message, tmp_path):
         load(path)
 
     assert message in str(raised.value)
+
+
+def test_the_end_of_the_client_is_a_step_that_is_read_from_its_text():
+    plan = script(send(b"hi"), receive_all())
+
+    assert faultline.plan(repr(plan)) == plan
+    with pytest.raises(ParameterError, match="expected no step after receive_all"):
+        script(receive_all(), send(b"hi"))
 
 
 def test_path_has_to_be_a_path():

@@ -20,12 +20,12 @@ from faultline.strategies import conditions, faults, plans
 WHOLE = ok(b"whole")
 LINE = script(receive_until(b"\n"), send(b"hello"))
 USUAL = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
-DRAWN = settings(USUAL, max_examples=60, phases=[Phase.generate])
+DRAWN = settings(USUAL, max_examples=25, phases=[Phase.generate])
 
 
 def simplest(strategy, condition=lambda _: True):
     """What a strategy shrinks to."""
-    return repr(find(strategy, condition, settings=settings(USUAL, max_examples=2_000), random=Random(1)))
+    return repr(find(strategy, condition, settings=settings(USUAL, max_examples=1_000), random=Random(1)))
 
 
 def has(*words):
@@ -78,6 +78,7 @@ def test_every_fault_strikes_at_a_point_that_was_asked_for():
     drawn()
 
 
+@pytest.mark.slow
 @each_row(
     ("strategy", "condition", "shown"),
     [

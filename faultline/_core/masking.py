@@ -15,23 +15,24 @@ Mask: TypeAlias = bytes | re.Pattern[bytes] | Callable[[bytes], bytes]
 Masks: TypeAlias = bool | Mask | Iterable[Mask]
 
 STAR = b"*"
-# What each known secret is called, and its pattern, whose groups are the secrets.
-KNOWN: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+OF_HTTP = "Authorization, Cookie and key fields of HTTP"
+OF_REDIS, OF_MAIL = "AUTH of Redis", "AUTH, PASS and LOGIN of mail and FTP"
+# Patterns whose groups are secrets, with what these are called: in the bytes of both sides, and of clients alone.
+OF_BOTH: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    (OF_HTTP, re.compile(rb"(?im)^(?:proxy-)?authorization:[ \t]*(?:[A-Za-z]+[ \t]+)?([^\r\n]+)")),
+    (OF_HTTP, re.compile(rb"(?im)^(?:x-)?api-key:[ \t]*([^\r\n]+)")),
+    (OF_HTTP, re.compile(rb"(?im)^cookie:[ \t]*([^\r\n]+)")),
+    (OF_HTTP, re.compile(rb"(?im)^set-cookie:[ \t]*[^=;\r\n]+=([^;\r\n]+)")),
+)
+OF_CLIENT: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     (
-        "Authorization, Cookie and key fields of HTTP",
-        re.compile(rb"(?im)^(?:proxy-)?authorization:[ \t]*(?:[A-Za-z]+[ \t]+)?([^\r\n]+)"),
-    ),
-    ("Authorization, Cookie and key fields of HTTP", re.compile(rb"(?im)^(?:x-)?api-key:[ \t]*([^\r\n]+)")),
-    ("Authorization, Cookie and key fields of HTTP", re.compile(rb"(?im)^cookie:[ \t]*([^\r\n]+)")),
-    ("Authorization, Cookie and key fields of HTTP", re.compile(rb"(?im)^set-cookie:[ \t]*[^=;\r\n]+=([^;\r\n]+)")),
-    (
-        "AUTH of Redis",
+        OF_REDIS,
         re.compile(rb"(?is)\r\nAUTH\r\n(?:\$\d+\r\n[^\r\n]*\r\n(?=\$\d+\r\n[^\r\n]*\r\n))?\$\d+\r\n([^\r\n]+)\r\n"),
     ),
-    ("AUTH of Redis", re.compile(rb"(?im)\A[ \t]*AUTH[ \t]+(?!(?:PLAIN|LOGIN|XOAUTH2)\b)([^\r\n]+)\r?\n")),
-    ("AUTH, PASS and LOGIN of mail and FTP", re.compile(rb"(?im)^AUTH (?:PLAIN|LOGIN|XOAUTH2) ([^\r\n]+)")),
-    ("AUTH, PASS and LOGIN of mail and FTP", re.compile(rb"(?im)^PASS ([^\r\n]+)")),
-    ("AUTH, PASS and LOGIN of mail and FTP", re.compile(rb"(?im)^\S+ LOGIN \S+ ([^\r\n]+)")),
+    (OF_REDIS, re.compile(rb"(?im)\A[ \t]*AUTH[ \t]+(?!(?:PLAIN|LOGIN|XOAUTH2)\b)([^\r\n]+)\r?\n")),
+    (OF_MAIL, re.compile(rb"(?im)^AUTH (?:PLAIN|LOGIN|XOAUTH2) ([^\r\n]+)")),
+    (OF_MAIL, re.compile(rb"(?im)^PASS ([^\r\n]+)")),
+    (OF_MAIL, re.compile(rb"(?im)^\S+ LOGIN \S+ ([^\r\n]+)")),
 )
 EXPECTED = "True, bytes, a pattern of bytes, a function of bytes, or several of them"
 POSTGRES = "password of PostgreSQL"
@@ -96,7 +97,8 @@ class Masker:
         return Masked(bytes(out), tuple(sorted(spans)))
 
     def _spans(self, by: Party, data: bytes) -> Iterable[tuple[int, int, str]]:
-        for name, pattern in (*(KNOWN if self._known else ()), *self._patterns):
+        known = () if not self._known else OF_BOTH + OF_CLIENT if by == "client" else OF_BOTH
+        for name, pattern in (*known, *self._patterns):
             for match in pattern.finditer(data):
                 groups = range(1, pattern.groups + 1) if pattern.groups else (0,)
                 yield from (

@@ -9,6 +9,7 @@ import ssl
 import urllib.request
 
 import pytest
+from hypothesis import given
 
 import faultline
 from faultline import (
@@ -23,8 +24,10 @@ from faultline import (
     Ledger,
     NotStruckError,
     ParameterError,
+    Piece,
     PortError,
     Proxy,
+    Recording,
     Request,
     Resolver,
     Server,
@@ -57,6 +60,7 @@ from faultline import (
     partition,
     raises,
     receive,
+    receive_all,
     receive_request,
     receive_until,
     refuse,
@@ -82,6 +86,7 @@ from faultline import (
     when,
 )
 from faultline.pytest_plugin import Faultline as Fixture
+from faultline.strategies import conditions, faults, plans
 
 
 def uses(*_: object) -> None:
@@ -312,6 +317,20 @@ def unknown_names_are_errors() -> None:
 
     uses(faultline.rest, refsue, rest)  # type: ignore[attr-defined]
     uses(faultline.unknown_mode())  # type: ignore[attr-defined]
+
+
+def what_was_recorded(server: Server, path: str) -> None:
+    recording: Recording = server.ledger.recording(mask=[b"secret", re.compile(rb"id=(\d+)")], by="requests")
+    pieces: tuple[Piece, ...] | None = server.attempts[0].pieces
+    server.ledger.to_pcap(path, port=5432, mask=lambda data: data)
+    with serve(server.ledger.to_script(mask=True)) as replayed, serve(faultline.load(path), record=1_000):
+        uses(recording.plan, recording.masked, recording.to_json(), pieces, replayed, receive_all())
+    server.ledger.to_script(by="connections")  # type: ignore[arg-type]
+
+
+@given(fault=faults(point="idle", verbs=("reset", stall())), condition=conditions(), plan=plans(max_size=2))
+def test_of_hypothesis(fault: Fault, condition: Fault, plan: Fault) -> None:
+    uses(fault & condition, plan)
 
 
 def version() -> str:
