@@ -11,6 +11,7 @@ import pkgutil
 import posix
 import socket
 import sys
+import threading
 import zlib
 from collections import defaultdict
 from functools import partial
@@ -92,6 +93,9 @@ def pytest_collection_finish():
     What a test leaves open is told by that test and by no later one. And before Python 3.12 a thread that starts
     under coverage fails if a finalizer runs in that moment, for an audit hook is told of it.
     """
+    if COVERAGE:  # a thread is measured if it starts while that is on
+        early = {thread.name for thread in threading.enumerate()} & {"faultline"}
+        assert not early, "a module of tests starts a server as it is imported; start it in the test"
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -331,10 +331,8 @@ def two_frames():
 
 
 def says(*data):
-    """The ledger of a conversation with these bytes of a server, each behind a line."""
-    return recorded(
-        script(*[s for d in data for s in (receive_until(b"\n"), send(d))], receive_all()), *[b"x\n"] * len(data)
-    )
+    """A server that says these bytes, each behind a line."""
+    return script(*[s for d in data for s in (receive_until(b"\n"), send(d))], receive_all())
 
 
 def both(by):
@@ -375,31 +373,47 @@ def no_room(path=None):
         (unanswered, "connection 1: expected an answer to b'half a line'; wait for the client to get it."),
         (passed_through, "connection 1 is in TLS that the relay passed through, and its keys differ each time"),
         (two_frames, "connection 1 is in HTTP/2, whose frames no script plays"),
-        (says(b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0").to_script, "connection 1 logs in by SCRAM, whose nonces differ"),
-        (says(b"HTTP/1.1 101 x\r\nsec-websocket-accept: x\r\n\r\n").to_script, "connection 1 is a WebSocket"),
-        (recorded(script(send(b"SSH-2.0-x\r\n"), receive_all()), b"").to_script, "connection 1 is SSH"),
-        (
-            partial(says(b"1\n", b"2\n").to_script, by="requests"),
-            "by='requests': expected one answer to each message; b'x\\n'",
-        ),
-        (
-            partial(recorded(ok(), GET).to_script, by="requests"),
-            "by='requests': expected messages that are lines or have",
-        ),
-        (partial(recorded(ok()).to_script, by="requests"), "by='requests': expected a client that said something"),
         (partial(both, "requests"), "by='requests': expected connections that begin alike"),
-        (partial(says(b"1\n").to_script, by="request"), "by='request': expected one of"),
-        (partial(says(b"1\n").to_script, mask=7), "mask=7: expected True, bytes, a pattern"),
-        (partial(says(b"1\n").to_script, mask=["x"]), "mask='x': expected True, bytes, a pattern"),
-        (partial(says(b"1\n").to_script, mask=lambda data: data + b"x"), "mask="),
-        (partial(says(b"1\n").to_pcap, "x", port=0), "port=0: expected a whole number, from 1 to 65535."),
     ],
 )
-def test_what_can_not_be_replayed_is_an_error_that_says_why(made, message):
+def test_what_was_not_recorded_as_a_whole_is_an_error_that_says_why(made, message):
     with pytest.raises(ParameterError) as raised:
         made()
 
     assert str(raised.value).startswith(message)
+
+
+REQUESTS = {"by": "requests"}
+ONE = says(b"1\n")
+
+
+@each_row(
+    ("plan", "said", "options", "message"),
+    [
+        (says(b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0"), (b"x\n",), {}, "connection 1 logs in by SCRAM, whose nonces"),
+        (says(b"HTTP/1.1 101 x\r\nsec-websocket-accept: x\r\n\r\n"), (b"x\n",), {}, "connection 1 is a WebSocket"),
+        (script(send(b"SSH-2.0-x\r\n"), receive_all()), (b"",), {}, "connection 1 is SSH"),
+        (says(b"1\n", b"2\n"), (b"x\n",) * 2, REQUESTS, "by='requests': expected one answer to each message; b'x\\n'"),
+        (ok(), (GET,), REQUESTS, "by='requests': expected messages that are lines or have"),
+        (ok(), (), REQUESTS, "by='requests': expected a client that said something"),
+        (ONE, (b"x\n",), {"by": "request"}, "by='request': expected one of"),
+        (ONE, (b"x\n",), {"mask": 7}, "mask=7: expected True, bytes, a pattern"),
+        (ONE, (b"x\n",), {"mask": ["x"]}, "mask='x': expected True, bytes, a pattern"),
+        (ONE, (b"x\n",), {"mask": lambda data: data + b"x"}, "mask="),
+    ],
+)
+def test_what_can_not_be_replayed_is_an_error_that_says_why(plan, said, options, message):
+    ledger = recorded(plan, *said)
+    with pytest.raises(ParameterError) as raised:
+        ledger.to_script(**options)
+
+    assert str(raised.value).startswith(message)
+
+
+def test_port_of_a_capture_has_to_be_a_port():
+    ledger = recorded(ONE, b"x\n")
+    with pytest.raises(ParameterError, match=r"^port=0: expected a whole number, from 1 to 65535\.$"):
+        ledger.to_pcap("x", port=0)
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------
