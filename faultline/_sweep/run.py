@@ -111,9 +111,10 @@ class SweepRun:
             return False
         if error is None:
             return False
-        if self._case.is_hung or isinstance(error, self._expected):
+        if isinstance(error, self._expected):
             return True
-        self._case.error = error
+        if not self._case.is_hung:
+            self._case.error = error
         return isinstance(error, Exception)
 
     def _read(self, error: BaseException | None) -> None:

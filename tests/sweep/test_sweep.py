@@ -194,10 +194,15 @@ class Till:
 
     def __init__(self):
         self.server = serve(ok(b"paid"), strict=False)
-        self.url = self.server.hostport
+        self.url, self.before = self.server.hostport, 0
 
     def paid(self):
         return sum(attempt.request is not None for attempt in self.server.attempts)
+
+    def paid_anew(self):
+        """How often it was paid since this was asked last."""
+        before, self.before = self.before, self.paid()
+        return self.before - before
 
     def pay(self, server, tries=2):
         for left in reversed(range(tries)):
@@ -336,6 +341,23 @@ def test_text_of_a_reproduction_is_a_test_that_fails_alone(till):
         namespace["test_text_of_a_reproduction_is_a_test_that_fails_alone_alone"](till)
 
 
+def test_reproduction_of_a_plain_loop_is_a_relay_in_four_lines_that_fail_alone(till):
+    with pytest.raises(AssertionError), sweep(till.url, verbs=[reset()], idle_seconds=30) as runs:
+        for run in runs:
+            with run(expected=LOST) as server:
+                till.pay(server)
+            assert till.paid_anew() <= 1
+    text = runs.report().partition("Run 2 alone:\n\n")[2]
+    lines = [line.removeprefix("    ") for line in text.splitlines()]
+    namespace = {"LOST": LOST}
+    exec("\n".join(lines), namespace)
+    reproduce = namespace["test_reproduction_of_a_plain_loop_is_a_relay_in_four_lines_that_fail_alone_alone"]
+
+    assert len([line for line in lines if line and not line.startswith("import ")]) == 4
+    with pytest.raises(AssertionError, match=r"^$"):  # whose code is not pytest's
+        reproduce(till)
+
+
 def test_exception_that_is_not_expected_and_one_in_the_checks_fail_their_runs():
     runs = sweep(TALK, verbs=[close()], idle_seconds=30)
     with pytest.raises(SweepError):
@@ -371,7 +393,7 @@ def test_run_that_hangs_is_reset_and_told():
     runs = sweep(TALK, verbs=[stall()], run_seconds=0.3, max_runs=1)
     with pytest.raises(SweepError, match="hung until its connections were reset"):
         for run in runs:
-            with run(expected=LOST) as server:
+            with run() as server:
                 talk(server, timeout=None)
     with pytest.raises(SweepError, match=r"the untouched run hung for run_seconds=0\.05"):
         for run in sweep(script(LINE, receive_until(b"never")), run_seconds=0.05):
