@@ -51,7 +51,8 @@ class SweepRun:
         """Say which exceptions the client may raise when its connection breaks.
 
         Args:
-            expected: an exception class, or a tuple of some. Default: none, the client has to manage.
+            expected: an exception class, or a tuple of some; of a group, each exception has to be one of them. Default:
+                none, the client has to manage.
 
         Raises:
             ParameterError: `expected` is something else.
@@ -111,7 +112,7 @@ class SweepRun:
             return False
         if error is None:
             return False
-        if isinstance(error, self._expected):
+        if is_expected(error, self._expected):
             return True
         if not self._case.is_hung:
             self._case.error = error
@@ -176,3 +177,11 @@ class SweepRun:
     def place(self) -> tuple[str, int] | None:
         """The file and the line of its `with`."""
         return self._place
+
+
+def is_expected(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether an exception is of one of these kinds, or is a group of such exceptions."""
+    if isinstance(error, kinds):
+        return True
+    inner = getattr(error, "exceptions", None)  # of a group; Python 3.10 has none of its own
+    return isinstance(inner, tuple) and bool(inner) and all(is_expected(each, kinds) for each in inner)

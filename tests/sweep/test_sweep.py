@@ -164,6 +164,7 @@ def retry(server):
     return talk(server, (b"a",))
 
 
+@pytest.mark.slow
 def test_pairs_break_the_recovery_from_the_first_break():
     rows = swept(script(LINE, send(b"1\n")), retry, verbs=[reset()], depth=2, idle_seconds=30)
     pairs = [row for row in rows if ", then " in row[0]]
@@ -262,6 +263,7 @@ def test_failure_that_leaves_the_loop_is_told_by_the_context_manager(till):
     assert list(runs) == []
 
 
+@pytest.mark.slow
 def test_pairs_may_be_of_two_relays():
     def play(servers):
         with contextlib.suppress(*LOST):
@@ -376,6 +378,34 @@ def test_exception_that_is_not_expected_and_one_in_the_checks_fail_their_runs():
     assert rows[4] == ("returned 'one'", "assert 4 < 4")  # the first that failed
 
 
+class GroupError(Exception):
+    """A group of exceptions, as Python has them from 3.11 on."""
+
+    def __init__(self, *exceptions):
+        super().__init__("some")
+        self.exceptions = exceptions
+
+
+@each_row(
+    ("error", "expected", "is_held"),
+    [
+        (GroupError(ConnectionResetError(), GroupError(EOFError())), LOST, True),
+        (GroupError(ConnectionResetError(), ValueError()), LOST, False),
+        (GroupError(), LOST, False),
+        (ValueError(), LOST, False),
+        (ValueError(), ValueError, True),
+    ],
+)
+def test_group_is_expected_if_all_in_it_are(error, expected, is_held):
+    runs = sweep(TALK, only=reset(after_messages=0))
+    with contextlib.nullcontext() if is_held else pytest.raises(SweepError, match="1 failed"):
+        for run in runs:
+            with run(expected=expected) as server:
+                with contextlib.suppress(*LOST):
+                    talk(server)
+                raise error
+
+
 def test_first_run_tells_what_is_wrong_without_a_break():
     with pytest.raises(ZeroDivisionError):
         for run in sweep(TALK):
@@ -389,6 +419,7 @@ def test_first_run_tells_what_is_wrong_without_a_break():
                 raise AssertionError("wrong")
 
 
+@pytest.mark.slow
 def test_run_that_hangs_is_reset_and_told():
     runs = sweep(TALK, verbs=[stall()], run_seconds=0.3, max_runs=1)
     with pytest.raises(SweepError, match="hung until its connections were reset"):
@@ -443,6 +474,7 @@ def test_conversation_that_differs_from_run_to_run_is_swept_as_far_as_it_comes()
     assert len([name for name in names if name.startswith("reset() at b: arrived")]) == 1
 
 
+@pytest.mark.slow
 def test_conversation_that_is_always_new_is_not_swept_for_ever():
     runs = sweep(TALK, verbs=[reset()], idle_seconds=30)
     numbers = iter(range(1, 9))
