@@ -31,7 +31,9 @@ def test_no_other_distribution_here_has_a_package_of_our_name():
 
 def test_another_distribution_with_a_package_of_our_name_is_found(tmp_path):
     info = tmp_path / "faultline-9.9.dist-info"
-    info.mkdir()
+    for folder in (info, tmp_path / "faultline"):
+        folder.mkdir()
+    (tmp_path / "faultline/__init__.py").touch()  # files that are not there are left out
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faultline\nVersion: 9.9\n")
     (info / "RECORD").write_text("faultline/__init__.py,,\nfaultline-9.9.dist-info/METADATA,,\n")
 
