@@ -161,7 +161,7 @@ def test_help_of_bad_tls_says_which_parameter_belongs_to_which_kind(told, monkey
         "one of: close_notify, ",
         "--version {1.0,1.1,1.2,1.3} for kind=only_version: the only version (default: 1.0)",
         "--after-bytes BYTES for kind=plaintext_midway: let this number of bytes of the response pass first",
-        "--every-seconds SECONDS for kind=slow_handshake: from byte to byte (default: 0.01)",
+        "--every-seconds SECONDS for kind=slow_handshake: the time between two bytes (default: 0.01)",
     ):
         assert words in text
 

@@ -147,7 +147,7 @@ class Audit:
         return page(self)
 
     def to_junit(self) -> str:
-        """The audit as JUnit's XML, in which a case fails that has another verdict than `handled` or `not run`."""
+        """The audit as JUnit's XML, in which a case fails if its verdict is neither `handled` nor `not run`."""
         from faultline._audit.junit import junit
 
         return junit(self)

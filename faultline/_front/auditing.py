@@ -41,7 +41,7 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", default="1", metavar="NUMBER", help="run each case this number of times, and compare (1)"
     )
-    parser.add_argument("--jobs", default="24", metavar="NUMBER", help="how many clients run at a time (24)")
+    parser.add_argument("--jobs", default="24", metavar="NUMBER", help="the number of clients that run at a time (24)")
     parser.add_argument(
         "--expect", action="append", metavar="ERROR", help="package.Error that is right (default: any exception)"
     )
@@ -61,9 +61,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upstream", metavar="ADDRESS", help="a real server, which answers through a relay; implies tcp"
     )
-    parser.add_argument(
-        "--proxy", action="store_true", help="the faults are those of a proxy, of which HTTPS_PROXY tells the client"
-    )
+    parser.add_argument("--proxy", action="store_true", help="play the faults of a proxy, whose URL is in HTTPS_PROXY")
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:

@@ -116,9 +116,11 @@ def add_mode_options(
         help="what requests of a path meet, such as '/pay status --code 503' or '/img/* ok'; the same path again: its "
         "next request; other paths meet --mode",
     )
-    parser.add_argument("--max-connections", metavar="NUMBER", help="how many clients may be connected at once")
     parser.add_argument(
-        "--beyond", metavar="NAME", help="the mode of the others, such as refuse or 'stall --at accept'"
+        "--max-connections", metavar="NUMBER", help="the number of clients that may be connected at once"
+    )
+    parser.add_argument(
+        "--beyond", metavar="NAME", help="the mode of clients beyond that number, such as refuse or 'stall --at accept'"
     )
     first = Parser(prog=f"faultline {command}", add_help=False)
     first.add_argument("--mode")

@@ -46,7 +46,7 @@ def ok(
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
     json: Annotated[object, "a value whose JSON is the body, with its Content-Type"] = None,
     chunks: Annotated[tuple[bytes, ...], "the chunks of the body, sent one by one (RFC 9112, 7.1)"] = (),
-    every_seconds: Annotated[float, "from chunk to chunk"] = 0.0,
+    every_seconds: Annotated[float, "the time between two chunks"] = 0.0,
     endless: Annotated[bool, "send the chunks again and again, until the client leaves"] = False,
     ranges: Annotated[bool, "send the part of the body that a request asks for by its Range field"] = False,
     trailers: Annotated[HeadersLike, "fields behind the body, by name"] = (),
@@ -202,7 +202,9 @@ LEADS = {
     case("the response", kind="downgrade"),
 )
 def redirect(
-    kind: Annotated[Literal["loop", "chain", "to_nowhere", "invalid_url", "downgrade"], "where it leads"] = "loop",
+    kind: Annotated[
+        Literal["loop", "chain", "to_nowhere", "invalid_url", "downgrade"], "where the redirect leads"
+    ] = "loop",
     *,
     hops: Annotated[int | None, "for kind=chain: how many redirects before the answer (default: 10)"] = None,
     to: Annotated[str | None, "for the other kinds: the Location field; {host} is the Host of the request"] = None,
@@ -272,7 +274,7 @@ def raw(
 def trickle_headers(
     lines: Annotated[int, "the number of further header lines"] = 20,
     *,
-    every_seconds: Annotated[float, "from line to line"] = 0.5,
+    every_seconds: Annotated[float, "the time between two lines"] = 0.5,
 ) -> Fault:
     """Send the head of the response line by line, so slowly that it seems to have no end; then the body.
 

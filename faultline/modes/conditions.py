@@ -104,7 +104,7 @@ def throttle(
 def drip(
     chunk_bytes: Annotated[int, "the size of a piece"] = 1,
     *,
-    every_seconds: Annotated[float, "from piece to piece"] = 0.1,
+    every_seconds: Annotated[float, "the time between two pieces"] = 0.1,
     from_body: FromBody = False,
     direction: Whose = "response",
     for_seconds: For = None,
@@ -132,7 +132,7 @@ def slicer(
     average_bytes: Annotated[int, "the size of a piece"],
     *,
     variation_bytes: Annotated[int, "how far the size varies, at random"] = 0,
-    every_seconds: Annotated[float, "from piece to piece"] = 0.0,
+    every_seconds: Annotated[float, "the time between two pieces"] = 0.0,
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
@@ -201,7 +201,7 @@ def one_way(
 def corrupt(
     *,
     at_byte: Annotated[int | None, "flip the lowest bit of this byte, counted from 0"] = None,
-    probability: Annotated[float, "or flip that of each byte with this probability"] = 0.0,
+    probability: Annotated[float, "or flip the lowest bit of each byte with this probability"] = 0.0,
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
@@ -224,7 +224,7 @@ def corrupt(
 
 @mode(case("the response", at_byte=50))
 def drop_bytes(
-    count_bytes: Annotated[int, "how many bytes"] = 1,
+    count_bytes: Annotated[int, "the number of bytes"] = 1,
     *,
     at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
     direction: Whose = "response",
@@ -246,7 +246,7 @@ def drop_bytes(
 
 @mode(case("the response", at_byte=66))
 def duplicate(
-    count_bytes: Annotated[int, "how many bytes"] = 1,
+    count_bytes: Annotated[int, "the number of bytes"] = 1,
     *,
     at_byte: Annotated[int, "from this byte on, counted from 0"] = 0,
     direction: Whose = "response",

@@ -44,7 +44,7 @@ def sse(
         Literal["close", "reset", "stall", "none"],
         "what happens in the middle of the last event; none: the stream ends as it should",
     ] = "close",
-    every_seconds: Annotated[float, "from event to event"] = 0.0,
+    every_seconds: Annotated[float, "the time between two events"] = 0.0,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
 ) -> Fault:
     """Answer with server-sent events, and break in the middle of the last event.

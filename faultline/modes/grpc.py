@@ -85,7 +85,7 @@ def paced(chunks: tuple[bytes, ...], every_seconds: float) -> tuple[Condition, .
 def grpc_ok(
     messages: Messages = (b"",),
     *,
-    every_seconds: Annotated[float, "from message to message"] = 0.0,
+    every_seconds: Annotated[float, "the time between two messages"] = 0.0,
     headers: Annotated[HeadersLike, "further initial metadata, by name"] = (),
 ) -> Fault:
     """Answer a call of gRPC with messages and the status OK.
@@ -164,7 +164,7 @@ LIES: dict[str, Http2Answer] = {
 
 
 @mode(case("the response", kind="trailers_missing"))
-def bad_grpc(kind: Annotated[Kind, "what is wrong"]) -> Fault:
+def bad_grpc(kind: Annotated[Kind, "what is wrong with the answer"]) -> Fault:
     """Answer a call of gRPC wrongly, in exactly one way; the frames of HTTP/2 are right.
 
     - Trailers: `trailers_missing` ends without any, `status_missing` has some without a status, `status_unknown` has

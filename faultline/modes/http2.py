@@ -190,7 +190,7 @@ def http2_settings(
     case("end of stream", kind="frame_cut"),
     case("the response", kind="ping_unanswered"),
 )
-def bad_http2(kind: Annotated[Kind, "what is wrong"]) -> Fault:
+def bad_http2(kind: Annotated[Kind, "what is wrong with the frames"]) -> Fault:
     """Speak HTTP/2 wrongly, in exactly one way.
 
     - Connection: `ping_unanswered` and `settings_unanswered` leave the client without an ACK, `settings_missing`

@@ -94,7 +94,9 @@ def bad_tls(
     ] = None,
     version: Annotated[Version | None, "for kind=only_version: the only version (default: 1.0)"] = None,
     after_bytes: Annotated[int, "for kind=plaintext_midway: let this number of bytes of the response pass first"] = 0,
-    every_seconds: Annotated[float | None, "for kind=slow_handshake: from byte to byte (default: 0.01)"] = None,
+    every_seconds: Annotated[
+        float | None, "for kind=slow_handshake: the time between two bytes (default: 0.01)"
+    ] = None,
 ) -> Fault:
     """Speak TLS wrongly, or on terms that the client can't meet.
 
