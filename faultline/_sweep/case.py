@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan
-from faultline._sweep.places import Place, is_struck, plan_of, put
+from faultline._sweep.places import Place, as_said, is_struck, plan_of, put
 
 Outcome: TypeAlias = Literal["held", "failed", "hung", "not reached"]
 MOST_CHARACTERS = 100  # of a message
@@ -55,6 +55,11 @@ class Case:
         """The plan of one of its relays."""
         faults = {p.connection: put(verb, p, self.idle_seconds) for p, verb in self.breaks if p.relay == relay}
         return self.plans.get(relay, HEALTHY) if self.plans else plan_of(faults)
+
+    def see(self, attempts: tuple[tuple[Attempt, ...], ...]) -> None:
+        """Keep what the relays saw; the breaks have the names of what was said there."""
+        self.attempts = attempts
+        self.breaks = tuple((as_said(place, attempts[place.relay]), verb) for place, verb in self.breaks)
 
     def struck_seconds(self, place: Place) -> float | None:
         """When the break at a place struck; `None` if it did not."""

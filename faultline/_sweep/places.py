@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
 
@@ -168,6 +168,19 @@ def is_struck(place: Place, attempt: Attempt) -> bool:
         return attempt.struck is not None
     answers = [turn.count_bytes for turn in kept(attempt) if turn.by == "server"]
     return sum(answers[: place.order]) < attempt.struck.after_bytes <= sum(answers[: place.order + 1])
+
+
+def as_said(place: Place, attempts: Sequence[Attempt]) -> Place:
+    """A place, named by the request of these attempts, which may be another than in the untouched run.
+
+    A part of the same request, after which it broke, is no other.
+    """
+    for attempt in attempts:
+        said = [turn for turn in kept(attempt) if turn.by == "client"] if attempt.number == place.connection else []
+        if place.said and 0 < place.request <= len(said):
+            name = words_of(said[place.request - 1], inner_protocol(attempt))
+            return place if place.said.startswith(name) else replace(place, said=name)
+    return place
 
 
 def left_out(attempts: Sequence[Attempt]) -> int:

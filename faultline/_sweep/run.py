@@ -124,7 +124,7 @@ class SweepRun:
         assert limit is not None
         case.is_hung = limit.end()
         case.ended_seconds = tuple(server.ledger.now() for server in self._servers)
-        case.attempts = tuple(server.attempts for server in self._servers)
+        case.see(tuple(server.attempts for server in self._servers))
         case.titles = tuple(f"{server._title} {server.plan!r}" for server in self._servers)  # noqa: SLF001 - as drawn
         if error is not None:
             case.client = f"raised {type(error).__name__}"

@@ -474,6 +474,20 @@ def test_conversation_that_differs_from_run_to_run_is_swept_as_far_as_it_comes()
     assert len([name for name in names if name.startswith("reset() at b: arrived")]) == 1
 
 
+def test_break_is_named_by_what_was_said_there():
+    words = iter([b"first", b"one", b"two", b"three", b"last", b"last"])
+    runs = sweep(TALK, verbs=[close()], idle_seconds=30)
+    for run in runs:
+        with run(expected=LOST) as server:
+            talk(server, (next(words),))
+
+    assert [row[0].partition(":")[0] for row in rows_of(runs)] == [
+        "untouched",
+        *(f"close() at {word}" for word in ("one", "two", "three", "last")),
+        "untouched",
+    ]
+
+
 @pytest.mark.slow
 def test_conversation_that_is_always_new_is_not_swept_for_ever():
     runs = sweep(TALK, verbs=[reset()], idle_seconds=30)
