@@ -17,7 +17,15 @@ from pathlib import Path
 
 TOP = Path(__file__).parent.parent.parent
 IN_WHEEL = ["faultline/__init__.py", "faultline/py.typed", "faultline/_audit/report.css", "faultline/pytest_plugin.py"]
-IN_SDIST = ["pyproject.toml", "tox.ini", "LICENSE", "docs/conf.py", "docs/diagrams/reset.svg", "tests/conftest.py"]
+IN_SDIST = [
+    "pyproject.toml",
+    "tox.ini",
+    "LICENSE",
+    "docs/conf.py",
+    "docs/diagrams/reset.svg",
+    "tests/conftest.py",
+    "news/README.md",
+]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASING.md"]
 ENTRY_POINTS = ["[console_scripts]\nfaultline = ", "[pytest11]\nfaultline = faultline.pytest_plugin"]
 
