@@ -113,7 +113,7 @@ LINES = [receive_until(b"\n"), send(b"a line\n"), receive_until(b"\n"), send(b"a
         (ECHOES, (b"a\n", b"b\n"), {"connections": 3}, script(*LINES, receive_all())),
         (script(*LINES), (b"a\n", b"b\n"), {"leaves": False}, script(*LINES)),
         (script(*LINES, reset()), (b"a\n", b"b\n"), {}, script(*LINES, reset())),
-        (sequence(script(send(b"hi")), script(send(b"ho"))), (b"",), {"connections": 2},
+        (sequence(script(send(b"hi")), script(send(b"ho"))), (b"",), {"connections": 2, "leaves": False},
          sequence(script(send(b"hi")), script(send(b"ho")))),
         (close(at="accept"), (b"",), {}, close(at="accept")),
         (ok(), (), {}, script(receive_all())),
@@ -246,6 +246,7 @@ def mail(server, *lines):
         for line in lines:
             client.sendall(line)
             answers.append(client.recv(100))
+        assert lines[-1] != b"QUIT\r\n" or client.recv(1) == b""  # whose end comes first
         return answers
 
 
