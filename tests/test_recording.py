@@ -393,6 +393,12 @@ ONE = says(b"1\n")
     [
         (says(b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0"), (b"x\n",), {}, "connection 1 logs in by SCRAM, whose nonces"),
         (says(b"HTTP/1.1 101 x\r\nsec-websocket-accept: x\r\n\r\n"), (b"x\n",), {}, "connection 1 is a WebSocket"),
+        (
+            says(b"S", b"T"),
+            (b"\0\0\0\x08\x04\xd2\x16/\n", b"\x16\x03\x01\0\x05\x01\0\0\0\0\n"),
+            {},
+            "connection 1 is in TLS that the relay",
+        ),
         (script(send(b"SSH-2.0-x\r\n"), receive_all()), (b"",), {}, "connection 1 is SSH"),
         (says(b"1\n", b"2\n"), (b"x\n",) * 2, REQUESTS, "by='requests': expected one answer to each message; b'x\\n'"),
         (ok(), (GET,), REQUESTS, "by='requests': expected messages that are lines or have"),
@@ -415,6 +421,13 @@ def test_port_of_a_capture_has_to_be_a_port():
     ledger = recorded(ONE, b"x\n")
     with pytest.raises(ParameterError, match=r"^port=0: expected a whole number, from 1 to 65535\.$"):
         ledger.to_pcap("x", port=0)
+
+
+@each_row("said", [b"HTTP/1.1 200 OK\r\n\r\nabout SCRAM-SHA-256", b"HTTP/1.1 101 x\r\nUpgrade: x\r\n\r\n"])
+def test_words_about_what_can_not_be_replayed_are_replayed(said):
+    ledger = recorded(says(said), b"x\n")
+
+    assert ledger.to_script() == script(receive_until(b"\n"), send(said), receive_all())
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def conversation(number: int, attempts: list[Attempt], masker: Masker) -> Conver
     pieces = [piece for attempt in attempts for piece in attempt.pieces or ()]
     turns = tuple(turns_of(pieces, masker))
     for at, turn in enumerate(turns):
-        if why := why_not(turn.by, turn.masked.data, is_first=at == 0):
+        if why := why_not(turn.by, turn.masked.data, is_first=at == 0, in_tls=turn.in_tls):
             raise ParameterError(f"connection {number} {why}.")
     ends = [end for attempt in attempts for end in attempt.ends if end.how in ("FIN", "RST", "close_notify")]
     first = ends[0] if ends else None
@@ -89,8 +89,10 @@ def conversation(number: int, attempts: list[Attempt], masker: Masker) -> Conver
         said = turns[-1].masked.data[:40]
         raise ParameterError(f"connection {number}: expected an answer to {said!r}; wait for the client to get it.")
     tls = bool(turns) and turns[0].in_tls
-    by = None if first is None else "client" if first.by == "client" else "server"
-    return Conversation(number, turns, tls, by, first is not None and first.how == "RST")  # type: ignore[arg-type]
+    by: Party | None = None
+    if first is not None:
+        by = "client" if first.by == "client" else "server"  # or its upstream
+    return Conversation(number, turns, tls, by, first is not None and first.how == "RST")
 
 
 def check_whole(attempts: Iterable[Attempt], whose: str) -> None:

@@ -9,17 +9,25 @@ SCRAM = (
     "logs in by SCRAM, whose nonces differ each time, so that a client refuses a replay; "
     "record with the method trust or md5 of PostgreSQL, or another login without SCRAM"
 )
+PASSED_THROUGH = (
+    "is in TLS that the relay passed through, and its keys differ each time; record with tls='terminate', and "
+    "starttls=… if TLS begins inside the protocol"
+)
 WEBSOCKET = "is a WebSocket, whose handshake answers a key that differs each time; write it as websocket(…)"
-OF_SERVER: tuple[tuple[bytes, str], ...] = ((b"SCRAM-SHA-", SCRAM), (b"Sec-WebSocket-Accept:", WEBSOCKET))
+CLIENT_HELLO = 1  # the kind of a handshake message, behind the head of a record of 5 bytes (RFC 8446, 4 and 5.1)
+RECORD_HEAD_BYTES = 5
+MOST_BYTES = 4096  # in which a sign stands
 
 
-def why_not(by: Party, data: bytes, *, is_first: bool) -> str:
+def why_not(by: Party, data: bytes, *, is_first: bool, in_tls: bool) -> str:
     """Why a conversation with these bytes can't be replayed, as the end of a sentence; empty if it can."""
-    if is_first and by == "client" and data.startswith(HELLO):
-        return "is in TLS that the relay passed through, and its keys differ each time; record with tls='terminate'"
     if is_first and data.startswith(b"SSH-2.0-"):
         return "is SSH, whose keys differ each time"
     if by == "client":
-        return ""
-    head = data[:4096].lower()
-    return next((why for sign, why in OF_SERVER if sign.lower() in head), "")
+        begins_tls = data.startswith(HELLO) and data[RECORD_HEAD_BYTES : RECORD_HEAD_BYTES + 1] == bytes(
+            (CLIENT_HELLO,)
+        )
+        return PASSED_THROUGH if begins_tls and not in_tls else ""
+    if data.startswith(b"HTTP/"):
+        return WEBSOCKET if data[9:12] == b"101" and b"\nsec-websocket-accept:" in data[:MOST_BYTES].lower() else ""
+    return SCRAM if b"SCRAM-SHA-" in data[:MOST_BYTES] else ""
