@@ -137,6 +137,19 @@ def test_connections_end_as_they_were_ended(plan, said, options, script_made):
     assert recorded(plan, *said, **options).to_script() == script_made
 
 
+def test_a_client_may_still_be_connected():
+    with (
+        serve(ECHOES) as real,
+        relay(real, record=True) as server,
+        socket.create_connection(server.address, PATIENCE_SECONDS) as client,
+    ):
+        client.sendall(b"a\n")
+        assert client.recv(100) == b"a line\n"
+        plan = server.ledger.to_script()
+
+    assert plan == script(receive_until(b"\n"), send(b"a line\n"), receive_all())
+
+
 def test_a_client_that_says_its_last_word_is_waited_for_no_longer():
     with serve(script(receive_until(b"\n"), send(b"hi\n"), receive(4))) as real, relay(real, record=True) as server:
         with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
