@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import linecache
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -14,6 +16,7 @@ from faultline._sweep.places import Place, as_said, is_struck, plan_of, put
 
 Outcome: TypeAlias = Literal["held", "failed", "hung", "not reached"]
 MOST_CHARACTERS = 100  # of a message
+TIME_LIMIT = re.compile(r"Timeout \(?>")  # in the words of pytest-timeout
 
 
 @dataclass
@@ -109,6 +112,13 @@ class Case:
         self.failed, self.error = self.failure, None
         if not self.failed:
             self.titles = ()  # nobody draws it
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an exception fails a run, as `pytest.fail` does; Ctrl-C and the time limit of the test end the sweep."""
+    pytest = sys.modules.get("pytest")
+    failed = () if pytest is None else pytest.fail.Exception  # which `pytest.raises` raises too, and is no Exception
+    return isinstance(error, Exception) or (isinstance(error, failed) and not TIME_LIMIT.search(str(error)))
 
 
 def told(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from faultline._core.errors import SweepError
 from faultline._core.said import abbreviated
 from faultline._servers.opened import opened
 from faultline._servers.server import Server
-from faultline._sweep.case import Case
+from faultline._sweep.case import Case, is_failure
 from faultline._sweep.endpoints import Endpoint
 from faultline._sweep.limit import Limit
 
@@ -116,7 +116,7 @@ class SweepRun:
             return True
         if not self._case.is_hung:
             self._case.error = error
-        return isinstance(error, Exception)
+        return is_failure(error)
 
     def _read(self, error: BaseException | None) -> None:
         """Write down what the relays saw and what the client did."""
@@ -158,8 +158,8 @@ class SweepRun:
         """
         try:
             yield
-        except Exception as error:
-            if self._is_first:
+        except BaseException as error:
+            if self._is_first or not is_failure(error):
                 raise
             self.fails(error)
 

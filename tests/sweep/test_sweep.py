@@ -406,6 +406,27 @@ def test_group_is_expected_if_all_in_it_are(error, expected, is_held):
                 raise error
 
 
+def test_failures_of_pytest_fail_their_runs_and_its_time_limit_ends_the_sweep():
+    runs = sweep(TALK, verbs=[close()], idle_seconds=30)
+    with pytest.raises(pytest.fail.Exception, match="from pytest-timeout"):
+        for run in runs:
+            with run(expected=LOST) as server:
+                if run.number == 1:
+                    pytest.fail("in the run")
+                talk(server)
+            with run.checks():
+                if run.number == 2:
+                    with pytest.raises(OSError, match="never"):
+                        pass
+            with run.checks():
+                if run.number == 3:
+                    pytest.fail("Timeout (>5.0s) from pytest-timeout.")
+
+    failed = [row[-1] for row in rows_of(runs)[1:3]]
+    assert failed[0] == "Failed: in the run (the break was not reached)"
+    assert failed[1].startswith("Failed: DID NOT RAISE")
+
+
 def test_first_run_tells_what_is_wrong_without_a_break():
     with pytest.raises(ZeroDivisionError):
         for run in sweep(TALK):
