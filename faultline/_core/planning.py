@@ -190,8 +190,8 @@ def through() -> Fault:
     return Fault(answer=Through(), said=(Said("through"),))
 
 
-def checked_plan(plan: object) -> Plan:
-    """The plan, once it is checked.
+def checked_plan(plan: object, name: str = "plan") -> Plan:
+    """The plan, once it is checked, for a parameter of this name.
 
     Raises:
         ParameterError: the value is neither a fault nor a plan of faults.
@@ -199,7 +199,7 @@ def checked_plan(plan: object) -> Plan:
     if isinstance(plan, (Fault, Sometimes, Sequence, Limited)):
         return plan
     text, hint = abbreviated(plan, 80), hint_of_plan(plan)
-    raise ParameterError(f"plan={text}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
+    raise ParameterError(f"{name}={text}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
 
 
 def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[Fault | Sometimes, ...]:

@@ -45,16 +45,16 @@ class Sweep:
         *,
         depth: int,
         after_bytes: int | None,
-        only: tuple[Plan, ...],
+        only: tuple[Plan, ...] | None,
         idle_seconds: float,
         run_seconds: float,
         max_runs: int,
         max_seconds: float,
     ) -> None:
         self._endpoints, self._several = checked(through)
-        if only and len(only) != len(self._endpoints):
+        if only is not None and len(only) != len(self._endpoints):
             raise rejected("only", list(only), f"a plan for each relay, of which there are {len(self._endpoints)}")
-        self._schedule = Schedule(verbs, depth=depth, stride=after_bytes, only=only, idle_seconds=idle_seconds)
+        self._schedule = Schedule(verbs, depth=depth, stride=after_bytes, only=only or (), idle_seconds=idle_seconds)
         self._run_seconds, self._max_runs, self._max_seconds = run_seconds, max_runs, max_seconds
         self._run: SweepRun | None = None
         self._cases: list[Case] = []
@@ -206,6 +206,15 @@ class Sweep:
         return f"<{self.result().title()}>"
 
 
+def checked_plans(only: Plan | Sequence[Plan]) -> tuple[Plan, ...]:
+    """The plans of one run, for each relay one.
+
+    Raises:
+        ParameterError: something is no plan.
+    """
+    return tuple(checked_plan(each, "only") for each in (only if isinstance(only, (list, tuple)) else [only]))
+
+
 @explained
 def sweep(
     through: Through | Sequence[Through],
@@ -246,7 +255,8 @@ def sweep(
         verbs: the breaks, without a place of their own. Default: `reset()`, `close()` and `stall()`.
         depth: 2 also runs pairs: a second break, on another connection, in what the client did after the first.
         after_bytes: break each time this number of bytes has passed in a direction, not at messages; 1: every byte.
-        only: the plan of one run, which is run alone, as a reproduction does; for several relays a plan for each.
+        only: the plan of one run, which is run alone, as a reproduction does; for several relays a plan for each. It
+            takes no `verbs`, `depth` or `after_bytes` beside it.
         idle_seconds: how long a connection is silent before it breaks while idle; a connection that was not
             silent for that time in the untouched run has no such break.
         run_seconds: a run is hung after this time, and its connections are reset. A client's own timeout should be
@@ -269,20 +279,24 @@ def sweep(
         ...         with run.checks():
         ...             assert answer == b"hello"
     """
+    if isinstance(verbs, str) or not isinstance(verbs, Iterable):
+        raise rejected("verbs", verbs, "several breaks, such as (reset(), stall())")
     given = tuple(map(checked_verb, verbs))
     if not given:
         raise rejected("verbs", verbs, "at least one, such as (reset(),)")
-    if not seconds("idle_seconds", idle_seconds):
-        raise rejected("idle_seconds", idle_seconds, "more than 0")
-    plans = () if only is None else tuple(only) if isinstance(only, Sequence) else (only,)
+    for name, value in (("idle_seconds", idle_seconds), ("run_seconds", run_seconds)):
+        if not seconds(name, value):
+            raise rejected(name, value, "more than 0")
+    if only is not None and (verbs is not VERBS or depth != 1 or after_bytes is not None):
+        raise rejected("only", only, "no verbs, depth or after_bytes beside it; it has the breaks of its run")
     return Sweep(
         through,
         given,
         depth=whole("depth", depth, "", 1),
         after_bytes=None if after_bytes is None else whole("after_bytes", after_bytes, "", 1),
-        only=tuple(map(checked_plan, plans)),
+        only=None if only is None else checked_plans(only),
         idle_seconds=idle_seconds,
-        run_seconds=seconds("run_seconds", run_seconds),
+        run_seconds=run_seconds,
         max_runs=whole("max_runs", max_runs, "", 1),
         max_seconds=seconds("max_seconds", max_seconds),
     )
