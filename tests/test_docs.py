@@ -101,6 +101,7 @@ TASKS = [
     "from-mocks",
     "from-hand-written-servers",
 ]
+RUN_BY_OTHERS = {"databases", "first-test", "modes", "other-languages", "steps"}  # the docstrings of modes and of steps
 OF_ASYNC = ("-p", "anyio", "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function")
 
 
@@ -115,6 +116,15 @@ def test_the_python_of_every_page_on_a_task_passes(pytester, monkeypatch):
     passed = {line.partition(".py::")[0] for line in result.outlines if " PASSED " in line}
     assert passed == {f"test_{page.replace('-', '_')}" for page in TASKS}
     assert {*result.parseoutcomes()} & {"failed", "errors", "error"} == set()
+
+
+def test_no_page_has_python_that_no_test_runs():
+    here = pathlib.Path(__file__).read_text("utf-8")
+    pages = {path.stem for path in TOP.glob("docs/*.md") if blocks(f"docs/{path.name}", "python")}
+
+    assert {
+        page for page in pages - RUN_BY_OTHERS if f'"{page}"' not in here and f"docs/{page}.md" not in here
+    } == set()
 
 
 @pytest.mark.slow
