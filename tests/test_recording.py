@@ -369,6 +369,14 @@ def dropped():
         return server.ledger.to_script()
 
 
+def not_reached():
+    with serve(faultline.refuse(), strict=False) as real, relay(real, record=True) as server:
+        with contextlib.suppress(ConnectionResetError):
+            talk(server, b"")
+        server.wait_for_attempts(1, at="end")
+        return server.ledger.to_script()
+
+
 def no_room(path=None):
     with serve(ok(b"x" * 1000), record=500) as server:
         talk(server, GET)
@@ -383,6 +391,7 @@ def no_room(path=None):
         (nobody, "the ledger: expected a connection to make a script of; no client has come."),
         (no_room, "record: expected room for all bytes; "),
         (partial(no_room, "x"), "record: expected room for all bytes; "),
+        (not_reached, "connection 1: expected an upstream that answers; the upstream 127.0.0.1:"),
         (dropped, "the ledger: expected all attempts; 2 attempts were dropped."),
         (unanswered, "connection 1: expected an answer to b'half a line'; wait for the client to get it."),
         (passed_through, "connection 1 is in TLS that the relay passed through, and its keys differ each time"),

@@ -25,6 +25,7 @@ from faultline._core.replies import receive_all, reply
 from faultline._core.said import Said
 from faultline._core.script import receive, receive_prefixed, receive_request, receive_until, send, starttls
 from faultline._core.unrepeatable import why_not
+from faultline._core.upstream import UNREACHED
 
 Line: TypeAlias = "do.Step | Fault"  # of a script
 REQUEST = re.compile(rb"[A-Z]+ [^\s]+ HTTP/1\.[01]\r\n")
@@ -76,6 +77,8 @@ def conversation(number: int, attempts: list[Attempt], masker: Masker) -> Conver
         ParameterError: some bytes are missing, or can't be replayed.
     """
     check_whole(attempts, f"connection {number}")
+    if missed := [attempt.note for attempt in attempts if UNREACHED in attempt.note]:
+        raise ParameterError(f"connection {number}: expected an upstream that answers; {missed[0]}.")
     if any(attempt.stream is not None for attempt in attempts):
         raise ParameterError(f"connection {number} is in HTTP/2, whose frames no script plays; use alpn=('http/1.1',).")
     pieces = [piece for attempt in attempts for piece in attempt.pieces or ()]
