@@ -119,6 +119,18 @@ def test_several_servers_are_stopped_whatever_the_test_came_to(inner, first, out
     assert outcomes(inner, f"TestStopped::test_{then}") == ["PASSED"]
 
 
+def test_report_of_a_test_with_many_servers_draws_the_last_of_them(run):
+    result = run("""
+        def test_many(faultline):
+            servers = [faultline.serve(ok(b"%d" % number)) for number in range(12)]
+            assert not servers
+        """)
+
+    told = [line for line in result.outlines if re.search(r"ok\(b'\d+'\)$|not drawn", line)]
+    assert told[0] == "2 servers before these, not drawn"
+    assert [line.rpartition(" ")[2] for line in told[1:]] == [f"ok(b'{number}')" for number in range(2, 12)]
+
+
 # --- the marker ------------------------------------------------------------------------------------------------------
 
 

@@ -6,11 +6,16 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from faultline._core.counts import counted
+
 if TYPE_CHECKING:
     import pytest
 
     from faultline._core.attempts import Attempt
     from faultline._servers.endpoint import Endpoint
+
+
+MOST_SERVERS = 10  # in the report of a test
 
 
 class Seen:
@@ -62,8 +67,11 @@ class Seen:
         return [why for why in waiting if why]
 
     def drawings(self) -> list[str]:
-        """The drawing of each server that the test has met."""
-        return [drawing_of(server, self._config) for server, _ in self.met()]
+        """The drawing of each server that the test has met; of many servers, as with Hypothesis, of the last."""
+        met = self.met()
+        drawn = [drawing_of(server, self._config) for server, _ in met[-MOST_SERVERS:]]
+        earlier = len(met) - len(drawn)
+        return [f"{counted(earlier, 'server')} before these, not drawn", *drawn] if earlier else drawn
 
 
 def now(server: Endpoint) -> float:
