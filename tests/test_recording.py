@@ -443,6 +443,8 @@ def test_port_of_a_capture_has_to_be_a_port():
     ledger = recorded(ONE, b"x\n")
     with pytest.raises(ParameterError, match=r"^port=0: expected a whole number, from 1 to 65535\.$"):
         ledger.to_pcap("x", port=0)
+    with pytest.raises(ParameterError, match=r"^path=5: expected the path of a file, such as 'a\.pcapng'\.$"):
+        ledger.to_pcap(5)
 
 
 @each_row("said", [b"HTTP/1.1 200 OK\r\n\r\nabout SCRAM-SHA-256", b"HTTP/1.1 101 x\r\nUpgrade: x\r\n\r\n"])
@@ -739,12 +741,18 @@ def test_the_command_stops_after_a_number_of_connections(tmp_path):
         ("--out case.py --pcap /", "--pcap=/: expected a file in a folder that exists."),
         ("--out case.py --mask-pattern (", "--mask-pattern=(: expected a regular expression ("),
         ("--out case.py --record-bytes x", "record_bytes='x': expected a whole number."),
+        ("--out case.py --record-bytes 0", "record_bytes=0: expected a whole number of bytes, 1 or more."),
+        ("--out case.py --connections 0", "connections=0: expected a whole number, 1 or more."),
+        ("--out case.json --pcap ./case.json", "--pcap=./case.json: expected another file than that of --out."),
+        ("--out /proc/case.py", "--out=/proc/case.py: expected a place to write to (No such file or directory)."),
     ],
 )
-def test_the_command_checks_its_options_first(options, message, capsys):
+def test_the_command_checks_its_options_first(options, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert main(["record", "--upstream", "127.0.0.1:9", *options.split()]) == 2
 
     assert message in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_port_of_a_capture_is_that_of_the_upstream():

@@ -10,10 +10,12 @@ import datetime
 import difflib
 import functools
 import math
+import os
 import re
 import sys
 import types
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_args, get_origin
 
 from faultline._core.errors import FaultlineWarning, ParameterError
@@ -151,6 +153,17 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise rejected(name, value, "True or False")
     return value
+
+
+def file_path(path: object, example: str) -> Path:
+    """Check that a value is the path of a file.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise rejected("path", path, f"the path of a file, such as {example!r}")
+    return Path(path)
 
 
 def some_text(name: str, value: object, right: str = "") -> str:

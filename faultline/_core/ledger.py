@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from faultline._core import clock, own_thread
 from faultline._core.attempts import Attempt, Entry, Request
+from faultline._core.check import file_path
 from faultline._core.ends import CLOSED, RESET, How, Party, Sign
 from faultline._core.fault import Fault
 from faultline._core.kept import MOST_ATTEMPTS, Kept
@@ -225,14 +225,16 @@ class Ledger:
 
         Raises:
             ParameterError: the server did not record, or some bytes are missing.
+            OSError: the file can't be written.
         """
         from faultline._core.capture import capture_of
 
+        place = file_path(path, "a.pcapng")
         self._settle()
         data = capture_of(
             self.attempts, record_bytes=self.record_bytes, dropped=self.dropped, mask=mask, port=port, ipv6=ipv6
         )
-        Path(path).write_bytes(data)
+        place.write_bytes(data)
 
     def wait(self, count: int, point: Milestone, timeout_seconds: float) -> None:
         """Wait until this many attempts have reached a point, or their strike or their end.

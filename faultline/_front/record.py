@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
+from faultline._core.check import whole
 from faultline._core.counts import counted
 from faultline._core.masking import Masks
 from faultline._core.pieces import RECORDED_BYTES
@@ -92,7 +94,38 @@ def check_record(options: argparse.Namespace) -> None:
         path = getattr(options, name)
         if path and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
             raise UsageError(f"--{name}={path}: expected a file in a folder that exists.")
+        if path:
+            check_place(name, Path(path))
+    if options.pcap and Path(options.pcap).absolute() == Path(options.out).absolute():
+        raise UsageError(f"--pcap={options.pcap}: expected another file than that of --out.")
     masks_of(options)
+
+
+def check_place(name: str, path: Path) -> None:
+    """Check that a file can be written, and leave nothing there.
+
+    Raises:
+        UsageError: it can't.
+    """
+    is_new = not path.exists()
+    if is_new or path.is_file():  # not a pipe, whose reader would take it for the end
+        with writing(name, path), path.open("a"):
+            pass
+    if is_new:
+        path.unlink()
+
+
+@contextlib.contextmanager
+def writing(name: str, path: str | Path) -> Iterator[None]:
+    """Say which option names the place, if it can't be written.
+
+    Raises:
+        UsageError: it can't.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"--{name}={path}: expected a place to write to ({error.strerror}).") from None
 
 
 def masks_of(options: argparse.Namespace) -> Masks:
@@ -117,9 +150,11 @@ def record(options: argparse.Namespace, ended: Ended) -> Iterator[Line]:
         FaultlineError: the relay can't be started, or the conversations can't be replayed.
     """
     check_record(options)
-    most = int(number("record_bytes", options.record_bytes))
-    left = int(number("connections", options.connections)) if options.connections else -1
-    server, upstream = start_relay(HEALTHY, options, ended.put, record_bytes=max(most, 1))
+    most = whole("record_bytes", number("record_bytes", options.record_bytes), " of bytes", 1)
+    left = (
+        -1 if options.connections is None else whole("connections", number("connections", options.connections), "", 1)
+    )
+    server, upstream = start_relay(HEALTHY, options, ended.put, record_bytes=most)
     with server:
         where = f"{server.hostport} in front of {upstream}"
         data = {"event": "listening", "url": server.url, "upstream": str(upstream)}
@@ -135,11 +170,13 @@ def written_files(server: Server, options: argparse.Namespace, upstream: str) ->
     """Write the files; the lines about them."""
     count = len(server.attempts)  # which takes note of all that has reached the server
     if options.pcap:
-        server.ledger.to_pcap(options.pcap, mask=masks_of(options), port=port_of(upstream))
+        with writing("pcap", options.pcap):
+            server.ledger.to_pcap(options.pcap, mask=masks_of(options), port=port_of(upstream))
         yield f"wrote {options.pcap}: a reconstructed capture for Wireshark", {"event": "capture", "path": options.pcap}
     recording = server.ledger.recording(mask=masks_of(options), by=options.by)
-    is_module = options.out.endswith(".py")
-    Path(options.out).write_text(module_of(recording, upstream) if is_module else recording.to_json(), "utf-8")
+    text = module_of(recording, upstream) if options.out.endswith(".py") else recording.to_json()
+    with writing("out", options.out):
+        Path(options.out).write_text(text, "utf-8")
     steps = sum(map(len, recording.scripts))
     data = {"event": "written", "path": options.out, "connections": count, "masked": [*recording.masked]}
     masked = "".join(f"\n  masked {what}" for what in recording.masked)

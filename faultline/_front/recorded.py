@@ -6,12 +6,11 @@ import os
 import re
 import textwrap
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faultline._core.branching import Reply
 from faultline._core.calls import explained
-from faultline._core.check import rejected
+from faultline._core.check import file_path
 from faultline._core.errors import ParameterError
 from faultline._core.plan import Plan
 from faultline._core.recording import MADE, Recording, from_json, is_at_accept
@@ -52,10 +51,9 @@ def load(path: str | os.PathLike[str]) -> Plan:
         ...     urllib.request.urlopen(server.url).read()
         b'from the upstream'
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise rejected("path", path, "the path of a file, such as 'case.json'")
+    place = file_path(path, "case.json")
     try:
-        text = Path(path).read_text("utf-8")
+        text = place.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise ParameterError(f"path={os.fspath(path)!r}: expected a file to read ({error}).") from None
     return from_json(text, os.fspath(path)).plan
