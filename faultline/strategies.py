@@ -57,10 +57,11 @@ def faults(
         conditions: whether to add a condition to some faults, as `conditions()` draws them.
         server: the function that starts the server: `serve`, `relay`, `http_proxy` or `socks_proxy`.
         tls: whether that server speaks TLS; for a relay, whether it has `tls="terminate"`.
-        script: a script that each fault is combined with.
-        answer: the answer of the server, as in `serve(…, answer=…)`.
+        script: a script that each fault is combined with, with `server="serve"` alone.
+        answer: the answer of the server, as in `serve(…, answer=…)`, with `server="serve"` alone.
         timeout_seconds: the timeout of the client. Default: no silence is longer than 0.05 seconds.
-        max_bytes: the most bytes that may pass before a break.
+        max_bytes: the most bytes that may pass before a break, up to 1,000,000. The default, 50, ends within the head
+            of an answer of HTTP; `after_body_bytes`, which `http` draws, counts from its body on.
 
     Returns:
         The strategy.
@@ -77,11 +78,13 @@ def faults(
     """
     use = checked_use(point, http, server, tls, script, answer, timeout_seconds, max_bytes)
     flag("conditions", conditions)
-    if isinstance(verbs, (str, Fault)):
-        raise rejected("verbs", verbs, f"a tuple such as ({verbs!r},)")
+    if isinstance(verbs, str) or not isinstance(verbs, Several):
+        one = repr(verbs) if isinstance(verbs, (str, Fault)) else "'reset'"
+        raise rejected("verbs", verbs, f"a tuple such as ({one},)")
     groups = shapes.grouped(use, tuple(verbs), with_conditions=conditions)
     if not groups:
-        raise rejected("point" if point is not None else "verbs", point or verbs, f"one that {use.can.name} plays")
+        name, value = ("verbs", verbs) if point is None else ("point", point)
+        raise rejected(name, value, f"one that {use.can.name} plays")
     return drawn(groups, use)
 
 
@@ -106,7 +109,7 @@ def conditions(
         http: as for `faults`.
         server: as for `faults`.
         tls: as for `faults`.
-        script: a script that each condition is combined with.
+        script: a script that each condition is combined with, with `server="serve"` alone.
         answer: as for `faults`.
         max_bytes: the last byte that may be changed.
 
@@ -224,9 +227,9 @@ def checked_use(  # noqa: PLR0917 - as in public
     Raises:
         ParameterError: a value is out of its range.
     """
-    if timeout_seconds is not None:
-        seconds("timeout_seconds", timeout_seconds)
-    whole("max_bytes", max_bytes, " of bytes", 0)
+    if timeout_seconds is not None and not seconds("timeout_seconds", timeout_seconds):
+        raise rejected("timeout_seconds", timeout_seconds, "more than 0")
+    whole("max_bytes", max_bytes, " of bytes", 0, shapes.HIGHEST_BYTES)
     return use_of(
         point=point,
         http=None if http is None else flag("http", http),

@@ -31,6 +31,7 @@ USUAL: tuple[Verb, ...] = ("refuse", "reset", "close", "stall")
 AT_THE_DOOR = ("refuse", "blackhole")
 PAUSE_SECONDS = 0.05  # the shortest that the ledger keeps
 MOST_BYTES = 50
+HIGHEST_BYTES = 1_000_000  # that may be asked for, since answers of that length are made and tried
 DATA_BYTES = 8  # of bytes that are made up, so that a report shows all of them
 MESSAGES = REQUESTS = 2
 CODES = (503, 500, 429, 404)
@@ -199,6 +200,9 @@ def use_of(
         choice("point", each, POINTS)
     if script is not None and (not isinstance(script, Fault) or script.script is None):
         raise rejected("script", script, "a script(…)")
+    for name, given in (("script", script), ("answer", answer)):
+        if given is not None and server != "serve":
+            raise rejected(name, given, f"none with server={server!r}, which has no {name} of its own")
     from faultline._engine.feasible import checked_answer
 
     checked_answer(answer)
