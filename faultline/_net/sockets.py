@@ -103,7 +103,8 @@ def quicken(sock: socket.socket) -> None:
     option of the listener (`inet_csk_clone_lock` copies it).
     """
     if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # as in `arm_rst`
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 # --- an open connection ----------------------------------------------------------------------------------
@@ -123,4 +124,5 @@ def has_left(sock: socket.socket) -> bool:
 
 def arm_rst(sock: socket.socket) -> None:
     """Make the next close send RST and discard unsent data: `SO_LINGER` of 0 (socket(7); `tcp_disconnect`)."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # macOS refuses every option once the peer has reset the connection
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

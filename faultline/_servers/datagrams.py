@@ -82,10 +82,10 @@ class Datagrams:
 
     def open(self) -> None:
         """Receive datagrams again."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._sock.fileno())
-        self._sock = system.opened_datagrams(self._sock)
-        if self._loop is not None:
+        assert self._loop is not None
+        number, self._sock = self._sock.fileno(), system.opened_datagrams(self._sock)
+        if number != self._sock.fileno():
+            self._loop.remove_reader(number)
             self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
     def close(self) -> None:

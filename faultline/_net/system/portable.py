@@ -193,7 +193,7 @@ def link(beside: str, path: str) -> None:
 
 def outgoing_bytes(sock: socket.socket) -> int:
     """The bytes in the send buffer on macOS; elsewhere 1 if the buffer is full, since no portable call tells more."""
-    if SO_NWRITE is not None:
+    if SO_NWRITE is not None and sock.family != socket.AF_UNIX:
         return sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
     return int(not events_of(sock, select.POLLOUT))
 

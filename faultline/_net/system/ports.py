@@ -39,8 +39,7 @@ class Port(socket.socket):
         """Release the port."""
         super().close()
         for sock in self.keepers:
-            if sock.fileno() >= 0:
-                reset_at_close(sock)  # no TIME_WAIT
+            reset_at_close(sock)  # no TIME_WAIT
             sock.close()
 
     def successor(self) -> Port:
@@ -53,7 +52,7 @@ class Port(socket.socket):
 
 def reset_at_close(sock: socket.socket) -> None:
     """Make the next close send RST and discard unsent data: `SO_LINGER` of 0."""
-    with contextlib.suppress(OSError):  # on BSD where the other end is closed
+    with contextlib.suppress(OSError):  # it is closed, or on BSD its other end is
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -139,6 +138,8 @@ def silent(port: Port) -> tuple[Port, list[socket.socket]]:
         OSError: another program has taken the port.
     """
     if is_silent_when_bound():
+        if port.getsockname()[1] and not is_listening(port):
+            return port, []
         new = port.successor()
         assert new.place
         port.close()
@@ -191,7 +192,7 @@ def queue_takes() -> int:
         for number in range(MOST_FILLERS):
             if not is_answered(clients.enter_context(connecting(socket.AF_INET, sock.getsockname()))):
                 return number
-    raise UnsupportedError(SILENCE)
+    raise UnsupportedError(f"{SILENCE}.")
 
 
 def check_silence() -> None:
