@@ -9,6 +9,7 @@ import ssl
 import sys
 import types
 import warnings
+from http.client import RemoteDisconnected
 
 import pytest
 import websockets.exceptions
@@ -627,3 +628,12 @@ def test_errors_that_asyncio_has_merged_into_a_text_are_explained():
 def test_error_number_is_a_whole_number(number):
     with pytest.raises(ParameterError, match=r"^errno=.*: expected a whole number, 0 or more"):
         raises(OSError, errno=number)
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_a_type_error_that_a_client_hides_as_it_tries_again_is_no_cause(hides):
+    wrapper = caused_by(RemoteDisconnected("closed without response"))
+    wrapper.__cause__.__context__ = TypeError("unexpected keyword argument 'buffering'")
+    wrapper.__cause__.__suppress_context__ = hides
+
+    assert type(root_cause(wrapper)) is (RemoteDisconnected if hides else TypeError)

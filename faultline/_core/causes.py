@@ -140,8 +140,16 @@ def root_cause(error: BaseException) -> BaseException:
         for candidate in candidates:
             if is_system_error(candidate):
                 return candidate
-    # CancelledError of a timeout is no Exception, and Python's json ends with StopIteration.
-    news = [e for e in path if isinstance(e, Exception) and not isinstance(e, StopIteration)]
+    # CancelledError of a timeout is no Exception, and Python's json ends with StopIteration. urllib3 1.26 tries an
+    # argument of Python 2 before each response, and hides that TypeError.
+    tries = {id(e.__context__) for e in path if isinstance(e, OSError) and e.__suppress_context__}
+    news = [
+        e
+        for e in path
+        if isinstance(e, Exception)
+        and not isinstance(e, StopIteration)
+        and not (isinstance(e, TypeError) and id(e) in tries)
+    ]
     return (news or path)[-1]
 
 
