@@ -112,6 +112,11 @@ def is_system_error(error: BaseException) -> bool:
     return isinstance(error, OSError) and type(error).__module__ in SYSTEM_MODULES
 
 
+def is_low(error: BaseException) -> bool:
+    """Whether this is an error of a socket or of http.client, which no client raises from an error of its own."""
+    return isinstance(error, OSError) or type(error).__module__ == "http.client"
+
+
 @explained
 def root_cause(error: BaseException) -> BaseException:
     """Find the first error in the chain of exceptions that a client raised.
@@ -142,7 +147,7 @@ def root_cause(error: BaseException) -> BaseException:
                 return candidate
     # CancelledError of a timeout is no Exception, and Python's json ends with StopIteration. urllib3 1.26 tries an
     # argument of Python 2 before each response, and hides that TypeError.
-    tries = {id(e.__context__) for e in path if isinstance(e, OSError) and e.__suppress_context__}
+    tries = {id(e.__context__) for e in path if is_low(e) and e.__suppress_context__}
     news = [
         e
         for e in path
