@@ -2,7 +2,7 @@
 
 The table of what can't be produced comes from the code, that of the skipped tests from the report of a run:
 
-    FAULTLINE_PLATFORM=portable pytest --junit-xml=report.xml; python docs/make_systems.py report.xml
+    tox -e portable -- --junit-xml=report.xml; python docs/make_systems.py report.xml
 
 Without a report the numbers of the page stay.
 """
@@ -32,11 +32,12 @@ def lacks() -> list[str]:
     return [f"- {reason}." for reason in LACKS.values()]
 
 
-def counted(report: str) -> list[str]:
-    """How many tests of a run passed and were skipped, with each reason."""
-    cases = list(ET.parse(report).getroot().iter("testcase"))  # noqa: S314 - pytest's own
+def counted(reports: list[str]) -> list[str]:
+    """How many tests of a run passed and were skipped, with each reason; a later report counts for its tests."""
+    found = [case for report in reports for case in ET.parse(report).getroot().iter("testcase")]  # noqa: S314 - pytest's
+    cases = list({(case.get("classname"), case.get("name")): case for case in found}.values())
     skips = [each.get("message", "") for case in cases for each in case.iter("skipped")]
-    failed = sum(any(case.iter(kind)) for case in cases for kind in ("failure", "error"))
+    failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
     reasons = Counter(re.sub(r"^Skipped: ", "", why).rstrip(".") for why in skips)
     return [
         f"{len(cases) - len(skips) - failed:,} passed, {len(skips):,} skipped, {failed:,} failed.",
@@ -50,9 +51,7 @@ def counted(report: str) -> list[str]:
 def made(page: str, reports: list[str]) -> str:
     """The page with its tables made anew; that of the tests only with the report of a run."""
     page = between(page, "lacks", lacks())
-    for report in reports:
-        page = between(page, "tests", counted(report))
-    return page
+    return between(page, "tests", counted(reports)) if reports else page
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ TIMED = {
     "jitter": lambda: fl.latency(0.02, jitter_seconds=0.001),
     "stall": lambda: fl.stall(for_seconds=0.02),
     "stall at accept": lambda: fl.stall(at="accept", for_seconds=0.02),
-    "throttle": lambda: fl.throttle(bytes_per_second=5_000),
+    "throttle": lambda: fl.throttle(bytes_per_second=4_000),
     "drip": lambda: fl.drip(chunk_bytes=40, every_seconds=0.01),
     "a pause in a script": lambda: fl.script(fl.receive_request(), fl.hold(for_seconds=0.02), fl.respond()),
     "a break after a time": lambda: fl.close(at="response", after_seconds=0.02),
