@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -93,8 +94,8 @@ def test_clients_on_uvloop_meet_each_fault():
             plain.append(await met(server))
         return attempts, plain
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 11) else uvloop as runner:
-        assert runner.run(all_of_them()) == (
+    with contextlib.closing(uvloop.new_event_loop()) as loop:
+        assert loop.run_until_complete(all_of_them()) == (
             4,
             ["ConnectionResetError", "", "TimeoutError", "well", "SSLCertVerificationError", "ConnectionRefusedError"],
         )
