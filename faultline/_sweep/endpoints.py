@@ -7,12 +7,13 @@ from typing import TypeAlias
 
 from faultline._core.check import rejected
 from faultline._core.fault import Fault
-from faultline._core.plan import Limited, Plan, Sometimes
+from faultline._core.plan import HEALTHY, Limited, Plan, Sometimes
 from faultline._core.plan import Sequence as Entries
 from faultline._core.said import abbreviated
 from faultline._servers.server import Server
 from faultline._servers.start import named_upstream, relay, serve
 
+SUCH_AS = "such as lambda plan: relay(upstream, plan)"
 Through: TypeAlias = str | Server | Plan | Callable[[Plan], Server]
 
 
@@ -39,10 +40,11 @@ class Endpoint:
                 behind.close()
                 raise
         server = self.through(plan)
-        if not isinstance(server, Server):
-            raise rejected(
-                "through", server, "a function that returns the relay, such as lambda plan: relay(upstream, plan)"
-            )
+        if not isinstance(server, Server) or not server.is_open:
+            raise rejected("through", server, f"a function that starts the relay, {SUCH_AS}")
+        if plan != HEALTHY and server.plan == HEALTHY:
+            server.close()
+            raise rejected("through", server, f"a function whose relay has the plan that it gets, {SUCH_AS}")
         server._strict = False  # noqa: SLF001 - a break that doesn't strike is in the sweep's own table
         return [server]
 

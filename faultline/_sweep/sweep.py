@@ -249,8 +249,8 @@ def sweep(
 
     Args:
         through: what the scenario runs through, fresh for each run: the upstream of a relay, as for `relay`; a plan,
-            such as `ok(b"hello")` or a script, of a server behind a relay; a function that gets a plan and returns the
-            relay or the server that plays it, for their options. A list has one for each of them, and the run yields
+            such as `ok(b"hello")` or a script, of a server behind a relay; a function that gets a plan and starts the
+            relay or the proxy that plays it, for their options. A list has one for each of them, and the run yields
             a tuple.
         verbs: the breaks, without a place of their own. Default: `reset()`, `close()` and `stall()`.
         depth: 2 also runs pairs: a second break, on another connection, in what the client did after the first.

@@ -563,7 +563,7 @@ def test_body_without_its_run_is_an_error():
         (lambda: sweep("example.com:80"), "expected a server on this machine"),
         (lambda: sweep(5), "upstream=5"),
         (lambda: next(sweep(TALK))(expected=5), "expected=5: expected an exception class, or a tuple of some"),
-        (lambda: next(sweep(lambda _: None))().__enter__(), "a function that returns the relay"),
+        (lambda: next(sweep(lambda _: None))().__enter__(), "a function that starts the relay, such as lambda plan"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(make, message):
@@ -614,6 +614,22 @@ def test_server_that_a_function_starts_is_closed_and_not_guarded():
         server.check_struck()
 
     assert [server for server in servers if server.is_open] == []
+
+
+@each_row(
+    ("is_fresh", "message"),
+    [(True, "through=.*: expected a function whose relay has the plan"), (False, "a function that starts the relay")],
+)
+def test_function_has_to_start_a_relay_with_its_plan(is_fresh, message):
+    with serve(TALK, strict=False) as real:
+        one = relay(real)
+        runs = sweep(lambda _: relay(real) if is_fresh else one, verbs=[reset()])
+        with pytest.raises(ParameterError, match=message):
+            for run in runs:
+                with run() as server:
+                    talk(server)
+
+    assert len(rows_of(runs)) == 2
 
 
 def test_fixture_and_package_have_the_same_sweep(faultline):
