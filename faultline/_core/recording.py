@@ -16,7 +16,7 @@ from faultline._core import steps as do
 from faultline._core.attempts import Attempt
 from faultline._core.branching import Reply
 from faultline._core.calls import explained
-from faultline._core.check import choice
+from faultline._core.check import choice, flag
 from faultline._core.counts import counted
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
@@ -209,19 +209,30 @@ def from_json(text: str, where: str) -> Recording:
     """
     try:
         data = json.loads(text)
-        if not isinstance(data, dict) or data.get("form") != FORM:
-            raise ParameterError(f"{where}: expected a recording of `faultline record --out case.json`.")
-        if data["version"] != VERSION:
-            raise ParameterError(f"{where}: expected version {VERSION}, not {data['version']!r}; update faultline.")
-        scripts = tuple(tuple(map(line_of, lines)) for lines in data["scripts"])
-        recording = Recording(scripts, bool(data["tls"]), tuple(data["masked"]))
-        if not scripts:
-            raise ParameterError(f"{where}: expected at least one script.")
-        assert recording.plan
-    except (KeyError, TypeError, AttributeError, IndexError, UnicodeError, re.error) as error:
-        raise ParameterError(f"{where}: expected a whole recording ({type(error).__name__}: {error}).") from None
-    except ValueError as error:
-        if isinstance(error, ParameterError):
-            raise
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"{where}: expected JSON ({error}).") from None
+    if not isinstance(data, dict) or data.get("form") != FORM:
+        raise ParameterError(f"{where}: expected a recording of `faultline record --out case.json`.")
+    if data.get("version") != VERSION:
+        raise ParameterError(f"{where}: expected version {VERSION}, not {data.get('version')!r}; update faultline.")
+    try:
+        return whole_recording(data)
+    except ParameterError as error:
+        raise ParameterError(f"{where}: {error}") from None
+    except (KeyError, TypeError, AttributeError, IndexError, UnicodeError, RecursionError, re.error) as error:
+        raise ParameterError(f"{where}: expected a whole recording ({type(error).__name__}: {error}).") from None
+
+
+def whole_recording(data: Mapping[str, Any]) -> Recording:
+    """The recording of plain data, with a plan that can be made.
+
+    Raises:
+        ParameterError: it has no script, or a value is wrong.
+        KeyError: a value is missing; other errors are of values of another kind.
+    """
+    scripts = tuple(tuple(map(line_of, lines)) for lines in data["scripts"])
+    if not scripts:
+        raise ParameterError("expected at least one script.")
+    recording = Recording(scripts, flag("tls", data["tls"]), tuple(data["masked"]))
+    assert recording.plan
     return recording
