@@ -11,7 +11,7 @@ import linecache
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from faultline._core.plan import Plan
 from faultline._core.said import abbreviated
@@ -46,7 +46,9 @@ def alone(place: tuple[str, int] | None, plans: Sequence[Plan], through: Sequenc
         return as_relay(found, found.call, plans) or as_sweep(found, found.call, plans)
     shown = [repr(each) if isinstance(each, str) else abbreviated(each) for each in through]
     what = shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
-    return f"for run in faultline.sweep({what}, only={written(plans, 'faultline.')}):\n{STEP}…  # the body of the loop"
+    return (
+        f"for run in faultline.sweep({what}, only={written(plans, 'faultline.')}):\n{STEP}...  # the body of the loop"
+    )
 
 
 def found_at(path: str, line: int) -> Found | None:
@@ -81,9 +83,9 @@ def is_around(node: ast.AST, line: int) -> bool:
 
 
 def call_of(runs: ast.expr, around: Sequence[ast.AST], line: int) -> ast.Call | None:
-    """The call that made what a loop is over: in the loop itself, or the last above it that gives it its name."""
-    if isinstance(runs, ast.Call):
-        return runs
+    """The call of the sweep that a loop is over: in the loop itself, or the last above it that gives it its name."""
+    if here := [node for node in ast.walk(runs) if is_sweep(node)]:
+        return here[0]
     made: dict[int, ast.expr] = {}
     for node in ast.walk(ast.Module([each for each in around if isinstance(each, ast.stmt)], [])):
         if isinstance(node, ast.Assign):
@@ -96,7 +98,12 @@ def call_of(runs: ast.expr, around: Sequence[ast.AST], line: int) -> ast.Call | 
             )
         made.update({v.lineno: v for t, v in pairs if ast.unparse(t) == ast.unparse(runs) and v.lineno < line})
     last = made[max(made)] if made else None
-    return last if isinstance(last, ast.Call) else None
+    return last if is_sweep(last) else None
+
+
+def is_sweep(node: ast.AST | None) -> TypeGuard[ast.Call]:
+    """Whether a part of the text calls a function of the name `sweep`."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sweep"
 
 
 def as_relay(found: Found, call: ast.Call, plans: Sequence[Plan]) -> str:
@@ -137,10 +144,12 @@ def as_sweep(found: Found, call: ast.Call, plans: Sequence[Plan]) -> str:
     kept = [ast.unparse(keyword) for keyword in call.keywords if keyword.arg in ("run_seconds", "max_seconds")]
     name = ast.unparse(call.func) if isinstance(call.func, ast.Attribute) else "faultline.sweep"
     given = [*map(ast.unparse, call.args), f"only={written(plans, prefix_of(call))}", *kept]
+    over, made = found.loop.iter, f"{name}({', '.join(given)})"
+    around = ast.unparse(over).replace(ast.unparse(call), made) if isinstance(over, ast.Call) else made
     return "\n".join(
         [
             *headed(found.function, call, []),
-            f"{STEP}for {ast.unparse(found.loop.target)} in {name}({', '.join(given)}):",
+            f"{STEP}for {ast.unparse(found.loop.target)} in {around}:",
             *indented(found.lines, found.loop.body, 2),
         ]
     )

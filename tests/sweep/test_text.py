@@ -137,22 +137,42 @@ def code(text):
             """,
         ),
         (
+            """
+            for number, run in enumerate(faultline.sweep(upstream)):
+                with run() as server:
+                    transfer(server)
+            """,
+            2,
+            """
+            def test_alone():
+                for (number, run) in enumerate(faultline.sweep(upstream, only=faultline.sequence(faultline.reset(at='response', after_messages=2), faultline.ok()))):
+                    with run() as server:
+                        transfer(server)
+            """,
+        ),
+        (
+            "for run in swept(sweeps=upstream):\n    with run():\n        pass\n",
+            2,
+            "for run in faultline.sweep('127.0.0.1:5432', only=faultline.sequence(faultline.reset(at='response', "
+            "after_messages=2), faultline.ok())):\n    ...  # the body of the loop",
+        ),
+        (
             "for run in runs:\n    with run():\n        pass\n",
             2,
             "for run in faultline.sweep('127.0.0.1:5432', only=faultline.sequence(faultline.reset(at='response', "
-            "after_messages=2), faultline.ok())):\n    …  # the body of the loop",
+            "after_messages=2), faultline.ok())):\n    ...  # the body of the loop",
         ),
         (
             "with run():\n    pass\n",
             1,
             "for run in faultline.sweep('127.0.0.1:5432', only=faultline.sequence(faultline.reset(at='response', "
-            "after_messages=2), faultline.ok())):\n    …  # the body of the loop",
+            "after_messages=2), faultline.ok())):\n    ...  # the body of the loop",
         ),
         (
             "for run in (\n",
             1,
             "for run in faultline.sweep('127.0.0.1:5432', only=faultline.sequence(faultline.reset(at='response', "
-            "after_messages=2), faultline.ok())):\n    …  # the body of the loop",
+            "after_messages=2), faultline.ok())):\n    ...  # the body of the loop",
         ),
     ],
 )
@@ -163,7 +183,7 @@ def test_reproduction_has_the_body_of_the_loop(text, line, expected):
 def test_reproduction_without_a_text_has_the_call_of_the_sweep():
     assert alone(None, [reset(), ok()], ["127.0.0.1:80", 5]) == (
         "for run in faultline.sweep(['127.0.0.1:80', 5], only=[faultline.reset(), faultline.ok()]):\n"
-        "    …  # the body of the loop"
+        "    ...  # the body of the loop"
     )
 
 
