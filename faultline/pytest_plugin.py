@@ -82,7 +82,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "without faults: once per case that `serve` can play, or per case at one point, with TLS or without TLS, or "
         "(http=False) per case that means something to a client that speaks no HTTP.",
     )
-
     config.stash[SINCE] = 0 if (opened := opened_so_far()) is None else opened.next_number()
     try:
         config.stash[DEFAULT_SECONDS] = limit = float(config.getini("faultline_timeout"))
@@ -205,9 +204,6 @@ def opened_so_far() -> Opened | None:
     return None if module is None else module.opened
 
 
-# --- the time limit --------------------------------------------------------------------------------------------------
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests with faultline fixtures a timeout, unless the test or the run has one."""
@@ -272,6 +268,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add a drawing of each server's attempts to the report of a failed test."""
+    if call.excinfo is not None:
+        from faultline._front import frames
+
+        frames.end_in_the_test(call.excinfo, item.config)
     report = yield
     if call.when == "call":  # of one call there are several reports if it has subtests
         item.stash[PASSED] = item.stash.get(PASSED, True) and report.passed

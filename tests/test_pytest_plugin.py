@@ -23,6 +23,7 @@ BREAKING = [case for case in cases() if case.kind == "TCP server" and not case.f
 
 # Without plugins of others, which would be imported anew for each inner run.
 ALONE = ["-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "-W", "error"]
+PLACE = re.compile(r"([^\s/]+\.py):\d+: ", re.MULTILINE)  # the file of a frame of a traceback
 CLIENT = """
 import http.client, pytest, socket, threading
 from contextlib import closing
@@ -424,6 +425,49 @@ def test_server_that_could_not_start_is_left_out_of_the_report(inner, make):
     assert re.search(r"^faultline\.\w+Error: .*: expected ", inner.told[name], re.MULTILINE)
     assert "- faultline -" not in inner.told[name]
     assert "INTERNALERROR" not in inner.out
+
+
+FAILING = """
+    @pytest.fixture
+    def refused(faultline):
+        return faultline.serve(reset(), port=-1)
+
+    def test_with_a_fixture(refused):
+        pass
+
+    def test_raises(faultline):
+        with raises(ConnectionResetError):
+            fetch(faultline.serve(ok()))
+
+    def test_refused(faultline):
+        faultline.serve(reset(), port=-1)
+
+    def test_waits(reset_server):
+        reset_server.wait_for_attempts(1, timeout_seconds=0)
+
+    def test_mistake_of_ours(faultline, monkeypatch):
+        monkeypatch.setattr("faultline._servers.start.Server", lambda *_, **__: 1 / 0)
+        faultline.serve(ok())
+
+    @pytest.fixture
+    def broken(monkeypatch):
+        monkeypatch.setattr("faultline._servers.start.Server", refuse)
+
+    def test_mistake_of_ours_in_a_fixture_of_ours(broken, reset_server):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_traceback_of_an_error_that_faultline_tells_ends_in_the_test(run):
+    ended, mistake, full = (
+        PLACE.findall(run(FAILING, "--tb=short", *options).stdout.str())
+        for options in (["-k", "not mistake"], ["-k", "mistake"], ["-k", "test_refused", "--full-trace"])
+    )
+
+    assert ended == ["test_inner.py"] * 4
+    assert mistake.count("start.py") == 2
+    assert "start.py" in full
 
 
 # --- connections that clients still hold -----------------------------------------------------------------------------
