@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from typing import TextIO
 
 
 def width() -> int:
@@ -24,5 +25,9 @@ def shows_color() -> bool:
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    stream = sys.stdout
+    return is_terminal(sys.stdout)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream, which may be closed or missing, is a terminal that knows control characters."""
     return stream is not None and not stream.closed and stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from faultline._core import clock
+from faultline._core.terminal import is_terminal
 from faultline._sweep.begun import Terminal, begun
 
 AFTER_SECONDS = 2.0  # shorter sweeps need none
@@ -49,4 +50,4 @@ class Bar:
 def standard_error() -> Terminal | None:
     """The standard error, if it is a terminal."""
     stream = sys.stderr
-    return stream if stream is not None and not stream.closed and stream.isatty() else None
+    return stream if is_terminal(stream) else None

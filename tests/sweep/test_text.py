@@ -272,6 +272,7 @@ def now(monkeypatch):
 def test_bar_of_a_long_sweep_is_shown_on_a_terminal_and_removed(now, monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
     bar = Bar()
     bar.end()
     for now[0], done in ((1.0, 10), (3.0, 20), (3.1, 21), (4.0, 30)):
@@ -287,13 +288,15 @@ def test_bar_of_a_long_sweep_is_shown_on_a_terminal_and_removed(now, monkeypatch
 
 
 def test_bar_is_shown_where_the_test_run_has_its_terminal_and_nowhere_without_one(now, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", dumb := Screen())
+    monkeypatch.setenv("TERM", "dumb")
     for terminal, shown in ((None, False), (Screen(), True)):
         monkeypatch.setattr(begun, "terminal", terminal)
         bar = Bar()
         now[0] += 5
         bar.show(20, 60, failed=0)
         assert bool(terminal and terminal.getvalue()) is shown
+    assert dumb.getvalue() == ""
 
 
 def test_sweep_has_a_text_of_its_own():
