@@ -44,6 +44,7 @@ from faultline._front.command import main
 from faultline._front.recorded import module_of
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+CHUNKED = b"PUT / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def talk(server, *said, leaves=True, context=None):
@@ -91,16 +92,19 @@ ECHOES = script(*[receive_until(b"\n"), send(b"a line\n"), receive_until(b"\n"),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", [receive_request()]),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab", [receive_request(head_only=True), receive(2)]),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", [receive_request(head_only=True)]),
-        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + GET, [receive_request()] * 2),
-        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [receive_request()]),
-        (
-            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc",
-            [receive_request(head_only=True), receive(6)],
-        ),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + GET, [receive_request()] * 2),
+        (CHUNKED + b"0\r\n\r\n", [receive_request()]),
+        (CHUNKED + b"3\r\nabc", [receive_request(head_only=True), receive(6)]),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n", [receive_request(head_only=True), receive(11)]),
+        (CHUNKED + b"7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n" + GET, [receive_request()] * 2),
+        (CHUNKED + b"3;x=y\r\nabc\r\n00\r\nX-Sum: 1\r\n\r\n" + GET, [receive_request()] * 2),
     ],
 )
 def test_a_script_waits_by_the_structure_of_what_a_client_says(said, steps):
     assert [*reading(said)] == steps
+    if receive_request() in steps:
+        with serve(script(*steps, send(b"done")), strict=False) as server:
+            assert talk(server, said) == [b"done"]
 
 
 LINES = [receive_until(b"\n"), send(b"a line\n"), receive_until(b"\n"), send(b"another\n")]
@@ -285,6 +289,18 @@ def test_by_requests_each_message_gets_its_answer_in_any_order():
             *[b"250 ok\r\n"] * 3,
             b"221 bye\r\n",
         ]
+
+
+def test_what_a_server_of_mail_asks_for_is_a_secret(tmp_path):
+    line = receive_until(b"\n")
+    asking = script(line, send(b"334 VXNlcm5hbWU6\r\n"), line, send(b"334 UGFzc3dvcmQ6\r\n"), line, send(b"235 ok\r\n"))
+    ledger = recorded(asking, b"AUTH LOGIN\r\n", b"bWU=\r\n", b"c2VjcmV0\r\n")
+
+    ledger.to_pcap(tmp_path / "a.pcapng", mask=True)
+    capture = (tmp_path / "a.pcapng").read_bytes()
+    assert (b"AUTH LOGIN\r\n" in capture, b"bWU=" in capture, b"c2VjcmV0" in capture) == (True, False, False)
+    with pytest.raises(ParameterError, match="expected no message that is a secret alone; write by='turns'"):
+        ledger.to_script(mask=True, by="requests")
 
 
 @each_row(
@@ -473,6 +489,7 @@ def test_words_about_what_can_not_be_replayed_are_replayed(said):
             b"me\r\n$1\r\n*\r\n",
         ),
         ("client", b"AUTH secret\r\n", True, b"AUTH ******\r\n"),
+        ("client", b"c2VjcmV0\r\n", True, b"c2VjcmV0\r\n"),
         ("client", b"p\0\0\0\x0bsecret\0", True, b"p\0\0\0\x0b******\0"),
         ("server", b"p\0\0\0\x0bsecret\0", True, b"secret\0"),
         ("client", b"PASS secret\r\n", True, b"PASS ******\r\n"),

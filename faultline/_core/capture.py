@@ -114,9 +114,11 @@ def side_of(by: str) -> str:
 
 def masked(pieces: list[Piece], masker: Masker) -> Iterator[Piece]:
     """The pieces, with the secrets in each turn masked."""
+    before = b""
     for by, own in groupby(pieces, lambda piece: piece.by):
         turn = [*own]
-        data, at = masker.masked(by, b"".join(piece.data for piece in turn)).data, 0
+        said, at = b"".join(piece.data for piece in turn), 0
+        data, before = masker.masked(by, said, before).data, said
         for piece in turn:
             yield Piece(by, piece.at_seconds, data[at : at + len(piece.data)], piece.in_tls)
             at += len(piece.data)

@@ -34,6 +34,8 @@ OF_CLIENT: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     (OF_MAIL, re.compile(rb"(?im)^PASS ([^\r\n]+)")),
     (OF_MAIL, re.compile(rb"(?im)^\S+ LOGIN \S+ ([^\r\n]+)")),
 )
+# A server of mail asks for a name or a password, or for the rest of a login, and the client says it in Base64.
+ASKS, ANSWER = re.compile(rb"(?:334|\+)(?: [^\r\n]*)?\r\n\Z"), re.compile(rb"([A-Za-z0-9+/=]+)\r\n")
 EXPECTED = "True, bytes, a pattern of bytes, a function of bytes, or several of them"
 POSTGRES = "password of PostgreSQL"
 
@@ -76,13 +78,15 @@ class Masker:
             else:
                 raise rejected("mask", mask, EXPECTED)
 
-    def masked(self, by: Party, data: bytes) -> Masked:
-        """Bytes that a side sent, with stars for their secrets.
+    def masked(self, by: Party, data: bytes, before: bytes = b"") -> Masked:
+        """Bytes that a side sent, with stars for their secrets; `before` has what the other side had said.
 
         Raises:
             ParameterError: a function changed the number of bytes.
         """
         spans = [*self._spans(by, data)]
+        if self._known and by == "client" and ASKS.match(before) and (answer := ANSWER.fullmatch(data)):
+            spans.append((*answer.span(1), OF_MAIL))
         out = bytearray(data)
         for start, end, _ in spans:
             out[start:end] = STAR * (end - start)

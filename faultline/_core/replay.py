@@ -18,7 +18,7 @@ from faultline._core.breaks import Trigger
 from faultline._core.ends import Party
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault, breaks
-from faultline._core.masking import Masked, Masker
+from faultline._core.masking import STAR, Masked, Masker
 from faultline._core.pieces import Piece
 from faultline._core.points import OpenPoint
 from faultline._core.replies import receive_all, reply
@@ -29,6 +29,7 @@ from faultline._core.upstream import UNREACHED
 
 Line: TypeAlias = "do.Step | Fault"  # of a script
 REQUEST = re.compile(rb"[A-Z]+ [^\s]+ HTTP/1\.[01]\r\n")
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[^\r\n]*\r\n")
 HEAD_END, END_OF_MAIL = b"\r\n\r\n", b"\r\n.\r\n"
 
 
@@ -113,8 +114,11 @@ def check_whole(attempts: Iterable[Attempt], whose: str) -> None:
 
 def turns_of(pieces: list[Piece], masker: Masker) -> Iterator[OneTurn]:
     """The turns of a conversation."""
+    before = b""
     for (by, in_tls), own in groupby(pieces, lambda piece: (piece.by, piece.in_tls)):
-        yield OneTurn(by, masker.masked(by, b"".join(piece.data for piece in own)), in_tls)
+        data = b"".join(piece.data for piece in own)
+        yield OneTurn(by, masker.masked(by, data, before), in_tls)
+        before = data
 
 
 # --- steps by turns --------------------------------------------------------------------------------------------------
@@ -166,8 +170,7 @@ def is_line(data: bytes) -> bool:
 def body_bytes(head: bytes, rest: bytes) -> int | None:
     """How many of the bytes behind a head are its body; `None` if they are not all there."""
     if re.search(rb"(?im)^transfer-encoding:.*chunked", head):
-        end = rest.find(b"0" + HEAD_END) if rest.startswith(b"0") else rest.find(b"\r\n0" + HEAD_END) + 2
-        return end + 5 if end > 1 or rest.startswith(b"0" + HEAD_END) else None
+        return chunked_bytes(rest)
     found = re.search(rb"(?im)^content-length:[ \t]*(\d+)", head)
     size = int(found[1]) if found else 0
     return size if size <= len(rest) else None
@@ -186,6 +189,17 @@ def ended(at: OpenPoint | None, *, reset: bool) -> Fault:
     """A break by the server, as users write it."""
     fault = breaks(at, Trigger(), do.Reset() if reset else do.Close())
     return replace(fault, said=(Said("reset" if reset else "close", (("at", at),) if at else ()),))
+
+
+def chunked_bytes(rest: bytes) -> int | None:
+    """How many bytes a body in chunks has, with its trailer fields; `None` if they are not all there."""
+    at = 0
+    while found := CHUNK_LINE.match(rest, at):
+        if not int(found[1], 16):
+            end = rest.find(HEAD_END, found.end() - 2)  # right behind the last chunk, or behind trailer fields
+            return end + len(HEAD_END) if end >= 0 else None
+        at = found.end() + int(found[1], 16) + 2
+    return None
 
 
 # --- steps by requests -----------------------------------------------------------------------------------------------
@@ -236,9 +250,15 @@ def answers_in(talks: list[Conversation]) -> Iterator[tuple[bytes | re.Pattern[b
 
 
 def key_of(masked: Masked) -> bytes | re.Pattern[bytes]:
-    """The key of a branch; a secret in it may be another one."""
+    """The key of a branch; a secret in it may be another one.
+
+    Raises:
+        ParameterError: all of it is secret, so that it is known by its turn alone.
+    """
     if not masked.spans:
         return masked.data
+    if not masked.data.strip(STAR + b"\r\n"):
+        raise ParameterError("by='requests': expected no message that is a secret alone; write by='turns'.")
     parts, at = [], 0
     for start, end, _ in masked.spans:
         if start >= at:  # spans of two masks may overlap
