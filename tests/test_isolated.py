@@ -634,7 +634,6 @@ def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(fau
     assert len(server.attempts) == 1
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 def test_servers_of_one_process_have_one_child_whatever_it_may_not_load(program, tmp_path):

@@ -53,7 +53,6 @@ def test_a_terminal_shows_how_far_it_has_come_and_then_the_table(capsys, monkeyp
     assert "crashed: refuse()" in rest
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fails", "status"),
@@ -66,7 +65,6 @@ def test_what_fails_is_said_by_the_exit_status(fails, status, capsys):
     assert "1 crashed" in capsys.readouterr().out
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_json_has_every_call_and_every_attempt(capsys):
     assert main(shlex.split("audit --mode reset --mode half_close --mode ok --plain --json --runs 2 --jobs 3")) == 0
@@ -163,7 +161,6 @@ def test_an_exception_that_is_none_gets_a_line(what, capsys):
 # --- stopped half-way ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_process_and_prints_what_is_known(number):
@@ -225,7 +222,6 @@ def test_reports_are_written_where_they_are_asked_for(tmp_path, capsys):
     assert (tmp_path / "a.xml").read_text("utf-8").startswith("<?xml")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_baseline_fails_on_what_got_worse_alone(tmp_path, capsys):
     choice = "--mode refuse --mode reset --point connect --point response --plain"

@@ -127,7 +127,6 @@ def test_a_case_was_met_where_the_client_came_to_its_place(case, proxy, outcome,
 LINES = script(receive_until(b"\n"), send(b"one\n"), send(b"two\n"), send(b"three\n"))
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_client_of_another_protocol_is_audited_before_its_own_server():
     with faultline.serve(LINES, strict=False) as upstream:

@@ -136,7 +136,6 @@ def test_what_a_client_prints_is_counted_and_thrown_away(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_no_process_is_left_behind():
     before = left.descendants(os.getpid())
@@ -146,7 +145,6 @@ def test_no_process_is_left_behind():
     assert left.descendants(os.getpid()) - before == set()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_closure_can_be_audited():
     seen = []
@@ -159,7 +157,6 @@ def test_a_closure_can_be_audited():
     assert seen == []  # its process has ended
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_only_what_is_expected_is_handled():
     def client(url):
@@ -266,7 +263,6 @@ def test_how_a_command_ends_is_its_outcome(program, expected):
     assert (call.outcome, call.what, call.detail) == expected
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_command_that_leaves_one_that_holds_its_output_ends_all_the_same(tmp_path):
     script = tmp_path / "client.py"

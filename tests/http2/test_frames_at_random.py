@@ -77,7 +77,6 @@ FLOODS = [
 MOST_BYTES = 1_000_000  # that Python may have allocated at a time; an object for each frame would need more
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @each_row("plan, flood, name", FLOODS)
 def test_a_flood_costs_bounded_memory_and_is_recorded(plan, flood, name):
@@ -102,7 +101,6 @@ def test_a_flood_costs_bounded_memory_and_is_recorded(plan, flood, name):
             server.wait_for_attempts(2, at="request")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_rapid_resets_are_recorded_and_the_next_client_is_served():
     encode, reset = Encoder().encode, struct.pack(">I", 8)

@@ -97,6 +97,18 @@ def test_flood_is_answered_and_counted_in_bounded_memory(kind):
     assert grown < 8 << 20
 
 
+def test_the_first_messages_of_many_are_kept():
+    said = [str(number) for number in range(101)]
+    with serve(websocket()) as server:
+        with connect(server.ws_url, proxy=None, ping_interval=None) as client:
+            for message in said:
+                client.send(message)
+            assert [client.recv(PATIENCE_SECONDS) for _ in said] == said
+        server.wait_for_attempts(1, at="end")
+
+    assert server.attempts[0].websocket.received == tuple(said[:100])
+
+
 @pytest.mark.unmeasured
 @pytest.mark.slow
 def test_client_that_floods_and_reads_nothing_is_held_back():
