@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
@@ -41,6 +42,7 @@ from faultline._core.pieces import Piece, Recorder, Room
 from faultline._core.recording import MADE, from_json
 from faultline._core.replay import reading
 from faultline._front.command import main
+from faultline._front.record import check_place
 from faultline._front.recorded import module_of
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -782,3 +784,10 @@ def test_the_port_of_a_capture_is_that_of_the_upstream():
     from faultline._front.record import port_of
 
     assert [port_of("127.0.0.1:5432"), port_of("/run/x.sock")] == [5432, 80]
+
+
+def test_a_pipe_is_left_to_its_reader_until_there_is_something_to_write(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    check_place("out", pipe)  # would wait for a reader if it opened the pipe
+
+    assert pipe.is_fifo()

@@ -101,6 +101,16 @@ def test_a_flood_costs_bounded_memory_and_is_recorded(plan, flood, name):
             server.wait_for_attempts(2, at="request")
 
 
+def test_a_client_that_reads_nothing_is_read_no_further_once_many_answers_wait(monkeypatch):
+    monkeypatch.setattr("faultline._engine.http2.writing.MOST_BYTES", 100)
+    pings = [struct.pack(">Q", number) for number in range(20)]
+    with serve(ok(), http2=True) as server, Raw(server) as client:
+        client.sock.sendall(b"".join(frame(6, ping) for ping in pings))
+        answers = client.until(lambda frames: len(frames) >= len(pings) + 2)  # SETTINGS, and an ACK of the client's
+        assert [payload for kind, _, _, payload in answers if kind == "PING"] == pings
+        assert client.response(client.ask())[1][3] == b"ok\n"
+
+
 @pytest.mark.slow
 def test_rapid_resets_are_recorded_and_the_next_client_is_served():
     encode, reset = Encoder().encode, struct.pack(">I", 8)
