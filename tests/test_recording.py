@@ -764,7 +764,7 @@ def test_the_command_stops_after_a_number_of_connections(tmp_path):
         ("--out case.txt", "--out=case.txt: expected a name that ends with .py or .json."),
         ("--out /none/case.py", "--out=/none/case.py: expected a file in a folder that exists."),
         ("--out case.py --pcap /", "--pcap=/: expected a file in a folder that exists."),
-        ("--out case.py --mask-pattern (", "--mask-pattern=(: expected a regular expression ("),
+        ("--out case.py --pcap /dev/null --mask-pattern (", "--mask-pattern=(: expected a regular expression ("),
         ("--out case.py --record-bytes x", "record_bytes='x': expected a whole number."),
         ("--out case.py --record-bytes 0", "record_bytes=0: expected a whole number of bytes, 1 or more."),
         ("--out case.py --connections 0", "connections=0: expected a whole number, 1 or more."),
