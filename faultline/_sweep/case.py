@@ -126,7 +126,8 @@ def told(error: BaseException) -> str:
     first = shortened(str(error))
     if isinstance(error, AssertionError):
         return first if first.startswith("assert") else f"AssertionError: {first}" if first else line_of(error)
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    name = type(error).__name__
+    return first if first.startswith(f"{name}(") else f"{name}: {first}" if first else name
 
 
 def line_of(error: BaseException) -> str:

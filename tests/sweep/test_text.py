@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import linecache
 import sys
@@ -211,6 +212,7 @@ def wrong():
         (raised(wrong), "raise AssertionError"),
         (ValueError("x" * 200), f"ValueError: {'x' * 99}…"),
         (ValueError(), "ValueError"),
+        (http.client.IncompleteRead(b"", 1), "IncompleteRead(0 bytes read, 1 more expected)"),
     ],
 )
 def test_failure_is_told_in_a_line(error, text):
