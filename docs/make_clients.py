@@ -28,9 +28,9 @@ timeout of 5 s (less where nothing comes), the body read whole. `docs/make_clien
 test holds every cell to a run of its own.
 
 `200, 20 bytes` is a normal return: the status, and how much body the client hands over.
-`ChunkedEncodingError < http.client.IncompleteRead` is what was raised, and what began it as `faultline.root_cause`
-finds it; the package is said where it is neither Python itself nor the client. `4 attempts` is what the server counted,
-where that is not one for each request.
+`ChunkedEncodingError < http.client.IncompleteRead` is what was raised, and its cause as `faultline.root_cause` finds
+it, with its package unless that is Python itself or the client. `4 attempts` is what the server counted, if it is not
+one for each request.
 """
 ELSEWHERE = """\
 CPython 3.10, 3.12 and 3.13 have the same cells, except that aiohttp's `TimeoutError` is `asyncio.TimeoutError` on 3.10.
