@@ -229,7 +229,7 @@ def table(rows, columns, found):
     lines = [["", *titles]]
     for row in rows:
         values = [statistics.median(found[row, column]) if found[row, column] else None for column in columns]
-        base = next((value for value in values if value), None)
+        base = None if row == "kib" else next((value for value in values if value), None)
         cells = [
             "" if v is None else f"{rounded(v)} ({rounded(v / base)} x)" if v != base else rounded(v) for v in values
         ]
@@ -243,7 +243,7 @@ def cell(value, base):
     """A value, and how many times another it is."""
     if value is None:
         return ""
-    return rounded(value) if value == base else f"{rounded(value)} ({rounded(value / base)} x)"
+    return rounded(value) if base in (value, None) else f"{rounded(value)} ({rounded(value / base)} x)"
 
 
 def main():
