@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import AsyncMock, Mock, call
@@ -328,3 +330,12 @@ def test_poll_of_another_library_is_no_real_one(monkeypatch):
     assert not portable.has_real_select()
     monkeypatch.delattr("select.poll")
     assert not portable.has_real_select()
+
+
+@each_row("ask", [portable.events_of, portable.unread_bytes, partial(portable.is_answered, was_bound=False)])
+def test_a_socket_that_another_thread_has_closed_is_an_error_of_the_system(ask):
+    with socket.socket() as sock:
+        pass
+    with pytest.raises(OSError) as raised:
+        ask(sock)
+    assert raised.value.errno == errno.EBADF

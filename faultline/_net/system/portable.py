@@ -10,6 +10,7 @@ import array
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import selectors
@@ -201,14 +202,29 @@ def outgoing_bytes(sock: socket.socket) -> int:
 def unread_bytes(sock: socket.socket) -> int:
     """Count the bytes that have arrived and were not read (FIONREAD, which every system has)."""
     count = array.array("i", [0])
-    fcntl.ioctl(sock, termios.FIONREAD, count)
+    fcntl.ioctl(number_of(sock), termios.FIONREAD, count)
     return count[0]
 
 
+def number_of(sock: socket.socket) -> int:
+    """The descriptor of a socket.
+
+    Raises:
+        OSError: another thread has closed it, for which Python's own calls of poll and ioctl raise ValueError.
+    """
+    if (number := sock.fileno()) < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return number
+
+
 def events_of(sock: socket.socket, wanted: int = 0) -> int:
-    """The events of a socket, as poll(2) tells them."""
+    """The events of a socket, as poll(2) tells them.
+
+    Raises:
+        OSError: another thread has closed it.
+    """
     poll = select.poll()
-    poll.register(sock, wanted)
+    poll.register(number_of(sock), wanted)
     return next((events for _, events in poll.poll(0)), 0)
 
 
