@@ -152,10 +152,18 @@ def test_end_of_both_sides_is_an_end():
         assert portable.ends_of(server) == portable.ENDED
 
 
-def test_an_error_at_a_look_is_a_reset(monkeypatch):
-    monkeypatch.setattr(portable, "events_of", lambda _: 0)
+@each_row("error, end", [(ConnectionResetError, portable.WAS_RESET), (BlockingIOError, 0)])  # another has read it
+def test_an_error_at_a_look_is_a_reset(monkeypatch, error, end):
+    monkeypatch.setattr(portable, "events_of", lambda _, wanted: wanted)
 
-    assert portable.ends_of(Mock(**{"recv.side_effect": ConnectionResetError})) == portable.WAS_RESET
+    assert portable.ends_of(Mock(**{"recv.side_effect": error})) == end
+
+
+def test_a_look_at_a_socket_with_a_timeout_waits_for_nothing():
+    client, server = pair()
+    with client, server:
+        server.settimeout(3600)
+        assert portable.ends_of(server) == 0
 
 
 def test_a_unix_socket_is_dead_after_a_reset_alone():

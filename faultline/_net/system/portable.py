@@ -239,11 +239,13 @@ def is_connected(sock: socket.socket) -> bool:
 
 def ends_of(sock: socket.socket) -> int:
     """The ends of a connection: ENDED for the peer's, unless bytes are unread before it, and WAS_RESET for a RST."""
-    events = events_of(sock)
+    events = events_of(sock, select.POLLIN)
     if events & select.POLLERR:
         return WAS_RESET
     if events & select.POLLHUP:  # on Linux both ends; on macOS the peer's
         return ENDED
+    if not events:  # a socket with a timeout would wait for it in spite of MSG_DONTWAIT
+        return 0
     try:
         return 0 if sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) else ENDED
     except BlockingIOError:
