@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from faultline._core.breaks import Trigger
@@ -93,6 +94,19 @@ class Frame:
         return bytes(self.payload[begin : len(self.payload) - (self.payload[0] if pads and self.payload else 0)])
 
 
+@dataclass
+class Stream:
+    """A stream that is open.
+
+    Attributes:
+        search: the search for words in its fields and its body.
+        body_bytes: how many bytes of the body have come.
+    """
+
+    search: Search
+    body_bytes: int = 0
+
+
 def may_begin(head: bytes | bytearray) -> bool:
     """Whether this is the head of what a server of HTTP/2 says first, as far as it has come: of its settings.
 
@@ -132,7 +146,7 @@ class Streams:
         self._frame: Frame | None = None  # whose payload comes
         self._of: Frame | None = None  # the frame that began the present block of fields
         self._fields = Fields()
-        self._open: dict[int, list[Any]] = {}  # by stream: the search, and how many bytes of the body have come
+        self._open: dict[int, Stream] = {}  # by number
         self._begun = 0  # messages
 
     def cut(self, data: bytes) -> int | None:
@@ -181,7 +195,7 @@ class Streams:
         self._begun += 1
         if len(self._open) >= MOST_STREAMS:
             del self._open[next(iter(self._open))]
-        self._open[frame.stream] = [self._new_search(), 0]
+        self._open[frame.stream] = Stream(self._new_search())
         return self._trigger.after_messages is not None and self._begun > self._trigger.after_messages
 
     def _read(self, frame: Frame, piece: bytes) -> int | None:
@@ -196,13 +210,12 @@ class Streams:
         frame.left_bytes -= len(piece)
         return found
 
-    def _look(self, stream: list[Any], content: bytes) -> int | None:
+    def _look(self, stream: Stream, content: bytes) -> int | None:
         """Look in a part of a body."""
         if self._trigger.on is not None:
-            found: int | None = stream[0].cut(content)
-            return found
-        left = (self._trigger.after_body_bytes or 0) - stream[1]
-        stream[1] += len(content)
+            return stream.search.cut(content)
+        left = (self._trigger.after_body_bytes or 0) - stream.body_bytes
+        stream.body_bytes += len(content)
         return left if self._trigger.after_body_bytes is not None and left <= len(content) else None
 
     def _end_frame(self, frame: Frame) -> bool:
@@ -221,7 +234,7 @@ class Streams:
         text = self._fields.add(frame.block(), is_last=is_last)
         if not is_last or self._of is None or self._of.kind != HEADERS or frame.stream not in self._open:
             return False
-        search = self._open[frame.stream][0]
+        search = self._open[frame.stream].search
         if self._of.flags & END_STREAM:
             del self._open[frame.stream]
         if self._trigger.on is not None:

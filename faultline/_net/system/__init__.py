@@ -7,129 +7,19 @@ is imported: Linux's own, or the portable one, which `FAULTLINE_PLATFORM=portabl
 from __future__ import annotations
 
 from faultline._core.errors import UnsupportedError
-from faultline._net.system.interface import BACKLOG, Arrivals, Left, check_system, is_linux, reachable
+from faultline._net.system.interface import BACKLOG as BACKLOG
+from faultline._net.system.interface import Arrivals as Arrivals
+from faultline._net.system.interface import Left as Left
+from faultline._net.system.interface import check_system
+from faultline._net.system.interface import is_linux as is_linux
+from faultline._net.system.interface import reachable as reachable
 
 if is_linux():
-    from faultline._net.system.linux import (
-        BOTH_ENDED,
-        ENDED,
-        HAS_RAW_SOCKETS,
-        LACKS,
-        NO_SIGNAL,
-        PATH_BYTES,
-        TELLS_OF_PEERS,
-        WAS_RESET,
-        Selector,
-        arrivals,
-        check_filter,
-        check_silence,
-        drop_packets,
-        drop_syns,
-        dropped_packets,
-        ends_of,
-        file_with,
-        forget_stale,
-        gai_text,
-        has_real_select,
-        is_answered,
-        is_dead,
-        keep_packets,
-        last_sign,
-        link,
-        new_listener,
-        opened_datagrams,
-        outgoing_bytes,
-        peers_socket,
-        registered,
-        sign_before_fin,
-        start_listening,
-        stop_listening,
-        temporary,
-        unread_bytes,
-    )
+    from faultline._net.system.linux import *  # noqa: F403 - its `__all__` is the interface
+    from faultline._net.system.linux import LACKS, has_real_select
 else:
-    from faultline._net.system.portable import (
-        BOTH_ENDED,
-        ENDED,
-        HAS_RAW_SOCKETS,
-        LACKS,
-        NO_SIGNAL,
-        PATH_BYTES,
-        TELLS_OF_PEERS,
-        WAS_RESET,
-        Selector,
-        arrivals,
-        check_filter,
-        check_silence,
-        drop_packets,
-        drop_syns,
-        dropped_packets,
-        ends_of,
-        file_with,
-        forget_stale,
-        gai_text,
-        has_real_select,
-        is_answered,
-        is_dead,
-        keep_packets,
-        last_sign,
-        link,
-        new_listener,
-        opened_datagrams,
-        outgoing_bytes,
-        peers_socket,
-        registered,
-        sign_before_fin,
-        start_listening,
-        stop_listening,
-        temporary,
-        unread_bytes,
-    )
-
-__all__ = [
-    "BACKLOG",
-    "BOTH_ENDED",
-    "ENDED",
-    "HAS_RAW_SOCKETS",
-    "LACKS",
-    "NO_SIGNAL",
-    "PATH_BYTES",
-    "TELLS_OF_PEERS",
-    "WAS_RESET",
-    "Arrivals",
-    "Left",
-    "Selector",
-    "arrivals",
-    "check",
-    "check_filter",
-    "check_silence",
-    "drop_packets",
-    "drop_syns",
-    "dropped_packets",
-    "ends_of",
-    "file_with",
-    "forget_stale",
-    "gai_text",
-    "has_real_select",
-    "is_answered",
-    "is_dead",
-    "is_linux",
-    "keep_packets",
-    "last_sign",
-    "link",
-    "need",
-    "new_listener",
-    "opened_datagrams",
-    "outgoing_bytes",
-    "peers_socket",
-    "reachable",
-    "registered",
-    "sign_before_fin",
-    "start_listening",
-    "stop_listening",
-    "temporary",
-    "unread_bytes",
-]
+    from faultline._net.system.portable import *  # noqa: F403 - as above
+    from faultline._net.system.portable import LACKS, has_real_select
 
 
 def check() -> None:
