@@ -302,17 +302,20 @@ def test_a_fork_has_no_api_to_close(monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_ends_are_sent_and_the_port_is_free_while_a_forked_child_lives(own_port):
     reader, writer = os.pipe()
+    begun, begins = os.pipe()
     with control(port=own_port) as api, socket.create_connection((api.host, api.port), PATIENCE_SECONDS) as client:
         client.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
         read_until(client, b"}\n")
         if not (pid := os.fork()):  # pragma: no cover - coverage isn't measured in a fork
             os.close(writer)
+            os.write(begins, b"x")
             os.read(reader, 1)  # until the parent has finished
             os._exit(0)
+        os.read(begun, 1)  # a child that has not run yet still has its copies
         api.close()
         assert to_end(client) == (b"", "FIN")
     with control(port=own_port):
         pass
-    os.close(writer)
-    os.close(reader)
+    for end in (writer, reader, begins, begun):
+        os.close(end)
     os.waitpid(pid, 0)

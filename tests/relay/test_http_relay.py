@@ -398,6 +398,7 @@ def test_end_of_the_upstream_within_its_response_is_that_of_the_client(passing, 
 
 def test_response_that_closes_ends_the_connection(passing):
     _, client, upstream = passing(GET)
+    assert read(upstream, len(GET)) == GET  # a response to no request is bytes that pass
     upstream.sendall(CLOSING)
     assert to_end(client) == (CLOSING, "FIN")
 
