@@ -20,7 +20,7 @@ GROUPS = {
     "Scripts": "script send receive receive_until receive_prefixed receive_all reply receive_request respond "
     "repeat hold starttls stoptls Gate",
     "WebSockets": "accept send_text send_bytes receive_text receive_bytes receive_close send_ping close_frame "
-    "cut_frame fragment bad_frame ignore_pings",
+    "drop cut_frame fragment bad_frame bad_mask ignore_pings",
     "Assertions": "raises root_cause",
     "Servers": "Server UdpServer DnsServer Resolver Proxy UnixServer Interception Control",
     "Values": "Fault Ledger Recording Piece Attempt Request Strike TlsFacts WebSocketFacts Turn",

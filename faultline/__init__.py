@@ -67,8 +67,10 @@ if TYPE_CHECKING:
     from faultline._core.turns import Turn as Turn
     from faultline._core.websocket import accept as accept
     from faultline._core.websocket import bad_frame as bad_frame
+    from faultline._core.websocket import bad_mask as bad_mask
     from faultline._core.websocket import close_frame as close_frame
     from faultline._core.websocket import cut_frame as cut_frame
+    from faultline._core.websocket import drop as drop
     from faultline._core.websocket import fragment as fragment
     from faultline._core.websocket import ignore_pings as ignore_pings
     from faultline._core.websocket import receive_bytes as receive_bytes

@@ -280,6 +280,7 @@ MOVES: dict[type, Callable[[Any], Callable[[Caller], object]]] = {
     frames.CutFrame: lambda step: partial(Caller.hear_bytes, count=step.after_bytes),
     frames.Fragment: lambda step: partial(says_frame, step.data),
     frames.BadFrame: lambda step: partial(says_frame, step.data),
+    frames.BadMask: lambda step: partial(says_frame, step.data),
     frames.CloseFrame: lambda _: partial(Caller.say, data=masked(frames.CLOSE, b"\3\xe8")),
     frames.ReceiveText: lambda _: partial(Caller.say, data=masked(frames.TEXT, b"test")),
     frames.ReceiveBytes: lambda _: partial(Caller.say, data=masked(frames.BINARY, b"test")),
@@ -297,7 +298,7 @@ WEBSOCKET = GET[:-2] + (
 
 
 # The steps that end a WebSocket, or whose move does.
-CLOSING = (do.Planned, frames.OwnBytes, frames.EchoMessages, frames.ReceiveClose, frames.CloseFrame)
+CLOSING = (do.Planned, frames.Drop, frames.OwnBytes, frames.EchoMessages, frames.ReceiveClose, frames.CloseFrame)
 
 
 def masked(opcode, payload):
@@ -546,8 +547,10 @@ WEBSOCKETS = (
     fl.accept(key="wrong"),
     fl.accept(subprotocol=""),
     fl.bad_frame("masked"),
+    fl.bad_mask(),
     fl.close_frame(1011),
     fl.cut_frame(3),
+    fl.drop(),
     fl.fragment("test"),
     fl.ignore_pings(),
     fl.receive_bytes(),

@@ -18,7 +18,7 @@ from faultline._core.spoken import Spoken
 CONTINUATION, TEXT, BINARY, CLOSE, PING = 0x00, 0x01, 0x02, 0x08, 0x09
 FIN, RSV1, RSV2, MASKED = 0x80, 0x40, 0x20, 0x80
 HUGE_BYTES = 1 << 40  # what an oversized frame says it has: more than any client takes
-WORD = b"faultline"
+WORD, MASK = b"faultline", b"\1\2\3\4"
 
 KeyKind: TypeAlias = Literal["right", "wrong", "missing"]
 FrameKind: TypeAlias = Literal[
@@ -259,6 +259,37 @@ class BadFrame(OwnBytes):
         return self.kind == "oversized"
 
 
+@dataclass(frozen=True, repr=False)
+class BadMask(OwnBytes):
+    """Send a message of text in a frame that is masked, as only those of a client are."""
+
+    says: ClassVar[str] = "bad_mask"
+
+    text: str = WORD.decode()
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        return frame(FIN | TEXT, self.text.encode(), mask=MASK)
+
+
+@dataclass(frozen=True, repr=False)
+class Drop(OfWebSocket):
+    """End the connection by FIN, without a close frame."""
+
+    says: ClassVar[str] = "drop"
+
+    @property
+    def is_fault(self) -> bool:
+        """It always is."""
+        return True
+
+    @property
+    def is_final(self) -> bool:
+        """It always is."""
+        return True
+
+
 def frame(first: int, payload: bytes, *, mask: bytes = b"", size: int | None = None) -> bytes:
     """A frame; `size` is the length that it says it has."""
     length = len(payload) if size is None else size
@@ -281,7 +312,7 @@ def masked(payload: bytes, mask: bytes) -> bytes:
 
 
 BAD: dict[FrameKind, bytes] = {
-    "masked": frame(FIN | TEXT, WORD, mask=b"\1\2\3\4"),
+    "masked": frame(FIN | TEXT, WORD, mask=MASK),
     "reserved_bits": frame(FIN | RSV2 | TEXT, WORD),
     "reserved_opcode": frame(FIN | 0x03, WORD),
     "unasked_compression": frame(FIN | RSV1 | TEXT, b"\xff" * 9),  # it can't be inflated either

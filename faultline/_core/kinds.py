@@ -92,7 +92,7 @@ FRAMES = frozenset(
     {
         *(frames.Accept, frames.SendText, frames.SendBytes, frames.SendPing, frames.EchoMessages, frames.CloseFrame),
         *(frames.ReceiveText, frames.ReceiveBytes, frames.ReceiveClose),
-        *(frames.IgnorePings, frames.CutFrame, frames.Fragment, frames.BadFrame),
+        *(frames.IgnorePings, frames.CutFrame, frames.Fragment, frames.BadFrame, frames.BadMask, frames.Drop),
     }
 )
 

@@ -11,8 +11,10 @@ from faultline._core.check import choice, flag, rejected, some_text, whole
 from faultline._core.frames import (
     Accept,
     BadFrame,
+    BadMask,
     CloseFrame,
     CutFrame,
+    Drop,
     Fragment,
     FrameKind,
     IgnorePings,
@@ -30,8 +32,10 @@ from faultline._core.steps import Step
 __all__ = [
     "accept",
     "bad_frame",
+    "bad_mask",
     "close_frame",
     "cut_frame",
+    "drop",
     "fragment",
     "ignore_pings",
     "receive_bytes",
@@ -55,7 +59,7 @@ REASON_BYTES = 123  # of the reason of a close frame, behind its code
 # Codes that a client makes up by itself, and what makes it do so: RFC 6455, 7.4.1.
 MADE_UP = {
     1005: "close_frame(None), after which a client says 1005",
-    1006: "close() or reset() instead, after which a client says 1006",
+    1006: "drop() or reset() instead, after which a client says 1006",
     1015: "bad_cert(…) or bad_tls(…) instead, after which a client says 1015",
 }
 
@@ -205,7 +209,7 @@ def close_frame(code: int | None = 1000, reason: str = "") -> Step:
     """Send a close frame; then the server waits for the client's, and ends the connection.
 
     With another code than 1000 it is a fault. With `None` the frame is empty, and clients report 1005. Without any
-    close frame they report 1006: write `close()` or `reset()` for that.
+    close frame they report 1006: write `drop()` or `reset()` for that.
 
     .. versionadded:: 0.1
 
@@ -281,6 +285,36 @@ def bad_frame(kind: FrameKind) -> Step:
     """
     choice("kind", kind, get_args(FrameKind))
     return BadFrame(kind)
+
+
+@explained
+def bad_mask(text: str = "faultline") -> Step:
+    """Send a message of text in a frame that is masked, as only a client may do (RFC 6455, 5.1). It is a fault.
+
+    `bad_frame("masked")` sends the same frame, whose text is always `faultline`. A client has to close because of it,
+    with 1002 at best, and its program must not get the text.
+
+    .. versionadded:: 0.1
+
+    Args:
+        text: the text of the message.
+
+    Raises:
+        ParameterError: `text` is no text that UTF-8 can say.
+    """
+    return BadMask(some_text("text", text))
+
+
+@explained
+def drop() -> Step:
+    """End the connection by FIN without a close frame, as a server does that crashes. It is a fault.
+
+    Clients report 1006. `close()` sends the same FIN, and may also come behind a `close_frame()`, where it does not
+    wait for the client's; there `drop()` is refused. `reset()` ends the connection by RST.
+
+    .. versionadded:: 0.1
+    """
+    return Drop()
 
 
 def payload(name: str, value: object, most_bytes: int | None = None) -> bytes:

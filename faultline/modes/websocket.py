@@ -7,7 +7,7 @@ from faultline._core.branching import Reply
 from faultline._core.check import rejected
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
-from faultline._core.frames import Accept, CloseFrame, EchoMessages, IgnorePings, OfWebSocket, ReceiveClose
+from faultline._core.frames import Accept, CloseFrame, Drop, EchoMessages, IgnorePings, OfWebSocket, ReceiveClose
 from faultline._core.said import abbreviated
 from faultline._core.script import as_played, unfolded
 from faultline._core.scripted import WebSocketPlan
@@ -36,10 +36,11 @@ def websocket(*steps: Step | Fault) -> Fault:
     r"""Speak WebSocket (RFC 6455): accept, then play these steps; without steps, send every message back.
 
     The steps are `accept`, `send_text`, `send_bytes`, `receive_text`, `receive_bytes`, `send_ping`, `close_frame`,
-    `receive_close`, `echo()`, the faults `bad_frame`, `cut_frame`, `fragment` and `ignore_pings`, and as in a script
-    `hold`, `repeat`, `send` for bytes of your own, and the modes `reset()`, `close()`, `stall()`, `half_close()` and
-    `partition()`, which send no close frame. After the last step the server sends close 1000, waits for the client's
-    close frame, and ends the connection. Whenever the server reads, it answers PINGs and the closing handshake.
+    `receive_close`, `echo()`, the faults `bad_frame`, `bad_mask`, `cut_frame`, `drop`, `fragment` and `ignore_pings`,
+    and as in a script `hold`, `repeat`, `send` for bytes of your own, and the modes `reset()`, `close()`, `stall()`,
+    `half_close()` and `partition()`, which send no close frame. After the last step the server sends close 1000, waits
+    for the client's close frame, and ends the connection. Whenever the server reads, it answers PINGs and the closing
+    handshake.
 
     A request that asks for no WebSocket gets `426 Upgrade Required`. A WebSocket is one attempt, whose `websocket` has
     its messages and close codes. `on=` looks in the text of its messages, and `after_messages=` counts them. It needs
@@ -82,10 +83,11 @@ def check_steps(steps: tuple[Step, ...]) -> None:
     for step in every(steps):
         if type(step) in INSTEAD:
             raise ParameterError(f"{step!r}: expected a step of a WebSocket; write {INSTEAD[type(step)]}.")
+    check_drop(steps)
     last: OfWebSocket | None = None  # after which no message can come
     begun = closes = ignores = False
     for step in as_played(steps):
-        if not isinstance(step, OfWebSocket):
+        if not isinstance(step, OfWebSocket) or isinstance(step, Drop):
             continue
         if isinstance(step, Accept) and begun:
             raise ParameterError(f"{step!r}: expected it once, before the first step of the WebSocket.")
@@ -98,3 +100,15 @@ def check_steps(steps: tuple[Step, ...]) -> None:
         begun, closes, ignores = True, last is not None, ignores or isinstance(step, IgnorePings)
         if isinstance(step, (CloseFrame, ReceiveClose)) or step.leaves_open:
             last = step
+
+
+def check_drop(steps: tuple[Step, ...]) -> None:
+    """Check that no close frame is sent before an end without one.
+
+    Raises:
+        ParameterError: one is.
+    """
+    played = [*as_played(steps)]
+    step = next((step for step in played if isinstance(step, Drop)), None)
+    if step is not None and any(isinstance(each, CloseFrame) for each in played):
+        raise ParameterError(f"{step!r}: expected no close frame before it; write close(), which ends at once.")

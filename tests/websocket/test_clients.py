@@ -11,9 +11,11 @@ from support.websockets import PYTHONIC, by_node, needs_node
 from faultline import (
     accept,
     bad_frame,
+    bad_mask,
     close,
     close_frame,
     cut_frame,
+    drop,
     fragment,
     receive_text,
     reset,
@@ -49,6 +51,7 @@ CLOSES = [
     (close_frame(1012), *echoed(1012)),
     (close_frame(4321), *echoed(4321)),
     (close(), LOST, alike(None)),  # 1006
+    (drop(), LOST, alike(None)),
     (reset(), LOST, alike(None)),
     (cut_frame(5), LOST, alike(None)),
 ]
@@ -58,7 +61,10 @@ FRAMES = [
     *((bad_frame(kind), FOUND, (1002, 1002, 1000, 1002, 1002)) for kind in MISTAKES),
     (bad_frame("invalid_utf8"), (1006, 1007, 1007, 1006, 1006), (1007, 1007, 1000, 1007, 1007)),
     # aiohttp takes a frame that is masked.
-    (bad_frame("masked"), (1006, "TimeoutError", 1002, 1006, 1006), (1002, 1000, 1000, 1002, 1002)),
+    *(
+        (step, (1006, "TimeoutError", 1002, 1006, 1006), (1002, 1000, 1000, 1002, 1002))
+        for step in (bad_frame("masked"), bad_mask("hello"))
+    ),
     # httpx-ws and wsproto have no limit for a message.
     (bad_frame("oversized"), (1006, 1009, "Empty", "TimeoutError", 1006), (1009, 1009, 1000, None, 1009)),
 ]

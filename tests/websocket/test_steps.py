@@ -37,6 +37,9 @@ STEPS = [
     fl.cut_frame(3),
     fl.cut_frame(3, text="four"),
     fl.fragment("hel"),
+    fl.bad_mask(),
+    fl.bad_mask("four"),
+    fl.drop(),
     *map(fl.bad_frame, get_args(FrameKind)),
     fl.hold(0.5),
     fl.send(b"\x81\x00"),
@@ -78,7 +81,7 @@ REFUSED = [
     (lambda: fl.receive_text(b"a"), "containing=b'a': expected text, or a pattern compiled from text"),
     (lambda: fl.receive_bytes(re.compile("a")), "expected bytes, or a pattern compiled from bytes"),
     (lambda: fl.close_frame(1005), "code=1005: expected a code that a close frame may have; write close_frame(None)"),
-    (lambda: fl.close_frame(1006), "write close() or reset() instead, after which a client says 1006"),
+    (lambda: fl.close_frame(1006), "write drop() or reset() instead, after which a client says 1006"),
     (lambda: fl.close_frame(1016), "code=1016: expected 1000 to 1014 or 3000 to 4999"),
     (lambda: fl.close_frame(999), "code=999: expected a whole number, from 1000 to 4999"),
     (lambda: fl.close_frame(1011, "a" * 124), "expected at most 123 bytes, and none without a code"),
@@ -95,6 +98,10 @@ REFUSED = [
     ),
     (lambda: fl.cut_frame(5, text="abc"), "after_bytes=5: expected less than 5, the bytes of the frame"),
     (lambda: fl.cut_frame(0), "after_bytes=0: expected a whole number of bytes, 1 or more"),
+    (lambda: fl.bad_mask(b"a"), "text=b'a': expected text that UTF-8 can say."),
+    (lambda: fl.script(fl.drop()), "drop(): expected websocket(…) around it, and not script(…)."),
+    (lambda: fl.websocket(fl.drop(), TEXT), "send_text('a'): expected no step after drop(), where the conv"),
+    (lambda: fl.websocket(fl.close_frame(), fl.drop()), "drop(): expected no close frame before it; write close()"),
     (lambda: fl.bad_frame("mask"), "kind='mask': expected one of 'masked'"),
     (lambda: fl.script(TEXT), "send_text('a'): expected websocket(…) around it, and not script(…)."),
     (lambda: fl.websocket(fl.receive(1)), "receive(1): expected a step of a WebSocket; write receive_text() or rec"),
@@ -143,7 +150,18 @@ def test_without_wsproto_the_server_says_what_to_install(monkeypatch):
         fl.serve(fl.websocket())
 
 
-@each_row("step", [fl.close_frame(1001), fl.bad_frame("masked"), fl.fragment("a"), fl.cut_frame(3), fl.ignore_pings()])
+@each_row(
+    "step",
+    [
+        fl.close_frame(1001),
+        fl.bad_frame("masked"),
+        fl.fragment("a"),
+        fl.cut_frame(3),
+        fl.ignore_pings(),
+        fl.drop(),
+        fl.bad_mask(),
+    ],
+)
 def test_step_that_breaks_is_a_promise(step):
     assert not fl.websocket(step).is_healthy
     assert fl.websocket(fl.close_frame()).is_healthy

@@ -101,6 +101,8 @@ class WebSocket:
         if step.point == "request":
             await self._listen(step)
             return
+        if isinstance(step, ws.Drop):
+            await play_one(self._connection, do.Planned((do.Close(),), step.number))
         if isinstance(step, (ws.CloseFrame, ws.OwnBytes)) and step.is_fault:
             await self._enter("server")
             await self._connection.strike_step(step)
