@@ -193,9 +193,10 @@ async def of_asyncio(request):
         (lambda: udp(answer(made)), "a UDP server says bytes alone, without a status and header fields."),
         (
             lambda: ok(ranges=True, status=201),
-            "ranges=True: expected status=200 with it, and no field about the length.",
+            "ranges=True: expected status=200 with it, and no chunked or field about the length.",
         ),
-        (lambda: ok(ranges=True, headers={"content-length": "1"}), "and no field about the length."),
+        (lambda: ok(ranges=True, headers={"content-length": "1"}), "and no chunked or field about the length."),
+        (lambda: ok(b"x", ranges=True, chunked=True), "and no chunked or field about the length."),
         (
             lambda: ok(chunks=(b"a",), ranges=True),
             "ranges=True: expected a body or json with it, not chunks or trailers.",

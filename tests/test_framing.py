@@ -70,9 +70,10 @@ def test_chunks_are_read_by_a_client(make, dial):
         assert fetch(dial(server))[0] == BODY
 
 
+@each_row("given", [{"headers": CHUNKED}, {"chunked": True}])
 @each_row("body", [None, b"", BODY])
-def test_connection_is_kept_alive_after_chunks(body, dial):
-    with serve(ok(body, headers=CHUNKED)) as server:
+def test_connection_is_kept_alive_after_chunks(given, body, dial):
+    with serve(ok(body, **given)) as server:
         client = dial(server)
         bodies = [fetch(client), fetch(client, "HEAD"), fetch(client)]
 

@@ -198,6 +198,23 @@ MISTAKES = [
         'serve(send(b"x"))',
         "plan=send(b'x'): expected a fault such as reset() or ok(), or a plan of some; write script(send(b'x')).",
     ),
+    (
+        "serve(drop())",
+        "plan=drop(): expected a fault such as reset() or ok(), or a plan of some; write websocket(drop()).",
+    ),
+    (
+        "websocket(drop)",
+        "step=drop: expected a step such as send(b'…'), or a mode such as reset(); write drop(…).",
+    ),
+    ('send_ping("x")', "data='x': expected bytes, at most 125; write send_ping(b'x')."),
+    (
+        "http2_settings(initial_window_size=1)",
+        "http2_settings(initial_window_size=1): expected window_bytes=1, not initial_window_size; write http2_settings(window_bytes=1).",
+    ),
+    (
+        "http2_settings(SETTINGS_MAX_FRAME_SIZE=1)",
+        "http2_settings(SETTINGS_MAX_FRAME_SIZE=1): expected max_frame_bytes=1, not SETTINGS_MAX_FRAME_SIZE; write http2_settings(max_frame_bytes=1).",
+    ),
     ("serve()", "serve(): expected plan, which has no default; write serve(plan=reset())."),
     ("serve(reset(), prot=80)", "serve(reset(), prot=80): expected port=80, not prot; write serve(reset(), port=80)."),
     (
@@ -341,6 +358,12 @@ NEAREST = [
     ("bad_cert('hostname')", "Did you mean 'wrong_host'? Write bad_cert('wrong_host')."),
     ("bad_tls('alrt')", "Did you mean 'alert'? Write bad_tls('alert')."),
     ("bad_dns('truncate')", "Did you mean 'truncated'? Write bad_dns('truncated')."),
+    ("rst_stream(8)", "'HTTP_1_1_REQUIRED'; write rst_stream('CANCEL')."),
+    ("goaway(code=99)", "'HTTP_1_1_REQUIRED'."),
+    ("rst_stream('cancel')", "Did you mean 'CANCEL'? Write rst_stream('CANCEL')."),
+    ("rst_stream('refused')", "Write rst_stream('REFUSED_STREAM')."),
+    ("grpc_status(14)", "'UNAUTHENTICATED'; write grpc_status('UNAVAILABLE')."),
+    ("grpc_status('not-found')", "Did you mean 'NOT_FOUND'? Write grpc_status('NOT_FOUND')."),
     ("socks_refusal('refused')", "Did you mean 'connection_refused'? Write socks_refusal('connection_refused')."),
 ]
 

@@ -130,6 +130,11 @@ def test_the_pace_of_chunks_composes_with_conditions():
 @each_row(
     "made, message",
     [
+        (lambda: ok(status=204, chunked=True), "chunked=True: expected False with 204, which has no content."),
+        (
+            lambda: ok(headers={"content-length": "3"}, chunked=True),
+            "chunked=True: expected no field about the length with it.",
+        ),
         (lambda: ok(b"x", json=1), "json=1: expected one of body, json and chunks."),
         (lambda: ok(json=1, chunks=(b"a",)), "json=1: expected one of body, json and chunks."),
         (lambda: ok(b"x", chunks=(b"a",)), "chunks=(b'a',): expected one of body, json and chunks."),

@@ -224,6 +224,8 @@ def right_values(value: object, annotation: Any) -> list[Any]:
     members = get_args(kind)
     if get_origin(kind) is Literal:
         words = [m for m in members if isinstance(m, str)]
+        if isinstance(value, int) and 0 <= value < len(words) and all(map(str.isupper, words)):
+            return [words[value]]  # the name of a code: those in capitals are in the order of their numbers
         return list(meant(value if isinstance(value, str) else str(value), words, CHOICES)) if value else []
     if isinstance(value, str) and bytes in (kind, *members):
         return [value.encode("utf-8", "replace")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from faultline._core.frames import OfWebSocket
 from faultline._core.said import abbreviated
 from faultline._core.spoken import Spoken
 from faultline._core.words import MODE_NAMES, MODES, meant
@@ -70,6 +71,7 @@ PLANS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     (bytes, lambda value: f"ok({abbreviated(value)})"),
     (str, of_name),
     (type, of_error),
+    (OfWebSocket, lambda value: f"websocket({value!r})"),
     (Spoken, lambda value: f"script({value!r})"),
     (object, of_function),
 )

@@ -325,7 +325,9 @@ def payload(name: str, value: object, most_bytes: int | None = None) -> bytes:
     """
     if not isinstance(value, bytes) or (most_bytes is not None and len(value) > most_bytes):
         most = "" if most_bytes is None else f", at most {most_bytes}"
-        right = f"; write send_text({value!r})" if isinstance(value, str) and most_bytes is None else ""
+        right = f"; write send_text({value!r})" if isinstance(value, str) else ""
+        if right and most_bytes is not None:
+            right = f"; write send_ping({str(value).encode('utf-8', 'replace')!r})"
         raise rejected(name, value, f"bytes{most}{right}")
     return value
 

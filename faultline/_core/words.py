@@ -36,6 +36,11 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("content", "payload", "data", "text", "bytes", "message"), ("body", "data", "marker")),
     **dict.fromkeys(("event", "gate", "release", "condition"), ("until", "condition")),
     **dict.fromkeys(("status_code", "code", "http_status"), ("status", "code")),
+    **dict.fromkeys(("initial_window_size", "settings_initial_window_size"), ("window_bytes",)),
+    **dict.fromkeys(("max_frame_size", "settings_max_frame_size"), ("max_frame_bytes",)),
+    **dict.fromkeys(("max_header_list_size", "settings_max_header_list_size"), ("max_header_list_bytes",)),
+    **dict.fromkeys(("header_table_size", "settings_header_table_size"), ("header_table_bytes",)),
+    **dict.fromkeys(("max_concurrent_streams", "settings_max_concurrent_streams"), ("max_streams",)),
     "status": ("code",),
     "body": ("data", "answer"),
     **dict.fromkeys(("header", "fields", "extra_headers"), ("headers",)),
@@ -126,13 +131,15 @@ def plain_word(word: str) -> str:
 def meant(word: str, known: Iterable[str], others: dict[str, tuple[str, ...]]) -> list[str]:
     """The known names that a word can mean: other words for it, the nearest spelling, or names that contain it."""
     names, plain = list(known), plain_word(word)
+    if same := [name for name in names if name.lower() == plain]:
+        return same
     for fragment in others.get(plain, ()):
         if found := [name for name in names if name == fragment]:
             return found
     if close := difflib.get_close_matches(word, names, n=1) or difflib.get_close_matches(plain, names, n=1):
         return close
     fragments = (*others.get(plain, ()), *([plain] if len(plain) > 2 else []))  # noqa: PLR2004 - shorter ones are anywhere
-    return [name for name in names if any(part in name.split("_") for part in fragments)]
+    return [name for name in names if any(part in name.lower().split("_") for part in fragments)]
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

@@ -30,6 +30,21 @@ def with_default(headers: Headers, name: str, value: str) -> Headers:
     return headers if any(given.lower() == name.lower() for given, _ in headers) else (*headers, (name, value))
 
 
+def coded(headers: Headers, status: int, *, chunked: bool) -> Headers:
+    """Header fields with that of the chunked coding, if it is asked for.
+
+    Raises:
+        ParameterError: a field about the length is there, or the status has no content.
+    """
+    if not chunked:
+        return headers
+    if status in BODILESS:
+        raise rejected("chunked", chunked, f"False with {status}, which has no content")
+    if {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
+        raise rejected("chunked", chunked, "no field about the length with it")
+    return (*headers, ("Transfer-Encoding", "chunked"))
+
+
 def checked_chunks(chunks: object) -> tuple[bytes, ...]:
     """Chunks of a body.
 

@@ -211,7 +211,7 @@ def mode(
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Fault:
-            if len(args) == 1 and callable(args[0]):  # pytest calls it so if a marker has the function
+            if len(args) == 1 and is_of_a_user(args[0]):  # pytest calls it so if a marker has the function
                 raise ParameterError(f"{name}({args[0]!r}): expected a call; in a marker write faults({name}()).")
             return made(*args, **kwargs) if args or kwargs else usual()
 
@@ -222,6 +222,11 @@ def mode(
         return checked
 
     return enter
+
+
+def is_of_a_user(value: object) -> bool:
+    """Whether a value is a function, and none of this package."""
+    return callable(value) and str(getattr(value, "__module__", "")).partition(".")[0] != "faultline"
 
 
 def describe(checked: Callable[..., Fault], function: Callable[..., Fault]) -> None:

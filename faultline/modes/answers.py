@@ -22,6 +22,7 @@ from faultline.modes._bodies import (
     BODILESS,
     as_json,
     checked_chunks,
+    coded,
     framed,
     streamed,
     with_default,
@@ -45,6 +46,7 @@ def ok(
     status: Annotated[int, "the status code"] = USUAL,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
     json: Annotated[object, "a value whose JSON is the body, with its Content-Type"] = None,
+    chunked: Annotated[bool, "send the body in one chunk, without a Content-Length (RFC 9112, 7.1)"] = False,
     chunks: Annotated[tuple[bytes, ...], "the chunks of the body, sent one by one (RFC 9112, 7.1)"] = (),
     every_seconds: Annotated[float, "the time between two chunks"] = 0.0,
     endless: Annotated[bool, "send the chunks again and again, until the client leaves"] = False,
@@ -54,9 +56,9 @@ def ok(
     """Answer as a healthy server does.
 
     The response carries `Content-Length` and keeps the connection alive as HTTP/1.1 says (RFC 9112, 9.3). A
-    field in `headers` replaces the server's own of that name. With `Transfer-Encoding: chunked` the body is sent in
-    chunks; with another coding the body ends with the connection. A `Content-Length` that is not that of the body is
-    a fault: the client reads too little, or the connection ends before the client has read enough.
+    field in `headers` replaces the server's own of that name. With `chunked`, or `Transfer-Encoding: chunked` among
+    them, the body is sent in chunks; with another coding the body ends with the connection. A `Content-Length` that is
+    not that of the body is a fault: the client reads too little, or the connection ends before it has read enough.
 
     `ok()` alone means the answer that the server has for every request: that of `serve(…, answer=…)`, or a short text.
     With a body, a status or a field it replaces that answer.
@@ -75,7 +77,8 @@ def ok(
     Raises:
         ParameterError: `status` is not from 200 to 999; HTTP can't carry a name or a value in `headers`; there is more
             than one of `body`, `json` and `chunks`; `json` is nothing that JSON can say; a chunk is empty;
-            `every_seconds` or `endless` is given without `chunks`; `ranges` with another status, with chunks or with
+            `every_seconds` or `endless` is given without `chunks`; `chunked` with a field about the length or a status
+            without content; `ranges` with another status, with chunks or with
             trailers; or `trailers` with a body that has no end or is empty.
 
     Example:
@@ -85,7 +88,7 @@ def ok(
         b'hello'
     """
     whole("status", status, "", 200, 999)
-    given, behind = fields(headers), fields(trailers, "trailers")
+    given, behind = coded(fields(headers), status, chunked=chunked), fields(trailers, "trailers")
     if json is not None and (body is not None or chunks):
         raise rejected("json", json, "one of body, json and chunks")
     if chunks and body is not None:
@@ -116,7 +119,7 @@ def whole_body(status: int, given: Headers, body: bytes | None, *, ranges: bool)
         return Fault(answer=AsUsual())
     answer = framed(status, given, body)
     if ranges and (status != USUAL or {"content-length", "transfer-encoding"} & {name.lower() for name, _ in given}):
-        raise rejected("ranges", ranges, "status=200 with it, and no field about the length")
+        raise rejected("ranges", ranges, "status=200 with it, and no chunked or field about the length")
     return Fault(answer=replace(answer, ranges=ranges))
 
 
