@@ -51,6 +51,6 @@ def test_failing_test_is_explained_by_its_conversation(inner):
 def test_hung_client_is_named(inner):
     assert inner.outcomes["test_waits_for_ever"] == ["FAILED"]
     assert re.match(
-        r"(Failed: )?no timeout: the client was still waiting at `response`, \S+ s \(attempt 1, ",
+        r"(Failed: )?no timeout: the client was still waiting at `response` after \S+ s \(attempt 1, ",
         inner.reasons["test_waits_for_ever"],
     )

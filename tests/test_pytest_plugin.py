@@ -25,7 +25,7 @@ BREAKING = [case for case in cases() if case.kind == "TCP server" and not case.f
 ALONE = ["-p", "timeout", "-p", "faultline", "-p", "no:cacheprovider", "-W", "error"]
 PLACE = re.compile(r"([^\s/]+\.py):\d+: ", re.MULTILINE)  # the file of a frame of a traceback
 CLIENT = """
-import http.client, pytest, socket, threading
+import http.client, pytest, signal, socket, threading
 from contextlib import closing
 from faultline import *
 
@@ -445,6 +445,28 @@ FAILING = """
     def test_waits(reset_server):
         reset_server.wait_for_attempts(1, timeout_seconds=0)
 
+    def test_lookup(faultline):
+        faultline.resolve("a.example", nxdomain())
+        http.client.HTTPConnection("a.example").connect()
+
+    def test_cause_is_a_lookup(faultline):
+        faultline.resolve("a.example", nxdomain())
+        try:
+            socket.getaddrinfo("a.example", 80)
+        except OSError as error:
+            raise ValueError from error
+
+    def test_hangs(faultline):
+        resolver = faultline.resolve("a.example", slow_resolve(60) & nxdomain())
+        main = threading.main_thread().ident
+
+        def end_time():
+            resolver.wait_for_attempts(1)
+            signal.pthread_kill(main, signal.SIGALRM)
+
+        threading.Thread(target=end_time).start()
+        socket.getaddrinfo("a.example", 80)
+
     def test_mistake_of_ours(faultline, monkeypatch):
         monkeypatch.setattr("faultline._servers.start.Server", lambda *_, **__: 1 / 0)
         faultline.serve(ok())
@@ -465,7 +487,8 @@ def test_traceback_of_an_error_that_faultline_tells_ends_in_the_test(run):
         for options in (["-k", "not mistake"], ["-k", "mistake"], ["-k", "test_refused", "--full-trace"])
     )
 
-    assert ended == ["test_inner.py"] * 4
+    client = ["test_inner.py", "client.py", "socket.py"]
+    assert ended == [*["test_inner.py"] * 4, *client, *["test_inner.py"] * 3]
     assert mistake.count("start.py") == 2
     assert "start.py" in full
 

@@ -121,13 +121,13 @@ def test_strike_of_a_fault_that_another_has_replaced_is_named_by_its_part_alone(
 
 def test_client_that_waits_since_the_strike_is_named():
     assert hung([replace(OPEN, fault=stall(), strikes=(STRUCK,))], 31.5) == (
-        "no timeout: the client was still waiting at `response`, 30.0 s (attempt 1, stall())"
+        "no timeout: the client was still waiting at `response` after 30.0 s (attempt 1, stall())"
     )
 
 
 def test_client_that_waits_without_a_strike_is_named_by_its_beginning():
     assert hung([replace(OPEN, fault=ok(), point="request")], 3.0) == (
-        "no timeout: the client was still waiting at `request`, 2.0 s (attempt 1, ok())"
+        "no timeout: the client was still waiting at `request` after 2.0 s (attempt 1, ok())"
     )
 
 
@@ -145,7 +145,7 @@ def test_client_that_waits_at_a_black_hole_is_named():
     )
 
     assert hung([lost], 31.0) == (
-        "no timeout: the client was still waiting at `connect`, 30.0 s (attempt 1, blackhole())"
+        "no timeout: the client was still waiting at `connect` after 30.0 s (attempt 1, blackhole())"
     )
 
 
@@ -171,7 +171,7 @@ def test_client_whose_socket_the_timeout_has_just_closed_did_hang():
 def test_client_that_waits_at_idle_for_what_a_strike_withholds_does_hang():
     waits = replace(OPEN, fault=stall(at="idle"), point="idle", strikes=(Strike("idle", 0, 1.5),))
 
-    assert "still waiting at `idle`, 30.0 s" in hung([waits], 31.5)
+    assert "still waiting at `idle` after 30.0 s" in hung([waits], 31.5)
 
 
 def test_client_that_has_left_does_not_hang():

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-NAMED = r"no timeout: the client was still waiting at `response`, .*\. Timeout \(>60\.0s\) from pytest-timeout\."
+NAMED = r"no timeout: the client was still waiting at `response` after .*\. Timeout \(>60\.0s\) from pytest-timeout\."
 STRUCK = "<=== silence: struck at 'response'"
 
 

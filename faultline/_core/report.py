@@ -136,7 +136,7 @@ def hung(attempts: Sequence[Attempt], now: float) -> str | None:
         if waits or gone or attempt.ended_how == "silence":
             since = attempt.struck.at_seconds if attempt.struck else attempt.started_seconds
             return (
-                f"no timeout: the client was still waiting at `{attempt.point}`, {now - since:.1f} s "
+                f"no timeout: the client was still waiting at `{attempt.point}` after {now - since:.1f} s "
                 f"(attempt {attempt.number}, {attempt.fault!r})"
             )
     return None

@@ -1,4 +1,4 @@
-"""The traceback of a failing test: it ends in the test, at the call, when the error is one that faultline tells."""
+"""The traceback of a failing test: it ends in the test, or in its client, at the call, when faultline tells the error."""
 
 from __future__ import annotations
 
@@ -12,19 +12,50 @@ if TYPE_CHECKING:
     import pytest
 
 PYTEST = ("_pytest", "pluggy")  # they call the fixtures of faultline, without a line of the test between
+LOOKUPS = "faultline._servers.names.overlay"  # what stands in for the functions of `socket`
+WAITS = ("threading", "socket", "_pytest")  # below faultline's frames: where they wait, and what ends the wait
 
 
 def end_in_the_test(excinfo: pytest.ExceptionInfo[BaseException], config: pytest.Config) -> None:
-    """Drop faultline's own frames from the end of a traceback; with `--full-trace` they stay.
+    """Drop faultline's own frames from the end of a traceback, and of its causes; with `--full-trace` they stay.
 
-    The frames of any other error stay too, since it may be a mistake of faultline itself.
+    The frames of an error that faultline doesn't tell stay too, since it may be a mistake of faultline itself.
     """
-    if config.getoption("fulltrace") or not isinstance(excinfo.value, (FaultlineError, AssertionError)):
+    if config.getoption("fulltrace"):
         return
-    last, entry = excinfo.tb, excinfo.tb.tb_next
+    error: BaseException | None = excinfo.value
+    cut(excinfo.tb, error)
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is not None and error.__traceback__ is not None:
+            cut(error.__traceback__, error)
+
+
+def cut(trace: TracebackType, error: BaseException | None) -> None:
+    """End one traceback in the last frame before faultline's."""
+    from pytest import fail
+
+    if isinstance(error, (FaultlineError, AssertionError)):
+        ours, below = "faultline", ()
+    elif isinstance(error, OSError):  # a lookup or a connect of the client, which failed as the plan says
+        ours, below = LOOKUPS, ("faultline", "socket")
+    elif isinstance(error, fail.Exception):  # the time limit, wherever the test waits
+        ours, below = "faultline", WAITS
+    else:
+        return
+    last = before = None
+    entry: TracebackType | None = trace
     while entry is not None:
-        last, entry = last if package_of(entry) == "faultline" else entry, entry.tb_next
-    if package_of(last) not in PYTEST:
+        name = str(entry.tb_frame.f_globals.get("__name__"))
+        package = name.partition(".")[0]
+        if ours in (name, package):
+            last = last or before
+        elif package not in below:
+            last = None
+        before, entry = entry, entry.tb_next
+    if last is not None and package_of(last) not in PYTEST:
         last.tb_next = None
 
 
