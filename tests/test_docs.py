@@ -1,5 +1,7 @@
 """What the documentation says is run, or made by a run."""
 
+import ast
+import contextlib
 import importlib
 import os
 import pathlib
@@ -9,6 +11,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import typing
 
 import pytest
 import requests  # noqa: F401 - so that every inner run has the same one
@@ -18,6 +21,7 @@ import faultline
 from faultline._audit.verdicts import VERDICTS
 from faultline._core import script, websocket
 from faultline._front.command import main
+from faultline.modes._catalogue import modes
 
 TOP = pathlib.Path(__file__).parent.parent
 ABOVE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASING.md"]
@@ -94,6 +98,7 @@ TASKS = [
     "tls",
     "async",
     "leaks",
+    "own-protocol",
     "uploads",
     "ci",
     "unittest",
@@ -154,6 +159,28 @@ def test_the_output_on_the_page_on_probes_is_what_the_command_prints(capsys):
 
     printed = capsys.readouterr().out.splitlines()
     assert [shape(timeless(line)) for line in printed] == [shape(timeless(line)) for line in expected]
+
+
+@pytest.mark.slow
+def test_each_bug_of_the_walk_is_found_for_the_reason_on_the_page(run_python_of):
+    result = run_python_of("docs/walk.md")
+
+    table = re.findall(r"(?m)^\| `(test_\w+)` \| `(.+?)`", (TOP / "docs/walk.md").read_text("utf-8"))
+    told = result.stdout.str()
+    assert [test for test, _ in table] == re.findall(r"(?m)^FAILED .*::(\w+)", told)
+    assert result.parseoutcomes() == {"failed": len(table)}
+    assert [why for _, why in table if not re.search(re.escape(why).replace("…", ".*"), told)] == []
+
+
+def test_each_question_of_the_walk_is_answered_in_two_clicks():
+    pages = "".join(re.findall(r"```\{toctree\}(.*?)```", (TOP / "docs/index.md").read_text("utf-8"), re.DOTALL))
+    rows = re.findall(
+        r"(?m)^\| [^|]*\? \| \[.*?\]\((.*?)\.md\) \| (?:\[.*\]\((.*?)\.md#.*\) )?\|$", prose("docs/walk.md")
+    )
+
+    assert len(rows) > 10
+    assert [row for row in rows if row[1] not in ("", row[0])] == []  # the second click is on the same page
+    assert [page for page, _ in rows if not re.search(rf"(?m)(^|<){page}>?$", pages)] == []
 
 
 def timeless(line: str) -> str:
@@ -325,3 +352,46 @@ def test_first_change_of_the_page_for_contributors_works(changed):
     assert int(passed[1]) >= 2 * 2 + 1  # two cases, each with TLS and without, and the example
     assert "\n  late-close       Send no response: " in made
     assert "\n### `late_close`\n" in made
+
+
+MADE_OR_PAST = {"CHANGELOG.md", *(f"docs/{page}.md" for page in ("modes", "errors", "reference", "atlas"))}
+WRITTEN = [page for page in PAGES if page not in MADE_OR_PAST]
+
+
+@pytest.mark.slow
+def test_each_call_in_the_sentences_of_a_page_is_accepted():
+    names = {name: getattr(faultline, name) for name in faultline.__all__} | {"gate": faultline.Gate()}
+    known = {*names} - {
+        name for name in names if hasattr(faultline.Faultline, name)
+    }  # without those that start servers
+    trees = []
+    for code in {code for page in WRITTEN for code in re.findall(r"`([^`]+)`", prose(page)) if "…" not in code}:
+        with contextlib.suppress(SyntaxError):
+            trees.append(ast.parse(code, mode="eval"))
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    complete = {
+        ast.unparse(call)
+        for call in calls
+        if call.args + call.keywords and {node.id for node in ast.walk(call) if isinstance(node, ast.Name)} <= known
+    }
+
+    assert len(complete) > 100
+    for call in sorted(complete):
+        eval(call, names)
+
+
+def test_each_kind_that_a_sentence_names_is_one():
+    found = [
+        (mode, kind)
+        for page in WRITTEN
+        for mode, words in re.findall(r"`(\w+)\(kind\)`([^.]*)\.", prose(page))
+        for kind in re.findall("`([a-z_]+)`", words)
+    ]
+
+    assert len(found) > 10
+    assert [(mode, kind) for mode, kind in found if kind not in kinds_of(mode)] == []
+
+
+def kinds_of(mode: str) -> tuple[str, ...]:
+    """The values that the parameter `kind` of a mode takes."""
+    return typing.get_args(typing.get_type_hints(modes()[mode].function)["kind"])

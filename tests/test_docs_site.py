@@ -98,3 +98,11 @@ def test_each_command_on_a_page_is_one():
         if "--help" not in words:
             assert parser_of(words)[0].parse_args(words).command == words[0]
     assert len(lines) > 20
+
+
+def test_each_page_that_the_search_prefers_or_puts_last_exists():
+    script = (DOCS / "site/scorer.js").read_text("utf-8")
+    pages = re.findall(r'"?([\w-]+)"?: -?\d', re.sub("(?s).*MORE = {(.*?)};.*", r"\1", script))
+
+    assert len(pages) > 20
+    assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
