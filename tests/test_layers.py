@@ -163,6 +163,7 @@ def test_each_dependency_is_known_in_one_module():
     known = {
         "pytest": [
             "_front.drawn",
+            "_front.frames",
             "_front.limits",
             "_front.marker",
             "_front.starters",

@@ -13,7 +13,8 @@ from faultline._front.limits import Watchdog
 
 STRUCK = "<=== silence: struck at 'response'"
 NAMED = (
-    r"no timeout: the client was still waiting at `{}` after \S+ s \(attempt {}, .*\)\. Timeout \(>60\.0s\) from pytest-.*"
+    r"no timeout: the client was still waiting at `{}` after \S+ s \(attempt {}, .*\)\. "
+    r"Timeout \(>60\.0s\) from pytest-.*"
 )
 
 

@@ -1,18 +1,19 @@
-"""The traceback of a failing test: it ends in the test, or in its client, at the call, when faultline tells the error."""
+"""The traceback of a failing test: where faultline tells the error, it ends at the call in the test or client."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import pytest
 
 from faultline._core.errors import FaultlineError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import pytest
-
 PYTEST = ("_pytest", "pluggy")  # they call the fixtures of faultline, without a line of the test between
 LOOKUPS = "faultline._servers.names.overlay"  # what stands in for the functions of `socket`
+NOTHING: tuple[str, ...] = ()
 WAITS = ("threading", "socket", "_pytest")  # below faultline's frames: where they wait, and what ends the wait
 
 
@@ -35,13 +36,11 @@ def end_in_the_test(excinfo: pytest.ExceptionInfo[BaseException], config: pytest
 
 def cut(trace: TracebackType, error: BaseException | None) -> None:
     """End one traceback in the last frame before faultline's."""
-    from pytest import fail
-
     if isinstance(error, (FaultlineError, AssertionError)):
-        ours, below = "faultline", ()
+        ours, below = "faultline", NOTHING
     elif isinstance(error, OSError):  # a lookup or a connect of the client, which failed as the plan says
         ours, below = LOOKUPS, ("faultline", "socket")
-    elif isinstance(error, fail.Exception):  # the time limit, wherever the test waits
+    elif isinstance(error, pytest.fail.Exception):  # the time limit, wherever the test waits
         ours, below = "faultline", WAITS
     else:
         return
