@@ -261,6 +261,11 @@ CAUSES = {
             "In bytes that are encrypted or compressed it can't be found."
         ),
     ),
+    "a message that is too short": (
+        THREE_LINES & reset(at="request", after_messages=0, after_bytes=5),
+        [b"1\n", b"2\n", b"3\n"],
+        "Message 1 had fewer than after_bytes=5: strike after fewer bytes.",
+    ),
     "too few messages": (
         THREE_LINES & reset(after_messages=2),
         [b"1\n2\n3\n"],

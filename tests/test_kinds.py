@@ -474,6 +474,7 @@ TRIGGERS = (
     {"on": re.compile(rb"OK|te")},
     {"after_messages": 0},
     {"after_messages": 1},
+    {"after_messages": 0, "after_bytes": 2},
     {"after_body_bytes": 0},
     {"after_body_bytes": 2},
     {"after_requests": 1},

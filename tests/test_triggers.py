@@ -453,6 +453,7 @@ LINES = script(receive_request(), respond())
         (lambda: reset(at="accept", after_requests=1), ParameterError, "expected 0 at 'accept', which is no part of"),
         (lambda: stall(at="accept", after_body_bytes=1), ParameterError, "expected at='request' or at='response'"),
         (lambda: reset(after_body_bytes=1, after_bytes=2), ParameterError, "expected one of the two"),
+        (lambda: reset(after_bytes=1, after_messages=2, on=b"x"), ParameterError, "expected one of the two"),
         (lambda: reset(until=3), ParameterError, "until=3: expected a Gate(), not int"),
         (lambda: partition(until=Gate(), for_seconds=1), ParameterError, "expected one of the two"),
         (lambda: refuse(until=Gate(), for_seconds=1), ParameterError, "expected one of the two"),

@@ -52,6 +52,20 @@ def test_so_many_bytes_pass(cut, count):
     assert trip.passed_bytes == min(count, len(data))
 
 
+@given(st.lists(cut_up(), max_size=4), st.integers(0, 3), st.integers(1, 20))
+def test_bytes_of_a_message_pass_and_no_other_message_has_the_strike(messages, count, within):
+    trip, before, found = tripwire(after_messages=count, after_bytes=within), 0, []
+    for data, pieces in messages:
+        trip.begin_message()
+        said, is_struck = passed(trip, filter(None, pieces))
+        found += [before + len(said)] * is_struck
+        before += len(data)
+
+    ends = [sum(len(data) for data, _ in messages[:number]) + within for number in range(len(messages))]
+    is_long = count < len(messages) and within <= len(messages[count][0])
+    assert found == ([ends[count]] if is_long else [])
+
+
 @given(cut_up(), MARKERS)
 @example((b"aab", [b"a", b"ab"]), b"ab")
 @example((b"ab", [b"a", b"", b"b"]), b"ab")

@@ -36,7 +36,7 @@ class Trigger:
     """When a break strikes within its point.
 
     Attributes:
-        after_bytes: this number of bytes passes the point first.
+        after_bytes: this number of bytes passes the point first; with `after_messages`, of the message behind them.
         after_seconds: then traffic flows for this time.
         on: these bytes have passed.
         after_messages: this number of messages passes first; 0 is the beginning of the first.
@@ -195,7 +195,8 @@ def check_trigger(at: Point, trigger: Trigger) -> None:
     names = ("after_bytes", "on", "after_messages", "after_body_bytes")
     given = {name: getattr(trigger, name) for name in names}
     written = [f"{name}={value!r}" for name, value in given.items() if value != getattr(Trigger(), name)]
-    if len(written) > 1:
+    is_within = trigger.after_bytes and trigger.after_messages is not None  # bytes of a message
+    if len(written) > (2 if is_within else 1):
         raise ParameterError(f"{', '.join(written)}: expected one of the two; a break strikes once.")
     if on is not None and not (on if isinstance(on, bytes) else on.pattern):
         raise rejected("on", on, "at least one byte to look for")

@@ -77,6 +77,11 @@ class Ledger:
         """Record at most this number of bytes of whole conversations, which are all there once `settle` returns."""
         self._settle, self.record_bytes, self._room = settle, record_bytes, Room(record_bytes)
 
+    def records(self, most_bytes: int) -> None:
+        """Record at most this number of bytes of whole conversations, unless the server records already."""
+        if not self.record_bytes:
+            self.record_bytes, self._room = most_bytes, Room(most_bytes)
+
     @property
     def dropped(self) -> int:
         """How many attempts were dropped, the oldest first, because there were more than `most_attempts`."""

@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
+from faultline._core.awaited import Awaited
+from faultline._core.breaks import Trigger
 from faultline._core.frames import BINARY, CONTINUATION, FIN, MASKED, RSV1, TEXT, masked
 
 HEAD_LIMIT_BYTES = 65_536
@@ -61,15 +63,13 @@ class Opening:
 
 
 class Messages:
-    """Finds the byte of a strike in the frames of one direction: before a message, or behind words in one.
+    """Finds the byte of a strike in the frames of one direction: before a message or in it, or behind words in one.
 
     In a compressed message the strike is behind the frame that has the words.
     """
 
     __slots__ = (
         *(
-            "_after_messages",
-            "_begun",
             "_ends_message",
             "_head",
             "_inflater",
@@ -77,13 +77,13 @@ class Messages:
             "_is_data",
             "_is_found",
         ),
-        *("_left_bytes", "_mask", "_new_search", "_search"),
+        *("_awaited", "_left_bytes", "_looks", "_mask", "_new_search", "_search"),
     )
 
-    def __init__(self, after_messages: int | None, new_search: Callable[[], Search]) -> None:
-        self._after_messages, self._new_search = after_messages, new_search
+    def __init__(self, trigger: Trigger, new_search: Callable[[], Search]) -> None:
+        self._awaited, self._new_search = Awaited(trigger), new_search
+        self._looks = trigger.after_messages is None  # for words
         self._search = new_search()  # in the present message
-        self._begun = 0  # messages
         self._head: bytearray | None = bytearray()  # of a frame, as far as it has come; `None` in its payload
         self._left_bytes = 0  # of the payload
         self._mask = b""  # from the next byte of the payload on
@@ -95,17 +95,20 @@ class Messages:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
         at = 0
         while at < len(data):
+            begin = at
             if self._head is not None:
                 if not self._head and self._begins_awaited(data[at]):
                     return at
                 at = self._read_head(self._head, data, at)
             else:
                 piece = data[at : at + self._left_bytes]
-                found = self._look(piece) if self._is_data and self._after_messages is None else None
+                found = self._look(piece) if self._is_data and self._looks else None
                 if found is not None:
                     return at + found
                 at += len(piece)
                 self._left_bytes -= len(piece)
+            if (found := self._awaited.pass_bytes(at - begin)) is not None:
+                return begin + found
             if self._head is None and not self._left_bytes and self._end_frame():
                 return at
         return None
@@ -114,10 +117,9 @@ class Messages:
         """Whether the frame with this first byte begins the message before which the break strikes."""
         if first & 0x0F not in (TEXT, BINARY):
             return False
-        self._begun += 1
         self._search = self._new_search()
         self._is_compressed = bool(first & RSV1)
-        return self._after_messages is not None and self._begun > self._after_messages
+        return self._awaited.begins()
 
     def _read_head(self, head: bytearray, data: bytes, at: int) -> int:
         """Read bytes of the head of a frame; return where the rest begins."""
@@ -158,8 +160,10 @@ class Messages:
 
     def _end_frame(self) -> bool:
         """Take note of the end of a frame; return whether it has the words."""
-        if self._ends_message and self._is_compressed and self._after_messages is None:
+        if self._ends_message and self._is_compressed and self._looks:
             self._inflate(SYNC)
+        if self._ends_message:
+            self._awaited.ends()
         self._head = bytearray()
         is_found, self._is_found = self._is_found, False
         return is_found

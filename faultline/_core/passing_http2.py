@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from faultline._core.awaited import Awaited
 from faultline._core.breaks import Trigger
 from faultline._core.passing import Search
 from faultline._core.points import Point
@@ -118,15 +119,16 @@ def may_begin(head: bytes | bytearray) -> bool:
 class Streams:
     """Finds the byte of a strike in the frames of one direction.
 
-    It is before a message, or behind a part of a body, or behind words of one stream. If the words are in its fields,
-    the strike is behind the frame in which they end.
+    It is before a message or behind a number of bytes of its stream's frames, or behind a part of a body, or behind
+    words of one stream. If the words are in its fields, the strike is behind the frame in which they end; the head of a
+    frame is never cut.
 
     Attributes:
         is_http2: whether these are frames of HTTP/2; `None` while it is not known.
     """
 
     __slots__ = (
-        "_begun",
+        "_awaited",
         "_fields",
         "_frame",
         "_head",
@@ -139,7 +141,7 @@ class Streams:
     )
 
     def __init__(self, at: Point, trigger: Trigger, new_search: Callable[[], Search]) -> None:
-        self._trigger, self._new_search = trigger, new_search
+        self._trigger, self._new_search, self._awaited = trigger, new_search, Awaited(trigger)
         self.is_http2: bool | None = None
         self._preface = PREFACE if at == "request" else b""  # what is still to come of it
         self._head = bytearray()  # of a frame, as far as it has come
@@ -147,7 +149,6 @@ class Streams:
         self._of: Frame | None = None  # the frame that began the present block of fields
         self._fields = Fields()
         self._open: dict[int, Stream] = {}  # by number
-        self._begun = 0  # messages
 
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
@@ -158,6 +159,8 @@ class Streams:
                 at = self._read_head(data, at)
                 if self._frame is not None and self._begins_awaited(self._frame):
                     return begin
+                if self._frame is not None and self._passes(self._frame, HEAD_BYTES) is not None:
+                    return at
             else:
                 piece = data[at : at + self._frame.left_bytes]
                 if (found := self._read(self._frame, piece)) is not None:
@@ -192,11 +195,16 @@ class Streams:
         """Whether a frame begins the message before which the break strikes."""
         if frame.kind != HEADERS or frame.stream in self._open:
             return False
-        self._begun += 1
+        is_next = self._awaited.begins(frame.stream)
         if len(self._open) >= MOST_STREAMS:
             del self._open[next(iter(self._open))]
         self._open[frame.stream] = Stream(self._new_search())
-        return self._trigger.after_messages is not None and self._begun > self._trigger.after_messages
+        return is_next
+
+    def _passes(self, frame: Frame, count_bytes: int) -> int | None:
+        """Take note of bytes of a frame; return how many of them pass if the break strikes among them."""
+        is_message = frame.has_fields or frame.kind == DATA
+        return self._awaited.pass_bytes(count_bytes, frame.stream) if is_message else None
 
     def _read(self, frame: Frame, piece: bytes) -> int | None:
         """Read a piece of a payload; return how many of its bytes pass, if the break strikes among them."""
@@ -208,7 +216,7 @@ class Streams:
         elif frame.has_fields:
             frame.payload += piece[: FIELDS_BYTES + 1 - len(frame.payload)]
         frame.left_bytes -= len(piece)
-        return found
+        return self._passes(frame, len(piece)) if found is None else found
 
     def _look(self, stream: Stream, content: bytes) -> int | None:
         """Look in a part of a body."""
@@ -224,7 +232,7 @@ class Streams:
         if frame.has_fields:
             return self._end_fields(frame)
         if frame.kind == RST_STREAM or (frame.kind == DATA and frame.flags & END_STREAM):
-            self._open.pop(frame.stream, None)
+            self._close(frame.stream)
         return False
 
     def _end_fields(self, frame: Frame) -> bool:
@@ -236,7 +244,12 @@ class Streams:
             return False
         search = self._open[frame.stream].search
         if self._of.flags & END_STREAM:
-            del self._open[frame.stream]
+            self._close(frame.stream)
         if self._trigger.on is not None:
             return search.cut(text) is not None
         return self._trigger.after_body_bytes == 0 and not text.startswith(INTERIM)
+
+    def _close(self, stream: int) -> None:
+        """Take note that the message of a stream has ended."""
+        self._open.pop(stream, None)
+        self._awaited.ends(stream)

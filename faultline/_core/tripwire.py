@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from faultline._core.awaited import Awaited
 from faultline._core.breaks import Break
 from faultline._core.heads import Head
 from faultline._core.passing import REQUEST, RESPONSE, Messages, Opening
@@ -40,7 +41,7 @@ class Tripwire:
         self.waits = False
         self.requests_left = brk.trigger.after_requests
         self._search = Search(brk.trigger.on or b"")
-        self._messages = 0
+        self._messages = Awaited(brk.trigger)
         self._opening = self._new_opening()
         self._passing: Messages | None = None  # the messages of a WebSocket, once it is open
         self._head, self._body_bytes = Head(), 0  # of the present message
@@ -63,7 +64,7 @@ class Tripwire:
 
     def begin_message(self) -> None:
         """Begin a new message: the bytes that pass from here on belong to it."""
-        self._messages += 1
+        self._messages.begins()
         self._head, self._body_bytes = Head(), 0
         self._opening = self._new_opening()
 
@@ -122,12 +123,16 @@ class Tripwire:
         after_messages = self.brk.trigger.after_messages
         opened = self._opening.end(data)
         if not self._opening.is_handshake and (data or after_messages is None):
-            return self._search.cut(data) if after_messages is None else 0 if self._messages > after_messages else None
+            return self._search.cut(data) if after_messages is None else self._cut_message(data)
         if opened is None:
             return None
-        self._passing = Messages(after_messages, lambda: Search(self.brk.trigger.on or b""))
+        self._passing = Messages(self.brk.trigger, lambda: Search(self.brk.trigger.on or b""))
         found = self._passing.cut(data[opened:])
         return None if found is None else opened + found
+
+    def _cut_message(self, data: bytes) -> int | None:
+        """The number of these bytes before a message, or in it."""
+        return 0 if self._messages.is_next else self._messages.pass_bytes(len(data))
 
     def _count_body(self, data: bytes, after_bytes: int) -> int | None:
         before = self._head.bytes_of(data)

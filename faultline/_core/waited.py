@@ -96,6 +96,8 @@ def too_few_messages(brk: Break, attempt: Attempt) -> str:
     """The trigger counts more messages than have passed."""
     after = brk.trigger.after_messages
     sent = sum(turn.by == brk.facts.speaks for turn in attempt.turns)
+    if after is not None and sent > after and brk.trigger.after_bytes:
+        return f"Message {after + 1} had fewer than after_bytes={brk.trigger.after_bytes}: strike after fewer bytes."
     return (
         f"Strike after fewer messages: {counted(sent, 'message')} passed."
         if after is not None and sent <= after

@@ -6,13 +6,13 @@ import linecache
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
 from faultline._core.plan import HEALTHY, Plan
-from faultline._sweep.places import Place, as_said, is_struck, plan_of, put
+from faultline._sweep.places import Place, as_said, plan_of, put
 
 Outcome: TypeAlias = Literal["held", "failed", "hung", "not reached"]
 MOST_CHARACTERS = 100  # of a message
@@ -68,8 +68,8 @@ class Case:
         """When the break at a place struck; `None` if it did not."""
         if place.relay >= len(self.attempts):
             return None
-        there = [a for a in self.attempts[place.relay] if a.number == place.connection and is_struck(place, a)]
-        return there[0].struck.at_seconds if there and there[0].struck is not None else None
+        there = [a.struck for a in self.attempts[place.relay] if a.number == place.connection and a.struck is not None]
+        return there[0].at_seconds if there else None
 
     @property
     def is_reached(self) -> bool:
@@ -112,6 +112,10 @@ class Case:
         self.failed, self.error = self.failure, None
         if not self.failed:
             self.titles = ()  # nobody draws it
+
+    def forget(self) -> None:
+        """Drop the bytes of the conversations, once their places are known."""
+        self.attempts = tuple(tuple(replace(each, pieces=None) for each in attempts) for attempts in self.attempts)
 
 
 def is_failure(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 Rules: pure functions of attempts. A place counts messages, requests or bytes of one connection, and never reads of a
 socket, so that the next run finds it whatever TCP makes of the bytes. A message is what one side sends until the other
-side sends.
+side sends; of a WebSocket, and of a stream of HTTP/2, it is what that protocol calls one.
 """
 
 from __future__ import annotations
@@ -24,10 +24,19 @@ from faultline._core.planning import sequence
 from faultline._core.said import abbreviated
 from faultline._core.steps import Hold, Partition
 from faultline._core.turns import Turn
+from faultline._sweep.framed import (
+    Message,
+    bytes_of,
+    handshake_bytes,
+    of_http2,
+    of_websocket,
+    seconds_at,
+)
 
 Kind: TypeAlias = Literal["request", "lost", "middle", "after", "idle", "request bytes", "response bytes"]
 RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")  # of TLS
 FRAMED = ("WebSocket", "HTTP/2")  # where the messages that a break counts are not turns
+MOST_MESSAGES = 100  # of a side of a connection with frames
 MOST_WORDS = 40  # characters of a message in the name of a place
 TEXTS: dict[Kind, str] = {
     "request": "before it arrives",
@@ -36,7 +45,8 @@ TEXTS: dict[Kind, str] = {
     "after": "right after its answer",
     "idle": "idle after its answer",
 }
-GREETED: dict[Kind, str] = {  # of a server that speaks first
+GREETED: dict[Kind, str] = {  # of a server that speaks first, and of messages that are no answers
+    "request": "before it arrives",
     "lost": "before it",
     "middle": "in the middle of it",
     "after": "right after it",
@@ -57,6 +67,7 @@ class Place:
         request: the number of the request that it belongs to, from 1 on; 0 for what the server says first.
         said: that request in words, or the first message of the server.
         at_seconds: when the conversation came there, in seconds since the relay started.
+        what: the message or the stream by its number, where it is no turn.
     """
 
     relay: int
@@ -67,6 +78,7 @@ class Place:
     request: int = field(default=0, compare=False)
     said: str = field(default="", compare=False)
     at_seconds: float = field(default=0.0, compare=False)
+    what: str = field(default="", compare=False)
 
     def trigger(self, idle_seconds: float) -> Mapping[str, Any]:
         """The arguments of a mode that let it strike here."""
@@ -74,6 +86,8 @@ class Place:
             return {"at": "request", "after_messages": self.count}
         if self.kind == "lost":
             return {"at": "response", "after_messages": self.count}
+        if self.kind in ("middle", "after"):
+            return {"at": "response", "after_messages": self.order, "after_bytes": self.count}
         if self.kind == "idle":
             return {"at": "idle", "after_seconds": idle_seconds, "after_requests": self.count}
         return {"at": "request" if self.kind == "request bytes" else "response", "after_bytes": self.count}
@@ -89,7 +103,7 @@ class Place:
         if self.counts_bytes:
             whose = "the client" if self.kind == "request bytes" else "the server"
             return f"after {counted(self.count, 'byte')} of {whose} ({where})"
-        what = f"request {self.request}" if self.request else "greeting"
+        what = self.what or (f"request {self.request}" if self.request else "greeting")
         return f"{self.said or '…'}: {(TEXTS if self.request else GREETED)[self.kind]} ({what}, {where})"
 
 
@@ -101,18 +115,22 @@ def places_of(
     A place is idle if nobody spoke there for `idle_seconds` before the scenario ended.
     """
     for attempt in attempts:
-        if stride is None and inner_protocol(attempt) in FRAMED:
-            yield from at_turns(relay, attempt)
-        elif stride is None:
-            yield from at_messages(relay, attempt, ended_seconds, idle_seconds)
-        else:
+        if stride is not None:
             yield from at_bytes(relay, attempt, stride)
+            continue
+        by_turns = at_messages(relay, attempt, ended_seconds, idle_seconds)
+        if inner_protocol(attempt) in FRAMED:
+            frames = at_frames(relay, attempt) if attempt.pieces else at_turns(relay, attempt)
+            yield from frames
+            yield from (place for place in by_turns if place.kind == "idle")
+        else:
+            yield from by_turns
 
 
 def at_messages(relay: int, attempt: Attempt, ended_seconds: float, idle_seconds: float) -> Iterator[Place]:
     """The places at the messages of a connection, in order."""
     protocol, number, turns = inner_protocol(attempt), attempt.number, kept(attempt)
-    requests = answers = sent_bytes = 0
+    requests = answers = 0
     said = ""
     for turn, after in zip_longest(turns, turns[1:]):
         if turn.by == "client":
@@ -122,15 +140,53 @@ def at_messages(relay: int, attempt: Attempt, ended_seconds: float, idle_seconds
             continue
         said = said if requests else words_of(turn, protocol)
         at, until = turn.at_seconds, turn.until_seconds
-        half, end_bytes = sent_bytes + turn.count_bytes // 2, sent_bytes + turn.count_bytes
         yield Place(relay, number, "lost", answers, answers, requests, said, at)
-        if half > sent_bytes:
-            yield Place(relay, number, "middle", answers, half, requests, said, at)
-        yield Place(relay, number, "after", answers, end_bytes, requests, said, until)
+        if turn.count_bytes > 1:
+            yield Place(relay, number, "middle", answers, turn.count_bytes // 2, requests, said, at)
+        yield Place(relay, number, "after", answers, turn.count_bytes, requests, said, until)
         ends = after.at_seconds if after is not None else attempt.ended_seconds or ended_seconds
         if ends - until >= idle_seconds:
             yield Place(relay, number, "idle", answers, requests, requests, said, until)
-        sent_bytes, answers = end_bytes, answers + 1
+        answers += 1
+
+
+def at_frames(relay: int, attempt: Attempt) -> Iterator[Place]:
+    """The places at the messages of a WebSocket, and at those of the streams of HTTP/2, in order."""
+    found = [*opening_of(relay, attempt)]
+    client, server = messages_of(attempt)
+    requests = {message.stream: (number, message.said) for number, message in enumerate(client, 1) if message.stream}
+    for order, message in enumerate(client[:MOST_MESSAGES]):
+        request, said = requests.get(message.stream, (0, message.said))
+        what = f"stream {message.stream}" if message.stream else f"message {order + 1} of the client"
+        at = seconds_at(attempt, "client", message.begin)
+        found.append(Place(relay, attempt.number, "request", order, order, request, said, at, what))
+    for order, message in enumerate(server[:MOST_MESSAGES]):
+        request, said = requests.get(message.stream, (0, message.said))
+        what = f"stream {message.stream}" if message.stream else f"message {order + 1} of the server"
+        at, until = (seconds_at(attempt, "server", byte) for byte in (message.begin, message.end - 1))
+        counts: dict[Kind, int] = {"lost": order, "middle": message.count_bytes // 2, "after": message.count_bytes}
+        for kind, count in counts.items():
+            when = until if kind == "after" else at
+            found.append(Place(relay, attempt.number, kind, order, count, request, said, when, what))
+    return iter(sorted(found, key=lambda place: place.at_seconds))
+
+
+def messages_of(attempt: Attempt) -> tuple[list[Message], list[Message]]:
+    """The messages of the client and those of the server, as far as the relay has kept the bytes."""
+    client, server = bytes_of(attempt, "client"), bytes_of(attempt, "server")
+    if inner_protocol(attempt) == "HTTP/2":
+        return of_http2(client, "client"), of_http2(server, "server")
+    begins = handshake_bytes(client, "client"), handshake_bytes(server, "server")
+    return [*of_websocket(client, begins[0])], [*of_websocket(server, begins[1])]
+
+
+def opening_of(relay: int, attempt: Attempt) -> Iterator[Place]:
+    """The places by their bytes before the first messages: in the handshake of a WebSocket, before HTTP/2 begins."""
+    server = handshake_bytes(bytes_of(attempt, "server"), "server")
+    at = attempt.started_seconds
+    yield Place(relay, attempt.number, "request bytes", 0, 0, at_seconds=at)
+    for count in sorted({0, server // 2, server}):
+        yield Place(relay, attempt.number, "response bytes", count, count, at_seconds=at)
 
 
 def at_turns(relay: int, attempt: Attempt) -> Iterator[Place]:
@@ -162,21 +218,14 @@ def kept(attempt: Attempt) -> tuple[Turn, ...]:
     return tuple(turn for place, turn in enumerate(attempt.turns, 1) if turn.number == place)
 
 
-def is_struck(place: Place, attempt: Attempt) -> bool:
-    """Whether a break has struck at its place: if it counts bytes, in the same message of the server."""
-    if place.kind not in ("middle", "after") or attempt.struck is None:
-        return attempt.struck is not None
-    answers = [turn.count_bytes for turn in kept(attempt) if turn.by == "server"]
-    return sum(answers[: place.order]) < attempt.struck.after_bytes <= sum(answers[: place.order + 1])
-
-
 def as_said(place: Place, attempts: Sequence[Attempt]) -> Place:
     """A place, named by the request of these attempts, which may be another than in the untouched run.
 
     A part of the same request, after which it broke, is no other.
     """
     for attempt in attempts:
-        said = [turn for turn in kept(attempt) if turn.by == "client"] if attempt.number == place.connection else []
+        is_here = attempt.number == place.connection and not place.what
+        said = [turn for turn in kept(attempt) if turn.by == "client"] if is_here else []
         if place.said and 0 < place.request <= len(said):
             name = words_of(said[place.request - 1], inner_protocol(attempt))
             return place if place.said.startswith(name) else replace(place, said=name)
@@ -184,8 +233,20 @@ def as_said(place: Place, attempts: Sequence[Attempt]) -> Place:
 
 
 def left_out(attempts: Sequence[Attempt]) -> int:
-    """How many turns of the conversations have no place, because the ledger has dropped turns before them."""
-    return sum(attempt.turns[-1].number - len(kept(attempt)) for attempt in attempts if attempt.turns)
+    """How many messages have no place: turns after others that the ledger has dropped, or more than enough."""
+    return sum(map(left_out_of, attempts))
+
+
+def unseen_bytes(attempts: Sequence[Attempt]) -> int:
+    """How many bytes in frames have no place, because there was no room for them."""
+    return sum(attempt.missing_bytes for attempt in attempts if inner_protocol(attempt) in FRAMED)
+
+
+def left_out_of(attempt: Attempt) -> int:
+    """How many messages of a conversation have no place."""
+    if attempt.pieces and inner_protocol(attempt) in FRAMED:
+        return sum(max(0, len(messages) - MOST_MESSAGES) for messages in messages_of(attempt))
+    return attempt.turns[-1].number - len(kept(attempt)) if attempt.turns else 0
 
 
 def words_of(turn: Turn, protocol: str) -> str:

@@ -19,6 +19,8 @@ from faultline._sweep.limit import Limit
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
+RECORDED_BYTES = 1 << 20  # of a relay, where messages of frames are found
+
 
 class SweepRun:
     """One run of a sweep: `with run(expected=OSError) as relay:` starts its relays and plays the scenario.
@@ -92,6 +94,7 @@ class SweepRun:
             for number, endpoint in enumerate(self._endpoints):
                 started = endpoint.start(self._case.plan(number))
                 self._servers.append(started[0])
+                started[0].ledger.records(RECORDED_BYTES)
                 self._opened += started
         except BaseException:
             self._close()

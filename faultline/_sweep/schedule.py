@@ -9,7 +9,7 @@ from faultline._core.counts import counted
 from faultline._core.fault import Fault
 from faultline._core.plan import Plan
 from faultline._sweep.case import Case
-from faultline._sweep.places import Place, is_silence, left_out, places_of
+from faultline._sweep.places import Place, is_silence, left_out, places_of, unseen_bytes
 
 MOST_ROUNDS = 3  # of untouched runs, each of which may show new places
 
@@ -81,6 +81,10 @@ class Schedule:
             self.notes += (f"{silent}, so that none breaks while idle",)
         if lost := sum(map(left_out, case.attempts)):
             self.notes += (f"{counted(lost, 'message')} have no break: a ledger keeps the first 100 of a connection",)
+        if unseen := sum(map(unseen_bytes, case.attempts)):
+            self.notes += (
+                f"{counted(unseen, 'byte')} in frames have no break: a sweep keeps the first MiB of a relay",
+            )
 
     def _places_of(self, case: Case) -> list[Place]:
         """The places of a run."""
@@ -93,8 +97,11 @@ class Schedule:
     ) -> Iterator[Case]:
         """A run for each verb at each of some places, without those that are the same as another."""
         requests = {(p.relay, p.connection, p.order) for p in places if p.kind == "request"}
+        answers = {(p.relay, p.connection, p.order) for p in places if p.kind == "lost"}
         for place in new:
-            is_followed = (place.relay, place.connection, place.request) in requests
+            is_message = place.what and not place.request
+            follows = (answers, place.order + 1) if is_message else (requests, place.request)
+            is_followed = (place.relay, place.connection, follows[1]) in follows[0]
             for verb in self._verbs:
                 if not (place.kind in ("after", "idle") and is_followed and is_silence(verb)):
                     yield Case((*before, (place, verb)), self._idle_seconds)

@@ -117,6 +117,7 @@ class Sweep:
             begun.sweep = self
         case.settle()
         self._schedule.learn(case)
+        case.forget()
 
     def _note(self, run: SweepRun, case: Case) -> None:
         """Keep the text of the test that reproduces a failure."""

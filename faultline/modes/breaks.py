@@ -19,7 +19,9 @@ At = Annotated[
     OpenPoint | None,
     "the point of the conversation where it strikes (default: response, or request with --on)",
 ]
-AfterBytes = Annotated[int, "let this number of bytes pass the point first"]
+AfterBytes = Annotated[
+    int, "let this number of bytes pass the point first; with after_messages, of the message behind those"
+]
 AfterSeconds = Annotated[float, "let traffic flow for this many seconds first, from that place on"]
 AfterMessages = Annotated[
     int | None, "let this number of messages pass first: a message is what one side sends until the other side sends"
@@ -78,6 +80,8 @@ def reset(
     counts bytes on the wire: with chunks, those of their framing too. `after_requests` counts the requests of a
     connection that is kept alive; they and the next meet the same fault. A relay counts the messages of the client so,
     at `idle` alone. With `until` everything is held at the place until the test opens the gate, and then it strikes.
+    `after_messages=2, after_bytes=10` strikes behind the first 10 bytes of the third message. If that message is
+    shorter, it does not strike.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the client's kernel has every byte.
 

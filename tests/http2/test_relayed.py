@@ -16,6 +16,7 @@ from faultline import by_path, close, ok, relay, reset, serve, stall
 from faultline._core.breaks import Break, Trigger
 from faultline._core.steps import Reset
 from faultline._core.tripwire import Tripwire
+from faultline._sweep.framed import of_http2
 
 PLAN = by_path({"/pay": ok(b"secret stuff", headers=[("x-a", "b")]), "/*": ok(b"hello")})
 BOTH = pytest.mark.parametrize("tls", [False, True])
@@ -83,6 +84,7 @@ class Side:
         self.data = bytearray(PREFACE if at == "request" else b"")
         self.data += frame(SETTINGS, 0, 0, b"\0\3\0\0\0\x64")
         self.messages, self.bodies, self.heads = [], [], []
+        self.frames, self.ends = [], []  # where the frames of messages begin, and where each message ends
 
     def fields(self, kind, stream, fields, flags, pieces):
         block = self.encoder.encode(fields)
@@ -94,8 +96,10 @@ class Side:
         first, rest = block[:cut], block[cut:]
         if flags & PADDED:
             first = b"\3" + first + b"\0\0\0"
+        self.frames.append(len(self.data))
         self.data += frame(kind, flags | (0 if rest else WHOLE), stream, first)
         if rest:
+            self.frames.append(len(self.data))
             self.data += frame(CONTINUATION, WHOLE, stream, rest)
 
     def message(self, path, body, flags, pieces):
@@ -111,9 +115,18 @@ class Side:
         for number, part in enumerate(body, 1):
             begin = len(self.data) + 9 + (1 if flags & PADDED else 0)
             places += range(begin, begin + len(part))
+            self.frames.append(len(self.data))
             payload = b"\2" + part + b"\0\0" if flags & PADDED else part
             self.data += frame(DATA, flags & PADDED | (END if number == len(body) else 0), stream, payload)
         self.bodies.append(places)
+        self.ends.append(len(self.data))
+
+    def within(self, message, count_bytes):
+        """The byte behind so many of a message; in the head of a frame, the end of the head."""
+        if message >= len(self.messages) or self.messages[message] + count_bytes > self.ends[message]:
+            return None
+        at = self.messages[message] + count_bytes
+        return next((begin + 9 for begin in self.frames if begin < at < begin + 9), at)
 
 
 def strikes_at(data, cuts, at, **trigger):
@@ -147,9 +160,10 @@ OTHERS = st.sampled_from(["ping", "promise", "reset", "window"])
     at=st.sampled_from(["request", "response"]),
     cuts=st.lists(st.integers(0, 1 << 16), max_size=8),
     count=st.integers(0, 3),
-    body_bytes=st.integers(0, 400),
+    numbers=st.tuples(st.integers(0, 400), st.integers(1, 500)),
 )
-def test_strike_is_where_the_streams_say_however_the_bytes_come(said, at, cuts, count, body_bytes):
+def test_strike_is_where_the_streams_say_however_the_bytes_come(said, at, cuts, count, numbers):
+    body_bytes, within = numbers
     side = Side(at)
     for each in said:
         if each == "ping":
@@ -168,6 +182,11 @@ def test_strike_is_where_the_streams_say_however_the_bytes_come(said, at, cuts, 
     later_cuts = [cut for cut in cuts if cut % len(data) >= len(PREFACE)]  # what tells HTTP/2 comes in one piece
     found = strikes_at(data, later_cuts, at, after_messages=count)
     assert found == awaited or (found is not None and awaited is not None and awaited < found < awaited + 9)
+    found = strikes_at(data, later_cuts, at, after_messages=count, after_bytes=within)
+    assert found == side.within(count, within)
+    messages = of_http2(data, "client" if at == "request" else "server")
+    assert [(each.begin, each.end) for each in messages] == list(zip(side.messages, side.ends, strict=True))
+    assert [each.said for each in messages] == [each[0] if at == "request" else "" for each in asked]
     name = b":path: " if at == "request" else b":status: "
     heads = [end for each, end in zip(asked, side.heads, strict=True) if each[0] == "/two"]
     assert strikes_at(data, cuts, at, on=name + b"/two\r\n") == (heads[0] if heads else None)

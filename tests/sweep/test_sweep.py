@@ -11,9 +11,12 @@ import threading
 import weakref
 from pathlib import Path
 
+import httpx
 import pytest
 from support import PATIENCE_SECONDS, connected, read_until, to_end
 from support.tables import each_row
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
 
 from faultline import (
     FaultlineWarning,
@@ -24,6 +27,7 @@ from faultline import (
     half_close,
     latency,
     ok,
+    receive_text,
     receive_until,
     refuse,
     relay,
@@ -31,9 +35,12 @@ from faultline import (
     reset,
     script,
     send,
+    send_text,
+    sequence,
     serve,
     stall,
     sweep,
+    websocket,
 )
 from faultline._servers.opened import opened
 
@@ -68,11 +75,11 @@ def idling(server):
             raise EOFError
 
 
-def swept(through, play, **options):
+def swept(through, play, expected=LOST, **options):
     """The rows of a sweep: each break, what the client did, and what failed."""
     runs = sweep(through, **options)
     for run in runs:
-        with run(expected=LOST) as server:
+        with run(expected=expected) as server:
             play(server)
     return rows_of(runs)
 
@@ -493,6 +500,106 @@ def test_conversation_that_differs_from_run_to_run_is_swept_as_far_as_it_comes()
 
     assert names.count("untouched") == 3
     assert len([name for name in names if name.startswith("reset() at b: arrived")]) == 1
+
+
+def test_breaks_in_an_answer_stay_there_while_answers_have_another_length_in_each_run():
+    lengths = (8, 90, 7, 30, 8, 12, 60, 5, 40, 9)
+    first = [script(LINE, send(b"1" * (each - 1) + b"\n"), LINE, send(b"second\n")) for each in lengths]
+    got = []
+
+    def play(server):
+        got.append([])
+        with socket.create_connection(server.address, timeout=PATIENCE_SECONDS) as client, contextlib.suppress(*LOST):
+            for word in (b"a\n", b"b\n"):
+                client.sendall(word)
+                got[-1].append(len(read_until(client, b"\n")))
+
+    with serve(sequence(*first), strict=False) as real:
+        rows = swept(real, play, verbs=[close()], idle_seconds=30)
+
+    assert [row for row in rows if "not reached" in str(row)] == []
+    assert [lines for lines, row in zip(got, rows, strict=True) if " at " in row[0]] == [
+        *[[0, 0], [0, 0], [4, 0], [8, 0]],
+        *[[12, 0], [60, 0], [5, 3], [40, 7]],
+    ]
+
+
+def test_websocket_is_swept_by_its_messages():
+    got = []
+
+    def play(server):
+        got.append([])
+        with contextlib.suppress(WebSocketException), connect(server.ws_url, proxy=None, compression=None) as client:
+            for word in ("ask", "", "again"):
+                if word:
+                    client.send(word)
+                got[-1].append(client.recv())
+
+    pushes = websocket(receive_text(), send_text("one"), send_text("two"), receive_text(), send_text("three"))
+    with serve(pushes, strict=False) as real:
+        rows = swept(real, play, verbs=[close()], idle_seconds=30)
+
+    place = "close() at text {}: {} (message {} of the {}, connection 1)".format
+    told = {row[0]: len(lines) for row, lines in zip(rows, got, strict=True) if " at text " in row[0]}
+    assert told == {
+        place("'ask'", "before it arrives", 1, "client"): 0,
+        place("'again'", "before it arrives", 2, "client"): 2,
+        **{
+            place(repr(said), where, order, "server"): order if where.startswith("right") else order - 1
+            for order, said in enumerate(["one", "two", "three"], 1)
+            for where in ("before it", "in the middle of it", "right after it")
+        },
+    }
+    assert [row[0] for row in rows[1:5]] == [
+        f"close() after {count} bytes of the {who} (connection 1)"
+        for who, count in (("client", 0), ("server", 0), ("server", 64), ("server", 129))
+    ]
+    assert [row for row in rows if "not reached" in str(row)] == []
+
+
+@pytest.mark.slow
+def test_frames_that_are_too_many_or_too_large_have_no_break_and_are_told():
+    def play(server):
+        with connect(server.ws_url, proxy=None, compression=None) as client:
+            for _ in range(103):
+                client.send("x")
+            for _ in range(104):
+                client.recv()
+
+    pushes = websocket(*[receive_text()] * 103, *[send_text("y")] * 103, send_text("z" * 1_048_576))
+    with serve(pushes, strict=False) as real:
+        runs = sweep(real, verbs=[reset()], max_runs=1, idle_seconds=30)
+        with pytest.warns(FaultlineWarning, match="max_runs=1"):
+            for run in runs:
+                with run(expected=(*LOST, WebSocketException)) as server:
+                    play(server)
+
+    assert "6 messages have no break: a ledger keeps the first 100 of a connection" in runs.table()
+    assert re.search(r"\d+ bytes in frames have no break: a sweep keeps the first MiB of a relay", runs.table())
+
+
+def test_http2_is_swept_by_its_streams():
+    got = []
+
+    def play(server):
+        got.append([])
+        with httpx.Client(http2=True, http1=False, base_url=server.url, trust_env=False) as client:
+            for path in ("/a", "/b"):
+                got[-1].append(client.post(path, content=b"abcd").text)
+
+    with serve(ok(b"hello"), http2=True) as real:
+        rows = swept(real, play, verbs=[close()], idle_seconds=30, expected=httpx.TransportError)
+
+    assert [(row[0], len(lines)) for row, lines in zip(rows, got, strict=True) if " at POST " in row[0]] == [
+        (f"close() at POST /{path}: {where} (stream {stream}, connection 1)", answers + where.startswith("right"))
+        for path, stream, answers in (("a", 1, 0), ("b", 3, 1))
+        for where in (
+            "before it arrives",
+            "arrived, its answer lost",
+            "in the middle of its answer",
+            "right after its answer",
+        )
+    ]
 
 
 def test_break_is_named_by_what_was_said_there():

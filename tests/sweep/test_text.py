@@ -241,11 +241,13 @@ def test_places_where_messages_are_no_turns_are_bytes_where_turns_end():
         for number, (begins, count) in enumerate(said)
     ]
     facts = {"number": 2, "point": "response", "stream": None, "request": None, "tls": None, "started_seconds": 0.0}
+    facts |= {"pieces": None, "ended_seconds": None}
     places = [*places_of(0, [SimpleNamespace(turns=turns, **facts)], 9.0, 0.02)]
 
     assert [(place.kind, place.count) for place in places] == [
         *[("request bytes", count) for count in (0, 60, 66)],
         *[("response bytes", count) for count in (0, 20, 40, 41)],
+        ("idle", 2),
     ]
     assert {place.connection for place in places} == {2}
 
@@ -253,7 +255,7 @@ def test_places_where_messages_are_no_turns_are_bytes_where_turns_end():
 def test_messages_that_the_ledger_has_dropped_have_no_break():
     turns = [Turn("client", 0.0, 1, b"x", number=number) for number in [1, 2, 151, 152]]
 
-    assert left_out([SimpleNamespace(turns=turns), SimpleNamespace(turns=[])]) == 150
+    assert left_out([SimpleNamespace(turns=turns, pieces=None), SimpleNamespace(turns=[], pieces=None)]) == 150
 
 
 class Screen(io.StringIO):

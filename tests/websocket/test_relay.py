@@ -24,6 +24,7 @@ from faultline import accept, close, echo, http_proxy, latency, relay, reset, se
 from faultline._core.breaks import Break, Trigger
 from faultline._core.steps import Reset
 from faultline._core.tripwire import Tripwire
+from faultline._sweep.framed import handshake_bytes, of_websocket
 
 LONG = "The words are said again and again, " * 400
 
@@ -166,6 +167,10 @@ def frames_of(messages, at, *, compressed, parts):
     return bytes(data), begins, frames
 
 
+def side_of(at):
+    return "client" if at == "request" else "server"
+
+
 def strikes_at(data, cuts, at, **trigger):
     """The byte of the strike, with the bytes in pieces."""
     trip = Tripwire(Break(at, (Reset(),), Trigger(**trigger)))
@@ -182,15 +187,23 @@ def strikes_at(data, cuts, at, **trigger):
     at=st.sampled_from(["request", "response"]),
     form=st.tuples(st.booleans(), st.integers(1, 3)),
     cuts=st.lists(st.integers(0, 1 << 20), max_size=8),
-    count=st.integers(0, 4),
+    numbers=st.tuples(st.integers(0, 4), st.integers(1, 250)),
 )
-def test_strike_is_where_the_messages_say_however_the_bytes_come(messages, at, form, cuts, count):
+def test_strike_is_where_the_messages_say_however_the_bytes_come(messages, at, form, cuts, numbers):
+    count, within = numbers
     compressed, parts = form
     data, begins, frames = frames_of(messages, at, compressed=compressed, parts=parts)
     texts = [m.encode() if isinstance(m, str) else m for m in messages if not isinstance(m, int)]
     first_cuts = [cut for cut in cuts if cut % len(data) > len(RESPONSE)]  # a handshake comes in one piece
 
     assert strikes_at(data, first_cuts, at, after_messages=count) == (begins[count] if count < len(begins) else None)
+    ends = [max(end for number, end in frames if number == each) for each in range(len(begins))]
+    spans = [(each.begin, each.end) for each in of_websocket(data, handshake_bytes(data, side_of(at)))]
+    assert spans == list(zip(begins, ends, strict=True))
+    is_within = count < len(begins) and begins[count] + within <= ends[count]
+    assert strikes_at(data, first_cuts, at, after_messages=count, after_bytes=within) == (
+        begins[count] + within if is_within else None
+    )
     found = strikes_at(data, cuts, at, on=b"ab")
     expected = next((number for number, text in enumerate(texts) if b"ab" in text), None)
     if expected is None:
