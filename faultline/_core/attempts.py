@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faultline._core.answers import Headers
 from faultline._core.ends import End, How, Party, Sign
@@ -20,6 +20,9 @@ from faultline._core.promises import MOST_MARKS, Key, Mark, Strike, weightiest
 from faultline._core.tls_facts import TlsFacts
 from faultline._core.turns import Turn, Turns
 from faultline._core.websocket_facts import WebSocketFacts
+
+if TYPE_CHECKING:
+    from faultline._core.passing_websocket import PassingWebSocket
 
 MOST_STRIKES = 200  # of an attempt, however often its fault is changed
 
@@ -77,7 +80,8 @@ class Attempt:
         turns: the turns of the conversation in order, at most 200: the first, those before the strike, and the last.
         note: a phrase with further facts.
         ends: every FIN, RST, close_notify and alert of every side in order, and the end of the attempt.
-        websocket: the messages and the close codes of a WebSocket; `None` if the server speaks none.
+        websocket: the messages and the close codes of a WebSocket; `None` if there is none, or if a relay passes its
+            TLS through.
         stream: the number of the stream of HTTP/2; `None` for other protocols.
         pieces: all bytes in order, if the server was started with `record`, and `None` otherwise. JSON leaves them out.
         missing_bytes: how many bytes after those pieces the record has no room for. JSON leaves it out.
@@ -133,7 +137,7 @@ class Entry:
     __slots__ = (
         *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
         *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
-        *("sent_before_strike", "ends", "stale", "stream", "_turns", "_unstruck", "_websocket", "recorder"),
+        *("sent_before_strike", "ends", "stale", "stream", "_turns", "_unstruck", "_websocket", "recorder", "_passing"),
     )
 
     def __init__(
@@ -163,6 +167,7 @@ class Entry:
         self._websocket: WebSocketFacts | None = None
         self._turns = Turns()
         self.recorder: Recorder | None = None
+        self._passing: PassingWebSocket | None = None  # of a relay, which may pass one
         self._unstruck: dict[Mark, tuple[Mark, ...]] = {}  # parts that earlier faults had too, and that have not struck
 
     def touch(self) -> None:
@@ -203,7 +208,7 @@ class Entry:
     @property
     def websocket(self) -> WebSocketFacts | None:
         """The facts of a WebSocket, as in `Attempt`."""
-        return self._websocket
+        return self._websocket if self._passing is None else self._passing.facts
 
     @websocket.setter
     def websocket(self, facts: WebSocketFacts | None) -> None:
@@ -233,7 +238,15 @@ class Entry:
         self._turns.says(by, data, now)
         if self.recorder is not None:
             self.recorder.says(by, data, now, in_tls=self._tls is not None and self._tls.version != "")
+        if self._passing is not None:
+            self._passing.says(by, data)
         self.touch()
+
+    def follow(self) -> None:
+        """Look for a WebSocket among the bytes that a relay passes on."""
+        from faultline._core.passing_websocket import PassingWebSocket  # not before there is a relay
+
+        self._passing = PassingWebSocket()
 
     @property
     def struck(self) -> Strike | None:

@@ -15,7 +15,7 @@ KEPT_LENGTH = 1000  # characters or bytes of a message
 
 @dataclass(frozen=True)
 class WebSocketFacts:
-    """What has passed on a WebSocket.
+    """What has passed on a WebSocket of a server, or through a relay or a proxy that sees its frames.
 
     .. versionadded:: 0.1
 

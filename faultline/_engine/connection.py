@@ -112,6 +112,8 @@ class Connection:
     def open(self, fault: Fault, waited: Entry | None = None) -> OpenAttempt:
         """Begin an attempt that meets this fault, or continue one whose connect waited in silence."""
         self.attempt = OpenAttempt(self.service.ledger, self.number, fault, waited)
+        if self.service.upstream is not None:
+            self.attempt.entry.follow()
         self._attempts = (*(attempt for attempt in self._attempts if not attempt.has_ended), self.attempt)
         self.speaker = None
         self._prepare()

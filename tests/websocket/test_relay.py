@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import threading
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -20,8 +21,25 @@ from websockets.sync.client import connect
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
-from faultline import accept, close, echo, http_proxy, latency, relay, reset, send_text, serve, stall, websocket
+from faultline import (
+    accept,
+    close,
+    close_frame,
+    drop,
+    echo,
+    http_proxy,
+    latency,
+    receive_text,
+    relay,
+    reset,
+    send_text,
+    serve,
+    stall,
+    websocket,
+)
 from faultline._core.breaks import Break, Trigger
+from faultline._core.frames import CLOSE, CONTINUATION, FIN, RSV1, TEXT, frame
+from faultline._core.passing_websocket import PassingWebSocket
 from faultline._core.steps import Reset
 from faultline._core.tripwire import Tripwire
 from faultline._sweep.framed import handshake_bytes, of_websocket
@@ -239,3 +257,123 @@ def test_handshake_itself_is_no_message():
 def test_server_counts_messages_without_the_handshake():
     with serve(websocket(send_text("a"), send_text("b")) & reset(at="response", after_messages=1)) as server:
         assert PYTHONIC["wsproto"](server.ws_url) == (["a"], 1006)
+
+
+# --- what is recorded ------------------------------------------------------------------------------------------------
+
+SESSIONS = [  # the plan of the server behind, and what the client says
+    (websocket(accept(compression=True), echo()), SAID),
+    (websocket(receive_text("one"), send_text("hello", fragment_bytes=2), close_frame(1012, "restart")), ["one"]),
+    (websocket(send_text("hello"), drop()), []),
+    (websocket(close_frame(None)), []),
+]
+
+
+@pytest.mark.parametrize("through", ["plain", "TLS", "tunnel"])
+@each_row("plan, said", SESSIONS)
+def test_relay_records_the_same_of_a_websocket_as_the_server_behind_it(plan, said, through):
+    front = {
+        "plain": relay,
+        "TLS": lambda upstream: relay(upstream, tls="terminate"),
+        "tunnel": lambda _: http_proxy(),
+    }[through]
+
+    async def session(server, behind):
+        where = {"proxy": server.proxy_url} if through == "tunnel" else {"proxy": None}
+        context = server.client_context() if through == "TLS" else None
+        url = behind.ws_url if through == "tunnel" else server.ws_url
+        async with websockets.asyncio.client.connect(url, ssl=context, subprotocols=["chat"], **where) as client:
+            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+                for message in said:
+                    await client.send(message)
+                    await client.recv()
+                if said is SAID:  # or else the server ends it
+                    await (await client.ping())
+                    await client.close(1001, "bye")
+                [_ async for _ in client]
+
+    with serve(plan, strict=False) as behind, front(behind) as server:
+        asyncio.run(session(server, behind))
+        for each in (server, behind):
+            each.wait_for_attempts(1, at="end")
+
+    recorded = server.attempts[0].websocket
+    assert recorded == behind.attempts[0].websocket
+    assert recorded.subprotocol == "chat"
+
+
+def recorded(data, cuts, answer=RESPONSE):
+    """What is recorded of a client that says this, whose bytes come in pieces behind its handshake."""
+    passing = PassingWebSocket()
+    passing.says("client", REQUEST)
+    passing.says("server", answer)
+    edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    for begin, end in pairwise(edges):
+        passing.says("client", memoryview(data)[begin:end])
+    return passing.facts
+
+
+@given(
+    messages=MESSAGES,
+    form=st.tuples(st.booleans(), st.integers(1, 3)),
+    cuts=st.lists(st.integers(0, 1 << 20), max_size=8),
+)
+def test_messages_are_recorded_however_the_bytes_come(messages, form, cuts):
+    data, _, frames = frames_of(messages, "request", compressed=form[0], parts=form[1])
+    said = [message for message in messages if not isinstance(message, int)]
+    facts = recorded(data[len(REQUEST) :], cuts)
+
+    assert facts.received == tuple(message[:1000] for message in said)
+    assert facts.received_messages == len(said)
+    assert facts.received_frames == len(frames) + len(messages) - len(said)
+    assert facts.received_pings == messages.count(0)
+
+
+def compressed(data):
+    """A message of a client in one frame, whose compressed bytes are these."""
+    return frame(FIN | RSV1 | TEXT, data, mask=b"\1\2\3\4")
+
+
+BOMB = zlib.compress(b"x" * (1 << 22), wbits=-15)
+SAYS = frame(FIN | TEXT, b"hello", mask=b"\1\2\3\4")
+LAST = zlib.compressobj(wbits=-15)
+BLOCK = LAST.compress(b"hello") + LAST.flush() + b"\0"  # with the mark of the last block: RFC 7692, 7.2.3.4
+
+
+@each_row(
+    "data, received, count",
+    [
+        (SAYS * 101, ("hello",) * 100, 101),
+        (compressed(BLOCK) * 2, ("hello",) * 2, 2),
+        (compressed(BOMB) + SAYS, (), 2),  # none is kept behind one that is too long
+        (SAYS + compressed(b"\xff" * 9) + SAYS, ("hello",), 3),  # nor behind garbage
+        (frame(FIN | CONTINUATION, b"hello") + SAYS, ("hello",), 1),
+    ],
+)
+def test_messages_that_are_long_or_garbage_are_counted(data, received, count):
+    facts = recorded(data, [])
+
+    assert (facts.received, facts.received_messages) == (received, count)
+
+
+def test_first_close_frame_counts():
+    facts = recorded(frame(FIN | CLOSE, b"") + frame(FIN | CLOSE, b"\3\xe8bye"), [])
+    assert (facts.client_code, facts.client_reason) == (1005, "")
+
+
+def test_without_a_handshake_on_both_sides_there_is_no_websocket():
+    assert recorded(SAYS, [], b"HTTP/1.1 200 OK\r\nUpgrade: websocket\r\n\r\n") is None
+    assert recorded(SAYS, [], b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n") is None
+    passing = PassingWebSocket()
+    for by, data in [
+        ("client", b"GET / HTTP/1.1\r\n\r\n"),
+        ("server", b"HTTP/1.1 200 OK\r\n\r\n"),
+        ("client", REQUEST[:9]),
+        ("client", REQUEST[9:]),
+        ("client", SAYS),  # too early
+        ("server", RESPONSE[:9]),
+        ("server", RESPONSE[9:] + frame(FIN | TEXT, b"hello")),
+    ]:
+        assert passing.facts is None
+        passing.says(by, data)
+    assert (passing.facts.received, passing.facts.sent_messages) == (("hello",), 1)

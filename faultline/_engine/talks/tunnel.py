@@ -21,6 +21,7 @@ class Tunnel:
         self._connection = connection
         self._to = to
         self._relay = Relay(connection)
+        connection.attempt.entry.follow()
 
     def destination(self, asked: Upstream, *, tls: bool) -> Upstream | None:
         """The server to connect to for a client that asks for `asked`; `None` if that is another machine."""

@@ -1,0 +1,218 @@
+"""Reads what passes on a WebSocket, for the ledger of a relay or a proxy: messages, PINGs and close frames.
+
+Rules: no byte is held back or changed, and nothing is an error; frames that no side may send are counted like others.
+A WebSocket begins where a server has accepted the handshake of a client.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from faultline._core.ends import Party
+from faultline._core.frames import BINARY, CLOSE, CONTINUATION, FIN, MASKED, PING, RSV1, TEXT, masked
+from faultline._core.passing import (
+    REQUEST,
+    RESPONSE,
+    SYNC,
+    Opening,
+    head_bytes,
+    payload_bytes,
+)
+from faultline._core.websocket_facts import KEPT_LENGTH, KEPT_MESSAGES, WebSocketFacts
+
+SUBPROTOCOL = re.compile(rb"(?im)^sec-websocket-protocol:[ \t]*([!-~]+)")
+AT_ONCE_BYTES = 1024  # of compressed bytes, of which each may become a thousand
+KEPT_BYTES = 4 * KEPT_LENGTH  # of a message: as many as its characters can have
+MOST_INFLATED_BYTES = 1 << 20  # of a compressed message; no further text is kept once one has more
+NO_CODE, CODE_BYTES = 1005, 2
+
+
+class Direction:
+    """The frames of one side.
+
+    Attributes:
+        frames: the number of whole frames.
+        messages: the number of whole messages.
+        pings: the number of PINGs.
+        code: the code of the close frame; `None` before there is one.
+        reason: the reason in it.
+        kept: the first messages.
+    """
+
+    __slots__ = (
+        *("code", "frames", "kept", "messages", "pings", "reason"),
+        *("_control", "_head", "_inflater", "_is_compressed", "_left_bytes", "_mask", "_opcode", "_text", "_wants"),
+    )
+
+    def __init__(self, *, keeps: bool) -> None:
+        self.frames = self.messages = self.pings = 0
+        self.code: int | None = None
+        self.reason = ""
+        self.kept: list[str | bytes] = []
+        self._wants = keeps  # whether messages are still to be kept
+        self._head: bytearray | None = bytearray()  # of a frame, as far as it has come; `None` in its payload
+        self._left_bytes = self._opcode = 0  # of the frame; the number of its kind
+        self._mask = b""  # from the next byte of the payload on
+        self._control = bytearray()  # the payload of a control frame
+        self._text: tuple[int, bytearray] | None = None  # the message that has begun: its kind, and its first bytes
+        self._is_compressed = False
+        self._inflater: zlib._Decompress | None = None
+
+    def read(self, data: bytes) -> None:
+        """Read bytes of this side."""
+        at = 0
+        while at < len(data):
+            if self._head is not None:
+                at = self._read_head(self._head, data, at)
+            else:
+                piece = data[at : at + self._left_bytes]
+                at += len(piece)
+                self._left_bytes -= len(piece)
+                self._read_payload(piece)
+            if self._head is None and not self._left_bytes:
+                self._end_frame(self._opcode)
+
+    def _read_head(self, head: bytearray, data: bytes, at: int) -> int:
+        """Read bytes of the head of a frame; return where the rest begins."""
+        while (lacking := head_bytes(head) - len(head)) > 0 and at < len(data):
+            head += data[at : at + lacking]
+            at += lacking
+        if lacking <= 0:
+            self._left_bytes, self._opcode = payload_bytes(head), head[0]
+            self._mask = bytes(head[-4:]) if head[1] & MASKED else b""
+            self._control, self._head = bytearray(), None
+            if head[0] & 0x0F in (TEXT, BINARY):
+                self._text = (head[0] & 0x0F, bytearray())
+                self._is_compressed = bool(head[0] & RSV1)
+        return min(at, len(data))
+
+    def _read_payload(self, piece: bytes) -> None:
+        """Read a part of the payload of a frame; what is not kept is passed over."""
+        text = self._text[1] if self._text is not None else bytearray()
+        if self._opcode & CLOSE:
+            text = self._control
+        elif not self._wants:
+            return
+        if text is self._control or not self._is_compressed:
+            piece = piece[: KEPT_BYTES - len(text)]
+        plain = masked(piece, self._mask)
+        if self._mask:
+            turn = len(piece) % len(self._mask)
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        if text is self._control or not self._is_compressed:
+            text += plain
+        else:
+            self._inflate(plain, text)
+
+    def _inflate(self, data: bytes, text: bytearray) -> None:
+        """Keep what a part of a compressed message says; behind one that says nothing or too much, none is kept."""
+        inflater = self._inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            while data and len(text) <= MOST_INFLATED_BYTES:
+                text += inflater.decompress(data[:AT_ONCE_BYTES])
+                data = inflater.unused_data + data[AT_ONCE_BYTES:]
+                if inflater.eof:  # a last block, behind which another begins anew
+                    inflater = self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        except zlib.error:
+            self._wants = False
+        if len(text) > MOST_INFLATED_BYTES:
+            self._wants = False
+
+    def _end_frame(self, first: int) -> None:
+        """Take note of the end of a frame with this first byte."""
+        self._head = bytearray()
+        self.frames += 1
+        opcode = first & 0x0F
+        if opcode == PING:
+            self.pings += 1
+        elif opcode == CLOSE and self.code is None:
+            has_code = len(self._control) >= CODE_BYTES
+            self.code = int.from_bytes(self._control[:CODE_BYTES], "big") if has_code else NO_CODE
+            self.reason = self._control[CODE_BYTES:].decode("utf-8", "replace")
+        elif opcode in (CONTINUATION, TEXT, BINARY) and first & FIN and self._text is not None:
+            self._end_message(*self._text)
+
+    def _end_message(self, kind: int, data: bytearray) -> None:
+        """Count a message, and keep it if it is one of the first."""
+        self.messages += 1
+        if self._is_compressed and self._wants:
+            self._inflate(SYNC, data)
+        if self._wants:
+            said = data[:KEPT_BYTES].decode("utf-8", "replace") if kind == TEXT else bytes(data)
+            self.kept.append(said[:KEPT_LENGTH])
+            self._wants = len(self.kept) < KEPT_MESSAGES
+        self._text = None
+
+
+class PassingWebSocket:
+    """Follows both sides of a conversation, in which a WebSocket may begin."""
+
+    __slots__ = ("_client", "_opening", "_response", "_server", "_speaker", "_subprotocol")
+
+    def __init__(self) -> None:
+        self._speaker: Party | None = None
+        self._opening: Opening | None = None  # the handshake of the side that speaks
+        self._response = b""
+        self._subprotocol = ""
+        self._client: Direction | None = None  # once the client has asked for a WebSocket
+        self._server: Direction | None = None  # once the server has accepted that
+
+    @property
+    def facts(self) -> WebSocketFacts | None:
+        """What has passed so far; `None` while there is no WebSocket."""
+        client, server = self._client, self._server
+        if client is None or server is None:
+            return None
+        return WebSocketFacts(
+            subprotocol=self._subprotocol,
+            received_messages=client.messages,
+            sent_messages=server.messages,
+            received_frames=client.frames,
+            received_pings=client.pings,
+            client_code=client.code,
+            client_reason=client.reason,
+            server_code=server.code,
+            server_reason=server.reason,
+            received=tuple(client.kept),
+        )
+
+    def says(self, by: Party, data: bytes | memoryview) -> None:
+        """Read bytes of a side."""
+        if self._server is not None and self._client is not None:
+            (self._client if by == "client" else self._server).read(bytes(data))
+            return
+        if by != self._speaker:
+            self._begin_turn(by, data[:1])
+        if by == "client" and self._client is not None:
+            self._client.read(bytes(data))
+        elif self._opening is not None:
+            (self._ask if by == "client" else self._answer)(self._opening, bytes(data))
+
+    def _begin_turn(self, by: Party, first: bytes | memoryview) -> None:
+        """Look for a handshake, because another side speaks now."""
+        self._speaker = by
+        if by == "client":
+            self._client, self._opening = None, Opening(REQUEST) if first == REQUEST[:1] else None
+        else:
+            self._response, self._opening = b"", Opening(RESPONSE) if self._client is not None else None
+
+    def _ask(self, opening: Opening, data: bytes) -> None:
+        """Read bytes of a request."""
+        end = opening.end(data)
+        if end is not None:
+            self._client, self._opening = Direction(keeps=True), None
+            self._client.read(data[end:])
+
+    def _answer(self, opening: Opening, data: bytes) -> None:
+        """Read bytes of a response."""
+        self._response += data
+        end = opening.end(data)
+        if end is not None:
+            head = self._response[: len(self._response) - len(data) + end]
+            chosen = SUBPROTOCOL.search(head)
+            self._subprotocol = chosen[1].decode("ascii") if chosen else ""
+            self._server = Direction(keeps=False)
+            self._server.read(data[end:])
+        elif not opening.is_handshake and len(self._response) >= len(RESPONSE):
+            self._opening, self._response = None, b""
