@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 import ssl
+import threading
 from urllib.parse import urlsplit
 
 SECONDS = 1.5
@@ -90,3 +91,16 @@ def lines_swallowed(url):
         client.sendall(b"hello\n")
         with client.makefile("rb") as file:
             return b"".join(file.readline() for _ in range(3))
+
+
+def leaves_a_thread(url, seconds=30):
+    """Its second call leaves a thread."""
+    if "first" in KEPT:
+        threading.Thread(target=threading.Event().wait, args=(seconds,), daemon=True).start()
+    KEPT.append("first")
+    return by_address(url)
+
+
+def leaves_a_thread_for_a_moment(url):
+    """Its second call leaves a thread that ends soon."""
+    return leaves_a_thread(url, 0.05)

@@ -108,6 +108,19 @@ def careful_pool():
         connection.close()
 
 
+def careful_line(url):
+    """A client of a protocol of lines."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), SECONDS) as client:
+        client.sendall(b"a line\n")
+        data = b""
+        while not data.endswith(b"\n"):
+            if not (more := client.recv(100)):
+                raise EOFError
+            data += more
+        return data
+
+
 def no_connect_timeout(url):
     """It waits for ever until it is connected."""
     parts = urlsplit(url)
@@ -326,8 +339,8 @@ def changes_its_mind(url):
 
 
 def prints(url):
-    """It prints 100 MB."""
-    for _ in range(100):
+    """It prints 20 MB."""
+    for _ in range(20):
         os.write(1, bytes(1 << 20))
     return checked(url)
 
@@ -345,6 +358,20 @@ def forks(url):
 def default(url):
     """What users begin with."""
     return urllib.request.urlopen(url, timeout=SECONDS)
+
+
+def default_of_requests(url):
+    """It waits for ever."""
+    import requests
+
+    return requests.get(url)
+
+
+def requests_with_a_timeout(url):
+    """It waits for each read."""
+    import requests
+
+    return requests.get(url, timeout=0.3)
 
 
 NOT_CALLABLE = "no client"

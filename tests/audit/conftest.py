@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from audit.audits import AT_ONCE
+from support.small import Small
 
 from faultline._audit import run
-
-AT_ONCE = 8  # clients of a test, beside those of the other tests: one that starves looks as if it hung
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +24,10 @@ def few_at_a_time(monkeypatch):
 def path(monkeypatch):
     """Where a process of its own finds the clients by their names."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+
+
+@pytest.fixture(scope="session")
+def audited():
+    """A function that audits a client by its name in a small process: only for tests that are not measured."""
+    with closing(Small()) as small:
+        yield partial(small.call, "audit.audits:audit")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
-from audit import clients_elsewhere as clients
-from audit.clients_with_bugs import careful
 
 import faultline
 from faultline import FaultlineError, receive_until, script, send
@@ -42,7 +39,7 @@ def test_lookups_are_audited_at_a_server_without_tls_alone(given):
 
 @pytest.mark.slow
 def test_a_client_whose_timeout_leaves_out_the_lookup_hangs_there():
-    audit = faultline.audit(careful, points=("lookup",), timeout_seconds=2)
+    audit = faultline.audit("audit.clients_with_bugs:careful", points=("lookup",), timeout_seconds=2)
 
     assert verdicts(audit) == dict.fromkeys(LOOKUPS, "handled") | {"slow_resolve(3.0)": "hung"}
     assert [case.reason for case in audit.found("hung")] == [
@@ -52,7 +49,7 @@ def test_a_client_whose_timeout_leaves_out_the_lookup_hangs_there():
 
 @pytest.mark.slow
 def test_a_client_that_looks_nothing_up_by_python_is_not_judged():
-    audit = faultline.audit(clients.by_address, modes=("nxdomain",))
+    audit = faultline.audit(f"{HERE}:by_address", modes=("nxdomain",))
 
     assert [(case.verdict, case.reason) for case in audit.results] == [
         (
@@ -65,11 +62,11 @@ def test_a_client_that_looks_nothing_up_by_python_is_not_judged():
 # --- a proxy ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.unmeasured
-def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked():
+@pytest.mark.slow
+def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked(audited):
     given = {"modes": ("status", "reset", "ok"), "points": ("answer", "request"), "proxy": True, "tls": True}
-    well, bad = (faultline.audit(f"{HERE}:{name}", **given) for name in ("tunneled", "keeps_a_failed_tunnel"))
+    well, bad = (audited(f"{HERE}:{name}", **given) for name in ("tunneled", "keeps_a_failed_tunnel"))
 
     assert well.found() == (), str(well)
     assert {case.mode for case in bad.found()} == {"reset"}
@@ -78,8 +75,8 @@ def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked():
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
-def test_a_client_that_uses_no_proxy_is_not_judged():
-    audit = faultline.audit(clients.by_address, modes=("status",), proxy=True, tls=False)
+def test_a_client_that_uses_no_proxy_is_not_judged(audited):
+    audit = audited(f"{HERE}:by_address", modes=("status",), proxy=True, tls=False)
 
     assert {(case.verdict, case.reason) for case in audit.results} == {
         ("not run", "the client doesn't use the proxy that HTTPS_PROXY and HTTP_PROXY name.")
@@ -99,7 +96,7 @@ def test_a_proxy_is_audited_in_what_it_plays():
 
 @pytest.mark.slow
 def test_a_tunnel_that_breaks_before_the_handshake_is_met():
-    audit = faultline.audit(clients.tunneled, points=("tunnel",), modes=("reset", "close"), proxy=True)
+    audit = faultline.audit(f"{HERE}:tunneled", points=("tunnel",), modes=("reset", "close"), proxy=True)
 
     assert [(case.point, case.verdict) for case in audit.results] == [("tunnel", "handled")] * 2
     assert [[a.struck.point for a in case.runs[0].attempts] for case in audit.results] == [["tunnel"]] * 2
@@ -130,8 +127,8 @@ LINES = script(receive_until(b"\n"), send(b"one\n"), send(b"two\n"), send(b"thre
 @pytest.mark.slow
 def test_a_client_of_another_protocol_is_audited_before_its_own_server():
     with faultline.serve(LINES, strict=False) as upstream:
-        given = {"upstream": upstream.hostport, "modes": ("close", "reset", "ok", "latency"), "tls": False}
-        well, bad = (faultline.audit(client, **given) for client in (clients.lines, clients.lines_swallowed))
+        given = {"upstream": upstream.hostport, "modes": ("close", "latency"), "tls": False}
+        well, bad = (faultline.audit(f"{HERE}:{name}", **given) for name in ("lines", "lines_swallowed"))
 
     assert well.found() == (), str(well)
     assert {case.verdicts for case in bad.found()} == {("swallowed",)}
@@ -148,28 +145,22 @@ def test_a_relay_is_audited_in_what_it_plays():
 # --- what a pool leaves ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.unmeasured
-def test_a_connection_that_a_pool_forgets_is_leaked():
-    audit = faultline.audit(f"{HERE}:keeps_what_failed_pool", factory=True, modes=("malformed", "ok"), tls=False)
-    found = {case.case: case.verdicts for case in audit.results}
-
-    assert found["ok()"] == ("handled",)
-    assert found["malformed('status_garbage')"] == ("leaked",)
-
-
 @pytest.mark.slow
-@pytest.mark.unmeasured
-@pytest.mark.parametrize(("seconds", "expected"), [(0.05, "handled"), (30, "leaked")])
-def test_a_thread_that_ends_soon_after_the_call_is_not_leaked(seconds, expected):
-    def client(url):
-        if "first" not in clients.KEPT:
-            clients.KEPT.append("first")
-            return clients.by_address(url)
-        threading.Thread(target=threading.Event().wait, args=(seconds,), daemon=True).start()
-        return clients.by_address(url)
+def test_a_connection_that_a_pool_forgets_is_leaked(audited):
+    audit = audited(f"{HERE}:keeps_what_failed_pool", factory=True, modes=("raw", "ok"), tls=False)
+    found = {case.mode: case.verdicts for case in audit.results}
 
-    audit = faultline.audit(client, modes=("ok",), points=("answer",), tls=False)
+    assert found == {"ok": ("handled",), "raw": ("leaked",)}
+
+
+@pytest.mark.unmeasured
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "expected"), [("leaves_a_thread_for_a_moment", "handled"), ("leaves_a_thread", "leaked")]
+)
+def test_a_thread_that_ends_soon_after_the_call_is_not_leaked(name, expected, audited):
+    audit = audited(f"{HERE}:{name}", modes=("ok",), points=("answer",), tls=False)
 
     assert {case.case: case.verdict for case in audit.results}["ok()"] == expected
 

@@ -8,10 +8,8 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from audit import clients_with_bugs as clients
 from support.tables import each_row
 
-import faultline
 from faultline import Audit, AuditCase, FaultlineError, Finding
 from faultline._audit.cases import Row
 from faultline._audit.clean import clean
@@ -278,8 +276,8 @@ def test_what_xml_can_not_write_is_escaped():
 
 @pytest.mark.unmeasured
 @pytest.mark.slow
-def test_a_careful_client_is_clean_in_the_whole_catalogue_and_the_page_is_small_and_whole():
-    audit = faultline.audit(clients.careful, timeout_seconds=60)
+def test_a_careful_client_is_clean_in_the_whole_catalogue_and_the_page_is_small_and_whole(audited):
+    audit = audited("audit.clients_with_bugs:careful", timeout_seconds=60)
     text = audit.to_html()
 
     read = Read(text)

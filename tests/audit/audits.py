@@ -1,0 +1,17 @@
+"""Audits in a small process, which has nothing else to do: `support.small` calls this."""
+
+from __future__ import annotations
+
+import os
+
+from support.small import named
+
+import faultline
+
+AT_ONCE = 8  # clients of a test, beside those of the other tests: one that starves looks as if it hung
+
+
+def audit(name=None, *, environment=(), **given):
+    """`faultline.audit` of a callable, which is here by the name of its module and its own."""
+    os.environ.update(environment)
+    return faultline.audit(named(name) if name else None, jobs=AT_ONCE, **given)
