@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import importlib.metadata
 import json
 import os
 import platform
@@ -20,125 +19,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import relays
+from children import in_a_child
 from cost import rounded
+from crowd import connect, resident_kib
+from peer_fixtures import COLUMNS, DELAY_SECONDS, FIRST, HELD, Work
 
-BODY = b"hello"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + BODY
-STARTS, SECONDS = 30, 1.0
+STARTS, SECONDS, DELAYS = 30, 1.0, 20
 PATHS = {"httpbin": "/robots.txt"}  # which has the shortest body there
-
-
-class Bare:
-    """A thread that accepts a client after another, and answers what it sends."""
-
-    def __enter__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.clients = []
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        return self.listener.getsockname()
-
-    def run(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                self.clients.append(client)
-                with client, contextlib.suppress(ConnectionError):
-                    while client.recv(65_536):
-                        client.sendall(ANSWER)
-
-    def __exit__(self, *_):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        for client in self.clients:
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-        self.thread.join()
-        self.listener.close()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers each GET."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.wfile.write(ANSWER)
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def by_http_server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_address
-        server.shutdown()
-        thread.join()
-
-
-@contextlib.contextmanager
-def by_httpserver():
-    from pytest_httpserver import HTTPServer
-
-    with HTTPServer(host="127.0.0.1") as server:
-        server.expect_request("/").respond_with_data(BODY)
-        yield server.host, server.port
-
-
-@contextlib.contextmanager
-def by_localserver():
-    from pytest_localserver.http import ContentServer
-
-    server = ContentServer("127.0.0.1", 0)
-    server.start()
-    server.serve_content(BODY)
-    yield server.server_address
-    server.stop()
-
-
-@contextlib.contextmanager
-def by_httpbin():
-    import httpbin
-    from pytest_httpbin.serve import Server
-
-    with Server(application=httpbin.app) as server:
-        yield server.host, server.port
-
-
-@contextlib.contextmanager
-def by_faultline():
-    from faultline import ok, serve
-
-    with serve(ok(BODY)) as server:
-        yield server.address
-
-
-# The title, what starts a server, the distribution, and the module of its plugin.
-COLUMNS = {
-    "bare": ("bare sockets", Bare, None, None),
-    "http.server": ("http.server", by_http_server, None, None),
-    "faultline": ("faultline", by_faultline, "pytest-faultline", "faultline.pytest_plugin"),
-    "httpserver": ("pytest-httpserver", by_httpserver, "pytest-httpserver", "pytest_httpserver.pytest_plugin"),
-    "localserver": ("pytest-localserver", by_localserver, "pytest-localserver", "pytest_localserver.plugin"),
-    "httpbin": ("pytest-httpbin", by_httpbin, "pytest-httpbin", "pytest_httpbin.plugin"),
-}
-ROWS = {
-    "start": "start and stop, ms",
-    "request": "start, one request, stop, ms",
-    "rate": "requests a second of one client that keeps its connection",
-    "kib": "KiB of the process after 30 servers, beyond Python's own",
-    "plugin": "CPU of the loaded plugin, ms",
-}
+GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def asked(client, path):
@@ -149,35 +43,95 @@ def asked(client, path):
     assert response.status == 200, response.status
 
 
-def times(column, path, *, asks):
+def times(column, *, asks):
     """How long each of some servers takes, in ms, the first left out: it imports."""
     found = []
     for _ in range(STARTS + 1):
         began = time.perf_counter()
-        with COLUMNS[column][1]() as (host, port):
+        with COLUMNS[column].serves(Work("answer")) as (host, port):
             if asks:
                 with contextlib.closing(http.client.HTTPConnection(host, port, timeout=10)) as client:
-                    asked(client, path)
+                    asked(client, PATHS.get(column, "/"))
         found.append((time.perf_counter() - began) * 1000)
-    return found[1:]
+    return {"request" if asks else "start": found[1:]}
 
 
-def rate(column, path):
+def rate(column):
     """Requests a second."""
-    with COLUMNS[column][1]() as where, contextlib.closing(http.client.HTTPConnection(*where, timeout=10)) as client:
+    path = PATHS.get(column, "/")
+    with (
+        COLUMNS[column].serves(Work("answer")) as where,
+        contextlib.closing(http.client.HTTPConnection(*where, timeout=10)) as client,
+    ):
         asked(client, path)
         began, count = time.perf_counter(), 0
         while time.perf_counter() - began < SECONDS:
             asked(client, path)
             count += 1
-        return [count / (time.perf_counter() - began)]
+        return {"rate": [count / (time.perf_counter() - began)]}
+
+
+def held(column):
+    """The memory of a client that is held, and how many come to that in a second."""
+    work = Work("hold")
+    with in_a_child(connect) as first, in_a_child(connect) as clients, COLUMNS[column].serves(work) as address:
+        first.tell(address, FIRST, GET)
+        work.wait(FIRST)
+        before, began = resident_kib(), time.perf_counter()
+        clients.tell(address, HELD, GET)
+        work.wait(HELD)
+        taken = time.perf_counter() - began
+        found = {"held": [(resident_kib() - before) / HELD], "held_rate": [HELD / taken]}
+        work.over.set()
+    return found
+
+
+def late(column):
+    """How much later than its delay an answer comes, in ms."""
+    if COLUMNS[column].late:
+        with in_a_child(relays.echo) as upstream, in_a_child(late_trips) as client:
+            upstream.tell(None)
+            with COLUMNS[column].late(tuple(upstream.answer())) as relayed:
+                client.tell(relayed)
+                return {"late": client.answer()}
+    found = []
+    with (
+        COLUMNS[column].serves(Work("delay")) as where,
+        contextlib.closing(http.client.HTTPConnection(*where, timeout=10)) as client,
+    ):
+        for _ in range(DELAYS + 1):
+            began = time.perf_counter()
+            asked(client, "/")
+            found.append((time.perf_counter() - began - DELAY_SECONDS) * 1000)
+    return {"late": found[1:]}
+
+
+def late_trips(address):
+    """How much later than its delay a byte comes back, in ms."""
+    found = []
+    with socket.create_connection(tuple(address), 10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(DELAYS + 1):
+            began = time.perf_counter()
+            client.sendall(b"x")
+            client.recv(1)
+            found.append((time.perf_counter() - began - DELAY_SECONDS) * 1000)
+    return found[1:]
+
+
+def relayed(column):
+    """What a relay adds to a byte there and back, in us, and how fast a stream is, as a share of a direct one."""
+    relay = COLUMNS[column].relays
+    direct, through = relays.compared(relays.echo, relays.round_trips, relay)
+    fast, slower = relays.compared(relays.pour, relays.streams, relay)
+    return {"relay": [through - direct], "stream": [slower / fast]}
 
 
 def grown(column):
     """KiB of the process after some servers."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    times(column, "", asks=False)
-    return [float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)]
+    times(column, asks=False)
+    return {"kib": [float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)]}
 
 
 def cpu_of_pytest(*words):
@@ -194,46 +148,47 @@ def cpu_of_pytest(*words):
 
 def plugin(column):
     """What pytest takes longer with the plugin, in pairs of runs."""
-    module = COLUMNS[column][3]
+    module = COLUMNS[column].module
     cpu_of_pytest("-p", module)  # writes what is compiled
-    return [cpu_of_pytest("-p", module) - cpu_of_pytest() for _ in range(3)]
+    return {"plugin": [cpu_of_pytest("-p", module) - cpu_of_pytest() for _ in range(3)]}
 
 
-def one(row, column):
-    """The values of one cell, as JSON."""
-    path = PATHS.get(column, "/")
-    measure = {
-        "start": partial(times, column, path, asks=False),
-        "request": partial(times, column, path, asks=True),
-        "rate": partial(rate, column, path),
-        "kib": partial(grown, column),
-        "plugin": partial(plugin, column),
-    }
-    return json.dumps(measure[row]())
-
-
-def is_here(column):
-    """Whether the distribution of a column is installed."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return COLUMNS[column][2] is None or bool(importlib.metadata.version(COLUMNS[column][2]))
-    print(f"{COLUMNS[column][2]} is not installed: its column is left out.", file=sys.stderr)
-    return False
+# What is measured together: the rows that it gives, by their titles, and the columns that have it.
+ROWS = {
+    "start": (partial(times, asks=False), {"start": "start and stop, ms"}, lambda of: of.serves),
+    "request": (partial(times, asks=True), {"request": "start, one request, stop, ms"}, lambda of: of.serves),
+    "rate": (
+        rate,
+        {"rate": "requests a second of one client that keeps its connection"},
+        lambda of: of.serves,
+    ),
+    "held": (
+        held,
+        {"held": f"KiB for each of {HELD} clients that wait for their answer", "held_rate": "such clients a second"},
+        lambda of: of.serves and "hold" in of.works,
+    ),
+    "late": (late, {"late": "50 ms are late by, ms"}, lambda of: of.late or of.serves),
+    "relay": (
+        relayed,
+        {
+            "relay": "a relay adds to a byte there and back, us",
+            "stream": "one stream through a relay, as a share of a direct one",
+        },
+        lambda of: of.relays,
+    ),
+    "kib": (grown, {"kib": "KiB of the process after 30 servers, beyond Python's own"}, lambda of: of.serves),
+    "plugin": (plugin, {"plugin": "CPU of the loaded plugin, ms"}, lambda of: of.module),
+}
 
 
 def table(rows, columns, found):
     """The lines of the table, in Markdown; an x is how many times the value of the first column that has one."""
-    titles = []
-    for column in columns:
-        title, _, distribution, _ = COLUMNS[column]
-        titles.append(f"{title} {importlib.metadata.version(distribution)}" if distribution else title)
-    lines = [["", *titles]]
+    lines = [["", *(COLUMNS[column].title for column in columns)]]
     for row in rows:
-        values = [statistics.median(found[row, column]) if found[row, column] else None for column in columns]
-        base = None if row == "kib" else next((value for value in values if value), None)
-        cells = [
-            "" if v is None else f"{rounded(v)} ({rounded(v / base)} x)" if v != base else rounded(v) for v in values
-        ]
-        lines.append([ROWS[row], *cells])
+        for name, title in ROWS[row][1].items():
+            values = [statistics.median(found[name, column]) if found[name, column] else None for column in columns]
+            base = None if name == "kib" else next((value for value in values if value), None)
+            lines.append([title, *(cell(value, base) for value in values)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
@@ -254,21 +209,24 @@ def main():
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(one(*options.one))
+        row, column = options.one
+        print(json.dumps(ROWS[row][0](column)))
         return
-    columns, found, loads = [*filter(is_here, options.columns)], defaultdict(list), [os.getloadavg()[0]]
+    columns, found, loads = [c for c in options.columns if COLUMNS[c].is_here], defaultdict(list), [os.getloadavg()[0]]
     for number in range(options.rounds):
         for row in options.rows:
             for column in columns:
-                if row == "plugin" and COLUMNS[column][3] is None:
+                if not ROWS[row][2](COLUMNS[column]):
                     continue
                 print(f"round {number + 1}: {row}, {column}", end="\033[K\r", file=sys.stderr, flush=True)
                 words = [sys.executable, __file__, "--one", row, column]
                 done = subprocess.run(words, capture_output=True, text=True, check=False)
                 if done.returncode:
                     print(done.stderr, file=sys.stderr)
-                else:  # some of the servers print what they answer
-                    found[row, column] += json.loads(done.stdout.splitlines()[-1])
+                    continue
+                # Some of the servers print what they answer.
+                for name, values in json.loads(done.stdout.splitlines()[-1]).items():
+                    found[name, column] += values
     loads.append(os.getloadavg()[0])
     system = f"{platform.system()} {platform.release().partition('-')[0]}, CPython {platform.python_version()}"
     load = "load {:.1f} before and {:.1f} after".format(*loads)

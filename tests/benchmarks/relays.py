@@ -65,25 +65,25 @@ def streams(*addresses):
         yield STREAM_BYTES / (time.perf_counter() - began)
 
 
-def compared(upstream_does, client_does, column):
+def compared(upstream_does, client_does, by):
     """What a client measures directly, and through a relay."""
     with in_a_child(upstream_does) as upstream, in_a_child(client_does) as client:
         upstream.tell(None)
         address = tuple(upstream.answer())
-        with RELAYS[column](address) as relayed:
+        with by(address) as relayed:
             client.tell(address, relayed)
             return client.answer(), client.answer()
 
 
 def relay(column):
     """What a relay adds to a direct connection."""
-    direct, relayed = compared(echo, round_trips, column)
+    direct, relayed = compared(echo, round_trips, RELAYS[column])
     return {"relay": relayed - direct}
 
 
 def stream(column):
     """How fast a relay is, as a share of a direct connection."""
-    direct, relayed = compared(pour, streams, column)
+    direct, relayed = compared(pour, streams, RELAYS[column])
     return {"stream": relayed / direct}
 
 
