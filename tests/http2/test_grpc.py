@@ -35,6 +35,7 @@ METHOD = "/pkg.Service/Method"
 OWN = (("grpc.use_local_subchannel_pool", 1),)
 HI = grpc_ok((b"hi",))
 DOWN = grpc_status("UNAVAILABLE")
+TLS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 
 
 def channel(server, options=()):
@@ -146,20 +147,22 @@ RETRIES = [
 ]
 
 
+@TLS
 @pytest.mark.slow
-def test_the_retry_policy_of_the_service_config_is_seen_in_the_attempts():
+def test_the_retry_policy_of_the_service_config_is_seen_in_the_attempts(tls):
     for plan, times, got, attempts in RETRIES:
-        with serve(plan, http2=True, strict=False) as server:
+        with serve(plan, http2=True, tls=tls, strict=False) as server:
             assert (outcome(server, retrying(times) if times > 1 else ()), len(server.attempts)) == (got, attempts), (
                 plan
             )
 
 
+@TLS
 @pytest.mark.slow
-def test_a_call_may_wait_for_a_server_that_is_ready():
+def test_a_call_may_wait_for_a_server_that_is_ready(tls):
     soon = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 1000))
     for waits, got in ((False, "UNAVAILABLE"), (True, b"hi")):
-        with serve(sequence(reset(at="accept"), HI), http2=True) as server:
+        with serve(sequence(reset(at="accept"), HI), http2=True, tls=tls) as server:
             assert outcome(server, soon, wait_for_ready=waits) == got
 
 
@@ -168,20 +171,22 @@ KEEPALIVE = tuple(
 )
 
 
+@TLS
 @pytest.mark.slow
-def test_keepalive_notices_a_silent_peer():
+def test_keepalive_notices_a_silent_peer(tls):
     more = (*KEEPALIVE, ("grpc.http2.max_pings_without_data", 0))
-    with serve(stall() & bad_http2("ping_unanswered"), http2=True) as server:
+    with serve(stall() & bad_http2("ping_unanswered"), http2=True, tls=tls) as server:
         assert outcome(server, more) == "UNAVAILABLE"  # and not DEADLINE_EXCEEDED
     assert [str(strike.part) for strike in server.attempts[0].strikes] == ["break", "http2"]
-    with serve(stall(), http2=True) as server:  # its PINGs are answered
+    with serve(stall(), http2=True, tls=tls) as server:  # its PINGs are answered
         assert outcome(server, more, timeout=0.5) == "DEADLINE_EXCEEDED"
 
 
+@TLS
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_filter")
-def test_keepalive_notices_a_partition():
-    with serve(partition(), http2=True) as server:
+def test_keepalive_notices_a_partition(tls):
+    with serve(partition(), http2=True, tls=tls) as server:
         assert outcome(server, KEEPALIVE) == "UNAVAILABLE"
 
 
@@ -220,8 +225,9 @@ def test_a_relay_in_front_of_a_real_server(real):
         (reset(after_bytes=100), "UNAVAILABLE"),
         (stall(on=b"ask"), "DEADLINE_EXCEEDED"),
     ]:
-        with relay(real, plan) as server:
-            assert outcome(server, timeout=0.5) == got, plan
+        for how in ({}, {"tls": "terminate", "alpn": ("h2",)}):  # grpcio insists on h2
+            with relay(real, plan, **how) as server:
+                assert outcome(server, timeout=0.5) == got, (plan, how)
 
 
 def test_what_is_no_message_is_refused():
