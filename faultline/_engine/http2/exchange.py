@@ -26,6 +26,7 @@ from faultline._engine.choosing import note_unmatched
 from faultline._engine.http2.response import Response, concerns_stream
 from faultline._engine.lifting import Lift, Lifted
 from faultline._engine.pacing import Flows, pause
+from faultline._net.chosen import hopped
 
 if TYPE_CHECKING:
     from faultline._core.points import Point
@@ -74,6 +75,7 @@ class Exchange:
         self._request, self._body, self.body_bytes = request, bytearray(request.body), request.body_bytes
         self._pieces: deque[Piece] = deque()
         self._come = asyncio.Event()
+        self._leaves_body = False  # because the response needs none
         attempt.on_strike = self.strike
         self.flows: Flows | None = None
         self._begin_flows()
@@ -88,8 +90,10 @@ class Exchange:
         """
         goes_on = True
         try:
-            await self._receive()
-            goes_on = await Response(self).send()
+            response = Response(self)
+            await self._receive(response)
+            goes_on = await response.send()
+            await self._decline()
         except Ended:
             pass
         await self.session.finish(self, goes_on=goes_on)
@@ -150,12 +154,17 @@ class Exchange:
 
     # --- the request -------------------------------------------------------------------------------------------------
 
-    async def _receive(self) -> None:
-        """Read the request, with its body."""
+    async def _receive(self, response: Response) -> None:
+        """Read the request, with its body; a client that waits for `100 Continue` is asked for it, or refused."""
         attempt, service = self.attempt, self.session.connection.service
         kept_bytes = sys.maxsize if service.may_echo(attempt.fault) else KEPT_BODY_BYTES
         head = await self._next()
         await self._pass(head.frame_bytes, head.text)
+        if not self._pieces and (self._request.header("expect") or "").lower() == "100-continue":
+            self._leaves_body = self._needs_no_body()
+            if self._leaves_body:
+                return
+            await response.ask_for_body()
         while not (piece := await self._next()).is_end:
             self._body += piece.text[: max(0, kept_bytes - len(self._body))]
             self.body_bytes += len(piece.text)
@@ -163,6 +172,17 @@ class Exchange:
             await self.session.consume(self.number, piece.flow_bytes)
         attempt.keep(replace(self._request, body=bytes(self._body), body_bytes=self.body_bytes))
         self._choose(has_body=True)
+
+    def _needs_no_body(self) -> bool:
+        """Whether the response is known, and needs no body of the request (RFC 9110, 10.1.1)."""
+        fault, default = self.attempt.fault, self.session.connection.service.default
+        return fault.choice is None and hopped(fault.http_answer or default, self._request, default).needs_no_body
+
+    async def _decline(self) -> None:
+        """Have the client leave out the body that was not read, behind the whole response (RFC 9113, 8.1)."""
+        if self._leaves_body and not any(piece.is_end for piece in self._pieces):
+            self.attempt.sign("server", "RST_STREAM", name_of(0))
+            await self.session.writer.write(partial(self._reset, 0))
 
     async def _next(self) -> Piece:
         """The next piece of the request, once its conditions let it pass."""

@@ -65,6 +65,16 @@ class Response:
         goes_on = attempt.armed("idle") is not None or attempt.lasts
         return goes_on or not service.dealer.ends_connection(fault)
 
+    async def ask_for_body(self) -> None:
+        """Send `100 Continue`, which counts as no byte of the response."""
+        fields = [(":status", "100")]
+        if self.exchange.flows is not None:
+            await self.exchange.flows.send(wire.text_of(fields), arrived, pause)
+        async with self._session.writer.turn():
+            data = self._session.writer.made(lambda: self._fields(fields, is_last=False))
+            await self._session.connection.stream.write_now(data)
+            self._attempt.entry.says("server", data)
+
     async def _say(self, said: Answer) -> None:
         """Send an answer, in the form that it has in HTTP/2."""
         if isinstance(said, Http2Answer) and said.kind:
