@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -121,6 +122,24 @@ def running_postgres(*, is_secure=False):
             yield RealServer(f"127.0.0.1:{port}", f"{folder}/.s.PGSQL.{port}", url)
 
 
+@pytest.fixture(scope="session", params=[True, False], ids=["TLS", "no TLS"])
+def mariadb(request):
+    """A MariaDB that takes any user, and that speaks TLS or not."""
+    program = find("mariadbd")
+    with private_folder() as (folder, runner):
+        path, chain = f"{folder}/mariadb.sock", Path(folder, "server.pem")
+        chain.write_bytes(authority("trusted").issue_cert("localhost").private_key_and_cert_chain_pem.bytes())
+        secure = [f"--ssl-cert={chain}", f"--ssl-key={chain}"] if request.param else ["--skip-ssl"]
+        open_to_all = ["--skip-grant-tables", "--skip-networking=0", "--skip-log-bin"]
+
+        def command(port):
+            place = [f"--datadir={folder}", f"--socket={path}", "--bind-address=127.0.0.1", f"--port={port}"]
+            return [*runner, program, "--no-defaults", *place, *open_to_all, *secure]
+
+        with running(command, folder, stopped_by=signal.SIGTERM) as port:  # SIGINT does nothing there
+            yield RealServer(f"127.0.0.1:{port}", path, f"mysql://127.0.0.1:{port}")
+
+
 @pytest.fixture(scope="session")
 def redis_server():
     """A Redis that keeps nothing on disk."""
@@ -160,7 +179,7 @@ def private_folder():
 
 
 @contextlib.contextmanager
-def running(command, folder):
+def running(command, folder, stopped_by=signal.SIGINT):
     """Run a server on a free port from when it is ready; again on another port, if that one is taken meanwhile."""
     deadline = time.monotonic() + START_SECONDS
     log = Path(folder, "log")
@@ -173,7 +192,7 @@ def running(command, folder):
                 yield port
                 return
         finally:
-            stop(process)
+            stop(process, stopped_by)
     pytest.fail(f"{command('…')} was not ready within {START_SECONDS} s:\n{log.read_text(errors='replace')}")
 
 
@@ -183,9 +202,9 @@ def free_port():
 
 
 def becomes_ready(process, log, deadline):
-    """Whether it says that it is ready, as both servers do, and does not end before."""
+    """Whether it says that it is ready, as all of these servers do, and does not end before."""
     while time.monotonic() < deadline:
-        if b"eady to accept connections" in log.read_bytes():
+        if re.search(rb"[Rr]eady (to accept|for) connections", log.read_bytes()):
             return True
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
@@ -193,9 +212,9 @@ def becomes_ready(process, log, deadline):
     return False
 
 
-def stop(process):
-    """Stop it by the signal that both obey at once and in order; the processes of PostgreSQL's own go with it."""
-    process.send_signal(signal.SIGINT)
+def stop(process, by):
+    """Stop it by the signal that it obeys at once and in order; the processes of PostgreSQL's own go with it."""
+    process.send_signal(by)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
