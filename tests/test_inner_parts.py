@@ -88,6 +88,8 @@ def limit():
     def make(method, servers=()):
         item = SimpleNamespace(
             nodeid="test_it",
+            path="tests/test_it.py",
+            location=("tests/test_it.py", 6, "test_it"),
             config=SimpleNamespace(
                 pluginmanager=SimpleNamespace(getplugin=lambda _name: None),
                 get_terminal_writer=io.StringIO,
@@ -119,6 +121,16 @@ def test_report_of_a_failure_of_its_own_begins_with_the_reason_and_keeps_what_fa
     late.tell(report)
     assert report.sections == [("faultline limit", "the reason")]
     assert crash.message == "the reason"
+
+
+def test_report_of_a_test_that_swallowed_its_failure_names_the_reason_at_the_test(limit):
+    late = limit("signal")
+    late.message = "the reason"
+    report = SimpleNamespace(failed=False, longrepr=None, sections=[], outcome="passed")
+    late.tell(report)
+    crash = report.longrepr.reprcrash
+    assert (report.outcome, str(report.longrepr)) == ("failed", "the reason")
+    assert (crash.path, crash.lineno, crash.message) == ("tests/test_it.py", 7, "the reason")
 
 
 def test_limit_that_ends_the_process_writes_where_nothing_is_captured(limit, monkeypatch):

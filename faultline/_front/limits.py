@@ -93,7 +93,18 @@ class Limit:
                 report.sections.append(("faultline limit", self.message))
             crash.message = self.message
         else:
-            report.outcome, report.longrepr = "failed", self.message
+            self._fail(report)
+
+    def _fail(self, report: pytest.TestReport) -> None:
+        """Fail a test that swallowed its failure, as if at its first line: pytest 8 leaves a mere text unsaid."""
+        try:
+            pytest.fail(self.message)
+        except pytest.fail.Exception as failure:
+            shown = pytest.ExceptionInfo.from_exception(failure).getrepr(style="value", chain=False)
+        assert shown.reprcrash is not None  # this frame is not hidden
+        shown.reprcrash.message = self.message
+        shown.reprcrash.path, shown.reprcrash.lineno = str(self._item.path), (self._item.location[1] or 0) + 1
+        report.outcome, report.longrepr = "failed", shown
 
     def note(self) -> None:
         """Write down what clients wait for."""
