@@ -18,12 +18,15 @@ from support.tables import each_row
 
 from faultline import __version__, bad_dns, dns_server, no_address, nxdomain, ok, serve, servfail
 from faultline._core.check import plain
-from faultline._front import command
+from faultline._front import command, mistakes
 from faultline._front.command import main
+from faultline._front.commands import parser_of
+from faultline._front.completion import commands_in
 from faultline._front.ended import Ended
 from faultline._front.listing import HEADINGS, option_name, options_of
 from faultline._front.mistakes import OWN, right_line
-from faultline._front.options import Parser, named
+from faultline._front.options import named
+from faultline._front.parser import Parser, UsageError
 from faultline._front.served import add_proxy_options, add_relay_options, add_serve_options
 from faultline.modes._catalogue import modes
 
@@ -201,7 +204,8 @@ REFUSED = {
     "serve --mode": "argument --mode: expected one argument. See `faultline serve --help`.",
     "serve --mode malfromed": f"no mode 'malfromed'. Did you mean 'malformed'? Modes: {', '.join(modes())}.",
     "serve --mode bad-crt": "no mode 'bad-crt'. Did you mean 'bad_cert'? Modes: ",
-    "serve --mode ok --at accept": "unrecognized arguments: --at accept. See `faultline --help`.",
+    "serve --mode ok --at accept": "no option --at. See `faultline serve --mode ok --help`.",
+    "serve --mode reset 100": "unrecognized arguments: 100. See `faultline --help`.",
     # a value of an option
     "serve --mode reset --port 70000": "port=70000: expected a whole number, from 0 to 65535.",
     "serve --mode nxdomain --port 70000": "port=70000: expected a whole number, from 0 to 65535.",
@@ -223,7 +227,7 @@ REFUSED = {
     "serve --mode raw --data -x": "argument --data: expected one argument, and '-x' begins with a dash; write --data",
     "serve --mode raw --data '-\\0'": "argument --data: expected one argument, and '-\\\\0' begins with a dash; write ",
     "serve --mode raw --data --": "argument --data: expected one argument, and '--' begins with a dash; write --data=",
-    "serve --mode raw --data --json": "argument --data: expected one argument. See `faultline serve --help`.",
+    "serve --mode raw --data --json": "argument --data: expected one argument. See `faultline serve --mode raw --h",
     "serve --mode ok --then 'raw --data -x'": "argument --data: expected one argument, and '-x' begins with a dash; ",
     "audit --command -x": "argument --command: expected one argument, and '-x' begins with a dash; write --com",
     # an option that lacks
@@ -232,7 +236,7 @@ REFUSED = {
     "serve --mode raw": "mode raw needs --data TEXT.",
     "serve --mode socks-refusal": "mode socks-refusal needs --kind KIND.",
     "serve --mode addresses": "mode addresses is for tests alone: its `server` is an object of the test.",
-    "serve --mode addresses --server 127.0.0.1:1": "unrecognized arguments: --server 127.0.0.1:1.",
+    "serve --mode addresses --server 127.0.0.1:1": "no option --server. See `faultline serve --mode addresses --help`.",
     "serve --mode nxdomain --then addresses": "mode addresses is for tests alone: its `server` is an object ",
     # modes that don't go together
     "serve --mode duplicated --tls": "duplicated(): expected no --tls with it; it takes a UDP server.",
@@ -260,7 +264,7 @@ REFUSED = {
     "serve --mode ok --then ''": "no mode ''.",
     "serve --mode ok --then status": "mode status needs --code NUMBER. In --then the options go behind the name, in ",
     "serve --mode ok --then 'status --code x'": "code='x': expected a whole number.",
-    "serve --mode ok --then 'status --bogus 503'": "unrecognized arguments: --bogus 503. See `faultline serve --then ",
+    "serve --mode ok --then 'status --bogus 503'": "no option --bogus. See `faultline serve --mode status --help`.",
     """serve --mode ok --then "status --code '5" """: '--then="status --code \'5": expected the name of a mode, ',
     # --path, --max-connections, --beyond
     "serve --mode ok --path /pay": "--path='/pay': expected a path and a mode behind it, such as '/pay status --code ",
@@ -378,6 +382,9 @@ MEANT = {
     "serve --mode status --status 404": "serve --mode status --code 404",
     "serve --mode latency --ms 50": "serve --mode latency --seconds 0.05",
     "serve --mode stall --timeout 5": "serve --mode stall --for-seconds 5",
+    "serve --mod reset --prot 80": "serve --mode reset --port 80",
+    "serve --mode=reset --after_byts=7": "serve --mode reset --after-bytes 7",
+    "relay --upstrem 127.0.0.1:9 --jso": "relay --upstream 127.0.0.1:9 --json",
     "serve --mode reset --after 10": "serve --mode reset --after-bytes 10",
     "serve --mode reset --after-ms=10": "serve --mode reset --after-seconds 0.01",
     "serve --mode reset --at body": "serve --mode reset --at response",
@@ -430,6 +437,42 @@ def test_mistake_that_is_not_understood_is_answered_with_no_line(told):
     answers = {words: told(words) for words in UNKNOWN}
 
     assert [words for words, (code, _, said) in answers.items() if code != 2 or "Type:" in said] == []
+
+
+TOP = parser_of(["serve", "--mode", "reset"])[0]
+COMMANDS = commands_in(TOP)
+
+
+def test_no_command_takes_a_part_of_an_option_or_a_mistyped_one_and_each_names_the_whole():
+    """The last letter is left out, or the first two change places."""
+    for begin, parser in {"": TOP, **COMMANDS}.items():
+        for option in (name for name in parser._option_string_actions if name.startswith("--")):
+            for word in {option[:-1], f"--{option[3]}{option[2]}{option[4:]}" if option[4:] else option[:-1]}:
+                hint = rf"Did you mean (--.* or |--.*, )?{option}(, --.*| or --.*)?\? See `faultline .*--help`\.$"
+                with pytest.raises(UsageError, match=f"^no option {word}. {hint}"):
+                    TOP.parse_args([*begin.split(), word])
+
+
+def test_each_command_is_tried_for_parts_of_options():
+    assert COMMANDS.keys() == {*mistakes.COMMANDS, "completion"}
+
+
+@each_row(
+    "words, text",
+    [
+        (
+            "serve --mode reset -port 4",
+            "no option -port. Did you mean --port? See `faultline serve --mode reset --help`.",
+        ),
+        ("serve --mode reset --port_number=4", "no option --port_number. Did you mean --port?"),
+        ("probe x --timeot 3", "no option --timeot. Did you mean --timeout-seconds? See `faultline probe --help`."),
+        ("serve --mode reset --ca_file x", "no option --ca_file. Did you mean --ca-file?"),
+        ("--verson modes", "no option --verson. Did you mean --version? See `faultline --help`."),
+        ("completion --x", "no option --x. See `faultline completion --help`."),
+    ],
+)
+def test_option_that_is_not_known_is_named_with_the_nearest(words, text, told):
+    assert told(words)[2].startswith(f"faultline: {text}")
 
 
 # --- output that can't be written ------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ import pytest
 import faultline
 from faultline._core.points import TABLE
 from faultline._front.commands import parser_of
-from faultline._front.options import Parser, plan_of
+from faultline._front.options import plan_of
+from faultline._front.parser import Parser
 from faultline._front.served import add_serve_options
 from faultline.modes._catalogue import modes
 

@@ -16,7 +16,8 @@ from faultline._core.check import plain
 from faultline._front.escapes import bytes_of, word_of
 from faultline._front.explaining import command_of
 from faultline._front.listing import for_tests, metavar, options_of
-from faultline._front.options import Parser, add_mode_options, plan_of
+from faultline._front.options import add_mode_options, plan_of
+from faultline._front.parser import Parser
 from faultline._front.served import add_serve_options
 from faultline.modes._catalogue import modes
 

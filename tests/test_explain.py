@@ -26,7 +26,8 @@ from faultline._explain.plays import PLAYS, reason_of
 from faultline._front.command import main
 from faultline._front.explaining import command_of, explained
 from faultline._front.listing import for_tests, option_name
-from faultline._front.options import Parser, add_mode_options, arguments_of, called, plan_of
+from faultline._front.options import add_mode_options, arguments_of, called, plan_of
+from faultline._front.parser import Parser
 from faultline.modes._catalogue import modes
 
 NAMES = [entry.name for entry in ENTRIES]

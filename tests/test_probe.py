@@ -619,7 +619,7 @@ def test_json_of_an_error_without_a_text_and_a_mode(told, monkeypatch):
             "--ca-file /dev/null",
             "--ca-file /dev/null: expected a file of CA certificates (it has no certificate).",
         ),
-        ("--retries 3", "unrecognized arguments: --retries 3"),
+        ("--retries 3", "no option --retries. See `faultline probe --help`."),
     ],
 )
 def test_mistake_is_one_line(words, text, capsys):

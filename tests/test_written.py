@@ -70,7 +70,7 @@ REFUSED = {
     "hold() & respond()": "expected two faults around &, not ",
     "1 & 2": "no mode '1'",
     "send(b'x')": "expected a fault such as reset() or ok()",
-    "reset --bogus 3": "unrecognized arguments: --bogus 3. See `faultline serve --help`.",
+    "reset --bogus 3": "no option --bogus. See `faultline serve --mode reset --help`.",
     "reset 'unclosed": "No closing quotation",
     "reset(on=b'\\d')": "invalid escape sequence",
     "ok(" + "(" * 60 + ")" * 61: "expected at most 50 brackets open at once",

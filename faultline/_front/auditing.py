@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from faultline._core.words import listed, meant
 from faultline._front.listing import option_name
-from faultline._front.options import UsageError, number
+from faultline._front.options import number
+from faultline._front.parser import UsageError
 from faultline.modes._catalogue import find
 
 if TYPE_CHECKING:

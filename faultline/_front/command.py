@@ -39,12 +39,8 @@ from faultline._front.control.command import started
 from faultline._front.ended import Ended, Ending, interruptible, signals
 from faultline._front.explaining import explained, explained_data
 from faultline._front.listing import as_data, listing, with_words
-from faultline._front.options import (
-    UsageError,
-    is_unseen,
-    plan_of,
-    server_of,
-)
+from faultline._front.options import is_unseen, plan_of, server_of
+from faultline._front.parser import UsageError
 from faultline._front.probing import data_of, end_lines, probe_of, step_lines
 from faultline._front.record import record
 from faultline._front.serving import STARTERS, Starter, start_proxy, start_relay

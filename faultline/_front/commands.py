@@ -9,7 +9,8 @@ from faultline._front.completion import add_completion_options
 from faultline._front.control.command import add_control_options
 from faultline._front.explaining import HELP as EXPLAIN_HELP
 from faultline._front.explaining import add_explain_options
-from faultline._front.options import Named, Parser
+from faultline._front.options import Named
+from faultline._front.parser import Parser
 from faultline._front.probing import HELP as PROBE_HELP
 from faultline._front.probing import add_probe_options
 from faultline._front.record import HELP as RECORD_HELP

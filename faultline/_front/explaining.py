@@ -22,7 +22,7 @@ from faultline._explain.find import ENTRIES, found_for, near
 from faultline._explain.plays import PLAYS, Play
 from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import BOLD, NARROWEST, PLAIN, WIDEST, as_data, groups, option_lines, option_name
-from faultline._front.options import UsageError
+from faultline._front.parser import UsageError
 from faultline.modes._catalogue import modes
 from faultline.modes._registry import Mode
 

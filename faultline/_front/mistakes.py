@@ -17,6 +17,7 @@ from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
 from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import choices, for_tests, option_name, options_of
 from faultline._front.options import named
+from faultline._front.parser import meant_options
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import OVER_TCP, Mode, Parameter
 
@@ -81,6 +82,15 @@ def command_of(words: list[str]) -> tuple[str, list[str]]:
     return ("serve", ["--mode", *words]) if mode_of(first) else ("", rest)
 
 
+def with_mode(command: str, words: list[str]) -> list[str]:
+    """The words of a command, with `--mode` where it was mistyped."""
+    if "--mode" in (given := names_in(words)):
+        return words
+    known = {*OWN[command], "--then", *(option_of(p) for mode in modes().values() for p in options_of(mode))}
+    mistyped = [name for name in given - known if name.startswith("-") and meant_options(name, ["--mode"])]
+    return [f"--mode{word[len(name) :]}" if (name := word.partition("=")[0]) in mistyped else word for word in words]
+
+
 def mode_of(word: str) -> Mode | None:
     """The mode that a word means."""
     try:
@@ -94,7 +104,8 @@ class Line:
     """The words of `serve` or `relay`, one by one."""
 
     def __init__(self, command: str, words: list[str]) -> None:
-        self._command, self._words = command, words
+        self._command, self._words = command, with_mode(command, words)
+        words = self._words
         parts = [part for word in words for part in word.split("=", 1)]
         given = next((b for a, b in pairwise(parts) if a == "--mode"), "")
         bare = [word for i, word in enumerate(words) if self._is_bare(i) and mode_of(word)]
@@ -188,8 +199,12 @@ class Line:
         if unit and (measured := [n for n in names if n.endswith(unit)]) and is_float(value):
             name = next((n for n in measured if stem and n.startswith(stem)), measured[0])
             return [names[name], f"{float(value) * factor:.9g}"]
-        found = [n for n in PARAMETERS.get(word, ()) if n in names] or meant(word, names, {})
-        return with_value(names[found[0]], value) if found else None
+        known = [n for n in PARAMETERS.get(word, ()) if n in names]
+        own = meant_options(word, [*self._options]) or meant_options(word, [*OWN[self._command], "--then"])
+        found = [names[n] for n in known] or own or [names[n] for n in meant(word, names, {})]
+        if not found:
+            return None
+        return self._part(self._command, found[0], value, has_value=bool(value))
 
     def _value(self, name: str, value: str) -> str:
         """A value as it was meant: the nearest choice."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from faultline._core.check import parameter, plain, rejected
-from faultline._core.errors import FaultlineError
 from faultline._core.fault import Fault
 from faultline._core.paths import by_path
 from faultline._core.plan import HEALTHY, Dealt, Plan
 from faultline._core.planning import max_connections, sequence
 from faultline._core.steps import Behind
-from faultline._front.escapes import HELP, bytes_of, with_value
+from faultline._front.escapes import HELP, bytes_of
 from faultline._front.listing import FIELDS, STEPS, choices, for_tests, legend, metavar, option_name, options_of, usage
+from faultline._front.parser import Parser, UsageError
 from faultline._front.reader import MOST, of_steps
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
@@ -24,45 +22,6 @@ from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 NOT_THEN = " In {} the options go behind the name, in quotes."
 OLD_PREFIX = "dns_"
 ALL = "*"  # the pattern of every path
-
-
-class UsageError(FaultlineError):
-    """The command line has a mistake."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that raises `UsageError` on a mistake."""
-
-    _words: Sequence[str] = ()
-
-    def parse_known_args(  # type: ignore[override]  # no namespace of another class
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse the words, and keep them for the error."""
-        self._words = list(args or ())
-        return super().parse_known_args(args, namespace)
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """The value of an option; before Python 3.13, argparse loses `--` in `--data=--`."""
-        is_lost = arg_strings == ["--"] and action.option_strings and action.nargs is None
-        return self._get_value(action, "--") if is_lost else super()._get_values(action, arg_strings)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the mistake, which `main` prints.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(f"{message}{self._dash_hint(message)}. See `{self.prog} --help`.")
-
-    def _dash_hint(self, message: str) -> str:
-        """What to write for a value that begins with a dash and was taken for an option."""
-        _, _, named = message.removesuffix(": expected one argument").partition("argument ")
-        lacking = named.split("/")
-        for option, value in pairwise(self._words):
-            if option in lacking and value.startswith("-") and value.split("=")[0] not in self._option_string_actions:
-                return f", and {value!r} begins with a dash; write {shlex.join(with_value(option, value))}"
-        return ""
 
 
 class Named(NamedTuple):
@@ -98,9 +57,7 @@ def named(word: str) -> Named:
     return Named(find(word), {})
 
 
-def add_mode_options(
-    parser: argparse.ArgumentParser, words: list[str], command: str, *, required: bool
-) -> Named | None:
+def add_mode_options(parser: Parser, words: list[str], command: str, *, required: bool) -> Named | None:
     """Add `--mode` and `--then`, with the options of the mode that the words name, if they are of this command."""
     parser.add_argument("--mode", required=required, metavar="NAME", help="the mode that clients meet")
     parser.add_argument(
@@ -122,16 +79,22 @@ def add_mode_options(
     parser.add_argument(
         "--beyond", metavar="NAME", help="the mode of clients beyond that number, such as refuse or 'stall --at accept'"
     )
-    first = Parser(prog=f"faultline {command}", add_help=False)
+    first = Parser(prog=f"faultline {command}", add_help=False, lets_pass=True)
     first.add_argument("--mode")
     word = first.parse_known_args(words)[0].mode
     if word is None or command not in words[:1]:
         return None
     chosen = named(word)
+    parser.helping = help_line(command, chosen)
     summary = " ".join([chosen.mode.summary, *(f"The mode {why}." for why in for_tests(chosen.mode))])
     group = parser.add_argument_group(f"options of {option_name(chosen.mode.name)}", summary)
     add_options(group, chosen)
     return chosen
+
+
+def help_line(command: str, chosen: Named) -> str:
+    """The command line that prints the help on a mode's options."""
+    return f"faultline {command} --mode {option_name(chosen.mode.name)} --help"
 
 
 def add_options(group: argparse._ActionsContainer, chosen: Named) -> None:
@@ -267,6 +230,7 @@ def next_fault(text: str, option: str, *, reads_files: bool) -> Fault:
         raise UsageError(f"{option}={text!r}: {told}") from None
     chosen = named(word)
     parser = Parser(prog=f"faultline serve {option} {word}", add_help=False)
+    parser.helping = help_line("serve", chosen)
     add_options(parser, chosen)
     given = arguments_of(chosen, parser.parse_args(words), reads_files=reads_files)
     return called(chosen.mode, chosen.arguments | given, NOT_THEN.format(option))

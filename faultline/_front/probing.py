@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from faultline._front.auditing import positive
 from faultline._front.explaining import bold, call_of, command_of, heading, wrap
 from faultline._front.listing import NARROWEST, WIDEST
-from faultline._front.options import UsageError
+from faultline._front.parser import UsageError
 
 if TYPE_CHECKING:
     from faultline._explain.plays import Play

@@ -18,7 +18,8 @@ from faultline._core.plan import HEALTHY
 from faultline._core.recording import By, Recording
 from faultline._core.report import describe
 from faultline._front.ended import Ended
-from faultline._front.options import UsageError, number
+from faultline._front.options import number
+from faultline._front.parser import UsageError
 from faultline._front.recorded import module_of
 from faultline._front.served import add_upstream_options
 from faultline._front.serving import start_relay

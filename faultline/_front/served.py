@@ -6,10 +6,11 @@ import argparse
 from typing import get_args
 
 from faultline._core.upstream import StartTls
-from faultline._front.options import Named, UsageError, add_mode_options
+from faultline._front.options import Named, add_mode_options
+from faultline._front.parser import Parser, UsageError
 
 
-def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
+def add_serve_options(parser: Parser, words: list[str]) -> Named | None:
     """Add the options of `serve`, with those of the mode that the words name."""
     chosen = add_mode_options(parser, words, "serve", required=True)
     parser.add_argument("--unix", metavar="PATH", help="listen on a Unix socket at this path, and on no port")
@@ -26,7 +27,7 @@ def add_serve_options(parser: argparse.ArgumentParser, words: list[str]) -> Name
     return chosen
 
 
-def add_proxy_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
+def add_proxy_options(parser: Parser, words: list[str]) -> Named | None:
     """Add the options of `proxy`, with those of the mode that the words name."""
     parser.add_argument(
         "--socks",
@@ -67,7 +68,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
-def add_relay_options(parser: argparse.ArgumentParser, words: list[str]) -> Named | None:
+def add_relay_options(parser: Parser, words: list[str]) -> Named | None:
     """Add the options of `relay`, with those of the mode that the words name."""
     add_upstream_options(parser)
     return add_mode_options(parser, words, "relay", required=False)

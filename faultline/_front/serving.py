@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from faultline._core.attempts import Attempt
 from faultline._core.hosts import hostport
 from faultline._core.plan import Plan
-from faultline._front.options import UsageError, number
+from faultline._front.options import number
+from faultline._front.parser import UsageError
 from faultline._front.served import protocols_of, shown_to_upstream
 from faultline.modes._registry import ServerKind
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faultline._front.options import UsageError
+from faultline._front.parser import UsageError
 
 if TYPE_CHECKING:
     from faultline._servers.endpoint import Endpoint

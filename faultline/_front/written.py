@@ -61,7 +61,8 @@ def typed(text: str) -> Plan:
     Raises:
         ParameterError: the words are no plan of the command.
     """
-    from faultline._front.options import Parser, UsageError, add_mode_options, named, plan_of
+    from faultline._front.options import add_mode_options, named, plan_of
+    from faultline._front.parser import Parser, UsageError
 
     try:
         words = ["serve", "--mode", *shlex.split(text)]

@@ -1,0 +1,117 @@
+"""The parser of a command's words: whole names of options only, and errors that say what was meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shlex
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NoReturn
+
+from faultline._core.errors import FaultlineError
+from faultline._core.words import listed
+from faultline._front.escapes import with_value
+
+NEAR = 0.7  # of two words that are alike; at 0.6, `--at` would be near `--path`
+SHORT = 4  # letters; a shorter word is near the beginning of too many
+
+
+class UsageError(FaultlineError):
+    """The command line has a mistake."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises `UsageError` on a mistake.
+
+    Attributes:
+        helping: the command line that prints the help on the options.
+        lets_pass: whether it leaves options that it doesn't know to another parser.
+    """
+
+    _words: Sequence[str] = ()
+
+    def __init__(self, *, lets_pass: bool = False, **given: Any) -> None:
+        super().__init__(allow_abbrev=False, **given)
+        self.helping = f"{self.prog} --help"
+        self.lets_pass = lets_pass
+
+    def parse_known_args(  # type: ignore[override]  # no namespace of another class
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the words, and keep them for the error."""
+        self._words = list(args or ())
+        for name in () if self.lets_pass else self._unknown_options():
+            self.error(f"no option {name}{did_you_mean(name, self._option_string_actions)}")
+        return super().parse_known_args(args, namespace)
+
+    def _unknown_options(self) -> list[str]:
+        """The words that argparse takes for options and does not know; of a command's own options, not these here."""
+        found = []
+        for before, word in pairwise(["", *self._words]):
+            name = word.partition("=")[0]
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                break
+            if is_option(name) and name not in self._option_string_actions and not self._needs_value(before):
+                found.append(name)
+        return found
+
+    def _needs_value(self, word: str) -> bool:
+        """Whether a word is an option that lacks its value, of which argparse complains in its turn."""
+        action = self._option_string_actions.get(word)
+        return action is not None and action.nargs is None
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """The value of an option; before Python 3.13, argparse loses `--` in `--data=--`."""
+        is_lost = arg_strings == ["--"] and action.option_strings and action.nargs is None
+        return self._get_value(action, "--") if is_lost else super()._get_values(action, arg_strings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake, which `main` prints.
+
+        Raises:
+            UsageError: always.
+        """
+        end = "" if message.endswith("?") else "."
+        raise UsageError(f"{message}{self._dash_hint(message)}{end} See `{self.helping}`.")
+
+    def _dash_hint(self, message: str) -> str:
+        """What to write for a value that begins with a dash and was taken for an option."""
+        _, _, named = message.removesuffix(": expected one argument").partition("argument ")
+        lacking = named.split("/")
+        for option, value in pairwise(self._words):
+            if option in lacking and value.startswith("-") and value.split("=")[0] not in self._option_string_actions:
+                return f", and {value!r} begins with a dash; write {shlex.join(with_value(option, value))}"
+        return ""
+
+
+def is_option(word: str) -> bool:
+    """Whether argparse takes a word for an option: it begins with a dash, and is no dash alone, number or sentence."""
+    return word.startswith("-") and word != "-" and " " not in word and not word[1:].replace(".", "", 1).isdecimal()
+
+
+def meant_options(word: str, known: Iterable[str]) -> list[str]:
+    """The options that a mistyped one can mean: those that begin with it, or else the nearest."""
+    name = word.lstrip("-").replace("_", "-")
+    names = [option[2:] for option in known if option.startswith("--")]
+    begun = [each for each in names if each.startswith(name)]
+    if name in names or begun:
+        return [f"--{each}" for each in ([name] if name in names else begun)]
+    nearest = max(names, key=lambda each: like(name, each), default="")
+    return [f"--{nearest}"] if nearest and like(name, nearest) >= NEAR else []
+
+
+def like(word: str, name: str) -> float:
+    """How much a word is like a name, from 0 to 1, or like its beginning."""
+    if sorted(word) == sorted(name):
+        return 1.0
+    if word.startswith(f"{name}-"):
+        return NEAR
+    begins = [name, name[: len(word) + 1]] if len(word) >= SHORT else [name]
+    return max(difflib.SequenceMatcher(None, word, begin).ratio() for begin in begins)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`. Did you mean --x?` for a mistyped option; empty if no option is near."""
+    found = meant_options(word, known)
+    return f". Did you mean {listed(found)}?" if found else ""
