@@ -324,7 +324,7 @@ runpy.run_path(page)
 @pytest.fixture
 def changed(tmp_path):
     """A copy of the package with the change that the page for contributors makes."""
-    shutil.copytree(TOP / "faultline", tmp_path / "faultline")
+    shutil.copytree(TOP / "faultline", tmp_path / "faultline", ignore=shutil.ignore_patterns("__pycache__"))
     (mode,) = blocks("CONTRIBUTING.md", "python")
     module = tmp_path / "faultline/modes/breaks.py"
     code = module.read_text("utf-8").replace("__all__ = [", '__all__ = ["late_close", ')
