@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_SECONDS
+from support import PATIENCE_SECONDS, read_until
 from support.command import running
 from support.tables import each_row
 
@@ -21,6 +21,7 @@ from faultline import (
     ParameterError,
     Recording,
     close,
+    http_proxy,
     load,
     ok,
     receive,
@@ -35,6 +36,7 @@ from faultline import (
     send,
     sequence,
     serve,
+    socks_proxy,
     starttls,
 )
 from faultline._core.masking import Masker
@@ -177,6 +179,51 @@ def test_what_was_recorded_answers_as_it_did(isolated):
 
     with serve(plan) as server:
         assert talk(server, GET.replace(b"test", b"elsewhere"), GET) == said
+
+
+@each_row(
+    ("kind", "asks", "reply"),
+    [
+        ("http", "CONNECT {0}:{1} HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 Connection established\r\n\r\n"),
+        ("http in TLS", "CONNECT {0}:{1} HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 Connection established\r\n\r\n"),
+        ("socks", "\4\1{2}\x7f\0\0\1\0", b"\0\x5a\0\0\0\0\0\0"),
+    ],
+)
+@pytest.mark.parametrize("is_early", [False, True])
+def test_a_proxy_records_what_is_said_through_it(kind, asks, reply, is_early):
+    start = socks_proxy if kind == "socks" else http_proxy
+    with (
+        serve(ECHOES, strict=False) as real,
+        start(record=True, strict=False, **({"tls": True} if "TLS" in kind else {})) as server,
+    ):
+        asked = asks.format(*real.address, real.port.to_bytes(2, "big").decode("latin-1")).encode("latin-1")
+        context = server.client_context() if "TLS" in kind else None
+        refused = asked.replace(b"127.0.0.1", b"192.0.2.1").replace(b"\x7f\0\0\1", b"\xc0\0\2\1")
+        assert talk(server, refused, context=context)
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(socket.create_connection(server.address, PATIENCE_SECONDS))
+            client = (
+                stack.enter_context(context.wrap_socket(client, server_hostname="127.0.0.1")) if context else client
+            )
+            client.sendall(asked + (b"a\n" if is_early else b""))
+            assert read_until(client, reply) == reply
+            client.sendall(b"" if is_early else b"a\n")
+            assert read_until(client, b"\n") == b"a line\n"
+            client.sendall(b"b\n")
+            assert read_until(client, b"\n") == b"another\n"
+        server.wait_for_attempts(2, at="end")
+        ledger = server.ledger
+
+    assert ledger.recording() == Recording(((*LINES, receive_all()),))
+
+
+def test_a_request_that_a_proxy_passes_on_is_recorded_as_it_was_said():
+    with serve(ok(b"hello")) as real, http_proxy(record=True) as server:
+        asked = b"GET http://%b/ HTTP/1.1\r\nHost: x\r\n\r\n" % real.hostport.encode()
+        answer = talk(server, asked)
+        recording = server.ledger.recording()
+
+    assert recording.scripts == ((receive_request(), send(answer[0])),)
 
 
 def serve_pages():
@@ -566,6 +613,9 @@ def test_the_schema_has_every_step_with_its_values():
         assert {*kind["required"]} <= {*step} <= {*kind["properties"]}
 
 
+REPLY = {"step": "reply", "reading": {"step": "receive_until", "marker": "a"}}
+
+
 @each_row(
     ("content", "message"),
     [
@@ -575,7 +625,7 @@ def test_the_schema_has_every_step_with_its_values():
         (b"[" * 100_000, "expected JSON"),
         (b"[]", "expected a recording of `faultline record --out case.json`."),
         (b'{"form": "faultline recording", "version": 2}', "expected version 1, not 2; update faultline."),
-        (b'{"form": "faultline recording", "version": 1}', "expected a whole recording (KeyError: 'scripts')."),
+        (b'{"form": "faultline recording", "version": 1}', "the recording: expected tls, which is missing."),
         (b'{"form": "faultline recording"}', "expected version 1, not None; update faultline."),
         (
             EVERYTHING.to_json().replace('"tls": false', '"tls": "no"').encode(),
@@ -584,16 +634,45 @@ def test_the_schema_has_every_step_with_its_values():
         ([], "expected at least one script"),
         ([[]], "script(): expected at least one step"),
         ([[{"step": "sned"}]], "step='sned': expected one of send, "),
-        ([[{"step": "send"}]], "expected a whole recording (KeyError: 'data')."),
-        ([[{"step": "send", "data": 1}]], "expected a whole recording (AttributeError: "),
+        (
+            EVERYTHING.to_json().replace('"tls"', '"note": "x", "tls"').encode(),
+            "case.json: the recording, note='x': expected form, version, tls, masked and scripts alone.",
+        ),
+        (EVERYTHING.to_json().replace('"masked": [', '"masked": [1').encode(), "masked=[1]: expected a list of texts."),
+        ([{}], "scripts={}: expected a list."),
+        ([["send"]], "scripts='send': expected steps, such as {'step': 'send', 'data': 'hello'}."),
+        ([[{"step": "send"}]], "step='send': expected data, which is missing."),
+        ([[{"step": "send", "data": 1}]], "data=1: expected text with one character for each byte (Latin-1)."),
+        ([[{"step": "send", "data": "\u0100"}]], "expected text with one character for each byte (Latin-1)."),
+        (
+            [[{"step": "send", "data": "x", "at": "idle"}]],
+            "case.json: step='send', at='idle': expected data alone.",
+        ),
+        (
+            [[{"step": "receive", "count_bytes": 1, "count_byte": 2}]],
+            "step='receive', count_byte=2: expected count_bytes alone. Did you mean 'count_bytes'?",
+        ),
+        ([[{"step": "starttls", "tls": True}]], "step='starttls', tls=True: expected no other value."),
+        ([[{"step": "reset", "at": "idle"}]], "at='idle': expected one of 'accept'."),
+        (
+            [[{"step": "receive_until", "marker": {"pattern": "a", "flags": 2}}]],
+            "marker, flags=2: expected pattern alone.",
+        ),
+        (REPLY | {"branches": {}}, "branches={}: expected a list."),
+        (REPLY | {"branches": [1]}, "branches=1: expected a key and its steps."),
+        (
+            REPLY | {"branches": [{"key": "a", "steps": [], "by": 1}]},
+            "branches, by=1: expected key and steps alone.",
+        ),
         ([[{"step": "receive", "count_bytes": 0}]], "case.json: count_bytes=0: expected a whole number"),
-        ([[{"step": "receive_until", "marker": {"pattern": "("}}]], "expected a whole recording ("),
+        ([[{"step": "receive_until", "marker": {"pattern": "("}}]], "pattern='(': expected a regular expression ("),
     ],
 )
 def test_a_file_that_is_no_recording_is_refused(content, message, tmp_path):
     path = tmp_path / "case.json"
     path.unlink(missing_ok=True)
-    if isinstance(content, list):
+    if isinstance(content, (list, dict)):
+        content = content if isinstance(content, list) else [[content]]
         content = json.dumps({**json.loads(EVERYTHING.to_json()), "scripts": content}).encode()
     if content is not None:
         path.write_bytes(content)

@@ -248,6 +248,17 @@ class Entry:
 
         self._passing = PassingWebSocket()
 
+    def speaks_to_proxy(self) -> None:
+        """Record that what is said from here on is said to a proxy."""
+        if self.recorder is not None:
+            self.recorder.at_proxy = True
+
+    def passes_proxy(self, ahead: bytes, *, has_tunnel: bool) -> None:
+        """Record that what is said from here on is said through a proxy, and so are these bytes of the client."""
+        if self.recorder is not None:
+            self.recorder.passes_proxy(ahead, self.now(), has_tunnel=has_tunnel)
+            self.touch()
+
     @property
     def struck(self) -> Strike | None:
         """The strike of the fault, as in `Attempt`."""

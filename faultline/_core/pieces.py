@@ -25,12 +25,14 @@ class Piece:
         at_seconds: when they were sent or seen, in seconds since the server started.
         data: the bytes; with TLS that ends at the server, application bytes.
         in_tls: whether they were in TLS that ends at the server.
+        at_proxy: whether they were said to a proxy or by it, and not through it.
     """
 
     by: Party
     at_seconds: float
     data: bytes
     in_tls: bool = False
+    at_proxy: bool = False
 
 
 class Room:
@@ -58,21 +60,23 @@ class Recorder:
 
     Attributes:
         missing_bytes: how many bytes found no room.
+        at_proxy: whether a proxy is spoken to, and not the server behind it.
     """
 
-    __slots__ = ("_pieces", "_room", "missing_bytes")
+    __slots__ = ("_has_tunnel", "_pieces", "_room", "at_proxy", "missing_bytes")
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._pieces: list[Piece] = []
         self.missing_bytes = 0
+        self.at_proxy = self._has_tunnel = False
 
     def says(self, by: Party, data: bytes | memoryview, now: float, *, in_tls: bool) -> None:
         """Record bytes that a side sent."""
         if self.missing_bytes or not self._room.take(len(data)):
             self.missing_bytes += len(data)
             return
-        self._pieces.append(Piece(by, now, bytes(data), in_tls))
+        self._pieces.append(Piece(by, now, bytes(data), in_tls and not self._has_tunnel, self.at_proxy))
 
     def take_back(self, count_bytes: int) -> None:
         """Remove the last bytes of the client, which belong to the next attempt."""
@@ -83,6 +87,18 @@ class Recorder:
                 count_bytes -= len(piece.data) - left
                 self._pieces[number] = replace(piece, data=piece.data[:left])
         self._pieces = [piece for piece in self._pieces if piece.data]
+
+    def passes_proxy(self, ahead: bytes, now: float, *, has_tunnel: bool) -> None:
+        """Take note that from here on all is said through a proxy: in a tunnel, `ahead` of the client too.
+
+        A request without a tunnel is passed on as a whole.
+        """
+        self.at_proxy, self._has_tunnel = False, has_tunnel
+        if not has_tunnel:
+            self._pieces = [replace(piece, at_proxy=False) for piece in self._pieces]
+        elif ahead and not self.missing_bytes:
+            self.take_back(len(ahead))
+            self._pieces.append(Piece("client", now, ahead))
 
     def frozen(self) -> tuple[Piece, ...]:
         """The pieces so far."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -16,7 +16,7 @@ from faultline._core import steps as do
 from faultline._core.attempts import Attempt
 from faultline._core.branching import Reply
 from faultline._core.calls import explained
-from faultline._core.check import choice, flag
+from faultline._core.check import choice, flag, nearest, rejected
 from faultline._core.counts import counted
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Fault
@@ -33,10 +33,12 @@ from faultline._core.replay import (
 )
 from faultline._core.replies import receive_all, reply
 from faultline._core.script import receive, receive_prefixed, receive_request, receive_until, script, send, starttls
+from faultline._core.words import listed
 
 By: TypeAlias = Literal["turns", "requests"]
 VERSION = 1
 FORM = "faultline recording"
+LAST_BYTE = 0xFF
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,30 @@ def text_of(marker: bytes | re.Pattern[bytes]) -> Any:
     return {"pattern": marker.pattern.decode("latin-1")}
 
 
-def bytes_of(text: Any) -> Any:
-    """The bytes of a text, or the pattern of an object."""
-    return re.compile(bytes_of(text["pattern"])) if isinstance(text, Mapping) else text.encode("latin-1")
+def bytes_of(name: str, text: object) -> bytes:
+    """The bytes of a text.
+
+    Raises:
+        ParameterError: it is no text, or has a character that is no byte.
+    """
+    if not isinstance(text, str) or any(ord(character) > LAST_BYTE for character in text):
+        raise rejected(name, text, "text with one character for each byte (Latin-1)")
+    return text.encode("latin-1")
+
+
+def marker_of(name: str, text: object) -> bytes | re.Pattern[bytes]:
+    """The bytes of a text, or the pattern of an object.
+
+    Raises:
+        ParameterError: it is neither.
+    """
+    if not isinstance(text, Mapping):
+        return bytes_of(name, text)
+    check_keys(text, name, ("pattern",))
+    try:
+        return re.compile(bytes_of("pattern", text["pattern"]))
+    except re.error as error:
+        raise rejected("pattern", text["pattern"], f"a regular expression ({error})") from None
 
 
 def data_of(line: Line | do.ConnectionStep) -> dict[str, Any]:  # noqa: PLR0911 - one for each step
@@ -170,34 +193,91 @@ def data_of(line: Line | do.ConnectionStep) -> dict[str, Any]:  # noqa: PLR0911 
             return {"step": line.said[0].mode, **at}
 
 
-def line_of(data: Mapping[str, Any]) -> Line:
+def line_of(data: object) -> Line:
     """The line of a script from plain data.
 
     Raises:
-        ParameterError: there is no such step.
-        KeyError: a value is missing.
+        ParameterError: there is no such step, or a value is missing, wrong or unknown.
     """
-    given = {key: value for key, value in data.items() if key != "step"}
-    made = MADE.get(data["step"])
-    if made is None:
-        raise ParameterError(f"step={data['step']!r}: expected one of {', '.join(MADE)}.")
-    return made(given)
+    name = data.get("step") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(name, str):
+        raise rejected("scripts", data, "steps, such as {'step': 'send', 'data': 'hello'}")
+    if name not in MADE:
+        raise ParameterError(f"step={name!r}: expected one of {', '.join(MADE)}.{nearest(name, MADE)}")
+    needed, optional, make = MADE[name]
+    check_keys(data, f"step={name!r}", ("step", *needed), optional)
+    return make(data)
 
 
-MADE: dict[str, Callable[[dict[str, Any]], Line]] = {
-    "send": lambda given: send(bytes_of(given["data"])),
-    "receive": lambda given: receive(given["count_bytes"]),
-    "receive_until": lambda given: receive_until(bytes_of(given["marker"])),
-    "receive_prefixed": lambda given: receive_prefixed(given["length_bytes"], includes_length=given["includes_length"]),
-    "receive_request": lambda given: receive_request(head_only=given["head_only"]),
-    "receive_all": lambda _: receive_all(),
-    "starttls": lambda _: starttls(),
-    "reply": lambda given: reply(
-        {bytes_of(each["key"]): tuple(map(line_of, each["steps"])) for each in given["branches"]},
-        reading=line_of(given["reading"]),  # type: ignore[arg-type] # which checks it
+def check_keys(data: Mapping[str, Any], whose: str, needed: Sequence[str], optional: Sequence[str] = ()) -> None:
+    """Check that plain data has these values and no others.
+
+    Raises:
+        ParameterError: it has others, or lacks one.
+    """
+    known = (*needed, *optional)
+    for key in data:
+        if key not in known:
+            named = [name for name in known if name != "step"]
+            expected = f"{listed(named, 'and')} alone" if named else "no other value"
+            raise ParameterError(f"{whose}, {key}={data[key]!r}: expected {expected}.{nearest(key, known)}")
+    if missing := [key for key in needed if key not in data]:
+        raise ParameterError(f"{whose}: expected {missing[0]}, which is missing.")
+
+
+def several(name: str, values: object) -> list[Any]:
+    """A list of plain data.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    if not isinstance(values, list):
+        raise rejected(name, values, "a list")
+    return values
+
+
+def reply_of(given: Mapping[str, Any]) -> Line:
+    """The reply of a script, which answers each message by itself.
+
+    Raises:
+        ParameterError: a value is missing, wrong or unknown.
+    """
+    branches = {}
+    for each in several("branches", given["branches"]):
+        if not isinstance(each, Mapping):
+            raise rejected("branches", each, "a key and its steps")
+        check_keys(each, "branches", ("key", "steps"))
+        branches[marker_of("key", each["key"])] = tuple(map(line_of, several("steps", each["steps"])))
+    return reply(branches, reading=line_of(given["reading"]))  # type: ignore[arg-type] # which checks it
+
+
+def end_of(given: Mapping[str, Any], *, reset: bool) -> Line:
+    """The end of a conversation by the server.
+
+    Raises:
+        ParameterError: its place is another than `accept`.
+    """
+    if "at" in given:
+        choice("at", given["at"], ("accept",))
+    return ended(given.get("at"), reset=reset)
+
+
+# The values that each step needs, those that it may have, and how it is made of them.
+MADE: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Mapping[str, Any]], Line]]] = {
+    "send": (("data",), (), lambda given: send(bytes_of("data", given["data"]))),
+    "receive": (("count_bytes",), (), lambda given: receive(given["count_bytes"])),
+    "receive_until": (("marker",), (), lambda given: receive_until(marker_of("marker", given["marker"]))),
+    "receive_prefixed": (
+        ("length_bytes", "includes_length"),
+        (),
+        lambda given: receive_prefixed(given["length_bytes"], includes_length=given["includes_length"]),
     ),
-    "reset": lambda given: ended(given.get("at"), reset=True),
-    "close": lambda given: ended(given.get("at"), reset=False),
+    "receive_request": (("head_only",), (), lambda given: receive_request(head_only=given["head_only"])),
+    "receive_all": ((), (), lambda _: receive_all()),
+    "starttls": ((), (), lambda _: starttls()),
+    "reply": (("branches", "reading"), (), reply_of),
+    "reset": ((), ("at",), lambda given: end_of(given, reset=True)),
+    "close": ((), ("at",), lambda given: end_of(given, reset=False)),
 }
 
 
@@ -208,31 +288,30 @@ def from_json(text: str, where: str) -> Recording:
         ParameterError: the text is no recording, or is of a later version.
     """
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ParameterError(f"{where}: expected JSON ({error}).") from None
-    if not isinstance(data, dict) or data.get("form") != FORM:
-        raise ParameterError(f"{where}: expected a recording of `faultline record --out case.json`.")
-    if data.get("version") != VERSION:
-        raise ParameterError(f"{where}: expected version {VERSION}, not {data.get('version')!r}; update faultline.")
-    try:
-        return whole_recording(data)
+        return whole_recording(json.loads(text))
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
-    except (KeyError, TypeError, AttributeError, IndexError, UnicodeError, RecursionError, re.error) as error:
-        raise ParameterError(f"{where}: expected a whole recording ({type(error).__name__}: {error}).") from None
+    except (ValueError, RecursionError) as error:  # of JSON
+        raise ParameterError(f"{where}: expected JSON ({error}).") from None
 
 
-def whole_recording(data: Mapping[str, Any]) -> Recording:
+def whole_recording(data: object) -> Recording:
     """The recording of plain data, with a plan that can be made.
 
     Raises:
-        ParameterError: it has no script, or a value is wrong.
-        KeyError: a value is missing; other errors are of values of another kind.
+        ParameterError: it is none, it is of a later version, or a value is missing, wrong or unknown.
     """
-    scripts = tuple(tuple(map(line_of, lines)) for lines in data["scripts"])
+    if not isinstance(data, dict) or data.get("form") != FORM:
+        raise ParameterError("expected a recording of `faultline record --out case.json`.")
+    if data.get("version") != VERSION:
+        raise ParameterError(f"expected version {VERSION}, not {data.get('version')!r}; update faultline.")
+    check_keys(data, "the recording", ("form", "version", "tls", "masked", "scripts"))
+    scripts = tuple(tuple(map(line_of, several("scripts", lines))) for lines in several("scripts", data["scripts"]))
     if not scripts:
         raise ParameterError("expected at least one script.")
-    recording = Recording(scripts, flag("tls", data["tls"]), tuple(data["masked"]))
+    masked = several("masked", data["masked"])
+    if not all(isinstance(what, str) for what in masked):
+        raise rejected("masked", masked, "a list of texts")
+    recording = Recording(scripts, flag("tls", data["tls"]), tuple(masked))
     assert recording.plan
     return recording

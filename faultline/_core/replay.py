@@ -67,8 +67,14 @@ def conversations_of(attempts: Iterable[Attempt], masker: Masker) -> list[Conver
     Raises:
         ParameterError: some bytes are missing, or can't be replayed.
     """
-    known = sorted((a for a in attempts if a.connection is not None), key=lambda a: (a.connection, a.number))
+    came = (a for a in attempts if a.connection is not None and not is_of_proxy(a))
+    known = sorted(came, key=lambda a: (a.connection, a.number))
     return [conversation(number, [*own], masker) for number, own in groupby(known, lambda a: a.connection or 0)]
+
+
+def is_of_proxy(attempt: Attempt) -> bool:
+    """Whether a client has spoken to a proxy alone, as one that was refused."""
+    return bool(attempt.pieces) and all(piece.at_proxy for piece in attempt.pieces or ())
 
 
 def conversation(number: int, attempts: list[Attempt], masker: Masker) -> Conversation:
@@ -82,7 +88,7 @@ def conversation(number: int, attempts: list[Attempt], masker: Masker) -> Conver
         raise ParameterError(f"connection {number}: expected an upstream that answers; {missed[0]}.")
     if any(attempt.stream is not None for attempt in attempts):
         raise ParameterError(f"connection {number} is in HTTP/2, whose frames no script plays; use alpn=('http/1.1',).")
-    pieces = [piece for attempt in attempts for piece in attempt.pieces or ()]
+    pieces = [piece for attempt in attempts for piece in attempt.pieces or () if not piece.at_proxy]
     turns = tuple(turns_of(pieces, masker))
     for at, turn in enumerate(turns):
         if why := why_not(turn.by, turn.masked.data, is_first=at == 0, in_tls=turn.in_tls):

@@ -15,8 +15,9 @@ from faultline._core.kinds import HTTP_PROXY, SOCKS_PROXY
 from faultline._core.plan import HEALTHY, Plan
 from faultline._core.planning import checked_plan
 from faultline._core.upstream import Route, Upstream
+from faultline._servers.running import Upkeep
 from faultline._servers.server import Server
-from faultline._servers.start import checked_address, named_upstream
+from faultline._servers.start import checked_address, named_upstream, recorded_bytes
 
 Auth: TypeAlias = tuple[str, str]
 
@@ -33,6 +34,7 @@ def http_proxy(
     strict: bool = True,
     isolated: bool = False,
     allow_remote: bool = False,
+    record: bool | int = False,
 ) -> Server:
     """Start an HTTP proxy, for CONNECT and for absolute URLs, that plays a plan to its clients.
 
@@ -56,6 +58,7 @@ def http_proxy(
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
         allow_remote: whether other machines may connect.
+        record: as for `serve`; a script has what was said through the proxy, without what was said to the proxy.
 
     Returns:
         The proxy, which is listening. Clients get `proxy.proxy_url`, or `proxy.use_as_proxy(monkeypatch)`.
@@ -80,6 +83,7 @@ def http_proxy(
         route=Route(checked_to(to), checked_auth(auth)),
         strict=strict,
         isolated=isolated,
+        upkeep=Upkeep(record_bytes=recorded_bytes(record)),
     )
 
 
@@ -95,6 +99,7 @@ def socks_proxy(
     strict: bool = True,
     isolated: bool = False,
     allow_remote: bool = False,
+    record: bool | int = False,
 ) -> Server:
     r"""Start a SOCKS proxy, for the versions 4, 4a and 5, that plays a plan to its clients.
 
@@ -116,6 +121,7 @@ def socks_proxy(
         strict: whether the end of the `with` block or of the test fails if a planned fault never struck.
         isolated: whether to run the proxy in a child process, so that a busy main thread doesn't delay it.
         allow_remote: whether other machines may connect.
+        record: as for `serve`; a script has what was said through the proxy, without what was said to the proxy.
 
     Returns:
         The proxy, which is listening. Clients get `proxy.proxy_url`, or `proxy.use_as_proxy(monkeypatch)`.
@@ -144,6 +150,7 @@ def socks_proxy(
         proxy_scheme=scheme,
         strict=strict,
         isolated=isolated,
+        upkeep=Upkeep(record_bytes=recorded_bytes(record)),
     )
 
 

@@ -22,6 +22,7 @@ class Tunnel:
         self._to = to
         self._relay = Relay(connection)
         connection.attempt.entry.follow()
+        connection.attempt.entry.speaks_to_proxy()
 
     def destination(self, asked: Upstream, *, tls: bool) -> Upstream | None:
         """The server to connect to for a client that asks for `asked`; `None` if that is another machine."""
@@ -52,6 +53,7 @@ class Tunnel:
         await self._connection.reach("tunnel")
         self._relay.is_tunnel = True
         self._relay.untunnelled_bytes = self._connection.attempt.entry.sent_bytes
+        self._connection.attempt.entry.passes_proxy(self._connection.unread, has_tunnel=True)
         await self._hand_over(upstream_connection, b"")
         await self._relay.carry(upstream_connection)
 
@@ -62,6 +64,7 @@ class Tunnel:
             Over: the conversation has ended.
             Departed: the client ended the connection.
         """
+        self._connection.attempt.entry.passes_proxy(b"", has_tunnel=False)
         await self._hand_over(upstream_connection, head)
         await self._relay.carry(upstream_connection, speaker="client")
 
