@@ -11,6 +11,7 @@ import ssl
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 from support import PATIENCE_SECONDS, read_until
 from support.command import running
@@ -42,7 +43,7 @@ from faultline import (
 from faultline._core.masking import Masker
 from faultline._core.pieces import Piece, Recorder, Room
 from faultline._core.recording import MADE, from_json
-from faultline._core.replay import reading
+from faultline._core.replay import reading, with_masks
 from faultline._front.command import main
 from faultline._front.record import check_place
 from faultline._front.recorded import module_of
@@ -547,7 +548,7 @@ def test_words_about_what_can_not_be_replayed_are_replayed(said):
         ("server", b"token=abc", False, b"token=abc"),
         ("server", b"token=abc", b"abc", b"token=***"),
         ("server", b"token=abc&x=1", re.compile(rb"token=(\w+)|x=(\d)"), b"token=***&x=*"),
-        ("server", b"token=abc", lambda data: data.replace(b"abc", b"xyz"), b"token=xyz"),
+        ("server", b"ticket=abc", lambda data: data.replace(b"abc", b"xyz"), b"ticket=xyz"),
         ("server", b"token=abc", [b"ab", lambda data: data[:-1] + b"!"], b"token=**!"),
     ],
 )
@@ -559,6 +560,151 @@ def test_masked_bytes_have_the_length_of_the_secret(by, data, mask, masked):
     changed = {at for start, end, _ in found.spans for at in range(start, end)}
     assert all(a == b or at in changed for at, (a, b) in enumerate(zip(data, found.data, strict=True)))
     assert bool(changed) == (found.data != data)
+
+
+SECRET = b"hunter2!x"
+JSON = b"POST / HTTP/1.1\r\nContent-Type: application/json\r\n\r\n"
+FORM = b"POST / HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n"
+PART = b'--b\r\nContent-Disposition: form-data; name="%b"\r\nContent-Type: text/plain\r\n\r\n%b\r\n--b--\r\n'
+SQL = b"Q\0\0\0\x50ALTER ROLE me PASSWORD '%b'\0"
+
+
+def resp(*words):
+    """A command of Redis."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def field(name, value, status=b"GET / HTTP/1.1"):
+    return status + b"\r\n" + name + b": " + value + b"\r\n\r\n"
+
+
+FIELDS = (
+    *(b"Authorization", b"authorization", b"Proxy-Authorization", b"X-Auth-Token", b"X-Api-Key", b"api-key"),
+    *(b"X-Amz-Security-Token", b"X-Vault-Token", b"PRIVATE-TOKEN", b"X-CSRF-Token", b"X-Client-Secret", b"Cookie"),
+)
+SECRETS = {
+    **{f"field {name.decode()}": (field(name, SECRET), b"") for name in FIELDS},
+    "scheme": (field(b"Authorization", b"Bearer " + SECRET), b""),
+    "no scheme": (field(b"Authorization", SECRET + b" and more"), b""),
+    "value in two lines": (field(b"Authorization", b"Bearer\r\n  " + SECRET), b""),
+    "Digest": (field(b"Authorization", b'Digest username="me", response="%b"' % SECRET), b""),
+    "AWS": (field(b"Authorization", b"AWS4-HMAC-SHA256 Credential=%b/a, Signature=%b" % (SECRET, SECRET)), b""),
+    "cookies": (field(b"Cookie", b'a=b; sid="%b; %b"' % (SECRET, SECRET)), b""),
+    "Set-Cookie": (b"GET", field(b"Set-Cookie", b"sid=%b; Path=/" % SECRET, b"HTTP/1.1 200 OK")),
+    "quoted Set-Cookie": (b"GET", field(b"set-cookie", b'sid="a; %b"; Path=/' % SECRET, b"HTTP/1.1 200 OK")),
+    "cut Set-Cookie": (b"GET", b'HTTP/1.1 200 OK\r\nSet-Cookie: sid="a; ' + SECRET),
+    "URL of a proxy": (b"GET http://me:%b@127.0.0.1/ HTTP/1.1\r\n\r\n" % SECRET, b""),
+    "Location": (b"GET", field(b"Location", b"https://me:%b@host/" % SECRET, b"HTTP/1.1 302 Found")),
+    "URL in JSON": (JSON + b'{"url": "redis:\\/\\/:%b@host:1"}' % SECRET, b""),
+    "query": (b"GET /?a=b&access_token=%b&c=d HTTP/1.1\r\n\r\n" % SECRET, b""),
+    "presigned": (b"GET /?X-Amz-Signature=%b HTTP/1.1\r\n\r\n" % SECRET, b""),
+    **{
+        f"form {name.decode()}": (FORM + b"user=me&" + name + b"=" + SECRET + b"&x=y", b"")
+        for name in (b"password", b"user[password]", b"user%5Bpassword%5D", b"client_secret", b"apikey", b"PASSWD")
+    },
+    **{
+        f"JSON {name.decode()}": (JSON + b'{"user": "me", "%b" : "%b"}' % (name, SECRET), b"")
+        for name in (b"password", b"newPassword", b"accessToken", b"api_key", b"aws_secret_access_key")
+    },
+    "JSON of the server": (b"GET", b'HTTP/1.1 200 OK\r\n\r\n{"refresh_token": "a\\"%b"}' % SECRET),
+    "JSON within JSON": (JSON + b'{"body": "{\\"password\\": \\"%b\\"}"}' % SECRET, b""),
+    "form in parts": (FORM + PART % (b"password", SECRET), b""),
+    "SQL": (SQL % (b"it''s " + SECRET), b""),
+    "Redis": (resp(b"AUTH", SECRET), b""),
+    "Redis, name": (resp(b"auth", b"me", SECRET), b""),
+    "Redis, line ends": (resp(b"AUTH", b"a\r\n" + SECRET + b"\r\n"), b""),
+    "Redis, second command": (resp(b"PING") + resp(b"AUTH", b"me", SECRET + b"\r\n$1") + resp(b"PING"), b""),
+    "Redis, cut": (resp(b"AUTH", SECRET)[:-6], b""),
+    "Redis, HELLO": (resp(b"HELLO", b"3", b"AUTH", b"me", SECRET, b"SETNAME", b"x"), b""),
+    "Redis, ACL": (resp(b"ACL", b"SETUSER", b"me", b"on", b">" + SECRET), b""),
+    "Redis, CONFIG": (resp(b"CONFIG", b"SET", b"requirepass", SECRET), b""),
+    "Redis, MIGRATE": (resp(b"MIGRATE", b"h", b"1", b"k", b"0", b"9", b"AUTH2", b"me", SECRET), b""),
+    "Redis, inline": (b"PING\r\nAUTH me " + SECRET + b"\r\n", b""),
+    "Redis, inline HELLO": (b"HELLO 3 AUTH me " + SECRET + b"\r\n", b""),
+    "Redis, inline CONFIG": (b"CONFIG SET requirepass " + SECRET + b"\r\n", b""),
+    "PostgreSQL": (b"p\0\0\0\x0e" + SECRET + b"\0", b""),
+    "AMQP": (b"\1\0\0\0\0\0\x30\5PLAIN\0\0\0\x0d\0me\0" + SECRET + b"\5en_US\xce", b""),
+    "mail": (b"AUTH PLAIN " + SECRET + b"\r\n", b""),
+    "IMAP": (b'a1 LOGIN "my self" "%b"\r\n' % SECRET, b""),
+    "IMAP, AUTHENTICATE": (b"a1 AUTHENTICATE PLAIN " + SECRET + b"\r\n", b""),
+    "FTP": (b"PASS " + SECRET + b"\r\n", b""),
+}
+
+
+@pytest.fixture(scope="module")
+def with_secrets():
+    """The ledger of a relay with a connection for each secret."""
+    scripts = [
+        script(receive(len(asked)), *([send(answer)] if answer else []), receive_all())
+        for asked, answer in SECRETS.values()
+    ]
+    with serve(sequence(*scripts)) as real, relay(real, record=True) as server:
+        for number, (asked, _) in enumerate(SECRETS.values(), 1):
+            with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+                client.sendall(asked)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(1000):
+                    pass
+            server.wait_for_attempts(number, at="end")
+        yield server.ledger
+
+
+def test_no_known_secret_is_in_anything_that_is_masked(with_secrets, tmp_path):
+    ledger, masker = with_secrets, Masker(True)
+    ledger.to_pcap(tmp_path / "a.pcapng", mask=True)
+    recording = ledger.recording(mask=True)
+    attempts = ledger.attempts
+    made = {
+        "capture": (tmp_path / "a.pcapng").read_bytes(),
+        "plan": repr(ledger.to_script(mask=True)).encode(),
+        "JSON": recording.to_json().encode(),
+        "module": module_of(recording, "x").encode(),
+        "events": json.dumps([with_masks(attempt, masker).to_dict() for attempt in attempts]).encode(),
+    }
+
+    assert [name for name, text in made.items() if SECRET in text] == []
+    assert [name for name, (asked, _) in SECRETS.items() if asked != b"GET" and asked in made["capture"]] == []
+    for attempt, (name, (asked, answer)) in zip(attempts, SECRETS.items(), strict=True):
+        seen = with_masks(attempt, masker)
+        assert SECRET not in b"".join(turn.begins for turn in seen.turns), name
+        assert [turn.count_bytes for turn in seen.turns] == [len(said) for said in (asked, answer) if said], name
+
+
+NO_SECRETS = [
+    ("client", b"GET /?token_type=bearer&keys=1&passwords=2 HTTP/1.1\r\nSec-WebSocket-Key: aa==\r\n\r\n"),
+    ("server", b'{"max_tokens": 100, "token_type": "bearer", "password": null, "token": {}, "url": "http://h:80/a@b"}'),
+    ("server", b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nSet-Cookie: \r\n\r\nAUTH is missing"),
+    ("client", b"AUTH TLS\r\n"),
+    ("client", resp(b"SET", b"AUTH", b"x") + resp(b"AUTH") + resp(b"AUTH", b"") + resp(b"HELLO", b"3", b"AUTH") + resp() + b"*1\r\n$3"),
+    ("client", b"p\0\0\0\0no password"),
+    ("client", b"\1\5PLAIN"),
+]  # fmt: skip
+
+
+@each_row(("by", "data"), NO_SECRETS)
+def test_what_is_no_secret_stays_as_it_is(by, data):
+    assert Masker(True).masked(by, data).data == data
+
+
+@each_row(
+    ("before", "said", "masked"),
+    [
+        (b"\5\2", b"\1\2me\6secret", b"\1\2me\6******"),
+        (b"\5\2", b"\1\2me", b"\1\2me"),
+        (b"334 \r\n", b"c2VjcmV0\r\n", b"********\r\n"),
+    ],
+)
+def test_what_the_other_side_asked_for_tells_a_secret(before, said, masked):
+    assert Masker(True).masked("client", said, before).data == masked
+
+
+def test_a_capture_of_http2_can_not_be_masked(tmp_path):
+    with serve(ok(b"hello"), http2=True) as real, relay(real, record=True) as server:
+        with httpx.Client(http2=True, http1=False, trust_env=False) as client:
+            assert client.get(server.url).text == "hello"
+        server.wait_for_attempts(1, at="end")
+    with pytest.raises(ParameterError, match=r"expected a conversation in HTTP/1\.1; HTTP/2 compresses its fields"):
+        server.ledger.to_pcap(tmp_path / "a.pcapng", mask=True)
 
 
 def test_what_was_masked_is_said():

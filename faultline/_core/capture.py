@@ -12,6 +12,8 @@ from itertools import groupby
 
 from faultline._core.attempts import Attempt
 from faultline._core.check import flag, whole
+from faultline._core.content import inner_protocol
+from faultline._core.errors import ParameterError
 from faultline._core.masking import Masker, Masks
 from faultline._core.pieces import Piece
 from faultline._core.recording import check_recorded
@@ -40,12 +42,15 @@ def capture_of(  # as `Ledger.to_pcap`
     """The bytes of the file.
 
     Raises:
-        ParameterError: the server did not record, or some bytes are missing.
+        ParameterError: the server did not record, some bytes are missing, or secrets in them can't be found.
     """
     check_recorded(record_bytes, dropped)
     whole("port", port, "", 1, 65_535)
     check_whole(attempts, "all connections")
     masker, is_ipv6 = Masker(mask), flag("ipv6", ipv6)
+    if mask is not False and any(inner_protocol(attempt) == "HTTP/2" for attempt in attempts):
+        why = "compresses its fields, so that no secret in them is found"
+        raise ParameterError(f"mask: expected a conversation in HTTP/1.1; HTTP/2 {why}. Use alpn=('http/1.1',).")
     streams: dict[int, list[Attempt]] = {}
     for attempt in attempts:
         streams.setdefault(-attempt.number if attempt.connection is None else attempt.connection, []).append(attempt)

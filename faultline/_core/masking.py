@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from faultline._core.check import rejected
 from faultline._core.counts import counted
 from faultline._core.ends import Party
+from faultline._core.secrets import Span, known_spans, spans_of
 
 Mask: TypeAlias = bytes | re.Pattern[bytes] | Callable[[bytes], bytes]
 Masks: TypeAlias = bool | Mask | Iterable[Mask]
 
 STAR = b"*"
-OF_HTTP = "Authorization, Cookie and key fields of HTTP"
-OF_REDIS, OF_MAIL = "AUTH of Redis", "AUTH, PASS and LOGIN of mail and FTP"
-# Patterns whose groups are secrets, with what these are called: in the bytes of both sides, and of clients alone.
-OF_BOTH: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    (OF_HTTP, re.compile(rb"(?im)^(?:proxy-)?authorization:[ \t]*(?:[A-Za-z]+[ \t]+)?([^\r\n]+)")),
-    (OF_HTTP, re.compile(rb"(?im)^(?:x-)?api-key:[ \t]*([^\r\n]+)")),
-    (OF_HTTP, re.compile(rb"(?im)^cookie:[ \t]*([^\r\n]+)")),
-    (OF_HTTP, re.compile(rb"(?im)^set-cookie:[ \t]*[^=;\r\n]+=([^;\r\n]+)")),
-)
-OF_CLIENT: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    (
-        OF_REDIS,
-        re.compile(rb"(?is)\r\nAUTH\r\n(?:\$\d+\r\n[^\r\n]*\r\n(?=\$\d+\r\n[^\r\n]*\r\n))?\$\d+\r\n([^\r\n]+)\r\n"),
-    ),
-    (OF_REDIS, re.compile(rb"(?im)\A[ \t]*AUTH[ \t]+(?!(?:PLAIN|LOGIN|XOAUTH2)\b)([^\r\n]+)\r?\n")),
-    (OF_MAIL, re.compile(rb"(?im)^AUTH (?:PLAIN|LOGIN|XOAUTH2) ([^\r\n]+)")),
-    (OF_MAIL, re.compile(rb"(?im)^PASS ([^\r\n]+)")),
-    (OF_MAIL, re.compile(rb"(?im)^\S+ LOGIN \S+ ([^\r\n]+)")),
-)
-# A server of mail asks for a name or a password, or for the rest of a login, and the client says it in Base64.
-ASKS, ANSWER = re.compile(rb"(?:334|\+)(?: [^\r\n]*)?\r\n\Z"), re.compile(rb"([A-Za-z0-9+/=]+)\r\n")
 EXPECTED = "True, bytes, a pattern of bytes, a function of bytes, or several of them"
-POSTGRES = "password of PostgreSQL"
 
 
 @dataclass(frozen=True)
@@ -84,9 +63,7 @@ class Masker:
         Raises:
             ParameterError: a function changed the number of bytes.
         """
-        spans = [*self._spans(by, data)]
-        if self._known and by == "client" and ASKS.match(before) and (answer := ANSWER.fullmatch(data)):
-            spans.append((*answer.span(1), OF_MAIL))
+        spans = [*self._spans(by, data, before)]
         out = bytearray(data)
         for start, end, _ in spans:
             out[start:end] = STAR * (end - start)
@@ -100,16 +77,11 @@ class Masker:
             out[:] = made
         return Masked(bytes(out), tuple(sorted(spans)))
 
-    def _spans(self, by: Party, data: bytes) -> Iterable[tuple[int, int, str]]:
-        known = () if not self._known else OF_BOTH + OF_CLIENT if by == "client" else OF_BOTH
-        for name, pattern in (*known, *self._patterns):
-            for match in pattern.finditer(data):
-                groups = range(1, pattern.groups + 1) if pattern.groups else (0,)
-                yield from (
-                    (*match.span(group), name) for group in groups if match.span(group)[1] > match.span(group)[0]
-                )
-        if self._known and by == "client" and data[:1] == b"p" and int.from_bytes(data[1:5], "big") == len(data) - 1:
-            yield 5, len(data) - 1, POSTGRES  # PasswordMessage: a string with a zero behind it
+    def _spans(self, by: Party, data: bytes, before: bytes) -> Iterator[Span]:
+        if self._known:
+            yield from known_spans(by, data, before)
+        for name, pattern in self._patterns:
+            yield from spans_of(name, pattern, data)
 
 
 def differences(one: bytes, other: bytes) -> Iterable[tuple[int, int]]:

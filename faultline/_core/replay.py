@@ -127,6 +127,18 @@ def turns_of(pieces: list[Piece], masker: Masker) -> Iterator[OneTurn]:
         before = data
 
 
+def with_masks(attempt: Attempt, masker: Masker) -> Attempt:
+    """The attempt of a relay, without the secrets in the first bytes of its turns."""
+    whole, before = list[bytes](), b""
+    for by, pieces in groupby(attempt.pieces or (), lambda piece: piece.by):
+        data = b"".join(piece.data for piece in pieces)
+        whole.append(masker.masked(by, data, before).data)
+        before = data
+    kept = (turn for turn in attempt.turns if turn.number <= len(whole))
+    turns = tuple(replace(turn, begins=whole[turn.number - 1][: len(turn.begins)]) for turn in kept)
+    return replace(attempt, turns=turns)
+
+
 # --- steps by turns --------------------------------------------------------------------------------------------------
 
 

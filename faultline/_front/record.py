@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from faultline._core.check import whole
 from faultline._core.counts import counted
-from faultline._core.masking import Masks
+from faultline._core.masking import Masker, Masks
 from faultline._core.pieces import RECORDED_BYTES
 from faultline._core.plan import HEALTHY
 from faultline._core.recording import By, Recording
+from faultline._core.replay import with_masks
 from faultline._core.report import describe
 from faultline._front.ended import Ended
 from faultline._front.options import number
@@ -57,7 +58,8 @@ def add_record_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask",
         action="store_true",
-        help="mask the secrets that are known: fields of HTTP, AUTH of Redis, passwords of PostgreSQL, mail and FTP",
+        help="mask the secrets that are known: fields of HTTP, passwords and tokens in forms, JSON and URLs, logins of "
+        "Redis, PostgreSQL, AMQP, mail and FTP",
     )
     parser.add_argument(
         "--mask-pattern",
@@ -161,8 +163,10 @@ def record(options: argparse.Namespace, ended: Ended) -> Iterator[Line]:
         data = {"event": "listening", "url": server.url, "upstream": str(upstream)}
         data |= trust_files(server, server.url, options)
         yield f"recording on {where} - lead your client there; Ctrl-C writes {options.out}", data
+        masker = Masker(masks_of(options))
         while left and (attempt := ended.get()) is not None:
             left -= 1
+            attempt = with_masks(attempt, masker)
             yield describe(attempt), {"event": "attempt", **attempt.to_dict()}
         yield from written_files(server, options, str(upstream))
 
