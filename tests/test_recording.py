@@ -40,10 +40,12 @@ from faultline import (
     socks_proxy,
     starttls,
 )
+from faultline._core.attempts import Attempt
 from faultline._core.masking import Masker
 from faultline._core.pieces import Piece, Recorder, Room
 from faultline._core.recording import MADE, from_json
 from faultline._core.replay import reading, with_masks
+from faultline._core.websocket_facts import WebSocketFacts
 from faultline._front.command import main
 from faultline._front.record import check_place
 from faultline._front.recorded import module_of
@@ -670,12 +672,20 @@ def test_no_known_secret_is_in_anything_that_is_masked(with_secrets, tmp_path):
         assert [turn.count_bytes for turn in seen.turns] == [len(said) for said in (asked, answer) if said], name
 
 
+def test_the_messages_of_a_websocket_are_masked():
+    facts = WebSocketFacts(received=('{"password": "' + SECRET.decode() + '"}', b"token=" + SECRET))
+    attempt = Attempt(1, 1, ok(), "request", 0.0, websocket=facts)
+
+    assert with_masks(attempt, Masker(True)).websocket.received == ('{"password": "*********"}', b"token=*********")
+
+
 NO_SECRETS = [
     ("client", b"GET /?token_type=bearer&keys=1&passwords=2 HTTP/1.1\r\nSec-WebSocket-Key: aa==\r\n\r\n"),
     ("server", b'{"max_tokens": 100, "token_type": "bearer", "password": null, "token": {}, "url": "http://h:80/a@b"}'),
     ("server", b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nSet-Cookie: \r\n\r\nAUTH is missing"),
     ("client", b"AUTH TLS\r\n"),
-    ("client", resp(b"SET", b"AUTH", b"x") + resp(b"AUTH") + resp(b"AUTH", b"") + resp(b"HELLO", b"3", b"AUTH") + resp() + b"*1\r\n$3"),
+    ("client", resp(b"SET", b"AUTH", b"x") + resp(b"AUTH") + resp(b"AUTH", b"") + resp(b"HELLO", b"3", b"AUTH")),
+    ("client", resp() + b"*1\r\n$3"),
     ("client", b"p\0\0\0\0no password"),
     ("client", b"\1\5PLAIN"),
 ]  # fmt: skip

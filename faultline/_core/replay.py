@@ -128,7 +128,7 @@ def turns_of(pieces: list[Piece], masker: Masker) -> Iterator[OneTurn]:
 
 
 def with_masks(attempt: Attempt, masker: Masker) -> Attempt:
-    """The attempt of a relay, without the secrets in the first bytes of its turns."""
+    """The attempt of a relay, without the secrets in the first bytes of its turns and in WebSocket messages."""
     whole, before = list[bytes](), b""
     for by, pieces in groupby(attempt.pieces or (), lambda piece: piece.by):
         data = b"".join(piece.data for piece in pieces)
@@ -136,7 +136,17 @@ def with_masks(attempt: Attempt, masker: Masker) -> Attempt:
         before = data
     kept = (turn for turn in attempt.turns if turn.number <= len(whole))
     turns = tuple(replace(turn, begins=whole[turn.number - 1][: len(turn.begins)]) for turn in kept)
-    return replace(attempt, turns=turns)
+    facts = attempt.websocket
+    if facts is not None:
+        facts = replace(facts, received=tuple(message_with_masks(each, masker) for each in facts.received))
+    return replace(attempt, turns=turns, websocket=facts)
+
+
+def message_with_masks(message: str | bytes, masker: Masker) -> str | bytes:
+    """A message of a client without its secrets."""
+    if isinstance(message, bytes):
+        return masker.masked("client", message).data
+    return masker.masked("client", message.encode("utf-8", "surrogatepass")).data.decode("utf-8", "replace")
 
 
 # --- steps by turns --------------------------------------------------------------------------------------------------
