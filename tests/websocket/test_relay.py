@@ -334,7 +334,8 @@ def compressed(data):
     return frame(FIN | RSV1 | TEXT, data, mask=b"\1\2\3\4")
 
 
-BOMB = zlib.compress(b"x" * (1 << 22), wbits=-15)
+PACKER = zlib.compressobj(wbits=-15)
+BOMB = PACKER.compress(b"x" * (1 << 22)) + PACKER.flush()
 SAYS = frame(FIN | TEXT, b"hello", mask=b"\1\2\3\4")
 LAST = zlib.compressobj(wbits=-15)
 BLOCK = LAST.compress(b"hello") + LAST.flush() + b"\0"  # with the mark of the last block: RFC 7692, 7.2.3.4
