@@ -1,6 +1,6 @@
 """Strategies of Hypothesis that draw faults and plans, and shrink them to the simplest that still fails.
 
-Hypothesis is imported when a strategy is made: `pip install pytest-faultline[hypothesis]`.
+Hypothesis is imported when a strategy is made: `pip install "pytest-faultline[hypothesis]"`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def faults(
     groups = shapes.grouped(use, tuple(verbs), with_conditions=conditions)
     if not groups:
         name, value = ("verbs", verbs) if point is None else ("point", point)
-        raise rejected(name, value, f"one that {use.can.name} plays")
+        raise rejected(name, value, f"a value that {use.can.name} plays")
     return drawn(groups, use)
 
 
@@ -276,5 +276,7 @@ def hypothesis_strategies() -> Any:
     try:
         from hypothesis import strategies
     except ImportError:
-        raise UnsupportedError("faultline.strategies needs Hypothesis; install pytest-faultline[hypothesis].") from None
+        raise UnsupportedError(
+            'faultline.strategies needs Hypothesis; run `pip install "pytest-faultline[hypothesis]"`.'
+        ) from None
     return strategies

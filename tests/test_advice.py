@@ -303,7 +303,7 @@ def test_tunnel_that_was_not_opened_is_explained_by_the_protocol(start, said, ex
     assert advice(start(reset(at="tunnel"), strict=False), said) == expected
 
 
-HAS_THEM = "use server.proxy_url, which has those that the proxy requires."
+HAS_THEM = "use server.proxy_url, which contains them."
 CONNECT = b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n%s\r\n"
 
 
@@ -350,15 +350,15 @@ def test_upstream_that_ended_the_connection_first_is_named(end):
     [
         (
             reset(on=b"200 OK"),
-            "b'200 OK' came from the server, and is looked for in the bytes of the client: use at='response'.",
+            "b'200 OK' came from the server, and on= searches the bytes of the client here: use at='response'.",
         ),
         (
             reset(at="response", on=re.compile(rb"Host: \w+")),
-            r"b'Host: \\w+' came from the client, and is looked for in the bytes of the server: use at='request'.",
+            r"b'Host: \\w+' came from the client, and on= searches the bytes of the server here: use at='request'.",
         ),
         (
             reset(at="response", on=b"late"),
-            "b'late' came from the client, and is looked for in the bytes of the server: use at='request'.",
+            "b'late' came from the client, and on= searches the bytes of the server here: use at='request'.",
         ),
     ],
 )
@@ -565,7 +565,7 @@ def test_test_that_ends_before_the_time_of_a_fault_is_told_so():
         server.wait_for_attempts(1, at="idle")
     client.close()
 
-    assert tell(server) == "The server was closed first, before after_seconds=30 were over."
+    assert tell(server) == "The server was closed first, before after_seconds=30 had passed."
 
 
 @each_row(
@@ -579,7 +579,7 @@ def test_test_that_ends_before_the_time_of_a_fault_is_told_so():
             fl.latency(30) & fl.throttle(10) & close(at="response", on=b"200"),
             "The client left first: its timeout may be too short for the latency and the throttle.",
         ),
-        (reset(after_bytes=10, after_seconds=30), "The client left first, before after_seconds=30 were over."),
+        (reset(after_bytes=10, after_seconds=30), "The client left first, before after_seconds=30 had passed."),
     ],
 )
 def test_client_that_leaves_before_the_bytes_is_not_told_of_too_few_bytes(fault, expected):

@@ -279,7 +279,7 @@ def test_a_client_that_leaves_before_is_told_of():
         asked(client)
     server.wait_for_attempts(2, at="end")
     server.close()
-    with pytest.raises(NotStruckError, match=r"The client left first, before after_seconds=60 were over\."):
+    with pytest.raises(NotStruckError, match=r"The client left first, before after_seconds=60 had passed\."):
         server.check_struck()
 
 

@@ -63,8 +63,14 @@ def test_a_relay_that_terminates_tls_agrees_too(options):
 @each_row(
     "call, message",
     [
-        (lambda: serve(ok(), alpn=BOTH), "alpn=('h2', 'http/1.1'): expected TLS with it."),
-        (lambda: relay("127.0.0.1:1", alpn=BOTH), "alpn=('h2', 'http/1.1'): expected TLS with it."),
+        (
+            lambda: serve(ok(), alpn=BOTH),
+            "alpn=('h2', 'http/1.1'): expected tls=True beside it, because ALPN is a part of TLS.",
+        ),
+        (
+            lambda: relay("127.0.0.1:1", alpn=BOTH),
+            "alpn=('h2', 'http/1.1'): expected tls=True beside it, because ALPN is a part of TLS.",
+        ),
         (
             lambda: serve(ok(), tls=True, alpn="h2"),
             "alpn='h2': expected a tuple of protocols, such as ",

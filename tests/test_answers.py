@@ -622,7 +622,7 @@ def test_client_with_a_timeout_for_the_whole_request_times_out(faultline):
 
 LEADS = "'loop', 'chain', 'to_nowhere', 'invalid_url', 'downgrade'"
 KINDS = ", ".join(map(repr, get_args(Kind)))
-FIELDS = "expected names and values as text, without line breaks."
+FIELDS = "expected names and values as text without line breaks, such as {'X-Name': 'value'}."
 
 
 @each_row(
@@ -647,13 +647,13 @@ FIELDS = "expected names and values as text, without line breaks."
         (lambda: redirect(code=200), "code=200: expected one of 301, 302, 303, 307, 308."),
         (lambda: redirect(code=304), "code=304: expected one of 301, 302, 303, 307, 308."),
         (lambda: redirect(code="302"), "code='302': expected one of 301, 302, 303, 307, 308."),
-        (lambda: redirect(hops=3), "hops=3: expected kind='chain' with it, not 'loop'."),
-        (lambda: redirect("downgrade", hops=3), "hops=3: expected kind='chain' with it, not 'downgrade'."),
+        (lambda: redirect(hops=3), "hops=3: expected no hops with kind='loop'; write kind='chain'."),
+        (lambda: redirect("downgrade", hops=3), "hops=3: expected no hops with kind='downgrade'; write kind='chain'."),
         (lambda: redirect("chain", hops=0), "hops=0: expected a whole number, 1 or more."),
         (lambda: redirect("chain", hops=True), "hops=True: expected int, not bool."),
-        (lambda: redirect("chain", to="/x"), "to='/x': expected another kind than 'chain' with it."),
+        (lambda: redirect("chain", to="/x"), "to='/x': expected no to with kind='chain', which makes its own."),
         (lambda: redirect(to=b"/x"), "to=b'/x': expected str, not bytes."),
-        (lambda: raw(b""), "data=b'': expected at least one byte; close() says none."),
+        (lambda: raw(b""), "data=b'': expected at least one byte; close() sends none."),
         (lambda: raw("text"), "data='text': expected bytes, not str."),
         (lambda: raw(b"x", keep_alive=1), "keep_alive=1: expected bool, not int."),
         (lambda: sse(()), "events=(): expected at least one event, as a tuple of texts or mappings."),
@@ -843,8 +843,8 @@ def test_answer_that_is_no_fault_may_go_unasked(fault):
 @each_row(
     ("fault", "advice"),
     [
-        (malformed("head_with_body"), "The client asked for no HEAD."),
-        (malformed("head_with_body") & latency(0), "The client asked for no HEAD."),
+        (malformed("head_with_body"), "The client sent no HEAD request."),
+        (malformed("head_with_body") & latency(0), "The client sent no HEAD request."),
         (malformed("continue_never"), "The client did not wait for 100 Continue."),
     ],
 )
@@ -981,7 +981,7 @@ def test_step_can_be_read_back_from_how_it_is_said(step, text):
         (lambda: receive_request(continues=0), "continues=0: expected True or False."),
         (
             lambda: receive_request(head_only=True, continues=False),
-            "continues=False: expected True with head_only=True, which waits for no body.",
+            "continues=False: expected True with head_only=True, because it does not wait for a body.",
         ),
     ],
 )
@@ -1000,7 +1000,7 @@ def test_step_with_a_value_that_means_nothing_is_an_error(make, said):
     [
         (
             lambda: status(204, body=b"x"),
-            "body=b'x': expected none with 204, which has no content; raw() says anything.",
+            "body=b'x': expected no body with status 204, which has no content; raw(b'…') sends any bytes.",
         ),
         (
             lambda: status(503, retry_after=""),
@@ -1012,11 +1012,14 @@ def test_step_with_a_value_that_means_nothing_is_an_error(make, said):
         ),
         (
             lambda: status(503, retry_after=1, headers={"retry-after": "2"}),
-            "retry_after=1: expected one Retry-After, not another in headers.",
+            "retry_after=1: expected no Retry-After in headers, which have another.",
         ),
         (lambda: redirect(to=""), "to='': expected a URL of one line."),
         (lambda: redirect(to="a\r\nb"), "to='a\\r\\nb': expected a URL of one line."),
-        (lambda: sse(("\ud800",)), "events[0]='\\ud800': expected text that UTF-8 can say (surrogates not allowed)."),
+        (
+            lambda: sse(("\ud800",)),
+            "events[0]='\\ud800': expected text that UTF-8 can encode (surrogates not allowed).",
+        ),
     ],
 )
 def test_what_a_response_can_not_say_is_refused(make, message):

@@ -904,7 +904,7 @@ def test_parameter_belongs_to_one_kind(name, kind):
         bad_tls(kind, **{name: value})
 
     assert type(raised.value) is ParameterError
-    assert str(raised.value) == f"{name}={value!r}: expected kind={owner!r} with it, not {kind!r}."
+    assert str(raised.value) == f"{name}={value!r}: expected no {name} with kind={kind!r}; write kind={owner!r}."
 
 
 @each_row(
@@ -937,9 +937,7 @@ def test_plain_server_can_not_become_one_that_speaks_tls_badly(faultline):
     with pytest.raises(ParameterError) as raised:
         server.become(bad_tls("garbage"))
 
-    assert str(raised.value) == (
-        "bad_tls('garbage'): expected tls=True; a server that was started without TLS speaks none."
-    )
+    assert str(raised.value) == ("bad_tls('garbage'): expected tls=True; the server was started without TLS.")
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
@@ -994,7 +992,7 @@ def test_guard_says_that_the_client_could_meet_the_terms(fault):
 
     said = str(raised.value)
     assert said.startswith(f"{fault!r} never struck: #1 GET /thing: {fault!r} reached 'response', ")
-    assert said.endswith(" The client could meet these terms. (strict=False allows it.)")
+    assert said.endswith(" The client accepted these terms of TLS. (strict=False allows it.)")
 
 
 @dataclass(frozen=True)

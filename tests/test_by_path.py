@@ -109,21 +109,27 @@ def test_an_exact_pattern_goes_first_and_then_the_longest(patterns, target, foun
     [
         ({}, "plans={}: expected a dict of paths with their plans, such as {'/pay': status(503), '/*': ok()}."),
         ([reset()], "plans=[reset()]: expected a dict of paths"),
-        ({"pay": ok()}, "plans='pay': expected paths as text, which begin with '/' or are '*'."),
+        ({"pay": ok()}, "plans='pay': expected paths as text that begin with '/' or '*'; write '/pay'."),
         ({1: ok()}, "plans=1: expected paths as text"),
         ({"/a b": ok(), "/a%20b": ok()}, "plans='/a%20b': expected each path once; '/a b' is the same."),
         ({"/a%3Fb": ok(), "/a%3fb": ok()}, "plans='/a%3fb': expected each path once; '/a%3Fb' is the same."),
         (
             {"/a": 503},
-            "plans['/a']=503: expected a fault such as reset() or ok(), or a plan of some; write status(503).",
+            "or a plan such as sequence(…); write status(503).",
         ),
         ({"/a": max_connections(1, beyond=refuse())}, "write max_connections(1, by_path(…), beyond=refuse())."),
-        ({"/a": sequence(ok(), per="connection")}, "expected per='attempt'; a path counts its requests."),
-        ({"/a": refuse()}, "plans['/a']=refuse(): expected a fault at 'request' or later, once the path is known."),
+        ({"/a": sequence(ok(), per="connection")}, "expected per='attempt', because a path counts its requests."),
+        (
+            {"/a": refuse()},
+            "plans['/a']=refuse(): expected a fault at 'request' or later, because the path is known only then.",
+        ),
         ({"/a": sequence(ok(), bad_cert("expired"))}, "plans['/a']=bad_cert('expired'): expected a fault at 'request'"),
-        ({"/a": script(send(b"x"))}, "expected a fault at 'request' or later, once the path is known."),
+        ({"/a": script(send(b"x"))}, "expected a fault at 'request' or later, because the path is known only then."),
         ({"/a": latency(1, direction="handshake")}, "expected a fault at 'request' or later"),
-        ({"/a": reset(after_requests=2)}, "expected no after_requests; the path counts its own: sequence(ok(), …)."),
+        (
+            {"/a": reset(after_requests=2)},
+            "expected no after_requests, as each path counts its own requests; write sequence(ok(), …).",
+        ),
     ],
 )
 def test_what_no_path_can_choose_is_refused(plans, complaint):
@@ -289,7 +295,7 @@ def test_plan_that_open_connections_get_too_is_chosen_by_the_request_they_have_m
         (
             by_path({"/a": status(503)}),
             [],
-            ["status(503) at '/a'", "No request of HTTP was complete, by which by_path("],
+            ["status(503) at '/a'", "No HTTP request was complete, so by_path("],
         ),
         (by_path({"/a": sometimes(0, reset())}), ["/a"], []),
         (sometimes(1, by_path({"/a": reset()})), ["/a"], []),

@@ -346,7 +346,7 @@ def test_what_is_no_exception_class_is_rejected(bad):
     with pytest.raises(ParameterError) as caught:
         raises(bad)
 
-    assert str(caught.value).startswith(f"expected={bad!r}: expected an exception class, or a tuple of some")
+    assert str(caught.value).startswith(f"expected={bad!r}: expected an exception class, or a tuple of them")
 
 
 class AsyncioTimeoutError(Exception):

@@ -190,16 +190,19 @@ async def of_asyncio(request):
             "function=3: expected a function of a request, not async, that returns ok(…), bytes or text.",
         ),
         (lambda: answer(of_asyncio), "expected a function of a request, not async"),
-        (lambda: udp(answer(made)), "a UDP server says bytes alone, without a status and header fields."),
+        (lambda: udp(answer(made)), "a UDP server sends only bytes, without a status or headers."),
         (
             lambda: ok(ranges=True, status=201),
-            "ranges=True: expected status=200 with it, and no chunked or field about the length.",
+            "ranges=True: expected status=200, and no chunked=True, Content-Length or Transfer-Encoding.",
         ),
-        (lambda: ok(ranges=True, headers={"content-length": "1"}), "and no chunked or field about the length."),
-        (lambda: ok(b"x", ranges=True, chunked=True), "and no chunked or field about the length."),
+        (
+            lambda: ok(ranges=True, headers={"content-length": "1"}),
+            "and no chunked=True, Content-Length or Transfer-Encoding.",
+        ),
+        (lambda: ok(b"x", ranges=True, chunked=True), "and no chunked=True, Content-Length or Transfer-Encoding."),
         (
             lambda: ok(chunks=(b"a",), ranges=True),
-            "ranges=True: expected a body or json with it, not chunks or trailers.",
+            "ranges=True: expected a body or json beside it, and no chunks or trailers.",
         ),
     ],
 )

@@ -241,8 +241,8 @@ REFUSED = {
     # modes that don't go together
     "serve --mode duplicated --tls": "duplicated(): expected no --tls with it; it takes a UDP server.",
     "serve --mode duplicated --alpn h2": "duplicated(): expected no --alpn with it; it takes a UDP server.",
-    "serve --mode ok --alpn h2": "alpn=('h2',): expected TLS with it.",
-    "relay --upstream 127.0.0.1:9 --starttls smtp": "starttls='smtp': expected tls='terminate' with it.",
+    "serve --mode ok --alpn h2": "alpn=('h2',): expected tls=True beside it, because ALPN is a part of TLS.",
+    "relay --upstream 127.0.0.1:9 --starttls smtp": "starttls='smtp': expected tls='terminate' beside it.",
     "relay --upstream 127.0.0.1:9 --starttls pop3": "argument --starttls: invalid choice: 'pop3' (choose from ",
     "relay --upstream 127.0.0.1:9 --upstream-key x": "--upstream-key: expected --upstream-cert with it.",
     "relay --upstream 127.0.0.1:9 --upstream-cert x": "upstream_cert is given: expected an upstream with TLS, ",
@@ -272,14 +272,14 @@ REFUSED = {
     "serve --mode ok --path '* reset'": "--path='* reset': expected a path and a mode behind it, such as '/pay status",
     """serve --mode ok --path "/a raw --data '5" """: '--path="raw --data \'5": expected the name of a mode, such as ',
     "serve --mode ok --path '/pay status'": "mode status needs --code NUMBER. In --path the options go behind the name",
-    "serve --mode refuse --path '/pay ok'": "plans['*']=refuse(): expected a fault at 'request' or later, once the ",
+    "serve --mode refuse --path '/pay ok'": "plans['*']=refuse(): expected a fault at 'request' or later, because",
     "serve --mode ok --max-connections 1": "--max-connections: expected --beyond with it, and the other way round.",
     "serve --mode ok --beyond refuse": "--max-connections: expected --beyond with it, and the other way round.",
     "serve --mode ok --beyond refuse --max-connections x": "max_connections='x': expected a whole number.",
     "serve --mode ok --beyond refsue --max-connections 1": "no mode 'refsue'. Did you mean 'refuse'? Modes: ",
     # other kinds of server
     "serve --mode ok --unix /nowhere/x": "unix='/nowhere/x': expected a path in an existing folder",
-    "serve --mode ok --unix /tmp/x --port 80": "port=80: expected no port together with unix, because a Unix ",
+    "serve --mode ok --unix /tmp/x --port 80": "port=80: expected no port beside unix, because a Unix ",
     "serve --mode ok --unix ''": "unix='': expected True, False or a path.",
     "serve --mode nxdomain --alpn ''": "nxdomain(): expected no --alpn with it; it takes a DNS server.",
     "serve --mode ok --unix /tmp/x --udp": "ok(): expected no --unix with it; it takes a UDP server.",
@@ -333,7 +333,7 @@ def test_busy_port_is_one_line_and_exit_status_2(told, start, mode):
 def test_dns_server_takes_dnspython_and_says_so_in_one_line(told, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
 
-    said = "faultline: dns_server() needs dnspython; install pytest-faultline[dns].\n"
+    said = 'faultline: dns_server() needs dnspython; run `pip install "pytest-faultline[dns]"`.\n'
     assert told("serve --mode nxdomain") == (2, "", said)
 
 

@@ -113,7 +113,7 @@ def flipped(data, *places):
         (
             latency,
             {"seconds": 1, "for_seconds": 0},
-            "for_seconds=0: expected more than 0; leave out what is never to act.",
+            "for_seconds=0: expected more than 0; leave the condition out if it should never act.",
         ),
         (
             drip,

@@ -143,7 +143,7 @@ def test_late_answer_is_not_sent_after_the_wait_was_ended_though_clients_are_let
         before = [attempt.sent_bytes for attempt in server.attempts]
         server.cut_off(is_cut_off=False)
         timers = server._datagrams._timers
-        server._background.call(lambda: [timer._run() for timer in tuple(timers)])  # as if the time were over
+        server._background.call(lambda: [timer._run() for timer in tuple(timers)])  # as if the time had passed
 
         assert ([attempt.sent_bytes for attempt in server.attempts], len(timers)) == (before, 0)
 

@@ -287,7 +287,7 @@ CAUSES = {
     "no request": (
         when(lambda r: r.target == "/pay", reset()),
         [b""],
-        "No request of HTTP was complete, by which when(…) could choose.",
+        "No HTTP request was complete, so when(…) had nothing to choose by.",
     ),
     "silence": (
         reset(),
@@ -310,7 +310,7 @@ CAUSES = {
     "a timer that was left": (
         reset(at="accept", after_seconds=60),
         [b""],
-        "The client left first, before after_seconds=60 were over.",
+        "The client left first, before after_seconds=60 had passed.",
     ),
     "an idle timer that was left": (
         reset(at="idle", after_seconds=60),
@@ -333,7 +333,7 @@ CAUSES = {
             "or a client that keeps connections open, such as a pool."
         ),
     ),
-    "no HEAD": (malformed("head_with_body"), [LAST], "The client asked for no HEAD."),
+    "no HEAD": (malformed("head_with_body"), [LAST], "The client sent no HEAD request."),
     "HEAD": (malformed("chunk_cut"), [HEAD], "The response to HEAD has no body, only a head of 92 bytes: use GET."),
     "no expectation": (malformed("continue_never"), [LAST], "The client did not wait for 100 Continue."),
     "no TLS at all": (
@@ -344,18 +344,18 @@ CAUSES = {
     "a byte that never came": (
         corrupt(at_byte=100_000),
         [LAST],
-        "It begins at byte 100000, and 86 bytes passed 'response'.",
+        "It begins at byte 100000, and the response had only 86 bytes.",
     ),
     "bytes that were too few to be cut": (
         drip(1000),
         [LAST],
-        "The 86 bytes that passed 'response' came in one piece.",
+        "The 86 bytes of the response came in one piece.",
     ),
-    "no byte to be late": (latency(0.1), [LAST[:10]], "No byte passed 'response'."),
+    "no byte to be late": (latency(0.1), [LAST[:10]], "No byte of the response passed."),
 }
 TLS_CAUSES = {
-    "terms that the client meets": (bad_tls("only_version", version="1.2"), "The client could meet these terms."),
-    "the first connection": (bad_cert("pinned_changed"), "It strikes from connection 2 of the server on."),
+    "terms that the client meets": (bad_tls("only_version", version="1.2"), "The client accepted these terms of TLS."),
+    "the first connection": (bad_cert("pinned_changed"), "It strikes from connection 2 on; this was connection 1."),
 }
 
 
@@ -462,7 +462,7 @@ def test_advice_names_the_tunnel_that_was_not_opened():
     said = why(http_proxy(reset(at="tunnel"), strict=False), [FETCH])
 
     assert said.endswith(
-        " No tunnel was opened; a fetch by absolute URL, as of http://, needs none. (strict=False allows it.)"
+        " No tunnel was opened, as http:// needs none: ask for an https:// URL. (strict=False allows it.)"
     )
 
 

@@ -229,7 +229,7 @@ def test_bad_calls_raise_what_they_raise_in_this_process(faultline):
 
     with pytest.raises(PortError, match=rf"^port={server.port}: expected a free port, but "):
         serve(ok(), port=server.port, isolated=True)
-    with pytest.raises(ParameterError, match=r"^bad_cert\('expired'\): expected tls=True; a server that was started"):
+    with pytest.raises(ParameterError, match=r"^bad_cert\('expired'\): expected tls=True; the server was started"):
         server.become(bad_cert("expired"))
     with pytest.raises(ParameterError, match=r"^count=-1: expected a whole number"):
         server.wait_for_attempts(-1)

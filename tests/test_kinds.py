@@ -904,7 +904,7 @@ OUTCOMES = dict.fromkeys(STREAMS, of_streams) | {
 
 
 # What else is refused, though the kind plays it otherwise: a server can tell what will happen by more than its kind.
-ALSO_REFUSED = r"expected blackhole\(\) without it|a datagram has no room for more"
+ALSO_REFUSED = r"expected blackhole\(\) without|a datagram has no room for more"
 
 
 def wrong(kind, make, server):

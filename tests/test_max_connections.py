@@ -195,13 +195,13 @@ def test_it_is_written_as_it_is_read(text):
     [
         (lambda: max_connections(-1, beyond=refuse()), "number=-1: expected a whole number, 0 or more"),
         (lambda: max_connections(1.5, beyond=refuse()), "number=1.5: expected a whole number"),
-        (lambda: max_connections(1, beyond=refuse(for_seconds=1)), "expected one without an end of its own"),
-        (lambda: max_connections(1, beyond=blackhole(until=Gate())), "expected one without an end of its own"),
+        (lambda: max_connections(1, beyond=refuse(for_seconds=1)), "expected a fault without for_seconds and until"),
+        (lambda: max_connections(1, beyond=blackhole(until=Gate())), "expected a fault without for_seconds and until"),
         (lambda: max_connections(1, beyond=refuse), "beyond="),
         (lambda: max_connections(1, beyond=sequence(refuse(), ok())), "beyond="),
         (lambda: max_connections(1), "beyond"),
         (lambda: max_connections(1, max_connections(2, beyond=refuse()), beyond=refuse()), "one limit is enough"),
-        (lambda: max_connections(1, beyond=ok()), "with this there is no limit"),
+        (lambda: max_connections(1, beyond=ok()), "this one is no fault, and would be no limit"),
         (
             lambda: sequence(max_connections(1, beyond=refuse())),
             "write max_connections(1, sequence(…), beyond=refuse())",

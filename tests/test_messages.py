@@ -179,28 +179,46 @@ MISTAKES = [
         "reset(After_Bytes=3)",
         "reset(After_Bytes=3): expected after_bytes=3, not After_Bytes; write reset(after_bytes=3).",
     ),
-    ("serve([reset()])", "plan=[reset()]: expected a fault such as reset() or ok(), or a plan of some; write reset()."),
+    (
+        "serve([reset()])",
+        "plan=[reset()]: expected a fault such as reset() or ok(), or a plan such as sequence(…); write reset().",
+    ),
     (
         "serve([reset(),ok()])",
-        "plan=[reset(), ok()]: expected a fault such as reset() or ok(), or a plan of some; write sequence(reset(), ok()).",
+        "plan=[reset(), ok()]: expected a fault such as reset() or ok(), or a plan such as sequence(…); write sequence(reset(), ok()).",
     ),
-    ('serve("reset")', "plan='reset': expected a fault such as reset() or ok(), or a plan of some; write reset()."),
-    ('serve("timeout")', "plan='timeout': expected a fault such as reset() or ok(), or a plan of some; write stall()."),
-    ("serve(reset)", "plan=reset: expected a fault such as reset() or ok(), or a plan of some; write reset()."),
-    ("serve(None)", "plan=None: expected a fault such as reset() or ok(), or a plan of some."),
-    ("serve(503)", "plan=503: expected a fault such as reset() or ok(), or a plan of some; write status(503)."),
-    ('serve(b"x")', "plan=b'x': expected a fault such as reset() or ok(), or a plan of some; write ok(b'x')."),
+    (
+        'serve("reset")',
+        "plan='reset': expected a fault such as reset() or ok(), or a plan such as sequence(…); write reset().",
+    ),
+    (
+        'serve("timeout")',
+        "plan='timeout': expected a fault such as reset() or ok(), or a plan such as sequence(…); write stall().",
+    ),
+    (
+        "serve(reset)",
+        "plan=reset: expected a fault such as reset() or ok(), or a plan such as sequence(…); write reset().",
+    ),
+    ("serve(None)", "plan=None: expected a fault such as reset() or ok(), or a plan such as sequence(…)."),
+    (
+        "serve(503)",
+        "plan=503: expected a fault such as reset() or ok(), or a plan such as sequence(…); write status(503).",
+    ),
+    (
+        'serve(b"x")',
+        "plan=b'x': expected a fault such as reset() or ok(), or a plan such as sequence(…); write ok(b'x').",
+    ),
     (
         "serve(ConnectionResetError)",
-        "plan=ConnectionResetError: expected a fault such as reset() or ok(), or a plan of some; write reset().",
+        "plan=ConnectionResetError: expected a fault such as reset() or ok(), or a plan such as sequence(…); write reset().",
     ),
     (
         'serve(send(b"x"))',
-        "plan=send(b'x'): expected a fault such as reset() or ok(), or a plan of some; write script(send(b'x')).",
+        "plan=send(b'x'): expected a fault such as reset() or ok(), or a plan such as sequence(…); write script(send(b'x')).",
     ),
     (
         "serve(drop())",
-        "plan=drop(): expected a fault such as reset() or ok(), or a plan of some; write websocket(drop()).",
+        "plan=drop(): expected a fault such as reset() or ok(), or a plan such as sequence(…); write websocket(drop()).",
     ),
     (
         "websocket(drop)",
@@ -301,16 +319,22 @@ MISTAKES = [
     ("hold(ms=3)", "hold(ms=3): expected for_seconds=0.003, not ms; write hold(for_seconds=0.003)."),
     (
         "raises(ConnectionResetError())",
-        "expected=ConnectionResetError(): expected an exception class, or a tuple of some; write raises(ConnectionResetError).",
+        "expected=ConnectionResetError(): expected an exception class, or a tuple of them; write raises(ConnectionResetError).",
     ),
     (
         'raises("ConnectionResetError")',
-        "expected='ConnectionResetError': expected an exception class, or a tuple of some.",
+        "expected='ConnectionResetError': expected an exception class, or a tuple of them.",
     ),
     ('resolve("x")', "resolve('x'): expected plan, which has no default; write resolve('x', plan=reset())."),
     ("udp()", "udp(): expected plan, which has no default; write udp(plan=reset())."),
-    ("udp([ok()])", "plan=[ok()]: expected a fault such as reset() or ok(), or a plan of some; write ok()."),
-    ('http_proxy("http://x")', "plan='http://x': expected a fault such as reset() or ok(), or a plan of some."),
+    (
+        "udp([ok()])",
+        "plan=[ok()]: expected a fault such as reset() or ok(), or a plan such as sequence(…); write ok().",
+    ),
+    (
+        'http_proxy("http://x")',
+        "plan='http://x': expected a fault such as reset() or ok(), or a plan such as sequence(…).",
+    ),
     (
         "socks_proxy(version=5)",
         "socks_proxy(version=5): expected no version; socks_proxy takes plan, to, auth, scheme, host, port, strict, isolated and allow_remote.",
@@ -333,7 +357,7 @@ MISTAKES = [
     ),
     (
         "server.become([reset()])",
-        "plan=[reset()]: expected a fault such as reset() or ok(), or a plan of some; write reset().",
+        "plan=[reset()]: expected a fault such as reset() or ok(), or a plan such as sequence(…); write reset().",
     ),
     ("server.become()", "become(): expected plan, which has no default; write become(plan=reset())."),
     (
@@ -344,7 +368,10 @@ MISTAKES = [
         'server.wait_for_attempts(1, 0.1, "end")',
         "wait_for_attempts(1, 0.1, 'end'): expected at='end', with its name; write wait_for_attempts(1, 0.1, at='end').",
     ),
-    ("server.become(reset)", "plan=reset: expected a fault such as reset() or ok(), or a plan of some; write reset()."),
+    (
+        "server.become(reset)",
+        "plan=reset: expected a fault such as reset() or ok(), or a plan such as sequence(…); write reset().",
+    ),
     (
         "server.client_context(cert=True)",
         "client_context(cert=True): expected certificate=True, not cert; write client_context(certificate=True).",

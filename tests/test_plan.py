@@ -140,7 +140,7 @@ def test_plan_passes_its_check_as_it_is(plan):
 @each_row("plan", [None, "reset", 5, [reset()], "x" * 78])
 def test_what_is_no_plan_is_an_error(plan):
     assert message_of(checked_plan, plan).startswith(
-        f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan of some"
+        f"plan={plan!r}: expected a fault such as reset() or ok(), or a plan such as sequence(…)"
     )
 
 
@@ -149,7 +149,7 @@ def test_middle_of_what_is_no_plan_is_left_out_if_it_is_long():
 
 
 def test_mode_that_was_not_called_is_an_error_that_says_so():
-    assert message_of(checked_plan, reset).endswith("or a plan of some; write reset().")
+    assert message_of(checked_plan, reset).endswith("or a plan such as sequence(…); write reset().")
 
 
 def test_entries_of_a_plan_are_its_own_or_itself():

@@ -367,7 +367,7 @@ def test_break_beyond_what_fits_into_memory_is_an_error_in_words(verb, count):
     with pytest.raises(ParameterError) as raised:
         serve(verb(after_bytes=count))
 
-    expected = f"after_bytes={count}: expected at most 1073741824, the longest body that a server makes up."
+    expected = f"after_bytes={count}: expected at most 1073741824, the longest body that a server makes."
     assert str(raised.value) == expected
 
 

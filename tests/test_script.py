@@ -937,9 +937,13 @@ def test_mode_that_breaks_nothing_or_says_where_is_no_step(make, wrong):
     with pytest.raises(ParameterError) as raised:
         make(LINE, wrong)
 
-    assert str(raised.value) == (
-        f"step={wrong!r}: expected a mode that breaks, without at or a trigger: the order says where."
+    mode = repr(wrong).partition("(")[0]
+    expected = (
+        f"no at and no trigger, as steps have an order; write {mode}()."
+        if mode in ("reset", "close")
+        else "a mode that breaks an open connection, such as reset()."
     )
+    assert str(raised.value) == f"step={wrong!r}: expected {expected}"
 
 
 @each_row("make", [script, repeat])
@@ -1029,15 +1033,15 @@ HELP = (receive_until(b"\n"), send(b"214 help\r\n"))
 @each_row(
     ("steps", "fault", "why"),
     [
-        (HELP, reset(at="idle"), "the script has no such step and never comes to 'idle'"),
-        ((send(b"220"),), reset(at="request"), "the script has no such step and never comes to 'request'"),
-        ((receive_until(b"\n"),), close(), "the script has no such step and never comes to 'response'"),
-        ((send(b"x", below_tls=True),), close(), "the script has no such step and never comes to 'response'"),
-        (HELP, reset(at="tunnel"), "the proxy answers by itself and never comes to 'tunnel'"),
+        (HELP, reset(at="idle"), "the script has no such step and never reaches 'idle'"),
+        ((send(b"220"),), reset(at="request"), "the script has no such step and never reaches 'request'"),
+        ((receive_until(b"\n"),), close(), "the script has no such step and never reaches 'response'"),
+        ((send(b"x", below_tls=True),), close(), "the script has no such step and never reaches 'response'"),
+        (HELP, reset(at="tunnel"), "the proxy answers by itself and never reaches 'tunnel'"),
         (
             (repeat(receive_request(), respond(raw(b"x"))),),
             reset(at="idle"),
-            "the script has no such step and never comes to 'idle'",
+            "the script has no such step and never reaches 'idle'",
         ),
         (HELP, reset(after_bytes=11), "expected after_bytes up to 10, which is all that the script has at 'response'"),
         (
@@ -1090,7 +1094,10 @@ def test_answer_among_the_steps_is_told_respond(make, wrong):
     with pytest.raises(ParameterError) as raised:
         make(receive_request(), wrong)
 
-    assert str(raised.value) == f"step={wrong!r}: expected a step, or a mode that breaks; write respond({wrong!r})."
+    assert (
+        str(raised.value)
+        == f"step={wrong!r}: expected a step, or a mode that breaks the connection; write respond({wrong!r})."
+    )
 
 
 @each_row(

@@ -127,16 +127,19 @@ def test_values_shrink_to_the_simplest(strategy, condition, shown):
         ),
         (lambda: faults(verbs=(status(503),)), "verbs=status(503): expected names such as 'reset', or faults"),
         (lambda: faults(verbs=(ok() & reset(),)), "verbs=ok() & reset(): expected names such as 'reset', or faults"),
-        (lambda: faults(point="lookup"), "point='lookup': expected one that a server plays."),
-        (lambda: faults(point=()), "point=(): expected one that a server plays."),
+        (lambda: faults(point="lookup"), "point='lookup': expected a value that a server plays."),
+        (lambda: faults(point=()), "point=(): expected a value that a server plays."),
         (lambda: faults(verbs=5), "verbs=5: expected a tuple such as ('reset',)."),
         (lambda: faults(verbs=reset()), "verbs=reset(): expected a tuple such as (reset(),)."),
-        (lambda: faults(server="relay", script=LINE), f"script={LINE!r}: expected none with server='relay'"),
+        (lambda: faults(server="relay", script=LINE), f"script={LINE!r}: expected no script with server='relay'"),
         (lambda: conditions(server="http_proxy", script=LINE), "script="),
-        (lambda: faults(server="relay", answer=ok()), "answer=ok(): expected none with server='relay'"),
-        (lambda: conditions(server="socks_proxy", answer=ok()), "answer=ok(): expected none with server='socks_proxy'"),
+        (lambda: faults(server="relay", answer=ok()), "answer=ok(): expected no answer with server='relay'"),
+        (
+            lambda: conditions(server="socks_proxy", answer=ok()),
+            "answer=ok(): expected no answer with server='socks_proxy'",
+        ),
         (lambda: faults(timeout_seconds=0), "timeout_seconds=0: expected more than 0."),
-        (lambda: faults(verbs=(), http=False), "verbs=(): expected one that a server plays."),
+        (lambda: faults(verbs=(), http=False), "verbs=(): expected a value that a server plays."),
         (lambda: faults(server="server"), "server='server': expected one of"),
         (lambda: faults(server="socks_proxy", tls=True), "tls=True: expected tls=False with server='socks_proxy'"),
         (lambda: faults(script=ok()), "script=ok(): expected a script(…)."),
@@ -157,7 +160,7 @@ def test_a_wrong_value_is_an_error_as_the_strategy_is_made(call, message):
 def test_without_hypothesis_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "hypothesis", None)
 
-    with pytest.raises(faultline.UnsupportedError, match=r"install pytest-faultline\[hypothesis\]"):
+    with pytest.raises(faultline.UnsupportedError, match=r"install .pytest-faultline\[hypothesis\]"):
         plans()
 
 

@@ -130,35 +130,41 @@ def test_the_pace_of_chunks_composes_with_conditions():
 @each_row(
     "made, message",
     [
-        (lambda: ok(status=204, chunked=True), "chunked=True: expected False with 204, which has no content."),
+        (lambda: ok(status=204, chunked=True), "chunked=True: expected False with status 204, which has no content."),
         (
             lambda: ok(headers={"content-length": "3"}, chunked=True),
-            "chunked=True: expected no field about the length with it.",
+            "chunked=True: expected no Content-Length and no Transfer-Encoding in headers.",
         ),
-        (lambda: ok(b"x", json=1), "json=1: expected one of body, json and chunks."),
-        (lambda: ok(json=1, chunks=(b"a",)), "json=1: expected one of body, json and chunks."),
-        (lambda: ok(b"x", chunks=(b"a",)), "chunks=(b'a',): expected one of body, json and chunks."),
+        (lambda: ok(b"x", json=1), "json=1: expected only one of body, json and chunks."),
+        (lambda: ok(json=1, chunks=(b"a",)), "json=1: expected only one of body, json and chunks."),
+        (lambda: ok(b"x", chunks=(b"a",)), "chunks=(b'a',): expected only one of body, json and chunks."),
         (
             lambda: ok(json=float("nan")),
-            "json=nan: expected a value that JSON can say (Out of range float values are not JSON ",
+            "json=nan: expected a value that JSON can express (Out of range float values are not JSON ",
         ),
-        (lambda: ok(json={1, 2}), "json={1, 2}: expected a value that JSON can say (Object of type set is not JSON "),
+        (
+            lambda: ok(json={1, 2}),
+            "json={1, 2}: expected a value that JSON can express (Object of type set is not JSON ",
+        ),
         (lambda: ok(chunks=(b"",)), "chunks=(b'',): expected a tuple of bytes, none of them empty."),
         (lambda: ok(chunks="text"), "chunks='text': expected a tuple of bytes, none of them empty."),
-        (lambda: ok(every_seconds=1), "every_seconds=1: expected chunks with it."),
-        (lambda: ok(b"x", endless=True), "endless=True: expected chunks with it."),
-        (lambda: ok(chunks=(b"a",), status=204), "chunks=(b'a',): expected none with 204, which has no content."),
+        (lambda: ok(every_seconds=1), "every_seconds=1: expected chunks=(…) beside it."),
+        (lambda: ok(b"x", endless=True), "endless=True: expected chunks=(…) beside it."),
+        (
+            lambda: ok(chunks=(b"a",), status=204),
+            "chunks=(b'a',): expected no chunks with status 204, which has no content.",
+        ),
         (
             lambda: ok(chunks=(b"a",), headers={"Content-Length": "1"}),
-            "expected none about the length, as chunks have ",
+            "expected no Content-Length and no Transfer-Encoding, because chunks have ",
         ),
         (
             lambda: ok(chunks=(b"a",), headers={"Transfer-Encoding": "gzip"}),
-            "expected none about the length, as chunks ",
+            "expected no Content-Length and no Transfer-Encoding, because chunks ",
         ),
         (
             lambda: serve(ok(chunks=(b"a",), endless=True) & reset(at="idle")),
-            "the body has no end and never comes to 'idle'",
+            "the body has no end and never reaches 'idle'",
         ),
     ],
 )
@@ -219,7 +225,7 @@ def test_an_event_is_written_with_all_its_parts(event, said):
         ({"comment": 1}, "events[0][comment]=1: expected text of one line."),
         (
             {"data": {1, 2}},
-            "events[0][data]={1, 2}: expected a value that JSON can say (Object of type set is not JSON ",
+            "events[0][data]={1, 2}: expected a value that JSON can express (Object of type set is not JSON ",
         ),
     ],
 )

@@ -416,7 +416,7 @@ def test_what_was_missing_is_told(make, says):
     "answer, says",
     [
         (HELLO, "The body ended before after_body_bytes=9: serve a longer one."),
-        (raw(b"220 no HTTP\r\n"), "No head of an HTTP message came to its end: use after_bytes"),
+        (raw(b"220 no HTTP\r\n"), "No head of an HTTP message was complete: use after_bytes"),
     ],
 )
 def test_a_body_that_the_upstream_ends_too_soon_is_told_of(answer, says):
@@ -450,7 +450,11 @@ LINES = script(receive_request(), respond())
     "make, error, says",
     [
         (lambda: reset(after_requests=-1), ParameterError, "after_requests=-1: expected a whole number, 0 or more"),
-        (lambda: reset(at="accept", after_requests=1), ParameterError, "expected 0 at 'accept', which is no part of"),
+        (
+            lambda: reset(at="accept", after_requests=1),
+            ParameterError,
+            "expected no after_requests at 'accept', where no requests",
+        ),
         (lambda: stall(at="accept", after_body_bytes=1), ParameterError, "expected at='request' or at='response'"),
         (lambda: reset(after_body_bytes=1, after_bytes=2), ParameterError, "expected one of the two"),
         (lambda: reset(after_bytes=1, after_messages=2, on=b"x"), ParameterError, "expected one of the two"),
@@ -465,7 +469,7 @@ LINES = script(receive_request(), respond())
         (lambda: serve(reset(after_body_bytes=1), answer=raw(b"xx")), ParameterError, "expected an answer with a head"),
         (lambda: serve(reset(after_messages=1)), ParameterError, "in HTTP each message is an attempt"),
         (lambda: relay("127.0.0.1:9", reset(after_requests=1)), ParameterError, "expected after_messages; a relay"),
-        (lambda: udp(blackhole(until=Gate())), ParameterError, "expected blackhole() without it"),
+        (lambda: udp(blackhole(until=Gate())), ParameterError, "expected blackhole() without until"),
     ],
 )
 def test_what_can_not_be_counted_is_refused(make, error, says):

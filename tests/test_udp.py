@@ -453,7 +453,7 @@ def test_nothing_that_datagrams_can_t_meet_can_be_become():
     with udp(ok()) as server:
         with pytest.raises(
             ParameterError,
-            match=r"^reset\(\): expected serve\(…\), .*; a UDP server plays no such break at 'response'\.$",
+            match=r"^reset\(\): expected serve\(…\), .*; a UDP server can't play this break at 'response'\.$",
         ):
             server.become(reset())
         with pytest.raises(ParameterError, match=r"plan=3: expected a fault"):
@@ -604,14 +604,14 @@ def test_an_answer_that_waits_at_the_end_is_never_sent(dial, fault):
 
 
 def test_the_guard_counts_an_answer_that_is_still_held_as_one_that_never_came(dial):
-    why = r"^reordered\(\) never .* s\. No later datagram was answered, and this answer goes after that one\. \(strict"
+    why = r"^reordered\(\) never .* s\. This answer is sent after .*, and no later datagram came\. \(strict"
     with pytest.raises(NotStruckError, match=why), udp(sequence(reordered(), ok())) as server:
         dial(server).send(b"ping")
 
 
 @each_row("plan", [reordered(), sequence(ok(), reordered()), cycle(reordered(), reordered() & latency(0.1))])
 def test_a_plan_whose_last_answer_would_wait_for_ever_is_an_error(plan):
-    with pytest.raises(ParameterError, match=r"expected a fault after reordered\(\), such as ok\(\): its answer is"):
+    with pytest.raises(ParameterError, match=r"expected ok\(\) or another fault after reordered\(\), which"):
         udp(plan)
 
 
@@ -807,23 +807,23 @@ def test_a_refusal_in_a_plan_has_to_say_how_long(plan):
         udp(plan)
 
     assert str(caught.value) == (
-        f"plan={plan!r}: expected refuse() alone or refuse(for_seconds=…): nobody sees what is refused."
+        f"plan={plan!r}: expected refuse() alone or refuse(for_seconds=…): refused datagrams are not seen."
     )
 
 
 @each_row(
     ("options", "words"),
     [
-        ({"plan": 3}, "plan=3: expected a fault such as reset() or ok(), or a plan of some."),
+        ({"plan": 3}, "plan=3: expected a fault such as reset() or ok(), or a plan such as sequence(…)."),
         (
             {"plan": blackhole(for_seconds=1)},
-            "for_seconds=1: expected blackhole() without it; each datagram is an attempt.",
+            "for_seconds=1: expected blackhole() without for_seconds; each datagram is an attempt.",
         ),
         (
             {"plan": latency(1, for_seconds=1)},
             (
                 "latency(1, for_seconds=1): expected serve(…), relay(…), http_proxy(…) or socks_proxy(…); "
-                "a UDP server meets each datagram by itself, so that for_seconds would never be over."
+                "a UDP server handles each datagram alone, so for_seconds would never end."
             ),
         ),
         ({"answer": reset()}, "answer=reset(): expected ok(b'…'), echo() or raw(b'…') of at most 65507 bytes."),
@@ -842,7 +842,7 @@ def test_a_value_that_can_t_mean_anything_is_refused(options, words):
 
 
 def test_a_mode_that_was_not_called_is_no_plan():
-    with pytest.raises(ParameterError, match=r"or a plan of some; write duplicated\(\)\.$"):
+    with pytest.raises(ParameterError, match=r"or a plan such as sequence\(…\); write duplicated\(\)\.$"):
         udp(duplicated)
 
 

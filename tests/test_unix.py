@@ -637,7 +637,7 @@ def test_it_has_no_address_and_says_what_to_use(name):
         assert not hasattr(server, name)
 
 
-ONLY_A_PATH = "together with unix, because a Unix socket has only a path"
+ONLY_A_PATH = "beside unix, because a Unix socket has only a path"
 
 
 @each_row(

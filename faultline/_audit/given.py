@@ -79,7 +79,7 @@ def audit(
         choice("points", point, known_points())
     expected = expect if isinstance(expect, tuple) else (expect,)
     if not expected or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in expected):
-        raise rejected("expect", expect, "an exception class, or a tuple of some")
+        raise rejected("expect", expect, "an exception class, or a tuple of them")
     name, given = (target, None) if isinstance(target, str) else ("", target)
     if proxy and (upstream or protocol != "http"):
         raise rejected("proxy", proxy, "no upstream and protocol='http' with it: the proxy speaks HTTP")
@@ -103,12 +103,12 @@ def audit(
         whole_number("jobs", jobs, "", 1),
     )
     if not setup.rows:
-        raise rejected("points", points, "filters that leave a case; these leave none")
+        raise rejected("points", points, "filters that leave at least one case")
     return whole(setup)
 
 
 def _check_target(target: object, command: str, *, is_factory: bool) -> None:
     if target is not None and command:
-        raise rejected("command", command, "a target or a command, not both")
+        raise rejected("command", command, "either a target or a command")
     if is_factory and target is None:
-        raise rejected("factory", True, "a target with it, which makes the callable")
+        raise rejected("factory", True, "a target, whose call makes the callable")

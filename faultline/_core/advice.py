@@ -74,7 +74,7 @@ def unmatched(attempts: Sequence[Attempt]) -> str:
     """Why a fault of a `when(…)` was dealt to no request."""
     requests = [a.request for a in attempts if a.request is not None and a.request.method]
     told = f"No request matched; there was {listed_requests(requests)}."
-    return told if requests else "No request of HTTP was complete, by which when(…) could choose."
+    return told if requests else "No HTTP request was complete, so when(…) had nothing to choose by."
 
 
 def by_path_of(plan: Plan, origin: Origin | None) -> tuple[ByPath, Origin, int, int] | None:
@@ -92,7 +92,7 @@ def unasked(choice: ByPath, place: Origin, number: int, at: int, attempts: Seque
     own = [a for a in attempts if a.fault.origin is not None and a.fault.origin.is_within(place)]
     requests = [a.request for a in own if a.request is not None and a.request.method]
     if not requests:
-        return "No request of HTTP was complete, by which by_path(…) could choose."
+        return "No HTTP request was complete, so by_path(…) had nothing to choose by."
     path, count = choice.paths[number], sum(choice.index(request) == number for request in requests)
     if not count:
         return f"No request went to {path!r}; there was {listed_requests(requests)}."

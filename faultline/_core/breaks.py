@@ -191,7 +191,8 @@ def check_trigger(at: Point, trigger: Trigger) -> None:
             raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where nothing is said")
     on = trigger.on
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
-        raise rejected("on", on, "bytes, or a pattern compiled from bytes")
+        right = f"; write on={on.encode('utf-8', 'replace')!r}" if isinstance(on, str) else ""
+        raise rejected("on", on, f"bytes, or a pattern compiled from bytes{right}")
     names = ("after_bytes", "on", "after_messages", "after_body_bytes")
     given = {name: getattr(trigger, name) for name in names}
     written = [f"{name}={value!r}" for name, value in given.items() if value != getattr(Trigger(), name)]
@@ -210,11 +211,19 @@ def check_counts(at: Point, trigger: Trigger) -> None:
     """
     facts = FACTS[at]
     if trigger.after_bytes and not facts.counts_bytes:
-        raise rejected("after_bytes", trigger.after_bytes, f"0 at {at!r}, where no byte is counted")
+        raise rejected(
+            "after_bytes",
+            trigger.after_bytes,
+            f"no after_bytes at {at!r}, where no bytes are counted; write at='request' or at='response'",
+        )
     for name in ("after_messages", "after_body_bytes", "after_requests"):
         if (number := getattr(trigger, name)) is not None:
             whole(name, number, "")
     if trigger.after_requests and facts.of not in ("exchange", "idle"):
-        raise rejected("after_requests", trigger.after_requests, f"0 at {at!r}, which is no part of a request")
+        raise rejected(
+            "after_requests",
+            trigger.after_requests,
+            f"no after_requests at {at!r}, where no requests are counted; write at='response' or at='idle'",
+        )
     if trigger.after_body_bytes is not None and not facts.is_exchange:
         raise rejected("after_body_bytes", trigger.after_body_bytes, "at='request' or at='response', where bodies pass")

@@ -121,19 +121,20 @@ class Misfit:
 
     def error(self) -> CallError:
         """The error, with every mistake of the call."""
-        fixed, told, certain = dict(self._known), [f"{name} once" for name in self._twice], True
+        fixed, told, certain, takes = dict(self._known), [f"{name} once" for name in self._twice], True, ""
         wrong = [("", value) for value in self._surplus] + [*self._unknown.items()]
         for name, value in wrong:
             guesses = self._by_name(name, value) if name else self._by_value(value)
             guesses = [guess for guess in guesses if guess.name not in (*fixed, *self._filled)]
             told.append(self._told(name, value, guesses))
-            certain &= bool(guesses) or not self._parameters
+            if self._parameters and not guesses:
+                certain, takes = False, f"; {self._name} takes {self._names()}"
             fixed.update(guesses[:1])
         lacking = self._lacking(fixed) if certain else []
         told += [f"{name}, which has no default" for name in lacking]
         right = self._example if lacking and not (self._args or fixed) else ""
         right = right or f"{self._name}({written(self._args, fixed, {n: EXAMPLES.get(n, '…') for n in lacking})})"
-        advice = f"; write {right}." if certain else "."
+        advice = f"; write {right}." if certain else f"{takes}."
         return CallError(f"{self._name}({self._given}): expected {' and '.join(told)}{advice}")
 
     def _told(self, name: str, value: object, guesses: list[Guess]) -> str:
@@ -141,10 +142,12 @@ class Misfit:
         if not self._parameters:
             return "no arguments"
         if not guesses:
-            names = listed([n for n, p in self._parameters.items() if p.kind in NAMED] or ["values alone"], "and")
-            given = name or f"argument {abbreviated(value)} without a name"
-            return f"no {given}; {self._name} takes {names}"
+            return f"no {name}" if name else f"no argument {abbreviated(value)} without a name"
         return f"{listed(map(str, guesses))}, not {name}" if name else f"{guesses[0]}, with its name"
+
+    def _names(self) -> str:
+        """The names of the parameters, for a message."""
+        return listed([n for n, p in self._parameters.items() if p.kind in NAMED] or ["values without names"], "and")
 
     def _lacking(self, fixed: Mapping[str, Any]) -> list[str]:
         """The parameters without a default that the call leaves out."""

@@ -118,16 +118,16 @@ class Capabilities:
         return not any(lacks(fault, self)) and all(map(self.plays, chosen))
 
 
-NOUNS: dict[type, str] = {
-    AsUsual: "answer",
-    Through: "answer of an upstream",
-    Answer: "answer in HTTP",
-    Http2Answer: "answer in frames of HTTP/2",
-    Script: "script",
-    WebSocketPlan: "WebSocket",
-    Found: "address that a name leads to",
-    FoundLast: "port beside an address",
-    SocksRefusal: "refusal in SOCKS",
+REFUSALS: dict[type, str] = {
+    AsUsual: "gives no answer",
+    Through: "has no upstream",
+    Answer: "does not answer in HTTP",
+    Http2Answer: "speaks no HTTP/2",
+    Script: "plays no script",
+    WebSocketPlan: "speaks no WebSocket",
+    Found: "looks up no names",
+    FoundLast: "answers with addresses, without ports",
+    SocksRefusal: "speaks no SOCKS",
 }
 
 
@@ -142,13 +142,16 @@ def lacks(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
     for condition in fault.conditions:
         if condition.direction not in can.sides_of(condition):
             kind, whose = condition.word, condition.direction
-            yield type(condition), f"{can.name} has no {kind} of {'both sides' if whose == 'both' else f'the {whose}'}"
+            yield (
+                type(condition),
+                f"{can.name} does not apply {kind} to {'both sides' if whose == 'both' else f'the {whose}'}",
+            )
         elif condition.for_seconds is not None and can.says_bytes_alone:
-            yield type(condition), f"{can.name} meets each datagram by itself, so that for_seconds would never be over"
+            yield type(condition), f"{can.name} handles each datagram alone, so for_seconds would never end"
     if fault.http2 is not None and not can.speaks_http2:
         yield "http2", f"{can.name} speaks no HTTP/2"
     if fault.choice is not None and not can.chooses:
-        yield "choice", f"{can.name} reads no request to choose by"
+        yield "choice", f"{can.name} reads no HTTP request to choose by"
 
 
 def lacking_answer(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
@@ -157,12 +160,12 @@ def lacking_answer(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]
     if answer is None:
         return
     if type(answer) not in can.answers:
-        yield type(answer), f"{can.name} gives no {NOUNS.get(type(answer), type(answer).__name__)}"
+        yield type(answer), f"{can.name} {REFUSALS.get(type(answer), f'plays no {type(answer).__name__}')}"
     elif isinstance(answer, Answer) and can.says_bytes_alone and not answer.is_bytes:
-        yield Answer, f"{can.name} says bytes alone, without a status and header fields"
+        yield Answer, f"{can.name} sends only bytes, without a status or headers"
     for step in every(answer.steps if isinstance(answer, Script) else ()):
         if type(step) not in can.in_script:
-            yield type(step), f"{can.name} plays no {step!r} in a script"
+            yield type(step), f"{can.name} can't play {step!r} in a script"
 
 
 def lacking_break(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
@@ -172,7 +175,7 @@ def lacking_break(fault: Fault, can: Capabilities) -> Iterator[tuple[Key, str]]:
         return
     here = (can.points if fault.script is None else can.in_script_points).get(brk.at)
     if here is None:
-        yield brk.at, f"{can.name} never comes to {brk.at!r}"
+        yield brk.at, f"{can.name} never reaches {brk.at!r}"
     else:
         triggers = here.triggers | (here.with_answer if fault.http_answer is not None else frozenset())
         yield from lacking_there(brk, replace(here, triggers=triggers), can)
@@ -182,9 +185,9 @@ def lacking_there(brk: Break, here: Here, can: Capabilities) -> Iterator[tuple[K
     """The effects and the triggers of a break that a kind does not play at its point."""
     for thing in brk.does if isinstance(brk.does, tuple) else (brk.does,):
         if type(thing) not in here.does:
-            yield type(thing), f"{can.name} plays no such break at {brk.at!r}"
+            yield type(thing), f"{can.name} can't play this break at {brk.at!r}"
     waits = {f.name for f in fields(Trigger) if getattr(brk.trigger, f.name) != f.default}
     for name in sorted(waits - here.triggers):
-        yield name, f"{can.name} counts no {name} at {brk.at!r}"
+        yield name, f"{can.name} does not count {name} at {brk.at!r}"
     for name in sorted(here.needs - waits):
         yield name, f"{can.name} needs {name} at {brk.at!r}"

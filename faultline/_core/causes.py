@@ -253,5 +253,5 @@ def raises(expected: type[E] | tuple[type[E], ...], *, errno: int | None = None)
     if not types or not all(isinstance(t, type) and issubclass(t, BaseException) for t in types):
         right = type(expected).__name__ if isinstance(expected, BaseException) else ""
         hint = f"; write raises({right})" if right else ""
-        raise rejected("expected", expected, f"an exception class, or a tuple of some{hint}")
+        raise rejected("expected", expected, f"an exception class, or a tuple of them{hint}")
     return Raised(types, None if errno is None else whole("errno", errno, ""))

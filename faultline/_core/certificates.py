@@ -135,7 +135,7 @@ def with_protocols(tls: Tls, alpn: object) -> Tls | Terms:
     if not isinstance(alpn, (tuple, list)) or not all(isinstance(each, str) and NAME.fullmatch(each) for each in alpn):
         raise rejected("alpn", alpn, "a tuple of protocols, such as ('h2', 'http/1.1')")
     if not tls:
-        raise rejected("alpn", alpn, "TLS with it")
+        raise rejected("alpn", alpn, "tls=True beside it, because ALPN is a part of TLS")
     return replace(checked_tls(tls), protocols=tuple(alpn))
 
 

@@ -167,13 +167,13 @@ def file_path(path: object, example: str) -> Path:
 
 
 def some_text(name: str, value: object, right: str = "") -> str:
-    """Check that a value is text that UTF-8 can say; `right` is what to write instead.
+    """Check that a value is text that UTF-8 can encode; `right` is what to write instead.
 
     Raises:
         ParameterError: it is not.
     """
     if not isinstance(value, str) or value.encode("utf-8", "ignore").decode() != value:
-        raise rejected(name, value, f"text that UTF-8 can say{right}")
+        raise rejected(name, value, f"text that UTF-8 can encode{right}")
     return value
 
 

@@ -40,11 +40,14 @@ class Condition:
     for_seconds: float | None = None
     share: float = 1.0
     name: str = ""
+    noun: ClassVar[str] = ""
     stage_class: ClassVar[type[stages.Stage]] = stages.Stage
 
     def __post_init__(self) -> None:
         if self.for_seconds == 0:
-            raise rejected("for_seconds", self.for_seconds, "more than 0; leave out what is never to act")
+            raise rejected(
+                "for_seconds", self.for_seconds, "more than 0; leave the condition out if it should never act"
+            )
 
     def stage(self, chance: Callable[[], random.Random]) -> stages.Stage:
         """The condition at work on one direction of a connection; it draws from what `chance` returns."""
@@ -67,8 +70,8 @@ class Condition:
 
     @property
     def word(self) -> str:
-        """What messages call it."""
-        return WORD.sub(r" \1", type(self).__name__).strip().lower()
+        """The noun that messages use for it."""
+        return self.noun or WORD.sub(r" \1", type(self).__name__).strip().lower()
 
     @property
     def begins_at(self) -> Point:
@@ -232,6 +235,8 @@ class Swallowing(Condition):
 class Corrupt(Condition):
     """One bit is flipped: in a byte at a position, or in each byte with a probability."""
 
+    noun: ClassVar[str] = "corruption"
+
     at_byte: int | None = None
     probability: float = 0.0
     stage_class: ClassVar[type[stages.Stage]] = stages.CorruptStage
@@ -283,6 +288,7 @@ class Edit(Condition):
 class Drop(Edit):
     """A number of bytes from a position on never arrive."""
 
+    noun: ClassVar[str] = "loss of bytes"
     times: ClassVar[int] = 0
 
 
@@ -290,12 +296,15 @@ class Drop(Edit):
 class Duplicate(Edit):
     """A number of bytes from a position on arrive twice."""
 
+    noun: ClassVar[str] = "duplication"
     times: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
 class Loss(Condition):
     """Packets are dropped with a probability; on a connection the kernel draws, and no seed repeats it."""
+
+    noun: ClassVar[str] = "packet loss"
 
     probability: float = 0.0
 

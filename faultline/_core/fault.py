@@ -175,7 +175,7 @@ class Fault(Combined):
                     "leave one of the two out."
                 )
         if self.answer is not None and (why := self.answer.misses(brk.at)):
-            raise ConflictError(f"{self!r}: {why} and never comes to {brk.at!r}.")
+            raise ConflictError(f"{self!r}: {why} and never reaches {brk.at!r}.")
         if self.script is not None and (why := self.script.never_meets(brk)):
             raise ConflictError(f"{self!r}: {why}.")
 

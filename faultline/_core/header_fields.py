@@ -20,7 +20,7 @@ def fields(headers: HeadersLike, parameter: str = "headers") -> Headers:
         ParameterError: HTTP can't carry a name or a value, or `headers` is neither a mapping nor pairs.
     """
     if not isinstance(headers, (Mapping, tuple, list)):
-        raise rejected(parameter, headers, "a mapping, or pairs of name and value")
+        raise rejected(parameter, headers, "a mapping, or pairs of name and value, such as {'X-Name': 'value'}")
     pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
     for pair in pairs:
         if (
@@ -29,5 +29,7 @@ def fields(headers: HeadersLike, parameter: str = "headers") -> Headers:
             or not FIELD_NAME.fullmatch(pair[0])
             or not FIELD_VALUE.fullmatch(pair[1])
         ):
-            raise rejected(parameter, headers, "names and values as text, without line breaks")
+            raise rejected(
+                parameter, headers, "names and values as text without line breaks, such as {'X-Name': 'value'}"
+            )
     return pairs

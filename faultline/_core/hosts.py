@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 
 from faultline._core.check import rejected
 
@@ -62,13 +63,19 @@ def checked_name(name: object, *, pattern: bool = True) -> str:
     if "" in labels:
         raise rejected("name", name, "a host name without an empty label, such as 'api.example.com'")
     if len(spelled) > 253 or any(len(label) > 63 for label in labels):  # noqa: PLR2004 - RFC 1035, 2.3.4
-        raise rejected("name", name, "labels of at most 63 bytes and a name of at most 253 (RFC 1035, 2.3.4)")
+        raise rejected("name", name, "a name of at most 253 bytes, in labels of at most 63 (RFC 1035, 2.3.4)")
     if not spelled.isascii():
-        raise rejected("name", name, "a name that IDNA can spell, in labels of at most 63 bytes (RFC 5891, 4.2.4)")
+        raise rejected("name", name, "a name that IDNA can encode, in labels of at most 63 bytes (RFC 5891, 4.2.4)")
     odd = any(c in "/:@*?#[]" or c.isspace() or not c.isprintable() for c in name)
     if odd or is_numeric(spelled):
-        raise rejected("name", name, "a host name alone: no address, URL, port or pattern")
+        raise rejected("name", name, f"a host name alone: no address, URL, port or pattern{name_in(name)}")
     return spelled
+
+
+def name_in(text: str) -> str:
+    """`; write 'api.example.com'` for a URL, or a name with a port."""
+    found = re.match(r"(?:\w+://)?(?:[^/@]*@)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?(?:/.*)?$", text.lower())
+    return f"; write {found[1]!r}" if found and not is_numeric(found[1]) else ""
 
 
 def normal(name: str) -> str:

@@ -119,28 +119,28 @@ STREAMED: dict[Key, Why] = {
     do.Inject: Why("only a relay passes the request on"),
     "after_requests": Why("a server of HTTP counts them", "after_messages"),
 }
-UNFRAMED = Why("a script or a WebSocket has no frames of HTTP/2", "an answer such as ok(…) with it")
+UNFRAMED = Why("a script or a WebSocket has no frames of HTTP/2", "an answer such as ok(…) beside it")
 IN_HTTP2 = Why("only HTTP/2 has streams and frames", "serve(…, http2=True)")
 AT_SERVER: dict[Key, Why] = STREAMED | {
     **dict.fromkeys((RstStream, GoAway, Http2Answer, "http2"), IN_HTTP2),
     "after_messages": Why("in HTTP each message is an attempt", "a relay, a script, or sequence(…)"),
 }
-ANSWERED = Why("the upstream of a relay answers")
+ANSWERED = Why("in a relay the upstream answers")
 AT_RELAY: dict[Key, Why] = STREAMED | {
     Script: ANSWERED,
     WebSocketPlan: ANSWERED,
-    "after_requests": Why("a relay counts requests at 'idle' alone", "after_messages"),
-    "after_seconds": Why("a relay knows 'idle' by silence alone", "after_seconds more than 0"),
-    "tls": Why("a relay that passes TLS through speaks none itself"),
+    "after_requests": Why("a relay counts requests only at 'idle'", "after_messages"),
+    "after_seconds": Why("a relay takes silence for 'idle'", "after_seconds above 0, such as 1"),
+    "tls": Why("a relay that passes TLS through speaks no TLS itself"),
     do.Renegotiate: Why("a relay reads from its client at any time, also during a handshake"),
 }
 AT_PROXY: dict[Key, Why] = STREAMED | {
-    "idle": Why("the connections of a proxy are not kept for another request", "at='tunnel'"),
-    "after_requests": Why("the connections of a proxy are not kept for another request", "sequence(…)"),
+    "idle": Why("a proxy keeps no connection for another request", "at='tunnel'"),
+    "after_requests": Why("a proxy keeps no connection for another request", "sequence(…)"),
 }
 BEGUN: dict[Key, Why] = {
     "starttls": Why("the script begins TLS by itself", "tls=False"),
-    "tls": Why("a server that was started without TLS speaks none", "tls=True"),
+    "tls": Why("the server was started without TLS", "tls=True"),
 }
 
 
@@ -256,7 +256,7 @@ SOCKS_PROXY = Capabilities(
     in_script=LINES,
     in_script_points=without(SPOKEN, OF_TLS),
     per=PER_CONNECTION,
-    why={**AT_PROXY, Answer: Why("a SOCKS proxy refuses by socks_refusal(…), and not in HTTP")},
+    why={**AT_PROXY, Answer: Why("a SOCKS proxy refuses with socks_refusal(…), not in HTTP")},
 )
 UDP = Capabilities(
     name="a UDP server",
@@ -282,7 +282,7 @@ RESOLVER = Capabilities(
     points={"lookup": Here(frozenset({do.NoName}))},
     answers=frozenset({AsUsual, Found, FoundLast}),
     conditions={Latency: LOOKUP},
-    why={do.WrongAnswer: Why("only a DNS server can say that")},
+    why={do.WrongAnswer: Why("only a DNS server can send this answer")},
 )
 KINDS: tuple[Capabilities, ...] = (
     SERVER,

@@ -160,7 +160,8 @@ def by_path(plans: Mapping[str, Dealt]) -> Fault:
     seen: dict[str, str] = {}
     for path, plan in plans.items():
         if not isinstance(path, str) or not path.startswith(("/", "*")):
-            raise rejected("plans", path, "paths as text, which begin with '/' or are '*'")
+            right = f"; write {'/' + path!r}" if isinstance(path, str) and path else ""
+            raise rejected("plans", path, f"paths as text that begin with '/' or '*'{right}")
         same = seen.setdefault(pattern_of(path).expression.pattern, path)
         if same != path:
             raise ParameterError(f"plans={path!r}: expected each path once; {same!r} is the same.")
@@ -180,13 +181,17 @@ def check_plan_of(path: str, plan: Any) -> None:
         around = f"max_connections({plan.number}, by_path(…), beyond={plan.beyond!r})"
         raise rejected(name, plan, f"a plan without a limit; write {around}")
     if not isinstance(plan, (Fault, Sequence, Sometimes)):
-        raise rejected(name, plan, f"a fault such as reset() or ok(), or a plan of some{hint_of_plan(plan)}")
+        raise rejected(
+            name, plan, f"a fault such as reset() or ok(), or a plan such as sequence(…){hint_of_plan(plan)}"
+        )
     if not isinstance(plan, Fault) and plan.per == "connection":
-        raise rejected(name, plan, "per='attempt'; a path counts its requests")
+        raise rejected(name, plan, "per='attempt', because a path counts its requests")
     for fault in (f for entry in entries_of(plan) for f in alternatives(entry)):
         brk = fault.break_
         early = [part for part in fault.parts if part.begins_at is not None and is_before(part.begins_at, "request")]
         if early or fault.is_opening or fault.is_of_script:
-            raise rejected(name, fault, "a fault at 'request' or later, once the path is known")
+            raise rejected(name, fault, "a fault at 'request' or later, because the path is known only then")
         if brk is not None and brk.trigger.after_requests:
-            raise rejected(name, fault, "no after_requests; the path counts its own: sequence(ok(), …)")
+            raise rejected(
+                name, fault, "no after_requests, as each path counts its own requests; write sequence(ok(), …)"
+            )

@@ -121,13 +121,19 @@ def max_connections(number: int, plan: Dealt = HEALTHY, *, beyond: Fault) -> Lim
     whole("number", number, "")
     if not isinstance(plan, (Fault, Sometimes, Sequence)):
         nested = "; one limit is enough" if isinstance(plan, Limited) else hint_of_plan(plan)
-        raise rejected("plan", plan, f"a fault such as ok(), or a plan of some{nested}")
+        raise rejected("plan", plan, f"a fault such as ok(), or a plan such as sequence(…){nested}")
     if not isinstance(beyond, Fault):
         raise rejected("beyond", beyond, f"a fault such as refuse() or stall(at='accept'){hint_of_plan(beyond)}")
     if not any(promises_of(beyond)):
-        raise rejected("beyond", beyond, "a fault such as refuse() or stall(at='accept'); with this there is no limit")
+        raise rejected(
+            "beyond",
+            beyond,
+            "a fault such as refuse() or stall(at='accept'); this one is no fault, and would be no limit",
+        )
     if beyond.opens_later:
-        raise rejected("beyond", beyond, "one without an end of its own; a place that gets free opens the port")
+        raise rejected(
+            "beyond", beyond, "a fault without for_seconds and until; the port opens as soon as a place is free"
+        )
     return Limited(number, plan, beyond)
 
 
@@ -199,7 +205,9 @@ def checked_plan(plan: object, name: str = "plan") -> Plan:
     if isinstance(plan, (Fault, Sometimes, Sequence, Limited)):
         return plan
     text, hint = abbreviated(plan, 80), hint_of_plan(plan)
-    raise ParameterError(f"{name}={text}: expected a fault such as reset() or ok(), or a plan of some{hint}.")
+    raise ParameterError(
+        f"{name}={text}: expected a fault such as reset() or ok(), or a plan such as sequence(…){hint}."
+    )
 
 
 def checked_entries(name: str, entries: tuple[object, ...], per: Per) -> tuple[Fault | Sometimes, ...]:

@@ -111,7 +111,11 @@ def asked_for_no_tls(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The client has asked for none of the TLS that begins inside its protocol."""
     at_handshake = part in (CERTIFICATE, TERMS) or (fault.break_ is not None and fault.break_.at == "handshake")
     spoke = attempt.point in ("request", "response") and attempt.tls is None
-    return "The client never asked for TLS, which begins inside its protocol here." if at_handshake and spoke else ""
+    return (
+        "The client never asked for TLS: it has to send STARTTLS, or what its protocol has for that."
+        if at_handshake and spoke
+        else ""
+    )
 
 
 def showed_no_certificate(_: Fault, _part: Key, attempt: Attempt) -> str:
@@ -124,7 +128,11 @@ def showed_no_certificate(_: Fault, _part: Key, attempt: Attempt) -> str:
 def shows_a_later_certificate(fault: Fault, _: Key, attempt: Attempt) -> str:
     """The certificate is for later connections than that of the attempt."""
     first = fault.certificate.from_connection if fault.certificate is not None else 1
-    return f"It strikes from connection {first} of the server on." if (attempt.connection or 0) < first > 1 else ""
+    return (
+        f"It strikes from connection {first} on; this was connection {attempt.connection}."
+        if (attempt.connection or 0) < first > 1
+        else ""
+    )
 
 
 def did_not_trust(_: Fault, part: Key, attempt: Attempt) -> str:
@@ -144,8 +152,8 @@ def met_the_terms(fault: Fault, _: Key, attempt: Attempt) -> str:
     if terms is None or not terms.is_fault or fault.break_ is not None or not is_before("handshake", attempt.point):
         return ""
     if terms.is_of_protocols and attempt.tls is not None and not attempt.tls.offered:
-        return "The client offered no protocols (ALPN)."
-    return "The client could meet these terms."
+        return "The client offered no protocols: let it offer h2 or http/1.1 by ALPN."
+    return "The client accepted these terms of TLS."
 
 
 # --- what was asked --------------------------------------------------------------------------------------------------
@@ -163,7 +171,7 @@ def asked_otherwise(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The answer is wrong for HEAD only."""
     answer = answer_of(fault, part)
     is_other = attempt.request is not None and attempt.request.method not in ("", "HEAD")
-    return "The client asked for no HEAD." if answer is not None and answer.bodies_head and is_other else ""
+    return "The client sent no HEAD request." if answer is not None and answer.bodies_head and is_other else ""
 
 
 def had_no_body(fault: Fault, part: Key, attempt: Attempt) -> str:
@@ -198,7 +206,7 @@ def did_not_wait(fault: Fault, _: Key, attempt: Attempt) -> str:
 def was_the_last_datagram(fault: Fault, part: Key, _: Attempt) -> str:
     """The answer goes after that to a later datagram."""
     waits = part == BREAK and isinstance(fault.fate, Behind)
-    return "No later datagram was answered, and this answer goes after that one." if waits else ""
+    return "This answer is sent after the answer to a later datagram, and no later datagram came." if waits else ""
 
 
 def reached_no_upstream(_: Fault, _part: Key, attempt: Attempt) -> str:
@@ -212,14 +220,14 @@ def opened_no_tunnel(fault: Fault, _: Key, attempt: Attempt) -> str:
     if FACTS[at].of != "tunnel" or not is_before(attempt.point, at) or not attempt.received_bytes:
         return ""
     if lacked := lacked_credentials(attempt):
-        return f"The client gave {lacked}: use server.proxy_url, which has those that the proxy requires."
+        return f"The client gave {lacked}: use server.proxy_url, which contains them."
     if request is None and begins(attempt, "client").startswith(SOCKS):
         return ""  # it left before it had named its target
     if request is None or not request.method:
         return "The client did not speak the protocol of the proxy: use server.proxy_url, which names it."
     if request.method in ASK_FOR_TUNNEL:
         return "" if UNREACHED in attempt.note else "The proxy refused to open the tunnel."
-    return "No tunnel was opened; a fetch by absolute URL, as of http://, needs none."
+    return "No tunnel was opened, as http:// needs none: ask for an https:// URL."
 
 
 # --- what passed -----------------------------------------------------------------------------------------------------
@@ -236,11 +244,11 @@ def changed_nothing(fault: Fault, part: Key, attempt: Attempt) -> str:
     if passed is None:
         return ""
     if not passed:
-        return f"No byte passed {condition.direction!r}."
+        return f"No byte of the {condition.direction} passed."
     at_byte = byte_of(fault, part)
     if at_byte is None:
-        return f"The {counted(passed, 'byte')} that passed {condition.direction!r} came in one piece."
-    return f"It begins at byte {at_byte}, and {counted(passed, 'byte')} passed {condition.direction!r}."
+        return f"The {counted(passed, 'byte')} of the {condition.direction} came in one piece."
+    return f"It begins at byte {at_byte}, and the {condition.direction} had only {counted(passed, 'byte')}."
 
 
 # --- how it ended ----------------------------------------------------------------------------------------------------
@@ -269,7 +277,7 @@ def ended_first(fault: Fault, part: Key, attempt: Attempt) -> str:
         return ""
     trigger = waited_for(fault, part)
     if trigger is not None and trigger.after_seconds:
-        return f"{who}, before after_seconds={trigger.after_seconds:g} were over."
+        return f"{who}, before after_seconds={trigger.after_seconds:g} had passed."
     if waits_in_script(fault, attempt):
         return f"{who}, while the script waited for the client."
     slow = " and the ".join(condition.word for condition in fault.conditions)

@@ -176,12 +176,12 @@ def steps_of(fault: Fault) -> tuple[ConnectionStep, ...]:
         ParameterError: the mode doesn't break an open connection, or has `at` or a trigger.
     """
     brk = fault.break_
-    if brk is not None and not isinstance(brk.does, tuple):
-        raise rejected("step", fault, "a mode that breaks an open connection, such as reset()")
     if fault.is_answer:
-        raise rejected("step", fault, f"a step, or a mode that breaks; write respond({fault!r})")
-    if brk is None or fault != Fault(brk) or brk.at != "response" or not brk.trigger.is_immediate:
-        raise rejected("step", fault, "a mode that breaks, without at or a trigger: the order says where")
+        raise rejected("step", fault, f"a step, or a mode that breaks the connection; write respond({fault!r})")
+    if brk is None or not isinstance(brk.does, tuple):
+        raise rejected("step", fault, "a mode that breaks an open connection, such as reset()")
+    if fault != Fault(brk) or brk.at != "response" or not brk.trigger.is_immediate:
+        raise rejected("step", fault, f"no at and no trigger, as steps have an order; write {fault.said[0].mode}()")
     return brk.steps
 
 
@@ -268,7 +268,7 @@ def receive_request(*, head_only: bool = False, continues: bool = True) -> Step:
         ParameterError: a value is neither True nor False, or `continues` is False with `head_only`.
     """
     if flag("head_only", head_only) and not flag("continues", continues):
-        raise rejected("continues", continues, "True with head_only=True, which waits for no body")
+        raise rejected("continues", continues, "True with head_only=True, because it does not wait for a body")
     return ReceiveRequest(head_only, flag("continues", continues))
 
 

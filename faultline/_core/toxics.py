@@ -125,6 +125,7 @@ class Timeout(Toxic):
 class Held(Toxic):
     """All bytes wait until the condition is taken away."""
 
+    noun: ClassVar[str] = "hold"
     stage_class: ClassVar[type[stages.Stage]] = HeldStage
 
 

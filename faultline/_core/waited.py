@@ -24,7 +24,7 @@ def time_was_not_over(fault: Fault, part: Key, attempt: Attempt) -> str:
         return ""
     by = left_first(attempt) or attempt.ended_by or ""
     who = "The server was closed first" if attempt.ended_how == "stop" else ENDS.get(by, "")
-    return f"{who}, before after_seconds={brk.trigger.after_seconds:g} were over." if who else ""
+    return f"{who}, before after_seconds={brk.trigger.after_seconds:g} had passed." if who else ""
 
 
 def time_did_not_begin(fault: Fault, part: Key, attempt: Attempt) -> str:
@@ -87,7 +87,7 @@ def body_was_too_short(brk: Break, attempt: Attempt, passed_bytes: int) -> str:
     """The trigger counts more bytes of a body than have passed, or there was no body."""
     kept, head = b"".join(turn.begins for turn in attempt.turns if turn.by == brk.facts.speaks), Head()
     if head.bytes_of(kept) == passed_bytes and not head.is_over:
-        return "No head of an HTTP message came to its end: use after_bytes, which counts the bytes of any protocol."
+        return "No head of an HTTP message was complete: use after_bytes, which counts the bytes of any protocol."
     instead = "have the client send a longer one" if brk.facts.speaks == "client" else "serve a longer one"
     return f"The body ended before after_body_bytes={brk.trigger.after_body_bytes}: {instead}."
 
@@ -116,7 +116,7 @@ def passed_elsewhere(brk: Break, attempt: Attempt) -> str:
     other: Party = "server" if awaited == "client" else "client"
     at = "response" if other == "server" else "request"
     if brk.facts.is_exchange and pattern.search(said_by(other, attempt)):
-        return f"{marker!r} came from the {other}, and is looked for in the bytes of the {awaited}: use at={at!r}."
+        return f"{marker!r} came from the {other}, and on= searches the bytes of the {awaited} here: use at={at!r}."
     if left_in_the_middle(attempt):
         return ""
     where = f" from the {awaited}; at={at!r} looks in the bytes of the {other}" if brk.facts.is_exchange else ""

@@ -112,7 +112,7 @@ def send_text(text: str, *, fragment_bytes: int | None = None) -> Step:
         fragment_bytes: how long each frame is, at most. Default: the whole message.
 
     Raises:
-        ParameterError: `text` is no text that UTF-8 can say, or `fragment_bytes` is not a whole number, 1 or more.
+        ParameterError: `text` is no text that UTF-8 can encode, or `fragment_bytes` is not a whole number, 1 or more.
     """
     right = f"; write send_bytes({text!r})" if isinstance(text, bytes) else ""
     return SendText(some_text("text", text, right), pieces(fragment_bytes))
@@ -227,7 +227,7 @@ def close_frame(code: int | None = 1000, reason: str = "") -> Step:
     if number in (1004, *range(1016, 3000)):
         raise rejected("code", code, "1000 to 1014 or 3000 to 4999; bad_frame('close_code') sends another")
     if len(some_text("reason", reason).encode()) > REASON_BYTES or (reason and code is None):
-        raise rejected("reason", reason, f"at most {REASON_BYTES} bytes, and none without a code")
+        raise rejected("reason", reason, f"at most {REASON_BYTES} bytes, and no reason without a code")
     return CloseFrame(code, reason)
 
 
@@ -244,12 +244,12 @@ def cut_frame(after_bytes: int, *, text: str = "Hello, world!") -> Step:
         text: the text of the frame.
 
     Raises:
-        ParameterError: `text` is no text that UTF-8 can say, or `after_bytes` is not a whole number, 1 or more, and
+        ParameterError: `text` is no text that UTF-8 can encode, or `after_bytes` is not a whole number, 1 or more, and
             below the length of the frame.
     """
     step = CutFrame(whole("after_bytes", after_bytes, " of bytes", 1), some_text("text", text))
     if after_bytes >= len(step.whole):
-        raise rejected("after_bytes", after_bytes, f"less than {len(step.whole)}, the bytes of the frame")
+        raise rejected("after_bytes", after_bytes, f"less than {len(step.whole)}, the length of the frame in bytes")
     return step
 
 
@@ -263,7 +263,7 @@ def fragment(text: str) -> Step:
         text: the part that is sent.
 
     Raises:
-        ParameterError: `text` is no text that UTF-8 can say.
+        ParameterError: `text` is no text that UTF-8 can encode.
     """
     return Fragment(some_text("text", text))
 
@@ -300,7 +300,7 @@ def bad_mask(text: str = "faultline") -> Step:
         text: the text of the message.
 
     Raises:
-        ParameterError: `text` is no text that UTF-8 can say.
+        ParameterError: `text` is no text that UTF-8 can encode.
     """
     return BadMask(some_text("text", text))
 

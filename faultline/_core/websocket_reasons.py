@@ -15,7 +15,7 @@ def asked_for_no_websocket(_: Fault, _part: Key, attempt: Attempt) -> str:
     """The client has sent another request."""
     if not attempt.note.startswith(NO_WEBSOCKET):
         return ""
-    return "The client asked for no WebSocket: use server.ws_url and a client that speaks WebSocket."
+    return "The client did not ask for a WebSocket: use server.ws_url and a client that speaks WebSocket."
 
 
 def sent_malformed_frame(_: Fault, _part: Key, attempt: Attempt) -> str:
@@ -26,7 +26,7 @@ def sent_malformed_frame(_: Fault, _part: Key, attempt: Attempt) -> str:
 def offered_no_subprotocol(fault: Fault, part: Key, attempt: Attempt) -> str:
     """The client can't miss what it did not offer."""
     is_meant = attempt.websocket is not None and any(isinstance(step, Accept) for step in steps_of(fault, part))
-    return "The client offered no subprotocol, which it could miss." if is_meant else ""
+    return "The client offered no subprotocol, so it can't miss one in the answer." if is_meant else ""
 
 
 def sent_no_ping(fault: Fault, part: Key, attempt: Attempt) -> str:

@@ -75,7 +75,7 @@ def check_machine(fault: Fault, terms: Terms) -> None:
         system.check_filter()
     check_openssl(fault, terms)
     if isinstance(fault.answer, WebSocketPlan) and importlib.util.find_spec("wsproto") is None:
-        raise UnsupportedError(f"{fault!r} needs wsproto; install pytest-faultline[websocket].")
+        raise UnsupportedError(f'{fault!r} needs wsproto; run `pip install "pytest-faultline[websocket]"`.')
 
 
 def checked_terms(tls: Tls | Terms, kind: Capabilities) -> Terms:
@@ -89,7 +89,9 @@ def checked_terms(tls: Tls | Terms, kind: Capabilities) -> Terms:
     if not kind.speaks_http2:
         return terms
     if importlib.util.find_spec("h2") is None:
-        raise UnsupportedError("HTTP/2 needs the package h2; install pytest-faultline[http2], or write http2=False.")
+        raise UnsupportedError(
+            'HTTP/2 needs the package h2; run `pip install "pytest-faultline[http2]"`, or write http2=False.'
+        )
     return terms if terms is tls else replace(terms, protocols=WITH_HTTP2)
 
 
@@ -105,7 +107,8 @@ def check_openssl(fault: Fault, usual: Terms) -> None:
         return
     if importlib.util.find_spec("OpenSSL") is None:
         raise UnsupportedError(
-            f"{fault!r} needs pyOpenSSL, because Python's ssl has no such thing; install pytest-faultline[openssl]."
+            f"{fault!r} needs pyOpenSSL, because Python's ssl module can't do it; "
+            'run `pip install "pytest-faultline[openssl]"`.'
         )
     if terms.needs_python_ssl:
         other = f"tls={usual.kind!r}" if usual.needs_python_ssl else repr(terms.kind)
@@ -119,7 +122,9 @@ def check_unreachable(faults: tuple[Fault, ...], host: str) -> None:
         ParameterError: there are other faults, or the host is one of IPv6, where there is no such address.
     """
     if any(isinstance(fault.door, NoRoute) for fault in faults) and (len(faults) > 1 or ":" in host):
-        raise rejected("plan", faults, "unreachable() alone and on an IPv4 host; its address is another one")
+        raise rejected(
+            "plan", faults, "unreachable() alone, on an IPv4 host, because its server listens at another address"
+        )
 
 
 MOST_FILLER_BYTES = 1 << 30  # a body is held in memory
@@ -136,19 +141,19 @@ def check_response(fault: Fault, default: Answer) -> None:
         return
     if brk.at == "idle" and answer.closes:
         raise ParameterError(
-            f"{fault!r}: expected an answer=… that keeps the connection alive; this server's never comes to 'idle'."
+            f"{fault!r}: expected an answer=… that keeps the connection alive; this one never reaches 'idle'."
         )
     if brk.at != "response" or not answer.has_known_length:
         return
     least_bytes = brk.trigger.least_bytes
     name = "after_body_bytes" if brk.trigger.after_body_bytes is not None else "after_bytes"
     if least_bytes > MOST_FILLER_BYTES and answer.sized(1) is not answer:
-        raise rejected(name, least_bytes, f"at most {MOST_FILLER_BYTES}, the longest body that a server makes up")
+        raise rejected(name, least_bytes, f"at most {MOST_FILLER_BYTES}, the longest body that a server makes")
     said = render(answer.sized(least_bytes), Request(method="GET"), keep_alive=False)
     head = Head()
     size = len(said) - (head.bytes_of(said) if name == "after_body_bytes" else 0)
     if name == "after_body_bytes" and not head.is_over:
-        raise rejected(name, least_bytes, "an answer with a head; this one has none")
+        raise rejected(name, least_bytes, "an answer with a head, such as ok(b'…')")
     if least_bytes > size:
         whole = "body" if name == "after_body_bytes" else "response"
         raise rejected(name, least_bytes, f"at most {size}, the bytes of the {whole}")

@@ -202,7 +202,7 @@ def use_of(
         raise rejected("script", script, "a script(…)")
     for name, given in (("script", script), ("answer", answer)):
         if given is not None and server != "serve":
-            raise rejected(name, given, f"none with server={server!r}, which has no {name} of its own")
+            raise rejected(name, given, f"no {name} with server={server!r}, which has no {name} of its own")
     from faultline._engine.feasible import checked_answer
 
     checked_answer(answer)
@@ -238,7 +238,7 @@ def named(verb: object) -> tuple[Verb, dict[str, Any]]:
     label = verb.said[0]
     given = dict(label.arguments)
     if len(verb.said) != 1 or label.mode not in VERBS or not {*given} <= {*OWN}:
-        raise rejected("verbs", verb, "names such as 'reset', or faults without a place such as stall(for_seconds=1)")
+        raise rejected("verbs", verb, "names such as 'reset', or faults without at, such as stall(for_seconds=1)")
     return label.mode, given
 
 

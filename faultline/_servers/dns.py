@@ -72,7 +72,7 @@ class DnsServer(Endpoint):
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         if importlib.util.find_spec("dns") is None:
-            raise UnsupportedError("dns_server() needs dnspython; install pytest-faultline[dns].")
+            raise UnsupportedError('dns_server() needs dnspython; run `pip install "pytest-faultline[dns]"`.')
         system.check()
         self.host, number = checked_address(host, port, allow_remote=allow_remote)
         super().__init__(plan, strict=strict)
@@ -306,7 +306,7 @@ def dns_server(
     Raises:
         ParameterError: a value is out of its range, or a fault of the plan is not a fault of lookups.
         PortError: the port is in use, or the address can't be bound.
-        UnsupportedError: dnspython is not installed (`pip install pytest-faultline[dns]`), or the system is not Linux.
+        UnsupportedError: dnspython is missing (`pip install "pytest-faultline[dns]"`), or the system is not Linux.
 
     Example:
         >>> import dns.resolver, faultline

@@ -234,7 +234,7 @@ def checked_address(
         raise rejected("unix", unix, "True, False or a path")
     for name, value, usual in (("host", host, HOST), ("port", port, 0)):
         if value != usual:
-            raise rejected(name, value, f"no {name} together with unix, because a Unix socket has only a path")
+            raise rejected(name, value, f"no {name} beside unix, because a Unix socket has only a path")
     return Unix.claimed(unix)
 
 
@@ -259,12 +259,14 @@ def checked_relay(
     if starttls is not None:
         choice("starttls", starttls, get_args(StartTls))
         if tls == "through":
-            raise rejected("starttls", starttls, "tls='terminate' with it")
+            raise rejected("starttls", starttls, "tls='terminate' beside it")
         if where.tls:
-            raise rejected("starttls", starttls, "an upstream that begins in the clear, such as '127.0.0.1:5432'")
+            raise rejected("starttls", starttls, "an upstream that begins without TLS, such as '127.0.0.1:5432'")
     if upstream_cert is not None:
         if tls == "through" or not (where.tls or starttls):
-            layer = "tls='terminate' with it" if where.tls else "an upstream with TLS, such as 'https://127.0.0.1:8443'"
+            layer = (
+                "tls='terminate' beside it" if where.tls else "an upstream with TLS, such as 'https://127.0.0.1:8443'"
+            )
             raise ParameterError(f"upstream_cert is given: expected {layer}.")
         where = replace(where, certificate=shown_pem(upstream_cert))
     plan = HEALTHY if plan is None else checked_plan(plan)

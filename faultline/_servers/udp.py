@@ -284,17 +284,17 @@ def checked_datagram_plan(plan: object) -> Plan:
     check_plan(good, UDP)
     repeated = entries_of(good) if isinstance(good, Sequence) and good.cycles else entries_of(good)[-1:]
     if all(isinstance(entry, Fault) and isinstance(entry.fate, Behind) for entry in repeated):
-        raise rejected("plan", plan, "a fault after reordered(), such as ok(): its answer is sent after the next")
+        raise rejected("plan", plan, "ok() or another fault after reordered(), which waits for its answer")
     faults = faults_of(good)
     for fault in faults:
         door = fault.door
         if not fits(fault.http_answer):
             raise ParameterError(f"{fault!r}: expected an answer {FITTING}; a datagram has no room for more.")
         if isinstance(door, Refuse) and is_final(door) and len(faults) > 1:
-            raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): nobody sees what is refused")
+            raise rejected("plan", plan, "refuse() alone or refuse(for_seconds=…): refused datagrams are not seen")
         if isinstance(door, Vanish) and not is_final(door):
             name = "until" if door.until is not None else "for_seconds"
-            raise rejected(name, getattr(door, name), "blackhole() without it; each datagram is an attempt")
+            raise rejected(name, getattr(door, name), f"blackhole() without {name}; each datagram is an attempt")
     return good
 
 

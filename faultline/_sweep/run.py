@@ -61,7 +61,7 @@ class SweepRun:
         """
         kinds = expected if isinstance(expected, tuple) else (expected,)
         if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-            raise rejected("expected", expected, "an exception class, or a tuple of some")
+            raise rejected("expected", expected, "an exception class, or a tuple of them")
         self._expected = kinds
         return self
 

@@ -289,7 +289,7 @@ def sweep(
         if not seconds(name, value):
             raise rejected(name, value, "more than 0")
     if only is not None and (verbs is not VERBS or depth != 1 or after_bytes is not None):
-        raise rejected("only", only, "no verbs, depth or after_bytes beside it; it has the breaks of its run")
+        raise rejected("only", only, "no verbs, depth or after_bytes beside it, because only=… names the breaks")
     return Sweep(
         through,
         given,

@@ -22,7 +22,7 @@ def as_json(name: str, value: object) -> str:
     try:
         return dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise rejected(name, value, f"a value that JSON can say ({error})") from None
+        raise rejected(name, value, f"a value that JSON can express ({error})") from None
 
 
 def with_default(headers: Headers, name: str, value: str) -> Headers:
@@ -39,9 +39,9 @@ def coded(headers: Headers, status: int, *, chunked: bool) -> Headers:
     if not chunked:
         return headers
     if status in BODILESS:
-        raise rejected("chunked", chunked, f"False with {status}, which has no content")
+        raise rejected("chunked", chunked, f"False with status {status}, which has no content")
     if {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
-        raise rejected("chunked", chunked, "no field about the length with it")
+        raise rejected("chunked", chunked, "no Content-Length and no Transfer-Encoding in headers")
     return (*headers, ("Transfer-Encoding", "chunked"))
 
 
@@ -63,11 +63,13 @@ def streamed(status: int, headers: Headers, chunks: tuple[bytes, ...], every_sec
         ParameterError: the status or the fields don't go with chunks.
     """
     if status in BODILESS:
-        raise rejected("chunks", chunks, f"none with {status}, which has no content")
+        raise rejected("chunks", chunks, f"no chunks with status {status}, which has no content")
     body = b"".join(chunks)
     answer = framed(status, with_default(headers, "Transfer-Encoding", "chunked"), body)
     if not answer.in_chunks or answer.is_fault > (status >= FAULTY):
-        raise rejected("headers", headers, "none about the length, as chunks have their own")
+        raise rejected(
+            "headers", headers, "no Content-Length and no Transfer-Encoding, because chunks have their own lengths"
+        )
     sizes = [len(chunk(each)) for each in chunks]
     sizes[-1] += 0 if endless else len(LAST_CHUNK)
     pace = (ByChunk(sizes=tuple(sizes), every_seconds=every_seconds),) if every_seconds else ()
@@ -84,7 +86,7 @@ def with_trailers(fault: Fault, trailers: Headers) -> Fault:
     if not trailers or not isinstance(answer, Answer):
         return fault
     if answer.repeats:
-        raise rejected("trailers", trailers, "a body with an end before them, without endless")
+        raise rejected("trailers", trailers, "a body that ends, without endless=True")
     return replace(fault, answer=replace(answer, trailers=trailers))
 
 

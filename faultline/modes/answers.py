@@ -90,19 +90,19 @@ def ok(
     whole("status", status, "", 200, 999)
     given, behind = coded(fields(headers), status, chunked=chunked), fields(trailers, "trailers")
     if json is not None and (body is not None or chunks):
-        raise rejected("json", json, "one of body, json and chunks")
+        raise rejected("json", json, "only one of body, json and chunks")
     if chunks and body is not None:
-        raise rejected("chunks", chunks, "one of body, json and chunks")
+        raise rejected("chunks", chunks, "only one of body, json and chunks")
     if (chunks or behind) and ranges:
-        raise rejected("ranges", ranges, "a body or json with it, not chunks or trailers")
+        raise rejected("ranges", ranges, "a body or json beside it, and no chunks or trailers")
     for name, value in (("every_seconds", every_seconds), ("endless", endless)):
         if value and not chunks:
-            raise rejected(name, value, "chunks with it")
+            raise rejected(name, value, "chunks=(…) beside it")
     if json is not None:
         body, given = as_json("json", json).encode(), with_default(given, "Content-Type", "application/json")
     if behind and not chunks:
         if body == b"" or status in BODILESS:
-            raise rejected("trailers", trailers, "a body before them that is not empty")
+            raise rejected("trailers", trailers, "a body that is not empty")
         chunks = (OK_BODY if body is None else body,)
     if chunks:
         return with_trailers(streamed(status, given, checked_chunks(chunks), every_seconds, endless=endless), behind)
@@ -119,7 +119,7 @@ def whole_body(status: int, given: Headers, body: bytes | None, *, ranges: bool)
         return Fault(answer=AsUsual())
     answer = framed(status, given, body)
     if ranges and (status != USUAL or {"content-length", "transfer-encoding"} & {name.lower() for name, _ in given}):
-        raise rejected("ranges", ranges, "status=200 with it, and no chunked or field about the length")
+        raise rejected("ranges", ranges, "status=200, and no chunked=True, Content-Length or Transfer-Encoding")
     return Fault(answer=replace(answer, ranges=ranges))
 
 
@@ -174,7 +174,7 @@ def status(
     whole("code", code, "", 200, 999)
     given = fields(headers)
     if code in BODILESS and body:
-        raise rejected("body", body, f"none with {code}, which has no content; raw() says anything")
+        raise rejected("body", body, f"no body with status {code}, which has no content; raw(b'…') sends any bytes")
     if retry_after is not None:
         if isinstance(retry_after, str):
             if not retry_after or not FIELD_VALUE.fullmatch(retry_after):
@@ -182,7 +182,7 @@ def status(
         else:
             whole("retry_after", retry_after, " of seconds")
         if any(name.lower() == "retry-after" for name, _ in given):
-            raise rejected("retry_after", retry_after, "one Retry-After, not another in headers")
+            raise rejected("retry_after", retry_after, "no Retry-After in headers, which have another")
         given += (("Retry-After", str(retry_after)),)
     if body is None:
         body = f"{code} {phrase_of(code)}".strip().encode() + b"\n"
@@ -235,11 +235,11 @@ def redirect(
     """
     if kind == "chain":
         if to is not None:
-            raise rejected("to", to, "another kind than 'chain' with it")
+            raise rejected("to", to, "no to with kind='chain', which makes its own")
         hops = whole("hops", 10 if hops is None else hops, "", 1)
         return Fault(answer=Answer(code, hops=hops, is_fault=True))
     if hops is not None:
-        raise rejected("hops", hops, f"kind='chain' with it, not {kind!r}")
+        raise rejected("hops", hops, f"no hops with kind={kind!r}; write kind='chain'")
     location = LEADS[kind] if to is None else to
     if not location or not FIELD_VALUE.fullmatch(location):
         raise rejected("to", to, "a URL of one line")
@@ -269,7 +269,7 @@ def raw(
         http.client.IncompleteRead: IncompleteRead(3 bytes read, 2 more expected)
     """
     if not data:
-        raise rejected("data", data, "at least one byte; close() says none")
+        raise rejected("data", data, "at least one byte; close() sends none")
     return Fault(answer=Answer(raw=data, ends=not keep_alive, is_fault=True))
 
 

@@ -133,5 +133,5 @@ def bad_cert(
         urllib.error.URLError: <urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] ...>
     """
     if staple and kind != "revoked":
-        raise rejected("staple", staple, f"kind='revoked' with it, not {kind!r}")
+        raise rejected("staple", staple, f"False with kind={kind!r}; write kind='revoked'")
     return Fault(certificate=replace(DEFECTS[kind], staples=staple))

@@ -69,7 +69,7 @@ def latency(
         latency(0.05, jitter_seconds=0.01) & ok()
     """
     if not jitter_seconds and distribution != "uniform":
-        raise rejected("jitter_seconds", jitter_seconds, f"more than 0 for {distribution!r}, which says how it varies")
+        raise rejected("jitter_seconds", jitter_seconds, f"more than 0 with distribution={distribution!r}")
     if not seconds and distribution in ("lognormal", "pareto"):
         raise rejected("seconds", seconds, f"a mean above 0 for {distribution!r}; use 'normal' or 'uniform' with 0")
     return Fault(

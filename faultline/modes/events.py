@@ -70,7 +70,8 @@ def sse(
         http.client.IncompleteRead: IncompleteRead(19 bytes read)
     """
     if not isinstance(events, (tuple, list)) or not events:
-        raise rejected("events", events, "at least one event, as a tuple of texts or mappings")
+        right = f"; write ({events!r},)" if isinstance(events, (str, Mapping)) and events else ""
+        raise rejected("events", events, f"at least one event, as a tuple of texts or mappings{right}")
     given = fields(headers)
     more = "".join(f"{name}: {value}\r\n" for name, value in given)
     parts = [written(event, f"events[{number}]") for number, event in enumerate(events)]
@@ -109,7 +110,7 @@ def written(event: object, name: str) -> bytes:
     try:
         return "".join(f"{line}\n" for line in lines).encode() + b"\n"
     except UnicodeEncodeError as error:
-        raise rejected(name, event, f"text that UTF-8 can say ({error.reason})") from None
+        raise rejected(name, event, f"text that UTF-8 can encode ({error.reason})") from None
 
 
 def part(word: object, value: object, name: str) -> list[str]:

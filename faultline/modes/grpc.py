@@ -72,7 +72,8 @@ def checked_messages(messages: object) -> tuple[bytes, ...]:
         ParameterError: they are no tuple or list of bytes.
     """
     if not isinstance(messages, (tuple, list)) or not all(isinstance(each, bytes) for each in messages):
-        raise rejected("messages", messages, "a tuple of bytes")
+        right = f"; write ({messages!r},)" if isinstance(messages, bytes) else ""
+        raise rejected("messages", messages, f"a tuple of bytes{right}")
     return tuple(framed(each) for each in messages)
 
 

@@ -18,7 +18,7 @@ __all__ = ["addresses", "bad_dns", "no_address", "nxdomain", "resolves_to", "ser
 
 First: TypeAlias = Literal["dead_first", "blackhole_first", "ipv6_first"]
 DnsKind: TypeAlias = Literal["refused", "silence", "truncated", "wrong_id", "garbage", "cname_loop", "flapping"]
-WHERE = "a server, an IP address of this machine, or one with a port such as '127.0.0.1:8080'"
+WHERE = "a server, or an IP address of this machine, with or without a port, such as '127.0.0.1:8080'"
 
 
 class Reachable(Protocol):
@@ -73,10 +73,10 @@ def addresses(
         ['RST', None]
     """
     if isinstance(server, str) or not hasattr(server, "ledger"):
-        raise rejected("server", server, "a server, in whose ledger the tries are written down")
+        raise rejected("server", server, "a server, because its ledger has to show each try")
     host, port = target_of(server)
     if ":" in host or getattr(server, "host", "") in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
-        raise rejected("server", server, "a server on one address of IPv4, such as host='127.0.0.1'")
+        raise rejected("server", server, "a server on an IPv4 address, such as host='127.0.0.1'")
     kind = first.removesuffix("_first")
     return Fault(answer=FoundLast(((host, port),), server, kind))  # type: ignore[arg-type] # one of its words
 

@@ -138,7 +138,7 @@ def bad_tls(
     given = {"alert": alert, "version": version, "after_bytes": after_bytes or None, "every_seconds": every_seconds}
     for name, value in given.items():
         if value is not None and kind != BELONGS[name]:
-            raise rejected(name, value, f"kind={BELONGS[name]!r} with it, not {kind!r}")
+            raise rejected(name, value, f"no {name} with kind={kind!r}; write kind={BELONGS[name]!r}")
     match kind:
         case "alert":
             return sent_instead(alert_record(alert or "handshake_failure"))

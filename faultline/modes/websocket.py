@@ -44,7 +44,7 @@ def websocket(*steps: Step | Fault) -> Fault:
 
     A request that asks for no WebSocket gets `426 Upgrade Required`. A WebSocket is one attempt, whose `websocket` has
     its messages and close codes. `on=` looks in the text of its messages, and `after_messages=` counts them. It needs
-    wsproto: `pip install pytest-faultline[websocket]`.
+    wsproto: `pip install "pytest-faultline[websocket]"`.
 
     .. versionadded:: 0.1
 

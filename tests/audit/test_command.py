@@ -148,7 +148,7 @@ def complaint(words, capsys):
         ("--point foo", "--point foo: expected one of accept, answer, condition, connect, "),
         ("--point requests", "--point requests: expected one of accept, "),
         ("--mode rest", "no mode 'rest'. Did you mean 'reset'?"),
-        ("--mode nxdomain --tls", "audit: expected filters that leave a case; these leave none."),
+        ("--mode nxdomain --tls", "audit: expected filters that leave at least one case."),
         ("--fail-on hug", "--fail-on hug: expected one of "),
         ("--fail-on ,,", "--fail-on : expected one of "),
         ("--fail-on ''", "audit: expected a --fail-on that is not empty."),

@@ -35,9 +35,9 @@ def complaint(*args, **kwargs):
     [
         (
             {"target": print, "command": "curl {url}"},
-            "command='curl {url}': expected a target or a command, not both.",
+            "command='curl {url}': expected either a target or a command.",
         ),
-        ({"factory": True}, "factory=True: expected a target with it, which makes the callable."),
+        ({"factory": True}, "factory=True: expected a target, whose call makes the callable."),
         ({"tls": "yes"}, "tls='yes': expected True or False."),
     ],
 )

@@ -279,10 +279,10 @@ def test_a_toxic_that_a_shape_can_t_play_is_refused_by_its_name(ask, look_up):
     slow = ask("POST", "/proxies/names/toxics", {"type": "latency", "attributes": {"latency": 5}})
     pause = ask("POST", "/proxies/names/pause")
 
-    relay = 'of the response; it takes a proxy with "kind": "relay".'
+    relay = 'to the response; it takes a proxy with "kind": "relay".'
     assert [each.data["error"] for each in (limit, slow, pause)] == [
-        f"toxic 'limit_data_downstream': limit_data(bytes=5): a server has no limit data {relay}",
-        f"toxic 'latency_downstream': latency(latency=5, jitter=0): a DNS server has no latency {relay}",
+        f"toxic 'limit_data_downstream': limit_data(bytes=5): a server does not apply limit data {relay}",
+        f"toxic 'latency_downstream': latency(latency=5, jitter=0): a DNS server does not apply latency {relay}",
         "pause: expected a proxy with connections; one of the kind dns answers lookups.",
     ]
     assert ask("GET", "/proxies/it/toxics").data == []

@@ -32,7 +32,7 @@ from faultline import (
 )
 
 SERVED = "expected serve(…, http2=True); only HTTP/2 has streams and frames."
-UNFRAMED = "expected an answer such as ok(…) with it; a script or a WebSocket has no frames of HTTP/2."
+UNFRAMED = "expected an answer such as ok(…) beside it; a script or a WebSocket has no frames of HTTP/2."
 
 
 def told(fault, ask, **options):
@@ -97,9 +97,9 @@ def test_json_and_the_drawing_have_the_number_of_the_stream():
         (lambda: serve(websocket() & rst_stream(), http2=True), UNFRAMED),
         (
             lambda: serve(corrupt(probability=0.1), http2=True),
-            "expected serve(…); a server of HTTP/2 has no corrupt of the response.",
+            "expected serve(…); a server of HTTP/2 does not apply corruption to the response.",
         ),
-        (lambda: serve(trickle_headers(), http2=True), "expected serve(…); a server of HTTP/2 has no trickle"),
+        (lambda: serve(trickle_headers(), http2=True), "expected serve(…); a server of HTTP/2 does not apply trickle"),
         (lambda: serve(ok(), http2="yes"), "http2='yes': expected True or False."),
         (http2_settings, "expected at least one setting."),
         (lambda: http2_settings(max_streams=-1), "max_streams=-1: expected a whole number, from 0 to 4294967295."),
@@ -109,12 +109,12 @@ def test_json_and_the_drawing_have_the_number_of_the_stream():
         (lambda: bad_http2("push") & bad_grpc("message_cut"), "expected one answer, got two"),
         (lambda: http2_settings(max_streams=0) & bad_http2("settings_missing"), "expected one http2, got two"),
         (lambda: rst_stream(at="idle"), "expected one of 'request', 'response'"),
-        (lambda: ok(trailers={"a": "b"}, ranges=True), "ranges=True: expected a body or json with it"),
-        (lambda: ok(b"", trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body before them that is not empty."),
-        (lambda: ok(status=204, trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body before them"),
+        (lambda: ok(trailers={"a": "b"}, ranges=True), "ranges=True: expected a body or json beside it"),
+        (lambda: ok(b"", trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body that is not empty."),
+        (lambda: ok(status=204, trailers={"a": "b"}), "trailers={'a': 'b'}: expected a body that is not empty"),
         (lambda: ok(trailers={"a": "b\n"}), "trailers={'a': 'b\\n'}: expected names and values as text"),
         (lambda: grpc_status("OK", trailers={"a\n": "b"}), "trailers={'a\\n': 'b'}: expected names and values as text"),
-        (lambda: ok(chunks=(b"x",), endless=True, trailers={"a": "b"}), "expected a body with an end before them"),
+        (lambda: ok(chunks=(b"x",), endless=True, trailers={"a": "b"}), "expected a body that ends"),
     ],
 )
 def test_what_has_no_meaning_is_refused(call, message):
@@ -127,7 +127,8 @@ def test_without_the_library_the_error_names_its_extra(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h2" else find(name))
     with pytest.raises(
-        FaultlineError, match=r"HTTP/2 needs the package h2; install pytest-faultline\[http2\], or write http2=False\."
+        FaultlineError,
+        match=r"HTTP/2 needs the package h2; run `pip install .pytest-faultline\[http2\].`, or write http2=False\.",
     ):
         serve(ok(), http2=True)
 

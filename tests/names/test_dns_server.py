@@ -868,7 +868,7 @@ def test_it_takes_dnspython(monkeypatch):
     with pytest.raises(UnsupportedError) as caught:
         dns_server()
 
-    assert str(caught.value) == "dns_server() needs dnspython; install pytest-faultline[dns]."
+    assert str(caught.value) == 'dns_server() needs dnspython; run `pip install "pytest-faultline[dns]"`.'
 
 
 @each_row("plan", [reset(), blackhole(), echo(), latency(1), sequence(nxdomain(), reset())])
@@ -889,7 +889,7 @@ def test_an_order_of_addresses_is_refused_because_nobody_would_meet_it(order):
 @each_row(
     ("options", "words"),
     [
-        ({"plan": 3}, "plan=3: expected a fault such as reset() or ok(), or a plan of some."),
+        ({"plan": 3}, "plan=3: expected a fault such as reset() or ok(), or a plan such as sequence(…)."),
         ({"strict": 1}, "strict=1: expected True or False."),
         ({"port": 70_000}, "port=70000: expected a whole number, from 0 to 65535."),
         ({"host": "example.com"}, "host='example.com': expected an IP address of this machine, or 'localhost'."),

@@ -625,9 +625,9 @@ def test_hosts_that_pytest_socket_allows_and_sockets_that_it_disables_stay_so(in
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 ABSOLUTE = "an absolute URL such as 'https://api.example.com'"
-ALONE = "scheme, host and port alone; every path is intercepted"
+ALONE = "a scheme, a host and a port alone, as every path is intercepted; write 'https://api.example.com'"
 LONG = f"{'a' * 64}.example.com"
-SIZES = "labels of at most 63 bytes and a name of at most 253 (RFC 1035, 2.3.4)"
+SIZES = "a name of at most 253 bytes, in labels of at most 63 (RFC 1035, 2.3.4)"
 SCHEMES = "one of the schemes http, https, ws, wss, redis, rediss, postgresql, tcp"
 
 
@@ -639,15 +639,15 @@ BAD_URLS = {
         b"https://api.example.com",
         "/v1",
         "v1/things",
-        "api.example.com",
         "//api.example.com",
-        "api.example.com:443",
         "https://",
         "https:///v1",
         "https://[::1",
         "https://api.example.com:x",
         "https://api.example.com:65536",
     ],
+    f"{ABSOLUTE}; write 'https://api.example.com'": ["api.example.com"],
+    f"{ABSOLUTE}; write 'https://api.example.com:443'": ["api.example.com:443"],
     ALONE: [
         "https://api.example.com/v1",
         "https://api.example.com?v=1",
@@ -657,7 +657,7 @@ BAD_URLS = {
         "https://user:password@api.example.com",
     ],
     SCHEMES: ["ftp://api.example.com", "mailto://api.example.com"],
-    "a port, because this scheme has no default port": ["tcp://api.example.com"],
+    "a port, because tcp has no default port, such as 'tcp://api.example.com:5432'": ["tcp://api.example.com"],
 }
 NAME_ALONE = "a host name alone: no address, URL, port or pattern"
 BAD_NAMES = {
@@ -666,7 +666,7 @@ BAD_NAMES = {
     "*.example.com": NAME_ALONE,
     LONG: SIZES,
 }
-FAULT = "a fault such as reset() or ok(), or a plan of some"
+FAULT = "a fault such as reset() or ok(), or a plan such as sequence(…)"
 BAD_OPTIONS = [
     ({"block_others": "yes"}, "block_others='yes': expected True or False."),
     ({"block_others": 1}, "block_others=1: expected True or False."),
@@ -710,5 +710,7 @@ def test_a_fault_of_tls_is_refused_at_a_url_without_it(options):
 
 
 def test_a_client_certificate_needs_a_url_of_tls():
-    with pytest.raises(ParameterError, match=r"^mutual=True: expected .*https.*'http://api\.example\.com'"):
+    with pytest.raises(
+        ParameterError, match=r"^mutual=True: expected False with url='http://api\.example\.com', which has no TLS"
+    ):
         intercept("http://api.example.com", ok(), mutual=True)

@@ -948,7 +948,7 @@ BAD_AUTHS = [
 SOCKS_KINDS = ", ".join(map(repr, get_args(Kind)))
 MEANT = "Did you mean 'connection_refused'? Write socks_refusal('connection_refused')."
 ONE_ANSWER = "expected one answer, got two; deal them to different attempts, or leave one out."
-IN_SOCKS = "socks_refusal('garbage'): expected socks_proxy(…); an HTTP proxy gives no refusal in SOCKS."
+IN_SOCKS = "socks_refusal('garbage'): expected socks_proxy(…); an HTTP proxy speaks no SOCKS."
 
 
 @each_row(
@@ -967,11 +967,11 @@ IN_SOCKS = "socks_refusal('garbage'): expected socks_proxy(…); an HTTP proxy g
         ),
         (
             lambda: http_proxy("status"),
-            "plan='status': expected a fault such as reset() or ok(), or a plan of some; write status().",
+            "plan='status': expected a fault such as reset() or ok(), or a plan such as sequence(…); write status().",
         ),
         (
             lambda: http_proxy(refuse),
-            "plan=refuse: expected a fault such as reset() or ok(), or a plan of some; write refuse().",
+            "plan=refuse: expected a fault such as reset() or ok(), or a plan such as sequence(…); write refuse().",
         ),
         (lambda: http_proxy(port=-1), "port=-1: expected a whole number, from 0 to 65535."),
     ],
@@ -1003,15 +1003,15 @@ def test_an_option_that_can_not_be_meant_is_refused(name, values, expected):
     [
         (
             lambda: status(403) & reset(at="tunnel"),
-            "status(403) & reset(at='tunnel'): the proxy answers by itself and never comes to 'tunnel'.",
+            "status(403) & reset(at='tunnel'): the proxy answers by itself and never reaches 'tunnel'.",
         ),
         (
             lambda: reset(at="tunnel") & raw(b"x"),
-            "reset(at='tunnel') & raw(b'x'): the proxy answers by itself and never comes to 'tunnel'.",
+            "reset(at='tunnel') & raw(b'x'): the proxy answers by itself and never reaches 'tunnel'.",
         ),
         (
             lambda: socks_refusal("not_allowed") & stall(at="tunnel"),
-            "socks_refusal('not_allowed') & stall(at='tunnel'): the proxy refuses and never comes to 'tunnel'.",
+            "socks_refusal('not_allowed') & stall(at='tunnel'): the proxy refuses and never reaches 'tunnel'.",
         ),
         (
             lambda: socks_refusal("not_allowed") & status(403),
@@ -1029,7 +1029,7 @@ def test_parts_that_can_never_meet_are_refused_when_they_are_put_together(combin
 def test_a_plan_that_can_not_be_is_refused_also_later(faultline):
     proxy = faultline.http_proxy()
 
-    with pytest.raises(ParameterError, match="expected at='tunnel'; the connections of a proxy are not kept"):
+    with pytest.raises(ParameterError, match="expected at='tunnel'; a proxy keeps no connection"):
         proxy.become(reset(at="idle"))
     assert proxy.plan == ok()
 

@@ -509,7 +509,7 @@ def test_idle_breaks_in_silence_between_two_requests(faultline):
 def test_server_has_nothing_to_pass_a_request_on_to():
     with pytest.raises(ParameterError) as caught:
         serve(sequence(status(503), through()))
-    assert str(caught.value).startswith("through(): expected relay(…); a server gives no answer of an upstream.")
+    assert str(caught.value).startswith("through(): expected relay(…); a server has no upstream.")
 
 
 @pytest.mark.unmeasured

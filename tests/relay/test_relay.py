@@ -182,7 +182,7 @@ WHERE = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faul
 HERE = "127.0.0.1:1"
 
 
-TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS through speaks none itself"
+TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS through speaks no TLS itself"
 
 
 @each_row(
@@ -236,7 +236,7 @@ TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS throu
             HERE,
             stall(at="idle"),
             {},
-            "stall(at='idle'): expected after_seconds more than 0; a relay knows 'idle' by silence alone.",
+            "stall(at='idle'): expected after_seconds above 0, such as 1; a relay takes silence for 'idle'.",
         ),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_value_that_can_mean_nothing_is_refused(upstream, plan, options, messa
 
 
 def test_where_the_upstream_answers_no_script_does():
-    with pytest.raises(ParameterError, match="; the upstream of a relay answers"):
+    with pytest.raises(ParameterError, match="; in a relay the upstream answers"):
         relay(HERE, script(send(b"x")))
 
 

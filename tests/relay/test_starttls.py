@@ -173,7 +173,7 @@ def test_client_that_goes_on_in_the_clear_is_relayed(in_front, command):
 @each_row("fault", [bad_cert("expired"), bad_tls("alert"), bad_tls("alpn_mismatch")])
 def test_guard_says_that_the_client_never_asked_for_tls(fault):
     with (
-        pytest.raises(NotStruckError, match="The client never asked for TLS, which begins inside its protocol here"),
+        pytest.raises(NotStruckError, match="The client never asked for TLS: it has to send STARTTLS"),
         serve(script(*OFFER, *MAILED)) as real,
         relay(real, fault, tls="terminate", starttls="smtp") as server,
         contextlib.closing(smtplib.SMTP(*server.address, timeout=10)) as client,
@@ -416,11 +416,11 @@ def test_certificate_of_the_relay_is_shown_inside_too(faultline, dial):
 @each_row(
     ("upstream", "options", "message"),
     [
-        ("127.0.0.1:9", {}, "starttls='smtp': expected tls='terminate' with it."),
+        ("127.0.0.1:9", {}, "starttls='smtp': expected tls='terminate' beside it."),
         (
             "https://127.0.0.1:9",
             {"tls": "terminate"},
-            "starttls='smtp': expected an upstream that begins in the clear, such as '127.0.0.1:5432'.",
+            "starttls='smtp': expected an upstream that begins without TLS, such as '127.0.0.1:5432'.",
         ),
     ],
 )

@@ -227,7 +227,7 @@ def test_what_is_no_certificate_is_refused(make, message, tmp_path):
     ("upstream", "options", "message"),
     [
         ("127.0.0.1:9", {"tls": "terminate"}, "expected an upstream with TLS, such as 'https://127.0.0.1:8443'."),
-        ("https://127.0.0.1:9", {}, "expected tls='terminate' with it."),
+        ("https://127.0.0.1:9", {}, "expected tls='terminate' beside it."),
     ],
 )
 def test_certificate_needs_tls_of_the_relay(upstream, options, message):

@@ -669,7 +669,7 @@ def test_body_without_its_run_is_an_error():
         (lambda: sweep([]), "at least one upstream"),
         (lambda: sweep("example.com:80"), "expected a server on this machine"),
         (lambda: sweep(5), "upstream=5"),
-        (lambda: next(sweep(TALK))(expected=5), "expected=5: expected an exception class, or a tuple of some"),
+        (lambda: next(sweep(TALK))(expected=5), "expected=5: expected an exception class, or a tuple of them"),
         (lambda: next(sweep(lambda _: None))().__enter__(), "a function that starts the relay, such as lambda plan"),
     ],
 )
@@ -745,7 +745,7 @@ def test_fixture_and_package_have_the_same_sweep(faultline):
 
 def test_plan_behind_a_relay_that_can_not_start_is_closed():
     number = opened.next_number()
-    with pytest.raises(ParameterError, match="the upstream of a relay answers"):
+    with pytest.raises(ParameterError, match="in a relay the upstream answers"):
         for run in sweep(TALK, only=TALK):
             with run():
                 pass

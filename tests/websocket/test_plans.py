@@ -355,13 +355,13 @@ def says_nonsense(server):
         ),
         (websocket(ignore_pings(), receive_close()), leaves, "The client sent no PING: make the interval of its"),
         (websocket(receive_text("bye"), ignore_pings(), receive_close()), pings, "sent its PINGs before the plan came"),
-        (websocket(close_frame(1011)), asks_in_http, "The client asked for no WebSocket: use server.ws_url and a"),
+        (websocket(close_frame(1011)), asks_in_http, "The client did not ask for a WebSocket: use server.ws_url and a"),
         (websocket(receive_text("bye"), reset()), says_nonsense, "The client broke the protocol first."),
         (websocket(receive_text("bye"), reset()), breaks_off, "The client left first, while the script waited for"),
         (
             websocket(accept(subprotocol="")),
             comes_and_goes,
-            "The client offered no subprotocol, which it could miss.",
+            "The client offered no subprotocol, so it can't miss one in the answer.",
         ),
     ],
 )

@@ -73,8 +73,8 @@ REFUSED = [
     (lambda: fl.accept(subprotocol="two words"), "subprotocol='two words': expected a token of HTTP"),
     (lambda: fl.accept(subprotocol=1), "subprotocol=1: expected a token of HTTP"),
     (lambda: fl.accept(headers={"A": "1\r\n"}), "expected names and values as text"),
-    (lambda: fl.send_text(b"a"), "text=b'a': expected text that UTF-8 can say; write send_bytes(b'a')"),
-    (lambda: fl.send_text("\ud800"), "expected text that UTF-8 can say."),
+    (lambda: fl.send_text(b"a"), "text=b'a': expected text that UTF-8 can encode; write send_bytes(b'a')"),
+    (lambda: fl.send_text("\ud800"), "expected text that UTF-8 can encode."),
     (lambda: fl.send_text("a", fragment_bytes=0), "fragment_bytes=0: expected a whole number of bytes, 1 or more"),
     (lambda: fl.send_bytes("a"), "data='a': expected bytes; write send_text('a')"),
     (lambda: fl.send_ping(b"a" * 126), "expected bytes, at most 125"),
@@ -84,11 +84,11 @@ REFUSED = [
     (lambda: fl.close_frame(1006), "write drop() or reset() instead, after which a client says 1006"),
     (lambda: fl.close_frame(1016), "code=1016: expected 1000 to 1014 or 3000 to 4999"),
     (lambda: fl.close_frame(999), "code=999: expected a whole number, from 1000 to 4999"),
-    (lambda: fl.close_frame(1011, "a" * 124), "expected at most 123 bytes, and none without a code"),
-    (lambda: fl.close_frame(None, "a"), "reason='a': expected at most 123 bytes, and none without a code"),
+    (lambda: fl.close_frame(1011, "a" * 124), "expected at most 123 bytes, and no reason without a code"),
+    (lambda: fl.close_frame(None, "a"), "reason='a': expected at most 123 bytes, and no reason without a code"),
     (lambda: fl.close_frame([]), "code=[]: expected a whole number, from 1000 to 4999"),
-    (lambda: fl.cut_frame(1, text=b"a"), "text=b'a': expected text that UTF-8 can say."),
-    (lambda: fl.fragment(b"a"), "text=b'a': expected text that UTF-8 can say."),
+    (lambda: fl.cut_frame(1, text=b"a"), "text=b'a': expected text that UTF-8 can encode."),
+    (lambda: fl.fragment(b"a"), "text=b'a': expected text that UTF-8 can encode."),
     (lambda: fl.accept(headers={"sec-websocket-accept": "a"}), "headers={'sec-websocket-accept': 'a'}: expected "),
     (lambda: fl.accept(headers=(("Sec-WebSocket-Protocol", "a"),)), "by itself; write subprotocol='…'."),
     (lambda: fl.accept(headers={"Sec-WebSocket-Extensions": "a"}), "write compression=True."),
@@ -96,9 +96,9 @@ REFUSED = [
         lambda: fl.accept(headers={"Upgrade": "h2c"}),
         "expected no Upgrade, which accept() sends by itself; write script(",
     ),
-    (lambda: fl.cut_frame(5, text="abc"), "after_bytes=5: expected less than 5, the bytes of the frame"),
+    (lambda: fl.cut_frame(5, text="abc"), "after_bytes=5: expected less than 5, the length of the frame in bytes"),
     (lambda: fl.cut_frame(0), "after_bytes=0: expected a whole number of bytes, 1 or more"),
-    (lambda: fl.bad_mask(b"a"), "text=b'a': expected text that UTF-8 can say."),
+    (lambda: fl.bad_mask(b"a"), "text=b'a': expected text that UTF-8 can encode."),
     (lambda: fl.script(fl.drop()), "drop(): expected websocket(…) around it, and not script(…)."),
     (lambda: fl.websocket(fl.drop(), TEXT), "send_text('a'): expected no step after drop(), where the conv"),
     (lambda: fl.websocket(fl.close_frame(), fl.drop()), "drop(): expected no close frame before it; write close()"),
@@ -130,7 +130,7 @@ REFUSED = [
         "reply({b'a': send(b'b')}): expected a step of a WebSocket",
     ),
     (lambda: fl.websocket(fl.repeat(fl.close_frame())), "close_frame(): expected no message after close_frame()."),
-    (lambda: fl.websocket() & fl.reset(at="idle"), "a WebSocket has no such point and never comes to 'idle'"),
+    (lambda: fl.websocket() & fl.reset(at="idle"), "a WebSocket has no such point and never reaches 'idle'"),
     (lambda: fl.websocket() & fl.reset(after_requests=1), "expected after_messages or on, because a WebSocket has"),
     (lambda: fl.websocket() & fl.reset(at="request", after_body_bytes=1), "expected after_messages or on, because"),
     (lambda: fl.websocket() & fl.ok(), "expected one answer, got two"),
@@ -146,7 +146,9 @@ def test_what_a_websocket_can_not_play_is_refused_at_once(make, message):
 def test_without_wsproto_the_server_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
 
-    with pytest.raises(fl.UnsupportedError, match=r"needs wsproto; install pytest-faultline\[websocket\]\.$"):
+    with pytest.raises(
+        fl.UnsupportedError, match=r"needs wsproto; run `pip install .pytest-faultline\[websocket\].`\.$"
+    ):
         fl.serve(fl.websocket())
 
 

@@ -7,6 +7,7 @@ the server. No packet leaves the machine.
 from __future__ import annotations
 
 import ipaddress
+import re
 import threading
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from faultline._core.hosts import checked_name, hostport, is_numeric
 from faultline._core.upstream import SCHEMES, SECURE
 from faultline._net.addresses import Target, is_outside
 from faultline._servers.names import overlay
+
+BEGINS_WITH_HOST = re.compile(r"\w+(\.\w+)+")
 
 _numbering = threading.Lock()
 _numbers: dict[str, int] = {}
@@ -115,6 +118,9 @@ def checked_url(url: object) -> tuple[str, str, int]:
     expected = "an absolute URL such as 'https://api.example.com'"
     if not isinstance(url, str):
         raise rejected("url", url, expected)
+    if "://" not in url:
+        right = f"; write {'https://' + url!r}" if BEGINS_WITH_HOST.match(url) else ""
+        raise rejected("url", url, f"{expected}{right}")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -126,8 +132,9 @@ def checked_url(url: object) -> tuple[str, str, int]:
         raise rejected("url", url, f"one of the schemes {', '.join(SCHEMES)}")
     port = SCHEMES[parts.scheme] if port is None else port
     if not port:
-        raise rejected("url", url, "a port, because this scheme has no default port")
+        raise rejected("url", url, f"a port, because {parts.scheme} has no default port, such as {url + ':5432'!r}")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise rejected("url", url, "scheme, host and port alone; every path is intercepted")
+        alone = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        raise rejected("url", url, f"a scheme, a host and a port alone, as every path is intercepted; write {alone!r}")
     name = str(ipaddress.ip_address(host)) if is_numeric(host) else checked_name(host, pattern=False)
     return parts.scheme, name, port

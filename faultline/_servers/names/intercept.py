@@ -59,7 +59,7 @@ def intercept(
     """
     detour = Detour(url, block_others=block_others)
     if flag("mutual", mutual) and not detour.is_secure:
-        raise rejected("mutual", mutual, f"a URL of TLS with it, such as https://…, not {url!r}")
+        raise rejected("mutual", mutual, f"False with url={url!r}, which has no TLS; write a URL such as 'https://…'")
     return Server(
         plan,
         address=Tcp("127.0.0.1", 0, detour.name),
