@@ -75,6 +75,12 @@ def pytest_configure(config):
     settings.load_profile("quick" if is_quick(config) else "tests")
 
 
+def pytest_itemcollected(item):
+    """Mark tests that run pytest inside, which depend on its version."""
+    if not {"run_inner", "pytester"}.isdisjoint(item.fixturenames):
+        item.add_marker("inner")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """Collect without coverage, which would take twice the time: what the tests import is imported already."""

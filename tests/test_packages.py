@@ -6,7 +6,11 @@ import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import Distribution, distributions
+from itertools import chain
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,6 +52,15 @@ def test_classifiers_are_the_versions_that_environments_try():
     assert tried is not None
     assert {f"3{minor}" for minor in minors} <= {*tried[1].split(",")}
     assert PROJECT["project"]["requires-python"] == f">=3.{min(minors)}"
+
+
+def test_lowest_versions_are_those_that_an_environment_tries():
+    project, pins = PROJECT["project"], re.findall(r"([\w-]+)==([\d.]+)", (TOP / "tox.ini").read_text("utf-8"))
+    tried = {name: Version(version) for name, version in pins}
+    declared = [Requirement(r) for r in chain(project["dependencies"], *project["optional-dependencies"].values())]
+    lowest = {each.name: Version(str(each.specifier).removeprefix(">=")) for each in declared}
+
+    assert {name: tried.get(name) for name in lowest} == lowest
 
 
 def test_hooks_before_a_commit_need_no_network():
