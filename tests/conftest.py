@@ -18,8 +18,7 @@ from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import EXAMPLES, by_turns, connected, inner
-from support.portable import lacking, reason_of
+from support import EXAMPLES, by_turns, connected, inner, portable, urllib3_1
 
 import faultline
 from faultline import UnsupportedError
@@ -115,7 +114,7 @@ def pytest_collection_modifyitems(config, items):
     not measured come last.
     """
     for item in items:
-        if why := reason_of(item.nodeid):
+        if why := portable.reason_of(item.nodeid) or urllib3_1.reason_of(item.nodeid):
             item.add_marker(pytest.mark.skip(reason=why))
         if item.get_closest_marker("leaves_open"):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
@@ -160,7 +159,7 @@ def pytest_runtest_call(item):
     try:
         return (yield)
     except UnsupportedError as error:
-        if why := lacking(error):
+        if why := portable.lacking(error):
             pytest.skip(why)
         raise
 

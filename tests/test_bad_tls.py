@@ -26,6 +26,7 @@ import requests
 import trustme
 import urllib3
 from support import read
+from support.clients import OF_NAME
 from support.secured import by_aiohttp, by_http_client, by_httpx, by_streams, by_urllib
 from support.tables import each_row
 
@@ -99,7 +100,7 @@ def by_strict_socket(server, context):
 
 
 def by_urllib3(server, context):
-    with urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT) as pool:
+    with urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT, **OF_NAME) as pool:
         return pool.request("GET", f"{server.url}/thing").data
 
 
@@ -111,7 +112,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args, **kwargs):
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, **OF_NAME, **kwargs)
 
 
 def by_requests(server, context):
@@ -1106,7 +1107,8 @@ def test_each_attempt_of_a_sequence_meets_its_own(faultline):
 
 def test_kept_connection_is_closed_when_the_server_becomes_bad(faultline):
     server = faultline.serve(ok(b"one"), tls=True)
-    with urllib3.PoolManager(ssl_context=server.client_context(), timeout=TIMEOUT, retries=False) as pool:
+    options = {"ssl_context": server.client_context(), "timeout": TIMEOUT, "retries": False, **OF_NAME}
+    with urllib3.PoolManager(**options) as pool:
         assert pool.request("GET", server.url).data == b"one"
         server.wait_for_attempts(1, at="idle")
         server.become(bad_tls("alert", alert="internal_error"))

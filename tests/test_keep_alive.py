@@ -192,7 +192,7 @@ def test_fault_at_idle_strikes_though_the_next_one_needs_a_new_connection(fault)
                     said.append(data)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(server.address, 10)
-        assert urllib3.request("GET", server.url, timeout=10).data == b"again"
+        assert requests.get(server.url, timeout=10).content == b"again"
 
     assert b"".join(said).endswith(b"\r\n\r\nok\n")
     assert b"Connection: close" not in b"".join(said)

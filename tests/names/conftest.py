@@ -19,7 +19,7 @@ CLIENTS = {
     clients.by_socket: socket.gaierror,
     clients.by_http_client: socket.gaierror,
     clients.by_urllib: urllib.error.URLError,
-    clients.by_urllib3: urllib3.exceptions.NameResolutionError,
+    clients.by_urllib3: getattr(urllib3.exceptions, "NameResolutionError", urllib3.exceptions.NewConnectionError),
     clients.by_requests: requests.ConnectionError,
     clients.by_httpx: httpx.ConnectError,
     clients.by_httpx_on_asyncio: httpx.ConnectError,

@@ -21,7 +21,7 @@ import httpx
 import pytest
 import requests
 import urllib3
-from support import address_of, ending, read, read_until, to_end
+from support import address_of, ending, read, read_until, to_end, urllib3_1
 from support.clients import by_aiohttp, by_http_client, by_httpx, by_requests, by_urllib, by_urllib3
 from support.proxies import ESTABLISHED, asked, check_rows, connect_to, each_fault, get, response_of
 from support.tables import each_row
@@ -633,6 +633,7 @@ def test_a_status_instead_of_a_fetch_is_an_answer(faultline, by):
 
 
 CONNECTION = requests.exceptions.ConnectionError
+OF_TUNNEL = requests.exceptions.ProxyError if urllib3_1.IS_HERE else CONNECTION
 PROTOCOL = urllib3.exceptions.ProtocolError
 # requests has urllib3 inside, and urllib http.client.
 BROKEN = [
@@ -640,11 +641,11 @@ BROKEN = [
     (raw(b"garbage\r\n\r\n"), by_httpx, httpx.RemoteProtocolError, httpx.RemoteProtocolError),
     (raw(b"garbage\r\n\r\n"), by_aiohttp, aiohttp.ClientResponseError, aiohttp.http_exceptions.BadStatusLine),
     (raw(b"garbage\r\n\r\n"), by_urllib, http.client.BadStatusLine, http.client.BadStatusLine),
-    (close(), by_requests, CONNECTION, http.client.RemoteDisconnected),
+    (close(), by_requests, OF_TUNNEL, http.client.RemoteDisconnected),
     (close(), by_httpx, httpx.RemoteProtocolError, httpx.RemoteProtocolError),
     (close(), by_aiohttp, aiohttp.ServerDisconnectedError, aiohttp.ServerDisconnectedError),
     (close(), by_urllib, urllib.error.URLError, http.client.RemoteDisconnected),
-    (reset(), by_requests, CONNECTION, ConnectionResetError),
+    (reset(), by_requests, OF_TUNNEL, ConnectionResetError),
     (reset(), by_httpx, httpx.ReadError, ConnectionResetError),
     (reset(), by_aiohttp, aiohttp.ClientOSError, ConnectionResetError),
     (reset(), by_urllib, urllib.error.URLError, ConnectionResetError),
@@ -660,7 +661,7 @@ BROKEN = [
     (blackhole(), by_httpx, httpx.ConnectTimeout, TimeoutError),
     (blackhole(), by_aiohttp, asyncio.TimeoutError, TimeoutError),
     (blackhole(), by_urllib, urllib.error.URLError, TimeoutError),
-    (reset(at="tunnel", after_bytes=10), by_requests, CONNECTION, ConnectionResetError),
+    (reset(at="tunnel", after_bytes=10), by_requests, OF_TUNNEL, ConnectionResetError),
     (reset(at="tunnel", after_bytes=10), by_httpx, httpx.ConnectError, ConnectionResetError),
     (reset(at="tunnel", after_bytes=10), by_aiohttp, aiohttp.ClientConnectorError, ConnectionResetError),
     (reset(at="tunnel", after_bytes=10), by_urllib, urllib.error.URLError, ConnectionResetError),

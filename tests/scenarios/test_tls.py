@@ -16,6 +16,7 @@ import pytest
 import requests
 import urllib3
 from support import HIDES_EOF
+from support.clients import OF_NAME
 from support.tables import each_row
 
 from faultline import (
@@ -51,7 +52,8 @@ def trusting():
 
     def make(server, context=None, **options):
         context = context or server.client_context()
-        pools.append(urllib3.PoolManager(ssl_context=context, **{"timeout": 10, "retries": False, **options}))
+        options = {"timeout": 10, "retries": False, **OF_NAME, **options}
+        pools.append(urllib3.PoolManager(ssl_context=context, **options))
         return pools[-1]
 
     yield make
