@@ -60,7 +60,7 @@ class Connection:
 
     __slots__ = (
         *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
-        *("lift", "on_time", "_attempts", "_changed", "_timer", "_unread", "_valve"),
+        *("lift", "on_time", "_attempts", "_changed", "_timers", "_unread", "_valve"),
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
@@ -74,7 +74,7 @@ class Connection:
         self.shown: Shown | None = None
         self.client: Handle | None = None
         self.on_time: Callable[[Tripwire], None]
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()  # of breaks that wait for their time
         self._valve: Valve | None = None
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
@@ -105,8 +105,8 @@ class Connection:
         """Forget all that leads back here, because cycles would keep the request and the ledger for a while."""
         self.wire.on_end = None
         self.stream.forget()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            timer.cancel()
         del self.stream, self.side, self.attempt, self._attempts, self._valve, self.on_time
 
     def open(self, fault: Fault, waited: Entry | None = None) -> OpenAttempt:
@@ -225,7 +225,8 @@ class Connection:
             return
         if trip.begins_to_wait():
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(trip.brk.trigger.after_seconds, self.on_time, trip)
+            ahead = [timer for timer in self._timers if timer.when() > loop.time()]
+            self._timers = (*ahead, loop.call_later(trip.brk.trigger.after_seconds, self.on_time, trip))
             return
         attempt.disarm()
         await (strike(self, attempt, trip) if attempt.on_strike is None else attempt.on_strike(trip))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,6 +77,8 @@ class Exchange:
         self._request, self._body, self.body_bytes = request, bytearray(request.body), request.body_bytes
         self._pieces: deque[Piece] = deque()
         self._come = asyncio.Event()
+        self._goes_on = asyncio.Event()  # cleared while a break whose time is over holds the stream
+        self._goes_on.set()
         self._leaves_body = False  # because the response needs none
         attempt.on_strike = self.strike
         self.flows: Flows | None = None
@@ -180,7 +184,7 @@ class Exchange:
 
     async def _decline(self) -> None:
         """Have the client leave out the body that was not read, behind the whole response (RFC 9113, 8.1)."""
-        if self._leaves_body and not any(piece.is_end for piece in self._pieces):
+        if self._leaves_body and not self._is_closed:
             self.attempt.sign("server", "RST_STREAM", name_of(0))
             await self.session.writer.write(partial(self._reset, 0))
 
@@ -189,6 +193,7 @@ class Exchange:
         while not self._pieces:
             self._come.clear()
             await self._come.wait()
+        await self._goes_on.wait()
         piece = self._pieces.popleft()
         if self.flows is not None and piece.text:
             flow = self.flows.request
@@ -216,6 +221,40 @@ class Exchange:
 
     # --- the break ---------------------------------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The turn to write a frame of the stream, once no break holds it."""
+        while True:
+            await self._goes_on.wait()
+            async with self.session.writer.turn():
+                if self._goes_on.is_set():  # pragma: no branch - or cleared meanwhile, which is a race
+                    yield
+                    return
+
+    async def strike_on_time(self, trip: Tripwire) -> None:
+        """Let a break of the stream strike, whose time is over: between two frames, while the stream's own task waits.
+
+        Raises:
+            Over: a step ended the conversation.
+            Departed: the client ended the connection.
+        """
+        self._goes_on.clear()
+        try:
+            await self.session.writer.flush()  # and a frame that is being written
+            await self.session.connection.strike(trip)
+        except Ended:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+            await self.session.finish(self, goes_on=True)
+        finally:
+            self._goes_on.set()
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether both sides have ended the stream, so that nothing more can be said on it."""
+        stream = self.session.h2.streams.get(self.number)
+        return stream is None or stream.closed
+
     async def strike(self, trip: Tripwire) -> None:
         """Let a break strike: one that concerns the stream alone leaves the connection to the others.
 
@@ -231,7 +270,7 @@ class Exchange:
                 await lift.within(pause(NEVER_SECONDS, brk.trigger.until))
             if not concerns_stream(trip):
                 await self.session.end(self.attempt, trip, self._passed_bytes(brk.at))
-            else:
+            elif not self._is_closed or any(isinstance(step, GoAway) for step in brk.steps):
                 self.attempt.strike(brk.at, self._passed_bytes(brk.at))
                 for step in brk.steps:
                     await self._play(step, lift)

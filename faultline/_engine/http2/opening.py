@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from faultline._engine.http2.response import concerns_stream
+
 if TYPE_CHECKING:
     from faultline._engine.attempt import OpenAttempt
     from faultline._engine.connection import Connection
@@ -13,6 +15,8 @@ def opened_beside(connection: Connection) -> OpenAttempt:
     """Begin the attempt of a further request, beside those that go on; one that lasts gives its break to it."""
     before = connection.attempt
     trip = before.trip if before.lasts else None
+    if trip is not None and trip.waits and concerns_stream(trip):
+        trip = None  # it waits for its time on the stream that it concerns
     fault = before.fault if trip is not None else connection.service.dealer.deal_kept(before.fault)
     if before.point == "idle":
         before.end()

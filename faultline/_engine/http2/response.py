@@ -102,7 +102,13 @@ class Response:
         request = self._attempt.request
         fields, body = wire.fields_of(said, request), wire.body_of(said, request)
         is_bare = wire.is_bodiless(said, request) or not (body or said.trailers)
-        await self.head(fields, is_last=is_bare)
+        trip = self._attempt.armed("response")
+        has_end = (
+            is_bare and trip is not None and concerns_stream(trip)
+        )  # a frame of its own, as the break is before it
+        await self.head(fields, is_last=is_bare and not has_end)
+        if has_end:
+            await self.frame(lambda: self.data(b"", is_last=True))
         if not is_bare:
             await self._send_body(said, body)
             trailers = [(name.lower(), value) for name, value in said.trailers]
@@ -144,18 +150,26 @@ class Response:
         await self.frame(lambda: self._fields(fields, is_last=is_last))
 
     async def _send_data(self, data: bytes) -> None:
-        """Send a part of the body in frames, as the windows of the client let it pass."""
-        while data:
-            room = await self._room(data)
-            part, data = data[:room], data[room:]
-            self._body_bytes += len(part)
-            await self.frame(partial(self.data, part))
+        """Send a part of the body in frames, as the windows of the client let it pass.
 
-    async def _room(self, data: bytes) -> int:
+        Another stream may take the window of the connection until it is this one's turn.
+        """
+        h2, number = self._session.h2, self.exchange.number
+        while data:
+            while h2.local_flow_control_window(number) <= 0:
+                await self._session.until_flow()
+            async with self.exchange.turn():
+                if (window := h2.local_flow_control_window(number)) <= 0:
+                    continue
+                room = self._room(data, window)
+                part, data = data[:room], data[room:]
+                self._body_bytes += len(part)
+                await self._send(partial(self.data, part))
+            await self._strike_if_due()
+
+    def _room(self, data: bytes, window: int) -> int:
         """How many bytes of the body go into the next frame: as the client allows, and up to the strike."""
         h2 = self._session.h2
-        while (window := h2.local_flow_control_window(self.exchange.number)) <= 0:
-            await self._session.until_flow()
         room = min(len(data), window, h2.max_outbound_frame_size)
         if (trip := self._attempt.armed("response")) is None or trip.waits:
             return room
@@ -184,17 +198,21 @@ class Response:
 
     async def frame(self, make: Callable[[], bytes]) -> None:
         """Send a frame; a break of the connection may cut it, and one of the stream strikes behind it."""
-        async with self._session.writer.turn():
-            rest = self._session.writer.made(make)
-            while (trip := self._attempt.armed("response")) is not None and self._cuts(trip):
-                left = trip.before_bytes + trip.brk.trigger.after_bytes - self.exchange.sent_bytes
-                if left >= len(rest):
-                    break
-                await self._write(rest[:left])
-                rest = rest[left:]
-                await self._session.connection.strike(trip)
-            await self._write(rest)
+        async with self.exchange.turn():
+            await self._send(make)
         await self._strike_if_due()
+
+    async def _send(self, make: Callable[[], bytes]) -> None:
+        """Send a frame, in the turn to write; a break of the connection may cut it."""
+        rest = self._session.writer.made(make)
+        while (trip := self._attempt.armed("response")) is not None and self._cuts(trip):
+            left = trip.before_bytes + trip.brk.trigger.after_bytes - self.exchange.sent_bytes
+            if left >= len(rest):
+                break
+            await self._write(rest[:left])
+            rest = rest[left:]
+            await self._session.connection.strike(trip)
+        await self._write(rest)
 
     def _cuts(self, trip: Tripwire) -> bool:
         """Whether a break can strike inside a frame."""

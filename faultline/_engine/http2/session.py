@@ -25,6 +25,7 @@ from faultline._core.tripwire import Tripwire
 from faultline._engine.http2.counting import Frequencies
 from faultline._engine.http2.exchange import Exchange
 from faultline._engine.http2.opening import opened_beside, text
+from faultline._engine.http2.response import concerns_stream
 from faultline._engine.http2.tasks import Tasks
 from faultline._engine.http2.writing import Writer
 from faultline._engine.play import close, take_effect, until_ready
@@ -90,7 +91,7 @@ class Session(Side):
             Departed: the client ended the connection.
         """
         connection = self.connection
-        connection.side = self
+        connection.side, connection.on_time = self, self._on_time
         connection.stream.divide()
         connection.attempt.entry.take_back(first)  # of the connection, and not of a stream
         try:
@@ -259,6 +260,13 @@ class Session(Side):
             attempt.strike(brk.at, after_bytes)
             await take_effect(connection, attempt, brk.steps)
 
+    def _on_time(self, trip: Tripwire) -> None:
+        """Let a break strike whose time is over, while the streams go on."""
+        exchange = next((each for each in self.streams.values() if each.attempt.trip is trip), None)
+        is_of_stream = exchange is not None and concerns_stream(trip)
+        strike = exchange.strike_on_time if exchange and is_of_stream else self.connection.strike
+        self.tasks.spawn(partial(strike, trip))
+
     async def play(self, step: OfHttp2) -> None:
         """Play a GOAWAY with an error, after which the connection ends at once.
 
@@ -271,8 +279,10 @@ class Session(Side):
         await close(self.connection)
 
     async def go_away(self, code: int, last_stream: int) -> None:
-        """Send GOAWAY: streams behind the last are not answered."""
-        self.last_stream = last_stream
+        """Send GOAWAY: streams behind the last are not answered. A second one names no later stream (RFC 9113, 6.8)."""
+        last_stream = self.last_stream = min(
+            last_stream, wire.LARGEST if self.last_stream is None else self.last_stream
+        )
         self.connection.sign("server", "GOAWAY", name_of(code))
         await self.writer.write(lambda: wire.goaway(last_stream, code))
         for number in sorted(number for number in self.streams if number > last_stream):
