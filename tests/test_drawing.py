@@ -395,6 +395,15 @@ def test_answer_of_the_server_to_the_end_of_the_client_is_left_out():
     assert told(left)[1:] == [(2.0, "client", "FIN")]
 
 
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+def test_last_segment_of_a_side_is_drawn_after_its_bytes(how):
+    """A server may see the end before it has read the bytes."""
+    late = replace(GET, until_seconds=2.1, number=1)
+    attempt = replace(STRUCK_OPEN, turns=(late,), ends=(End("client", how, 2.0),))
+
+    assert [(at, text) for at, _, text in told(attempt)[3:]] == [(2.1, "the last of the 40 bytes"), (2.1, how)]
+
+
 def test_half_close_is_drawn_among_the_turns_that_follow_it():
     late = replace(OK, at_seconds=3.0)
     attempt = replace(OPEN, turns=(GET, late), ends=(End("client", "FIN", 2.0),))
