@@ -337,7 +337,7 @@ MISTAKES = [
     ),
     (
         "socks_proxy(version=5)",
-        "socks_proxy(version=5): expected no version; socks_proxy takes plan, to, auth, scheme, host, port, strict, isolated and allow_remote.",
+        "socks_proxy(version=5): expected no version; socks_proxy takes plan, to, auth, scheme, host, port, strict, isolated, allow_remote and record.",
     ),
     (
         'intercept("https://a.b")',
