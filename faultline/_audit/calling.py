@@ -145,8 +145,9 @@ class Caller:
 
     def _run(self, awaitable: Awaitable[Any]) -> Any:
         if self._loop is None:
+            before = {*left.open_files()}
             self._loop = asyncio.new_event_loop()
-            self._before = self._before.with_files()
+            self._before = self._before.with_files({*left.open_files()} - before)  # of the loop, and no others
 
         async def awaited() -> Any:
             return await awaitable

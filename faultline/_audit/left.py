@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,9 @@ class Held:
         threads = frozenset(thread.ident for thread in threading.enumerate())
         return cls(frozenset(open_files()), threads, frozenset(descendants(os.getpid())))
 
-    def with_files(self) -> Held:
-        """The same, with the descriptors that are open now."""
-        return Held(frozenset(open_files()), self.threads, self.children)
+    def with_files(self, files: Iterable[tuple[int, str]]) -> Held:
+        """The same, with more descriptors."""
+        return Held(self.files.union(files), self.threads, self.children)
 
 
 def left_since(before: Held, tasks: int = 0) -> Left:

@@ -133,7 +133,7 @@ class Audit:
         }
 
     def compared_with(self, baseline: str) -> Difference:
-        """What got worse and better since an earlier audit, which `to_json` has written: `worse` and `better`.
+        """What got worse and better since an earlier audit, which `to_json` has written, and what that did not run.
 
         Raises:
             FaultlineError: the text is no audit.
@@ -151,6 +151,12 @@ class Audit:
         from faultline._audit.junit import junit
 
         return junit(self)
+
+    def to_sarif(self) -> str:
+        """The audit as SARIF 2.1.0, which code scanning reads, with what was found at the file of the client."""
+        from faultline._audit.sarif import sarif
+
+        return json.dumps(sarif(self), indent=1)
 
     def to_json(self) -> str:
         """The audit as JSON, which `--baseline` reads."""

@@ -77,6 +77,7 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the audit as JSON")
     parser.add_argument("--junit", metavar="PATH", help="write the audit as JUnit's XML")
+    parser.add_argument("--sarif", metavar="PATH", help="write what was found as SARIF, for code scanning")
     parser.add_argument("--html", metavar="PATH", help="write the audit as one HTML file, with each conversation drawn")
 
 
@@ -197,7 +198,7 @@ def check_places(options: argparse.Namespace) -> None:
     Raises:
         UsageError: one can't.
     """
-    for name in ("junit", "html"):
+    for name in ("junit", "sarif", "html"):
         if getattr(options, name) is not None:
             write(options, name, "", "a")
 
@@ -209,9 +210,12 @@ def write_reports(options: argparse.Namespace, audit: Audit, fails: set[Verdict]
         UsageError: one can't be written.
     """
     from faultline._audit.junit import junit
+    from faultline._audit.sarif import sarif
 
     if options.junit is not None:
         write(options, "junit", junit(audit, fails))
+    if options.sarif is not None:
+        write(options, "sarif", json.dumps(sarif(audit, fails), indent=1))
     if options.html is not None:
         write(options, "html", audit.to_html())
 

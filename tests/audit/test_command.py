@@ -237,11 +237,12 @@ def test_the_end_of_the_audit_itself_leaves_no_process():
 
 def test_reports_are_written_where_they_are_asked_for(plays, tmp_path, capsys):
     plays()
-    words = f"audit --mode refuse --plain --html {tmp_path}/a.html --junit {tmp_path}/a.xml"
+    words = f"audit --mode refuse --plain --html {tmp_path}/a.html --junit {tmp_path}/a.xml --sarif {tmp_path}/a.sarif"
 
     assert main(shlex.split(words)) == 0
     assert (tmp_path / "a.html").read_text("utf-8").startswith("<!DOCTYPE html>")
     assert (tmp_path / "a.xml").read_text("utf-8").startswith("<?xml")
+    assert json.loads((tmp_path / "a.sarif").read_text("utf-8"))["version"] == "2.1.0"
 
 
 def test_a_baseline_fails_on_what_got_worse_alone(plays, tmp_path, capsys):

@@ -75,6 +75,21 @@ def test_tasks_that_are_left_are_counted_and_cancelled():
     assert caller(client, is_factory=False).call(URL).left.tasks == 1
 
 
+@each_row("is_factory", [False, True])
+def test_each_call_of_an_asynchronous_client_may_leave_more(is_factory):
+    kept = []
+
+    async def client(_):
+        kept.append(socket.socket())
+        asyncio.get_running_loop()
+
+    called = caller((lambda: client) if is_factory else client, is_factory=is_factory)
+    assert [called.call(URL).left.sockets for _ in range(3)] == [1, 2, 3]
+    assert called.leave().sockets == 3
+    while kept:
+        kept.pop().close()
+
+
 def test_a_task_that_ends_by_itself_is_not_left():
     async def parts():
         yield b"one"

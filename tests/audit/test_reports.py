@@ -17,8 +17,10 @@ from faultline._audit.document import slug
 from faultline._audit.junit import junit
 from faultline._audit.observed import Call, Left, Observation
 from faultline._audit.page import page
+from faultline._audit.sarif import place_of, sarif
 from faultline._audit.sequence import MOST_ROWS, Canvas, draw, sequence
 from faultline._audit.table import line, table
+from faultline._audit.verdicts import FINE, VERDICTS
 from faultline._core.attempts import Attempt
 from faultline._core.drawing import Line
 from faultline._core.ends import End
@@ -126,10 +128,97 @@ def test_an_audit_beside_itself_differs_in_nothing(audit):
     assert audit.compared_with(audit.to_json()).lines == []
 
 
+@each_row("is_whole", [True, False])
+def test_what_the_earlier_audit_did_not_run_got_no_worse(audit, is_whole):
+    before = Audit("client", (result("bad_cert('expired')", "not run", tls=True),), is_whole=is_whole)
+    difference = audit.compared_with(before.to_json())
+    missing = (
+        "reset(after_bytes=10): swallowed: why it is swallowed.",
+        "reset(after_bytes=10): leaked: why it is leaked.",
+        "status(503): hammered: why it is hammered.",
+    )
+    barred = "bad_cert('expired') in TLS: accepted a bad certificate: why it is accepted a bad certificate."
+
+    assert difference.worse == (missing if is_whole else ())  # of a case that is new
+    assert difference.not_run == ((barred,) if is_whole else (*missing[:2], barred, missing[2]))
+    assert difference.verdicts == ({"swallowed", "leaked", "hammered"} if is_whole else set())
+    assert difference.lines[-1] == f"not run before: {difference.not_run[-1]}"
+    assert difference.to_dict()["not_run"] == [*difference.not_run]
+
+
 @each_row("text", ["", "[" * 100_000, "[]", "{}", '{"version": 2}', '{"version": 1, "results": [{}]}'])
 def test_what_is_no_audit_is_refused(text):
     with pytest.raises(FaultlineError, match=r"expected (1\.|an audit as `faultline audit --json` writes it)"):
         Audit("client", ()).compared_with(text)
+
+
+# --- SARIF -----------------------------------------------------------------------------------------------------------
+
+# What the schema of SARIF 2.1.0 requires of each object, and what code scanning does beside that.
+REQUIRED = {
+    "": {"version", "runs", "$schema"},
+    "run": {"tool", "results"},
+    "driver": {"name", "version", "rules"},
+    "rule": {"id", "shortDescription", "fullDescription", "help", "defaultConfiguration"},
+    "result": {"ruleId", "message", "locations", "partialFingerprints", "level"},
+    "invocation": {"executionSuccessful"},
+}
+
+
+def test_sarif_has_what_code_scanning_requires(audit):
+    data = json.loads(audit.to_sarif())
+    (run,) = data["runs"]
+    driver, results, (invocation,) = run["tool"]["driver"], run["results"], run["invocations"]
+
+    parts = {"": [data], "run": [run], "driver": [driver], "rule": driver["rules"], "result": results}
+    for name, objects in (parts | {"invocation": [invocation]}).items():
+        assert [each for each in objects if REQUIRED[name] - {*each}] == []
+    assert data["version"] == "2.1.0"
+    assert [(each["ruleId"], each["level"]) for each in results] == [
+        ("swallowed", "error"),
+        ("leaked", "warning"),
+        ("accepted-a-bad-certificate", "error"),
+        ("hammered", "warning"),
+    ]
+    assert {each["ruleId"] for each in results} <= {rule["id"] for rule in driver["rules"]}
+    assert [rule["id"] for rule in driver["rules"]] == [
+        name.lower().replace(" ", "-") for name in VERDICTS if name not in FINE
+    ]
+    texts = [each[name]["text"] for each in driver["rules"] for name in ("shortDescription", "fullDescription", "help")]
+    assert all(texts)
+    assert results[0]["message"]["text"] == "reset(after_bytes=10): swallowed: why it is swallowed."
+    assert len({str(each["partialFingerprints"]) for each in results}) == len(results)
+    assert "\\u0000" not in audit.to_sarif()
+    assert invocation["executionSuccessful"] is True
+
+
+def test_sarif_has_the_verdicts_that_fail(audit):
+    (run,) = sarif(audit, {"leaked", "hung"})["runs"]
+
+    assert [each["ruleId"] for each in run["results"]] == ["leaked"]
+    assert [each["id"] for each in run["tool"]["driver"]["rules"]] == ["hung", "leaked"]
+
+
+@each_row(
+    ("target", "place"),
+    [
+        ("myapp.client:fetch", "myapp/client.py"),
+        ("here.client:Client.get", "here/client.py"),
+        ("there:get", "src/there/__init__.py"),
+        ("curl -sS {url}", "curl"),
+        ("/usr/bin/a b", "usr/bin/a"),
+        ("./my%client {url}", "./my%25client"),
+        ("", "client"),
+        ("/", "client"),
+    ],
+)
+def test_the_place_of_a_finding_is_the_file_of_the_client(target, place, tmp_path, monkeypatch):
+    for path in ("here/client.py", "src/there/__init__.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert place_of(target) == place
 
 
 # --- JUnit -----------------------------------------------------------------------------------------------------------
