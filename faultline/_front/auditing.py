@@ -119,7 +119,7 @@ def setup_of(options: argparse.Namespace) -> Setup:
         limit + SLOWER_SECONDS,
     )
     if not chosen(choice):
-        raise UsageError("audit: expected filters that leave a case; these leave none.")
+        raise UsageError("audit: expected filters that leave at least one case.")
     target.check()
     return Setup(
         target,
