@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faultline-html", metavar="PATH", help="write one HTML file that draws every server of every failing test"
     )
     parser.getgroup("faultline").addoption(
-        "--faultline-html-all", action="store_true", help="let that file have the tests that pass too"
+        "--faultline-html-all", action="store_true", help="write the tests that pass into that file too"
     )
     parser.addini(
         "faultline_timeout",
@@ -79,8 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "faults(*faults, point=None, tls=None, http=None): run the test once per fault, each served by `fault_server`; "
-        "without faults: once per case that `serve` can play, or per case at one point, with TLS or without TLS, or "
-        "(http=False) per case that means something to a client that speaks no HTTP.",
+        "without faults: once per case that `serve` can play, per case at one point, or per case with or without TLS; "
+        "with http=False: once per case for a client that speaks no HTTP.",
     )
     config.stash[SINCE] = 0 if (opened := opened_so_far()) is None else opened.next_number()
     try:

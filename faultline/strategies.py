@@ -67,7 +67,7 @@ def faults(
         The strategy.
 
     Raises:
-        ParameterError: a value is out of its range, or the server plays no such fault.
+        ParameterError: a value is out of its range, or the server can't play such a fault.
         UnsupportedError: Hypothesis is not installed.
 
     Example:
@@ -175,7 +175,7 @@ def plans(
         The strategy.
 
     Raises:
-        ParameterError: a value is out of its range, or the server plays no such fault.
+        ParameterError: a value is out of its range, or the server can't play such a fault.
         UnsupportedError: Hypothesis is not installed.
 
     Example:

@@ -146,6 +146,17 @@ MISTAKES = [
     ),
     ('raw("x")', "data='x': expected bytes, not str; write raw(b'x')."),
     ('raw(body=b"x")', "raw(body=b'x'): expected data=b'x', not body; write raw(data=b'x')."),
+    ("sse(break_=None)", "break_=None: expected one of 'close', 'reset', 'stall', 'none'. Did you mean 'none'?"),
+    ('sse("a")', "events='a': expected at least one event, as a tuple of texts or mappings; write ('a',)."),
+    ('grpc_ok(b"x")', "messages=b'x': expected a tuple of bytes; write (b'x',)."),
+    (
+        'reset(on="QUIT")',
+        "on='QUIT': expected bytes, or a pattern compiled from bytes; write on=b'QUIT'.",
+    ),
+    (
+        "refuse(times=2, colour=b'')",
+        "refuse(times=2, colour=b''): expected no times and no colour; refuse takes for_seconds and until.",
+    ),
     (
         'sse(break_="rst")',
         "break_='rst': expected one of 'close', 'reset', 'stall', 'none'. Did you mean 'reset'? Write sse(break_='reset').",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,10 @@ PLACEHOLDERS = re.compile(
     r"|\b(the )?ones? (that|who|which|of which)\b"  # a noun
     r"|\b(or )?else\b(?! (has|is)\b)"  # a condition
     r"|\b(the former|the latter|thereof|whereof|thereby|hereby|wherein|therein)\b"
+    r"|\b(tuple|plan|list) of some\b|\bone with(out)?\b|\bfields? about\b"
+    r"|\bexpected none\b|\bsays? (none|it all|bytes alone)\b|\b(gives|plays) no (such|answer of)\b"
 )
+INVERTED = re.compile(r", (by|in|of|to|from|at|for|behind|inside) (which|whom|whose)\b")  # in a message, which is short
 
 
 def prose(thing: object) -> str:
@@ -58,6 +63,31 @@ def helps() -> Iterator[tuple[str, str]]:
     yield from told
 
 
+SOURCE = Path(faultline.__file__).parent
+ADVICE = ["advice", "reasons", "waited", "websocket_reasons", "http2_reasons"]  # their functions return sentences
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """The texts of errors and of the guard's advice, with `{}` for what is put in."""
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text("utf-8")
+        if not (PLACEHOLDERS.search(text) or INVERTED.search(text)):
+            continue  # parsing costs more
+        tree = ast.parse(text)
+        advises = path.parent.name == "_core" and path.stem in ADVICE
+        for node in ast.walk(tree):
+            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if name.endswith("Error") or name in ("rejected", "Why") or (advises and isinstance(node, ast.Return)):
+                yield f"{path.stem}:{node.lineno}", " ".join(written(node))
+
+
+def written(node: ast.AST) -> Iterator[str]:
+    """The texts within a node, without names in quotation marks."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Constant) and isinstance(child.value, str):
+            yield re.sub("`[^`]*`|'[^']*'", "`code`", child.value)
+
+
 @pytest.mark.parametrize("texts", [docstrings, helps], ids=lambda function: function.__name__)
 def test_no_placeholder_stands_for_a_noun(texts):
     found = [
@@ -67,3 +97,10 @@ def test_no_placeholder_stands_for_a_noun(texts):
     ]
 
     assert found == []
+
+
+@pytest.mark.slow
+def test_messages_name_things_by_nouns_and_have_no_clause_inverted():
+    told = [(where, text) for where, text in messages() if PLACEHOLDERS.search(text) or INVERTED.search(text)]
+
+    assert told == []

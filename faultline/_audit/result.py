@@ -100,7 +100,7 @@ class Audit:
     is_whole: bool = True
 
     def found(self, *verdicts: str) -> tuple[AuditCase, ...]:
-        """The results that have one of these verdicts; without any, those that have one but `handled`."""
+        """The results with one of these verdicts; without an argument, all results but the handled ones."""
         if not verdicts:
             return tuple(result for result in self.results if result.verdict not in FINE)
         return tuple(result for result in self.results if {*verdicts} & {*result.verdicts})

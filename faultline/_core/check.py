@@ -112,7 +112,8 @@ def choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
     """
     if value not in choices:
         words = ", ".join(repr(c) for c in choices)
-        found = meant(value, [c for c in choices if isinstance(c, str)], CHOICES) if isinstance(value, str) else []
+        text = "none" if value is None else value
+        found = meant(text, [c for c in choices if isinstance(c, str)], CHOICES) if isinstance(text, str) else []
         hint = f" Did you mean {listed(map(repr, found))}?" if found else ""
         raise ParameterError(f"{name}={value!r}: expected one of {words}.{hint}")
 

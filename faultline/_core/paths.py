@@ -126,7 +126,7 @@ def by_path(plans: Mapping[str, Dealt]) -> Fault:
     """Choose the plan by the path of the request: each pattern has a plan, which counts its own requests.
 
     A pattern is a path such as `/pay`, or has `*` for any characters, `/` too: `/users/*`; `/*` matches every path. An
-    exact pattern goes before one with `*`, and of several the longest decides. The query string counts only if
+    exact pattern goes before a pattern with `*`, and the longest of several decides. The query string counts only if
     the pattern has one: `/items?page=2`. Percent-escapes are decoded before the comparison, and `%2A` is a star. A
     request that no pattern matches gets `status(404)`, and a note in the ledger.
 

@@ -270,7 +270,7 @@ def fragment(text: str) -> Step:
 
 @explained
 def bad_frame(kind: FrameKind) -> Step:
-    """Send a frame that no client may accept. It is a fault, to which clients answer by a close frame of their own.
+    """Send a frame that no client may accept. It is a fault: clients answer with a close frame.
 
     .. versionadded:: 0.1
 
@@ -307,7 +307,7 @@ def bad_mask(text: str = "faultline") -> Step:
 
 @explained
 def drop() -> Step:
-    """End the connection by FIN without a close frame, as a server does that crashes. It is a fault.
+    """End the connection by FIN without a close frame, as a crashed server does. It is a fault.
 
     Clients report 1006. `close()` sends the same FIN, and may also come behind a `close_frame()`, where it does not
     wait for the client's; there `drop()` is refused. `reset()` ends the connection by RST.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOUND, STOPPED = 1, 130  # exit statuses: something was found, and that of a shell for Ctrl-C
 ANY = "any"
-HELP = "call a client in every case of the catalogue, and say what it does"
+HELP = "call a client in every case of the catalogue, and report what it does"
 
 
 def add_audit_options(parser: argparse.ArgumentParser) -> None:
@@ -31,36 +31,52 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="?",
         metavar="TARGET",
-        help="package.module:callable, which is called with the URL; sync or async",
+        help="the client, as package.module:callable, sync or async; it is called with the URL",
     )
     parser.add_argument("--command", metavar="LINE", dest="line", help="a program, as in 'curl --max-time 2 {url}'")
     parser.add_argument(
-        "--factory", action="store_true", help="TARGET makes the callable, or a context manager that yields it"
+        "--factory",
+        action="store_true",
+        help="call TARGET once: it returns the client, or a context manager that yields it",
     )
     add_choices(parser)
-    parser.add_argument("--timeout-seconds", default="5", metavar="SECONDS", help="a call is hung after this time (5)")
     parser.add_argument(
-        "--runs", default="1", metavar="NUMBER", help="run each case this number of times, and compare (1)"
+        "--timeout-seconds", default="5", metavar="SECONDS", help="count a call as hung after this time (default: 5)"
     )
-    parser.add_argument("--jobs", default="24", metavar="NUMBER", help="the number of clients that run at a time (24)")
     parser.add_argument(
-        "--expect", action="append", metavar="ERROR", help="package.Error that is right (default: any exception)"
+        "--runs",
+        default="1",
+        metavar="NUMBER",
+        help="run each case this number of times, and compare the runs (default: 1)",
+    )
+    parser.add_argument(
+        "--jobs", default="24", metavar="NUMBER", help="the number of clients that run at the same time (default: 24)"
+    )
+    parser.add_argument(
+        "--expect",
+        action="append",
+        metavar="ERROR",
+        help="the exception that the client should raise, as package.Error (default: any)",
     )
     add_reports(parser)
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose cases, and where they strike."""
-    parser.add_argument("--point", action="append", metavar="POINT", help="only cases of this point; may be repeated")
-    parser.add_argument("--mode", action="append", metavar="NAME", help="only cases of this mode; may be repeated")
-    both = parser.add_mutually_exclusive_group()
-    both.add_argument("--tls", action="store_true", default=None, help="only servers that speak TLS")
-    both.add_argument("--plain", action="store_false", dest="tls", help="only servers that don't")
     parser.add_argument(
-        "--protocol", choices=("http", "tcp"), default="http", help="tcp: only what means something without HTTP"
+        "--point", action="append", metavar="POINT", help="only cases of this point; may be given several times"
     )
     parser.add_argument(
-        "--upstream", metavar="ADDRESS", help="a real server, which answers through a relay; implies tcp"
+        "--mode", action="append", metavar="NAME", help="only cases of this mode; may be given several times"
+    )
+    both = parser.add_mutually_exclusive_group()
+    both.add_argument("--tls", action="store_true", default=None, help="only servers that speak TLS")
+    both.add_argument("--plain", action="store_false", dest="tls", help="only servers without TLS")
+    parser.add_argument(
+        "--protocol", choices=("http", "tcp"), default="http", help="tcp: only cases for a client that speaks no HTTP"
+    )
+    parser.add_argument(
+        "--upstream", metavar="ADDRESS", help="a real server, whose answers pass a relay; implies --protocol tcp"
     )
     parser.add_argument("--proxy", action="store_true", help="play the faults of a proxy, whose URL is in HTTPS_PROXY")
 
@@ -68,12 +84,14 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
 def add_reports(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is found, and where that is written."""
     parser.add_argument(
-        "--fail-on", metavar="VERDICTS", help="exit with 1 if one of these was found: hung,leaked,… or any"
+        "--fail-on",
+        metavar="VERDICTS",
+        help="exit with status 1 if a case has one of these verdicts: hung,leaked,… or any",
     )
     parser.add_argument(
         "--baseline",
         metavar="PATH",
-        help="an earlier audit as JSON: fail only on what got worse, and print the difference",
+        help="an earlier audit as JSON: print the difference, and fail only where a case got worse",
     )
     parser.add_argument("--json", action="store_true", help="print the audit as JSON")
     parser.add_argument("--junit", metavar="PATH", help="write the audit as JUnit's XML")

@@ -26,7 +26,7 @@ from faultline._front.parser import UsageError
 from faultline.modes._catalogue import modes
 from faultline.modes._registry import Mode
 
-HELP = "say what an error, an errno or a mode means, and how to reproduce it"
+HELP = "explain an error, an errno or a mode, and how to reproduce it"
 MOST_SHOWN = 100  # characters of a text that nothing is known of
 FEW = 8  # plays that are told of beside the first
 

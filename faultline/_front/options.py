@@ -70,14 +70,16 @@ def add_mode_options(parser: Parser, words: list[str], command: str, *, required
         "--path",
         action="append",
         metavar="'PATH NAME'",
-        help="what requests of a path meet, such as '/pay status --code 503' or '/img/* ok'; the same path again: its "
-        "next request; other paths meet --mode",
+        help="the mode for a path, such as '/pay status --code 503' or '/img/* ok'; the same path again: the mode "
+        "of its next request; other paths meet --mode",
     )
     parser.add_argument(
         "--max-connections", metavar="NUMBER", help="the number of clients that may be connected at once"
     )
     parser.add_argument(
-        "--beyond", metavar="NAME", help="the mode of clients beyond that number, such as refuse or 'stall --at accept'"
+        "--beyond",
+        metavar="NAME",
+        help="the mode for clients beyond that number, such as refuse or 'stall --at accept'",
     )
     first = Parser(prog=f"faultline {command}", add_help=False, lets_pass=True)
     first.add_argument("--mode")

@@ -28,9 +28,11 @@ ROOM = max(map(len, POINTS)) + 2
 def add_probe_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `probe`."""
     parser.add_argument("url", metavar="URL", help="http://…, https://…, tcp://HOST:PORT or tls://HOST:PORT")
-    parser.add_argument("--timeout-seconds", default="5", metavar="SECONDS", help="the most time for each point (5)")
+    parser.add_argument(
+        "--timeout-seconds", default="5", metavar="SECONDS", help="the time limit of each point (default: 5)"
+    )
     parser.add_argument("--ca-file", metavar="PATH", help="trust the CA certificates in this file, and no others")
-    parser.add_argument("--insecure", action="store_true", help="go on after a certificate that is not accepted")
+    parser.add_argument("--insecure", action="store_true", help="go on after a certificate that is refused")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

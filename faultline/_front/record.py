@@ -58,7 +58,7 @@ def add_record_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask",
         action="store_true",
-        help="mask the secrets that are known: fields of HTTP, passwords and tokens in forms, JSON and URLs, logins of "
+        help="mask known kinds of secrets: fields of HTTP, passwords and tokens in forms, JSON and URLs, logins of "
         "Redis, PostgreSQL, AMQP, mail and FTP",
     )
     parser.add_argument(
@@ -66,7 +66,7 @@ def add_record_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="REGEX",
-        help="mask what this pattern matches, or its groups, and the known secrets; may be given several times",
+        help="mask the matches of this pattern, or of its groups, and the known secrets; may be given several times",
     )
     parser.add_argument(
         "--by",
@@ -75,12 +75,12 @@ def add_record_options(parser: argparse.ArgumentParser) -> None:
         help="repeat each connection turn by turn, or answer each message as it was answered, in any order "
         "(default: %(default)s)",
     )
-    parser.add_argument("--connections", metavar="NUMBER", help="stop by itself once this number of them has ended")
+    parser.add_argument("--connections", metavar="NUMBER", help="stop once this number of connections has ended")
     parser.add_argument(
         "--record-bytes",
         default=str(RECORDED_BYTES),
         metavar="BYTES",
-        help="the most bytes to keep in memory; more are an error (default: 64 MiB)",
+        help="fail if more bytes than this have to be kept in memory (default: 64 MiB)",
     )
     add_upstream_options(parser)
 

@@ -13,9 +13,11 @@ from faultline._front.parser import Parser, UsageError
 def add_serve_options(parser: Parser, words: list[str]) -> Named | None:
     """Add the options of `serve`, with those of the mode that the words name."""
     chosen = add_mode_options(parser, words, "serve", required=True)
-    parser.add_argument("--unix", metavar="PATH", help="listen on a Unix socket at this path, and on no port")
+    parser.add_argument("--unix", metavar="PATH", help="listen on a Unix socket at this path instead of a port")
     parser.add_argument(
-        "--udp", action="store_true", help="answer datagrams: the bytes of the mode, or those that came"
+        "--udp",
+        action="store_true",
+        help="serve UDP: answer each datagram with the bytes of the mode, or with its own bytes",
     )
     add_place_options(parser)
     parser.add_argument(
@@ -34,14 +36,14 @@ def add_proxy_options(parser: Parser, words: list[str]) -> Named | None:
         nargs="?",
         const="socks5h",
         choices=("socks4", "socks4a", "socks5", "socks5h"),
-        help="be a SOCKS proxy, of socks5h unless a version is given (default: an HTTP proxy)",
+        help="speak SOCKS, by default socks5h (default without --socks: an HTTP proxy)",
     )
     parser.add_argument(
         "--upstream",
         metavar="ADDRESS",
-        help="the server to lead all clients to (default: the server that each asks for)",
+        help="connect all clients to this server (default: the server that each client asks for)",
     )
-    parser.add_argument("--auth", metavar="NAME:PASSWORD", help="what clients have to send")
+    parser.add_argument("--auth", metavar="NAME:PASSWORD", help="the name and the password that clients have to send")
     add_place_options(parser)
     return add_mode_options(parser, words, "proxy", required=False)
 
@@ -57,7 +59,7 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
         const=True,
         default=False,
         choices=("mutual",),
-        help="speak TLS with a certificate of the test CA; mutual: require one of the client too",
+        help="speak TLS with a certificate of the test CA; mutual: require a certificate from the client too",
     )
     add_common_options(parser)
 
@@ -84,16 +86,16 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
         "--tls",
         choices=("through", "terminate", "mutual"),
         default="through",
-        help="pass TLS on as it is, or terminate it with a certificate of the test CA; mutual: require one of the "
-        "client too (default: %(default)s)",
+        help="pass TLS on as it is, or terminate it with a certificate of the test CA; mutual: require a certificate "
+        "from the client too (default: %(default)s)",
     )
     parser.add_argument(
         "--starttls",
         choices=get_args(StartTls),
-        help="with TLS terminated, the protocol inside which it begins, to clients and to the upstream",
+        help="with --tls terminate: TLS begins inside this protocol, on both sides",
     )
     parser.add_argument(
-        "--upstream-cert", metavar="PATH", help="with TLS terminated, show the upstream this certificate (PEM)"
+        "--upstream-cert", metavar="PATH", help="with --tls terminate: show this certificate (PEM) to the upstream"
     )
     parser.add_argument("--upstream-key", metavar="PATH", help="the key of that certificate, if it has its own file")
     parser.add_argument(

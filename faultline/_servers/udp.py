@@ -106,7 +106,7 @@ class UdpServer(Endpoint):
         self._background.call(self._end)
 
     def cut_off(self, *, is_cut_off: bool = True) -> None:
-        """Send every client that waits an empty datagram, which ends its wait, and answer so at once until let in."""
+        """Answer every waiting client, and every new one, with an empty datagram, which ends its wait."""
 
         def cut() -> None:
             self._is_cut_off = is_cut_off

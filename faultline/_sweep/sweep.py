@@ -53,7 +53,7 @@ class Sweep:
     ) -> None:
         self._endpoints, self._several = checked(through)
         if only is not None and len(only) != len(self._endpoints):
-            raise rejected("only", list(only), f"a plan for each relay, of which there are {len(self._endpoints)}")
+            raise rejected("only", list(only), f"a plan for each relay, {len(self._endpoints)} in all")
         self._schedule = Schedule(verbs, depth=depth, stride=after_bytes, only=only or (), idle_seconds=idle_seconds)
         self._run_seconds, self._max_runs, self._max_seconds = run_seconds, max_runs, max_seconds
         self._run: SweepRun | None = None

@@ -34,7 +34,7 @@ def coded(headers: Headers, status: int, *, chunked: bool) -> Headers:
     """Header fields with that of the chunked coding, if it is asked for.
 
     Raises:
-        ParameterError: a field about the length is there, or the status has no content.
+        ParameterError: there is a `Content-Length` or a `Transfer-Encoding`, or the status has no content.
     """
     if not chunked:
         return headers

@@ -41,7 +41,7 @@ USUAL = 200
     case("the response", chunks=(b"one,", b"two"), every_seconds=0.001),
 )
 def ok(
-    body: Annotated[bytes | None, "the body; a short text if none is given"] = None,
+    body: Annotated[bytes | None, "the body (default: a short text)"] = None,
     *,
     status: Annotated[int, "the status code"] = USUAL,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
@@ -77,8 +77,8 @@ def ok(
     Raises:
         ParameterError: `status` is not from 200 to 999; HTTP can't carry a name or a value in `headers`; there is more
             than one of `body`, `json` and `chunks`; `json` is nothing that JSON can say; a chunk is empty;
-            `every_seconds` or `endless` is given without `chunks`; `chunked` with a field about the length or a status
-            without content; `ranges` with another status, with chunks or with
+            `every_seconds` or `endless` is given without `chunks`; `chunked` with a `Content-Length`, a
+            `Transfer-Encoding` or a status without content; `ranges` with another status, with chunks or with
             trailers; or `trailers` with a body that has no end or is empty.
 
     Example:
@@ -113,7 +113,7 @@ def whole_body(status: int, given: Headers, body: bytes | None, *, ranges: bool)
     """A healthy answer whose body comes at once.
 
     Raises:
-        ParameterError: `ranges` is given with another status, or with a field about the length.
+        ParameterError: `ranges` is given with another status, or with `Content-Length` or `Transfer-Encoding`.
     """
     if body is None and status == USUAL and not given and not ranges:
         return Fault(answer=AsUsual())
@@ -150,7 +150,7 @@ def status(
         int | str | None, "a Retry-After field: seconds, or a date such as 'Fri, 31 Dec 1999 23:59:59 GMT'"
     ] = None,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),
-    body: Annotated[bytes | None, "the body; the code with its reason phrase if none is given"] = None,
+    body: Annotated[bytes | None, "the body (default: the code with its reason phrase)"] = None,
 ) -> Fault:
     """Answer with this status code: from 400 on it is a fault.
 

@@ -17,20 +17,20 @@ __all__ = ["close", "half_close", "inject", "partition", "reset", "stall"]
 
 At = Annotated[
     OpenPoint | None,
-    "the point of the conversation where it strikes (default: response, or request with --on)",
+    "the point of the conversation where the fault strikes (default: response, or request with --on)",
 ]
 AfterBytes = Annotated[
-    int, "let this number of bytes pass the point first; with after_messages, of the message behind those"
+    int, "let this number of bytes pass the point first; with after_messages, count from the end of those messages"
 ]
-AfterSeconds = Annotated[float, "let traffic flow for this many seconds first, from that place on"]
+AfterSeconds = Annotated[float, "let traffic flow for this many seconds first, counted from there"]
 AfterMessages = Annotated[
-    int | None, "let this number of messages pass first: a message is what one side sends until the other side sends"
+    int | None, "let this number of messages pass first; a message ends when the other side sends"
 ]
 AfterBodyBytes = Annotated[
     int | None, "let the head of an HTTP message and this number of bytes of its body pass first"
 ]
 AfterRequests = Annotated[int, "let this number of requests of the connection pass first"]
-Until = Annotated[Gate | None, "hold everything there until the test opens this gate, and strike then"]
+Until = Annotated[Gate | None, "hold all bytes at the point until the test opens this gate, then strike"]
 On = Annotated[bytes | re.Pattern[bytes] | None, "strike when these bytes have passed"]
 
 
@@ -57,7 +57,9 @@ def reset(
     after_requests: AfterRequests = 0,
     on: On = None,
     until: Until = None,
-    fin_first: Annotated[bool, "send FIN before the RST: reads see the end, the next send a broken pipe"] = False,
+    fin_first: Annotated[
+        bool, "send FIN before the RST: the client reads the end of the stream, and its next send is a broken pipe"
+    ] = False,
 ) -> Fault:
     """Send RST: the connection dies at once, as when a process or a middlebox kills it.
 

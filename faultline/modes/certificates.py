@@ -117,8 +117,8 @@ def bad_cert(
     - `revoked` is revoked in `server.crl_file`. With `staple` a client that asks for it in its handshake gets an OCSP
       answer that says so (RFC 6066, 8). Python's ssl can't staple, so the server then speaks TLS by pyOpenSSL, from
       `pytest-faultline[openssl]`, and it takes a client with pyOpenSSL to ask.
-    - `pinned_changed` shows the healthy certificate on the first connection of the server, and from the second on
-      another valid one with another key.
+    - `pinned_changed` shows the healthy certificate on the first connection of the server, and another valid
+      certificate with another key from the second connection on.
 
     .. versionadded:: 0.1
 

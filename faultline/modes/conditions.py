@@ -37,9 +37,10 @@ __all__ = [
 ]
 
 Whose = Annotated[
-    Literal["request", "response", "both", "handshake"], "the sender of the bytes; handshake: the server, in TLS"
+    Literal["request", "response", "both", "handshake"],
+    "the sender of the bytes; handshake: the server's bytes of the TLS handshake",
 ]
-For = Annotated[float | None, "stop acting after this time, counted from the first bytes; `None` for never"]
+For = Annotated[float | None, "stop after this time, counted from the first bytes (default: never)"]
 FromBody = Annotated[bool, "leave the head of an HTTP message alone, up to its empty line"]
 
 
@@ -48,7 +49,7 @@ def latency(
     seconds: Annotated[float, "the delay of the bytes"],
     *,
     jitter_seconds: Annotated[float, "how far the delay varies, at random"] = 0.0,
-    distribution: Annotated[Distribution, "how it varies: evenly, or with more or less of a tail"] = "uniform",
+    distribution: Annotated[Distribution, "how the delay varies: evenly, or with a shorter or longer tail"] = "uniform",
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
@@ -156,7 +157,7 @@ def slicer(
 
 @mode(case("the response", seconds=0.01))
 def slow_close(
-    seconds: Annotated[float, "how much later the end comes"],
+    seconds: Annotated[float, "the delay of the end"],
     *,
     direction: Annotated[Literal["request", "response", "both"], "the sender of the end"] = "response",
     for_seconds: For = None,
@@ -201,7 +202,7 @@ def one_way(
 def corrupt(
     *,
     at_byte: Annotated[int | None, "flip the lowest bit of this byte, counted from 0"] = None,
-    probability: Annotated[float, "or flip the lowest bit of each byte with this probability"] = 0.0,
+    probability: Annotated[float, "flip the lowest bit of each byte with this probability, instead of one byte"] = 0.0,
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
@@ -270,7 +271,7 @@ def duplicate(
 def loss(
     probability: Annotated[float, "the probability for each packet"],
     *,
-    for_seconds: Annotated[float | None, "stop dropping after this time; `None` for never"] = None,
+    for_seconds: Annotated[float | None, "stop dropping packets after this time (default: never)"] = None,
 ) -> Fault:
     """Drop packets from the client, data and acknowledgements, so that TCP has to send them again.
 

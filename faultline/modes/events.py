@@ -42,7 +42,7 @@ def sse(
     *,
     break_: Annotated[
         Literal["close", "reset", "stall", "none"],
-        "what happens in the middle of the last event; none: the stream ends as it should",
+        "what happens in the middle of the last event; none: the stream ends normally",
     ] = "close",
     every_seconds: Annotated[float, "the time between two events"] = 0.0,
     headers: Annotated[HeadersLike, "further header fields, by name"] = (),

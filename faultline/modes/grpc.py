@@ -38,7 +38,7 @@ Status = Literal[
 NUMBERS: dict[str, int] = {name: number for number, name in enumerate(get_args(Status))}
 TYPE: Headers = (("content-type", "application/grpc"),)
 OK: Headers = (("grpc-status", "0"),)
-Messages = Annotated[tuple[bytes, ...], "the messages, each as its bytes; an empty message has none"]
+Messages = Annotated[tuple[bytes, ...], "the messages, each as bytes; b'' is an empty message"]
 Kind = Literal[
     "trailers_missing",
     "status_missing",
@@ -112,7 +112,7 @@ def grpc_ok(
 def grpc_status(
     code: Annotated[Status, "the status"],
     *,
-    message: Annotated[str, "the text beside it"] = "",
+    message: Annotated[str, "the text that explains the status"] = "",
     details: Annotated[bytes, "the bytes of a google.rpc.Status, for grpc-status-details-bin"] = b"",
     messages: Messages = (),
     trailers: Annotated[HeadersLike, "further trailing metadata, by name"] = (),

@@ -46,7 +46,7 @@ OMITTED: dict[str, Literal["ping_ack", "settings_ack", "settings"]] = {
 }
 At = Annotated[
     Literal["request", "response", "idle"] | None,
-    "the point of the conversation where it strikes (default: response, or request with --on)",
+    "the point of the conversation where the fault strikes (default: response, or request with --on)",
 ]
 
 
@@ -55,7 +55,8 @@ def goaway(
     code: Annotated[Code, "the error code, by its name in RFC 9113, 7"] = "NO_ERROR",
     *,
     last_stream: Annotated[
-        int | None, "the last stream that the server says it has processed (default: the stream that meets this)"
+        int | None,
+        "the number of the last stream that the server reports as processed (default: the stream that meets the fault)",
     ] = None,
     at: At = None,
     after_bytes: AfterBytes = 0,
@@ -106,7 +107,8 @@ def rst_stream(
     code: Annotated[Code, "the error code, by its name in RFC 9113, 7"] = "CANCEL",
     *,
     at: Annotated[
-        Literal["request", "response"] | None, "where it strikes (default: response, or request with --on)"
+        Literal["request", "response"] | None,
+        "the point where the fault strikes (default: response, or request with --on)",
     ] = None,
     after_bytes: AfterBytes = 0,
     after_seconds: AfterSeconds = 0.0,
@@ -150,7 +152,7 @@ def http2_settings(
     max_header_list_bytes: Annotated[int | None, "SETTINGS_MAX_HEADER_LIST_SIZE: the fields of a request"] = None,
     header_table_bytes: Annotated[int | None, "SETTINGS_HEADER_TABLE_SIZE: the table of the client's encoder"] = None,
 ) -> Fault:
-    """Begin the connection with these settings, which may leave the client little room or none.
+    """Begin the connection with these SETTINGS, which may leave the client little or no room.
 
     They are those of RFC 9113, 6.5.2.
 

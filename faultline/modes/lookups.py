@@ -49,8 +49,8 @@ SERVER = ServerOfTest()
     case("an address", "connecting to the first address: ConnectionRefusedError", first="ipv6_first", server=SERVER),
 )
 def addresses(
-    first: Annotated[First, "the address before that of the server"],
-    server: Annotated[Reachable, "the server, in whose ledger the tries are written down"],
+    first: Annotated[First, "the address that comes before the server's address"],
+    server: Annotated[Reachable, "the server; its ledger shows each try"],
 ) -> Fault:
     """Find two addresses, of which only the last address leads to the server.
 

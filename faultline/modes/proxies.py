@@ -40,7 +40,7 @@ SOCKS4_CODES: dict[str, int] = {"rejected": 91, "identd_unreachable": 92, "ident
     *(case("a SOCKS refusal", f"version 4, reply {code}", kind=kind) for kind, code in SOCKS4_CODES.items()),
     case("garbage", kind="garbage"),
 )
-def socks_refusal(kind: Annotated[Kind, "the way to refuse the client"]) -> Fault:
+def socks_refusal(kind: Annotated[Kind, "how the proxy refuses the client"]) -> Fault:
     """Refuse a SOCKS client: by a reply code, by a wrong method, by its credentials, or by garbage.
 
     SOCKS5 has the reply codes `general_failure` (1), `not_allowed` (2), `network_unreachable` (3),

@@ -656,7 +656,7 @@ def test_body_without_its_run_is_an_error():
         (lambda: sweep(TALK, verbs="reset"), "verbs='reset': expected several breaks"),
         (lambda: sweep(TALK, run_seconds=0), "run_seconds=0: expected more than 0"),
         (lambda: sweep(TALK, only="reset()"), r"only='reset\(\)': expected a fault such as"),
-        (lambda: sweep(TALK, only=[]), r"only=\[\]: expected a plan for each relay, of which there are 1"),
+        (lambda: sweep(TALK, only=[]), r"only=\[\]: expected a plan for each relay, 1 in all"),
         (
             lambda: sweep(TALK, only=reset(), verbs=[stall()]),
             r"only=reset\(\): expected no verbs, depth or after_bytes",
@@ -665,7 +665,7 @@ def test_body_without_its_run_is_an_error():
         (lambda: sweep(TALK, only=reset(), after_bytes=1), "expected no verbs, depth or after_bytes beside it"),
         (lambda: sweep(TALK, depth=0), "depth=0"),
         (lambda: sweep(TALK, after_bytes=0), "after_bytes=0"),
-        (lambda: sweep([TALK, TALK], only=reset()), "a plan for each relay, of which there are 2"),
+        (lambda: sweep([TALK, TALK], only=reset()), "a plan for each relay, 2 in all"),
         (lambda: sweep(TALK, idle_seconds=0), "idle_seconds=0: expected more than 0"),
         (lambda: sweep([]), "at least one upstream"),
         (lambda: sweep("example.com:80"), "expected a server on this machine"),
