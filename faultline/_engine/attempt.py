@@ -25,9 +25,13 @@ class OpenAttempt:
 
     __slots__ = ("_ledger", "entry", "fault", "hears_words_alone", "on_strike", "point", "request", "trip")
 
-    def __init__(self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, connection: int, fault: Fault, waited: Entry | None = None, *, is_relayed: bool = False
+    ) -> None:
         self._ledger = ledger
         self.entry = ledger.begin(connection, fault, "accept", waited)
+        if is_relayed:
+            self.entry.follow()
         self.point: Point = "accept"
         self.request = NO_REQUEST  # with all of its body, of which the ledger may keep a part
         self.fault = fault

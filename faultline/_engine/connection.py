@@ -111,9 +111,8 @@ class Connection:
 
     def open(self, fault: Fault, waited: Entry | None = None) -> OpenAttempt:
         """Begin an attempt that meets this fault, or continue one whose connect waited in silence."""
-        self.attempt = OpenAttempt(self.service.ledger, self.number, fault, waited)
-        if self.service.upstream is not None:
-            self.attempt.entry.follow()
+        is_relayed = self.service.upstream is not None
+        self.attempt = OpenAttempt(self.service.ledger, self.number, fault, waited, is_relayed=is_relayed)
         self._attempts = (*(attempt for attempt in self._attempts if not attempt.has_ended), self.attempt)
         self.speaker = None
         self._prepare()
@@ -169,6 +168,9 @@ class Connection:
 
     def meet(self, fault: Fault) -> None:
         """Give the attempt another fault, conditions included, from the next byte on."""
+        if self.side.meet(fault):
+            self._prepare()
+            return
         if self.attempt.request is not NO_REQUEST:  # by which a live edit chooses at once
             fault = self.service.dealer.resolved(fault, self.attempt.request)
         if self.lift is not None and fault.break_ != self.attempt.fault.break_:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faultline._core.fault import Fault
 from faultline._core.streams import OfHttp2
 from faultline._net.ending import Left
 
@@ -31,6 +32,10 @@ class Side:
 
     def recheck(self) -> None:
         """Decide again which bytes may pass unparsed: the fault has changed, or bytes have to stop."""
+
+    def meet(self, _fault: Fault) -> bool:
+        """Give the attempts that are open at once another fault; return whether there are any."""
+        return False
 
     def dealt(self) -> None:
         """Take note that the attempt has another fault."""

@@ -1,4 +1,4 @@
-"""Breaks of HTTP/2 whose time is over while streams go on, or once they are over; and those behind the last frame."""
+"""Breaks of HTTP/2 in the midst of several streams: by their time, behind the last frame, and by another fault."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from support.tables import each_row
 
 from faultline import (
     NotStruckError,
+    by_path,
     close,
     echo,
     goaway,
     half_close,
     inject,
+    latency,
     ok,
     reset,
     rst_stream,
@@ -153,3 +155,44 @@ def test_words_in_trailers_are_too_late_for_the_stream():
     fault = ok(b"body", trailers={"x-last": "words"}) & rst_stream("CANCEL", at="response", on=b"words")
     with pytest.raises(NotStruckError), serve(fault, http2=True) as server, Raw(server) as client:
         assert "END_STREAM" in client.response(client.ask())[-1][1]
+
+
+# --- another fault while streams are open ----------------------------------------------------------------------------
+
+
+def stalled(server, client, count=2):
+    """Streams that a silence holds."""
+    asked = [client.ask() for _ in range(count)]
+    server.wait_for_attempts(count, at="strike")
+    return asked
+
+
+@each_row("fault", [stall(), stall(at="request")])
+@each_row("other", [ok(b"after all"), latency(0.001) & ok(b"after all")])
+def test_another_fault_is_that_of_every_stream_that_is_open(fault, other):
+    with serve(fault, http2=True) as server, Raw(server) as client:
+        asked = stalled(server, client)
+        server.become(other, open_too=True)
+        for number in asked:
+            assert client.response(number)[1][3] == b"after all"
+    assert [attempt.fault for attempt in server.attempts] == [other] * 2
+
+
+def test_another_fault_breaks_every_stream_that_is_open():
+    with serve(SLOW, http2=True) as server, Raw(server) as client:
+        asked = [client.ask(), client.ask()]
+        client.until(lambda frames: len(of_kind(frames, "DATA")) > 4)
+        server.become(rst_stream("CANCEL"), open_too=True)
+        for number in asked:
+            assert client.response(number)[-1][0] == "RST_STREAM"
+    assert all(attempt.struck for attempt in server.attempts)
+
+
+def test_another_fault_is_chosen_by_the_request_of_each_stream():
+    other = by_path({"/a": ok(b"a"), "/*": rst_stream("CANCEL")})
+    with serve(stall(), http2=True, strict=False) as server, Raw(server) as client:
+        first, second = client.ask("/a"), client.ask("/b")
+        server.wait_for_attempts(2, at="strike")
+        server.become(other, open_too=True)
+        assert client.response(first)[1][3] == b"a"
+        assert client.response(second)[-1][0] == "RST_STREAM"

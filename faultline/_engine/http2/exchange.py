@@ -31,6 +31,7 @@ from faultline._engine.pacing import Flows, pause
 from faultline._net.chosen import hopped
 
 if TYPE_CHECKING:
+    from faultline._core.fault import Fault
     from faultline._core.points import Point
     from faultline._engine.attempt import OpenAttempt
     from faultline._engine.http2.session import Session
@@ -80,6 +81,8 @@ class Exchange:
         self._goes_on = asyncio.Event()  # cleared while a break whose time is over holds the stream
         self._goes_on.set()
         self._leaves_body = False  # because the response needs none
+        self._is_whole = False  # the request
+        self._lift: Lift | None = None  # of the break that is being played
         attempt.on_strike = self.strike
         self.flows: Flows | None = None
         self._begin_flows()
@@ -141,6 +144,19 @@ class Exchange:
             raise Ended
         self.task.cancel()
 
+    def meet(self, fault: Fault) -> None:
+        """Give the attempt another fault, from the next frame on; a break that it does not have is given up."""
+        attempt, dealer = self.attempt, self.session.connection.service.dealer
+        fault = dealer.resolved(fault, attempt.request, has_body=self._is_whole)
+        if self._lift is not None and fault.break_ != attempt.fault.break_:
+            self._lift.lift()
+        trip, conditions = attempt.trip, attempt.fault.conditions
+        attempt.meet(fault)
+        if attempt.trip is not None and attempt.trip is not trip:
+            attempt.trip.before_bytes = self._passed_bytes(attempt.trip.brk.at)
+        if fault.conditions != conditions:
+            self._begin_flows()
+
     def _choose(self, *, has_body: bool) -> None:
         """Give the attempt the fault that its request chooses, by its fields or by all of it."""
         attempt, before = self.attempt, self.attempt.fault
@@ -175,6 +191,7 @@ class Exchange:
             await self._pass(piece.frame_bytes, piece.text)
             await self.session.consume(self.number, piece.flow_bytes)
         attempt.keep(replace(self._request, body=bytes(self._body), body_bytes=self.body_bytes))
+        self._is_whole = True
         self._choose(has_body=True)
 
     def _needs_no_body(self) -> bool:
@@ -264,7 +281,7 @@ class Exchange:
             Departed: the client ended the connection.
         """
         connection, brk, lift = self.session.connection, trip.brk, Lift()
-        connection.lift = lift
+        connection.lift = self._lift = lift
         try:
             if brk.trigger.until is not None:
                 await lift.within(pause(NEVER_SECONDS, brk.trigger.until))
@@ -277,7 +294,7 @@ class Exchange:
         except Lifted:
             pass
         finally:
-            connection.lift = None
+            connection.lift = self._lift = None
 
     def _passed_bytes(self, at: Point) -> int:
         return {"request": self.received_bytes, "response": self.sent_bytes}.get(at, 0)

@@ -111,6 +111,7 @@ class Response:
             await self.frame(lambda: self.data(b"", is_last=True))
         if not is_bare:
             await self._send_body(said, body)
+            await self._strike_if_due()  # before the end, if the fault is another
             trailers = [(name.lower(), value) for name, value in said.trailers]
             if trailers:
                 await self.head(trailers, is_last=True)

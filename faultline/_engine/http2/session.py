@@ -36,6 +36,7 @@ from faultline._net.departures import Departed
 
 if TYPE_CHECKING:
     from faultline._core.attempts import Request
+    from faultline._core.fault import Fault
     from faultline._engine.attempt import OpenAttempt
     from faultline._engine.connection import Connection
 
@@ -263,8 +264,7 @@ class Session(Side):
     def _on_time(self, trip: Tripwire) -> None:
         """Let a break strike whose time is over, while the streams go on."""
         exchange = next((each for each in self.streams.values() if each.attempt.trip is trip), None)
-        is_of_stream = exchange is not None and concerns_stream(trip)
-        strike = exchange.strike_on_time if exchange and is_of_stream else self.connection.strike
+        strike = exchange.strike_on_time if exchange and concerns_stream(trip) else self.connection.strike
         self.tasks.spawn(partial(strike, trip))
 
     async def play(self, step: OfHttp2) -> None:
@@ -325,6 +325,12 @@ class Session(Side):
         await self.connection.strike(trip)
 
     # --- as the side of the connection -------------------------------------------------------------------------------
+
+    def meet(self, fault: Fault) -> bool:
+        """Give every stream that is open another fault; without any, the connection gets it."""
+        for exchange in self.streams.values():
+            exchange.meet(fault)
+        return bool(self.streams)
 
     def dealt(self) -> None:
         """Look again for a break at `idle`, because the attempt has another fault."""
