@@ -123,6 +123,18 @@ def test_the_python_of_every_page_on_a_task_passes(pytester, monkeypatch):
     assert {*result.parseoutcomes()} & {"failed", "errors", "error"} == set()
 
 
+def test_each_row_of_a_table_of_the_guide_has_an_example_of_its_name():
+    page, python = prose("docs/connection-errors.md"), "\n".join(blocks("docs/connection-errors.md", "python"))
+    tables = re.findall(r"(?m)^\|.*\|\n\|[-|]+\|\n((?:\|.*\|\n)+)", page)
+    rows = [row.split(" | ") for table in tables for row in table.splitlines()]
+    names = [row[0].strip("| ").replace("`", "") for row in rows]
+    classes = re.findall("`(\\w+Error|\\w*Timeout)`", "".join(map(str, rows[-7:])))
+
+    assert (len(tables), len(rows)) == (4, 31)
+    assert [name for name in names if f'"{name}"' not in python] == []
+    assert [name for name in classes if f'"{name}"' not in python] == []
+
+
 def test_no_page_has_python_that_no_test_runs():
     here = pathlib.Path(__file__).read_text("utf-8")
     pages = {path.stem for path in TOP.glob("docs/*.md") if blocks(f"docs/{path.name}", "python")}
