@@ -145,6 +145,8 @@ def test_what_can_t_be_done_is_told_as_json_in_plain_text(each_ask, ask, proxy):
     assert {(a.headers["content-type"], a.headers["x-content-type-options"]) for a in told} == {
         ("text/plain; charset=utf-8", "nosniff")
     }
+    has_proxies = {path for (_, path, *_), a in zip(ERRORS, told, strict=True) if "proxies" in json.loads(a.body)}
+    assert has_proxies == {"/populate"}  # as null, because none was made
     assert ask("GET", "/proxies") == (200, {"web": proxy})
 
 

@@ -145,8 +145,16 @@ def create(api: Api, body: bytes) -> Answer:
 
 
 def populate(api: Api, body: bytes) -> Answer:
-    """Make the proxies of an array."""
-    return as_json({"proxies": listed(api.registry.populate(decoded(body)))}, 201)
+    """Make the proxies of an array.
+
+    Raises:
+        ApiError: not all of them could be made; it has those that were, or `None`.
+    """
+    try:
+        return as_json({"proxies": listed(api.registry.populate(decoded(body)))}, 201)
+    except ApiError as error:
+        error.partly.setdefault("proxies", None)
+        raise
 
 
 def reset(api: Api, _: bytes) -> Answer:
