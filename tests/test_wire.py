@@ -508,6 +508,26 @@ def test_a_client_that_has_heard_nothing_has_some_time_to_look_at_its_connect(pl
     assert play(looked) >= SILENT_PEER_SECONDS
 
 
+@pytest.mark.parametrize("sent", [b"", b"hello"])
+def test_a_client_that_says_and_reads_nothing_gets_its_time_once(play, sent):
+    async def looked(wire):
+        if sent:
+            await wire.send_some(memoryview(sent))
+        pauses, pausing = [], wire.departures.pause
+
+        async def pause(seconds):
+            pauses.append(seconds)
+            await pausing(seconds)
+
+        wire.departures.pause = pause
+        await wire.hearing.until_looked()
+        of_look = len(pauses)
+        await wire.hearing.until_heard()
+        return of_look, len(pauses) - of_look
+
+    assert play(looked) == ((0, 11) if sent else (8, 0))  # few, because the loop makes each up to a millisecond longer
+
+
 @pytest.mark.slow
 @pytest.mark.everywhere
 def test_many_that_wait_again_and_again_share_the_time(play):

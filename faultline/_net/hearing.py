@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SILENT_PEER_SECONDS = 0.025  # for a program that says nothing to look at its connect, or at what it has read
 LOOKED_SECONDS = 0.5  # after which any program has looked at its connect
 UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
+# Between looks. They grow, because the loop makes each up to a millisecond longer, and are so short that one who waits
+# for many programs needs no time of its own for it.
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.0002, 0.008
 
 
 class Hearing:
@@ -26,10 +29,12 @@ class Hearing:
     async def until_looked(self) -> None:
         """Wait until the program has looked at its connect, which a RST before that would fail.
 
-        A peer that has sent or read bytes has looked. Any other peer gets some time, because nobody can know.
+        A peer that has sent or read bytes has looked; `until_heard` waits until it has read. Any other peer gets some
+        time, because nobody can know.
         """
-        if not self._has_peer_spoken():
-            await self._until_read(0.0 if self._wire.sent_bytes else SILENT_PEER_SECONDS)
+        if not self._wire.sent_bytes and not self._has_peer_spoken():
+            await self._until_read(SILENT_PEER_SECONDS)
+            self._wire.heard_bytes = 0
 
     async def until_heard(self) -> None:
         """Wait until the program has looked at its connect and has read what was sent; once for the same bytes.
@@ -54,10 +59,14 @@ class Hearing:
         if not system.TELLS_OF_PEERS:
             await self._until_patient()
             return
-        pause, unread, quiet_seconds = 0.0002, 0, age if (age := clock.since(wire.began)) > LOOKED_SECONDS else 0.0
+        pause, unread, quiet_seconds = (
+            FIRST_PAUSE_SECONDS,
+            0,
+            age if (age := clock.since(wire.began)) > LOOKED_SECONDS else 0.0,
+        )
         while not wire.is_closed and (peer := wire.departures.peers.of(wire.sock)) is not None and peer.listens:
             if peer.unread_bytes != unread:
-                unread, quiet_seconds = peer.unread_bytes, 0.0
+                unread, quiet_seconds, pause = peer.unread_bytes, 0.0, FIRST_PAUSE_SECONDS
             if unread and quiet_seconds >= UNREAD_PATIENCE_SECONDS:
                 return
             if not unread and (self._has_peer_spoken() or quiet_seconds >= silent_seconds):
@@ -65,7 +74,7 @@ class Hearing:
             began = clock.now()
             await wire.departures.pause(pause)
             quiet_seconds += min(pause, clock.since(began))
-            pause = min(pause * 1.5, 0.002)
+            pause = min(pause * 2, LAST_PAUSE_SECONDS)
 
     async def _until_patient(self) -> None:
         """Give the program time to look and to read, where no call tells whether it has."""
