@@ -25,7 +25,9 @@ Code = Literal[
     "HTTP_1_1_REQUIRED",
 ]
 CODES: tuple[Code, ...] = get_args(Code)  # in the order of their numbers: RFC 9113, 7
-NOT_SPOKEN = "the client spoke HTTP/1.1"  # how the note of an attempt says it
+# How the note of an attempt says what the client spoke.
+NOT_SPOKEN = "the client spoke HTTP/1.1"
+PASSED_ON = "the client spoke HTTP/2, whose requests a relay passes on without answering any"
 
 
 def number_of(code: Code) -> int:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import each_row
 
-from faultline import by_path, close, ok, relay, reset, serve, stall
+from faultline import NotStruckError, by_path, close, ok, relay, reset, sequence, serve, stall, status, through
 from faultline._core.breaks import Break, Trigger
 from faultline._core.steps import Reset
 from faultline._core.tripwire import Tripwire
@@ -63,6 +63,17 @@ def test_triggers_of_a_relay_mean_the_streams_that_pass(fault, whole, tls):
     expected = ["hello", "hello", "secret stuff"]
     assert got == (expected if whole == len(expected) else [*expected[:whole], None])
     assert server.attempts[0].struck.point == fault.break_.at
+
+
+@BOTH
+@each_row("plan", [status(503), sequence(status(503), through()), by_path({"/a": status(503), "/*": through()})])
+def test_a_relay_that_answers_some_requests_passes_those_of_http2_on_and_says_so(plan, tls):
+    with (
+        pytest.raises(NotStruckError, match="the client spoke HTTP/2, whose requests a relay passes on"),
+        serve(PLAN, tls=tls, alpn=("h2",) if tls else None, http2=True) as real,
+        relayed(plan, real, tls) as server,
+    ):
+        assert asked(server) == ["hello", "hello", "secret stuff"]
 
 
 # --- the search itself -----------------------------------------------------------------------------------------------

@@ -9,9 +9,8 @@ from faultline._core.steps import ReceiveRequest, Step
 from faultline._core.streams import GoAway, RstStream
 from faultline._engine.http2.session import Session
 from faultline._engine.talks.http1 import HEALTHY, Http1
+from faultline._engine.talks.preface import has_preface
 from faultline._net.departures import Departed
-from faultline._net.http2 import PREFACE
-from faultline._net.sockets import READ_BYTES
 
 if TYPE_CHECKING:
     from faultline._engine.connection import Connection
@@ -40,22 +39,6 @@ async def converse(connection: Connection) -> None:
         if not await has_preface(connection):
             raise Departed("FIN") from None
         await Session(connection).run(connection.take_unread(), connection.attempt.request)
-
-
-async def has_preface(connection: Connection) -> bool:
-    """Read the client's first bytes, which are left to be read again; return whether they are the preface of HTTP/2.
-
-    Raises:
-        Departed: the client has reset the connection.
-    """
-    data = connection.take_unread()
-    while PREFACE.startswith(data) and data != PREFACE:
-        more = await connection.stream.read(len(PREFACE) - len(data) if data else READ_BYTES)
-        data += more
-        if not more:
-            break
-    connection.put_back(data)
-    return data.startswith(PREFACE)
 
 
 class Upgradable(Http1):

@@ -12,12 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from faultline._core import steps as do
+from faultline._core.http2 import PASSED_ON
 from faultline._core.stages import Cut
 from faultline._engine.choosing import meet
 from faultline._engine.play import Over, play
 from faultline._engine.reaching import FAILURES, cut_off, end_as, finish
 from faultline._engine.striking import pass_point
 from faultline._engine.talks.http1 import Http1
+from faultline._engine.talks.preface import has_preface
 from faultline._engine.upstream import UpstreamConnection, UpstreamLeft
 from faultline._net import sockets
 from faultline._net.departures import Departed
@@ -58,8 +60,12 @@ class HttpRelay(Http1):
 
     async def _exchange(self) -> None:
         """Answer a request, or pass it on with its response."""
-        connection = self._connection
-        if connection.attempt.fault.choice is not None:
+        connection, fault = self._connection, self._connection.attempt.fault
+        if (fault.choice is not None or fault.http_answer is not None) and await self._speaks_http2():
+            connection.attempt.entry.note = PASSED_ON
+            behind = await self._reached()
+            await self._relay.carry(behind, before=partial(self._send_rest, behind))
+        if fault.choice is not None:
             await self._choose()
         answer = connection.attempt.fault.http_answer
         connection.stream.is_fed = answer is None
@@ -68,6 +74,15 @@ class HttpRelay(Http1):
             await self.respond()
         else:
             await self._pass_on(await self._reached())
+
+    async def _speaks_http2(self) -> bool:
+        """Whether the client begins with the preface of HTTP/2; its bytes stay unread.
+
+        Raises:
+            Departed: the client has reset the connection.
+        """
+        await self._connection.reach("request")
+        return await has_preface(self._connection)
 
     async def _choose(self) -> None:
         """Read the head of a request, choose the fault by it, and leave its bytes unread.
