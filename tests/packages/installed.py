@@ -1,11 +1,12 @@
 """Check the two distributions in a folder: `python tests/packages/installed.py FOLDER`.
 
-Their contents, the metadata of the wheel, and the first example of the documentation, run on the wheel in an
-environment of its own.
+Their contents, the metadata of the wheel, and the wheel in environments of its own: alone, where it runs the first
+example of the documentation, and with each extra alone.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 TOP = Path(__file__).parent.parent.parent
+EXTRAS = TOP / "tests/packages/extras.py"
 IN_WHEEL = ["faultline/__init__.py", "faultline/py.typed", "faultline/_audit/report.css", "faultline/pytest_plugin.py"]
 IN_SDIST = [
     "pyproject.toml",
@@ -38,7 +40,16 @@ def main(folder: Path) -> None:
     check_sdist(sdist)
     with tempfile.TemporaryDirectory() as place:
         check_installed(wheel, version, Path(place))
+        for extra in extras_of(wheel):
+            check_extra(wheel, extra, Path(place))
     print(f"{wheel.name} and {sdist.name} are complete, and the wheel works")
+
+
+def extras_of(wheel: Path) -> list[str]:
+    """The extras that the metadata of the wheel names."""
+    with zipfile.ZipFile(wheel) as file:
+        (metadata,) = (file.read(name).decode() for name in file.namelist() if name.endswith("/METADATA"))
+    return re.findall(r"^Provides-Extra: (.+)$", metadata, re.MULTILINE)
 
 
 def check_wheel(wheel: Path, version: str) -> None:
@@ -64,18 +75,41 @@ def check_sdist(sdist: Path) -> None:
 
 
 def check_installed(wheel: Path, version: str, place: Path) -> None:
-    """The wheel installs, and runs the first example that users meet, its command and its module."""
-    venv.create(place / "venv", with_pip=True)
-    python = place / "venv/bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
-    subprocess.run([python, "-m", "pip", "check"], check=True, stdout=subprocess.DEVNULL)
-    for command in ([place / "venv/bin/faultline"], [python, "-m", "faultline"]):
+    """The wheel installs alone, and runs the first example that users meet, its command and its module."""
+    python = environment(place / "alone", f"{wheel}")
+    for command in ([python.with_name("faultline")], [python, "-m", "faultline"]):
         assert subprocess.check_output([*command, "--version"], text=True) == f"faultline {version}\n"
     code = re.findall(r"```python\n(.*?)```", (TOP / "docs/install.md").read_text("utf-8"), re.DOTALL)
-    (place / "test_first.py").write_text("\n".join(code), "utf-8")
-    ran = subprocess.run([python, "-m", "pytest", "-q"], cwd=place, check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout
-    print(ran.stdout.splitlines()[-1])
+    run_tests(python, place / "first", "\n".join(code))
+    run_tests(python, place / "of none", EXTRAS.read_text("utf-8"))
+
+
+def check_extra(wheel: Path, extra: str, place: Path) -> None:
+    """The wheel with one extra has all that this is for, and says what to install for the others."""
+    python = environment(place / f"with {extra}", f"{wheel}[{extra}]")
+    subprocess.run([python, "-c", "import faultline"], check=True)
+    run_tests(python, place / f"of {extra}", EXTRAS.read_text("utf-8"), extra)
+
+
+def environment(folder: Path, wheel: str) -> Path:
+    """Python in an environment of its own, with a wheel and what it depends on."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin/python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
+    subprocess.run([python, "-m", "pip", "check"], check=True, stdout=subprocess.DEVNULL)
+    return python
+
+
+def run_tests(python: Path, folder: Path, code: str, extra: str = "") -> None:
+    """These tests pass, and nothing warns."""
+    folder.mkdir()
+    (folder / "test_it.py").write_text(code, "utf-8")
+    command = [python, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    ran = subprocess.run(
+        command, cwd=folder, check=False, capture_output=True, text=True, env=os.environ | {"EXTRA": extra}
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    print(f"{extra or 'no extra'}: {ran.stdout.splitlines()[-1]}")
 
 
 if __name__ == "__main__":
