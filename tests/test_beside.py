@@ -1,13 +1,15 @@
-"""Other plugins and loops: pytest-rerunfailures, uvloop, and a run without the plugin of this package."""
+"""Other plugins and loops: pytest-rerunfailures and -randomly, unittest, uvloop, and a run without our plugin."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from support import PATIENCE_SECONDS, inner
@@ -34,6 +36,33 @@ def again(run_inner):
 )
 def test_a_test_that_runs_again_has_a_fresh_server_and_a_fresh_guard(again, name):
     assert again.outcomes[name][-1] == "PASSED", again.out
+
+
+def test_random_order_and_a_seed_before_each_test_change_no_choice_of_a_fault(run_inner):
+    """pytest-randomly shuffles the tests, and seeds `random` before each; the run's own seed decides what is dealt."""
+    runs = [
+        run_inner("shuffled.py", "-p", "randomly", f"--randomly-seed={seed}", "--faultline-seed=7") for seed in (1, 2)
+    ]
+    dealt = [{name: re.findall("^dealt (.*)$", told, re.MULTILINE) for name, told in run.told.items()} for run in runs]
+    orders = [[name for name in run.told if name.startswith("test_choices")] for run in runs]
+
+    assert [{*map(str, run.outcomes.values())} for run in runs] == [{"['PASSED']"}] * 2
+    assert [len(run.outcomes) for run in runs] == [10, 10]
+    assert dealt[0] == dealt[1]
+    assert len({str(dealt[0][name]) for name in orders[0]}) == 8
+    assert orders[0] != orders[1]
+
+
+def test_unittest_alone_runs_the_test_case_of_the_page_and_nothing_warns(tmp_path):
+    page = (Path(__file__).parents[1] / "docs/unittest.md").read_text("utf-8")
+    (tmp_path / "test_it.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], "utf-8")
+    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "unittest"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS * 6
+    )
+
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "OK"), done.stderr
+    assert "Ran 2 tests in " in done.stderr
 
 
 def test_without_the_plugin_servers_work_and_its_fixtures_are_unknown(tmp_path):
