@@ -63,6 +63,22 @@ def test_lowest_versions_are_those_that_an_environment_tries():
     assert {name: tried.get(name) for name in lowest} == lowest
 
 
+def test_workflow_runs_environments_and_versions_that_there_are():
+    workflow, tox = ((TOP / name).read_text("utf-8") for name in (".github/workflows/tests.yml", "tox.ini"))
+    pythons, environments = re.findall(r"^ +(?:python|env): \[(.+)\]$", workflow, re.MULTILINE)
+    minors = re.findall(r'"3\.(\d+)"', pythons)
+    named = re.findall(r"^\[testenv:(\w*)(?:\{(.+)\})?\]$", tox, re.MULTILINE)
+    there = {f"{stem}{factor}" for stem, factors in named for factor in factors.split(",")}
+
+    assert {f"py3{minor}" for minor in minors} == {env for env in there if re.fullmatch(r"py3\d+", env)}
+    assert {*environments.split(", ")} <= there
+    assert {f'"3.{minor}"' for minor in minors} >= {*re.findall(r'python(?:-version)?: ("3\.\d+")', workflow)}
+    assert len(re.findall(r"run: tox ", workflow)) == len(
+        re.findall("tox --skip-missing-interpreters false -e", workflow)
+    )
+    assert re.findall(r"bash (\S+)$", workflow, re.MULTILINE) == [".ci/run"]
+
+
 def test_hooks_before_a_commit_need_no_network():
     hooks = (TOP / ".pre-commit-config.yaml").read_text("utf-8")
 
