@@ -17,6 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+FROM_BEFORE = 172  # the lines of 0.1.0 that were written before there were fragments
 TOP = Path(__file__).parent.parent
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))
 
@@ -92,4 +93,13 @@ def test_fragments_of_news_have_a_kind_that_the_changelog_has():
     names = [path.name for path in (TOP / "news").iterdir() if path.name != "README.md"]
 
     assert [name for name in names if not re.fullmatch(rf"\+?[\w-]+\.({'|'.join(kinds)})\.md", name)] == []
-    assert "<!-- towncrier release notes start -->" in (TOP / "CHANGELOG.md").read_text("utf-8")
+    texts = [(TOP / "news" / name).read_text("utf-8") for name in names]
+    assert [text for text in texts if not re.match(r"[^\s*-].*\.\n$", text)] == []  # the bullet is the template's
+
+
+def test_changelog_gets_no_line_by_hand():
+    changelog = (TOP / "CHANGELOG.md").read_text("utf-8")
+    assert PROJECT["tool"]["towncrier"]["start_string"].strip() in changelog
+
+    by_hand = changelog.partition("\n## 0.1.0 (unreleased)\n")[2]
+    assert len(re.findall("^- ", by_hand, re.MULTILINE)) <= FROM_BEFORE, "write a file in news/ (news/README.md)"
