@@ -28,7 +28,8 @@ html_title = f"faultline {release}"
 html_static_path = ["site"]
 html_css_files = ["faultline.css"]
 html_search_scorer = str(DOCS / "site/scorer.js")
-html_extra_path = ["diagrams/points.svg"]  # for the README, which is shown elsewhere
+# For the README, which is shown elsewhere.
+html_extra_path = ["diagrams/points.svg", "site/badge-python.svg", "site/badge-license.svg"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

@@ -86,8 +86,32 @@ def test_the_readme_is_short_and_leads_to_pages_of_the_site():
 
     assert len(readme.splitlines()) < 100
     assert [link for link in links if not link.startswith(SITE)] == [], "the README is shown where the pages are not"
-    assert [page for page in pages if not (DOCS / page.replace(".html", ".md")).exists() and page != "points.svg"] == []
+    pictures = [page for page in pages if page.endswith(".svg")]
+    assert pictures == ["badge-python.svg", "badge-license.svg", "points.svg"]
+    assert [page for page in pages if not (DOCS / page.replace(".html", ".md")).exists() and page not in pictures] == []
     assert SITE.rpartition("/en/")[0] in (DOCS.parent / "pyproject.toml").read_text("utf-8")
+
+
+def test_badges_of_the_readme_say_what_the_package_says():
+    script = runpy.run_path(str(DOCS / "make_badges.py"))
+    readme = (DOCS.parent / "README.md").read_text("utf-8")
+    words = script["said"]()
+
+    for name, said in words.items():
+        assert (DOCS / f"site/{name}.svg").read_text("utf-8") == script["badge"](*said), (
+            "run: python docs/make_badges.py"
+        )
+    assert f"![Python {words['badge-python'][1]}]" in readme
+    assert f"![License: {words['badge-license'][1]}]" in readme
+
+
+GLOSSARY = "SYN RST FIN ALPN point break condition plan strike ledger guard attempt gate promise relay script trigger"
+
+
+def test_the_glossary_has_each_word_that_the_pages_use():
+    page = (DOCS / "glossary.md").read_text("utf-8")
+
+    assert [word for word in GLOSSARY.split() if f"\n## {word}\n" not in page] == []
 
 
 def test_each_command_on_a_page_is_one():

@@ -64,9 +64,9 @@ def serve(
         isolated: whether to run the server in a child process, so that a busy main thread doesn't delay it.
         unix: listen on a Unix socket: `True` for a path in a temporary folder, or the path. `server.path` has the path.
         allow_remote: whether other machines may connect.
-        alpn: with TLS, the application protocols that the server agrees to, its favorite first
-            (RFC 7301), such as `("h2", "http/1.1")`. With none in common the handshake goes on without one. Default:
-            `("http/1.1",)`, and with `http2` `("h2", "http/1.1")`.
+        alpn: with TLS, the application protocols that the server agrees to, its favorite
+            first (RFC 7301), such as `("h2", "http/1.1")`. Without a common protocol the handshake goes on without
+            ALPN. Default: `("http/1.1",)`, and with `http2` `("h2", "http/1.1")`.
         http2: whether to speak HTTP/2 with a client that does: a client that begins with its preface, by ALPN or by
             prior knowledge, or that asks for it by `Upgrade: h2c` without TLS. It takes `pytest-faultline[http2]`. With
             `False` a server that agrees to `h2` speaks HTTP/1.1 all the same, which is a fault. Default: whether `alpn`

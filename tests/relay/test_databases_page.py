@@ -32,4 +32,4 @@ def test_the_python_of_the_page_passes(pytester, monkeypatch, postgres, redis_se
     pytester.makepyfile("\n".join(code))
     result = pytester.runpytest_inprocess("-p", "timeout", "-p", "faultline", "--tb=native")
 
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=6)
