@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.raw_http2 import Raw, code_of
 from support.tables import each_row
@@ -23,6 +25,7 @@ from faultline import (
     stall,
     status,
 )
+from faultline._engine.http2.tasks import Tasks
 
 SOON = 0.02
 SLOW = ok(chunks=(b"tick",), every_seconds=0.001, endless=True)
@@ -155,6 +158,20 @@ def test_words_in_trailers_are_too_late_for_the_stream():
     fault = ok(b"body", trailers={"x-last": "words"}) & rst_stream("CANCEL", at="response", on=b"words")
     with pytest.raises(NotStruckError), serve(fault, http2=True) as server, Raw(server) as client:
         assert "END_STREAM" in client.response(client.ask())[-1][1]
+
+
+@pytest.mark.asyncio
+async def test_no_work_begins_once_the_connection_ends():
+    tasks, begun = Tasks(), []
+
+    async def work():
+        begun.append(True)
+
+    await tasks.spawn(work)
+    await tasks.stop_others()
+    late = tasks.spawn(work)
+    await asyncio.wait([late])
+    assert (begun, late.cancelled()) == ([True], True)
 
 
 # --- another fault while streams are open ----------------------------------------------------------------------------

@@ -15,10 +15,13 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._has_stopped = False  # all but the one that ends the conversation
 
     def spawn(self, work: Work) -> asyncio.Task[None]:
-        """Do work in a task."""
+        """Do work in a task; once the connection ends, as when a time is over meanwhile, do none."""
         task = asyncio.get_running_loop().create_task(self._work(work))
+        if self._has_stopped:
+            task.cancel()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -42,6 +45,7 @@ class Tasks:
 
     async def stop_others(self) -> None:
         """End all tasks but the present one."""
+        self._has_stopped = True
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()
