@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+
 import hpack
+from support import PATIENCE_SECONDS
 from support.raw_http2 import Raw, code_of
 from support.tables import each_row
 
@@ -65,3 +68,29 @@ def test_a_body_that_comes_unasked_is_read_without_an_interim_response():
         client.flush()
         assert [kind for kind, *_ in client.response(number)] == ["HEADERS", "DATA", "DATA"]
     assert server.attempts[0].request.body == b"said"
+
+
+UPGRADE = (
+    b"POST / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: "
+)
+UPLOAD = b"\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+
+
+@each_row(
+    "fault, upgrade, first, second",
+    [
+        (ok(b"fine"), b"h2c", b"HTTP/1.1 100", b"HTTP/1.1 101"),
+        (ok(b"fine"), b"websocket, h2c", b"HTTP/1.1 100", b"HTTP/1.1 101"),
+        (status(413), b"h2c", b"HTTP/1.1 413", b""),  # the body may still come, ahead of the preface
+    ],
+)
+def test_a_client_that_asks_by_upgrade_is_asked_for_its_body_first(fault, upgrade, first, second):
+    with serve(fault, http2=True) as server, socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+        client.sendall(UPGRADE + upgrade + UPLOAD)
+        assert client.recv(65_536).startswith(first)
+        if second:
+            client.sendall(b"said")
+        assert client.recv(65_536).startswith(second)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65_536):
+            pass

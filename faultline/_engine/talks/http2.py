@@ -53,8 +53,10 @@ class Upgradable(Http1):
         """
         await super().receive_request(step, following)
         attempt = self._connection.attempt
-        upgrade, settings = attempt.request.header("upgrade", ""), attempt.request.header("http2-settings")
-        if attempt.entry.tls is None and settings is not None and "h2c" in (upgrade or "").lower().split(","):
+        asked = [each.strip() for each in (attempt.request.header("upgrade") or "").lower().split(",")]
+        is_whole = self._reader is not None and self._reader.asks_to_switch  # its body is not left out
+        has_settings = attempt.request.header("http2-settings") is not None
+        if attempt.entry.tls is None and has_settings and is_whole and "h2c" in asked:
             raise Upgraded
         if attempt.fault.needs_http2:
             attempt.entry.note = attempt.entry.note or NOT_SPOKEN
