@@ -63,6 +63,18 @@ def helps() -> Iterator[tuple[str, str]]:
     yield from told
 
 
+TOP = Path(__file__).parent.parent
+MADE_OR_PAST = ("modes", "reference", "atlas", "changelog")  # from docstrings, whose words are tested above
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """The sentences of the pages, without code."""
+    for page in (*TOP.glob("docs/*.md"), TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "SECURITY.md"):
+        if page.stem not in MADE_OR_PAST:
+            text = re.sub(r"(?s)```.*?```|`[^`]*`", "`code`", page.read_text("utf-8"))
+            yield page.name, re.sub(r"\b((some|any|no|every)(thing|where|body)) else\b", "others", text)
+
+
 SOURCE = Path(faultline.__file__).parent
 ADVICE = ["advice", "reasons", "waited", "websocket_reasons", "http2_reasons"]  # their functions return sentences
 
@@ -88,7 +100,7 @@ def written(node: ast.AST) -> Iterator[str]:
             yield re.sub("`[^`]*`|'[^']*'", "`code`", child.value)
 
 
-@pytest.mark.parametrize("texts", [docstrings, helps], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("texts", [docstrings, helps, pages], ids=lambda function: function.__name__)
 def test_no_placeholder_stands_for_a_noun(texts):
     found = [
         f"{name}: …{text[max(0, m.start() - 60) : m.end() + 40]}…"

@@ -34,8 +34,8 @@ Steps: TypeAlias = Step | Fault | tuple[Step | Fault, ...]
 def reply(branches: Mapping[Key, Steps], *, otherwise: Steps = (), reading: Step = LINE) -> Step:
     r"""Read what the client says, message by message, and play the steps of the branch that each message takes.
 
-    A key of bytes matches a message that begins with it, in capitals or small letters, and a pattern one in which it
-    is found; the key that matches the most bytes decides, and of several the first. A message is a line, unless
+    A key of bytes matches a message that begins with it, in capitals or small letters; a pattern matches a message
+    that contains it. The key that matches the most bytes decides; of equal keys, the first. A message is a line, unless
     `reading` says otherwise. After the steps of a branch the next message is read, until a branch ends the
     conversation, or the client leaves. So this step is the last of a script; a branch may have a `reply(…)` of its own.
 

@@ -259,7 +259,7 @@ ALERTS: tuple[Entry, ...] = (
     alert(
         "protocol_version",
         "it doesn't speak a version of TLS that the client offers.",
-        "An old server with TLS 1.0 or 1.1 only, or a new one without TLS 1.2 and an old client.",
+        "An old server with TLS 1.0 or 1.1 only, or a new server without TLS 1.2 and an old client.",
         main="bad_tls('only_version')",
     ),
     alert(

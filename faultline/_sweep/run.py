@@ -53,8 +53,8 @@ class SweepRun:
         """Say which exceptions the client may raise when its connection breaks.
 
         Args:
-            expected: an exception class, or a tuple of some; of a group, each exception has to be one of them. Default:
-                none, the client has to manage.
+            expected: an exception class, or a tuple of exception classes; each exception of a group has to be of these
+                classes. Default: none, so the client has to cope with every break.
 
         Raises:
             ParameterError: `expected` is something else.

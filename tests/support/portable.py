@@ -12,7 +12,7 @@ from faultline import UnsupportedError
 from faultline._net.system import LACKS, is_linux, portable
 
 UNREAD = "the end of a client behind unread bytes is seen by Linux alone"
-HALF_CLOSED = "a client that has only finished sending counts as one that has left"
+HALF_CLOSED = "a client that has only finished sending counts as gone"
 READ = "whether a client has read, only Linux tells"
 ARRIVED = "what has arrived only Linux and macOS tell"
 PACKETS = "raw sockets get a copy of each SYN on Linux alone"
