@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -21,7 +22,10 @@ def in_fork(item):
     """What a fork says that runs the test, and its exit code."""
     reading, writing = os.pipe()
     sys.stdout.flush()  # or else the fork says it too
-    if not (child := os.fork()):
+    with warnings.catch_warnings():  # Python 3.12 and newer warn of a fork beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
         capture = item.config.pluginmanager.getplugin("capturemanager")
         capture.stop_global_capturing()
         os.dup2(writing, 1)
