@@ -453,6 +453,20 @@ def test_no_command_takes_a_part_of_an_option_or_a_mistyped_one_and_each_names_t
                     TOP.parse_args([*begin.split(), word])
 
 
+@each_row("command_name", [*COMMANDS])
+def test_help_of_each_command_begins_with_what_it_does_and_has_examples_that_are_right(command_name, told, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, printed, _ = told(f"{command_name} --help")
+    examples = re.findall(r"^  (faultline .+?)(?: > .*|  +#.*)?$", printed, re.MULTILINE)
+
+    assert code == 0
+    assert re.search(r"\n\n[A-Z].*\.\n\n(positional|options)", printed, re.DOTALL)
+    assert examples or command_name == "control"
+    for example in examples:
+        words = shlex.split(example)[1:]
+        assert parser_of(words)[0].parse_args(words).command == command_name
+
+
 def test_each_command_is_tried_for_parts_of_options():
     assert COMMANDS.keys() == {*mistakes.COMMANDS, "completion"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from faultline._front.auditing import HELP as AUDIT_HELP
 from faultline._front.auditing import add_audit_options
 from faultline._front.completion import HELP as COMPLETION_HELP
@@ -18,7 +20,26 @@ from faultline._front.record import add_record_options
 from faultline._front.served import add_proxy_options, add_relay_options, add_serve_options
 from faultline._version import __version__
 
-EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists them all."
+EPILOG = "`faultline serve --mode NAME --help` shows the options of a mode, `faultline modes` lists all modes."
+OF_MODE = "`faultline {} --mode NAME --help` shows the options of a mode.\n`faultline modes` lists all modes."
+WITH_MODES = ("serve", "relay", "proxy")
+EXAMPLES = {
+    "serve": (
+        "faultline serve --mode reset --after-bytes 17",
+        "faultline serve --mode status --code 503 --then ok",
+        "faultline serve --mode stall --at handshake --tls --ca-file ca.pem",
+    ),
+    "relay": (
+        "faultline relay --upstream 127.0.0.1:5432 --listen 127.0.0.1:5433",
+        "faultline relay --upstream 127.0.0.1:5432 --mode reset --on COMMIT",
+    ),
+    "proxy": ("faultline proxy --mode status --code 407", "faultline proxy --socks --mode stall"),
+    "audit": ("faultline audit myapp.client:fetch", "faultline audit --command 'curl --max-time 2 {url}'"),
+    "probe": ("faultline probe https://localhost:8443/", "faultline probe tcp://localhost:5432 --json"),
+    "explain": ("faultline explain ECONNRESET", "faultline explain 'Max retries exceeded'"),
+    "modes": ("faultline modes", "faultline modes handshake --json"),
+    "completion": ("faultline completion bash > ~/.local/share/bash-completion/completions/faultline",),
+}
 
 
 def parser_of(words: list[str]) -> tuple[Parser, dict[str, Named | None]]:
@@ -26,21 +47,27 @@ def parser_of(words: list[str]) -> tuple[Parser, dict[str, Named | None]]:
     top = Parser(prog="faultline", description="Local servers that misbehave on purpose.", epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"faultline {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    listed = commands.add_parser("modes", help="list the modes by the point where they strike")
+
+    def command(name: str, text: str) -> Parser:
+        parser: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        lines = [f"  {example}" for example in EXAMPLES.get(name, ())]
+        last = [OF_MODE.format(name)] if name in WITH_MODES else []
+        parser.epilog = "\n".join(["examples:" if len(lines) > 1 else "example:", *lines, *last])
+        return parser
+
+    chosen = {
+        "serve": add_serve_options(command("serve", "serve one mode until Ctrl-C"), words),
+        "relay": add_relay_options(command("relay", "pass connections on to a real server until Ctrl-C"), words),
+        "proxy": add_proxy_options(command("proxy", "run an HTTP or SOCKS proxy until Ctrl-C"), words),
+    }
+    add_record_options(command("record", RECORD_HELP))
+    add_control_options(command("control", "let programs make and break proxies, as with toxiproxy"))
+    add_audit_options(command("audit", AUDIT_HELP))
+    add_probe_options(command("probe", PROBE_HELP))
+    add_explain_options(command("explain", EXPLAIN_HELP))
+    listed = command("modes", "list the modes by the point where they strike")
     listed.add_argument("words", nargs="*", metavar="WORD", help="list only modes that contain this word")
     listed.add_argument("--json", action="store_true", help="print a JSON array")
-    chosen = {}
-    server = commands.add_parser("serve", help="serve one mode until Ctrl-C", epilog=EPILOG)
-    chosen["serve"] = add_serve_options(server, words)
-    relay = commands.add_parser("relay", help="pass connections on to a real server until Ctrl-C", epilog=EPILOG)
-    chosen["relay"] = add_relay_options(relay, words)
-    proxy = commands.add_parser("proxy", help="run an HTTP or SOCKS proxy until Ctrl-C", epilog=EPILOG)
-    chosen["proxy"] = add_proxy_options(proxy, words)
-    add_record_options(commands.add_parser("record", help=RECORD_HELP))
-    controlled = commands.add_parser("control", help="let programs make and break proxies, as with toxiproxy")
-    add_control_options(controlled)
-    add_audit_options(commands.add_parser("audit", help=AUDIT_HELP))
-    add_explain_options(commands.add_parser("explain", help=EXPLAIN_HELP))
-    add_probe_options(commands.add_parser("probe", help=PROBE_HELP))
-    add_completion_options(commands.add_parser("completion", help=COMPLETION_HELP))
+    add_completion_options(command("completion", COMPLETION_HELP))
     return top, chosen
