@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 from faultline._front.auditing import HELP as AUDIT_HELP
 from faultline._front.auditing import add_audit_options
 from faultline._front.completion import HELP as COMPLETION_HELP
@@ -12,7 +10,7 @@ from faultline._front.control.command import add_control_options
 from faultline._front.explaining import HELP as EXPLAIN_HELP
 from faultline._front.explaining import add_explain_options
 from faultline._front.options import Named
-from faultline._front.parser import Parser
+from faultline._front.parser import Formatter, Parser
 from faultline._front.probing import HELP as PROBE_HELP
 from faultline._front.probing import add_probe_options
 from faultline._front.record import HELP as RECORD_HELP
@@ -50,7 +48,7 @@ def parser_of(words: list[str]) -> tuple[Parser, dict[str, Named | None]]:
 
     def command(name: str, text: str) -> Parser:
         parser: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.formatter_class = Formatter
         lines = [f"  {example}" for example in EXAMPLES.get(name, ())]
         last = [OF_MODE.format(name)] if name in WITH_MODES else []
         parser.epilog = "\n".join(["examples:" if len(lines) > 1 else "example:", *lines, *last])

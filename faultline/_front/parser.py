@@ -85,6 +85,13 @@ class Parser(argparse.ArgumentParser):
         return ""
 
 
+class Formatter(argparse.HelpFormatter):
+    """The form of a help: a text that has lines keeps them, and any other is as wide as the terminal."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
 def is_option(word: str) -> bool:
     """Whether argparse takes a word for an option: it begins with a dash, and is no dash alone, number or sentence."""
     return word.startswith("-") and word != "-" and " " not in word and not word[1:].replace(".", "", 1).isdecimal()

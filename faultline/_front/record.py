@@ -47,7 +47,6 @@ Line: TypeAlias = tuple[str, dict[str, Any]]
 def add_record_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `record`, and what the command is for."""
     parser.description, parser.epilog = ABOUT, EXAMPLE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--out",
         required=True,

@@ -29,7 +29,6 @@ example, with a server on port 8080 and the API in another terminal:
 def add_control_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `control`, and what the command is for."""
     parser.description, parser.epilog = ABOUT, EXAMPLE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", default=str(PORT), help="the port to bind; 0 for a free one (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="make these proxies first: a JSON array, or TOML [[proxies]]")
