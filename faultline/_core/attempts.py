@@ -167,7 +167,7 @@ class Entry:
         self._websocket: WebSocketFacts | None = None
         self._turns = Turns()
         self.recorder: Recorder | None = None
-        self._passing: PassingWebSocket | None = None  # of a relay, which may pass one
+        self._passing: PassingWebSocket | None = None  # of a relay, which may pass one, or a server that speaks one
         self._unstruck: dict[Mark, tuple[Mark, ...]] = {}  # parts that earlier faults had too, and that have not struck
 
     def touch(self) -> None:
@@ -208,7 +208,7 @@ class Entry:
     @property
     def websocket(self) -> WebSocketFacts | None:
         """The facts of a WebSocket, as in `Attempt`."""
-        return self._websocket if self._passing is None else self._passing.facts
+        return self._passing.facts if self._websocket is None and self._passing is not None else self._websocket
 
     @websocket.setter
     def websocket(self, facts: WebSocketFacts | None) -> None:
@@ -242,11 +242,15 @@ class Entry:
             self._passing.says(by, data)
         self.touch()
 
-    def follow(self) -> None:
-        """Look for a WebSocket among the bytes that a relay passes on."""
-        from faultline._core.passing_websocket import PassingWebSocket  # not before there is a relay
+    def follow(self, *, is_asked: bool = False) -> None:
+        """Look for a WebSocket among the bytes of both sides; `is_asked` if the client has asked for it already."""
+        from faultline._core.passing_websocket import PassingWebSocket  # not before it is needed
 
-        self._passing = PassingWebSocket()
+        self._passing = PassingWebSocket(is_asked=is_asked)
+
+    def place_in_websocket(self, by: Party) -> tuple[bytes, int] | None:
+        """How far a side has come in a frame of a WebSocket; `None` if there is none."""
+        return None if self._passing is None else self._passing.place(by)
 
     def speaks_to_proxy(self) -> None:
         """Record that what is said from here on is said to a proxy."""

@@ -91,6 +91,13 @@ class Messages:
         self._is_found = False  # in the inflated bytes of a frame that has not ended
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
 
+    def begin_inside(self, head: bytes, left_bytes: int) -> None:
+        """Begin in a frame of which this part of the head has passed, or all but this number of bytes of the payload.
+
+        The frame is passed over.
+        """
+        self._head, self._left_bytes = (None if left_bytes else bytearray(head)), left_bytes
+
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
         at = 0

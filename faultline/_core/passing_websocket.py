@@ -59,6 +59,11 @@ class Direction:
         self._is_compressed = False
         self._inflater: zlib._Decompress | None = None
 
+    @property
+    def place(self) -> tuple[bytes, int]:
+        """What has come of the head of a frame, and how many bytes of a payload are still to come."""
+        return bytes(self._head or b""), self._left_bytes
+
     def read(self, data: bytes) -> None:
         """Read bytes of this side."""
         at = 0
@@ -150,12 +155,12 @@ class PassingWebSocket:
 
     __slots__ = ("_client", "_opening", "_response", "_server", "_speaker", "_subprotocol")
 
-    def __init__(self) -> None:
-        self._speaker: Party | None = None
+    def __init__(self, *, is_asked: bool = False) -> None:
+        self._speaker: Party | None = "client" if is_asked else None
         self._opening: Opening | None = None  # the handshake of the side that speaks
         self._response = b""
         self._subprotocol = ""
-        self._client: Direction | None = None  # once the client has asked for a WebSocket
+        self._client = Direction(keeps=False) if is_asked else None  # once the client has asked for a WebSocket
         self._server: Direction | None = None  # once the server has accepted that
 
     @property
@@ -176,6 +181,11 @@ class PassingWebSocket:
             server_reason=server.reason,
             received=tuple(client.kept),
         )
+
+    def place(self, by: Party) -> tuple[bytes, int] | None:
+        """How far a side has come in a frame; `None` while there is no WebSocket."""
+        client, server = self._client, self._server
+        return None if client is None or server is None else (client if by == "client" else server).place
 
     def says(self, by: Party, data: bytes | memoryview) -> None:
         """Read bytes of a side."""

@@ -71,6 +71,12 @@ class Tripwire:
     def _new_opening(self) -> Opening:
         return Opening(REQUEST if self.brk.at == "request" else RESPONSE)
 
+    def join_websocket(self, head: bytes, left_bytes: int) -> None:
+        """Look for words and messages in a WebSocket that is open already; a frame that has begun is passed over."""
+        self._streams = None
+        self._passing = Messages(self.brk.trigger, lambda: Search(self.brk.trigger.on or b""))
+        self._passing.begin_inside(head, left_bytes)
+
     def begin_attempt(self) -> None:
         """Go on in the next attempt of the connection, whose bytes are counted anew."""
         if self.brk.facts.is_exchange:

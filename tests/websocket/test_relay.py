@@ -7,13 +7,14 @@ import contextlib
 import re
 import threading
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
 import websockets.sync.server
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tables import each_row
 from support.websockets import PYTHONIC, say
@@ -313,6 +314,7 @@ def recorded(data, cuts, answer=RESPONSE):
     return passing.facts
 
 
+@settings(max_examples=30)
 @given(
     messages=MESSAGES,
     form=st.tuples(st.booleans(), st.integers(1, 3)),
@@ -378,3 +380,59 @@ def test_without_a_handshake_on_both_sides_there_is_no_websocket():
         assert passing.facts is None
         passing.says(by, data)
     assert (passing.facts.received, passing.facts.sent_messages) == (("hello",), 1)
+
+
+# --- a break that comes while it is open -----------------------------------------------------------------------------
+
+BACK = ("tunnel", "request")
+
+
+@pytest.mark.parametrize("kind", ["server", "relay", "relay that ends TLS", "tunnel"])
+@each_row(
+    "fault, got",
+    [
+        (reset(at="request", on=b"two"), []),
+        (close(at="response", on=b"tw"), []),
+        (reset(at="response", after_messages=1), ["two"]),
+    ],
+)
+def test_a_break_that_comes_to_an_open_websocket_means_its_messages(fault, got, kind):
+    if (kind == "server" and fault.break_.trigger.after_messages is not None) or (kind, fault.break_.at) == BACK:
+        return  # in HTTP each message is an attempt, and a tunnel means what comes back
+    fault = replace(fault, break_=replace(fault.break_, at="tunnel")) if kind == "tunnel" else fault
+    with contextlib.ExitStack() as stack:
+        behind = stack.enter_context(serve(websocket()))
+        server, context = behind, None
+        if kind.startswith("relay"):
+            server = stack.enter_context(relay(behind, tls="terminate" if "TLS" in kind else "through"))
+            context = server.client_context() if "TLS" in kind else None
+        elif kind == "tunnel":
+            server = stack.enter_context(http_proxy())
+        proxy = server.proxy_url if kind == "tunnel" else None
+        url = behind.ws_url if kind == "tunnel" else server.ws_url
+        client = stack.enter_context(connect(url, proxy=proxy, ssl=context, compression=None))
+        client.send("one")
+        assert client.recv(10) == "one"
+        server.become(fault, open_too=True)
+        heard = []
+        with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+            for said in ("two", "three"):
+                client.send(said)
+                heard.append(client.recv(10))
+        assert heard == got
+
+
+@settings(max_examples=30)
+@given(messages=MESSAGES, at=st.sampled_from(["request", "response"]), parts=st.integers(1, 3), joins=st.integers(0))
+def test_a_break_that_joins_anywhere_strikes_before_the_next_message(messages, at, parts, joins):
+    data, begins, _ = frames_of(messages, at, compressed=False, parts=parts)
+    opening = len(REQUEST if at == "request" else RESPONSE)
+    place = opening + joins % (len(data) - opening + 1)
+    passing = PassingWebSocket()
+    passing.says("client", data[:place] if at == "request" else REQUEST)
+    passing.says("server", data[:place] if at == "response" else RESPONSE)
+    trip = Tripwire(Break(at, (Reset(),), Trigger(after_messages=0)))
+    trip.join_websocket(*passing.place("client" if at == "request" else "server"))
+
+    found = trip.cut(data[place:])
+    assert (None if found is None else place + found) == next((begin for begin in begins if begin >= place), None)

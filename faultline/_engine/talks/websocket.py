@@ -65,6 +65,7 @@ class WebSocket:
         self._coming: Iterator[Came] = iter(())  # what was read, and not yet taken
         self._last: ws.OwnBytes | None = None  # the last step that has sent bytes of its own
         connection.attempt.entry.websocket = WebSocketFacts()
+        connection.attempt.entry.follow(is_asked=True)
 
     @property
     def _facts(self) -> WebSocketFacts:
