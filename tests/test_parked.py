@@ -7,7 +7,7 @@ import socket
 import struct
 
 import pytest
-from support import GET
+from support import GET, to_end
 
 import faultline as fl
 from faultline._servers.loop import background
@@ -88,18 +88,48 @@ def test_client_of_a_stalled_connection(stalled, name, end):
 
 @pytest.mark.parametrize("name", PLANS)
 def test_controls_leave_a_stalled_connection_as_it_is(stalled, name):
-    server, client = stalled(name)
+    server, client = stalled(name, strict=name != "in a script")  # whose step is another one in the new plan
     before = count_tasks()
     assert [server.pause(), server.resume()] == [1, 1]
-    server.become(fl.ok(), open_too=True)
+    server.become(PLANS[name][0], open_too=True)  # which has the same break
     client.shutdown(socket.SHUT_WR)
 
     assert server.attempts[0].ended_seconds is None
-    assert server.attempts[0].fault == fl.ok()
     assert count_tasks() in (before, before + 1)  # one asks whether the client has left
     client.close()
     assert server.wait_for_attempts(1, at="end")[0].ended_by == "client"
     assert count_tasks() == before
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_stalled_connection_goes_on_once_its_break_is_taken_away(stalled, name):
+    server, client = stalled(name)
+    heard = PLANS[name][2]
+    server.become(fl.ok(b"at last"), open_too=True)
+    if name == "from its accept":
+        client.sendall(GET)
+    if name == "in a script":  # whose own step is no break of a plan
+        client.close()
+        assert server.wait_for_attempts(1, at="end")[0].ended_by == "client"
+        return
+    said = heard + to_end(client)[0]
+
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert said.endswith(b"\r\n\r\nat last") is (name != "in its response")  # which had begun
+    assert int(said.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]) == len(said.partition(b"\r\n\r\n")[2])
+    assert server.attempts[0].fault == fl.ok(b"at last")
+
+
+def test_stalled_connection_may_stall_and_go_on_again(stalled):
+    server, client = stalled("in its response", strict=False)
+    said = PLANS["in its response"][2]
+    for count in (4, 5, 6):  # of what has not passed yet
+        server.become(fl.stall(after_bytes=len(said) + count), open_too=True)
+        said += client.recv(count, socket.MSG_WAITALL)
+    server.become(fl.ok(), open_too=True)
+
+    said += to_end(client)[0]
+    assert int(said.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]) == len(said.partition(b"\r\n\r\n")[2])
 
 
 def test_reset_of_a_stalled_connection_is_cut_short_by_the_end_of_the_server(faultline, dial):

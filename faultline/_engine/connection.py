@@ -54,13 +54,14 @@ class Connection:
         speaker: the side that sent the last bytes of the attempt.
         shown: the certificate with a defect that the client got.
         client: by what to ask the kernel for the client's socket, once the server's is closed.
+        is_between: whether a break strikes while the task of the conversation is halted.
         lift: whether the break that is being played is still in the plan; `None` while there is none.
         on_time: called when the time of a break is over, for which the conversation has gone on.
     """
 
     __slots__ = (
         *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
-        *("lift", "on_time", "_attempts", "_changed", "_timers", "_unread", "_valve"),
+        *("is_between", "lift", "on_time", "_attempts", "_changed", "_timers", "_unread", "_valve"),
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
@@ -79,6 +80,7 @@ class Connection:
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
         self.lift: Lift | None = None  # of the break that is being played
+        self.is_between = False
         self._unread = b""  # read, and not yet used by a step
         self.open(service.dealer.deal(), waited)
         wire.on_end = partial(self.sign, "client")
@@ -89,6 +91,11 @@ class Connection:
         if self._valve is None:
             self._valve = Valve(self.wire, self.stream, self.recheck)
         return self._valve
+
+    @property
+    def may_park(self) -> bool:
+        """Whether nothing but the conversation's own task uses the connection, so that it can wait without one."""
+        return not (self.side.has_tasks or self.stream.is_framed or self.is_between)
 
     @property
     def drops_packets(self) -> bool:

@@ -19,6 +19,7 @@ from faultline._core.streams import GoAway, RstStream
 from faultline._core.tls_facts import HELLO
 from faultline._core.tripwire import Enough, Prefixed, Search
 from faultline._engine.attempt import NO_REQUEST
+from faultline._engine.halting import parked
 from faultline._engine.handshake import secure
 from faultline._engine.lifting import while_it_lasts
 from faultline._net.departures import Departed, TooLate
@@ -34,10 +35,6 @@ QUIET = (do.Close, do.HalfClose, do.Hold, do.Partition)  # steps after which the
 
 class Over(Exception):  # noqa: N818 - an event, not an error
     """The server has ended the conversation."""
-
-
-class Parked(Exception):  # noqa: N818 - an event, not an error
-    """Nothing more happens on the connection until the client leaves or the test ends it, so that no task waits."""
 
 
 async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
@@ -161,14 +158,16 @@ async def inject(connection: Connection, data: bytes) -> None:
 
 
 async def hold(connection: Connection, for_seconds: float | None, until: Gate | None = None) -> None:
-    """Send and read nothing for this time, or until the gate opens.
+    """Send and read nothing for this time, or until the gate opens; without either there is no task meanwhile.
 
     Raises:
         Departed: the client ended the connection meanwhile.
-        Parked: neither time nor gate ends the silence.
+        Lifted: the attempt has met a fault without the break that is being played.
     """
-    if for_seconds is None and until is None and connection.service.parks and not connection.side.has_tasks:
-        raise Parked
+    if for_seconds is None and until is None and connection.may_park:
+        if connection.lift is not None:
+            connection.lift.check()
+        await parked()
     if left := await while_it_lasts(connection, connection.wire.departure(for_seconds, until)):
         raise Departed(left)
 
