@@ -80,8 +80,7 @@ class Connection:
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
         self.lift: Lift | None = None  # of the break that is being played
-        self.is_between = False
-        self._unread = b""  # read, and not yet used by a step
+        self._unread, self.is_between = b"", False  # bytes that were read, and not yet used by a step
         self.open(service.dealer.deal(), waited)
         wire.on_end = partial(self.sign, "client")
 
@@ -91,11 +90,6 @@ class Connection:
         if self._valve is None:
             self._valve = Valve(self.wire, self.stream, self.recheck)
         return self._valve
-
-    @property
-    def may_park(self) -> bool:
-        """Whether nothing but the conversation's own task uses the connection, so that it can wait without one."""
-        return not (self.side.has_tasks or self.stream.is_framed or self.is_between)
 
     @property
     def drops_packets(self) -> bool:

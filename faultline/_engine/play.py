@@ -164,12 +164,17 @@ async def hold(connection: Connection, for_seconds: float | None, until: Gate | 
         Departed: the client ended the connection meanwhile.
         Lifted: the attempt has met a fault without the break that is being played.
     """
-    if for_seconds is None and until is None and connection.may_park:
+    if for_seconds is None and until is None and may_park(connection):
         if connection.lift is not None:
             connection.lift.check()
         await parked()
     if left := await while_it_lasts(connection, connection.wire.departure(for_seconds, until)):
         raise Departed(left)
+
+
+def may_park(connection: Connection) -> bool:
+    """Whether nothing but the task of the conversation uses the connection, so that it can wait without one."""
+    return not (connection.side.has_tasks or connection.stream.is_framed or connection.is_between)
 
 
 async def flush(connection: Connection) -> None:
