@@ -65,9 +65,8 @@ class Connection:
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
-        self.wire = wire
-        self.service = service
-        self.number = number
+        self.wire, self.service, self.number = wire, service, number
+        self.is_between = False
         self.stream = Stream(wire, service.chance)
         self.side = NO_UPSTREAM
         self.response_point: Point = "response"
@@ -80,7 +79,7 @@ class Connection:
         self._changed: asyncio.Future[None] | None = None  # during a wait; done when the attempt has another fault
         self._attempts: tuple[OpenAttempt, ...] = ()  # those that are open; most talks have one at a time
         self.lift: Lift | None = None  # of the break that is being played
-        self._unread, self.is_between = b"", False  # bytes that were read, and not yet used by a step
+        self._unread = b""  # read, and not yet used by a step
         self.open(service.dealer.deal(), waited)
         wire.on_end = partial(self.sign, "client")
 
