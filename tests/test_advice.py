@@ -677,6 +677,7 @@ def takes(mode, name, value):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_advice_names_only_arguments_that_the_mode_has():
     wrong = [
         (str(case), name, value)

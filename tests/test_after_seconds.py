@@ -143,6 +143,7 @@ def test_everything_passes_before_the_time_is_over(way, place, tls):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 @pytest.mark.parametrize("verb", ENDS)
 @pytest.mark.parametrize("way", WAYS)
@@ -162,7 +163,6 @@ def test_then_the_break_strikes(way, verb, tls, needs_filter):
             assert struck.at_seconds - begun(server) >= SECONDS
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_after_a_silence_for_a_time_it_goes_on(way, tls):
@@ -190,6 +190,7 @@ def test_bytes_are_inserted_between_two_answers(way, tls):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("way", ["server", "relay"])
 def test_bytes_are_inserted_in_the_middle_of_a_write_and_in_no_record_of_tls(way, tls):

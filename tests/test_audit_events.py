@@ -42,6 +42,8 @@ def test_nothing_that_an_event_tells_is_kept():
         assert gone() is None, event
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_threads_can_set_a_trace_function_at_the_same_time():
     """A hook in Python fails here on 3.10 and 3.11: some fifty times in 80,000 turns."""
     call_at("faultline.never", print)

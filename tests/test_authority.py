@@ -307,6 +307,7 @@ def test_trust_ends_with_the_test_even_if_that_raises(run, monkeypatch, untrusti
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_fixture_lives_as_long_as_the_session(run):
     result = run(
         """

@@ -213,6 +213,7 @@ POST = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n"
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row(
     ("fault", "pieces", "after_bytes"),
     [

@@ -262,6 +262,7 @@ def test_client_sees_the_one_defect_and_nothing_else(faultline, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 @each_kind
 def test_mending_the_one_defect_satisfies_the_client_that_refused_it(kind):
@@ -787,6 +788,7 @@ else:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_files_are_gone_when_the_process_has_ended_but_not_when_a_forked_child_has():
     done = subprocess.run([sys.executable, "-W", "error", "-c", FORKS], capture_output=True, text=True, check=True)
     files, seen_by_parent = (line.split() for line in done.stdout.splitlines())

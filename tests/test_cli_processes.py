@@ -50,7 +50,6 @@ def client_of(process):
     return socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
 
 
-@pytest.mark.unmeasured
 def test_signals_stop_each_server_at_once_with_a_summary(start):
     with serve(ok()) as real, contextlib.ExitStack() as clients:
         started = {
@@ -76,7 +75,6 @@ def test_signals_stop_each_server_at_once_with_a_summary(start):
     assert ends == {key: (0, "", True, count, summaries[count], (b"", "FIN")) for key, count in started.items()}
 
 
-@pytest.mark.unmeasured
 def test_reader_that_goes_away_ends_the_command_without_an_error(start):
     read, unread = os.pipe()
     os.close(read)
@@ -98,7 +96,6 @@ def test_reader_that_goes_away_ends_the_command_without_an_error(start):
     assert ends == dict.fromkeys(ends, ("", 0))
 
 
-@pytest.mark.unmeasured
 def test_process_ends_with_its_status_and_no_traceback_whatever_can_be_written(start):
     installed = shutil.which("faultline", path=Path(sys.executable).parent) or FAULTLINE
     full = "faultline: standard output: expected a place to write to (No space left on device).\n"

@@ -103,8 +103,14 @@ def test_a_path_has_a_plan_of_its_own_and_connections_have_a_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("words", ["proxy --socks", "serve --mode ok --udp", "serve --mode ok --unix {}/s"])
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("proxy --socks", signal.SIGTERM),
+        ("serve --mode ok --udp", signal.SIGINT),
+        ("serve --mode ok --unix {}/s", signal.SIGTERM),
+    ],
+)
 def test_a_server_of_its_own_process_ends_by_a_signal(words, number, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "faultline", *words.format(tmp_path).split()],

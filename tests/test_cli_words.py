@@ -313,6 +313,7 @@ REFUSED = {
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row("words", REFUSED)
 def test_mistake_is_one_line_and_exit_status_2(told, words):
     code, printed, complaint = told(words)
@@ -511,6 +512,7 @@ FULL = "faultline: standard output: expected a place to write to (No space left 
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row("words", ["modes", "modes --json", "--version", "serve --mode ok --help", "serve --mode ok"])
 @each_row(("kind", "code", "complaint"), [("unread", 0, ""), ("full", 1, FULL), ("closed", 0, "")])
 def test_output_that_can_not_be_written_is_no_traceback(words, kind, code, complaint, capsys):

@@ -65,6 +65,8 @@ def complete(request, tmp_path, capsys):
     return completed
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 def test_a_shell_offers_what_may_follow(complete):
     for line, offered, not_offered in LINES:
         found = complete(line)

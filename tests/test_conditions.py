@@ -461,6 +461,7 @@ def test_loss_is_over_when_its_time_is(faultline, dial):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.usefixtures("needs_filter")
 def test_the_end_of_a_loss_ends_no_loss_of_a_later_fault(faultline, dial):
     server = faultline.serve(loss(0.01, for_seconds=0.05) & stall(), strict=False)

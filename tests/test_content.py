@@ -251,7 +251,6 @@ def test_a_change_goes_with_any_pace(join, direction, make, arguments):
     assert read(hearer) == model(TEXT, repeated=(2, 4))
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", ["request", "response"])
 def test_many_small_pieces_can_all_be_dropped(join, direction):

@@ -150,6 +150,7 @@ def promised_bytes(trigger, said):
     return trigger.after_bytes if trigger.on is None else said.index(trigger.on) + len(trigger.on)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.all_cases
 @pytest.mark.parametrize(("case", "tls"), [*rows()])
 def test_client_sees_what_the_case_promises_and_the_ledger_says_so(case, tls):

@@ -51,6 +51,7 @@ def test_the_python_of_the_readme_passes(run_python_of):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_the_python_of_the_tutorial_does_what_the_page_says(run_python_of):
     result = run_python_of("docs/tutorial.md")
 
@@ -68,7 +69,6 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
     run_python_of("docs/around-the-connection.md").assert_outcomes(passed=17)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "count"),
@@ -77,7 +77,6 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
         ("relays", 8),
         ("websocket", 15),
         ("http2", 15),
-        ("audit", 2),
         ("strategies", 5),
         ("sweep", 6),
         ("recording", 5),
@@ -85,6 +84,15 @@ def test_the_python_of_the_page_around_the_connection_passes(run_python_of):
 )
 def test_the_python_of_a_page_passes(run_python_of, page, count):
     run_python_of(f"docs/{page}.md").assert_outcomes(passed=count)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page_on_audits_passes(pytester, monkeypatch):
+    """In a process that forks faster than the one of all tests."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile("\n".join(blocks("docs/audit.md", "python")))
+
+    pytester.runpytest_subprocess("-p", "timeout", "-p", "faultline").assert_outcomes(passed=2)
 
 
 TASKS = [
@@ -110,7 +118,6 @@ RUN_BY_OTHERS = {"databases", "first-test", "modes", "other-languages", "steps"}
 OF_ASYNC = ("-p", "anyio", "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_the_python_of_every_page_on_a_task_passes(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -242,6 +249,7 @@ def test_the_page_of_modes_is_made_from_the_catalogue(capsys):
     assert capsys.readouterr().out == (TOP / "docs/modes.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_of_steps_has_every_step_and_what_clients_see_of_it(capsys):
     namespace = runpy.run_path(str(TOP / "docs/make_steps.py"))
     namespace["main"]()

@@ -40,7 +40,6 @@ def test_each_mode_is_drawn():
     assert {*re.findall(r"\]\(diagrams/(\w+)\.svg\)", (DOCS / "modes.md").read_text("utf-8"))} == {*modes()}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_run_of_each_mode_goes_as_it_is_drawn():
     script = runpy.run_path(str(DOCS / "make_diagrams.py"))
@@ -114,6 +113,7 @@ def test_the_glossary_has_each_word_that_the_pages_use():
     assert [word for word in GLOSSARY.split() if f"\n## {word}\n" not in page] == []
 
 
+@pytest.mark.slow
 def test_each_command_on_a_page_is_one():
     pages = {path.stem: path.read_text("utf-8") for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]}
     lines = re.findall(r"(?m)^\$ faultline (.+)$", "\n".join(pages.values()))

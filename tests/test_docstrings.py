@@ -7,6 +7,8 @@ import functools
 import importlib
 import pkgutil
 
+import pytest
+
 import faultline
 from faultline._net.system import LACKS, is_linux
 from faultline.modes import _catalogue
@@ -37,6 +39,8 @@ def examples():
     return {test.name: test for test in found()}
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_examples_run_as_they_stand():
     said = {}
     for name, test in examples().items():
@@ -49,6 +53,7 @@ def test_examples_run_as_they_stand():
     assert {name: "".join(words) for name, words in said.items() if words} == {}
 
 
+@pytest.mark.slow
 def test_every_mode_and_each_function_that_users_begin_with_has_an_example_that_was_found():
     begun = {"serve", "raises", "root_cause", "sequence", "cycle", "sometimes", "when", "script"}
 

@@ -420,6 +420,7 @@ def meets_what_the_plan_becomes(later, number):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 def test_client_that_waits_at_a_black_hole(counting):
     kinds = [{}, {"host": "::1"}] + [{"isolated": True}] * (counting == "packets")

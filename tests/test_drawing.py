@@ -801,6 +801,7 @@ class Narrow:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(("words", "width"), [((), 90), (("-p", "no:terminalreporter"), 100)], ids=["terminal", "none"])
 @pytest.mark.parametrize("color", ["yes", "no"])
 def test_drawing_in_a_report_has_the_colors_and_the_width_of_pytest(pytester, monkeypatch, words, width, color):

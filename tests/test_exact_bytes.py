@@ -81,7 +81,6 @@ def test_client_reads_exactly_so_many_bytes_every_time(faultline, fault, after, 
     assert [(a.ended_by, a.ended_how) for a in server.attempts] == [("server", how)] * times
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, MIB])
 @pytest.mark.parametrize(("fault", "after", "how"), [(reset, RST_IN_TLS, "RST"), (close, None, "FIN")])

@@ -166,6 +166,8 @@ def test_command_line_serves_the_fault(play):
 
 
 @each_row("case", [case for mode in modes().values() if not for_tests(mode) for case in mode.cases])
+@pytest.mark.slow
+@pytest.mark.measured
 def test_command_line_has_the_arguments_of_every_case(case):
     _, _, *words = shlex.split(command_of(case.fault))
     parser = Parser()
@@ -261,6 +263,7 @@ def test_a_text_that_would_spoil_the_line_is_shown_in_short(text, shown, capsys)
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_lines_are_as_wide_as_the_terminal(width):
     words = [[], *([name] for name in (*NAMES, *modes()))]

@@ -92,7 +92,6 @@ def test_three_parts_become_one_fault_that_says_all_three():
     assert repr(whole) == "ok(b'x') & bad_cert('self_signed') & close()"
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @each_row("one", ALL)
 def test_order_of_parts_does_not_matter(one):

@@ -172,6 +172,7 @@ def test_terms_strike_where_the_client_hangs_up(fault, how, version):
 @each_row("how", ["FIN", "RST"])
 @each_row("said", [b"", b"\x16\x03\x01", GET])
 @each_row("fault", TERMS)
+@pytest.mark.slow
 def test_terms_do_not_strike_where_the_client_never_heard_of_them(fault, said, how):
     with serve(fault, strict=False) as server, connected(server, ssl.TLSVersion.TLSv1_2) as client:
         client.sock.sendall(said)

@@ -65,7 +65,6 @@ TIMED = {
 }
 
 
-@pytest.mark.unmeasured
 def test_timed_faults_take_their_time(frozen):
     took = {}
     for name, fault in TIMED.items():

@@ -164,6 +164,7 @@ def fetch(server, context):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_the_test_ca_is_that_of_the_child(faultline, monkeypatch):
     server = faultline.serve(ok(b"secret"), tls="mutual", isolated=True)
     by_hand = ssl.create_default_context(cafile=server.ca_file)
@@ -576,7 +577,6 @@ def test_child_that_is_killed_is_an_error_and_no_hang_and_the_next_server_has_a_
         assert len(children()) == 1
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_child_ends_with_a_parent_that_has_closed_nothing(run):
     """Each child holds the output too, so that it has ended when this returns."""
@@ -616,6 +616,7 @@ def test_child_ends_with_a_parent_that_has_closed_nothing(run):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(faultline):
@@ -635,6 +636,7 @@ def test_forked_process_has_a_child_of_its_own_and_harms_none_of_its_parents(fau
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 def test_servers_of_one_process_have_one_child_whatever_it_may_not_load(program, tmp_path):
     """The working directory has a module by the name of one that the library imports."""
@@ -730,6 +732,7 @@ def test_interrupt_of_the_whole_process_group_is_not_the_childs(program):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_fixture_stops_isolated_servers_guards_their_faults_and_outlives_their_child(run_inner):
     inner = run_inner("plugin.py", "-W", "error")
 

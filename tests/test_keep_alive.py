@@ -166,6 +166,7 @@ def test_the_timer_of_an_idle_connection_goes_with_its_plan(faultline):
 
 
 @pytest.mark.parametrize("verb", [close, reset])
+@pytest.mark.slow
 def test_after_the_end_of_the_attempt_a_client_has_met_the_break_at_idle(verb):
     for _ in range(20):
         with serve(verb(at="idle")) as server, socket.create_connection(server.address, 10) as client:

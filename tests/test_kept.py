@@ -30,7 +30,6 @@ def post(server, body):
     return answer
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ECHOES)
 def test_echo_is_whole_where_the_ledger_keeps_a_part(name):

@@ -14,6 +14,7 @@ from support.tables import each_row
 
 import faultline
 
+pytestmark = pytest.mark.unmeasured
 HOUSE = Path(faultline.__file__).parent
 # From the bottom; a folder is a layer.
 LAYERS = ("_core", "modes", "_explain", "_net", "_engine", "_servers", "_probe", "_audit", "_sweep", "_front")
@@ -279,6 +280,8 @@ def test_every_module_opens_with_its_own_words():
     assert [module for module, words in first.items() if not words.endswith(".")] == ["_version"]
 
 
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_what_is_imported_comes_with_python_or_is_declared():
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8")
     project = text[text.index("\ndependencies = [") : text.index("\n[dependency-groups]")]

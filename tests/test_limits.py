@@ -42,6 +42,7 @@ def is_named(inner, name, point="response", attempt=1):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_client_that_hangs_anywhere_ends_with_the_limit(inner):
     clients = names(inner, "test_client[")
 
@@ -50,7 +51,6 @@ def test_client_that_hangs_anywhere_ends_with_the_limit(inner):
     assert inner.outcomes["test_goes_on"] == ["PASSED"]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_client_that_hangs_at_any_server_ends_with_the_limit(inner):
     points = {
@@ -68,7 +68,6 @@ def test_client_that_hangs_at_any_server_ends_with_the_limit(inner):
     assert "at `response`" in inner.reasons["test_server[relay of a stalled server]"]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "point"), [("datagram", "response"), ("query", "lookup"), ("lookup", "lookup")])
 def test_client_that_hangs_without_a_connection_ends_with_the_limit(inner, name, point):

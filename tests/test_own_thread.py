@@ -166,6 +166,7 @@ def test_black_hole_without_descriptors_is_the_servers_error(no_descriptors):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_step_that_fails_after_a_timer_is_the_servers_error(monkeypatch):
     failed = threading.Event()
     apply = Listener._apply
@@ -273,6 +274,7 @@ def test_four_threads_close_a_server_at_once(make):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("make", [lambda: fl.serve(fl.ok()), lambda: fl.udp(fl.ok()), fl.dns_server])
 def test_close_that_failed_is_finished_by_the_next_one(make, monkeypatch):
     server = make()

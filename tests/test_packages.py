@@ -9,6 +9,7 @@ from importlib.metadata import Distribution, distributions
 from itertools import chain
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -28,6 +29,7 @@ def others_with_our_name(installed: Iterable[Distribution]) -> set[str]:
     return {each.metadata["Name"] for each in having} - {"pytest-faultline"}
 
 
+@pytest.mark.slow
 def test_no_other_distribution_here_has_a_package_of_our_name():
     found = others_with_our_name(distributions())
 

@@ -62,7 +62,6 @@ SAID = [
 ]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_search_finds_what_a_search_through_everything_finds(pattern, monkeypatch):

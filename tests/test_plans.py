@@ -183,6 +183,7 @@ def test_same_seed_deals_the_same_thousand_and_about_as_many_as_it_says():
     assert 260 < dealt.count(reset()) < 340
 
 
+@pytest.mark.slow
 def test_clients_meet_what_the_seed_deals(faultline):
     plan = sometimes(0.3, reset(), otherwise=ONE, seed=5)
     dealer = Dealer(plan)

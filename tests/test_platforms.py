@@ -171,6 +171,7 @@ def lines_of(platform, gone, program, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 def test_without_what_linux_alone_has_each_server_plays_or_says_what_is_missing(tmp_path):
     said, errors = lines_of("darwin", LINUX_ALONE, CONVERSATIONS, tmp_path)
@@ -193,6 +194,7 @@ def test_without_what_linux_alone_has_each_server_plays_or_says_what_is_missing(
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_on_windows_the_package_is_imported_and_each_server_says_what_it_needs(tmp_path):
     gone = {module: f"{names} {POSIX_ALONE.get(module, '')}" for module, names in LINUX_ALONE.items()}
     said, errors = lines_of("win32", gone, REFUSALS, tmp_path)

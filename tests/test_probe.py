@@ -138,7 +138,7 @@ def rows():
             is_of_tls = not is_silent or case.point in ("handshake", "accept")
             if is_of_tls if tls else not case.fault.needs_tls:
                 is_large = "flood" in str(case) or "bomb" in str(case)
-                marks = pytest.mark.slow if is_silent or is_large or tls else ()
+                marks = (pytest.mark.slow, pytest.mark.measured) if is_silent or is_large or tls else ()
                 yield pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}", marks=marks)
 
 
@@ -175,7 +175,7 @@ def test_walk_names_the_point_and_a_mode_that_gives_the_same_again(case, tls):
         (faultline.nxdomain(), "socket.gaierror", "-2"),
         (faultline.servfail(), "socket.gaierror", "-3"),
         (faultline.no_address(), "socket.gaierror", "-5"),
-        pytest.param(faultline.slow_resolve(1.0), "TimeoutError", "", marks=pytest.mark.slow),
+        pytest.param(faultline.slow_resolve(1.0), "TimeoutError", "", marks=(pytest.mark.slow, pytest.mark.measured)),
     ],
     ids=str,
 )
@@ -240,6 +240,7 @@ def test_walk_says_of_every_address_why_it_failed():
     ],
     ids=str,
 )
+@pytest.mark.measured
 def test_server_of_another_protocol_is_only_listened_to(scheme, plan, found, text):
     with serve(plan, tls=scheme == "tls", strict=False) as server:
         target, steps = probed(server, url=f"{scheme}://{server.hostport}")
@@ -307,6 +308,7 @@ def test_endless_response_ends_at_the_deadline(plan, part):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row("plan", [ok(bytes(MOST_BYTES + 1_000_000)), raw(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2 * MOST_BYTES))])
 def test_long_body_is_not_read_whole(plan):
     with serve(plan, strict=False) as server:
@@ -317,6 +319,7 @@ def test_long_body_is_not_read_whole(plan):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_server_that_keeps_the_connection_open_is_not_waited_for():
     response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     with serve(script(faultline.receive_request(), send(response), faultline.hold()), strict=False) as server:
@@ -657,6 +660,7 @@ def test_interrupt_before_the_first_point_leaves_nothing_to_tell(monkeypatch, ca
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_ends_a_walk_that_waits(number):
     ignored = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]  # as in the background of a shell

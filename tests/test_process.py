@@ -68,6 +68,9 @@ ASKS = {
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("kind", ENDPOINTS)
+@pytest.mark.slow
+@pytest.mark.measured
+@pytest.mark.everywhere
 def test_forked_child_is_told_at_once_that_the_server_is_its_parents(kind):
     def told(ask):
         with pytest.raises(ServerError) as caught:
@@ -191,7 +194,6 @@ def test_close_finishes_though_the_process_is_stopped_for_longer_than_it_waits()
 # --- settings of the process -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_default_timeout_of_sockets_changes_nothing():
     told = program(
@@ -254,6 +256,7 @@ TOLD = (
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("what", "told"), [("", [TOLD]), ("thread=False, select=False", ["refused", "HTTP/1.1 200", "2"])]
 )

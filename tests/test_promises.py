@@ -106,7 +106,6 @@ def test_every_case_promises_something_but_those_of_a_healthy_answer():
     }
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @each_row("mode", dict.fromkeys(case.mode for case in PROMISING))
 def test_case_fails_that_no_client_met_or_whose_client_leaves_a_byte_too_early(mode):

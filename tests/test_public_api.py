@@ -144,7 +144,6 @@ def test_unknown_name_is_an_import_error():
         exec("from faultline import rest", {})
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_nothing_heavy_is_loaded_before_a_server_starts(loaded):
     heavy = {step: {name.partition(".")[0] for name in loaded[step]} & HEAVY for step in STEPS}
@@ -196,6 +195,7 @@ def test_method_of_the_fixture_has_parameters_and_docstring_of_the_function(name
     assert (bound.__name__, bound.__self__.servers) == (name, [])
 
 
+@pytest.mark.slow
 def test_fixture_hands_on_every_public_name():
     fixture = Faultline()
     names = [name for name in faultline.__all__ if name not in {*starters(), "__version__"}]

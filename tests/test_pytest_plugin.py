@@ -120,6 +120,7 @@ def test_several_servers_are_stopped_whatever_the_test_came_to(inner, first, out
     assert outcomes(inner, f"TestStopped::test_{then}") == ["PASSED"]
 
 
+@pytest.mark.slow
 def test_report_of_a_test_with_many_servers_draws_the_last_of_them(run):
     result = run("""
         def test_many(faultline):
@@ -351,6 +352,7 @@ def test_guard_judges_each_run_of_a_test_that_is_run_again(inner):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("ends", "code"),
     [
@@ -481,6 +483,7 @@ FAILING = """
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_traceback_of_an_error_that_faultline_tells_ends_in_the_test(run):
     ended, mistake, full = (
         PLACE.findall(run(FAILING, "--tb=short", *options).stdout.str())
@@ -622,6 +625,7 @@ def test_chance(faultline):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_seed_repeats_a_run_and_a_run_that_drew_chance_says_it(run):
     first = run(CHANCE)
     said = re.search(
@@ -661,6 +665,7 @@ def test_inner_runs_share_the_loop_of_this_process(run):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_loading_the_plugin_imports_nothing_heavy(tmp_path):
     program = """
         import sys, pytest

@@ -174,6 +174,7 @@ def test_a_client_that_says_its_last_word_is_waited_for_no_longer():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row("isolated", [False, True])
 def test_what_was_recorded_answers_as_it_did(isolated):
     with relay(serve_pages(), record=True, isolated=isolated) as server:
@@ -218,6 +219,13 @@ def test_a_proxy_records_what_is_said_through_it(kind, asks, reply, is_early):
         ledger = server.ledger
 
     assert ledger.recording() == Recording(((*LINES, receive_all()),))
+
+
+def test_a_ledger_that_records_already_keeps_its_limit():
+    with serve(ok()) as real, relay(real, record=100) as server:
+        server.ledger.records(1)
+
+        assert server.ledger.record_bytes == 100
 
 
 def test_a_request_that_a_proxy_passes_on_is_recorded_as_it_was_said():
@@ -902,6 +910,8 @@ def kind_of(dpkt, name):
 
 
 @each_row(("kind", "options"), [("IP", {}), ("IP6", {"ipv6": True, "port": 5432})])
+@pytest.mark.slow
+@pytest.mark.measured
 def test_another_reader_reads_a_capture(kind, options, tmp_path):
     plan = sequence(ok(), reset(after_bytes=10), faultline.refuse())
     with serve(ok(b"secret" * 10_000)) as real, relay(real, plan, record=True) as server:

@@ -88,6 +88,7 @@ def test_declared_surface_names_what_the_class_has():
 
 
 @each_row("path", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]))
+@pytest.mark.slow
 def test_pages_for_users_have_public_members_alone(path):
     kinds = [getattr(faultline, name) for name in VALUES]
     known = {member for kind in kinds for member in public_members(kind) | fields_of(kind)}

@@ -307,7 +307,6 @@ def test_stopped_partition_leaves_no_connection_in_the_kernel(dial):
     assert states(server.port) == []
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_stop_with_1000_stalled_clients_leaves_nothing_behind(many_descriptors):
     serve(ok()).close()  # the loop and its thread are there from now on
@@ -551,6 +550,7 @@ def test_server_without_descriptors_says_so_and_serves_again_when_clients_leave(
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_server_serves_again_when_the_program_around_it_has_freed_descriptors():
     program = """
         import os, resource, socket

@@ -47,7 +47,6 @@ USES = [
 ]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @each_row("use", USES)
 def test_every_plan_that_is_drawn_is_played_and_is_read_from_its_text(use):
@@ -79,38 +78,39 @@ def test_every_fault_strikes_at_a_point_that_was_asked_for():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row(
     ("strategy", "condition", "shown"),
     [
-        (faults(), has(), "refuse()"),
-        (faults(), has("r", "es"), "reset()"),
-        (faults(verbs=("stall", "close", "reset")), has(), "reset()"),
-        (faults(), has("stall"), "stall(for_seconds=0.05)"),
-        (faults(), has("after_bytes"), "reset(after_bytes=1)"),
-        (faults(answer=WHOLE), has("after_body_bytes=5"), "reset(after_body_bytes=5)"),
-        (faults(), has("malformed"), "malformed('length_short')"),
-        (faults(), has("raw"), "raw(b'\\x00')"),
-        (faults(), has("&"), "reset() & status(503)"),
+        (faults, has(), "refuse()"),
+        (faults, has("r", "es"), "reset()"),
+        (lambda: faults(verbs=("stall", "close", "reset")), has(), "reset()"),
+        (faults, has("stall"), "stall(for_seconds=0.05)"),
+        (faults, has("after_bytes"), "reset(after_bytes=1)"),
+        (lambda: faults(answer=WHOLE), has("after_body_bytes=5"), "reset(after_body_bytes=5)"),
+        (faults, has("malformed"), "malformed('length_short')"),
+        (faults, has("raw"), "raw(b'\\x00')"),
+        (faults, has("&"), "reset() & status(503)"),
         (lambda: faults(conditions=True), has("&", "latency"), "reset() & latency(0.01)"),
-        (faults(point="idle"), has("close"), "close(at='idle')"),
-        (faults(tls=True), has("cert"), "bad_cert('expired')"),
-        (faults(server="relay"), has("idle"), "reset(at='idle', after_seconds=0.05)"),
-        (faults(verbs=(stall(),)), has("on=", "&"), "stall(at='response', on=b'\\r\\n\\r\\n') & status(503)"),
-        (faults(timeout_seconds=1), has("for_seconds=2"), "stall(for_seconds=2)"),
+        (lambda: faults(point="idle"), has("close"), "close(at='idle')"),
+        (lambda: faults(tls=True), has("cert"), "bad_cert('expired')"),
+        (lambda: faults(server="relay"), has("idle"), "reset(at='idle', after_seconds=0.05)"),
+        (lambda: faults(verbs=(stall(),)), has("on=", "&"), "stall(at='response', on=b'\\r\\n\\r\\n') & status(503)"),
+        (lambda: faults(timeout_seconds=1), has("for_seconds=2"), "stall(for_seconds=2)"),
         (lambda: faults(verbs=("inject",), http=False), has(), "inject(b'\\x00')"),
-        (faults(script=LINE, verbs=("reset",)), has("(after_bytes=3"), f"{LINE!r} & reset(after_bytes=3)"),
-        (faults(script=LINE), has("refuse"), "refuse()"),
+        (lambda: faults(script=LINE, verbs=("reset",)), has("(after_bytes=3"), f"{LINE!r} & reset(after_bytes=3)"),
+        (lambda: faults(script=LINE), has("refuse"), "refuse()"),
         (conditions, has(), "latency(0.01)"),
         (lambda: conditions(http=False), has("request", "drop_bytes"), "drop_bytes(1, direction='request')"),
-        (plans(), has(), "ok()"),
-        (plans(recovers=False), has("status"), "status(503)"),
-        (plans(), has("close", "refuse"), "sequence(refuse(), close(), ok())"),
-        (plans(min_size=2, per="connection"), has(), "sequence(ok(), ok(), ok(), per='connection')"),
-        (plans(script=LINE), has("reset"), f"sequence({LINE!r} & reset(), {LINE!r})"),
+        (plans, has(), "ok()"),
+        (lambda: plans(recovers=False), has("status"), "status(503)"),
+        (plans, has("close", "refuse"), "sequence(refuse(), close(), ok())"),
+        (lambda: plans(min_size=2, per="connection"), has(), "sequence(ok(), ok(), ok(), per='connection')"),
+        (lambda: plans(script=LINE), has("reset"), f"sequence({LINE!r} & reset(), {LINE!r})"),
     ],
 )
 def test_values_shrink_to_the_simplest(strategy, condition, shown):
-    found = simplest(strategy() if callable(strategy) else strategy, condition)
+    found = simplest(strategy(), condition)
 
     assert found == shown
 
@@ -242,6 +242,8 @@ def test_five_faults_shrink_to_two_which_the_database_replays_first():
     assert again[0] == runs[-1]
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 def test_a_state_machine_changes_the_plan_of_one_server():
     class Machine(RuleBasedStateMachine):
         def __init__(self):

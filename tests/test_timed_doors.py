@@ -57,7 +57,6 @@ AFTER = [
 ]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_clients_meet_what_comes_next_when_the_time_is_over(faultline, kind):
@@ -97,6 +96,7 @@ def test_connections_are_kept_alive_once_it_is_over(fault):
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.slow
 def test_times_in_a_row_add_up(faultline, kind):
     rows = itertools.product(TIMED, TIMED)
     for server in [faultline.serve(sequence(*row, HELLO), strict=False, **KINDS[kind]) for row in rows]:

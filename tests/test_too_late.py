@@ -77,6 +77,7 @@ def test_end_that_could_not_be_sent_is_no_strike(monkeypatch, plan, tls):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row("plan", STRIKES)
 def test_strike_is_told_exactly_if_the_end_was_sent(plan):
     with serve(plan, strict=False) as server:

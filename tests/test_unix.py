@@ -302,7 +302,6 @@ def test_a_door_becomes_any_other():
         assert [a.fault for a in server.attempts] == [DOORS[name][0] for name in names]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_there_is_no_moment_without_a_file_while_the_door_changes():
     with serve(ok(), unix=True, strict=False) as server:
@@ -743,6 +742,7 @@ def test_a_relay_resets_its_client_though_it_has_read_all_that_it_said(faultline
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("size", [4608, 65_536])
 def test_a_client_with_a_small_buffer_is_not_blocked_by_the_byte_that_waits_for_a_reset(faultline, size):
     """A sender that is blocked gets room when a quarter of its buffer is taken (`unix_writable`)."""

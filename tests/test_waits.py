@@ -125,6 +125,7 @@ def test_other_tasks_run_meanwhile():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_wait_that_takes_too_long_is_an_error(run):
     with serve(ok()) as server:
 

@@ -147,6 +147,22 @@ def test_each_way_to_read_after_a_look_at_a_rst_still_meets_the_rst(pair, play, 
     assert play(looked) == ("RST", "RST", "RST", "RST", "source reset")
 
 
+def test_a_read_of_a_unix_socket_that_was_reset_says_so():
+    async def main():
+        departures = Departures(asyncio.get_running_loop())
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.setblocking(False)
+            ours.send(b"unread")
+            theirs.close()
+            try:
+                return await news_of(UnixWire(asyncio.get_running_loop(), ours, departures).receive(10))
+            finally:
+                departures.close()
+
+    assert asyncio.run(main()) == "RST"
+
+
 def test_a_unix_socket_still_meets_a_rst_after_a_look_at_it():
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

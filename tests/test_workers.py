@@ -49,7 +49,6 @@ def test_what_nobody_could_see_is_told_at_the_end_of_the_run(inner):
     )
 
 
-@pytest.mark.unmeasured
 def test_run_whose_worker_drew_chance_says_the_seed_that_all_processes_have(inner):
     said = re.search(r"^faultline made random choices; .*: --faultline-seed=(\d+)$", inner.out, re.MULTILINE)
 

@@ -160,7 +160,6 @@ PIECES += [
 ]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::faultline.FaultlineWarning")  # of a time in milliseconds
 @pytest.mark.parametrize("make", [random_text, lambda chance: random_call(chance, 2)], ids=["texts", "calls"])

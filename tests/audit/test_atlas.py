@@ -100,7 +100,6 @@ def test_a_reset_of_other_tools_is_often_a_fin(data):
     assert any("**nothing**" in end for end in ends)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_cells_are_what_an_audit_finds(data, script):
     version = ".".join(map(str, sys.version_info[:2]))

@@ -40,7 +40,6 @@ BUGS = [
 ]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize(("name", "choice", "verdict"), BUGS, ids=[name for name, *_ in BUGS])
 def test_a_bug_is_found_and_nothing_else(name, choice, verdict, audited, tmp_path):
     usual = {"tls": False, "factory": name.endswith("_pool"), "timeout_seconds": 2 if verdict == "hung" else 60}
@@ -49,7 +48,6 @@ def test_a_bug_is_found_and_nothing_else(name, choice, verdict, audited, tmp_pat
     assert {v for case in audit.results for v in case.verdicts} - {"handled", "not run"} == {verdict}, str(audit)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["no_connect_timeout", "no_read_timeout"])
 def test_where_a_client_waits_is_said(name, audited):
     audit = audited(f"{HERE}:{name}", tls=False, timeout_seconds=6, **HANGS)
@@ -57,7 +55,6 @@ def test_where_a_client_waits_is_said(name, audited):
     assert {case.reason.partition(":")[0] for case in audit.found("hung")} == {name.replace("_", " ")}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["careful_async", "careful_pool"])  # `careful` meets the whole catalogue elsewhere
 def test_a_careful_client_is_clean(name, audited):
     audit = audited(f"{HERE}:{name}", modes=SOME, factory=name.endswith("_pool"), timeout_seconds=60)
@@ -66,7 +63,6 @@ def test_a_careful_client_is_clean(name, audited):
     assert len(audit.results) > 40
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("timeout", [None, 0.3])
 def test_requests_hangs_at_every_stall_unless_it_has_a_timeout(timeout, audited):
     audit = audited(

@@ -88,9 +88,10 @@ def test_what_fails_is_said_by_the_exit_status(fails, status, plays, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_json_has_every_call_and_every_attempt(capsys):
-    words = "audit --mode reset --mode ok --point response --point answer --plain --json --runs 2 --jobs 3"
-    assert main(shlex.split(words)) == 0
+    choice = "--mode reset --mode half_close --mode ok --point response --point answer --point idle"
+    assert main(shlex.split(f"audit {choice} --plain --json --runs 2 --jobs 3")) == 0
 
     audit = json.loads(capsys.readouterr().out)
     rows = {row["case"]: row for row in audit["results"]}
@@ -102,7 +103,6 @@ def test_json_has_every_call_and_every_attempt(capsys):
     assert [call["outcome"] for call in rows["ok()"]["calls"]] == ["returned", "returned"]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_an_exception_that_is_not_expected_is_unexpected(capsys):
     words = f"audit {HERE}:careful --mode refuse --plain --expect builtins.KeyError,builtins.ValueError"
@@ -112,12 +112,14 @@ def test_an_exception_that_is_not_expected_is_unexpected(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_factory_yields_the_client(capsys):
     assert main(shlex.split(f"audit {HERE}:careful_pool --factory --mode ok --plain --fail-on any")) == 0
     assert "3 handled" in capsys.readouterr().out
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_client_that_does_not_trust_the_test_ca_is_audited_without_tls(capsys):
     assert main(shlex.split(f"audit {HERE}:trusts_nobody --mode refuse --mode bad_cert")) == 0
 
@@ -177,6 +179,7 @@ def test_a_client_that_trusts_nobody_can_not_be_audited_in_tls_alone(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_an_exception_that_is_none_gets_a_line(capsys):
     assert "expected an exception class" in complaint("audit --expect builtins.len --plain", capsys)
 
@@ -185,6 +188,7 @@ def test_an_exception_that_is_none_gets_a_line(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_an_interrupt_leaves_no_process_and_prints_what_is_known():
     words = [sys.executable, "-m", "faultline", "audit", f"{HERE}:no_read_timeout", "--timeout-seconds", "600"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
@@ -200,7 +204,6 @@ def test_an_interrupt_leaves_no_process_and_prints_what_is_known():
     assert [pid for pid in inner if left.runs(pid)] == []
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_target_that_is_still_imported_is_stopped_too():
     words = [sys.executable, "-m", "faultline", "audit", "audit.imports_for_ever:get"]
@@ -215,7 +218,6 @@ def test_a_target_that_is_still_imported_is_stopped_too():
     assert [pid for pid in inner if left.runs(pid)] == []
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_the_end_of_the_audit_itself_leaves_no_process():
     words = [sys.executable, "-m", "faultline", "audit", f"{HERE}:no_read_timeout", "--timeout-seconds", "600"]

@@ -38,6 +38,7 @@ def test_lookups_are_audited_at_a_server_without_tls_alone(given):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_client_whose_timeout_leaves_out_the_lookup_hangs_there():
     audit = faultline.audit("audit.clients_with_bugs:careful", points=("lookup",), timeout_seconds=2)
 
@@ -48,6 +49,7 @@ def test_a_client_whose_timeout_leaves_out_the_lookup_hangs_there():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_client_that_looks_nothing_up_by_python_is_not_judged():
     audit = faultline.audit(f"{HERE}:by_address", modes=("nxdomain",))
 
@@ -62,7 +64,6 @@ def test_a_client_that_looks_nothing_up_by_python_is_not_judged():
 # --- a proxy ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked(audited):
     given = {"modes": ("status", "reset", "ok"), "points": ("answer", "request"), "proxy": True, "tls": True}
@@ -73,7 +74,6 @@ def test_a_connection_that_is_kept_after_a_connect_that_failed_is_leaked(audited
     assert {case.verdicts for case in bad.found()} == {("leaked",)}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_client_that_uses_no_proxy_is_not_judged(audited):
     audit = audited(f"{HERE}:by_address", modes=("status",), proxy=True, tls=False)
@@ -95,6 +95,7 @@ def test_a_proxy_is_audited_in_what_it_plays():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_tunnel_that_breaks_before_the_handshake_is_met():
     audit = faultline.audit(f"{HERE}:tunneled", points=("tunnel",), modes=("reset", "close"), proxy=True)
 
@@ -125,6 +126,7 @@ LINES = script(receive_until(b"\n"), send(b"one\n"), send(b"two\n"), send(b"thre
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_client_of_another_protocol_is_audited_before_its_own_server():
     with faultline.serve(LINES, strict=False) as upstream:
         given = {"upstream": upstream.hostport, "modes": ("close", "latency"), "tls": False}
@@ -145,7 +147,6 @@ def test_a_relay_is_audited_in_what_it_plays():
 # --- what a pool leaves ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_connection_that_a_pool_forgets_is_leaked(audited):
     audit = audited(f"{HERE}:keeps_what_failed_pool", factory=True, modes=("raw", "ok"), tls=False)
@@ -154,7 +155,6 @@ def test_a_connection_that_a_pool_forgets_is_leaked(audited):
     assert found == {"ok": ("handled",), "raw": ("leaked",)}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"), [("leaves_a_thread_for_a_moment", "handled"), ("leaves_a_thread", "leaked")]

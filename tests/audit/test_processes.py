@@ -167,6 +167,7 @@ def test_what_can_be_read_is_read(value, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_an_error_of_the_audit_itself_is_told(monkeypatch):
     def fail(*_):
         raise RuntimeError("out of order")
@@ -177,6 +178,7 @@ def test_an_error_of_the_audit_itself_is_told(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_process_that_ends_in_a_call_has_crashed_whatever_its_status():
     def client(url):
         try:
@@ -218,6 +220,7 @@ def test_a_client_that_computes_is_told_so():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_the_end_of_the_process_that_forks_is_told(monkeypatch):
     def send(*_):
         raise BrokenPipeError
@@ -228,6 +231,7 @@ def test_the_end_of_the_process_that_forks_is_told(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_case_that_can_not_be_produced_is_not_run(monkeypatch):
     real = fronts.serve
 
@@ -246,6 +250,7 @@ def test_a_case_that_can_not_be_produced_is_not_run(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_an_import_that_takes_too_long_is_told(monkeypatch):
     monkeypatch.setattr(workers, "LOADS_SECONDS", 0.2)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))

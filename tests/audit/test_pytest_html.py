@@ -66,6 +66,7 @@ def test_each_server_of_a_failing_test_is_drawn(page):
     assert text.startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.measured
 def test_all_tests_are_drawn_where_that_is_asked_for(page):
     text = page("--faultline-html-all")
 
@@ -73,6 +74,7 @@ def test_all_tests_are_drawn_where_that_is_asked_for(page):
     assert text.count("<svg ") == 3
 
 
+@pytest.mark.measured
 def test_workers_of_xdist_send_their_drawings(page):
     assert drawn_on(page("-p", "xdist", "-n", "1")) == [("test_b_fails", "failed")]
 
@@ -92,6 +94,7 @@ def test_a_run_without_servers_says_so(pytester):
         ("--faultline-html-all", "--faultline-html-all: expected --faultline-html=PATH with it."),
     ],
 )
+@pytest.mark.measured
 def test_a_mistake_is_a_usage_error(word, expected, pytester):
     result = pytester.runpytest_inprocess(*ALONE, word)
 

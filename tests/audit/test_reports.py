@@ -363,7 +363,6 @@ def test_what_xml_can_not_write_is_escaped():
 # --- a real one ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_careful_client_is_clean_in_the_whole_catalogue_and_the_page_is_small_and_whole(audited):
     audit = audited("audit.clients_with_bugs:careful", timeout_seconds=60)

@@ -48,6 +48,7 @@ def test_values_that_do_not_go_together_are_refused(given, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
@@ -61,6 +62,7 @@ def test_a_target_that_cannot_be_called_gets_a_line(target, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_client_that_does_not_connect_gets_a_line():
     assert complaint(lambda _: None).endswith(
         ": expected it to connect to the server of its URL; it returned None without that."
@@ -68,6 +70,7 @@ def test_a_client_that_does_not_connect_gets_a_line():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_client_that_hangs_anyway_is_told_of_the_threads_that_it_has_not():
     text = complaint(lambda _: threading.Event().wait(), timeout_seconds=0.2)
 
@@ -125,7 +128,6 @@ def healthy(client, audit=faultline.audit, **given):
     return audit(client, modes=("ok",), points=("answer",), tls=False, **given).results[0]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_what_a_client_prints_is_counted_and_thrown_away(audited, capfd):
     case = healthy(f"{HERE}:prints", audited, timeout_seconds=60)
@@ -144,7 +146,6 @@ def test_no_process_is_left_behind():
     assert left.descendants(os.getpid()) - before == set()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_closure_can_be_audited():
     seen = []
@@ -158,7 +159,6 @@ def test_a_closure_can_be_audited():
     assert seen == []  # its process has ended
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_only_what_is_expected_is_handled(audited):
     audit = audited(
@@ -175,7 +175,6 @@ def test_only_what_is_expected_is_handled(audited):
     }
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_an_exception_is_named_by_its_path():
     audit = faultline.audit(f"{HERE}:careful", modes=("refuse",), tls=False, expect=clients.GaveUpError)
@@ -186,7 +185,6 @@ def test_an_exception_is_named_by_its_path():
 # --- a client without HTTP, and programs -----------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_client_without_http_can_come_out_clean(audited):
     audit = audited(f"{HERE}:careful_line", protocol="tcp", tls=False, timeout_seconds=60)
@@ -195,7 +193,6 @@ def test_a_client_without_http_can_come_out_clean(audited):
     assert len(audit.results) > 30
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_command_is_run_with_the_url(tmp_path):
     script = tmp_path / "client.py"
@@ -224,7 +221,6 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_of_other_languages_are_audited(program):
@@ -258,6 +254,7 @@ def test_how_a_command_ends_is_its_outcome(program, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_command_that_leaves_one_that_holds_its_output_ends_all_the_same(tmp_path):
     script = tmp_path / "client.py"
     script.write_text("import socket, sys\nsocket.create_connection(('127.0.0.1', sys.argv[1]))\n")

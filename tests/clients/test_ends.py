@@ -52,7 +52,6 @@ def outcomes(row, client):
     return found
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 @pytest.mark.parametrize("name", ROWS)

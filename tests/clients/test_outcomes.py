@@ -64,7 +64,6 @@ def expected(case, client):
     return cell if holds else CELLS[str(case), client]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 @pytest.mark.parametrize("case", ROWS, ids=str)

@@ -184,7 +184,6 @@ NEVER_CAUSED = {
 }
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 @pytest.mark.parametrize(

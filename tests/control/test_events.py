@@ -113,7 +113,6 @@ def test_a_reader_waits_for_the_next_event():
     assert asyncio.run(read()) == (b"event: attempt\ndata: {}\n\n", False)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_reader_that_never_reads_holds_nobody_up(ask, faultline_control, web):
     made = ask.make("web", web)

@@ -37,6 +37,7 @@ def test_a_failing_report_draws_each_proxy_also_one_that_is_deleted(pytester):
     assert sum(line.startswith("relay http://127.0.0.1:") for line in result.outlines) == 2
 
 
+@pytest.mark.slow
 def test_a_test_with_the_fixture_has_a_time_limit(pytester):
     pytester.makepyfile("def test_it(request, faultline_control): assert request.node.get_closest_marker('timeout')")
 

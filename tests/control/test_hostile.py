@@ -114,6 +114,7 @@ def test_a_request_that_never_ends_is_given_up(faultline_control, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_request_that_takes_too_long_gets_503(faultline_control, monkeypatch):
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)  # of which the client takes some to ask
     hangs, create, made = threading.Event(), Registry.create, threading.Event()

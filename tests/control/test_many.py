@@ -14,7 +14,6 @@ TOXICS = ("latency", "bandwidth", "slicer", "noop", "slow_close")
 ATTRIBUTES = {"latency": 1, "rate": 100_000, "average_size": 500, "size_variation": 100, "delay": 1}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_thousand_toxics_come_and_go_while_bytes_flow(web, listener):  # with a server, the limit has its thread
     listener.settimeout(PATIENCE_SECONDS)
@@ -39,7 +38,6 @@ def test_a_thousand_toxics_come_and_go_while_bytes_flow(web, listener):  # with 
     assert received[0] == b"".join(chunks)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_a_thousand_proxies_are_made_used_and_ended(web):
     with nothing_left(), control() as api, contextlib.closing(Client(api)) as ask:

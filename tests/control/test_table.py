@@ -114,7 +114,6 @@ def test_the_table_has_each_type():
     assert {*WHOLE} <= {*TYPES}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", STREAMS)
 def test_chunks_that_are_pushed_meet_each_toxic(joined, stream):
@@ -135,7 +134,6 @@ def test_chunks_that_are_pushed_meet_each_toxic(joined, stream):
     assert wrong == {}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_bulk_comes_whole_and_in_order_through_each_toxic_that_keeps_bytes(joined, stream):

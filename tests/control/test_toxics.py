@@ -159,6 +159,7 @@ def test_an_open_connection_keeps_its_fault_when_another_toxic_is_changed(ask, l
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_behind_a_door_that_was_shut_for_a_time_the_other_toxics_act(ask, proxy):
     added(ask, "fault", {"plan": "refuse(for_seconds=0.2)"})
     assert refuses(proxy)
@@ -187,6 +188,7 @@ def met_with(ask, web, names):
 
 
 @pytest.mark.parametrize("faultline_control", [{"seed": 3}], indirect=True)
+@pytest.mark.slow
 def test_a_seed_repeats_what_a_proxy_draws_whatever_others_draw(ask, web):
     first = met_with(ask, web, ["web"])
     ask("DELETE", "/proxies/web")

@@ -441,6 +441,7 @@ def by_curl(server):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.measured
 def test_curl(servers):
     agrees(at_once(by_curl, servers), [row[6] for row in TABLE])
 

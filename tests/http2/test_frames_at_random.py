@@ -48,6 +48,7 @@ def said(draw):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_frames_at_random_leave_the_server_serving_the_next_client():
     draw = random.Random(2026)
     plan = cycle(echo(), ok(b"x" * 70_000), status(503), stall(for_seconds=0.001), rst_stream(after_body_bytes=1))
@@ -78,6 +79,7 @@ MOST_BYTES = 1_000_000  # that Python may have allocated at a time; an object fo
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row("plan, flood, name", FLOODS)
 def test_a_flood_costs_bounded_memory_and_is_recorded(plan, flood, name):
     with serve(plan, http2=True, strict=False) as server:

@@ -111,6 +111,7 @@ OUTCOMES = [
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_what_a_client_makes_of_each_fault():
     got = []
     for fault, _, _ in OUTCOMES:

@@ -166,6 +166,7 @@ OTHERS = st.sampled_from(["ping", "promise", "reset", "window"])
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @given(
     said=st.lists(st.one_of(ASKED, OTHERS), max_size=6),
     at=st.sampled_from(["request", "response"]),

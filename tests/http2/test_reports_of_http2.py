@@ -52,6 +52,7 @@ def by_http1(server):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row(
     "fault, ask, options, advice",
     [

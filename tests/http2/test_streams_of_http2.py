@@ -87,6 +87,7 @@ ANSWERS = [
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_what_is_healthy_is_written_once_for_both_protocols(tls):
     for plan, code, body in ANSWERS:
         with serve(plan, tls=tls, http2=True, strict=False) as server, client_of(server, tls=tls) as client:
@@ -179,6 +180,7 @@ CUTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_break_ends_the_connection_behind_exact_bytes_of_the_stream(tls):
     whole = whole_response_bytes()
     for fault, end, *numbers in CUTS:
@@ -244,6 +246,7 @@ def test_breaks_between_requests():
         assert (server.attempts[0].struck.point, client.end) == ("idle", "RST" if fault == reset(at="idle") else "FIN")
 
 
+@pytest.mark.slow
 def test_requests_of_a_connection_are_counted_and_the_next_fault_may_need_another():
     with serve(sequence(reset(after_requests=1), ok()), http2=True) as server, client_of(server) as client:
         assert client.get("/").content == b"ok\n"
@@ -293,6 +296,7 @@ def test_a_live_edit_changes_what_a_stream_meets():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_time_goes_on_while_streams_do():
     with serve(reset(after_seconds=0.3), http2=True) as server, Raw(server) as client:
         for _ in range(3):
@@ -366,6 +370,7 @@ def test_streams_behind_the_last_get_no_answer():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_settings_leave_a_client_little_room():
     with serve(http2_settings(max_streams=1), http2=True, answer=ok(BODY)) as server, Raw(server) as client:
         first = client.ask("/", "POST", ends=False)
@@ -424,6 +429,7 @@ def test_a_host_takes_the_place_of_an_authority():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_the_same_on_a_unix_socket_and_in_a_child_process():
     with serve(ok(b"hello"), http2=True, unix=True) as server:
         command = ["curl", "-s", "--http2-prior-knowledge", "--unix-socket", server.path, "http://localhost/"]

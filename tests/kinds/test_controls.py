@@ -60,6 +60,7 @@ def busy():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @ENDS
 def test_transfers_under_way_are_ended_and_later_ones_go_well(site, control, end):
     server = site.start(answer=fl.ok(body()))
@@ -177,7 +178,6 @@ def test_a_pause_leaves_a_gate_its_own_and_the_other_way_round(faultline, dial):
 # --- partition and heal ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow  # TCP repeats what was lost
 @WITH_PACKETS
 def test_a_partition_holds_transfers_and_requests_and_connects_until_it_is_healed(site, needs_filter):

@@ -99,7 +99,6 @@ def check_others(other, server, floods, *, goes_on):
         assert flood.is_over.wait(PATIENCE_SECONDS)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_others_are_served_and_each_kind_of_server_closes_while_clients_flood_it(site, faultline):
     other, server = faultline.serve(fl.ok()), site.start()
@@ -128,6 +127,7 @@ FLOODS = {
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "tiny chunks" else pytest.mark.unmeasured) for name in FLOODS]
 )
@@ -168,7 +168,6 @@ def connect_again_and_again(server, stop):
             connected(server).close()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "flood"),

@@ -128,7 +128,6 @@ def test_the_same_in_another_process_or_with_certificates_on_both_sides(site):
     assert repr(server).endswith(" closed>")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.everywhere
 def test_many_clients_at_once_are_all_answered(site):

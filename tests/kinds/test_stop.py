@@ -48,7 +48,8 @@ def brought(site, server, state):
     return client
 
 
-@pytest.mark.unmeasured
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_a_stop_in_any_state_leaves_nothing(site, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     site.start().close()  # what lasts is there

@@ -64,7 +64,6 @@ def missing(met, wanted):
     return [what for what in wanted if not met[what]]
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "at"), CELLS)
 def test_one_client(kind, at):
@@ -73,7 +72,6 @@ def test_one_client(kind, at):
         assert played(scenarios, 10 if at else 40, wanted) == []
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_several_clients_and_changes_of_the_plan():
     doors = [("server", "connect", "refuse"), ("plans", 2), ("plans", 3), ("clients", 3)]

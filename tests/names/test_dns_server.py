@@ -667,6 +667,7 @@ def test_queries_with_a_byte_turned_over_hurt_nobody(caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row(
     "said",
     [b"", b"\0", b"\xff\xff", b"\x00\x40half of it", prefixed(b""), prefixed(b"\0" * 12), prefixed(b"GET / HTTP/1.1")],
@@ -801,6 +802,7 @@ def test_what_happened_is_drawn():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.everywhere
 def test_the_fixture_has_one_that_ends_with_the_test(pytester):
     pytester.makepyfile(

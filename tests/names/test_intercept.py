@@ -403,6 +403,7 @@ def test_what_leads_outside_is_an_error_that_names_it(faultline, what, reach):
     assert not isinstance(caught.value, OSError)
 
 
+@pytest.mark.slow
 def test_a_blocked_connect_leaves_no_socket_open_because_clients_close_theirs_after_an_os_error_only(faultline):
     faultline.intercept(HTTP, ok(), block_others=True, strict=False)
 
@@ -562,6 +563,7 @@ with intercept("http://api.example.com", ok(), block_others=True, strict=False):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_less_usual_ways_outside_are_blocked_too():
     """In a network namespace without any network, so that nothing leaves this machine whatever happens."""
     if (

@@ -253,7 +253,6 @@ def test_an_open_tunnel_meets_the_new_plan_from_the_next_byte_on(joined, before,
     assert struck is not None
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize(("act", "ends"), [("reset_all", "RST"), ("close_all", "FIN")])
 def test_all_open_tunnels_are_ended_at_once(kind, opened, act, ends):

@@ -21,7 +21,6 @@ def redis_address():
 """
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_the_python_of_the_page_passes(pytester, monkeypatch, postgres, redis_server):
     for package in ("pika", "psycopg", "redis"):

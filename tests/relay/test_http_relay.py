@@ -331,6 +331,7 @@ def test_bytes_behind_a_response_pass_too(passing, answered):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_upload_is_whole_although_its_response_is_no_http(passing, listener):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     _, client, upstream = passing(POST)
@@ -512,7 +513,6 @@ def test_server_has_nothing_to_pass_a_request_on_to():
     assert str(caught.value).startswith("through(): expected relay(…); a server has no upstream.")
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("tls", ["through", "terminate"])
 def test_many_clients_of_a_pool_get_each_fault_exactly_as_often_as_planned(faultline, tls):

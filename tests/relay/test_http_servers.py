@@ -192,7 +192,6 @@ def head_bytes(response):
     return sum(len(line) + 2 for line in lines)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", [reset, close])
 def test_download_of_a_gigabyte_is_cut_at_the_exact_byte(faultline, either, verb):

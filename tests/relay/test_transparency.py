@@ -137,7 +137,6 @@ def server(request, listener):
         yield made
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(talk=talks)

@@ -20,6 +20,7 @@ from . import PATIENCE_SECONDS
 FOLDER = Path(__file__).parents[1] / "inner"
 # Without plugins of others, which take most of the time of a short run; the lines of the summary are not cut.
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "COLUMNS": "250"}
+MEASURES = "COVERAGE_PROCESS_CONFIG"  # by which coverage measures what a process starts
 SUMMARY = re.compile(r"^(PASSED|FAILED|ERROR|XFAIL) \S+?\.py::(.*?)(?: - (.*))?$", re.MULTILINE)
 HEADING = re.compile(r"^_{3,} (?:ERROR at (?:setup|teardown) of )?(.+?) _{3,}$|^={3,} .+ ={3,}$", re.MULTILINE)
 
@@ -66,12 +67,19 @@ def run_pytest(file, *arguments):
 
 
 def run_once(folder, *words):
-    """What a run came to, by the file that the first process to ask has written into this folder."""
+    """What a run came to, by the file that the first process to ask has written into this folder.
+
+    A test that coverage measures asks for a run that was measured.
+    """
     path = folder / f"inner {' '.join(words)}.json"
+    measures = MEASURES in os.environ
     with path.open("a+", encoding="utf-8") as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
         kept.seek(0)
-        if not (text := kept.read()):
-            text = json.dumps(run_pytest(*words))
-            kept.write(text)
-    return Inner(*json.loads(text))
+        text = kept.read()
+        was_measured, told = json.loads(text) if text else (False, None)
+        if told is None or (measures and not was_measured):
+            told = run_pytest(*words)
+            kept.truncate(0)
+            kept.write(json.dumps((measures, told)))
+    return Inner(*told)

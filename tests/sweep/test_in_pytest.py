@@ -18,6 +18,7 @@ def inner(run_inner):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_assertion_that_leaves_the_loop_is_reported_with_the_table_and_the_reproduction(inner):
     told = inner.told["test_assertion_leaves_the_loop"]
 

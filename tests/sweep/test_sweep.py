@@ -122,6 +122,7 @@ def test_each_place_is_run_with_each_verb_between_two_untouched_runs():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_connection_breaks_while_it_is_idle_after_an_answer():
     rows = swept(TALK_ON, idling, verbs=[reset()], idle_seconds=0.01)
 
@@ -172,6 +173,7 @@ def retry(server):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_pairs_break_the_recovery_from_the_first_break():
     rows = swept(script(LINE, send(b"1\n")), retry, verbs=[reset()], depth=2, idle_seconds=30)
     pairs = [row for row in rows if ", then " in row[0]]
@@ -323,6 +325,7 @@ def test_loop_that_is_left_outside_of_a_run_is_told_too():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_long_conversation_is_swept_up_to_where_the_ledger_has_it_all():
     with serve(TALK_ON, strict=False) as real:
         runs = sweep(real, verbs=[reset()], max_runs=1)
@@ -334,6 +337,8 @@ def test_long_conversation_is_swept_up_to_where_the_ledger_has_it_all():
     assert "140 messages have no break: a ledger keeps the first 100 of a connection" in runs.table()
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 def test_text_of_a_reproduction_is_a_test_that_fails_alone(till):
     with pytest.raises(SweepError) as raised:
         for run in sweep(till.url, verbs=[reset()], idle_seconds=30):
@@ -367,6 +372,8 @@ def test_reproduction_of_a_plain_loop_is_a_relay_in_four_lines_that_fail_alone(t
         reproduce(till)
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 def test_exception_that_is_not_expected_and_one_in_the_checks_fail_their_runs():
     runs = sweep(TALK, verbs=[close()], idle_seconds=30)
     with pytest.raises(SweepError):
@@ -403,6 +410,8 @@ class GroupError(Exception):
         (ValueError(), ValueError, True),
     ],
 )
+@pytest.mark.slow
+@pytest.mark.measured
 def test_group_is_expected_if_all_in_it_are(error, expected, is_held):
     runs = sweep(TALK, only=reset(after_messages=0))
     with contextlib.nullcontext() if is_held else pytest.raises(SweepError, match="1 failed"):
@@ -448,6 +457,7 @@ def test_first_run_tells_what_is_wrong_without_a_break():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_run_that_hangs_is_reset_and_told():
     runs = sweep(TALK, verbs=[stall()], run_seconds=0.3, max_runs=1)
     with pytest.raises(SweepError, match="hung until its connections were reset"):
@@ -524,6 +534,8 @@ def test_breaks_in_an_answer_stay_there_while_answers_have_another_length_in_eac
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 def test_websocket_is_swept_by_its_messages():
     got = []
 
@@ -559,6 +571,7 @@ def test_websocket_is_swept_by_its_messages():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_frames_that_are_too_many_or_too_large_have_no_break_and_are_told():
     def play(server):
         with connect(server.ws_url, proxy=None, compression=None) as client:
@@ -579,6 +592,8 @@ def test_frames_that_are_too_many_or_too_large_have_no_break_and_are_told():
     assert re.search(r"\d+ bytes in frames have no break: a sweep keeps the first MiB of a relay", runs.table())
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 def test_http2_is_swept_by_its_streams():
     got = []
 
@@ -618,6 +633,7 @@ def test_break_is_named_by_what_was_said_there():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_conversation_that_is_always_new_is_not_swept_for_ever():
     runs = sweep(TALK, verbs=[reset()], idle_seconds=30)
     numbers = iter(range(1, 9))
@@ -680,6 +696,8 @@ def test_values_that_mean_nothing_are_refused(make, message):
 
 
 @each_row("leave", [KeyboardInterrupt, ZeroDivisionError, None])
+@pytest.mark.slow
+@pytest.mark.everywhere
 def test_interrupted_sweep_leaves_no_server_no_thread_and_no_socket(leave):
     swept(TALK, talk, verbs=[reset()])  # so that there is all that is made once
     gc.collect()

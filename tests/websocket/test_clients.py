@@ -107,6 +107,7 @@ def test_client_sees_the_close_code_of_the_server_and_answers_it(client, step, e
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("client", PYTHONIC)
 @each_row("step, ends, codes", FRAMES)
 def test_client_finds_the_frame_that_no_client_may_accept(client, step, ends, codes):

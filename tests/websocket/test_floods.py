@@ -74,7 +74,6 @@ FLOODS = {
 }
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FLOODS)
 def test_flood_is_answered_and_counted_in_bounded_memory(kind):
@@ -109,7 +108,6 @@ def test_the_first_messages_of_many_are_kept():
     assert server.attempts[0].websocket.received == tuple(said[:100])
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_client_that_floods_and_reads_nothing_is_held_back():
     flood = frame(FIN | TEXT, b"x" * 60_000, mask=MASK) * 1000

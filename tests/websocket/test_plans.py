@@ -91,6 +91,7 @@ def test_client_that_reconnects_meets_six_attempts_and_gets_two_sessions():
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_client_is_told_when_its_ping_has_no_answer():
     with (
         serve(websocket(ignore_pings(), fl.echo())) as server,
@@ -127,6 +128,7 @@ def test_client_gives_up_a_close_that_has_no_answer_or_no_end(steps, message):
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @each_row(
     "plan, heard, code",
     [
