@@ -22,7 +22,8 @@ from faultline._core.turns import Turn, Turns
 from faultline._core.websocket_facts import WebSocketFacts
 
 if TYPE_CHECKING:
-    from faultline._core.passing_websocket import PassingWebSocket
+    from faultline._core.following import Following
+    from faultline._core.tripwire import Tripwire
 
 MOST_STRIKES = 200  # of an attempt, however often its fault is changed
 
@@ -137,7 +138,17 @@ class Entry:
     __slots__ = (
         *("number", "connection", "_fault", "point", "now", "started_seconds", "ended_seconds", "received_bytes"),
         *("sent_bytes", "request", "strikes", "ended_by", "ended_how", "waited_seconds", "_tls", "_note", "reached"),
-        *("sent_before_strike", "ends", "stale", "stream", "_turns", "_unstruck", "_websocket", "recorder", "_passing"),
+        *(
+            "sent_before_strike",
+            "ends",
+            "stale",
+            "stream",
+            "_turns",
+            "_unstruck",
+            "_websocket",
+            "recorder",
+            "_following",
+        ),
     )
 
     def __init__(
@@ -167,7 +178,7 @@ class Entry:
         self._websocket: WebSocketFacts | None = None
         self._turns = Turns()
         self.recorder: Recorder | None = None
-        self._passing: PassingWebSocket | None = None  # of a relay, which may pass one, or a server that speaks one
+        self._following: Following | None = None  # of a relay, and of a server that speaks WebSocket
         self._unstruck: dict[Mark, tuple[Mark, ...]] = {}  # parts that earlier faults had too, and that have not struck
 
     def touch(self) -> None:
@@ -208,7 +219,9 @@ class Entry:
     @property
     def websocket(self) -> WebSocketFacts | None:
         """The facts of a WebSocket, as in `Attempt`."""
-        return self._passing.facts if self._websocket is None and self._passing is not None else self._websocket
+        if self._websocket is None and self._following is not None:
+            return self._following.websocket.facts
+        return self._websocket
 
     @websocket.setter
     def websocket(self, facts: WebSocketFacts | None) -> None:
@@ -238,19 +251,20 @@ class Entry:
         self._turns.says(by, data, now)
         if self.recorder is not None:
             self.recorder.says(by, data, now, in_tls=self._tls is not None and self._tls.version != "")
-        if self._passing is not None:
-            self._passing.says(by, data)
+        if self._following is not None:
+            self._following.says(by, data)
         self.touch()
 
     def follow(self, *, is_asked: bool = False) -> None:
-        """Look for a WebSocket among the bytes of both sides; `is_asked` if the client has asked for it already."""
-        from faultline._core.passing_websocket import PassingWebSocket  # not before it is needed
+        """Follow the frames of both sides; `is_asked` if the client has asked for a WebSocket already."""
+        from faultline._core.following import Following  # not before it is needed
 
-        self._passing = PassingWebSocket(is_asked=is_asked)
+        self._following = Following(is_asked=is_asked)
 
-    def place_in_websocket(self, by: Party) -> tuple[bytes, int] | None:
-        """How far a side has come in a frame of a WebSocket; `None` if there is none."""
-        return None if self._passing is None else self._passing.place(by)
+    def join(self, trip: Tripwire) -> None:
+        """Have a break that comes now look where the frames have come to, if there are any."""
+        if self._following is not None:
+            self._following.join(trip)
 
     def speaks_to_proxy(self) -> None:
         """Record that what is said from here on is said to a proxy."""

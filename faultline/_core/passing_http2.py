@@ -150,6 +150,12 @@ class Streams:
         self._fields = Fields()
         self._open: dict[int, Stream] = {}  # by number
 
+    def wait_for(self, trigger: Trigger, new_search: Callable[[], Search]) -> None:
+        """Find the strike of another break from here on: what has passed neither counts nor is looked in."""
+        self._trigger, self._new_search, self._awaited = trigger, new_search, Awaited(trigger)
+        for stream in self._open.values():
+            stream.search, stream.body_bytes = new_search(), 0
+
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
         at = self._pass_preface(data)

@@ -5,6 +5,7 @@ Rules: a tripwire counts and searches, and never sends or waits.
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Literal
 
@@ -76,6 +77,12 @@ class Tripwire:
         self._streams = None
         self._passing = Messages(self.brk.trigger, lambda: Search(self.brk.trigger.on or b""))
         self._passing.begin_inside(head, left_bytes)
+
+    def join_http2(self, streams: Streams) -> None:
+        """Look in the streams of a connection that is open already, from where these have come to."""
+        if not self._is_counted:
+            self._streams = copy.deepcopy(streams)  # which go on for the breaks that come later
+            self._streams.wait_for(self.brk.trigger, lambda: Search(self.brk.trigger.on or b""))
 
     def begin_attempt(self) -> None:
         """Go on in the next attempt of the connection, whose bytes are counted anew."""

@@ -53,9 +53,7 @@ class OpenAttempt:
         brk = fault.break_
         self.trip = Tripwire(brk) if brk is not None and brk.facts.is_connected else None
         if self.trip is not None:
-            place = self.entry.place_in_websocket("client" if self.trip.brk.at == "request" else "server")
-            if place is not None:  # a live edit gives the break to a WebSocket that is open
-                self.trip.join_websocket(*place)
+            self.entry.join(self.trip)  # if a live edit gives the break to an open connection
 
     def armed(self, point: Point) -> Tripwire | None:
         """The tripwire, if its break can strike at this point now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from itertools import pairwise
 
@@ -14,12 +15,23 @@ from support.tables import each_row
 
 from faultline import NotStruckError, by_path, close, ok, relay, reset, sequence, serve, stall, status, through
 from faultline._core.breaks import Break, Trigger
+from faultline._core.following import Following
 from faultline._core.steps import Reset
 from faultline._core.tripwire import Tripwire
 from faultline._sweep.framed import of_http2
 
 PLAN = by_path({"/pay": ok(b"secret stuff", headers=[("x-a", "b")]), "/*": ok(b"hello")})
 BOTH = pytest.mark.parametrize("tls", [False, True])
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, CONTINUATION = 0, 1, 2, 3, 4, 5, 6, 9
+END, WHOLE, PADDED, WITH_PRIORITY = 1, 4, 8, 32
+
+
+def frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+SETTINGS_FIRST = frame(SETTINGS, 0, 0, b"\0\3\0\0\0\x64")
 
 
 def asked(server):
@@ -66,6 +78,62 @@ def test_triggers_of_a_relay_mean_the_streams_that_pass(fault, whole, tls):
 
 
 @BOTH
+@each_row(
+    "fault, whole",
+    [
+        (reset(on=b":path: /pay"), 1),
+        (reset(at="request", on=b"x-mine: 1"), 0),
+        (reset(at="response", on=b"secret"), 1),
+        (reset(at="response", after_messages=1), 1),
+        (close(at="response", after_body_bytes=6), 1),
+    ],
+)
+def test_a_break_that_comes_to_an_open_connection_means_its_streams(fault, whole, tls):
+    with serve(PLAN, tls=tls, alpn=("h2",) if tls else None, http2=True) as real, relayed(None, real, tls) as server:
+        context, got, mine = server.client_context() if tls else True, [], {"x-mine": "1"}  # which the tables then have
+        with httpx.Client(http2=True, http1=False, verify=context, base_url=server.url, headers=mine) as client:
+            client.get("/first")
+            server.become(fault, open_too=True)
+            with contextlib.suppress(httpx.TransportError):
+                got.extend(client.get(path).text for path in ("/a", "/pay"))
+    assert len(got) == whole
+    assert server.attempts[0].struck.point == fault.break_.at
+
+
+@each_row(
+    "said, found",
+    [
+        ([("client", b"POST / HTTP/1.1\r\n\r\n")], False),
+        ([("client", b"PR"), ("client", b"OPFIND / HTTP/1.1\r\n\r\n")], False),
+        ([("server", b"220 hi\r\n"), ("client", b"EHLO me\r\n")], False),
+        ([("server", b"x" * 5000), ("client", PREFACE)], False),
+        ([("server", SETTINGS_FIRST), ("client", PREFACE[:9]), ("client", PREFACE[9:] + SETTINGS_FIRST)], True),
+    ],
+)
+def test_what_is_no_http2_is_not_followed_as_such(said, found):
+    following = Following()
+    for by, data in said:
+        following.says(by, data)
+    trip = Tripwire(Break("response", (Reset(),), Trigger(after_messages=0)))
+    following.join(trip)
+
+    head = frame(HEADERS, WHOLE, 1, Encoder().encode([(":status", "200")]))
+    assert trip.cut(frame(SETTINGS, 1, 0, b"") + head) == (9 if found else None)
+
+
+@each_row("on, found", [(b"rds", 9 + 3), (b"words", None)])
+def test_a_break_that_comes_in_the_middle_of_a_body_looks_from_there_on(on, found):
+    following = Following()
+    following.says("client", PREFACE)
+    head = frame(HEADERS, WHOLE, 1, Encoder().encode([(":status", "200")]))
+    following.says("server", SETTINGS_FIRST + head + frame(DATA, 0, 1, b"wo"))
+    trip = Tripwire(Break("response", (Reset(),), Trigger(on=on)))
+    following.join(trip)
+
+    assert trip.cut(frame(DATA, 0, 1, b"rds")) == found
+
+
+@BOTH
 @each_row("plan", [status(503), sequence(status(503), through()), by_path({"/a": status(503), "/*": through()})])
 def test_a_relay_that_answers_some_requests_passes_those_of_http2_on_and_says_so(plan, tls):
     with (
@@ -77,14 +145,6 @@ def test_a_relay_that_answers_some_requests_passes_those_of_http2_on_and_says_so
 
 
 # --- the search itself -----------------------------------------------------------------------------------------------
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, CONTINUATION = 0, 1, 2, 3, 4, 5, 6, 9
-END, WHOLE, PADDED, WITH_PRIORITY = 1, 4, 8, 32
-
-
-def frame(kind, flags, stream, payload):
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 class Side:
