@@ -219,17 +219,24 @@ def kept(attempt: Attempt) -> tuple[Turn, ...]:
 
 
 def as_said(place: Place, attempts: Sequence[Attempt]) -> Place:
-    """A place, named by the request of these attempts, which may be another than in the untouched run.
+    """A place, named by what was said there in these attempts, which may be another than in the untouched run.
 
     A part of the same request, after which it broke, is no other.
     """
     for attempt in attempts:
-        is_here = attempt.number == place.connection and not place.what
-        said = [turn for turn in kept(attempt) if turn.by == "client"] if is_here else []
+        if attempt.number == place.connection and place.what:
+            return as_framed(place, attempt)
+        said = [turn for turn in kept(attempt) if turn.by == "client"] if attempt.number == place.connection else []
         if place.said and 0 < place.request <= len(said):
             name = words_of(said[place.request - 1], inner_protocol(attempt))
             return place if place.said.startswith(name) else replace(place, said=name)
     return place
+
+
+def as_framed(place: Place, attempt: Attempt) -> Place:
+    """A place at a message of frames, named by the message that had this number now: streams may change their order."""
+    there = [each for each in at_frames(place.relay, attempt) if each == place] if attempt.pieces else []
+    return replace(place, said=there[0].said, what=there[0].what, request=there[0].request) if there else place
 
 
 def left_out(attempts: Sequence[Attempt]) -> int:

@@ -14,11 +14,13 @@ from support.tables import each_row
 
 from faultline import ok, reset, sequence, sweep
 from faultline._core import clock
+from faultline._core.attempts import Attempt
+from faultline._core.pieces import Piece
 from faultline._core.turns import Turn
 from faultline._sweep.bar import Bar
 from faultline._sweep.begun import begun
 from faultline._sweep.case import Case, told
-from faultline._sweep.places import Place, left_out, places_of
+from faultline._sweep.places import Place, as_said, left_out, places_of
 from faultline._sweep.source import alone
 from faultline._sweep.table import Result
 
@@ -250,6 +252,24 @@ def test_places_where_messages_are_no_turns_are_bytes_where_turns_end():
         ("idle", 2),
     ]
     assert {place.connection for place in places} == {2}
+
+
+def answered_in(*streams):
+    """A connection of HTTP/2 whose streams were answered in this order."""
+    head = "000001 01 05 {:08x} 88".format
+    asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("".join(map(head, sorted(streams))))
+    pieces = Piece("client", 0.1, asked), Piece("server", 0.2, bytes.fromhex("".join(map(head, streams))))
+    turns = tuple(Turn(each.by, each.at_seconds, len(each.data), each.data[:80], 0.3, 1) for each in pieces)
+    return Attempt(1, 1, ok(), "response", 0.0, turns=turns, pieces=pieces)
+
+
+def test_stream_is_named_by_its_order_in_the_run():
+    places = [*places_of(0, [answered_in(1, 3)], 9.0, 30)]
+    lost = next(place for place in places if (place.kind, place.order) == ("lost", 1))
+
+    assert str(lost) == "…: arrived, its answer lost (stream 3, connection 1)"
+    assert str(as_said(lost, [answered_in(3, 1)])) == "…: arrived, its answer lost (stream 1, connection 1)"
+    assert as_said(lost, [answered_in(1)]) is lost  # whose message did not come
 
 
 def test_messages_that_the_ledger_has_dropped_have_no_break():
