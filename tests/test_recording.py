@@ -39,6 +39,7 @@ from faultline import (
     serve,
     socks_proxy,
     starttls,
+    status,
 )
 from faultline._core.attempts import Attempt
 from faultline._core.masking import Masker
@@ -226,6 +227,13 @@ def test_a_ledger_that_records_already_keeps_its_limit():
         server.ledger.records(1)
 
         assert server.ledger.record_bytes == 100
+
+
+def test_a_proxy_that_has_passed_nothing_on_has_no_script():
+    with http_proxy(status(407), record=True) as server:
+        assert talk(server, b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n\r\n")[0].startswith(b"HTTP/1.1 407 ")
+        with pytest.raises(ParameterError, match="no client has come through the proxy"):
+            server.ledger.to_script()
 
 
 def test_a_request_that_a_proxy_passes_on_is_recorded_as_it_was_said():

@@ -96,7 +96,8 @@ def recording_of(
     masker = Masker(mask)
     talks = conversations_of(attempts, masker)
     if not talks:
-        raise ParameterError("the ledger: expected a connection to make a script of; no client has come.")
+        through = " through the proxy" if attempts else ""
+        raise ParameterError(f"the ledger: expected a connection to make a script of; no client has come{through}.")
     scripts = tuple(map(lines_by_turns, talks)) if by == "turns" else (lines_by_requests(talks),)
     return Recording(scripts, any(talk.tls for talk in talks), masked_in(talks, by))
 
