@@ -197,7 +197,8 @@ TCP = "expected serve(…), relay(…), http_proxy(…) or socks_proxy(…)"
 CODES = "301, 302, 303, 307, 308"
 REFUSED = {
     "": "the following arguments are required: COMMAND. See `faultline --help`.",
-    "sevre": "argument COMMAND: invalid choice: 'sevre'",
+    "sevre": "no command 'sevre'. Commands: serve, relay, ",
+    "sweep": "no command 'sweep', which is for tests: from faultline import sweep. See `faultline --help`.\n",
     "modes zzz": "modes zzz: expected words that a mode has.",
     "modes econnreset": "modes econnreset: expected words that a mode has. Did you mean 'reset'?\n",
     "serve": "the following arguments are required: --mode. See `faultline serve --help`.",
@@ -243,7 +244,7 @@ REFUSED = {
     "serve --mode duplicated --alpn h2": "duplicated(): expected no --alpn with it; it takes a UDP server.",
     "serve --mode ok --alpn h2": "alpn=('h2',): expected tls=True beside it, because ALPN is a part of TLS.",
     "relay --upstream 127.0.0.1:9 --starttls smtp": "starttls='smtp': expected tls='terminate' beside it.",
-    "relay --upstream 127.0.0.1:9 --starttls pop3": "argument --starttls: invalid choice: 'pop3' (choose from ",
+    "relay --upstream 127.0.0.1:9 --starttls pop3": "--starttls='pop3': expected one of 'postgres', ",
     "relay --upstream 127.0.0.1:9 --upstream-key x": "--upstream-key: expected --upstream-cert with it.",
     "relay --upstream 127.0.0.1:9 --upstream-cert x": "upstream_cert is given: expected an upstream with TLS, ",
     "serve --mode ok --then dns-refused --tls": "sequence(ok(), bad_dns('refused')): expected no --tls with it; ",
@@ -287,7 +288,7 @@ REFUSED = {
     "serve --mode reset --udp": f"reset(): {TCP}; a UDP server ",
     "proxy --mode nxdomain": "nxdomain(): expected `faultline serve` with it; it takes a DNS server.",
     "proxy --socks --tls": "--socks: expected no --tls with it; a SOCKS proxy speaks none itself.",
-    "proxy --socks http": "argument --socks: invalid choice: 'http' (choose from ",
+    "proxy --socks http": "--socks='http': expected one of 'socks4', ",
     "proxy --auth user": "auth=('user', ''): expected a name without a colon and a password, such as ('user', ",
     "proxy --upstream 10.1.1.1:80": "to='10.1.1.1:80': expected a server on this machine: ",
     "proxy --socks --mode status --code 403": "status(403): expected serve(…), relay(…) or http_proxy(…); a SOCKS ",

@@ -74,13 +74,21 @@ def test_what_is_not_this_machine_by_its_name_has_to_be_allowed(text, expected):
     assert parsed_upstream(text, allow_remote=True) == expected
 
 
-@each_row("text", ["", None, 5432, b"127.0.0.1:80", ("127.0.0.1", 80), "127.0.0.1:x", "127.0.0.1:65536"])
+@each_row("text", ["", None, True, b"127.0.0.1:80", ("127.0.0.1", 80), "127.0.0.1:x", "127.0.0.1:65536"])
 @each_row("allow_remote", [False, True])
 def test_what_is_no_address_is_refused(text, allow_remote):
     with pytest.raises(ParameterError) as raised:
         parsed_upstream(text, allow_remote=allow_remote)
 
     assert str(raised.value) == f"upstream={text!r}: expected {FORMS}."
+
+
+@each_row(("text", "written"), [(5432, FORMS), ("5432", f"a host and a port: {FORMS}")])
+def test_a_port_alone_is_refused_with_the_address_to_write(text, written):
+    with pytest.raises(ParameterError) as raised:
+        parsed_upstream(text, allow_remote=False)
+
+    assert str(raised.value) == f"upstream={text!r}: expected {written}; write '127.0.0.1:5432'."
 
 
 @each_row("text", ["::1:80", "127.0.0.1:80 ", "127.0.0.1:-1", "[::1:80"])

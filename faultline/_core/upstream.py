@@ -77,7 +77,8 @@ def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
         ParameterError: the text is no address, or the address is on another machine and `allow_remote` is False.
     """
     if not isinstance(text, str) or not text:
-        raise rejected("upstream", text, FORMS)
+        right = f"; write '127.0.0.1:{text}'" if type(text) is int else ""
+        raise rejected("upstream", text, f"{FORMS}{right}")
     if text.startswith(("/", "./", "unix:")):
         path = text.removeprefix("unix:").removeprefix("//")
         if not path:
@@ -89,7 +90,8 @@ def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
     except ValueError:
         raise rejected("upstream", text, FORMS) from None
     if not host or not port:
-        raise rejected("upstream", text, f"a host and a port: {FORMS}")
+        right = f"; write '127.0.0.1:{text}'" if text.isdecimal() else ""
+        raise rejected("upstream", text, f"a host and a port: {FORMS}{right}")
     if not allow_remote and not is_local(host):
         raise ParameterError(f"upstream={text!r}: expected a server on this machine; allow_remote=True allows others.")
     return Upstream("127.0.0.1" if host == "localhost" else host, port, tls=parts.scheme in SECURE)

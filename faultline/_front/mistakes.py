@@ -17,7 +17,7 @@ from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
 from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import choices, for_tests, option_name, options_of
 from faultline._front.options import named
-from faultline._front.parser import meant_options
+from faultline._front.parser import is_for_tests, meant_options
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import OVER_TCP, Mode, Parameter
 
@@ -77,6 +77,8 @@ def command_of(words: list[str]) -> tuple[str, list[str]]:
         return first, rest
     if first.startswith("-"):
         return ("relay" if "--upstream" in words else "serve"), words
+    if is_for_tests(first):
+        return "", rest
     if found := meant(first, COMMANDS, {"run": ("serve",), "start": ("serve",), "list": ("modes",)}):
         return found[0], rest
     return ("serve", ["--mode", *words]) if mode_of(first) else ("", rest)

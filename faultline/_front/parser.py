@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
+import faultline
 from faultline._core.errors import FaultlineError
 from faultline._core.words import listed
 from faultline._front.escapes import with_value
+from faultline.modes._catalogue import modes
 
 NEAR = 0.7  # of two words that are alike; at 0.6, `--at` would be near `--path`
 SHORT = 4  # letters; a shorter word is near the beginning of too many
+NO_CHOICE = re.compile(r"argument (.+?): invalid choice: (.+?) \(choose from (.+)\)")
 
 
 class UsageError(FaultlineError):
@@ -72,6 +76,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
+        if found := NO_CHOICE.fullmatch(message):
+            message = of_choices(*found.groups())
         end = "" if message.endswith("?") else "."
         raise UsageError(f"{message}{self._dash_hint(message)}{end} See `{self.helping}`.")
 
@@ -90,6 +96,21 @@ class Formatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+def of_choices(name: str, value: str, choices: str) -> str:
+    """What argparse says of a word that is no choice, in the form of other messages."""
+    if name != "COMMAND":
+        return f"{name}={value}: expected one of {choices}"
+    word = value.strip("'")
+    if is_for_tests(word):
+        return f"no command {value}, which is for tests: from faultline import {word}"
+    return f"no command {value}. Commands: {choices.replace(chr(39), '')}"
+
+
+def is_for_tests(word: str) -> bool:
+    """Whether a word is a function of the package that no command has, such as `sweep`."""
+    return word.islower() and word in dir(faultline) and word not in modes()
 
 
 def is_option(word: str) -> bool:
