@@ -3,7 +3,8 @@
     python tests/soak/soak.py [--seconds 600] [--seed NUMBER]
 
 Descriptors, threads and tasks have to be as many at the end of each round as after the first. Memory may grow by
-1 KiB for each round once a fifth of the time is over: caches have filled by then.
+1 KiB for each round once a fifth of the time is over: caches have filled by then. A run of fewer than 40 rounds
+does not judge memory.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from soak.life import Life, held
 EXAMPLES, STEPS = 5, 25
 KIB = 1024
 ROUND_BYTES = 1 * KIB
-WARM_SHARE = 0.2
+WARM_SHARE, WARM_ROUNDS = 0.2, 20
 
 
 def play(number: int) -> None:
@@ -69,15 +70,16 @@ def main() -> int:
         if (now := held()) != first:
             print(f"round {rounds}: {now}, and {first} at first")
             return 1
-        if warm is None and passed > options.seconds * WARM_SHARE:
+        if warm is None and passed > options.seconds * WARM_SHARE and rounds >= WARM_ROUNDS:
             warm = rounds, memory_bytes()
         if rounds % 10 == 0:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             print(f"{passed:5.0f} s: {rounds} rounds, {now}, {memory_bytes() // KIB} KiB, peak {peak}", flush=True)
-    if warm is not None and rounds > warm[0]:
+    if warm is not None and rounds >= warm[0] + WARM_ROUNDS:
         grown = (memory_bytes() - warm[1]) / (rounds - warm[0])
         print(f"{rounds} rounds of {EXAMPLES} lives; {grown:.0f} bytes more in each since the {warm[0]}th; {now}")
         return int(grown > ROUND_BYTES)
+    print(f"{rounds} rounds of {EXAMPLES} lives, too few to judge memory by; {first}")
     return 0
 
 
