@@ -77,6 +77,7 @@ def test_triggers_of_a_relay_mean_the_streams_that_pass(fault, whole, tls):
     assert server.attempts[0].struck.point == fault.break_.at
 
 
+@pytest.mark.slow
 @BOTH
 @each_row(
     "fault, whole",

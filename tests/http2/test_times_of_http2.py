@@ -60,6 +60,7 @@ def test_a_stream_that_is_read_is_reset_when_its_time_is_over():
     assert server.attempts[0].struck.point == "request"
 
 
+@pytest.mark.slow
 @each_row("point", ["request", "response"])
 def test_a_stream_is_silent_when_its_time_is_over_and_the_others_go_on(point):
     body = ok(chunks=(b"tick",) * 20, every_seconds=0.003)
