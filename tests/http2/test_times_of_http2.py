@@ -10,6 +10,7 @@ from support.tables import each_row
 
 from faultline import (
     NotStruckError,
+    bad_http2,
     by_path,
     close,
     echo,
@@ -159,6 +160,16 @@ def test_words_in_trailers_are_too_late_for_the_stream():
     fault = ok(b"body", trailers={"x-last": "words"}) & rst_stream("CANCEL", at="response", on=b"words")
     with pytest.raises(NotStruckError), serve(fault, http2=True) as server, Raw(server) as client:
         assert "END_STREAM" in client.response(client.ask())[-1][1]
+
+
+def test_a_ping_without_an_answer_is_a_strike_and_the_streams_go_on():
+    with serve(bad_http2("ping_unanswered"), http2=True) as server, Raw(server) as client:
+        client.response(client.ask())
+        client.h2.ping(b"12345678")
+        frames = client.response(client.ask())
+        assert "END_STREAM" in frames[-1][1]
+        assert of_kind(client.frames(), "PING") == []
+    assert [str(strike.part) for strike in server.attempts[0].strikes] == ["http2"]
 
 
 @pytest.mark.asyncio
