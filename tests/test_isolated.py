@@ -581,7 +581,9 @@ def test_child_that_is_killed_is_an_error_and_no_hang_and_the_next_server_has_a_
 def test_child_ends_with_a_parent_that_has_closed_nothing(run):
     """Each child holds the output too, so that it has ended when this returns."""
     result = run("""
-        import select
+        import select, warnings
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
 
         def forked(leave):
             if not os.fork():

@@ -73,6 +73,7 @@ class Halting:
             if awaited is PARKS:
                 raise Parked
             error = yield from self._come(awaited)
+            awaited = None  # it may hold an error, whose traceback leads back here too
 
     def _come(self, awaited: object) -> Generator[Any, None, BaseException | None]:
         """Wait for what the coroutine awaits, and for the end of a halt; return the error that comes of it."""

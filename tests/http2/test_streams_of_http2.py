@@ -457,6 +457,7 @@ def test_controls_of_a_test_reach_a_stream(tls):
 
 
 @pytest.mark.slow
+@pytest.mark.everywhere
 @each_row("fault", [ok(), reset(), close(after_body_bytes=1), stall(), rst_stream(), goaway("INTERNAL_ERROR")])
 def test_a_connection_that_is_over_leaves_no_cycle(fault):
     gc.collect()
