@@ -131,3 +131,16 @@ def test_each_page_that_the_search_prefers_or_puts_last_exists():
 
     assert len(pages) > 20
     assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
+
+
+def test_pages_of_the_top_folder_link_only_to_pages_that_the_site_has():
+    above = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASING.md")
+    links = [
+        (page, link)
+        for page in above
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", (DOCS.parent / page).read_text("utf-8"))
+    ]
+
+    assert [
+        each for each in links if "://" not in each[1] and not each[1].startswith("docs/") and each[1] not in above
+    ] == []
