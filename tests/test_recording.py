@@ -229,6 +229,18 @@ def test_a_ledger_that_records_already_keeps_its_limit():
         assert server.ledger.record_bytes == 100
 
 
+def test_tls_in_the_tunnel_of_a_proxy_is_recorded_at_the_server():
+    with serve(ok(), tls=True, strict=False) as real, http_proxy(record=True) as server:
+        with socket.create_connection(server.address, PATIENCE_SECONDS) as client:
+            client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % real.hostport.encode())
+            assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+            with real.client_context().wrap_socket(client, server_hostname="127.0.0.1"):
+                pass
+        server.wait_for_attempts(1, at="end")
+    with pytest.raises(ParameterError, match=r"record at the server instead, by a relay\(…, tls='terminate'"):
+        server.ledger.to_script()
+
+
 def test_a_proxy_that_has_passed_nothing_on_has_no_script():
     with http_proxy(status(407), record=True) as server:
         assert talk(server, b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n\r\n")[0].startswith(b"HTTP/1.1 407 ")

@@ -88,10 +88,11 @@ def conversation(number: int, attempts: list[Attempt], masker: Masker) -> Conver
         raise ParameterError(f"connection {number}: expected an upstream that answers; {missed[0]}.")
     if any(attempt.stream is not None for attempt in attempts):
         raise ParameterError(f"connection {number} is in HTTP/2, whose frames no script plays; use alpn=('http/1.1',).")
-    pieces = [piece for attempt in attempts for piece in attempt.pieces or () if not piece.at_proxy]
-    turns = tuple(turns_of(pieces, masker))
+    recorded = [piece for attempt in attempts for piece in attempt.pieces or ()]
+    pieces = [piece for piece in recorded if not piece.at_proxy]
+    has_proxy, turns = len(pieces) < len(recorded), tuple(turns_of(pieces, masker))
     for at, turn in enumerate(turns):
-        if why := why_not(turn.by, turn.masked.data, is_first=at == 0, in_tls=turn.in_tls):
+        if why := why_not(turn.by, turn.masked.data, is_first=at == 0, in_tls=turn.in_tls, has_proxy=has_proxy):
             raise ParameterError(f"connection {number} {why}.")
     ends = [end for attempt in attempts for end in attempt.ends if end.how in ("FIN", "RST", "close_notify")]
     first = ends[0] if ends else None
