@@ -103,7 +103,7 @@ def flipped(data, *places):
         (
             latency,
             {"seconds": 1, "distribution": "normal"},
-            "jitter_seconds=0.0: expected more than 0 for 'normal', which says how it varies.",
+            "jitter_seconds=0.0: expected more than 0 with distribution='normal'.",
         ),
         (
             latency,

@@ -244,6 +244,7 @@ def test_programs_of_other_languages_are_audited(program):
         ("print('ok')", ("returned", "exit status 0, 3 bytes", "")),
         ("import sys; print('why', file=sys.stderr); sys.exit(7)", ("raised", "exit status 7", "why")),
         ("import os; os.kill(os.getpid(), 9)", ("crashed", "SIGKILL", "")),
+        ("import os; os.close(1); os.close(2); sum(range(10**6))", ("returned", "exit status 0, 0 bytes", "")),
     ],
 )
 def test_how_a_command_ends_is_its_outcome(program, expected):
