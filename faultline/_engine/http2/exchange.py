@@ -7,13 +7,15 @@ the body.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+
+import h2.exceptions
 
 from faultline._core.attempts import Request
 from faultline._core.conditions import ByChunk
@@ -133,6 +135,10 @@ class Exchange:
         self._stop()
         self.attempt.end("client", "RST_STREAM", is_sign=False)
 
+    def hold(self) -> None:
+        """Send no further frame, because the client has broken the protocol, and the connection ends."""
+        self._goes_on.clear()
+
     def abandon(self) -> None:
         """Take note that the stream is not answered, because the connection is going away."""
         self._stop()
@@ -238,7 +244,7 @@ class Exchange:
 
     # --- the break ---------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """The turn to write a frame of the stream, once no break holds it."""
         while True:
@@ -316,7 +322,8 @@ class Exchange:
             await session.close_if_idle()
 
     def _reset(self, code: int) -> bytes:
-        self.session.h2.reset_stream(self.number, code)
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # the client has broken the protocol meanwhile
+            self.session.h2.reset_stream(self.number, code)
         return self.session.h2.data_to_send()
 
 

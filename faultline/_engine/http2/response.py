@@ -70,7 +70,7 @@ class Response:
         fields = [(":status", "100")]
         if self.exchange.flows is not None:
             await self.exchange.flows.send(wire.text_of(fields), arrived, pause)
-        async with self._session.writer.turn():
+        async with self.exchange.turn():
             data = self._session.writer.made(lambda: self._fields(fields, is_last=False))
             await self._session.connection.stream.write_now(data)
             self._attempt.entry.says("server", data)

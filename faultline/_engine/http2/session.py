@@ -17,7 +17,6 @@ import h2.events
 import h2.exceptions
 from h2.settings import SettingCodes as Setting
 
-from faultline._core.counts import counted
 from faultline._core.http2 import name_of, number_of
 from faultline._core.promises import HTTP2
 from faultline._core.streams import GoAway, OfHttp2
@@ -113,8 +112,8 @@ class Session(Side):
         self._window_bytes = extra.get(Setting.INITIAL_WINDOW_SIZE)
         if self._window_bytes is not None:  # a client may have sent more before it has read the settings
             self.h2.local_settings.initial_window_size = wire.LARGEST // 2
-        self._frames.longest_bytes = min(extra.get(Setting.MAX_FRAME_SIZE, 0), wire.LARGEST_FRAME_BYTES)
-        self._frames.longest_bytes = max(self._frames.longest_bytes, wire.LONGEST_BYTES)
+        longest_bytes = max(extra.get(Setting.MAX_FRAME_SIZE, 0), wire.LONGEST_BYTES)
+        self._frames.longest_bytes = min(longest_bytes, wire.LARGEST_FRAME_BYTES)
         self.h2.max_inbound_frame_size = self._frames.longest_bytes
         self.h2.local_settings.max_concurrent_streams = wire.LARGEST  # those beyond are refused one by one
         self.h2.local_settings.acknowledge()
@@ -161,8 +160,7 @@ class Session(Side):
         try:
             if self._frames.is_too_long(frame):
                 self.writer.waiting += wire.goaway(self.h2.highest_inbound_stream_id, FRAME_SIZE_ERROR)
-                most = counted(self._frames.longest_bytes, "byte")
-                raise h2.exceptions.FrameTooLargeError(f"a frame is longer than {most}")
+                raise h2.exceptions.FrameTooLargeError(f"a frame is longer than {self._frames.longest_bytes} bytes")
             events = self.h2.receive_data(frame)
         except (h2.exceptions.H2Error, ValueError) as error:
             await self._refuse(error)
@@ -222,8 +220,9 @@ class Session(Side):
         Raises:
             Over: always.
         """
-        attempt = self.connection.attempt
-        attempt.entry.note = f"the client broke HTTP/2: {str(error) or type(error).__name__}"
+        self.connection.attempt.entry.note = f"the client broke HTTP/2: {str(error) or type(error).__name__}"
+        for exchange in self.streams.values():
+            exchange.hold()
         async with self.writer.alone():
             await close(self.connection)
 
