@@ -10,6 +10,7 @@ import pytest
 from support import GET, to_end
 
 import faultline as fl
+from faultline._engine import conversation
 from faultline._servers.loop import background
 
 PLANS = {
@@ -70,8 +71,9 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("name", PLANS)
-def test_client_of_a_stalled_connection(stalled, name, end):
+@pytest.mark.parametrize(("name", "places"), [*((name, 100) for name in PLANS), ("before its response", 0)])
+def test_client_of_a_stalled_connection(stalled, monkeypatch, name, places, end):
+    monkeypatch.setattr(conversation, "MOST_PLACES", places)
     server, client = stalled(name)
     act, ending = ENDS[end]
     act(server, client)
@@ -118,6 +120,28 @@ def test_stalled_connection_goes_on_once_its_break_is_taken_away(stalled, name):
     assert said.endswith(b"\r\n\r\nat last") is (name != "in its response")  # which had begun
     assert int(said.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]) == len(said.partition(b"\r\n\r\n")[2])
     assert server.attempts[0].fault == fl.ok(b"at last")
+
+
+def test_connections_behind_the_first_that_are_held_stay_so_and_say_it(faultline, dial, monkeypatch):
+    """A place takes twice the memory of all else that a connection keeps."""
+    monkeypatch.setattr(conversation, "MOST_PLACES", 1)
+    server = faultline.serve(fl.stall())
+    first = dial(server, GET)
+    server.wait_for_attempts(1, at="strike")
+    second = dial(server, GET)
+    server.wait_for_attempts(2, at="strike")
+    server.become(fl.ok(b"at last"), open_too=True)
+    assert to_end(first)[0].endswith(b"at last")
+    held = server.attempts[1]
+
+    assert (held.ended_seconds, held.note) == (None, conversation.FORGOTTEN)
+    second.close()
+    server.wait_for_attempts(2, at="end")
+    server.become(fl.stall())
+    third = dial(server, GET)  # in the place of the first
+    server.wait_for_attempts(3, at="strike")
+    server.become(fl.ok(b"at last"), open_too=True)
+    assert to_end(third)[0].endswith(b"at last")
 
 
 def test_stalled_connection_may_stall_and_go_on_again(stalled):

@@ -30,9 +30,18 @@ from faultline._net.wire import Wire
 Task: TypeAlias = "asyncio.Task[BaseException | None]"
 Talk: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
+MOST_PLACES = 100  # a place takes twice the memory of all else that a connection keeps
+FORGOTTEN = f"stays held: a server knows where to go on for {MOST_PLACES} connections that a break without an end holds"
+
 
 class Owner(Protocol):
-    """Has the open conversations of a server."""
+    """Has the open conversations of a server.
+
+    Attributes:
+        places: how many parked conversations keep their place, from where they can go on.
+    """
+
+    places: int
 
     def remove(self, conversation: Conversation, error: BaseException | None) -> None:
         """Take note that a conversation has ended, with the server's own error or `None`."""
@@ -46,7 +55,10 @@ class Conversation:
             client leaves, or the test ends or changes its fault: then a watch waits for the client to leave.
     """
 
-    __slots__ = ("_connection", "_context", "_is_reset", "_owner", "_service", "_talking", "_watch", "_wire", "task")
+    __slots__ = (
+        *("_connection", "_context", "_has_place", "_is_reset", "_owner", "_service", "_talking", "_watch", "_wire"),
+        "task",
+    )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self._connection = Connection(wire, service, number, waited)
@@ -222,11 +234,20 @@ class Conversation:
         self.task = None
         self._context = contextvars.copy_context()
         self._watch = self._wire.departures.watch(self._wire, self._on_left)
+        self._has_place = self._owner.places < MOST_PLACES
+        if self._has_place:
+            self._owner.places += 1
+        else:
+            self._talking.close()
+            self._talking = Halting(parked())
         if (lift := self._connection.lift) is not None:
             lift.on_lift = self._on_lift
 
     def _on_lift(self) -> None:
-        self._wake(Lifted())
+        if self._has_place:
+            self._wake(Lifted())
+        else:
+            self._connection.attempt.entry.note = FORGOTTEN
 
     def _on_left(self, how: Left) -> None:
         self._wake(Departed(self._wire.notice(how)))
@@ -239,6 +260,7 @@ class Conversation:
 
     def _unpark(self) -> None:
         self._wire.departures.forget(self._watch, self._on_left)
+        self._owner.places -= self._has_place
         if (lift := self._connection.lift) is not None:
             lift.on_lift = None
 
