@@ -239,7 +239,7 @@ class Conversation:
             self._owner.places += 1
         else:
             self._talking.close()
-            self._talking = Halting(parked())
+            del self._talking
         if (lift := self._connection.lift) is not None:
             lift.on_lift = self._on_lift
 
@@ -260,7 +260,10 @@ class Conversation:
 
     def _unpark(self) -> None:
         self._wire.departures.forget(self._watch, self._on_left)
-        self._owner.places -= self._has_place
+        if self._has_place:
+            self._owner.places -= 1
+        else:
+            self._talking = Halting(parked())  # whose only event is the end
         if (lift := self._connection.lift) is not None:
             lift.on_lift = None
 
