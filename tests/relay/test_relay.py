@@ -189,7 +189,7 @@ TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS throu
     ("upstream", "plan", "options", "message"),
     [
         ("", None, {}, f"upstream='': expected {WHERE}."),
-        (5432, None, {}, f"upstream=5432: expected {WHERE}."),
+        (5432, None, {}, f"upstream=5432: expected {WHERE}; write '127.0.0.1:5432'."),
         ("127.0.0.1", None, {}, f"upstream='127.0.0.1': expected a host and a port: {WHERE}."),
         (
             "192.0.2.1:80",
