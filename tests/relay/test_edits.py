@@ -36,8 +36,11 @@ def test_bytes_are_counted_from_the_edit_on_and_told_in_the_direction_of_the_att
     server.become(after, open_too=True)
     client.sendall(b"hello")
     upstream.sendall(b"world")
-    to_end(client, 0.02)
-    (attempt,) = server.wait_for_attempts(1, at="strike")
+    if "corrupt" in repr(after):
+        read(upstream if "request" in repr(after) else client, 5)
+    else:
+        to_end(client)
+    (attempt,) = server.attempts
     assert attempt.strikes[-1].after_bytes == at
     assert attempt.strikes[-1].point == ("request" if "request" in repr(after) else "response")
 
