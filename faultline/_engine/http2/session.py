@@ -160,7 +160,7 @@ class Session(Side):
         try:
             if self._frames.is_too_long(frame):
                 self.writer.waiting += wire.goaway(self.h2.highest_inbound_stream_id, FRAME_SIZE_ERROR)
-                raise h2.exceptions.FrameTooLargeError(f"a frame is longer than {self._frames.longest_bytes} bytes")
+                raise h2.exceptions.FrameTooLargeError("a frame is too long")
             events = self.h2.receive_data(frame)
         except (h2.exceptions.H2Error, ValueError) as error:
             await self._refuse(error)
