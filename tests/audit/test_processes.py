@@ -75,6 +75,8 @@ def test_tasks_that_are_left_are_counted_and_cancelled():
     assert caller(client, is_factory=False).call(URL).left.tasks == 1
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 @each_row("is_factory", [False, True])
 def test_each_call_of_an_asynchronous_client_may_leave_more(is_factory):
     kept = []

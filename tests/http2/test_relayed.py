@@ -122,13 +122,13 @@ def test_what_is_no_http2_is_not_followed_as_such(said, found):
     assert trip.cut(frame(SETTINGS, 1, 0, b"") + head) == (9 if found else None)
 
 
-@each_row("on, found", [(b"rds", 9 + 3), (b"words", None)])
-def test_a_break_that_comes_in_the_middle_of_a_body_looks_from_there_on(on, found):
+@each_row("trigger, found", [({"on": b"rds"}, 9 + 3), ({"on": b"words"}, None), ({"after_bytes": 5}, 5)])
+def test_a_break_that_comes_in_the_middle_of_a_body_looks_from_there_on(trigger, found):
     following = Following()
     following.says("client", PREFACE)
     head = frame(HEADERS, WHOLE, 1, Encoder().encode([(":status", "200")]))
     following.says("server", SETTINGS_FIRST + head + frame(DATA, 0, 1, b"wo"))
-    trip = Tripwire(Break("response", (Reset(),), Trigger(on=on)))
+    trip = Tripwire(Break("response", (Reset(),), Trigger(**trigger)))
     following.join(trip)
 
     assert trip.cut(frame(DATA, 0, 1, b"rds")) == found
