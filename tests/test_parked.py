@@ -122,6 +122,17 @@ def test_stalled_connection_goes_on_once_its_break_is_taken_away(stalled, name):
     assert server.attempts[0].fault == fl.ok(b"at last")
 
 
+@pytest.mark.parametrize("at", ["accept", "idle"])
+def test_a_break_that_takes_the_place_of_a_stall_strikes_there(faultline, dial, at):
+    server = faultline.serve(fl.stall(at=at))
+    client = dial(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    server.wait_for_attempts(1, at="strike")
+    server.become(fl.close(at=at), open_too=True)
+
+    assert to_end(client)[0].count(b"HTTP/1.1 200 OK") == (at == "idle")
+    assert [str(strike.part) for strike in server.attempts[0].strikes] == ["break", "break"]
+
+
 def test_connections_behind_the_first_that_are_held_stay_so_and_say_it(faultline, dial, monkeypatch):
     """A place takes twice the memory of all else that a connection keeps."""
     monkeypatch.setattr(conversation, "MOST_PLACES", 1)

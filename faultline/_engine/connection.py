@@ -195,12 +195,11 @@ class Connection:
     # --- points and breaks -------------------------------------------------------------------------------------------
 
     async def reach(self, point: Point) -> None:
-        """Come to a point; a break that waits there for no byte strikes now."""
+        """Come to a point; a break that waits there for no byte strikes now, and so does one that takes its place."""
         self.attempt.come_to(point)
-        trip = self.attempt.armed(point)
-        if trip is None or (point == "idle" and trip.brk.trigger.after_seconds):
-            return  # at `idle` the talk waits these seconds for the next request
-        if point in ("accept", "idle") or (point in ("response", "tunnel") and trip.cut(b"") is not None):
+        struck = None
+        while (trip := self.attempt.armed(point)) is not None and trip is not struck and trip.waits_for_nothing(point):
+            struck = trip
             await self.strike(trip)
 
     async def enter(self, point: Point) -> None:
