@@ -84,12 +84,6 @@ class Tripwire:
             self._streams = copy.deepcopy(streams)  # which go on for the breaks that come later
             self._streams.wait_for(self.brk.trigger, lambda: Search(self.brk.trigger.on or b""))
 
-    def waits_for_nothing(self, point: Point) -> bool:
-        """Whether the break strikes as soon as the conversation comes to this point."""
-        if point == "idle":
-            return not self.brk.trigger.after_seconds  # in which the next request may come
-        return point == "accept" or (point in ("response", "tunnel") and self.cut(b"") is not None)
-
     def begin_attempt(self) -> None:
         """Go on in the next attempt of the connection, whose bytes are counted anew."""
         if self.brk.facts.is_exchange:

@@ -54,19 +54,19 @@ class Connection:
         speaker: the side that sent the last bytes of the attempt.
         shown: the certificate with a defect that the client got.
         client: by what to ask the kernel for the client's socket, once the server's is closed.
-        is_between: whether a break strikes while the task of the conversation is halted.
         lift: whether the break that is being played is still in the plan; `None` while there is none.
         on_time: called when the time of a break is over, for which the conversation has gone on.
     """
 
     __slots__ = (
         *("wire", "service", "number", "attempt", "stream", "response_point", "side", "speaker", "shown", "client"),
-        *("is_between", "lift", "on_time", "_attempts", "_changed", "_timers", "_unread", "_valve"),
+        *("lift", "on_time", "_attempts", "_changed", "_timers", "_unread", "_valve"),
     )
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
-        self.wire, self.service, self.number = wire, service, number
-        self.is_between = False
+        self.wire = wire
+        self.service = service
+        self.number = number
         self.stream = Stream(wire, service.chance)
         self.side = NO_UPSTREAM
         self.response_point: Point = "response"
@@ -195,11 +195,12 @@ class Connection:
     # --- points and breaks -------------------------------------------------------------------------------------------
 
     async def reach(self, point: Point) -> None:
-        """Come to a point; a break that waits there for no byte strikes now, and so does one that takes its place."""
+        """Come to a point; a break that waits there for no byte strikes now."""
         self.attempt.come_to(point)
-        struck = None
-        while (trip := self.attempt.armed(point)) is not None and trip is not struck and trip.waits_for_nothing(point):
-            struck = trip
+        trip = self.attempt.armed(point)
+        if trip is None or (point == "idle" and trip.brk.trigger.after_seconds):
+            return  # at `idle` the talk waits these seconds for the next request
+        if point in ("accept", "idle") or (point in ("response", "tunnel") and trip.cut(b"") is not None):
             await self.strike(trip)
 
     async def enter(self, point: Point) -> None:

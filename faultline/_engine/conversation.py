@@ -8,17 +8,16 @@ import contextvars
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from faultline._core.attempts import Entry
 from faultline._core.ends import CLOSED, RESET
 from faultline._core.fault import Fault
 from faultline._core.tripwire import Tripwire
 from faultline._engine.connection import Connection
-from faultline._engine.halting import Halting, Parked, parked
+from faultline._engine.halting import Halting
 from faultline._engine.handshake import secure, strike_failed
-from faultline._engine.lifting import Lifted
-from faultline._engine.play import Over, close
+from faultline._engine.play import Over, Parked, close
 from faultline._engine.service import Service
 from faultline._engine.talks import http1
 from faultline._net.departures import Departed
@@ -30,35 +29,22 @@ from faultline._net.wire import Wire
 Task: TypeAlias = "asyncio.Task[BaseException | None]"
 Talk: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-MOST_PLACES = 100  # a place takes twice the memory of all else that a connection keeps
-FORGOTTEN = f"stays held: a server knows where to go on for {MOST_PLACES} connections that a break without an end holds"
-
 
 class Owner(Protocol):
-    """Has the open conversations of a server.
-
-    Attributes:
-        places: how many parked conversations keep their place, from where they can go on.
-    """
-
-    places: int
+    """Has the open conversations of a server."""
 
     def remove(self, conversation: Conversation, error: BaseException | None) -> None:
         """Take note that a conversation has ended, with the server's own error or `None`."""
 
 
 class Conversation:
-    """A connection, and the task that holds the conversation on it.
+    """A connection, and the task that holds the conversation on it, until only its end can follow.
 
     Attributes:
-        task: the task; `None` while the conversation is parked, because nothing happens on the connection until the
-            client leaves, or the test ends or changes its fault: then a watch waits for the client to leave.
+        task: the task; `None` while the conversation is parked: then a watch waits for the client to leave.
     """
 
-    __slots__ = (
-        *("_connection", "_context", "_has_place", "_is_reset", "_owner", "_service", "_talking", "_watch", "_wire"),
-        "task",
-    )
+    __slots__ = ("_connection", "_context", "_is_reset", "_owner", "_service", "_talking", "_watch", "_wire", "task")
 
     def __init__(self, wire: Wire, service: Service, number: int, waited: Entry | None = None) -> None:
         self._connection = Connection(wire, service, number, waited)
@@ -72,8 +58,8 @@ class Conversation:
         self._owner = owner
         self._go_on(self._talk)
 
-    def _go_on(self, talk: Talk | None = None) -> None:
-        """Hold the conversation in a task, or go on with one that was parked."""
+    def _go_on(self, talk: Talk) -> None:
+        """Hold the conversation, or the rest of it, in a task."""
         self.task: Task | None = self._wire.departures.loop.create_task(self._outcome(talk))
         self.task.add_done_callback(self._on_done)
 
@@ -128,7 +114,7 @@ class Conversation:
         """Whether the client may still use the connection: no side has ended it, and the client holds its socket."""
         return not self.is_over and self._wire.departures.left(self._wire.sock) is None
 
-    async def _outcome(self, talk: Talk | None) -> BaseException | None:
+    async def _outcome(self, talk: Talk) -> BaseException | None:
         """Hold the conversation; return the server's own error.
 
         It is returned because a task that raises SystemExit or KeyboardInterrupt ends the loop.
@@ -149,14 +135,13 @@ class Conversation:
             await secure(connection)
         await (self._service.talk(connection) if script is None else http1.performer_of(script)(connection, script))
         if connection.attempt.trip is not None and connection.attempt.trip.waits:
-            await parked()  # until the break ends the connection, or the client does
+            raise Parked  # until the break ends the connection, or the client does
         await close(connection)
 
-    async def _run(self, talk: Talk | None) -> None:
+    async def _run(self, talk: Talk) -> None:
         """Hold the conversation until it ends or is parked, and record how a side has ended it."""
         connection = self._connection
-        if talk is not None:
-            self._talking = Halting(talk())
+        self._talking = Halting(talk())
         try:
             await self._talking
         except Parked:
@@ -189,19 +174,18 @@ class Conversation:
         """Strike between two events of the conversation, which is halted meanwhile."""
         if self.task is None:
             self._unpark()
-            self._go_on(partial(self._strike_parked, trip, self._talking))
+            self._go_on(partial(self._strike_parked, trip))
         elif not self.task.done():
             self._talking.halt()
             self._go_on(partial(self._strike_between, trip, self.task, self._talking))
 
-    async def _strike_parked(self, trip: Tripwire, talking: Halting) -> None:
+    async def _strike_parked(self, trip: Tripwire) -> None:
         """Let a break strike where the conversation was parked; then it is again.
 
         Raises:
             Parked: always, unless the break has ended the conversation.
         """
         await self._connection.strike(trip)
-        self._talking = talking
         raise Parked
 
     async def _strike_between(self, trip: Tripwire, halted: Task, talking: Halting) -> None:
@@ -213,7 +197,6 @@ class Conversation:
             BaseException: the break has ended the conversation.
         """
         stream = self._connection.stream
-        self._connection.is_between = True
         try:
             if stream.unsent_bytes and trip.brk.inserts:
                 stream.interjection = partial(self._connection.strike, trip)
@@ -223,7 +206,6 @@ class Conversation:
             halted.cancel()
             await asyncio.gather(halted, return_exceptions=True)
             raise
-        self._connection.is_between = False
         self.task, self._talking = halted, talking
         talking.go_on()
 
@@ -232,40 +214,20 @@ class Conversation:
     def _park(self) -> None:
         """Wait for the client to leave, or for the test, without a task."""
         self.task = None
+        del self._talking
         self._context = contextvars.copy_context()
         self._watch = self._wire.departures.watch(self._wire, self._on_left)
-        self._has_place = self._owner.places < MOST_PLACES
-        if self._has_place:
-            self._owner.places += 1
-        else:
-            self._talking.close()
-            del self._talking
-        if (lift := self._connection.lift) is not None:
-            lift.on_lift = self._on_lift
-
-    def _on_lift(self) -> None:
-        if self._has_place:
-            self._wake(Lifted())
-        else:
-            self._connection.attempt.entry.note = FORGOTTEN
 
     def _on_left(self, how: Left) -> None:
         self._wake(Departed(self._wire.notice(how)))
 
     def _wake(self, event: BaseException) -> None:
-        """Go on with the parked conversation, in which this happens."""
+        """Go on with what ends the parked conversation."""
         self._unpark()
-        self._talking.meets(event)
-        self._context.run(self._go_on)
+        self._context.run(self._go_on, partial(happens, event))
 
     def _unpark(self) -> None:
         self._wire.departures.forget(self._watch, self._on_left)
-        if self._has_place:
-            self._owner.places -= 1
-        else:
-            self._talking = Halting(parked())  # whose only event is the end
-        if (lift := self._connection.lift) is not None:
-            lift.on_lift = None
 
     # --- controls of an open connection ------------------------------------------------------------------------------
 
@@ -276,9 +238,8 @@ class Conversation:
         elif self._is_reset:
             self._wake(asyncio.CancelledError())
         else:
-            self._unpark()
-            self._talking.close()
             self._end(None, for_good=for_good)
+            self._unpark()
 
     def reset(self) -> None:
         """Send RST, and end."""
@@ -328,3 +289,12 @@ class Conversation:
             self._connection.end("server", "FIN", was_sent=was_sent)
             self.stop()
         return is_ended
+
+
+async def happens(event: BaseException) -> NoReturn:
+    """Raise an event, as the steps of a conversation do.
+
+    Raises:
+        BaseException: always.
+    """
+    raise event

@@ -1,54 +1,23 @@
-"""A coroutine that can be halted where it waits, while another uses what it uses, and that can wait without a task.
-
-Rules: what waits without a task is awaited here alone, and in no task of its own.
-"""
+"""A coroutine that can be halted where it waits, while something else uses what it uses."""
 
 from __future__ import annotations
 
 import asyncio
-import types
 from collections.abc import Coroutine, Generator
-from typing import Any, NoReturn
-
-PARKS = object()  # what a coroutine yields that waits without a task
-
-
-class Parked(Exception):  # noqa: N818 - an event, not an error
-    """The coroutine waits for an event without a task."""
-
-
-@types.coroutine
-def parked() -> Generator[object, None, NoReturn]:
-    """Wait without a task for the event that ends the wait.
-
-    Raises:
-        BaseException: always, the event.
-    """
-    yield PARKS
-    raise AssertionError  # pragma: no cover - an event ends it
+from typing import Any
 
 
 class Halting:
     """Runs a coroutine; while it is halted, no event that it waits for lets it go on.
 
-    Cancelling ends it, halted or not. Where it waits without a task, `Parked` is raised; it goes on when it is awaited
-    again, with an event.
+    Cancelling ends it, halted or not.
     """
 
-    __slots__ = ("_coroutine", "_event", "_halt")
+    __slots__ = ("_coroutine", "_halt")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
         self._halt: asyncio.Future[None] | None = None
-        self._event: BaseException | None = None
-
-    def meets(self, event: BaseException) -> None:
-        """Raise an event in it, where it waits without a task, when it is awaited."""
-        self._event = event
-
-    def close(self) -> None:
-        """End it where it waits without a task."""
-        self._coroutine.close()
 
     def halt(self) -> None:
         """From its next event on, let it wait."""
@@ -61,8 +30,7 @@ class Halting:
         self._halt = None
 
     def __await__(self) -> Generator[Any, None, None]:
-        step, error = self._coroutine.send, self._event
-        self._event = None
+        step, error = self._coroutine.send, None
         while True:
             try:
                 awaited = step(None) if error is None else self._coroutine.throw(error)
@@ -70,12 +38,10 @@ class Halting:
                 return
             finally:
                 error = None  # its traceback leads back here: a cycle would keep the ledger
-            if awaited is PARKS:
-                raise Parked
-            error = yield from self._come(awaited)
+            error = yield from self._event(awaited)
             awaited = None  # it may hold an error, whose traceback leads back here too
 
-    def _come(self, awaited: object) -> Generator[Any, None, BaseException | None]:
+    def _event(self, awaited: object) -> Generator[Any, None, BaseException | None]:
         """Wait for what the coroutine awaits, and for the end of a halt; return the error that comes of it."""
         error: BaseException | None = None
         try:

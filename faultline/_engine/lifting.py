@@ -6,7 +6,7 @@ Rules: only waits are given up, before the strike or in a silence; what a step h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from faultline._net.departures import wake
@@ -22,16 +22,11 @@ class Lifted(Exception):  # noqa: N818 - an event, not an error
 
 
 class Lift:
-    """Whether a break that is being played is still in the plan.
+    """Whether a break that is being played is still in the plan."""
 
-    Attributes:
-        on_lift: what to call at the end of a break that waits without a task.
-    """
-
-    __slots__ = ("_is_lifted", "_waiting", "on_lift")
+    __slots__ = ("_is_lifted", "_waiting")
 
     def __init__(self) -> None:
-        self.on_lift: Callable[[], None] | None = None
         self._is_lifted = False
         self._waiting: asyncio.Future[None] | None = None
 
@@ -40,8 +35,6 @@ class Lift:
         self._is_lifted = True
         if self._waiting is not None:
             wake(self._waiting)
-        if self.on_lift is not None:
-            self.on_lift()
 
     def check(self) -> None:
         """Check that the break is still there.

@@ -19,7 +19,6 @@ from faultline._core.streams import GoAway, RstStream
 from faultline._core.tls_facts import HELLO
 from faultline._core.tripwire import Enough, Prefixed, Search
 from faultline._engine.attempt import NO_REQUEST
-from faultline._engine.halting import parked
 from faultline._engine.handshake import secure
 from faultline._engine.lifting import while_it_lasts
 from faultline._net.departures import Departed, TooLate
@@ -35,6 +34,10 @@ QUIET = (do.Close, do.HalfClose, do.Hold, do.Partition)  # steps after which the
 
 class Over(Exception):  # noqa: N818 - an event, not an error
     """The server has ended the conversation."""
+
+
+class Parked(Exception):  # noqa: N818 - an event, not an error
+    """Nothing more happens on the connection until the client leaves or the test ends it, so that no task waits."""
 
 
 async def play(connection: Connection, steps: tuple[do.ConnectionStep, ...]) -> None:
@@ -158,23 +161,16 @@ async def inject(connection: Connection, data: bytes) -> None:
 
 
 async def hold(connection: Connection, for_seconds: float | None, until: Gate | None = None) -> None:
-    """Send and read nothing for this time, or until the gate opens; without either there is no task meanwhile.
+    """Send and read nothing for this time, or until the gate opens.
 
     Raises:
         Departed: the client ended the connection meanwhile.
-        Lifted: the attempt has met a fault without the break that is being played.
+        Parked: neither time nor gate ends the silence.
     """
-    if for_seconds is None and until is None and may_park(connection):
-        if connection.lift is not None:
-            connection.lift.check()
-        await parked()
+    if for_seconds is None and until is None and connection.service.parks and not connection.side.has_tasks:
+        raise Parked
     if left := await while_it_lasts(connection, connection.wire.departure(for_seconds, until)):
         raise Departed(left)
-
-
-def may_park(connection: Connection) -> bool:
-    """Whether nothing but the task of the conversation uses the connection, so that it can wait without one."""
-    return not (connection.side.has_tasks or connection.stream.is_framed or connection.is_between)
 
 
 async def flush(connection: Connection) -> None:

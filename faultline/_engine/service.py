@@ -40,6 +40,7 @@ class Service:
         on_dealt: called after a fault was dealt, when the next fault is known.
         upstream: the server behind a relay.
         route: the target of a proxy, and the name and password that its clients have to send.
+        parks: whether a silence without end takes no task; then nothing but the end of the connection can follow.
     """
 
     dealer: Dealer
@@ -53,6 +54,7 @@ class Service:
     on_dealt: Callable[[], None]
     upstream: Upstream | None = None
     route: Route = field(default_factory=Route)
+    parks: bool = True
 
     @property
     def begins_with_tls(self) -> bool:

@@ -67,6 +67,8 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
         await (lift.within(ready) if connection.side.has_tasks else ready)  # a task has its price
         lift.check()
         connection.check_reached()
+        if connection.service.parks and not connection.side.has_tasks:
+            connection.lift = None  # a silence without end has no task that could go on
         unsent_bytes = connection.stream.unsent_bytes if brk.at in ("response", "tunnel") else 0
         attempt.strike(brk.at, trip.before_bytes + trip.passed_bytes - unsent_bytes)
         await connection.side.at_strike()

@@ -39,7 +39,6 @@ class Connections:
 
     Attributes:
         is_partitioned: whether SYNs of clients are to be dropped too.
-        places: how many conversations that wait without a task can go on from where they are.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Connections:
         self._on_end = on_end
         self._open: dict[Conversation, None] = {}  # in the order of their connects
         self._clients = Clients(departures.peers)
-        self._count = self.places = 0
+        self._count = 0
         self._is_paused = False
         self.is_partitioned = False
 

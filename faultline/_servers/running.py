@@ -42,10 +42,12 @@ class Upkeep:
     """What the control API asks of the servers that it makes, and what the ledger records.
 
     Attributes:
+        parks: whether a silence without end takes no task; then nothing but the end of the connection can follow.
         scope: the name of the server's own scope of chance; empty for that of the process.
         record_bytes: the most bytes of whole conversations that the ledger keeps.
     """
 
+    parks: bool = True
     scope: str = ""
     record_bytes: int = 0
 
@@ -117,6 +119,7 @@ class Running:
             on_dealt=self._set_listener,
             upstream=setup.upstream,
             route=setup.route,
+            parks=setup.upkeep.parks,
         )
         self.connections = Connections(service, setup.address.wire, self._background.departures, self._on_end)
         self._dealer.count_connections = self.connections.count

@@ -235,7 +235,7 @@ class Server(Endpoint):
         Args:
             plan: the new plan.
             open_too: whether open connections meet the new plan too, each from its next byte on. By default an
-                attempt under way keeps its fault. Of those that a `stall()` holds, 100 go on; others have a note.
+                attempt under way keeps its fault.
 
         Raises:
             ParameterError: `plan` is not a plan, needs TLS on a server without it, or can't be played by this server.

@@ -81,12 +81,9 @@ class Connection:
             self.seen, self.is_vague = self.seen or "FIN", bool(self.unread)
         elif open_too:
             fault, origin = self.world.deal()
-            is_lifted = bool(self.held) and fault.brk != self.fault.brk
             self.entry.meet(fault, origin)
             self.arm(fault)
-            if is_lifted:
-                self.held = None
-            if is_lifted or self.entry.point == "idle":
+            if self.entry.point == "idle":
                 self.run()
 
     # --- the conversation ------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ class Proxy:
 
         address, upstream = self.places()
         self.listen = hostport(address.host, address.port)
-        upkeep = Upkeep(scope=self._scope)
+        upkeep = Upkeep(parks=False, scope=self._scope)  # because a toxic may be removed
         try:
             with refusing():
                 self.server = self.shape.start(
