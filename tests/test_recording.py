@@ -254,7 +254,8 @@ def test_a_request_that_a_proxy_passes_on_is_recorded_as_it_was_said():
         answer = talk(server, asked)
         recording = server.ledger.recording()
 
-    assert recording.scripts == ((receive_request(), send(answer[0])),)
+    (script,) = recording.scripts
+    assert script[:2] == (receive_request(), send(answer[0]))  # the end of the client may have come, too
 
 
 def serve_pages():

@@ -89,6 +89,7 @@ TESTS: dict[str, str] = {
     "test_wire.py::test_a_client_that_has_read_or_spoken_has_looked_at_its_connect*": READ,
     "test_wire.py::test_a_client_that_has_spoken_is_ready_for_a_rst": READ,
     "test_wire.py::test_a_client_that_reads_nothing_is_not_waited_for": READ,
+    "test_wire.py::test_a_client_that_says_and_reads_nothing_gets_its_time_once*": READ,
     "test_wire.py::test_client_is_seen_to_leave_though_nobody_reads?close-FIN-unread?": UNREAD,
     "test_wire.py::test_client_that_stays_is_no_news?True?": HALF_CLOSED,
     "test_wire.py::test_fin_that_was_read_is_no_news_but_the_rst_after_it_is": HALF_CLOSED,
