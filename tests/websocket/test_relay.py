@@ -410,16 +410,21 @@ def test_a_break_that_comes_to_an_open_websocket_means_its_messages(fault, got, 
             server = stack.enter_context(http_proxy())
         proxy = server.proxy_url if kind == "tunnel" else None
         url = behind.ws_url if kind == "tunnel" else server.ws_url
-        client = stack.enter_context(connect(url, proxy=proxy, ssl=context, compression=None))
-        client.send("one")
-        assert client.recv(10) == "one"
+        assert asyncio.run(told(server, fault, url, proxy=proxy, ssl=context)) == got
+
+
+async def told(server, fault, url, **options):
+    """What a client hears after a live edit; two threads of the sync client would share its TLS, and may hang."""
+    heard = []
+    async with websockets.asyncio.client.connect(url, compression=None, **options) as client:
+        await client.send("one")
+        assert await asyncio.wait_for(client.recv(), 10) == "one"
         server.become(fault, open_too=True)
-        heard = []
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):
             for said in ("two", "three"):
-                client.send(said)
-                heard.append(client.recv(10))
-        assert heard == got
+                await client.send(said)
+                heard.append(await asyncio.wait_for(client.recv(), 10))
+    return heard
 
 
 @settings(max_examples=30)
