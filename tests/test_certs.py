@@ -33,7 +33,7 @@ from support.tables import each_row
 from faultline import bad_cert, ok, raises
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.fault import Fault
-from faultline._net import contexts
+from faultline._net import contexts, issue
 from faultline._net.authority import AUTHORITY
 from faultline.modes.certificates import DEFECTS
 
@@ -907,3 +907,24 @@ def test_link_that_can_not_be_followed_is_not_taken_for_that_of_a_process_that_h
     contexts.remove_stale(tmp_path)
 
     assert list(tmp_path.iterdir()) == [loop]
+
+
+class MadeMeanwhile:
+    """What is asked for; another thread makes it between the two looks for it, the second of which is in the lock."""
+
+    def __init__(self, ask):
+        self.ask, self.looks = ask, 0
+
+    def __hash__(self):
+        self.looks += 1
+        if self.looks == 2:
+            self.ask(self)
+        return 1
+
+
+def test_what_another_thread_has_made_meanwhile_is_not_made_again():
+    made = []
+    kept = issue.once(lambda asked: made.append(asked) or len(made))
+
+    assert kept(MadeMeanwhile(kept)) == 1
+    assert len(made) == 1
