@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faultline._core.counts import counted
+from faultline._core.frame_heads import head_bytes, payload_bytes
 from faultline._core.frames import BINARY, CLOSE, CONTINUATION, MASKED, PING, RSV1, TEXT, masked
-from faultline._core.passing import head_bytes, payload_bytes
 
 NAMES = {CONTINUATION: "continuation", TEXT: "text", BINARY: "binary", CLOSE: "close", PING: "PING", 0x0A: "PONG"}
 SHOWN = 30  # characters of a text

@@ -1,7 +1,6 @@
 """Follows the messages of a WebSocket among the bytes that pass: `on` and `after_messages` mean messages there.
 
-Rules: no byte is held back or changed. wsproto doesn't tell at which byte a frame begins, so the heads of frames are
-read here. Bytes that are no frames have no messages.
+Rules: no byte is held back or changed. Bytes that are no frames have no messages.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Protocol
 
 from faultline._core.awaited import Awaited
 from faultline._core.breaks import Trigger
-from faultline._core.frames import BINARY, CONTINUATION, FIN, MASKED, RSV1, TEXT, masked
+from faultline._core.frame_heads import PassingFrame
+from faultline._core.frames import BINARY, CONTINUATION, FIN, RSV1, TEXT
 
 HEAD_LIMIT_BYTES = 65_536
 REQUEST, RESPONSE = b"GET ", b"HTTP/1.1 101"  # how the two messages begin that open a WebSocket
 UPGRADE = re.compile(rb"(?im)^upgrade:[ \t]*websocket[ \t]*\r?$")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-SHORT = 126  # in the place of a length: 2 bytes follow that have it, and 8 after any more (RFC 6455, 5.2)
 INFLATED_BYTES = 65_536  # at once, because a compressed byte may become a thousand
 SYNC = b"\0\0\xff\xff"  # what the sender leaves out behind a compressed message: RFC 7692, 7.2.1
 
@@ -68,26 +67,14 @@ class Messages:
     In a compressed message the strike is behind the frame that has the words.
     """
 
-    __slots__ = (
-        *(
-            "_ends_message",
-            "_head",
-            "_inflater",
-            "_is_compressed",
-            "_is_data",
-            "_is_found",
-        ),
-        *("_awaited", "_left_bytes", "_looks", "_mask", "_new_search", "_search"),
-    )
+    __slots__ = ("_awaited", "_frame", "_inflater", "_is_compressed", "_is_found", "_looks", "_new_search", "_search")
 
     def __init__(self, trigger: Trigger, new_search: Callable[[], Search]) -> None:
         self._awaited, self._new_search = Awaited(trigger), new_search
         self._looks = trigger.after_messages is None  # for words
         self._search = new_search()  # in the present message
-        self._head: bytearray | None = bytearray()  # of a frame, as far as it has come; `None` in its payload
-        self._left_bytes = 0  # of the payload
-        self._mask = b""  # from the next byte of the payload on
-        self._is_data = self._ends_message = self._is_compressed = False
+        self._frame = PassingFrame()
+        self._is_compressed = False
         self._is_found = False  # in the inflated bytes of a frame that has not ended
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
 
@@ -96,29 +83,32 @@ class Messages:
 
         The frame is passed over.
         """
-        self._head, self._left_bytes = (None if left_bytes else bytearray(head)), left_bytes
+        self._frame.begin_inside(head, left_bytes)
 
     def cut(self, data: bytes) -> int | None:
         """The number of these bytes that pass before the break strikes; `None` if all pass and it doesn't strike."""
-        at = 0
+        at, frame = 0, self._frame
         while at < len(data):
             begin = at
-            if self._head is not None:
-                if not self._head and self._begins_awaited(data[at]):
+            if not frame.is_in_payload:
+                if not frame.has_begun and self._begins_awaited(data[at]):
                     return at
-                at = self._read_head(self._head, data, at)
+                at = frame.read_head(data, at)
             else:
-                piece = data[at : at + self._left_bytes]
+                piece = frame.take(data, at)
                 found = self._look(piece) if self._is_data and self._looks else None
                 if found is not None:
                     return at + found
                 at += len(piece)
-                self._left_bytes -= len(piece)
             if (found := self._awaited.pass_bytes(at - begin)) is not None:
                 return begin + found
-            if self._head is None and not self._left_bytes and self._end_frame():
+            if frame.has_ended and self._end_frame():
                 return at
         return None
+
+    @property
+    def _is_data(self) -> bool:
+        return self._frame.first & 0x0F in (CONTINUATION, TEXT, BINARY)
 
     def _begins_awaited(self, first: int) -> bool:
         """Whether the frame with this first byte begins the message before which the break strikes."""
@@ -128,25 +118,9 @@ class Messages:
         self._is_compressed = bool(first & RSV1)
         return self._awaited.begins()
 
-    def _read_head(self, head: bytearray, data: bytes, at: int) -> int:
-        """Read bytes of the head of a frame; return where the rest begins."""
-        while (lacking := head_bytes(head) - len(head)) > 0 and at < len(data):
-            head += data[at : at + lacking]
-            at += lacking
-        if lacking <= 0:
-            self._left_bytes = payload_bytes(head)
-            self._mask = bytes(head[-4:]) if head[1] & MASKED else b""
-            self._is_data = head[0] & 0x0F in (CONTINUATION, TEXT, BINARY)
-            self._ends_message = bool(head[0] & FIN) and self._is_data
-            self._head = None
-        return min(at, len(data))
-
     def _look(self, piece: bytes) -> int | None:
         """The number of bytes of a payload up to the end of the words; `None` if they are not there."""
-        plain = masked(piece, self._mask)
-        if self._mask:
-            turn = len(piece) % len(self._mask)
-            self._mask = self._mask[turn:] + self._mask[:turn]
+        plain = self._frame.unmasked(piece)
         if not self._is_compressed:
             return self._search.cut(plain)
         self._inflate(plain)
@@ -167,24 +141,10 @@ class Messages:
 
     def _end_frame(self) -> bool:
         """Take note of the end of a frame; return whether it has the words."""
-        if self._ends_message and self._is_compressed and self._looks:
-            self._inflate(SYNC)
-        if self._ends_message:
+        if self._frame.first & FIN and self._is_data:
+            if self._is_compressed and self._looks:
+                self._inflate(SYNC)
             self._awaited.ends()
-        self._head = bytearray()
+        self._frame.end()
         is_found, self._is_found = self._is_found, False
         return is_found
-
-
-def head_bytes(head: bytes | bytearray) -> int:
-    """How many bytes the head of a frame has, as far as its first two tell."""
-    if len(head) < 2:  # noqa: PLR2004 - they have to be there
-        return 2
-    length = head[1] & 0x7F
-    return 2 + (0 if length < SHORT else 2 if length == SHORT else 8) + (4 if head[1] & MASKED else 0)
-
-
-def payload_bytes(head: bytes | bytearray) -> int:
-    """How many bytes the payload of a frame has, as its head says."""
-    length = head[1] & 0x7F
-    return length if length < SHORT else int.from_bytes(head[2 : 4 if length == SHORT else 10], "big")

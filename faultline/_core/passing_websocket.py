@@ -10,15 +10,9 @@ import re
 import zlib
 
 from faultline._core.ends import Party
-from faultline._core.frames import BINARY, CLOSE, CONTINUATION, FIN, MASKED, PING, RSV1, TEXT, masked
-from faultline._core.passing import (
-    REQUEST,
-    RESPONSE,
-    SYNC,
-    Opening,
-    head_bytes,
-    payload_bytes,
-)
+from faultline._core.frame_heads import PassingFrame
+from faultline._core.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, RSV1, TEXT
+from faultline._core.passing import REQUEST, RESPONSE, SYNC, Opening
 from faultline._core.websocket_facts import KEPT_LENGTH, KEPT_MESSAGES, WebSocketFacts
 
 SUBPROTOCOL = re.compile(rb"(?im)^sec-websocket-protocol:[ \t]*([!-~]+)")
@@ -42,7 +36,7 @@ class Direction:
 
     __slots__ = (
         *("code", "frames", "kept", "messages", "pings", "reason"),
-        *("_control", "_head", "_inflater", "_is_compressed", "_left_bytes", "_mask", "_opcode", "_text", "_wants"),
+        *("_control", "_frame", "_inflater", "_is_compressed", "_text", "_wants"),
     )
 
     def __init__(self, *, keeps: bool) -> None:
@@ -51,9 +45,7 @@ class Direction:
         self.reason = ""
         self.kept: list[str | bytes] = []
         self._wants = keeps  # whether messages are still to be kept
-        self._head: bytearray | None = bytearray()  # of a frame, as far as it has come; `None` in its payload
-        self._left_bytes = self._opcode = 0  # of the frame; the number of its kind
-        self._mask = b""  # from the next byte of the payload on
+        self._frame = PassingFrame()
         self._control = bytearray()  # the payload of a control frame
         self._text: tuple[int, bytearray] | None = None  # the message that has begun: its kind, and its first bytes
         self._is_compressed = False
@@ -62,49 +54,40 @@ class Direction:
     @property
     def place(self) -> tuple[bytes, int]:
         """What has come of the head of a frame, and how many bytes of a payload are still to come."""
-        return bytes(self._head or b""), self._left_bytes
+        return self._frame.place
 
     def read(self, data: bytes) -> None:
         """Read bytes of this side."""
-        at = 0
+        at, frame = 0, self._frame
         while at < len(data):
-            if self._head is not None:
-                at = self._read_head(self._head, data, at)
-            else:
-                piece = data[at : at + self._left_bytes]
+            if frame.is_in_payload:
+                piece = frame.take(data, at)
                 at += len(piece)
-                self._left_bytes -= len(piece)
                 self._read_payload(piece)
-            if self._head is None and not self._left_bytes:
-                self._end_frame(self._opcode)
+            else:
+                at = frame.read_head(data, at)
+                if frame.is_in_payload:
+                    self._begin_payload(frame.first)
+            if frame.has_ended:
+                self._end_frame(frame.first)
 
-    def _read_head(self, head: bytearray, data: bytes, at: int) -> int:
-        """Read bytes of the head of a frame; return where the rest begins."""
-        while (lacking := head_bytes(head) - len(head)) > 0 and at < len(data):
-            head += data[at : at + lacking]
-            at += lacking
-        if lacking <= 0:
-            self._left_bytes, self._opcode = payload_bytes(head), head[0]
-            self._mask = bytes(head[-4:]) if head[1] & MASKED else b""
-            self._control, self._head = bytearray(), None
-            if head[0] & 0x0F in (TEXT, BINARY):
-                self._text = (head[0] & 0x0F, bytearray())
-                self._is_compressed = bool(head[0] & RSV1)
-        return min(at, len(data))
+    def _begin_payload(self, first: int) -> None:
+        """Take note of a frame with this first byte, whose head has come."""
+        self._control = bytearray()
+        if first & 0x0F in (TEXT, BINARY):
+            self._text = (first & 0x0F, bytearray())
+            self._is_compressed = bool(first & RSV1)
 
     def _read_payload(self, piece: bytes) -> None:
         """Read a part of the payload of a frame; what is not kept is passed over."""
         text = self._text[1] if self._text is not None else bytearray()
-        if self._opcode & CLOSE:
+        if self._frame.first & CLOSE:
             text = self._control
         elif not self._wants:
             return
         if text is self._control or not self._is_compressed:
             piece = piece[: KEPT_BYTES - len(text)]
-        plain = masked(piece, self._mask)
-        if self._mask:
-            turn = len(piece) % len(self._mask)
-            self._mask = self._mask[turn:] + self._mask[:turn]
+        plain = self._frame.unmasked(piece)
         if text is self._control or not self._is_compressed:
             text += plain
         else:
@@ -126,7 +109,7 @@ class Direction:
 
     def _end_frame(self, first: int) -> None:
         """Take note of the end of a frame with this first byte."""
-        self._head = bytearray()
+        self._frame.end()
         self.frames += 1
         opcode = first & 0x0F
         if opcode == PING:

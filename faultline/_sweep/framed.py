@@ -11,9 +11,10 @@ from itertools import accumulate
 
 from faultline._core.attempts import Attempt
 from faultline._core.ends import Party
+from faultline._core.frame_heads import head_bytes, payload_bytes
 from faultline._core.frame_words import websocket
 from faultline._core.frames import BINARY, CONTINUATION, FIN, TEXT
-from faultline._core.passing import REQUEST, RESPONSE, Opening, head_bytes, payload_bytes
+from faultline._core.passing import REQUEST, RESPONSE, Opening
 from faultline._core.passing_http2 import CONTINUATION as CONTINUED
 from faultline._core.passing_http2 import DATA, END_HEADERS, END_STREAM, HEAD_BYTES, HEADERS, PREFACE, Fields, Frame
 from faultline._core.turns import TURN_BYTES
