@@ -396,12 +396,17 @@ def test_answer_of_the_server_to_the_end_of_the_client_is_left_out():
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
-def test_last_segment_of_a_side_is_drawn_after_its_bytes(how):
+def test_last_segment_of_a_client_is_behind_its_bytes(how):
     """A server may see the end before it has read the bytes."""
-    late = replace(GET, until_seconds=2.1, number=1)
-    attempt = replace(STRUCK_OPEN, turns=(late,), ends=(End("client", how, 2.0),))
+    entry = Entry(1, 1, reset(), "accept", iter(n / 10 for n in range(100)).__next__)
+    entry.says("client", b"first")
+    entry.gives("client", how)
+    entry.gives("server", "close_notify")
+    entry.says("client", b"last")
+    attempt = entry.frozen()
 
-    assert [(at, text) for at, _, text in told(attempt)[3:]] == [(2.1, "the last of the 40 bytes"), (2.1, how)]
+    assert [(str(end), end.at_seconds > 0.3) for end in attempt.ends] == [("close_notify", False), (how, True)]
+    assert attempt.ends[-1].at_seconds == attempt.turns[-1].until_seconds
 
 
 def test_half_close_is_drawn_among_the_turns_that_follow_it():

@@ -248,12 +248,22 @@ class Entry:
         else:
             self.sent_bytes += len(data)
         now = self.now()
+        if by == "client" and self.ends:
+            self._end_behind(now)
         self._turns.says(by, data, now)
         if self.recorder is not None:
             self.recorder.says(by, data, now, in_tls=self._tls is not None and self._tls.version != "")
         if self._following is not None:
             self._following.says(by, data)
         self.touch()
+
+    def _end_behind(self, now: float) -> None:
+        """Put the last segment of the client behind its bytes: the server may see it before it has read them."""
+        moved = (
+            replace(end, at_seconds=now) if end.by == "client" and end.how in ("FIN", "RST") else end
+            for end in self.ends
+        )
+        self.ends = tuple(sorted(moved, key=lambda end: end.at_seconds))
 
     def follow(self, *, is_asked: bool = False) -> None:
         """Follow the frames of both sides; `is_asked` if the client has asked for a WebSocket already."""

@@ -268,15 +268,7 @@ def ends_of(attempt: Attempt) -> Iterator[Line]:
             kept.append(end)
     for by, together in groupby(kept, key=lambda end: (end.by, round(end.at_seconds / CLOSE_SECONDS))):
         said = [*together]
-        text = ", ".join(STOPPED if end.how == "stop" else str(end) for end in said)
-        yield Line(max([said[0].at_seconds, *last_bytes(attempt, said)]), text, by[0])
-
-
-def last_bytes(attempt: Attempt, ends: Sequence[End]) -> Iterator[float]:
-    """When the bytes before a FIN or RST were read, which a server may see before it reads them."""
-    for end in ends:
-        if end.how in ("FIN", "RST"):
-            yield from (turn.until_seconds for turn in attempt.turns if turn.by == end.by)
+        yield Line(said[0].at_seconds, ", ".join(STOPPED if end.how == "stop" else str(end) for end in said), by[0])
 
 
 def answers(end: End, attempt: Attempt) -> bool:
