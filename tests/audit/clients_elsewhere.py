@@ -10,7 +10,7 @@ import ssl
 import threading
 from urllib.parse import urlsplit
 
-SECONDS = 1.5
+SECONDS = 0.5
 KEPT = []  # what clients leave behind
 
 

@@ -19,7 +19,7 @@ import time
 import urllib.request
 from urllib.parse import urlsplit
 
-SECONDS = 1.5
+SECONDS = 0.5
 TRIES = 2
 KEPT = []  # what clients leave behind
 RIGHT = (OSError, http.client.HTTPException, ValueError)
@@ -358,20 +358,6 @@ def forks(url):
 def default(url):
     """What users begin with."""
     return urllib.request.urlopen(url, timeout=SECONDS)
-
-
-def default_of_requests(url):
-    """It waits for ever."""
-    import requests
-
-    return requests.get(url)
-
-
-def requests_with_a_timeout(url):
-    """It waits for each read."""
-    import requests
-
-    return requests.get(url, timeout=0.3)
 
 
 NOT_CALLABLE = "no client"

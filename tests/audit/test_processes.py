@@ -82,12 +82,16 @@ def test_each_call_of_an_asynchronous_client_may_leave_more(is_factory):
     kept = []
 
     async def client(_):
-        kept.append(socket.socket())
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            kept.append(socket.create_connection(server.getsockname()))
+            server.accept()[0].close()
+        kept.append(socket.socket(socket.AF_UNIX))
         asyncio.get_running_loop()
 
     called = caller((lambda: client) if is_factory else client, is_factory=is_factory)
-    assert [called.call(URL).left.sockets for _ in range(3)] == [1, 2, 3]
-    assert called.leave().sockets == 3
+    left = [called.call(URL).left for _ in range(3)]
+    assert [(each.sockets, each.close_wait) for each in left] == [(2, 1), (4, 2), (6, 3)]
+    assert called.leave().sockets == 6
     while kept:
         kept.pop().close()
 
