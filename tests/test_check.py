@@ -42,7 +42,7 @@ def test_whole_number_passes_as_it_is(value):
     assert whole("after_bytes", value, " of bytes") is value
 
 
-@each_row("value", [-1, 1.0, "1", b"1", None, True, False, math.nan, [1]])
+@each_row("value", [-1, -1.0, 1.5, "one", "1.5", "-1", b"x", None, True, False, math.nan, math.inf, [1]])
 def test_what_is_no_whole_number_of_bytes_is_refused(value):
     said = message_of(whole, "after_bytes", value, " of bytes")
 
@@ -54,7 +54,14 @@ def test_bounds_of_a_whole_number_are_inside(value):
     assert whole("port", value, "", 0, 65_535) == value
 
 
-@each_row("value", [-1, 65_536, "80", True])
+@each_row("value", [80.0, "80", " 80 ", b"80"])
+def test_number_of_another_type_is_answered_with_the_number_to_write(value):
+    assert message_of(whole, "port", value, "", 0, 65_535) == (
+        f"port={value!r}: expected a whole number, from 0 to 65535; write 80."
+    )
+
+
+@each_row("value", [-1, 65_536, "65536", 65_536.0, "8" * 5000, "٣", True])
 def test_number_outside_its_bounds_is_refused_with_both_bounds(value):
     assert message_of(whole, "port", value, "", 0, 65_535) == (
         f"port={value!r}: expected a whole number, from 0 to 65535."
@@ -68,11 +75,16 @@ def test_duration_becomes_a_float_of_the_same_value(value):
     assert (taken, type(taken)) == (value, float)
 
 
-@each_row("value", [-0.1, -1, math.inf, -math.inf, math.nan, "1", None, True, False, 1j])
+@each_row("value", [-0.1, -1, math.inf, -math.inf, math.nan, "soon", "-1", "5 kB", None, True, 1j])
 def test_what_is_no_finite_duration_is_refused(value):
     assert message_of(seconds, "for_seconds", value) == (
         f"for_seconds={value!r}: expected a number of seconds, 0 or more."
     )
+
+
+@each_row("value, write", [("1", "1"), (" 0.5", "0.5"), ("50ms", "0.05"), ("2 min", "120")])
+def test_duration_that_is_text_is_answered_with_the_number_to_write(value, write):
+    assert message_of(seconds, "for_seconds", value).endswith(f" a number of seconds, 0 or more; write {write}.")
 
 
 def test_duration_beyond_every_float_is_refused_like_any_other():
@@ -162,7 +174,7 @@ def test_argument_that_fits_its_parameter_passes(name, value, annotation):
     [
         ("after_bytes", None, int, "after_bytes=None: expected a whole number of bytes, 0 or more."),
         ("after_bytes", -1, int, "after_bytes=-1: expected a whole number of bytes, 0 or more."),
-        ("for_seconds", "1", float | None, "for_seconds='1': expected a number of seconds, 0 or more."),
+        ("for_seconds", "1", float | None, "for_seconds='1': expected a number of seconds, 0 or more; write 1."),
         ("at", "end", Literal["idle"], "at='end': expected one of 'idle'."),
         ("status", "200", int, "status='200': expected int, not str."),
         ("status", True, int, "status=True: expected int, not bool."),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -221,6 +222,18 @@ class Misfit:
         return [Guess(name, number) for name in (*stemmed, *usual, *measured)[:1]]
 
 
+def likeliest(function: Callable[..., Any], value: object, given: Iterable[str] = ()) -> str:
+    """The parameter that a value without a name is most likely for; empty if no parameter is free for it.
+
+    Args:
+        function: the function.
+        value: the value.
+        given: the parameters that have a value already.
+    """
+    call = Misfit(function, signature_of(function), (), dict.fromkeys(given), "")
+    return next((guess.name for guess in call._by_value(value)), "")  # noqa: SLF001 - a question of this module
+
+
 def right_values(value: object, annotation: Any) -> list[Any]:
     """The values that a user may have meant by a value of a wrong type, or by a word that is no choice."""
     kind, _ = plain(annotation)
@@ -236,7 +249,7 @@ def right_values(value: object, annotation: Any) -> list[Any]:
         return [value.decode("utf-8", "replace")]
     if isinstance(value, str) and kind in (int, float) and is_number(value.strip()):
         return [kind(value)] if kind is float or value.strip().isdecimal() else []
-    return []
+    return [int(value)] if isinstance(value, float) and kind is int and value.is_integer() else []
 
 
 def advised(
@@ -250,7 +263,7 @@ def advised(
     right = {**arguments, name: found[0]}
     plain_args = tuple(value for n, value in right.items() if n in positional)
     call = written(plain_args, {n: value for n, value in right.items() if n not in positional})
-    text, write = str(error), f"rite {function.__name__}({call})."
+    text, write = re.sub(r"; write [0-9.]+\.$", ".", str(error)), f"rite {function.__name__}({call})."
     return type(error)(f"{text[:-1]}; w{write}" if text.endswith(".") else f"{text} W{write}")
 
 

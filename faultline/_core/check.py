@@ -52,8 +52,18 @@ def whole(name: str, value: object, unit: str, low: int = 0, high: int | None = 
     good = isinstance(value, int) and not isinstance(value, bool) and value >= low
     if not isinstance(value, int) or not good or (high is not None and value > high):
         limit = f"{low} or more" if high is None else f"from {low} to {high}"
-        raise rejected(name, value, f"a whole number{unit}, {limit}")
+        meant = number_of(value)
+        fits = meant is not None and meant >= low and (high is None or meant <= high)
+        raise rejected(name, value, f"a whole number{unit}, {limit}{f'; write {meant}' if fits else ''}")
     return value
+
+
+def number_of(value: object) -> int | None:
+    """The whole number that is written as text, as a float or as bytes; `None` if the value is no such number."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return int(text) if isinstance(text, str) and re.fullmatch(r" *[0-9]{1,19} *", text) else None
 
 
 def seconds(name: str, value: object) -> float:
@@ -73,14 +83,21 @@ def seconds(name: str, value: object) -> float:
 
 
 def instead(value: object) -> str:
-    """`; write 0.05` for a duration that is written as text with its unit, such as `50ms`, or as a timedelta."""
+    """`; write 0.05` for a duration that is written as text, such as `0.05` or `50ms`, or as a timedelta."""
     if isinstance(value, datetime.timedelta):
         return f"; write {value.total_seconds():g}"
-    match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", value.lower()) if isinstance(value, str) else None
-    unit, factor = UNITS.get(match[2], ("", 1)) if match else ("", 1)
-    return (
-        f"; write {round(float(match[1]) * factor, 9):g}" if match and unit == "seconds" and is_number(match[1]) else ""
-    )
+    meant = measured(value, "seconds") if isinstance(value, str) else ""
+    return f"; write {meant}" if meant else ""
+
+
+def measured(text: str, unit: str) -> str:
+    """The number of a text such as `50ms`, `10 kB` or `0.5` in the unit `seconds` or `bytes`; empty if it has none."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", text.lower())
+    own, factor = UNITS.get(match[2] or unit, ("", 1)) if match else ("", 1)
+    if match is None or own != unit or not is_number(match[1]):
+        return ""
+    number = round(float(match[1]) * factor, 9)
+    return f"{number:.12g}" if unit == "seconds" or number.is_integer() else ""
 
 
 def is_number(text: str) -> bool:

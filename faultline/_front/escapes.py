@@ -16,8 +16,9 @@ HELP = r"\r, \n, \t, \0 and \xNN are bytes, @PATH is a file"
 
 
 def with_value(option: str, value: str) -> list[str]:
-    """An option and its value as words; one word if the value begins with a dash, as an option does."""
-    return [f"{option}={value}"] if value.startswith("-") else [option, value]
+    """An option and its value as words: one word if the value begins with a dash, as an option does, and no number."""
+    is_one = value.startswith("-") and not value[1:].replace(".", "", 1).isdecimal()
+    return [f"{option}={value}"] if is_one else [option, value]
 
 
 def word_of(data: bytes) -> str:

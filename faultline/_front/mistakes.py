@@ -8,16 +8,17 @@ from __future__ import annotations
 import contextlib
 import shlex
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 from faultline._core.calls import right_values
-from faultline._core.check import plain
+from faultline._core.check import measured, plain
 from faultline._core.errors import FaultlineError
 from faultline._core.words import MODES, PARAMETERS, UNITS, meant, plain_word
 from faultline._front.escapes import with_value, word_of
 from faultline._front.listing import choices, for_tests, option_name, options_of
 from faultline._front.options import named
 from faultline._front.parser import is_for_tests, meant_options
+from faultline._front.spelled import of_address, of_number, separate
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import OVER_TCP, Mode, Parameter
 
@@ -44,6 +45,7 @@ OWN = {  # 1 for an option that has a value
     },
 }
 OPTIONAL = {("--tls", "serve"), ("--tls", "proxy"), ("--socks", "proxy")}
+TEXTS = ("--body", "--data")  # the options that a word of no other sense is for
 EXAMPLES = {"upstream": "127.0.0.1:5432", "mode": "reset"}
 
 
@@ -51,7 +53,7 @@ def right_line(words: list[str]) -> str:
     """The command line that was meant; empty if it is not known, or is the one that was given."""
     if not words:
         return "faultline serve --mode reset"
-    command, rest = command_of(words)
+    command, rest = command_of([word for word in words if word != "--"])
     if command not in OWN:
         return f"faultline {command}" if command and command != words[0] else ""
     right = Line(command, rest).right()
@@ -85,7 +87,8 @@ def command_of(words: list[str]) -> tuple[str, list[str]]:
 
 
 def with_mode(command: str, words: list[str]) -> list[str]:
-    """The words of a command, with `--mode` where it was mistyped."""
+    """The words of a command, with `--mode` where it was mistyped, and apart what was joined to the mode."""
+    words = separate(words)
     if "--mode" in (given := names_in(words)):
         return words
     known = {*OWN[command], "--then", *(option_of(p) for mode in modes().values() for p in options_of(mode))}
@@ -96,9 +99,9 @@ def with_mode(command: str, words: list[str]) -> list[str]:
 def mode_of(word: str) -> Mode | None:
     """The mode that a word means."""
     try:
-        return named(word.partition("(")[0]).mode
+        return named(word.removesuffix("()")).mode
     except FaultlineError:
-        found = meant(word.partition("(")[0], modes(), MODES)
+        found = [] if "(" in word[:-1] else meant(word, modes(), MODES)
         return find(found[0]) if found else None
 
 
@@ -111,8 +114,9 @@ class Line:
         parts = [part for word in words for part in word.split("=", 1)]
         given = next((b for a, b in pairwise(parts) if a == "--mode"), "")
         bare = [word for i, word in enumerate(words) if self._is_bare(i) and mode_of(word)]
-        self._mode = mode_of(given or next(iter(bare), "") or EXAMPLES["mode"] * (command == "serve"))
-        self._options: dict[str, Parameter] = {}
+        self._has_mode, self._first = bool(given or bare), "" if given else next(iter(bare), "")
+        self._mode = mode_of(given or self._first or EXAMPLES["mode"] * (command == "serve"))
+        self._modes, self._options = 0, dict[str, Parameter]()
         self._word = option_name(self._mode.name) if self._mode is not None else ""
         fixed = {}
         with contextlib.suppress(FaultlineError):
@@ -152,14 +156,34 @@ class Line:
 
     def _bare(self, word: str, fixed: list[str]) -> list[str] | None:
         """A word without an option as it was meant: a value of the mode, or a mode; `None` if it is not understood."""
-        open_options = {option: p for option, p in self._options.items() if option not in names_in(fixed)}
+        given = names_in([*fixed, *self._words])
+        open_options = {option: p for option, p in self._options.items() if option not in given}
         for option, parameter in open_options.items():
             if word in all_choices(parameter):
                 return [option, word]
-        if not is_float(word):
-            return None if mode_of(word) is None else []
-        lacking = [option for option, p in open_options.items() if p.is_required and takes_number(p, word)]
-        return [lacking[0], word] if lacking else None
+        lacking = [option for option, p in open_options.items() if p.is_required and fits(p, word)]
+        if lacking:
+            return [lacking[0], word]
+        if word == self._first:
+            self._first = ""
+            return []
+        if plain_word(word) in modes():
+            return self._then(word)
+        return self._of_no_parameter(word, given) or None
+
+    def _of_no_parameter(self, word: str, given: set[str]) -> list[str]:
+        """The options that an address, a port, a number or a text is for; empty if none is likely."""
+        if address := of_address(self._command, word, given):
+            return address
+        if self._mode is None or not self._has_mode:
+            is_port = word.isdecimal() and "--port" in OWN[self._command] and "--port" not in given
+            return ["--port", word] if is_port else []
+        numbers = [p.name for option, p in self._options.items() if option in given]
+        if found := of_number(self._mode, word, numbers):
+            return found
+        free = {option: p for option, p in self._options.items() if option not in given and not is_float(word)}
+        near = [[option, value] for option in free if (value := self._value(option, word)) != word]
+        return next(iter(near), [text for option in free if option in TEXTS for text in (option, word)])
 
     def _takes_value(self, name: str) -> bool:
         """Whether an option has a value; an unknown option may have one."""
@@ -170,7 +194,8 @@ class Line:
     def _part(self, command: str, name: str, value: str, *, has_value: bool) -> list[str] | None:
         """One option as it was meant; `None` if it is not known."""
         if name == "--mode":
-            return [] if self._mode else None
+            self._modes += 1
+            return self._then(value) if self._modes > 1 else [] if self._mode else None
         if name == "--then":
             return self._then(value)
         if name in OWN[self._command] and name not in self._options:
@@ -210,6 +235,9 @@ class Line:
 
     def _value(self, name: str, value: str) -> str:
         """A value as it was meant: the nearest choice."""
+        kind = plain(self._options[name].annotation)[0]
+        if kind in (int, float) and not is_float(value):
+            return measured(value, "seconds" if kind is float else "bytes") or value
         found = right_values(value, self._options[name].annotation)
         is_choice = self._options[name].annotation is not None and isinstance(next(iter(found), None), str)
         known = is_choice and value not in all_choices(self._options[name])
@@ -234,10 +262,12 @@ def option_of(parameter: Parameter) -> str:
     return f"--{option_name(parameter.name)}"
 
 
-def takes_number(parameter: Parameter, word: str) -> bool:
-    """Whether a number can be the value of a parameter."""
+def fits(parameter: Parameter, word: str) -> bool:
+    """Whether a word without an option can be the value of a parameter: a number, or bytes that are no mode."""
     kind = plain(parameter.annotation)[0]
-    return kind is float or (kind is int and word.isdecimal())
+    if kind in (int, float):
+        return word.isdecimal() or (kind is float and is_float(word))
+    return bytes in (kind, *get_args(kind)) and plain_word(word) not in modes()
 
 
 def needs(mode: Mode) -> list[str]:

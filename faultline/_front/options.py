@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import Any, NamedTuple, get_args, get_origin
 
-from faultline._core.check import parameter, plain, rejected
+from faultline._core.check import measured, parameter, plain, rejected
 from faultline._core.fault import Fault
 from faultline._core.paths import by_path
 from faultline._core.plan import HEALTHY, Dealt, Plan
@@ -14,7 +14,7 @@ from faultline._core.planning import max_connections, sequence
 from faultline._core.steps import Behind
 from faultline._front.escapes import HELP, bytes_of
 from faultline._front.listing import FIELDS, STEPS, choices, for_tests, legend, metavar, option_name, options_of, usage
-from faultline._front.parser import Parser, UsageError
+from faultline._front.parser import Once, Parser, UsageError
 from faultline._front.reader import MOST, of_steps
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
@@ -59,7 +59,7 @@ def named(word: str) -> Named:
 
 def add_mode_options(parser: Parser, words: list[str], command: str, *, required: bool) -> Named | None:
     """Add `--mode` and `--then`, with the options of the mode that the words name, if they are of this command."""
-    parser.add_argument("--mode", required=required, metavar="NAME", help="the mode that clients meet")
+    parser.add_argument("--mode", required=required, action=Once, metavar="NAME", help="the mode that clients meet")
     parser.add_argument(
         "--then",
         action="append",
@@ -154,7 +154,8 @@ def number(name: str, given: str, kind: type[int | float] = int) -> int | float:
     try:
         found = kind(given)
     except ValueError:
-        raise rejected(name, given, word) from None
+        text = measured(given, "seconds" if kind is float else "bytes")
+        raise rejected(name, given, f"{word}{f'; write {text}' if text else ''}") from None
     if kind is int and abs(found) >= MOST:
         raise rejected(name, given, f"{word} below 2**63")
     return found

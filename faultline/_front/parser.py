@@ -25,6 +25,16 @@ class UsageError(FaultlineError):
     """The command line has a mistake."""
 
 
+class Once(argparse.Action):
+    """Keeps the value of `--mode`, which may be given once."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Keep the value, or end with an error if there is one."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice: expected --then for the mode of the next attempt")
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises `UsageError` on a mistake.
 
@@ -47,7 +57,13 @@ class Parser(argparse.ArgumentParser):
         self._words = list(args or ())
         for name in () if self.lets_pass else self._unknown_options():
             self.error(f"no option {name}{did_you_mean(name, self._option_string_actions)}")
-        return super().parse_known_args(args, namespace)
+        found, surplus = super().parse_known_args(args, namespace)
+        if surplus and not self.lets_pass and self._subparsers is None:
+            has_values = any(action.option_strings and action.nargs is None for action in self._actions)
+            told = "an option before it" if has_values else "no further word"
+            word = next((word for word in surplus if word != "--"), "--")
+            self.error(f"{word!r}: expected {told}")
+        return found, surplus
 
     def _unknown_options(self) -> list[str]:
         """The words that argparse takes for options and does not know; of a command's own options, not these here."""
