@@ -85,7 +85,7 @@ def test_two_injections_are_a_conflict():
         (drop_bytes, {"count_bytes": 0}, "count_bytes=0: expected a whole number of bytes, 1 or more."),
         (duplicate, {"count_bytes": 0}, "count_bytes=0: expected a whole number of bytes, 1 or more."),
         (drop_bytes, {"at_byte": -1}, "at_byte=-1: expected a whole number, 0 or more."),
-        (duplicate, {"at_byte": 1.0}, "at_byte=1.0: expected int, not float."),
+        (duplicate, {"at_byte": 1.0}, "at_byte=1.0: expected int, not float; write duplicate(at_byte=1)."),
         (inject, {"data": b""}, "data=b'': expected at least one byte."),
         (inject, {"data": "text"}, "data='text': expected bytes, not str; write inject(b'text')."),
         (

@@ -254,14 +254,18 @@ def test_plan_knows_whether_chance_decides_anything_that_a_seed_repeats(plan, dr
     assert draws_chance(plan) is draws
 
 
-@each_row("probability", [-0.1, 1.1, 101, True, "0.3", None, float("nan")])
+@each_row("probability", [-0.1, 1.1, 101, True, "often", "3", None, float("nan")])
 def test_what_is_no_probability_is_refused(probability):
     assert message_of(sometimes, probability, reset()) == (
         f"probability={probability!r}: expected a probability from 0 to 1."
     )
 
 
-@each_row("seed", [-1, 1.5, "1", True])
+def test_probability_that_is_text_is_answered_with_the_number_to_write():
+    assert message_of(sometimes, "0.3", reset()) == "probability='0.3': expected a probability from 0 to 1; write 0.3."
+
+
+@each_row("seed", [-1, 1.5, "one", True])
 def test_what_is_no_seed_is_refused(seed):
     assert message_of(sometimes, 0.5, reset(), seed=seed) == f"seed={seed!r}: expected a whole number, 0 or more."
 

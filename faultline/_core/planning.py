@@ -7,7 +7,7 @@ from collections.abc import Callable
 from faultline._core.answers import Through
 from faultline._core.attempts import Request
 from faultline._core.calls import explained
-from faultline._core.check import choice, rejected, whole
+from faultline._core.check import choice, is_number, rejected, whole
 from faultline._core.errors import ParameterError
 from faultline._core.fault import Choice, Fault
 from faultline._core.hints import hint_of_plan
@@ -253,5 +253,7 @@ def checked_probability(name: str, value: object) -> float:
         swapped = f"; write it first: sometimes(0.5, {value!r})" if isinstance(value, Fault) else ""
         percent = value if isinstance(value, (int, float)) and 2 <= value <= 100 else 0  # noqa: PLR2004 - not a slip
         percentage = f"; write {percent / 100:g} for {percent:g} %" if percent else ""
-        raise rejected(name, value, f"a probability from 0 to 1{swapped}{percentage}")
+        text = value.strip() if isinstance(value, str) else ""
+        written = f"; write {text}" if is_number(text) and float(text) <= 1 else ""
+        raise rejected(name, value, f"a probability from 0 to 1{swapped}{percentage}{written}")
     return float(value)
