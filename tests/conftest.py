@@ -65,8 +65,9 @@ COVERAGE = "coverage" in sys.modules and sys.modules["coverage"].Coverage.curren
 
 
 def is_quick(config):
-    """Whether slow tests are left out."""
-    return config.option.markexpr.startswith("not slow")
+    """Whether slow tests are left out, those that coverage measures too."""
+    chosen = config.option.markexpr
+    return chosen.startswith("not slow") and "measured" not in chosen
 
 
 def pytest_configure(config):
@@ -110,37 +111,37 @@ def pytest_collection_finish():
     gc.disable()
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Say nothing of what the clients of a test leave open, if it is known that they do.
+    """Mark what depends on the machine, and the cases of a test beyond a few as slow, unless its file is named.
 
-    Where slow tests are left out, a test with many cases has a few of them, unless its file is named. Tests that are
-    not measured come last.
+    Tests that are not measured come last, in the order that they have been given.
     """
     for item in items:
         if why := portable.reason_of(item.nodeid) or urllib3_1.reason_of(item.nodeid):
             item.add_marker(pytest.mark.skip(reason=why))
-        if item.get_closest_marker("leaves_open"):
+        if item.get_closest_marker("leaves_open"):  # it is known, and nothing is said of it
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
-    if is_quick(config) and not any("::" in arg or arg.endswith(".py") for arg in config.args):
-        left_out = beyond_a_few(items)
-        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
-        items[:] = [item for item in items if item not in left_out]
+    if not any("::" in arg or arg.endswith(".py") for arg in config.args):
+        for item in beyond_a_few(items):
+            item.add_marker("slow")
+            item.add_marker("more")
+    yield
     if COVERAGE:
         items.sort(key=is_unmeasured)
 
 
 def beyond_a_few(items):
-    """All cases but a few of each test: always the same, by the check sums of their names."""
+    """All cases but a few of each test: always the same, by the check sums of their names, and slow ones last."""
     cases = defaultdict(list)
     for item in items:
         if not item.get_closest_marker("all_cases"):
             cases[item.nodeid.partition("[")[0]].append(item)
-    return {item for each in cases.values() for item in sorted(each, key=check_sum)[FEW_CASES:]}
+    return [item for each in cases.values() for item in sorted(each, key=check_sum)[FEW_CASES:]]
 
 
 def check_sum(item):
-    return zlib.crc32(item.name.encode())
+    return item.get_closest_marker("slow") is not None, zlib.crc32(item.name.encode())
 
 
 def is_unmeasured(item):

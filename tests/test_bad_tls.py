@@ -1172,6 +1172,7 @@ SMALL = [name for name in HOSTILE if name != "16 MiB of one message"]
 BAD = ["alert", "plain_http", "only_version", "client_cert_required", "alpn_mismatch"]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("said", "kind"), [*zip(SMALL, itertools.cycle(BAD))])
 def test_bad_server_ends_with_hostile_clients_connected(leave_nothing, dial, kind, said):
     with serve(bad_tls(kind), strict=False) as server:

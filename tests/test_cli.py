@@ -465,6 +465,7 @@ def test_printed_curl_command_works(words, tmp_path):
     assert "< HTTP/1.1 200 OK" in tried.stderr
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ["ok --http2", "ok --http2 --tls", "ok --tls --alpn h2", "grpc-ok", "goaway --then ok --tls"]

@@ -459,6 +459,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("words", MEANT)
 def test_mistake_is_answered_with_the_command_line_to_type_which_is_right(words, told, monkeypatch):
     started = []

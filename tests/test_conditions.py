@@ -87,6 +87,7 @@ def flipped(data, *places):
 # --- arguments -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("make", "arguments", "said"),
     [

@@ -194,6 +194,7 @@ def check_strike(case, received, attempt):
             assert (attempt.struck is not None) is is_met
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("mode", dict.fromkeys(case.mode for case in CASES))
 def test_port_is_free_after_the_case_while_its_client_is_still_there(mode):
     for case in (case for case in CASES if case.mode == mode):

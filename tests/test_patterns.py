@@ -62,6 +62,7 @@ SAID = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_search_finds_what_a_search_through_everything_finds(pattern, monkeypatch):

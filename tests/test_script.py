@@ -492,6 +492,7 @@ def converse(server, said=b""):
     server.wait_for_attempts(1, at="end")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("fault", "repeats"), list(zip(FAULTS, itertools.cycle([False, True]))), ids=repr)
 def test_step_that_is_a_fault_strikes_or_the_test_fails(fault, repeats, tls):
     tls = tls or "below" in repr(fault)

@@ -83,6 +83,7 @@ def test_what_a_server_says_of_itself_is_the_same_when_it_is_closed(kind):
     server.close()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("when", ["open", "closed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ledger_of_every_kind_works_and_says_the_same(kind, when, monkeypatch):

@@ -105,6 +105,7 @@ def outcome(upgrade, said, size):
     )
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 @pytest.mark.parametrize("talk", TALKS)
 def test_talk_has_the_same_outcome_however_it_is_split(talk, size):

@@ -129,6 +129,16 @@ def test_read_and_write_after_rst_are_news_of_it(pair, play):
     assert play(both) == ("RST", "RST")
 
 
+def test_input_that_is_discarded_may_end_with_rst(pair, play):
+    async def discarded(wire):
+        ending.send_rst(pair[0])
+        await wire.readable()
+        wire.discard_input()
+        return await wire.departure(None)
+
+    assert play(discarded) == "RST"
+
+
 @pytest.mark.parametrize("look", ["look", "left", "departure"])
 def test_each_way_to_read_after_a_look_at_a_rst_still_meets_the_rst(pair, play, look):
     client, _ = pair

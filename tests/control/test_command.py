@@ -124,6 +124,7 @@ CHANGES = [  # what of both files is another, the lines in JSON and in TOML, and
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", ["json", "toml"])
 @pytest.mark.parametrize("row", CHANGES)
 def test_a_wrong_value_is_told_with_its_own_line(tmp_path, capsys, row, kind):
@@ -208,6 +209,7 @@ CONFIGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("name", "text", "why"), CONFIGS)
 def test_a_wrong_file_is_told_with_its_line(tmp_path, capsys, name, text, why):
     if name.endswith(".toml"):

@@ -247,6 +247,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("given", "why"), WRONG)
 def test_a_wrong_shape_is_refused_in_words(ask, given, why):
     asked = ask("POST", "/proxies", {"name": "it", **given})

@@ -44,6 +44,7 @@ def test_each_type_shows_all_its_attributes(ask, proxy):
     assert {kind: added(ask, kind)["attributes"] for kind in EMPTY} == EMPTY
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", [kind for kind in EMPTY if EMPTY[kind]])
 def test_attributes_are_merged_and_of_their_type(ask, proxy, kind):
     name, *others = EMPTY[kind]
@@ -264,6 +265,7 @@ NUMBERS = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("kind", "attributes", "why"), NUMBERS)
 def test_a_number_that_means_nothing_is_refused(ask, proxy, kind, attributes, why):
     asked = ask("POST", TOXICS, f'{{"type": "{kind}", "name": "t", "attributes": {attributes}}}')

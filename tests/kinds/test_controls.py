@@ -118,6 +118,7 @@ def test_connections_that_wait_to_be_accepted_are_open_too(faultline, dial, cont
     assert {to_end(client) for client in clients} == {(b"", end)}
 
 
+@pytest.mark.measured
 @ENDS
 def test_a_paused_connection_is_ended_all_the_same(site, control, end):
     server = site.start()

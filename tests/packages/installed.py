@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import venv
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TOP = Path(__file__).parent.parent.parent
@@ -40,8 +41,8 @@ def main(folder: Path) -> None:
     check_sdist(sdist)
     with tempfile.TemporaryDirectory() as place:
         check_installed(wheel, version, Path(place))
-        for extra in extras_of(wheel):
-            check_extra(wheel, extra, Path(place))
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(lambda extra: check_extra(wheel, extra, Path(place)), extras_of(wheel)))
     print(f"{wheel.name} and {sdist.name} are complete, and the wheel works")
 
 
@@ -76,7 +77,8 @@ def check_sdist(sdist: Path) -> None:
 
 def check_installed(wheel: Path, version: str, place: Path) -> None:
     """The wheel installs alone, and runs the first example that users meet, its command and its module."""
-    python = environment(place / "alone", f"{wheel}")
+    venv.create(place / "alone", with_pip=True)
+    python = environment(place, "alone", f"{wheel}")
     for command in ([python.with_name("faultline")], [python, "-m", "faultline"]):
         assert subprocess.check_output([*command, "--version"], text=True) == f"faultline {version}\n"
     code = re.findall(r"```python\n(.*?)```", (TOP / "docs/install.md").read_text("utf-8"), re.DOTALL)
@@ -86,17 +88,18 @@ def check_installed(wheel: Path, version: str, place: Path) -> None:
 
 def check_extra(wheel: Path, extra: str, place: Path) -> None:
     """The wheel with one extra has all that this is for, and says what to install for the others."""
-    python = environment(place / f"with {extra}", f"{wheel}[{extra}]")
+    venv.create(place / f"with {extra}")
+    python = environment(place, f"with {extra}", f"{wheel}[{extra}]")
     subprocess.run([python, "-c", "import faultline"], check=True)
     run_tests(python, place / f"of {extra}", EXTRAS.read_text("utf-8"), extra)
 
 
-def environment(folder: Path, wheel: str) -> Path:
-    """Python in an environment of its own, with a wheel and what it depends on."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
-    subprocess.run([python, "-m", "pip", "check"], check=True, stdout=subprocess.DEVNULL)
+def environment(place: Path, name: str, wheel: str) -> Path:
+    """Python in an environment, with a wheel and what it depends on, installed by the pip of the first one."""
+    python = place / name / "bin/python"
+    pip = [place / "alone/bin/python", "-m", "pip", "--python", python]
+    subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", wheel], check=True)
+    subprocess.run([*pip, "check"], check=True, stdout=subprocess.DEVNULL)
     return python
 
 

@@ -98,6 +98,7 @@ def seen(client, plan, timeout=10, protocols=None):
     return end, facts and facts.client_code
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("client", EACH_CLIENT)
 @each_row("step, ends, codes", CLOSES)
 def test_client_sees_the_close_code_of_the_server_and_answers_it(client, step, ends, codes):
@@ -116,6 +117,7 @@ def test_client_finds_the_frame_that_no_client_may_accept(client, step, ends, co
     assert seen(client, websocket(receive_text(), step), waits_for(ends[place])) == (ends[place], codes[place])
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("client", EACH_CLIENT)
 def test_client_finds_garbage_in_the_compression_that_it_agreed_on(client):
     place = ORDER.index(client.split(" with ")[0])
@@ -128,6 +130,7 @@ def test_client_finds_garbage_in_the_compression_that_it_agreed_on(client):
     assert (attempt.request.header("Sec-WebSocket-Extensions") is None) is (client == "httpx-ws")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("client", EACH_CLIENT)
 @each_row("plan, ends", HANDSHAKES)
 def test_client_finds_what_is_wrong_with_the_handshake(client, plan, ends):
