@@ -83,7 +83,7 @@ REMARKS = {
 """,
     "raw": "",
     "sse": """\
-- A timeout inside the body is `ConnectionError` in requests, not `ReadTimeout`.
+- A timeout inside the body is `requests.ConnectionError` in requests, not `ReadTimeout`.
 - aiohttp raises the same class for a RST inside the body as for a FIN.
 """,
     "trickle_headers": "",
@@ -111,7 +111,7 @@ def page(cells: Cells, made_with: str) -> str:
         INTRODUCTION,
         f"Made with {made_with}.\n{ELSEWHERE}",
         "## Silently short\n",
-        "Who returns normally, although something is missing or too much:\n",
+        "These clients return normally, although bytes are missing or there are too many:\n",
         silently_short(cells),
         "## Poisoned\n",
         "What is left over on a connection that is kept alive, and came together with the response:\n",

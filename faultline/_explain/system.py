@@ -11,9 +11,9 @@ SYSTEM: tuple[Entry, ...] = (
     Entry(
         "ConnectionError",
         "the operating system",
-        "The family of errors of a connection that failed or broke. Python raises one of its four members, never "
-        "ConnectionError itself. A timeout, a failed lookup and an error of TLS are not in the family: they are other "
-        "classes of OSError.",
+        "The family of errors of a connection that failed or broke. Python raises one of its four members; only "
+        "a few calls, such as loop.sendfile() of asyncio, raise ConnectionError itself. A timeout, a failed lookup and "
+        "an error of TLS are not in the family: they are other classes of OSError.",
         also=("builtins.ConnectionError",),
         members=("ConnectionRefusedError", "ConnectionResetError", "ConnectionAbortedError", "BrokenPipeError"),
         example="reset",
