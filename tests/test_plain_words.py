@@ -1,4 +1,4 @@
-"""The texts for users name things by nouns: no `so many`, `one that` or `else` stands for them."""
+"""Texts and comments name things by nouns: no `so many`, `one that` or `else` stands for them."""
 
 from __future__ import annotations
 
@@ -71,11 +71,31 @@ def pages() -> Iterator[tuple[str, str]]:
     """The sentences of the pages, without code."""
     for page in (*TOP.glob("docs/*.md"), TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "SECURITY.md"):
         if page.stem not in MADE_OR_PAST:
-            text = re.sub(r"(?s)```.*?```|`[^`]*`", "`code`", page.read_text("utf-8"))
-            yield page.name, re.sub(r"\b((some|any|no|every)(thing|where|body)) else\b", "others", text)
+            yield page.name, plain_text(re.sub(r"(?s)```.*?```", "", page.read_text("utf-8")))
 
 
 SOURCE = Path(faultline.__file__).parent
+TRIPLE = re.compile(r'(^ *r?|)"""(.*?)"""', re.DOTALL | re.MULTILINE)
+
+
+def notes() -> Iterator[tuple[str, str]]:
+    """The comments and the docstrings of every module, without code and examples."""
+    for path in SOURCE.rglob("*.py"):
+        lines = path.read_text("utf-8")
+        found = TRIPLE.finditer(lines)
+        texts = [m[2].partition("Example:")[0] for m in found if m[1] or not m.start()]
+        texts += re.findall(r"(?:^|  )# (.*)", TRIPLE.sub("", lines), re.MULTILINE)
+        for text in texts:
+            yield path.stem, plain_text(text)
+
+
+def plain_text(text: str) -> str:
+    """A text without code, and without `nothing else` and the like."""
+    return re.sub(
+        r"(?i)\b((some|any|no|every)(thing|where|body))\s+else\b", "others", re.sub(r"``?[^`]*``?", "`code`", text)
+    )
+
+
 ADVICE = ["advice", "reasons", "waited", "websocket_reasons", "http2_reasons"]  # their functions return sentences
 
 
@@ -100,7 +120,11 @@ def written(node: ast.AST) -> Iterator[str]:
             yield re.sub("`[^`]*`|'[^']*'", "`code`", child.value)
 
 
-@pytest.mark.parametrize("texts", [docstrings, helps, pages], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "texts",
+    [docstrings, helps, pages, pytest.param(notes, marks=pytest.mark.slow)],
+    ids=lambda function: function.__name__,
+)
 def test_no_placeholder_stands_for_a_noun(texts):
     found = [
         f"{name}: …{text[max(0, m.start() - 60) : m.end() + 40]}…"

@@ -34,7 +34,7 @@ class Known:
     is_whole: bool = True
 
     def has_run(self, case: str, *, tls: bool) -> bool:
-        """Whether a case was run; one that the catalogue did not have counts as run."""
+        """Whether a case was run; a case that the catalogue did not have yet counts as run."""
         had = self.verdicts.get((case, tls), () if self.is_whole else (NOT_RUN,))
         return NOT_RUN not in had
 

@@ -35,7 +35,7 @@ class Job:
     """What is done in one process.
 
     Attributes:
-        number: the number of the process, for the one that forks it.
+        number: the number of the process, for the process that forks it.
         url: what the client is called with.
         calls: how often, as long as it returns.
         environment: variables of the process; `None` takes one away.

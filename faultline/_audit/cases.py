@@ -88,7 +88,7 @@ class Choice:
 
     @property
     def lookups(self) -> tuple[Case, ...]:
-        """The lookups: each that finds nothing, and one that is slower than the client may be."""
+        """The lookups: each lookup that finds nothing, and a lookup that is slower than the client may be."""
         fails = tuple(case for case in cases() if case.sees.startswith("gaierror"))
         return (*fails, Case(slow_resolve, (("delay_seconds", self.slow_seconds),), "TimeoutError"))
 

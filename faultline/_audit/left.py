@@ -18,7 +18,7 @@ from faultline._core import clock
 CLOSE_WAIT = 8  # include/net/tcp_states.h
 SUBREAPER = 36  # include/uapi/linux/prctl.h
 DEATH_SIGNAL = 1
-COMPUTES_SECONDS = (0, 0.002, 0.005)  # before looks: one that waits is woken now and then
+COMPUTES_SECONDS = (0, 0.002, 0.005)  # before looks: a thread that waits is woken now and then
 LOOKS_SECONDS = 0.005  # until the second look at what may still end; each further look comes after twice the time
 MOST_LOOKS_SECONDS = 0.05
 SETTLES_SECONDS = 0.08  # that what is left may take to end

@@ -187,7 +187,7 @@ def backs_off(gaps: Sequence[float]) -> bool:
 
 
 def method_of(attempt: Attempt) -> str:
-    """The method of the request, also of one that was cut off in its head; empty if there is none."""
+    """The method of the request, also of a request that was cut off in its head; empty without a request."""
     if attempt.request is not None:
         return attempt.request.method
     said = next((turn.begins for turn in attempt.turns if turn.by == "client"), b"")

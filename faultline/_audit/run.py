@@ -132,7 +132,7 @@ class Auditing:
             raise TargetError(f"{self._setup.target}: expected it to return from a healthy server{hint}.")
 
     def _check_asked(self, seen: Observation) -> None:
-        """Check that the client has connected: of one that hasn't, no case says anything.
+        """Check that the client has connected: without a connection no case says anything about it.
 
         Raises:
             TargetError: it has not.
@@ -247,7 +247,7 @@ def counted_until(calls: list[Call], ends: list[float], attempts: tuple[Attempt,
 
 
 def with_end(calls: list[Call], begun: int, data: dict[str, Any]) -> list[Call]:
-    """The calls, with what the end of the process says: of one that ended it, of one that hung, and of what is left."""
+    """The calls, with what the process told at its end: which call ended it, which call hung, and what is left."""
     if calls and calls[-1].outcome == "hung":
         return [*calls[:-1], replace(calls[-1], is_busy=data.get("is_busy", False))]
     if "status" in data and (data["status"] or len(calls) < begun):

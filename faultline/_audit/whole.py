@@ -10,7 +10,7 @@ SIZE = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r\n")
 
 
 def is_whole(received: bytes) -> bool:
-    """Whether a response ended where its head says; one that says nothing ends with its connection."""
+    """Whether a response ended where its head says; a head without a length means that it ends with its connection."""
     head, blank, body = received.partition(b"\r\n\r\n")
     if not blank:
         return False

@@ -64,7 +64,7 @@ class Answer(AnyAnswer):
         hops: the number of redirects that come before the answer, each to the next path.
         bodies_head: the body is sent to HEAD too.
         in_chunks: the body is sent in chunks (RFC 9112, 7.1).
-        chunks: the chunks, which are the body together; one with the whole body if there are none.
+        chunks: the chunks, which are the body together; without them the whole body is one chunk.
         repeats: the chunks come again and again, until the client leaves.
         trailers: fields behind the body (RFC 9110, 6.5).
         ranges: a request for a part of the body gets that part (RFC 9110, 14).

@@ -77,7 +77,7 @@ class Terms:
         ciphers: the usual ciphers, or a single cipher without encryption, which no client offers.
         protocols: the application protocols that the server chooses from, its favorite first (ALPN).
         refuses_protocols: a client that offers application protocols (ALPN) is refused.
-        picks_unoffered: a client that offers application protocols gets one that it did not offer.
+        picks_unoffered: a client that offers application protocols gets a protocol that it did not offer.
         renegotiates: TLS 1.2, with a new handshake in the middle.
         client: whether the client's certificate is not asked for, asked for and verified, or asked for and never
             accepted.

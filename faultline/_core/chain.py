@@ -38,7 +38,7 @@ class Link:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.given: deque[Item] = deque()  # by the stage before, or by one that is gone; not taken yet
+        self.given: deque[Item] = deque()  # by the stage before, or by a stage that is gone; not taken yet
         self._pieces: Iterator[Leaving] = iter(())  # of what was taken last
         self._next: Item | None = None  # to leave
         self._last = 0.0  # when the one before left
@@ -100,7 +100,7 @@ class Chain:
         self._direction, self._chance = direction, chance
         self._waiting: deque[Item] = deque()  # what no stage has taken yet
         self._held_bytes = 0  # of it
-        self._out: deque[Item] = deque()  # what has left the last stage, or one that is gone
+        self._out: deque[Item] = deque()  # what has left the last stage, or a stage that is gone
         self._links: list[Link] = []
         self.has_ended = False  # whether an end has been put in
         self.passed_bytes = passed_bytes  # of the direction, those before the chain included
@@ -121,8 +121,9 @@ class Chain:
     def change(self, conditions: tuple[Condition, ...], strike: Strike, now: float) -> None:
         """Have these conditions from now on.
 
-        A stage whose condition is still among them goes on as it was; one that is gone gives up what it holds. One
-        whose condition has other numbers now does both: what it holds leaves, and what comes meets the new numbers.
+        A stage whose condition is still among them goes on as it was; a stage that is gone gives up what it holds.
+        A stage whose condition has other numbers now does both: what it holds leaves, and what comes meets the new
+        numbers.
         """
         before, self._links = self._links, []
         heirs: dict[Link, Link] = {}
@@ -138,7 +139,7 @@ class Chain:
             stage.before_bytes = passed
 
     def _link(self, condition: Condition, before: list[Link], heirs: dict[Link, Link], now: float) -> Link:
-        """The link of a condition: that of before, or one that takes its place, which `heirs` gets, or a new one."""
+        """The link of a condition: its earlier link, a link in its place (which `heirs` gets), or a new link."""
         free = [link for link in before if link not in heirs]
         same = next((link for link in free if link.stage.condition == condition), None)
         if same is not None:
@@ -210,7 +211,7 @@ class Chain:
         if self._out:
             return self._out[0].at
         items = [link.look(nothing) for link in self._links]
-        if self._waiting and (not items or items[0] is None):  # or else it waits for what is inside
+        if self._waiting and (not items or items[0] is None):  # otherwise it waits for what is inside
             items.append(self._waiting[0])
         return min((item.at for item in items if item is not None), default=None)
 

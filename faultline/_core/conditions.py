@@ -94,7 +94,7 @@ class Latency(Condition):
 
     Attributes:
         delay_seconds: the mean.
-        jitter_seconds: how far it varies: the farthest if it is uniform, else the standard deviation.
+        jitter_seconds: how far it varies: at most, if it is uniform; otherwise the standard deviation.
         distribution: how it varies.
     """
 

@@ -121,7 +121,7 @@ class ReceiveText(OfWebSocket):
 
 @dataclass(frozen=True, repr=False)
 class ReceiveBytes(OfWebSocket):
-    """Read messages up to a binary one that contains this."""
+    """Read messages up to a binary message that contains this."""
 
     says: ClassVar[str] = "receive_bytes"
     point: ClassVar[Point] = "request"

@@ -94,7 +94,7 @@ class Direction:
             self._inflate(plain, text)
 
     def _inflate(self, data: bytes, text: bytearray) -> None:
-        """Keep what a part of a compressed message says; behind one that says nothing or too much, none is kept."""
+        """Keep the text of a part of a compressed message; after a part without text, or with too much, keep none."""
         inflater = self._inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             while data and len(text) <= MOST_INFLATED_BYTES:

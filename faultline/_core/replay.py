@@ -73,7 +73,7 @@ def conversations_of(attempts: Iterable[Attempt], masker: Masker) -> list[Conver
 
 
 def is_of_proxy(attempt: Attempt) -> bool:
-    """Whether a client has spoken to a proxy alone, as one that was refused."""
+    """Whether a client has spoken to a proxy alone, as a client does that was refused."""
     return bool(attempt.pieces) and all(piece.at_proxy for piece in attempt.pieces or ())
 
 

@@ -17,7 +17,7 @@ def width() -> int:
 
 
 def shows_color() -> bool:
-    """Whether output may have colors: `NO_COLOR` forbids them, `FORCE_COLOR` asks for them, else a terminal has them.
+    """Whether output may have colors: `NO_COLOR` forbids them, `FORCE_COLOR` asks for them, and a terminal has them.
 
     See https://no-color.org and https://force-color.org.
     """

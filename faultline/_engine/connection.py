@@ -121,7 +121,7 @@ class Connection:
         return self.attempt
 
     def open_next(self) -> OpenAttempt:
-        """End the attempt, and begin that of a further request: it meets the next fault, or one that lasts."""
+        """End the attempt, and begin that of a further request: it meets the next fault, or a fault that lasts."""
         before = self.attempt
         before.end()
         trip, lasts = before.trip, before.lasts
@@ -299,7 +299,7 @@ class Connection:
             data = await self.stream.read(room)
         else:
             await self.wire.give_way()
-        if data and (is_new or self.speaker is None):  # or else they came with what the server has answered
+        if data and (is_new or self.speaker is None):  # otherwise they came with what the server has answered
             self.speaks("client")
         own = data[: feed(data)] if data else data
         while own and (trip := self.armed("request")) is not None and (cut := trip.cut(own)) is not None:

@@ -64,7 +64,7 @@ class Conversation:
         self.task.add_done_callback(self._on_done)
 
     def _on_done(self, task: Task) -> None:
-        if task is self.task:  # or else the conversation is parked
+        if task is self.task:  # otherwise the conversation is parked
             self._end(None if task.cancelled() else task.result())
 
     def _end(self, error: BaseException | None, *, for_good: bool = False) -> None:
@@ -252,7 +252,7 @@ class Conversation:
         """Send FIN, in TLS after close_notify, and end."""
         self._connection.attempt.entry.note = CLOSED
         self._wire.look()
-        if not self._wire.was_reset:  # or else OpenSSL makes a close_notify that can't be sent
+        if not self._wire.was_reset:  # after a RST, OpenSSL makes a close_notify that can't be sent
             with contextlib.suppress(OSError):
                 self._wire.sock.send(self._connection.stream.close_notify())
         was_sent = self._wire.finish()

@@ -27,7 +27,7 @@ SHORT_SECONDS = 0.02  # a wait that is over so soon isn't worth a watch for the 
 StrikeAt: TypeAlias = Callable[[Point, Key, int], None]
 Wait: TypeAlias = Callable[[float, Gate], Coroutine[Any, Any, None]]  # these seconds, or until the gate opens
 Deliver: TypeAlias = Callable[[bytes], Awaitable[None]]
-Receive: TypeAlias = Callable[[int], Coroutine[Any, Any, bytes]]  # at most so many bytes; `b""` at the end
+Receive: TypeAlias = Callable[[int], Coroutine[Any, Any, bytes]]  # at most this number of bytes; `b""` at the end
 
 
 class Flow:

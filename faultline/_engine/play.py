@@ -207,7 +207,7 @@ async def reset(connection: Connection, *, by: Party = "server", fin_first: bool
 
 
 async def end_tls(connection: Connection) -> None:
-    """Send close_notify if the connection is in TLS; after a RST OpenSSL would make one that can't be sent.
+    """Send close_notify if the connection is in TLS; after a RST, OpenSSL would make a close_notify that can't be sent.
 
     Raises:
         Departed: the client has reset the connection.

@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def plays(self) -> tuple[Play, ...]:
-        """The faults that lead to it, the one that shows it best first."""
+        """The faults that lead to it, the best example first."""
         found = raising(self.name) if self.group in OF_CLIENTS else played(*(self.cause or (self.name, "")))
         first = (BY_PLAN[self.main],) if self.main else ()
         return (*first, *(play for play in found if play not in first))

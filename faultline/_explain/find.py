@@ -42,7 +42,7 @@ def index() -> dict[str, list[Entry]]:
 
 
 def found_for(text: str) -> list[Entry]:
-    """The entries that a text names, the one that is meant first; an empty list if there is none."""
+    """The entries that a text names, the likeliest first; an empty list if it names no entry."""
     word = " ".join(text.split()).strip("\"'`.:()").lower().replace("self signed", "self-signed")
     if (number := NUMBER.fullmatch(word)) is not None:
         word = number[1]

@@ -240,7 +240,7 @@ def play_data(play: Play) -> dict[str, Any]:
 
 
 def plays_of(mode: Mode) -> list[Play]:
-    """The plays of a mode, the one without arguments first."""
+    """The plays of a mode, first the play without arguments."""
     found = [play for play in PLAYS if play.plan.partition("(")[0] == mode.name]
     return sorted(found, key=lambda play: play.plan != f"{mode.name}()")
 

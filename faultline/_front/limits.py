@@ -63,7 +63,8 @@ class Limit:
             timer.daemon = True
             timer.start()
             self._item.cancel_timeout = timer.cancel  # type: ignore[attr-defined] # the same
-        # Else a thread of the test has opened its first server, and can set no signal handler: the watchdog is enough.
+        # Otherwise a thread of the test, which can set no signal handler, has opened its first server: the watchdog is
+        # enough.
         if self._seen.open():
             self.watch()
 

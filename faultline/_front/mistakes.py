@@ -1,4 +1,4 @@
-"""The command line to type instead of one with a mistake.
+"""The command line to type instead of a line with a mistake.
 
 Rules: words in, words out; an error of the parser only says that there is a mistake.
 """
@@ -50,7 +50,7 @@ EXAMPLES = {"upstream": "127.0.0.1:5432", "mode": "reset"}
 
 
 def right_line(words: list[str]) -> str:
-    """The command line that was meant; empty if it is not known, or is the one that was given."""
+    """The command line that was meant; empty if it is not known, or is what was given."""
     if not words:
         return "faultline serve --mode reset"
     command, rest = command_of([word for word in words if word != "--"])

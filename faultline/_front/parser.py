@@ -135,7 +135,7 @@ def is_option(word: str) -> bool:
 
 
 def meant_options(word: str, known: Iterable[str]) -> list[str]:
-    """The options that a mistyped one can mean: those that begin with it, or else the nearest."""
+    """The options that a mistyped word can mean: those that begin with it, otherwise the nearest."""
     name = word.lstrip("-").replace("_", "-")
     names = [option[2:] for option in known if option.startswith("--")]
     begun = [each for each in names if each.startswith(name)]

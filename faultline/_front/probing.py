@@ -132,7 +132,7 @@ def call(play: Play, target: Target) -> str:
 
 
 def with_tls(play: Play, target: Target) -> Play:
-    """The fault on a server that speaks TLS if the one that was asked does."""
+    """The fault on a server that speaks TLS if the target does."""
     is_missing = target.is_tls and not play.fault.needs_tls and play.point not in ("lookup", "connect")
     return dataclasses.replace(play, tls=play.tls or is_missing)
 

@@ -65,7 +65,7 @@ class Sweeping:
     def pytest_runtest_makereport(
         self, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a report what the sweep has found if its loop was left, or else what is not proven."""
+        """Add to a report what the sweep has found if its loop was left, otherwise what is not proven."""
         report = yield
         sweep = self._begun.sweep
         if sweep is None or (call.when == "setup" and call.excinfo is None):

@@ -26,7 +26,7 @@ def checked_address(host: object, port: object, *, allow_remote: bool = False) -
     """An address to bind: an IP address of this machine or `localhost`, and a port or 0.
 
     Raises:
-        ParameterError: `host` is no IP address or `localhost`, or one that other machines can reach without
+        ParameterError: `host` is no IP address or `localhost`, or an address that other machines can reach, without
             `allow_remote`, or `port` is not 0 to 65,535.
     """
     is_allowed = flag("allow_remote", allow_remote)

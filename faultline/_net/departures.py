@@ -61,7 +61,7 @@ class Departures:
         watch = self._watches.get(number)
         if watch is None or watch.wire is not wire:  # that socket was closed, and this one has its number
             watch = self._watches[number] = Watch(self, wire, number)
-            if number >= 0:  # or else another task has closed it, and will cancel this one
+            if number >= 0:  # otherwise another task has closed it, and will cancel this one
                 self._arrivals.register(number)
         watch.add(on_left)
         return watch

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SILENT_PEER_SECONDS = 0.025  # for a program that says nothing to look at its connect, or at what it has read
 LOOKED_SECONDS = 0.5  # after which any program has looked at its connect
 UNREAD_PATIENCE_SECONDS = 0.05  # for a program that reads nothing
-# Between looks. They grow, because the loop makes each up to a millisecond longer, and are so short that one who waits
-# for many programs needs no time of its own for it.
+# Between looks. They grow, because the loop makes each up to a millisecond longer, and are short enough
+# that a wait for many programs needs no pauses of its own.
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.0002, 0.008
 
 

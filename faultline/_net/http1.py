@@ -71,7 +71,7 @@ class RequestReader:
         self.complete = False
         self.is_behind = False  # whether some of the bytes were not read yet
         self.is_http = True
-        self.keep_alive = self.asks_to_switch = False  # the latter by Upgrade or CONNECT
+        self.keep_alive = self.asks_to_switch = False  # it asks to switch by Upgrade or CONNECT
         self.rest = b""
 
     def feed(self, data: bytes) -> bool:

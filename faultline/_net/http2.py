@@ -65,7 +65,7 @@ class Frames:
         self.longest_bytes = LONGEST_BYTES
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The frames that are complete; one that is longer than allowed comes as its head alone."""
+        """The frames that are complete; of a frame that is longer than allowed only the head comes."""
         self._held += data
         while len(self._held) >= HEAD_BYTES:
             end = HEAD_BYTES + (0 if self.is_too_long(self._held) else int.from_bytes(self._held[:3], "big"))

@@ -1,4 +1,4 @@
-"""Issues certificates from recipes: by trustme where that is enough, else by cryptography's x509 builder.
+"""Issues certificates from recipes: by trustme where that is enough, otherwise by cryptography's x509 builder.
 
 Rules: no TLS contexts and no files. Each certificate is issued once per process, because keys take time; keys are
 elliptic unless the recipe names another kind.

@@ -31,7 +31,7 @@ class Lines(Upgrade):
         self._pass_rest()
 
     def _take_commands(self) -> None:
-        """Take the lines of the client, up to one that asks for TLS: its reply decides about those behind it."""
+        """Take the lines of the client, up to a line that asks for TLS: its reply decides about the lines after it."""
         while self.hears_client and not self.is_over and b"\n" in self._of_client:
             line, _, self._of_client = self._of_client.partition(b"\n")
             self.command(line + b"\n")

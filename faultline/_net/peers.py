@@ -165,7 +165,7 @@ def answered(message: bytes) -> Peer | None:
 
 
 def inode_of_peer(message: bytes) -> int | None:
-    """The inode of the peer of a Unix socket, which an answer says; `None` if it says none."""
+    """The inode of the peer of a Unix socket, from an answer; `None` if the answer has no inode."""
     if HEAD.unpack_from(message)[1] == NLMSG_ERROR:
         return None
     told = attributes_of(message[HEAD.size + TELL_UNIX.size :])

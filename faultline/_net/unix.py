@@ -44,7 +44,7 @@ class UnixWire(Wire):
     __slots__ = ("__dict__",)  # for the two below, which a socket of TCP does without
 
     _has_unread = False  # whether the last byte that was read is still in the kernel
-    _may_block = False  # whether it came with so many others that a client may wait for room
+    _may_block = False  # whether it came with others, until a client may wait for room
 
     @property
     def keeps_byte(self) -> bool:

@@ -151,7 +151,7 @@ class Wire:
                 return data
 
     async def give_way(self) -> None:
-        """Let the other connections have their turn, after some operations of this one without a wait.
+        """Let the other connections have their turn, after some operations of this connection without a wait.
 
         A client that sends or takes without a pause always has ready data, for which nothing would wait.
         """

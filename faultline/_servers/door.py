@@ -238,7 +238,7 @@ class Doorkeeper:
             self._syns.repeat(syn)
 
     def _gets_through(self, syn: Syn) -> None:
-        """Take note that the client of a SYN is accepted next: one that waits, or another with the same port."""
+        """Take note that the client of a SYN is accepted next: a client that waits, or another with the same port."""
         caller = addresses.caller(syn.key[:2])
         assert caller is not None
         self._through.pop(caller, None)

@@ -121,7 +121,7 @@ class Endpoint(Waits, Steered, ABC):
 
     @property
     def _uncounted(self) -> str:
-        """What to do about connects that can't be counted, if the plans refuse or drop some; else empty."""
+        """What to do about connects that can't be counted, if the plans refuse or drop some; otherwise empty."""
         doors = [fault.door for plan in self._plans for fault in faults_of(plan) if fault.door is not None]
         if not doors or (self._sight.counts_all and NoRoute() not in doors):
             return ""

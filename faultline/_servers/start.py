@@ -274,7 +274,7 @@ def checked_relay(
 
 
 def kind_of_relay(tls: RelayTls, upstream: Upstream) -> Capabilities:
-    """The capabilities of a relay: one that passes TLS through can't read it."""
+    """The capabilities of a relay: a relay that passes TLS through can't read it."""
     if tls != "through":
         return TERMINATING_RELAY
     return BLIND_RELAY if upstream.tls else RELAY

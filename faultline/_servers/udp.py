@@ -155,9 +155,10 @@ class UdpServer(Endpoint):
         self._open.clear()
 
     def _set_port(self, *, anew: bool = False) -> None:
-        """Close the port if the next fault refuses, else open it; a step equal to the present step begins only anew.
+        """Close the port if the next fault refuses, otherwise open it.
 
-        Between two refusals the port stays closed, so that no datagram comes in.
+        A step equal to the present step begins only anew. Between two refusals the port stays closed, so that no
+        datagram comes in.
         """
         self._dealer.pass_open_gates()
         door = self._dealer.upcoming().door

@@ -1,6 +1,6 @@
 """The waits of an endpoint: for a thread that blocks, and for async code under asyncio and trio.
 
-Rules: import neither library, because the one that runs is loaded. A wait that is cancelled leaves no thread behind.
+Rules: import neither library, because the library that runs is loaded. A cancelled wait leaves no thread behind.
 """
 
 from __future__ import annotations

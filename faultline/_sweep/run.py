@@ -84,7 +84,7 @@ class SweepRun:
 
     # --- the scenario ------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Any:  # a server, or a tuple of some if the sweep was given a list
+    def __enter__(self) -> Any:  # a server, or a tuple of servers if the sweep was given a list
         if self._state != "new":
             raise SweepError(f"{self!r}: expected one `with run(…)` in the body of the loop; this is the second.")
         frame: FrameType = sys._getframe(1)  # noqa: SLF001 - the body of the loop, whose text is in the reproduction

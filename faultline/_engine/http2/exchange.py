@@ -279,7 +279,7 @@ class Exchange:
         return stream is None or stream.closed
 
     async def strike(self, trip: Tripwire) -> None:
-        """Let a break strike: one that concerns the stream alone leaves the connection to the others.
+        """Let a break strike: a break that concerns the stream alone leaves the connection to the others.
 
         Raises:
             Over: a step ended the conversation.

@@ -16,7 +16,7 @@ STATUS: Fields = [(":status", "200")]
 BODY = b"twenty bytes of body"
 CONTINUATIONS, FLOOD = 1000, 10_000
 LARGE_BYTES = 200_000
-GARBAGE = b"\x80\xff\xff\xff"  # an index of 0, and one without an end: RFC 7541, 6.1
+GARBAGE = b"\x80\xff\xff\xff"  # an index of 0, and an index without an end: RFC 7541, 6.1
 MAX_FRAME_SIZE = 5  # a setting
 HTTP1 = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n" + BODY
 

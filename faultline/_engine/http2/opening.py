@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def opened_beside(connection: Connection) -> OpenAttempt:
-    """Begin the attempt of a further request, beside those that go on; one that lasts gives its break to it."""
+    """Begin the attempt of a further request, beside those that go on; a break that lasts is given to it."""
     before = connection.attempt
     trip = before.trip if before.lasts else None
     if trip is not None and trip.waits and concerns_stream(trip):

@@ -15,7 +15,7 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._has_stopped = False  # all but the one that ends the conversation
+        self._has_stopped = False  # all but the task that ends the conversation
 
     def spawn(self, work: Work) -> asyncio.Task[None]:
         """Do work in a task; once the connection ends, as when a time is over meanwhile, do none."""

@@ -241,5 +241,5 @@ class Http1:
             seconds = None if trip is None else trip.brk.trigger.after_seconds
             if seconds != 0 and await connection.await_bytes(seconds):
                 return
-            if trip is not None and trip is connection.armed("idle"):  # or else the fault has changed meanwhile
+            if trip is not None and trip is connection.armed("idle"):  # otherwise the fault has changed meanwhile
                 await connection.strike(trip)

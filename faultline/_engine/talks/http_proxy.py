@@ -1,7 +1,7 @@
 """An HTTP proxy: tunnels by CONNECT, and requests by absolute URL.
 
 The proxy's own responses pass the point `response`. Bytes that come back through a tunnel pass `tunnel` if a break
-waits there, and else `response`.
+waits there, and otherwise `response`.
 """
 
 from __future__ import annotations

@@ -286,7 +286,7 @@ class Relay(Side):
             self.choose_response_point()
 
     def choose_response_point(self) -> None:
-        """Let bytes to the client pass `tunnel` if a break waits there, and else `response`."""
+        """Let bytes to the client pass `tunnel` if a break waits there, and otherwise `response`."""
         self._connection.response_point = "tunnel" if self._connection.armed("tunnel") is not None else "response"
 
     def _is_plain(self, point: Point, upstream_connection: UpstreamConnection) -> bool:

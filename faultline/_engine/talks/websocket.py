@@ -291,5 +291,5 @@ def contains(message: Message, marker: Message | re.Pattern[str] | re.Pattern[by
 
 
 def answering(code: int | None) -> int | None:
-    """The code of the close frame that answers one with this code, or that comes first."""
+    """The code of the close frame that answers a close frame with this code, or that comes first."""
     return USUAL if code is None else None if code == NO_CODE else code

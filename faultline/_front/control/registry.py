@@ -80,7 +80,7 @@ class Registry:
         del self._proxies[name]
 
     def populate(self, value: Any) -> list[Proxy]:
-        """Make proxies from an array; one that is there already, with the same addresses, stays as it is.
+        """Make proxies from an array; a proxy that is there already, with the same addresses, stays as it is.
 
         Raises:
             ApiError: an entry has no name or no upstream, and nothing was made; or one can't listen, and those before

@@ -48,7 +48,7 @@ def forget_stale(path: Path) -> None:
 
 
 def is_gone(path: Path) -> bool:
-    """Whether there is no file at a path; one that this process may not look at is there."""
+    """Whether there is no file at a path; a file that this process may not look at is there."""
     try:
         path.stat()
     except OSError as error:
