@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faultline-html", metavar="PATH", help="write one HTML file that draws every server of every failing test"
     )
     parser.getgroup("faultline").addoption(
-        "--faultline-html-all", action="store_true", help="write the tests that pass into that file too"
+        "--faultline-html-all", action="store_true", help="draw the tests that pass in that file too"
     )
     parser.addini(
         "faultline_timeout",
@@ -68,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "faultline_leaks",
-        "whether a test fails that passed while a client still held a connection to a server of a faultline fixture",
+        "fail a test that has passed if a client still holds a connection to a server of a faultline fixture",
         type="bool",
         default=False,
     )

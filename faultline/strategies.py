@@ -157,7 +157,7 @@ def plans(
 
     Args:
         max_size: the most entries, without the `ok()` at the end.
-        min_size: the least entries, without that.
+        min_size: the fewest entries, without the `ok()` at the end.
         recovers: whether each plan ends with `ok()`.
         per: whether faults are dealt to attempts or to connections, as in `sequence`.
         point: as for `faults`, and so are all parameters below.

@@ -257,7 +257,7 @@ REFUSED = {
     "relay --upstream 127.0.0.1:9 --upstream-cert x": "upstream_cert is given: expected an upstream with TLS, ",
     "serve --mode ok --then dns-refused --tls": "sequence(ok(), bad_dns('refused')): expected no --tls with it; ",
     "serve --mode reordered": (
-        "reordered(): expected another mode with --then, such as ok, because its answer is the last to go."
+        "reordered(): expected another mode with --then, such as ok, because its answer is sent after the next answer."
     ),
     "serve --mode duplicated --then reordered": "reordered(): expected another mode with --then, such as ok, ",
     "serve --mode nxdomain --then ok --then duplicated": (
@@ -266,7 +266,7 @@ REFUSED = {
     "serve --mode nxdomain --then reset": f"reset(): {TCP}; a DNS server ",
     "serve --mode reset --then nxdomain": f"reset(): {TCP}; a DNS server ",
     "serve --mode duplicated --then close": f"close(): {TCP}; a UDP server ",
-    "serve --mode refuse --then ok": "[refuse(), ok()]: expected --for-seconds for what strikes at 'connect' with ",
+    "serve --mode refuse --then ok": "[refuse(), ok()]: expected --for-seconds with a mode that strikes at 'connect' ",
     "serve --mode refuse --then duplicated": "plan=sequence(refuse(), duplicated()): expected refuse() alone or",
     # --then
     "serve --mode ok --then refsue": "no mode 'refsue'. Did you mean 'refuse'? Modes: ",
@@ -282,8 +282,8 @@ REFUSED = {
     """serve --mode ok --path "/a raw --data '5" """: '--path="raw --data \'5": expected the name of a mode, such as ',
     "serve --mode ok --path '/pay status'": "mode status needs --code NUMBER. In --path the options go behind the name",
     "serve --mode refuse --path '/pay ok'": "plans['*']=refuse(): expected a fault at 'request' or later, because",
-    "serve --mode ok --max-connections 1": "--max-connections: expected --beyond with it, and the other way round.",
-    "serve --mode ok --beyond refuse": "--max-connections: expected --beyond with it, and the other way round.",
+    "serve --mode ok --max-connections 1": "--max-connections and --beyond: expected both of them, or neither.",
+    "serve --mode ok --beyond refuse": "--max-connections and --beyond: expected both of them, or neither.",
     "serve --mode ok --beyond refuse --max-connections x": "max_connections='x': expected a whole number.",
     "serve --mode ok --beyond refsue --max-connections 1": "no mode 'refsue'. Did you mean 'refuse'? Modes: ",
     # other kinds of server
@@ -294,7 +294,7 @@ REFUSED = {
     "serve --mode ok --unix /tmp/x --udp": "ok(): expected no --unix with it; it takes a UDP server.",
     "serve --mode ok --udp --tls": "ok(): expected no --tls with it; it takes a UDP server.",
     "serve --mode reset --udp": f"reset(): {TCP}; a UDP server ",
-    "proxy --mode nxdomain": "nxdomain(): expected `faultline serve` with it; it takes a DNS server.",
+    "proxy --mode nxdomain": "nxdomain(): expected `faultline serve`, since this mode needs a DNS server.",
     "proxy --socks --tls": "--socks: expected no --tls with it; a SOCKS proxy speaks none itself.",
     "proxy --socks http": "--socks='http': expected one of 'socks4', ",
     "proxy --auth user": "auth=('user', ''): expected a name without a colon and a password, such as ('user', ",
@@ -312,11 +312,11 @@ REFUSED = {
     "relay --upstream 127.0.0.1:9 --listen x": "port='x': expected a whole number.",
     "relay --upstream 127.0.0.1:9 --mode bad-cert": "bad_cert('expired'): expected relay(…, tls='terminate'); a relay ",
     "relay --upstream 127.0.0.1:9 --mode reset --then nxdomain": (
-        "sequence(reset(), nxdomain()): expected `faultline serve` with it; it takes a DNS server."
+        "sequence(reset(), nxdomain()): expected `faultline serve`, since this mode needs a DNS server."
     ),
     # the file of the CA
-    "serve --mode ok --ca-file x.pem": "ca_file='x.pem': expected a server with TLS, so --tls with it.",
-    "serve --mode nxdomain --ca-file x.pem": "ca_file='x.pem': expected a server with TLS, so --tls with it.",
+    "serve --mode ok --ca-file x.pem": "ca_file='x.pem': expected --tls with it, because only TLS has a CA.",
+    "serve --mode nxdomain --ca-file x.pem": "ca_file='x.pem': expected --tls with it, because only TLS has a CA.",
     "serve --mode ok --tls --ca-file /nowhere/x": "ca_file='/nowhere/x': expected a path to write to (No such",
 }
 

@@ -361,7 +361,7 @@ MEANINGLESS = [
         r"after_bytes=1: expected no after_bytes at 'idle', where no bytes are counted; ",
     ),
     *(
-        ({"at": point, "on": b"x"}, rf"on=b'x': expected at='request', .*, not at='{point}', where nothing is said\.")
+        ({"at": point, "on": b"x"}, rf"on=b'x': expected at='request', .*, not at='{point}', where no bytes pass\.")
         for point in ("accept", "handshake", "idle")
     ),
     *(

@@ -201,7 +201,7 @@ def test_it_is_written_as_it_is_read(text):
         (lambda: max_connections(1, beyond=sequence(refuse(), ok())), "beyond="),
         (lambda: max_connections(1), "beyond"),
         (lambda: max_connections(1, max_connections(2, beyond=refuse()), beyond=refuse()), "one limit is enough"),
-        (lambda: max_connections(1, beyond=ok()), "this one is no fault, and would be no limit"),
+        (lambda: max_connections(1, beyond=ok()), "ok() is healthy, so that nothing would be limited"),
         (
             lambda: sequence(max_connections(1, beyond=refuse())),
             "write max_connections(1, sequence(…), beyond=refuse())",

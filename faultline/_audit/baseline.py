@@ -46,8 +46,8 @@ class Difference:
     .. versionadded:: 0.1
 
     Attributes:
-        worse: verdicts that a case had not before; all of a case that is new.
-        better: verdicts that a case has no more.
+        worse: verdicts that a case did not have before; of a new case, all its verdicts.
+        better: verdicts that a case no longer has.
         not_run: verdicts of cases that the earlier audit did not run, because it was stopped or could not.
         verdicts: the verdicts that got worse.
     """

@@ -53,8 +53,8 @@ def audit(
             may; no other choice of points audits them.
         modes: only cases of these modes.
         tls: only servers with TLS, or only without. Default: both.
-        protocol: `"tcp"` for a client that doesn't speak HTTP: only the cases that mean something to it, and a server
-            that answers with what it got.
+        protocol: `"tcp"` for a client that doesn't speak HTTP: only the cases that such a client can meet, and a
+            server that sends every byte back.
         upstream: the address of a real server, such as `"127.0.0.1:5432"`, which answers through a relay where the
             faults strike: for a client whose protocol has no other server here. Implies `protocol="tcp"`.
         proxy: whether the faults strike at an HTTP proxy, which the client is told of by `HTTPS_PROXY` and

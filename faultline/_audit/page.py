@@ -99,7 +99,7 @@ def grouped(cases: Sequence[AuditCase], key: Callable[[AuditCase], Group]) -> di
 
 
 def heat_map(cases: Sequence[AuditCase], caption: str, key: Callable[[AuditCase], Group]) -> str:
-    """A table of cells, each with the weightiest verdict of its cases."""
+    """A table of cells, each with the most serious verdict of its cases."""
     groups = grouped(cases, key)
     if not groups:
         return "<p>No cases.</p>"
@@ -118,7 +118,7 @@ def heat_map(cases: Sequence[AuditCase], caption: str, key: Callable[[AuditCase]
 
 
 def cell(row: str, column: str, cases: list[AuditCase]) -> str:
-    """A cell: its weightiest verdict, and how many of its cases have it."""
+    """A cell: its most serious verdict, and how many of its cases have it."""
     if not cases:
         return '<td><span class="empty">-</span></td>'
     worst = min((case.verdict for case in cases), key=VERDICTS.index)

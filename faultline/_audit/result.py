@@ -26,7 +26,7 @@ class AuditCase:
         mode: the name of its mode.
         point: the point where it strikes; `condition` or `answer` for a fault that is no break.
         tls: whether the server spoke TLS.
-        findings: the verdicts with their reasons, the weightiest first.
+        findings: the verdicts with their reasons, the most serious first.
     """
 
     _public: ClassVar[tuple[str, ...]] = ("case", "mode", "point", "tls", "findings", "verdict", "reason", "verdicts")
@@ -57,17 +57,17 @@ class AuditCase:
 
     @property
     def verdict(self) -> Verdict:
-        """The weightiest verdict."""
+        """The most serious verdict."""
         return self.findings[0].verdict
 
     @property
     def reason(self) -> str:
-        """The reason of the weightiest verdict, in one sentence."""
+        """The reason of the most serious verdict, in one sentence."""
         return self.findings[0].reason
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """All verdicts, the weightiest first."""
+        """All verdicts, the most serious first."""
         return tuple(finding.verdict for finding in self.findings)
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class Audit:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cases have each verdict, the weightiest verdicts first."""
+        """How many cases have each verdict, the most serious verdicts first."""
         found = Counter(verdict for result in self.results for verdict in result.verdicts)
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
@@ -133,7 +133,7 @@ class Audit:
         }
 
     def compared_with(self, baseline: str) -> Difference:
-        """What got worse and better since an earlier audit, which `to_json` has written, and what that did not run.
+        """What got worse and what got better since an earlier audit, the text of its `to_json`, and what that left out.
 
         Raises:
             FaultlineError: the text is no audit.

@@ -140,7 +140,8 @@ class Auditing:
         if not seen.attempts and not self._setup.choice.proxy:
             how = told(seen.first)
             raise TargetError(
-                f"{self._setup.target}: expected it to connect to the server of its URL; it {how} without that."
+                f"{self._setup.target}: expected the client to connect to the server of its URL; "
+                f"it {how} without a connection."
             )
 
     def result(self, row: Row) -> AuditCase:
@@ -178,7 +179,9 @@ class Auditing:
             is_counted = not server._uncounted  # noqa: SLF001 - it is a question of the package's own
             started = clock.now() - server.ledger.now()
         if "failed" in data:
-            raise TargetError(f"{setup.target}: expected to call it in a process of its own; {data['failed']}.")
+            raise TargetError(
+                f"{setup.target}: expected a client that can be called in a process of its own; {data['failed']}."
+            )
         attempts = waiting or server.attempts
         calls = with_end(calls, len(begun), data)
         return Observation(

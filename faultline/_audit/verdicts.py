@@ -260,7 +260,7 @@ TABLE: tuple[tuple[Verdict, Callable[[Observation], str | None]], ...] = (
 
 
 def judged(runs: Sequence[Observation]) -> tuple[Finding, ...]:
-    """The findings of all runs of a case, the weightiest first; `handled` if there is none."""
+    """The findings of all runs of a case, the most serious first; `handled` if there is none."""
     found: dict[Verdict, str] = {}
     for verdict, applies in TABLE:
         reason = next((reason for seen in runs if (reason := applies(seen))), None)

@@ -188,7 +188,7 @@ def check_trigger(at: Point, trigger: Trigger) -> None:
     for name in ("on", "after_messages"):
         if (value := getattr(trigger, name)) is not None and not FACTS[at].hears:
             *others, last = (f"at={point!r}" for point in DATA_POINTS)
-            raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where nothing is said")
+            raise rejected(name, value, f"{', '.join(others)} or {last}, not at={at!r}, where no bytes pass")
     on = trigger.on
     if on is not None and not isinstance(on, bytes) and not isinstance(getattr(on, "pattern", None), bytes):
         right = f"; write on={on.encode('utf-8', 'replace')!r}" if isinstance(on, str) else ""

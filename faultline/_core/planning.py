@@ -128,7 +128,7 @@ def max_connections(number: int, plan: Dealt = HEALTHY, *, beyond: Fault) -> Lim
         raise rejected(
             "beyond",
             beyond,
-            "a fault such as refuse() or stall(at='accept'); this one is no fault, and would be no limit",
+            f"a fault such as refuse() or stall(at='accept'); {beyond!r} is healthy, so that nothing would be limited",
         )
     if beyond.opens_later:
         raise rejected(

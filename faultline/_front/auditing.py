@@ -64,7 +64,10 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose cases, and where they strike."""
     parser.add_argument(
-        "--point", action="append", metavar="POINT", help="only cases of this point; may be given several times"
+        "--point",
+        action="append",
+        metavar="POINT",
+        help="only cases of this point, such as connect; may be given several times",
     )
     parser.add_argument(
         "--mode", action="append", metavar="NAME", help="only cases of this mode; may be given several times"

@@ -193,7 +193,7 @@ def run_proxy(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Run a proxy until the end."""
     kind = server_of(faults_of(plan))
     if kind not in ("TCP server", "SOCKS proxy"):
-        raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
+        raise UsageError(f"{plan!r}: expected `faultline serve`, since this mode needs a {kind}.")
     if kind == "SOCKS proxy" and not options.socks:
         options.socks = "socks5h"
     start_and_watch(start_proxy, plan, options, ending)
@@ -210,7 +210,7 @@ def start_and_watch(start: Starter, plan: Plan, options: argparse.Namespace, end
 def run_relay(plan: Plan, options: argparse.Namespace, ending: Ending) -> None:
     """Run a relay until the end."""
     if (kind := server_of(faults_of(plan))) != "TCP server":
-        raise UsageError(f"{plan!r}: expected `faultline serve` with it; it takes a {kind}.")
+        raise UsageError(f"{plan!r}: expected `faultline serve`, since this mode needs a {kind}.")
     with ending() as ended:
         server, upstream = start_relay(plan, options, ended.put)
         text = f"{server.plan!r} on {server.hostport} in front of {options.upstream}{unseen(server, server.plan)}"

@@ -59,7 +59,13 @@ def named(word: str) -> Named:
 
 def add_mode_options(parser: Parser, words: list[str], command: str, *, required: bool) -> Named | None:
     """Add `--mode` and `--then`, with the options of the mode that the words name, if they are of this command."""
-    parser.add_argument("--mode", required=required, action=Once, metavar="NAME", help="the mode that clients meet")
+    parser.add_argument(
+        "--mode",
+        required=required,
+        action=Once,
+        metavar="NAME",
+        help="the mode that clients meet" if required else "the mode that clients meet (default: nothing breaks)",
+    )
     parser.add_argument(
         "--then",
         action="append",
@@ -74,12 +80,14 @@ def add_mode_options(parser: Parser, words: list[str], command: str, *, required
         "of its next request; other paths meet --mode",
     )
     parser.add_argument(
-        "--max-connections", metavar="NUMBER", help="the number of clients that may be connected at once"
+        "--max-connections",
+        metavar="NUMBER",
+        help="the number of clients that may be connected at once; takes --beyond",
     )
     parser.add_argument(
         "--beyond",
         metavar="NAME",
-        help="the mode for clients beyond that number, such as refuse or 'stall --at accept'",
+        help="the mode for clients beyond that number, such as refuse or 'stall --at accept'; takes --max-connections",
     )
     first = Parser(prog=f"faultline {command}", add_help=False, lets_pass=True)
     first.add_argument("--mode")
@@ -172,7 +180,7 @@ def plan_of(chosen: Named | None, options: argparse.Namespace, *, reads_files: b
     if options.path:
         plan = by_paths(plan, options.path, reads_files=reads_files)
     if (options.max_connections is None) != (options.beyond is None):
-        raise UsageError("--max-connections: expected --beyond with it, and the other way round.")
+        raise UsageError("--max-connections and --beyond: expected both of them, or neither.")
     if options.max_connections is None:
         return plan
     beyond = next_fault(options.beyond, "--beyond", reads_files=reads_files)
@@ -209,12 +217,13 @@ def in_order(chosen: Named | None, options: argparse.Namespace, *, reads_files: 
     kind = server_of(faults)
     if kind == "TCP server" and any(is_unseen(fault) for fault in faults[:-1]):
         raise UsageError(
-            f"{faults!r}: expected --for-seconds for what strikes at 'connect' with something --then: "
+            f"{faults!r}: expected --for-seconds with a mode that strikes at 'connect' before --then: "
             "attempts of another process can't be counted there."
         )
     if isinstance(faults[-1].fate, Behind):
         raise UsageError(
-            f"{faults[-1]!r}: expected another mode with --then, such as ok, because its answer is the last to go."
+            f"{faults[-1]!r}: expected another mode with --then, such as ok, because its answer is sent after the "
+            "next answer."
         )
     return sequence(*faults) if len(faults) > 1 else faults[0]
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HELP = "record what a real server says, as a script that stands alone"
 ABOUT = (
     "Run a relay in front of a real server, and write what the server said as a script of faultline: a module of "
-    "tests (.py), or JSON for faultline.load (.json). Nothing is broken meanwhile."
+    "tests (.py), or JSON for faultline.load (.json). No fault strikes meanwhile."
 )
 EXAMPLE = """\
 example, with PostgreSQL on port 5432:

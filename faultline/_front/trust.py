@@ -24,7 +24,7 @@ def trust_files(server: Endpoint, url: str, options: argparse.Namespace) -> dict
     has_tls = isinstance(server, Server) and speaks_tls and options.tls != "through"
     if not isinstance(server, Server) or not has_tls:
         if options.ca_file:
-            raise UsageError(f"ca_file={options.ca_file!r}: expected a server with TLS, so --tls with it.")
+            raise UsageError(f"ca_file={options.ca_file!r}: expected --tls with it, because only TLS has a CA.")
         return {}
     path = options.ca_file or server.ca_file
     if options.ca_file:

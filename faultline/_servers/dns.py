@@ -306,7 +306,7 @@ def dns_server(
     Raises:
         ParameterError: a value is out of its range, or a fault of the plan is not a fault of lookups.
         PortError: the port is in use, or the address can't be bound.
-        UnsupportedError: dnspython is missing (`pip install "pytest-faultline[dns]"`), or the system is not Linux.
+        UnsupportedError: dnspython is missing (`pip install "pytest-faultline[dns]"`), or the system is Windows.
 
     Example:
         >>> import dns.resolver, faultline

@@ -66,7 +66,7 @@ def http_proxy(
     Raises:
         ParameterError: a value is out of its range, or an HTTP proxy can't play the plan.
         PortError: the port is in use, or the address can't be bound.
-        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
+        UnsupportedError: the plan needs a capability, a package or a system that is not here.
 
     Example:
         >>> import faultline, urllib.request
@@ -129,7 +129,7 @@ def socks_proxy(
     Raises:
         ParameterError: a value is out of its range, or a SOCKS proxy can't play the plan.
         PortError: the port is in use, or the address can't be bound.
-        UnsupportedError: the plan needs a capability that is missing here, or the system is not Linux.
+        UnsupportedError: the plan needs a capability or a system that is not here.
 
     Example:
         >>> import faultline, socket

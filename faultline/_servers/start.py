@@ -80,7 +80,7 @@ def serve(
     Raises:
         ParameterError: a value is out of its range, or the server can't play the plan.
         PortError: the port is in use, or the address or the path can't be bound.
-        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
+        UnsupportedError: the plan needs a capability, a package or a system that is not here.
 
     Example:
         >>> import faultline, socket
@@ -130,8 +130,9 @@ def relay(
 
     The points are those of any server: the client's bytes pass `request`, the upstream's bytes pass `response`, and
     `idle` is reached when neither side has sent bytes for `after_seconds` since the upstream did. Each connection is
-    one attempt. While no fault needs the bytes of a direction, they pass unparsed. Beside the kernel's
-    buffers a relay holds at most 256 KiB of each direction of a connection; then a slow reader slows the writer.
+    one attempt. While no fault needs the bytes of a direction, they pass unparsed. In addition to the
+    kernel's buffers a relay holds at most 256 KiB of each direction of a connection; then a slow reader slows the
+    writer.
 
     A plan with an answer, such as `sequence(status(503), through())`, or with a choice by the request makes the relay
     read HTTP/1.1: each request is an attempt, the relay gives the answers of the plan by itself, and passes all other
@@ -162,7 +163,7 @@ def relay(
         starttls: with TLS terminated, the protocol inside which TLS begins: `"postgres"`, `"mysql"`, `"smtp"` or
             `"imap"`. A client that asks for TLS gets it, by the request of its protocol. The upstream is asked for TLS
             in the same way; where it offers none, TLS ends at the relay. Breaks and `on` act as in any terminated TLS;
-            of what both sides say before, only `on` can strike, and conditions count it.
+            in the bytes before TLS only `on` can strike, and conditions act on them too.
         record: as for `serve`.
 
     Returns:
@@ -172,7 +173,7 @@ def relay(
         ParameterError: a value is out of its range, the upstream is on another machine, or a relay can't play the
             plan.
         PortError: the port is in use, or the address or the path can't be bound.
-        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
+        UnsupportedError: the plan needs a capability, a package or a system that is not here.
 
     Example:
         >>> import faultline, urllib.request

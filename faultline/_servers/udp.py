@@ -334,7 +334,7 @@ def udp(
         ParameterError: a value is out of its range, a fault of the plan needs a connection, or the plan ends with
             `reordered()`.
         PortError: the port is in use, or the address can't be bound.
-        UnsupportedError: the system is not Linux.
+        UnsupportedError: the system is Windows.
 
     Example:
         >>> import faultline, socket

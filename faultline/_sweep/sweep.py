@@ -235,7 +235,7 @@ def sweep(
     sides. A message is what one side sends until the other side sends, so that it does not depend on how TCP cuts
     bytes. Then there is one run for each verb at each place: before a request arrives, after it arrived and before its
     answer, in the middle of the answer, right after it, and while the connection is idle after it. A stall
-    right after an answer is that before the next request, and is run once. The last run is untouched again;
+    right after an answer is the stall before the next request too, and is run once. The last run is untouched again;
     places that are new in it are swept too.
 
     A run is `with run(expected=OSError) as relay:`. The body of the loop sets the state up before it, and asserts the

@@ -92,7 +92,7 @@ def check_steps(steps: tuple[Step, ...]) -> None:
         if isinstance(step, Accept) and begun:
             raise ParameterError(f"{step!r}: expected it once, before the first step of the WebSocket.")
         if isinstance(step, IgnorePings) and ignores:
-            raise ParameterError(f"{step!r}: expected it once, and outside of a repeat: it holds to the end.")
+            raise ParameterError(f"{step!r}: expected it once, and outside of a repeat: it stays in force.")
         if last is not None and last.leaves_open:
             raise ParameterError(f"{step!r}: expected no frame after {last!r}, whose frame has no end.")
         if last is not None and (closes or (type(last), type(step)) not in CLOSES):

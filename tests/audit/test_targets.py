@@ -65,7 +65,7 @@ def test_a_target_that_cannot_be_called_gets_a_line(target, expected):
 @pytest.mark.measured
 def test_a_client_that_does_not_connect_gets_a_line():
     assert complaint(lambda _: None).endswith(
-        ": expected it to connect to the server of its URL; it returned None without that."
+        ": expected the client to connect to the server of its URL; it returned None without a connection."
     )
 
 

@@ -204,7 +204,7 @@ def control(
     Raises:
         ParameterError: a value is out of its range.
         PortError: the port is in use, or the address can't be bound.
-        UnsupportedError: the system is not Linux.
+        UnsupportedError: the system is Windows.
 
     Example:
         >>> import faultline, json, urllib.request

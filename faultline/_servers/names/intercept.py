@@ -49,7 +49,7 @@ def intercept(
 
     Raises:
         ParameterError: `url` is not an absolute URL, another value is out of its range, or the plan can't be played.
-        UnsupportedError: the plan needs a capability or a package that is missing here, or the system is not Linux.
+        UnsupportedError: the plan needs a capability, a package or a system that is not here.
 
     Example:
         >>> import faultline, urllib.request
