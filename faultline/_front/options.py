@@ -89,6 +89,11 @@ def add_mode_options(parser: Parser, words: list[str], command: str, *, required
         metavar="NAME",
         help="the mode for clients beyond that number, such as refuse or 'stall --at accept'; takes --max-connections",
     )
+    return with_chosen(parser, words, command)
+
+
+def with_chosen(parser: Parser, words: list[str], command: str) -> Named | None:
+    """Add the options of the mode that the words name, if they are of this command."""
     first = Parser(prog=f"faultline {command}", add_help=False, lets_pass=True)
     first.add_argument("--mode")
     word = first.parse_known_args(words)[0].mode
