@@ -131,6 +131,12 @@ def test_client_that_waits_without_a_strike_is_named_by_its_beginning():
     )
 
 
+def test_client_that_waits_is_named_with_the_note_of_its_attempt():
+    note = "the plan waited for receive_text('bye')"
+
+    assert hung([replace(OPEN, fault=ok(), point="request", note=note)], 3.0).endswith(f"(attempt 1, ok(); {note})")
+
+
 def test_client_that_waits_at_a_black_hole_is_named():
     lost = Attempt(
         1,

@@ -137,6 +137,6 @@ def hung(attempts: Sequence[Attempt], now: float) -> str | None:
             since = attempt.struck.at_seconds if attempt.struck else attempt.started_seconds
             return (
                 f"no timeout: the client was still waiting at `{attempt.point}` after {now - since:.1f} s "
-                f"(attempt {attempt.number}, {attempt.fault!r})"
+                f"(attempt {attempt.number}, {attempt.fault!r}{attempt.note and f'; {attempt.note}'})"
             )
     return None
