@@ -8,7 +8,6 @@ import importlib
 import itertools
 import os
 import pkgutil
-import posix
 import socket
 import sys
 import threading
@@ -65,9 +64,8 @@ COVERAGE = "coverage" in sys.modules and sys.modules["coverage"].Coverage.curren
 
 
 def is_quick(config):
-    """Whether slow tests are left out, those that coverage measures too."""
-    chosen = config.option.markexpr
-    return chosen.startswith("not slow") and "measured" not in chosen
+    """Whether slow tests are left out."""
+    return config.option.markexpr.startswith("not slow")
 
 
 def pytest_configure(config):
@@ -111,12 +109,9 @@ def pytest_collection_finish():
     gc.disable()
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark what depends on the machine, and the cases of a test beyond a few as slow, unless its file is named.
-
-    Tests that are not measured come last, in the order that they have been given.
-    """
+    """Mark what depends on the machine, and the cases of a test beyond a few as slow, unless its file is named."""
     for item in items:
         if why := portable.reason_of(item.nodeid) or urllib3_1.reason_of(item.nodeid):
             item.add_marker(pytest.mark.skip(reason=why))
@@ -126,9 +121,6 @@ def pytest_collection_modifyitems(config, items):
         for item in beyond_a_few(items):
             item.add_marker("slow")
             item.add_marker("more")
-    yield
-    if COVERAGE:
-        items.sort(key=is_unmeasured)
 
 
 def beyond_a_few(items):
@@ -142,21 +134,6 @@ def beyond_a_few(items):
 
 def check_sum(item):
     return item.get_closest_marker("slow") is not None, zlib.crc32(item.name.encode())
-
-
-def is_unmeasured(item):
-    """Whether coverage leaves a test out: one that is slow, unless it alone runs some lines."""
-    marks = {mark.name for mark in item.iter_markers()}
-    return "unmeasured" in marks or ("slow" in marks and "measured" not in marks)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
-    """Stop to measure at the first test that is not measured, here and in the processes that it starts."""
-    if COVERAGE and is_unmeasured(item):
-        COVERAGE.stop()
-        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-        os._exit = posix._exit  # coverage's own writes all that was measured, again in each fork
 
 
 @pytest.hookimpl(wrapper=True)
