@@ -79,6 +79,30 @@ def test_flood_of_clients_leaves_turns_of_the_loop_to_others(kind, counted_by_tu
     assert max(after - before for before, after in itertools.pairwise(begun)) <= MOST_PER_TURN
 
 
+# --- at the end ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_server_that_nobody_has_used_stops_though_the_loop_is_busy(kind):
+    make, family, type_ = KINDS[kind]
+    server = make()
+    with held(background().loop):
+        server.close()
+
+        with socket.socket(family, type_) as client, pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            client.connect(server.path if kind == "unix" else server.address)
+
+
+def test_client_that_waits_while_an_unused_server_stops_is_recorded():
+    server = serve(ok())
+    stop = threading.Thread(target=server.close)
+    with held(background().loop), socket.create_connection(server.address, 10) as client:
+        stop.start()
+    stop.join()
+
+    assert [attempt.ended_by for attempt in server.attempts] == ["client"], client
+
+
 # --- after a black hole ----------------------------------------------------------------------------------------------
 
 

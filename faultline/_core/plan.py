@@ -106,6 +106,8 @@ def draws_chance(plan: Plan) -> bool:
 
 def faults_of(plan: Plan) -> tuple[Fault, ...]:
     """Every fault that a plan can deal."""
+    if isinstance(plan, Fault) and plan.choice is None:  # the usual plan; asked for often
+        return (plan,)
     return tuple(fault for entry in every_entry(plan) for fault in alternatives(entry))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import struct
 
@@ -89,6 +90,13 @@ def narrow_window(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
     with contextlib.suppress(OSError):  # BSD allows only smaller segments than it has
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1_460)
+
+
+def has_arrivals(sock: socket.socket) -> bool:
+    """Whether a client waits to be accepted, or bytes to be read (poll(2))."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def prepare(sock: socket.socket) -> None:

@@ -1,11 +1,12 @@
 """The listener: a socket that accepts clients, refuses them, or drops every SYN, and keeps its port throughout.
 
-Rules: after `start`, which any thread may call, every method is called in the loop's thread. While SYNs are dropped, no
-client is accepted, because a queue with room would let clients in.
+Rules: any thread may call `start` and `close_unused`; in between every method is called in the loop's thread. While
+SYNs are dropped, no client is accepted, because a queue with room would let clients in.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import socket
@@ -34,6 +35,8 @@ class Listener:
         self._step: do.Door | None = None
         self._is_open = False
         self._accepts = False  # whether the loop watches for clients
+        self._is_used = False  # whether a client was accepted
+        self._lock = _thread.allocate_lock()  # of `close_unused` with what it ends
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # accepted sockets from these addresses are closed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -168,9 +171,10 @@ class Listener:
 
     def resume(self) -> None:
         """Accept clients again, if the listener is open."""
-        if self._loop is not None and self._is_open and not self._accepts:
-            self._loop.add_reader(self._sock.fileno(), self._accept)
-            self._accepts = True
+        with self._lock:
+            if self._loop is not None and self._is_open and not self._accepts:
+                self._loop.add_reader(self._sock.fileno(), self._accept)
+                self._accepts = True
 
     def narrow(self) -> None:
         """Give new connections a small receive buffer, so that senders block soon."""
@@ -194,10 +198,12 @@ class Listener:
         """Accept some of the clients in the queue; return whether there may be more."""
         assert self._loop is not None
         for _ in range(ACCEPTS_PER_TURN):
-            if not self._is_open:
-                return False
             try:
-                client, address = self._sock.accept()
+                with self._lock:
+                    if not self._is_open:
+                        return False
+                    client, address = self._sock.accept()
+                    self._is_used = True
             except (BlockingIOError, ConnectionError):
                 return False
             except OSError as error:  # no descriptors are left; no event reports that some were freed
@@ -215,6 +221,16 @@ class Listener:
             except BaseException:
                 ending.send_rst(client)
                 raise
+        return True
+
+    def close_unused(self) -> bool:
+        """Close from any thread, if clients are accepted and none has come; return whether it did."""
+        with self._lock:
+            if self._is_used or not self._is_open or self._syns is not None or sockets.has_arrivals(self._sock):
+                return False
+            self.close()
+        assert self._loop is not None
+        system.registered(self._loop)
         return True
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from faultline._core import chance
+from faultline._core import chance, own_thread
 from faultline._core.answers import Answer
 from faultline._core.certificates import Certificate, Terms
 from faultline._core.chance import Scope
@@ -252,7 +252,11 @@ class Running:
         if not self._is_closed:
             self._is_closed = True
             self._door.stop_counting()
-        self._background.run(self._stop)
+        if not own_thread.is_loops() and self._listener.close_unused():
+            self._door.close()
+            self.connections.forget()
+        else:
+            self._background.run(self._stop)
         errors, self._errors = self._errors, []
         return errors
 
