@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import re
 import warnings
 
 import pytest
@@ -26,6 +27,7 @@ from faultline import (
     slow_resolve,
     stall,
 )
+from faultline._core.check import plain
 from faultline.modes._catalogue import cases, modes
 
 NAMES = {name: getattr(faultline, name) for name in faultline.__all__} | {"datetime": datetime}
@@ -548,3 +550,41 @@ def test_long_wait_of_a_test_warns():
 def test_combined_values_without_a_hint_still_say_what_was_expected(value):
     with pytest.raises(FaultlineError, match="expected two faults"):
         reset() & value
+
+
+NUMBERS = [
+    (mode.function, dict(mode.cases[0].arguments), parameter.name)
+    for mode in modes().values()
+    for parameter in mode.parameters
+    if plain(parameter.annotation)[0] in (int, float)
+]
+
+
+@each_row(("function", "given", "name"), NUMBERS)
+def test_number_that_is_text_is_answered_with_the_call_to_write(function, given, name):
+    with pytest.raises(ParameterError) as raised:
+        function(**given | {name: "3"})
+
+    assert re.search(rf"^{name}='3': expected .*; write {function.__name__}\(.*\b3(\.0)?\b", str(raised.value))
+
+
+@each_row(
+    "start",
+    [
+        lambda: serve(ok(), port="8080"),
+        lambda: serve(ok(), record="8080"),
+        lambda: faultline.relay("127.0.0.1:1", port="8080"),
+        lambda: faultline.http_proxy(port="8080"),
+        lambda: faultline.socks_proxy(port="8080"),
+        lambda: faultline.udp(ok(), port="8080"),
+        lambda: faultline.dns_server(port="8080"),
+        lambda: faultline.control(port="8080"),
+        lambda: faultline.control(seed="8080"),
+        lambda: faultline.max_connections("8080", beyond=refuse()),
+        lambda: faultline.receive("8080"),
+        lambda: hold("8080"),
+    ],
+)
+def test_number_that_is_text_is_answered_with_the_number_to_write(start):
+    with pytest.raises(ParameterError, match=r"='8080': expected a .*number.*; write 8080\.$"):
+        start()

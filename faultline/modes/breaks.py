@@ -80,10 +80,10 @@ def reset(
 
     `after_body_bytes` counts from the end of the head of an HTTP message, and of the interim responses before it, and
     counts bytes on the wire: with chunks, those of their framing too. `after_requests` counts the requests of a
-    connection that is kept alive; they and the next meet the same fault. A relay counts the messages of the client so,
-    at `idle` alone. With `until` everything is held at the place until the test opens the gate, and then it strikes.
-    `after_messages=2, after_bytes=10` strikes behind the first 10 bytes of the third message. If that message is
-    shorter, it does not strike.
+    connection that is kept alive; they and the next meet the same fault. A relay counts the client's messages
+    instead, and only at `idle`. With `until` everything is held at the place until the test opens the gate, and then
+    it strikes. `after_messages=2, after_bytes=10` strikes behind the first 10 bytes of the third message. If that
+    message is shorter, it does not strike.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the client's kernel has every byte.
 
@@ -234,7 +234,7 @@ def stall(
 
     The client waits until its own timeout; at `accept` and `request` its sends block once the buffers are full, which
     takes some 2 MB over loopback. Without `for_seconds` and `until` the silence lasts until the client gives up, which
-    the ledger records; a client that closes only its sending side counts as having given up. With `for_seconds` or
+    the ledger records; a client that closes only its sending side still waits, on Linux. With `for_seconds` or
     `until` the healthy conversation goes on afterwards, as with a slow server. The triggers are those of `reset`.
 
     .. versionadded:: 0.1

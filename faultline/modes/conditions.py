@@ -86,7 +86,7 @@ def throttle(
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
-    """Deliver bytes at a rate at most, in pieces of about 20 ms, by absolute deadlines that don't drift.
+    """Deliver bytes at this rate or slower, in pieces of 20 ms, by absolute deadlines that don't drift.
 
     Silence earns no credit: what comes after it travels at this rate too.
 
@@ -137,7 +137,7 @@ def slicer(
     direction: Whose = "response",
     for_seconds: For = None,
 ) -> Fault:
-    """Deliver bytes in pieces of about this size, each sent by itself, so that one read doesn't get all.
+    """Deliver bytes in pieces of about this size, each sent by itself, so that a read gets only some.
 
     A client that takes one read for one message fails. The kernel may put pieces together again that the client
     doesn't read in time; `every_seconds` keeps them apart.

@@ -56,8 +56,8 @@ def addresses(
 
     For clients that try addresses one after the other, or several at once (Happy Eyeballs, RFC 8305). The first address
     is another address of this machine, with the server's port: at `dead_first` it refuses, at `blackhole_first` it is
-    silent, and at `ipv6_first` it is the address ::1 and refuses. The tries of the client there are in the server's
-    ledger.
+    silent, and at `ipv6_first` it is the address ::1 and refuses. The server's ledger has the client's tries at
+    that address.
 
     .. versionadded:: 0.1
 
@@ -153,7 +153,7 @@ def resolves_to(
 
     Only clients that take the port from the lookup are led to another port: `socket.create_connection`, asyncio,
     urllib3 and http.client do; anyio (and with it httpx's AsyncClient) and callers of `gethostbyname` take the address
-    alone. For those clients have the server's port in the URL, or use `intercept`, which changes the connect.
+    alone. For those clients put the server's port into the URL, or use `intercept`, which changes the connect.
     A DNS server answers with the address alone.
 
     .. versionadded:: 0.1
