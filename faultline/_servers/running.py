@@ -7,7 +7,7 @@ import functools
 import importlib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from faultline._core import chance, own_thread
 from faultline._core.answers import Answer
@@ -100,8 +100,7 @@ class Running:
         self._setup = setup
         self.ledger = ledger
         self._errors: list[BaseException] = []
-        self._is_closed = False
-        self._is_broken = False
+        self._is_closed = self._is_broken = False
         self._stopping: asyncio.Task[None] | None = None
         self._background = background()
         ledger.starts(self._background.settle, setup.upkeep.record_bytes)
@@ -289,9 +288,8 @@ class Running:
 
     async def _until_none_held(self, for_seconds: float) -> None:
         """Wait until clients hold no connection; no event tells of a client that leaves after the server's end."""
-        loop, pause = self._background.loop, FIRST_LOOK_SECONDS
-        until = loop.time() + for_seconds
-        while self._held_now() and (left := until - loop.time()) > 0:
+        pause, until = FIRST_LOOK_SECONDS, self._background.loop.time() + for_seconds
+        while self._held_now() and (left := until - self._background.loop.time()) > 0:
             await self._background.departures.pause(min(pause, left))
             pause = min(pause * 1.5, SLOWEST_LOOK_SECONDS)
 
@@ -349,5 +347,4 @@ class Running:
 @functools.cache
 def talk_of(name: str) -> Talk:
     """The protocol of a name: the function `converse` of the module of this name."""
-    talk: Talk = importlib.import_module(f"faultline._engine.talks.{name}").converse
-    return talk
+    return cast("Talk", importlib.import_module(f"faultline._engine.talks.{name}").converse)
