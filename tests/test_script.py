@@ -194,7 +194,7 @@ def test_a_message_that_never_ends_is_told(faultline, dial):
     client.shutdown(socket.SHUT_WR)
 
     assert read(client) == b""
-    told = "the script waited for a message behind its length of 2 bytes, and 7 bytes came, the last of them "
+    told = "the script waited for a message after its length of 2 bytes, and 7 bytes came, the last of them "
     assert server.wait_for_attempts(1, at="end")[0].note == told + repr(b"\xff\xffhello")
 
 

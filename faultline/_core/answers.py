@@ -66,7 +66,7 @@ class Answer(AnyAnswer):
         in_chunks: the body is sent in chunks (RFC 9112, 7.1).
         chunks: the chunks, which are the body together; without them the whole body is one chunk.
         repeats: the chunks come again and again, until the client leaves.
-        trailers: fields behind the body (RFC 9110, 6.5).
+        trailers: fields after the body (RFC 9110, 6.5).
         ranges: a request for a part of the body gets that part (RFC 9110, 14).
         in_http2: what is said in HTTP/2 instead of `raw`.
         computes: a function that makes the answer from the request.

@@ -36,7 +36,7 @@ class Trigger:
     """When a break strikes within its point.
 
     Attributes:
-        after_bytes: this number of bytes passes the point first; with `after_messages`, of the message behind them.
+        after_bytes: this number of bytes passes the point first; with `after_messages`, of the next message.
         after_seconds: then traffic flows for this time.
         on: these bytes have passed.
         after_messages: this number of messages passes first; 0 is the beginning of the first.

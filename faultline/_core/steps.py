@@ -109,7 +109,7 @@ class ReceiveUntil(Spoken):
 
 @dataclass(frozen=True, repr=False)
 class ReceivePrefixed(Spoken):
-    """Read a message behind its length, which may count its own bytes too."""
+    """Read a message after its length, which may count its own bytes too."""
 
     says: ClassVar[str] = "receive_prefixed"
 

@@ -82,7 +82,7 @@ def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
     if text.startswith(("/", "./", "unix:")):
         path = text.removeprefix("unix:").removeprefix("//")
         if not path:
-            raise rejected("upstream", text, "a path behind unix:, such as 'unix:/run/app.sock'")
+            raise rejected("upstream", text, "a path after unix:, such as 'unix:/run/app.sock'")
         return Upstream(path=os.path.abspath(path))  # noqa: PTH100 - a lexical change
     try:
         parts = urlsplit(text if "://" in text else f"tcp://{text}")

@@ -172,7 +172,7 @@ def receive_bytes(containing: bytes | re.Pattern[bytes] = b"") -> Step:
 def receive_close() -> Step:
     """Read messages until the client's close frame comes, and leave it without an answer.
 
-    A following `stall()` never answers it. A following `close_frame()` answers it, and a `stall()` behind that leaves
+    A following `stall()` never answers it. A following `close_frame()` answers it, and a `stall()` after that leaves
     the TCP connection open.
 
     .. versionadded:: 0.1
@@ -309,7 +309,7 @@ def bad_mask(text: str = "faultline") -> Step:
 def drop() -> Step:
     """End the connection by FIN without a close frame, as a crashed server does. It is a fault.
 
-    Clients report 1006. `close()` sends the same FIN, and may also come behind a `close_frame()`, where it does not
+    Clients report 1006. `close()` sends the same FIN, and may also come after a `close_frame()`, where it does not
     wait for the client's; there `drop()` is refused. `reset()` ends the connection by RST.
 
     .. versionadded:: 0.1

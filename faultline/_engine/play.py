@@ -320,7 +320,7 @@ def missing(step: do.Reading, count_bytes: int, last: bytes) -> str:
     elif isinstance(step, do.ReceiveUntil):
         awaited = repr(step.marker if isinstance(step.marker, bytes) else step.marker.pattern)
     else:
-        awaited = f"a message behind its length of {counted(step.length_bytes, 'byte')}"
+        awaited = f"a message after its length of {counted(step.length_bytes, 'byte')}"
     came = f"{counted(count_bytes, 'byte')} came, the last of them {last!r}" if count_bytes else "no byte came"
     return f"the script waited for {awaited}, and {came}"
 

@@ -36,7 +36,7 @@ REQUESTS: tuple[Entry, ...] = (
         "ConnectionError",
         "The network failed: lookup, connect, a broken connection, or bytes that are not HTTP. It is not the builtin "
         "ConnectionError, and not derived from it. A timeout in the middle of a body is one too.",
-        "What stands behind `Caused by` or `Connection aborted.` in its text.",
+        "What stands after `Caused by` or `Connection aborted.` in its text.",
         main="refuse()",
     ),
     requests(

@@ -143,7 +143,7 @@ URLLIB3: tuple[Entry, ...] = (
         "MaxRetryError",
         "All tries failed; `reason` has the last error. urllib3 by itself tries four times. Under requests it tries "
         "once, and the text still says that the retries were exceeded.",
-        "Whatever `reason` says: in a text, read what stands behind `Caused by`.",
+        "Whatever `reason` says: in a text, read what stands after `Caused by`.",
         messages=("Max retries exceeded with url", "Max retries exceeded", "too many error responses"),
         points=("lookup", "connect", "handshake", "request", "response"),
         instead="Any mode that fails before or in the response; refuse() is the plainest.",

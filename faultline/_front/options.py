@@ -19,7 +19,7 @@ from faultline._front.reader import MOST, of_steps
 from faultline.modes._catalogue import find, modes
 from faultline.modes._registry import Mode, Parameter, ServerKind, kind_of
 
-NOT_THEN = " In {} the options go behind the name, in quotes."
+NOT_THEN = " In {} the options go after the name, in quotes."
 OLD_PREFIX = "dns_"
 ALL = "*"  # the pattern of every path
 
@@ -202,7 +202,7 @@ def by_paths(plan: Dealt, given: list[str], *, reads_files: bool) -> Fault:
     for text in given:
         path, _, mode = text.partition(" ")
         if not path.startswith(("/", "*")) or path == ALL or not mode.strip():
-            told = "expected a path and a mode behind it, such as '/pay status --code 503'; other paths meet --mode."
+            told = "expected a path and a mode after it, such as '/pay status --code 503'; other paths meet --mode."
             raise UsageError(f"--path={text!r}: {told}")
         faults.setdefault(path, []).append(next_fault(mode, "--path", reads_files=reads_files))
     plans: dict[str, Dealt] = {path: sequence(*each) if len(each) > 1 else each[0] for path, each in faults.items()}
@@ -234,7 +234,7 @@ def in_order(chosen: Named | None, options: argparse.Namespace, *, reads_files: 
 
 
 def next_fault(text: str, option: str, *, reads_files: bool) -> Fault:
-    """The fault of `--then` and the like: the name of a mode, with its options behind it, as in `status --code 503`.
+    """The fault of `--then` and the like: the name of a mode, with its options after it, as in `status --code 503`.
 
     Raises:
         FaultlineError: a quote is not closed, the mode is unknown or for tests alone, or an option is missing, unknown

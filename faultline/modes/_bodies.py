@@ -77,7 +77,7 @@ def streamed(status: int, headers: Headers, chunks: tuple[bytes, ...], every_sec
 
 
 def with_trailers(fault: Fault, trailers: Headers) -> Fault:
-    """An answer in chunks, with fields behind its body.
+    """An answer in chunks, with fields after its body.
 
     Raises:
         ParameterError: the body has no end.

@@ -51,7 +51,7 @@ def ok(
     every_seconds: Annotated[float, "the time between two chunks"] = 0.0,
     endless: Annotated[bool, "send the chunks again and again, until the client leaves"] = False,
     ranges: Annotated[bool, "send the part of the body that a request asks for by its Range field"] = False,
-    trailers: Annotated[HeadersLike, "fields behind the body, by name"] = (),
+    trailers: Annotated[HeadersLike, "fields after the body, by name"] = (),
 ) -> Fault:
     """Answer as a healthy server does.
 

@@ -82,7 +82,7 @@ def reset(
     counts bytes on the wire: with chunks, those of their framing too. `after_requests` counts the requests of a
     connection that is kept alive; they and the next meet the same fault. A relay counts the client's messages
     instead, and only at `idle`. With `until` everything is held at the place until the test opens the gate, and then
-    it strikes. `after_messages=2, after_bytes=10` strikes behind the first 10 bytes of the third message. If that
+    it strikes. `after_messages=2, after_bytes=10` strikes after the first 10 bytes of the third message. If that
     message is shorter, it does not strike.
 
     On the wire: `SO_LINGER` 0 and close (socket(7)), once the client's kernel has every byte.

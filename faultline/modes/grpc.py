@@ -66,7 +66,7 @@ def answered(
 
 
 def checked_messages(messages: object) -> tuple[bytes, ...]:
-    """Messages, each behind its length.
+    """Messages, each after its length.
 
     Raises:
         ParameterError: they are no tuple or list of bytes.
@@ -120,7 +120,7 @@ def grpc_status(
     """Answer a call of gRPC with this status.
 
     Without `messages` the response has trailers alone, as most servers answer an error; with messages the status comes
-    behind them.
+    after them.
 
     .. versionadded:: 0.1
 

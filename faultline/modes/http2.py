@@ -68,8 +68,8 @@ def goaway(
 ) -> Fault:
     """Send GOAWAY: the server accepts no further stream on this connection, as when it restarts.
 
-    Without an error it is a graceful end: streams up to `last_stream` get their responses, those behind get none, and
-    FIN follows once no stream is open. A client may send the requests behind `last_stream` again, also a POST, because
+    Without an error it is a graceful end: streams up to `last_stream` get their responses, later streams get none, and
+    FIN follows once no stream is open. A client may send the requests after `last_stream` again, also a POST, because
     the server has not processed them (RFC 9113, 6.8). With an error code FIN follows at once.
 
     It strikes before the response; with `after_bytes` or `after_body_bytes` once the response has begun, and at `idle`
@@ -200,7 +200,7 @@ def bad_http2(kind: Annotated[Kind, "what is wrong with the frames"]) -> Fault:
       size of 1 (RFC 9113, 6.5.2), `settings_flood` 10,000 SETTINGS frames, `ping_flood` 10,000 PING frames.
     - `http1_response` answers by HTTP/1.1, and FIN follows.
     - Frames (4): `frame_cut` ends in the middle of a DATA frame, by FIN. `frame_illegal` is a DATA frame on stream 0,
-      `frame_oversized` longer than the client allows. `data_first` has DATA before the fields, `data_after_end` behind
+      `frame_oversized` longer than the client allows. `data_first` has DATA before the fields, `data_after_end` after
       the end of the stream; `stream_unopened` has fields on a stream that nobody has opened; `push` is a PUSH_PROMISE.
     - Fields (8.2): `hpack_garbage` can't be decoded, `continuation_flood` has 1,000 CONTINUATION frames without an end,
       and then FIN; `headers_too_large` has 200,000 bytes of fields. `status_missing` has no `:status`,

@@ -164,7 +164,7 @@ CONFIGS = [
     ("x.json", "\n{}", "line 2: expected a JSON array of proxies, not '{}'"),
     ("x.json", "[", "line 1: Expecting value"),
     ("x.json", '[\n {"name": "a",\n  "upstream" "b"}]', "line 3: Expecting ':' delimiter"),
-    ("x.json", '[\n{"name": "a", "upstream": "localhost:1"}\n\n{}]', "line 4: expected , or ] behind a proxy"),
+    ("x.json", '[\n{"name": "a", "upstream": "localhost:1"}\n\n{}]', "line 4: expected , or ] after a proxy"),
     ("x.json", '[\n{"name": "a", "upstream": "localhost:1"},\n\n{}]', "line 4: missing required field: name"),
     ("x.json", "[\n[NaN]]", "line 2: NaN is no number"),
     ("x.json", "[\n" + "[" * 100_000, "line 2: expected fewer brackets open at once"),

@@ -91,7 +91,7 @@ def of_json(path: str, text: str) -> list[Entry]:
         if text[at : at + 1] == ",":
             at = after_space(text, at + 1)
         elif text[at : at + 1] != "]":
-            raise wrong(path, line_at(text, at), "expected , or ] behind a proxy")
+            raise wrong(path, line_at(text, at), "expected , or ] after a proxy")
     return found
 
 
