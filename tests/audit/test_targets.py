@@ -211,12 +211,12 @@ def test_a_command_is_run_with_the_url(tmp_path):
 
 
 NODE = """
-fetch(process.argv[1], {signal: AbortSignal.timeout(2000)})
+fetch(process.argv[1], {signal: AbortSignal.timeout(500)})
   .then(response => response.text()).catch(error => { console.error(`${error}`); process.exit(1); })
 """
 PROGRAMS = {
-    "curl": "curl -sS --max-time 2 {url}",
-    "wget": "wget -q -O - --timeout=2 --tries=1 {url}",
+    "curl": "curl -sS --max-time 0.5 {url}",
+    "wget": "wget -q -O - --timeout=0.5 --tries=1 {url}",
     "node": f"node -e {shlex.quote(NODE)} {{url}}",
 }
 
