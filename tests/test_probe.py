@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from subprocess import PIPE
 
 import pytest
@@ -131,15 +132,21 @@ def broken(case, *, tls):
 
 
 def rows():
-    """Every case without TLS and in it; silence in TLS only where it is of TLS, because each takes its time."""
+    """Every case that is no silence, without TLS and in it."""
     for case in CASES:
         for tls in (False, True):
-            is_silent = case.sees == "TimeoutError"
-            is_of_tls = not is_silent or case.point in ("handshake", "accept")
-            if is_of_tls if tls else not case.fault.needs_tls:
+            if case.sees != "TimeoutError" and (tls or not case.fault.needs_tls):
                 is_large = "flood" in str(case) or "bomb" in str(case)
-                marks = (pytest.mark.slow, pytest.mark.measured) if is_silent or is_large or tls else ()
+                marks = (pytest.mark.slow, pytest.mark.measured) if is_large or tls else ()
                 yield pytest.param(case, tls, id=f"{case}-{'tls' if tls else 'plain'}", marks=marks)
+
+
+def silent_rows():
+    """Every case of silence without TLS; in TLS where it is of TLS."""
+    for case in CASES:
+        if case.sees == "TimeoutError":
+            yield from [] if case.fault.needs_tls else [(case, False)]
+            yield from [(case, True)] if case.point in ("handshake", "accept") else []
 
 
 def served(fault, *, tls):
@@ -149,14 +156,14 @@ def served(fault, *, tls):
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize(("case", "tls"), [*rows()])
-def test_walk_names_the_point_and_a_mode_that_gives_the_same_again(case, tls):
+def check_walk(case, *, tls):
+    """Check what a walk finds in a case, and that the mode which it names gives the same again."""
     with served(case.fault, tls=tls) as server:
         target, steps = probed(server, seconds=SILENCE_SECONDS if case.sees == "TimeoutError" else PATIENCE_SECONDS)
 
     found = result(steps)
     if str(case) not in DEPENDS:
-        assert found == expected(case, tls=tls)
+        assert found == expected(case, tls=tls), case
     last = steps[-1]
     play = imitation(last) if last.failure else next((play_of(mode) for mode in last.modes), None)
     if play is None:
@@ -166,7 +173,22 @@ def test_walk_names_the_point_and_a_mode_that_gives_the_same_again(case, tls):
     with serve(play.fault, tls=play.tls, strict=False) as server:
         is_silent = last.failure is not None and last.failure.cause == "TimeoutError"
         _, again = probed(server, seconds=SILENCE_SECONDS if is_silent else PATIENCE_SECONDS)
-    assert result(again) == found
+    assert result(again) == found, case
+
+
+@pytest.mark.parametrize(("case", "tls"), [*rows()])
+def test_walk_names_the_point_and_a_mode_that_gives_the_same_again(case, tls):
+    check_walk(case, tls=tls)
+
+
+@pytest.mark.slow
+@pytest.mark.measured
+def test_walk_names_the_point_where_nothing_comes_and_a_mode_that_gives_the_same_again():
+    """All at once: each waits for its time."""
+    with ThreadPoolExecutor(8) as pool:
+        walks = [pool.submit(check_walk, case, tls=tls) for case, tls in silent_rows()]
+    for walk_of_case in walks:
+        walk_of_case.result()
 
 
 @pytest.mark.parametrize(
