@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +42,25 @@ def each_row(names, rows):
         return all_rows
 
     return decorate
+
+
+def side_by_side(test, rows, *, at_once):
+    """Call a test with each row, some rows at a time in threads of their own: for rows that wait.
+
+    Every row that fails is told; a row that is skipped skips the test if no row fails.
+    """
+    with ThreadPoolExecutor(at_once) as pool:
+        runs = [(row, pool.submit(test, *row)) for row in rows]
+    skipped = [run.exception() for _, run in runs if isinstance(run.exception(), pytest.skip.Exception)]
+    each_row("row, run", [each for each in runs if each[1].exception() not in skipped])(result_of)()
+    if skipped:
+        raise skipped[0]
+
+
+def result_of(row, run):
+    """What the test of a row returned, or raised."""
+    del row
+    run.result()
 
 
 def values_of(row, count):
