@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import inspect
@@ -13,16 +12,18 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from faultline._audit import left
-from faultline._audit.observed import Call, Left, Outcome
+from faultline._audit.outcomes import Call, Left, Outcome
 from faultline._audit.target import Client, Printed, Target
 from faultline._core import clock
 from faultline._core.causes import full_name, quietly, root_cause, text_of
 from faultline._core.counts import counted
-from faultline.modes._catalogue import find
+
+if TYPE_CHECKING:
+    import asyncio  # which a client that needs it has loaded: without it, each fork copies less
 
 MOST_TEXT = 300  # of a message
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -58,11 +59,18 @@ class Job:
             yield
             return
         from faultline._servers.names.resolver import resolve
+        from faultline.modes._catalogue import find
 
         mode, arguments = self.lookup
         with resolve(urlsplit(self.url).hostname or "", find(mode).function(**arguments), strict=False) as resolver:
             yield
             tell({"lookups": len(resolver.attempts)})
+
+
+def load_lookups() -> None:
+    """Load what makes lookups fail, before a process is forked: it would load that again each time."""
+    import faultline._servers.names.resolver
+    import faultline.modes._catalogue  # noqa: F401
 
 
 def work(target: Target, client: Client, job: Job, results: int, output: int) -> None:
@@ -144,6 +152,8 @@ class Caller:
             self._function = made.__enter__() if hasattr(made, "__enter__") else made
 
     def _run(self, awaitable: Awaitable[Any]) -> Any:
+        import asyncio
+
         if self._loop is None:
             before = {*left.open_files()}
             self._loop = asyncio.new_event_loop()
@@ -156,13 +166,21 @@ class Caller:
 
     def _left_tasks(self) -> int:
         """How many tasks there are, once those that end soon have ended: asyncio closes generators in tasks."""
+        if self._loop is None:
+            return 0
+        import asyncio
+
         ends = clock.now() + left.ENDS_SECONDS
-        while self._loop is not None and (tasks := self._tasks()) and (seconds := ends - clock.now()) > 0:
+        while (tasks := self._tasks()) and (seconds := ends - clock.now()) > 0:
             self._loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))  # one may begin another
         return len(self._tasks())
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
-        return asyncio.all_tasks(self._loop) if self._loop is not None else set()
+        if self._loop is None:
+            return set()
+        import asyncio
+
+        return asyncio.all_tasks(self._loop)
 
     def _close_loop(self) -> int:
         """Close the loop as `asyncio.run` does, and return how many tasks there were."""
@@ -196,6 +214,8 @@ def joined(parts: list[Any]) -> Any:
 
 async def ended(tasks: set[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait for their ends."""
+    import asyncio
+
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from faultline._audit import left
-from faultline._audit.calling import Job, work
+from faultline._audit.calling import Job, load_lookups, work
 from faultline._audit.target import Client, Target, TargetError
 
 MOST_BYTES = 1 << 16  # of a message
@@ -55,6 +55,8 @@ class Forks:
         return True
 
     def _fork(self, job: Job, results: int, output: int) -> None:
+        if job.lookup is not None:
+            load_lookups()
         pid = os.fork()
         if pid == 0:
             try:

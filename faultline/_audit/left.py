@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultline._audit.observed import Left
+from faultline._audit.outcomes import Left
 from faultline._core import clock
 
 CLOSE_WAIT = 8  # include/net/tcp_states.h

@@ -6,81 +6,20 @@ Rules: values only. Times are seconds; the attempts are those of the server's le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
+from faultline._audit.outcomes import Call, Left
 from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
 from faultline.modes._registry import Case, Place
 
-Outcome: TypeAlias = Literal["returned", "raised", "hung", "crashed"]
 Protocol: TypeAlias = Literal["http", "tcp"]
 SLOWS = 1.5  # how much longer the later intervals of a client are that slows down
 KEPT_ATTEMPTS = 20  # of a client that makes hundreds, in what is written down
-
-
-@dataclass(frozen=True)
-class Left:
-    """What a client has left behind, beyond what its process had before.
-
-    Attributes:
-        sockets: open sockets.
-        close_wait: those of them that the server has closed, and the client has not.
-        files: other open file descriptors.
-        threads: threads of Python that still run.
-        tasks: tasks of asyncio that are not done.
-        children: child processes that still run, and theirs.
-    """
-
-    sockets: int = 0
-    close_wait: int = 0
-    files: int = 0
-    threads: int = 0
-    tasks: int = 0
-    children: int = 0
-
-    def beyond(self, usual: Left) -> Left:
-        """What is more than usual."""
-        return Left(**{f.name: max(0, getattr(self, f.name) - getattr(usual, f.name)) for f in fields(self)})
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left; in CLOSE_WAIT is only what is an open socket too."""
-        return replace(self, close_wait=0) == Left()
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of the client, or one run of a command.
-
-    Attributes:
-        outcome: how it ended.
-        what: the value in short, the class of the exception, the exit status, or the signal.
-        detail: the message of the exception, or the last line of stderr.
-        cause: the class of the first error under the exception, as `root_cause` finds it.
-        is_expected: whether the exception is one of those that `--expect` names.
-        seconds: how long it took.
-        count_bytes: the length of the value, if it is text or bytes, or has some.
-        digest: what tells two values apart.
-        left: what was left behind after the call.
-        attempts: how many attempts the server had counted then, from the first call on.
-        is_busy: whether its process computed at the end of its time, and did not wait.
-    """
-
-    outcome: Outcome
-    what: str = ""
-    detail: str = ""
-    cause: str = ""
-    is_expected: bool = True
-    seconds: float = 0.0
-    count_bytes: int | None = None
-    digest: str = ""
-    left: Left = field(default_factory=Left)
-    attempts: int = 0
-    is_busy: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from faultline._audit.document import document, platforms, said, slug
-from faultline._audit.observed import Call, Left, Observation
+from faultline._audit.observed import Observation
+from faultline._audit.outcomes import Call, Left
 from faultline._audit.sequence import figures
 from faultline._audit.verdicts import FINE, VERDICTS, listed
 from faultline._core.counts import counted

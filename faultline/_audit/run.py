@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 from faultline._audit.cases import Choice, Row, chosen, healthy
 from faultline._audit.fronts import front
-from faultline._audit.observed import Call, Left, Observation, Usual
+from faultline._audit.observed import Observation, Usual
+from faultline._audit.outcomes import Call, Left
 from faultline._audit.result import AuditCase
 from faultline._audit.target import Target, TargetError
 from faultline._audit.verdicts import Finding, judged, told

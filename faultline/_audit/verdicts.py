@@ -12,7 +12,8 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
-from faultline._audit.observed import Call, Left, Observation, backs_off, intervals, method_of
+from faultline._audit.observed import Observation, backs_off, intervals, method_of
+from faultline._audit.outcomes import Call, Left
 from faultline._core.attempts import Attempt
 from faultline._core.counts import counted
 from faultline._core.steps import Vanish

@@ -20,7 +20,7 @@ from typing import Any
 
 from faultline._audit.calling import Job
 from faultline._audit.fronts import Front
-from faultline._audit.observed import Call, Left
+from faultline._audit.outcomes import Call, Left
 from faultline._audit.target import Target, TargetError
 from faultline._core import clock
 

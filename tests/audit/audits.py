@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-
-from support.small import named
+from importlib import import_module
 
 import faultline
 
@@ -15,6 +14,7 @@ AT_ONCE = 8  # clients of a test, beside those of the other tests: one that star
 def audit(name=None, *, environment=(), **given):
     """`faultline.audit` of a callable, which is here by the name of its module and its own."""
     os.environ.update(environment)
-    target = named(name) if name else None
+    module, _, function = (name or "").partition(":")
+    target = getattr(import_module(module), function) if module else None
     gc.freeze()  # a fork would copy each page whose objects it counts
     return faultline.audit(target, jobs=AT_ONCE, **given)

@@ -9,7 +9,7 @@ import pytest
 import faultline
 from faultline import FaultlineError, receive_until, script, send
 from faultline._audit.cases import Choice, chosen
-from faultline._audit.observed import Call
+from faultline._audit.outcomes import Call
 from faultline._audit.run import was_met
 from faultline._front.command import main
 

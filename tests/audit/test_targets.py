@@ -228,14 +228,14 @@ def test_programs_of_other_languages_are_audited(program):
         pytest.skip(f"{program} is not installed")
     audit = faultline.audit(
         command=PROGRAMS[program],
-        modes=("ok", "refuse", "half_close", "blackhole"),
-        points=("answer", "connect", "response"),
+        modes=("refuse", "half_close", "blackhole"),
+        points=("connect", "response"),  # what it says of an answer is learned first, of a server where nothing breaks
         tls=False,
         timeout_seconds=20,
     )
 
     assert audit.found("hung", "crashed", "leaked") == (), str(audit)
-    assert {case.case for case in audit.results if case.verdict == "handled"} >= {"ok()", "refuse()", "half_close()"}
+    assert {case.case for case in audit.results if case.verdict == "handled"} >= {"refuse()", "half_close()"}
 
 
 @each_row(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from faultline._audit.calling import raised
-from faultline._audit.observed import Call, Left, Observation, Usual, backs_off
+from faultline._audit.observed import Observation, Usual, backs_off
+from faultline._audit.outcomes import Call, Left
 from faultline._audit.verdicts import TABLE, VERDICTS, judged, told
 from faultline._core.attempts import Attempt, Request
 from faultline._core.promises import ANSWER, BREAK, CERTIFICATE, Strike

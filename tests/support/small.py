@@ -23,7 +23,7 @@ class Small:
     def __init__(self):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", __name__],
+            [sys.executable, "-W", "error", __file__],  # not as a module of `support`, which loads pytest
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=TESTS,
@@ -69,6 +69,7 @@ def serve(calls, results):
 
 
 if __name__ == "__main__":
+    sys.path[0] = TESTS
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed
     with os.fdopen(os.dup(0), "rb") as asked, channel:
