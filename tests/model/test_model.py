@@ -77,4 +77,4 @@ def test_several_clients_and_changes_of_the_plan():
     doors = [("server", "connect", "refuse"), ("plans", 2), ("plans", 3), ("clients", 3)]
     points = [("struck", point) for point in ("accept", "request", "response", "idle")]
     ends = [("ended", *end) for end in ((None, None), ("server", "RST"), ("server", "FIN"), ("client", "FIN"))]
-    assert played(attempts, 100, doors + points + ends) == []
+    assert played(attempts, 200, doors + points + ends) == []
