@@ -347,11 +347,16 @@ def prints(url):
 
 def forks(url):
     """It leaves a process that leaves another, both of which hold all that they can."""
+    both_run, says = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
+            os.write(says, b"!")
             time.sleep(60)
         time.sleep(60)
+    os.close(says)
+    os.read(both_run, 1)
+    os.close(both_run)
     return checked(url)
 
 
