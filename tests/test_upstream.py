@@ -14,7 +14,7 @@ from faultline._core.hosts import is_local
 from faultline._core.upstream import Upstream, parsed_upstream
 
 FORMS = "'127.0.0.1:5432', a URL, the path of a Unix socket, or a server of faultline"
-REMOTE = "a server on this machine; allow_remote=True allows others"
+REMOTE = "a server on this machine; allow_remote=True (--allow-remote) allows others"
 
 
 @each_row(

@@ -54,7 +54,7 @@ REFUSED = {
     "reset(": "('(' was never closed)",
     "reset(after_kb=1e999)": "expected after_bytes=inf, not after_kb",
     "sequence(True)": "sequence(…)=True: expected faults such as reset() or ok().",
-    "stall(until=gate)": "hand it over: plan(text, gate=gate)",
+    "stall(until=gate)": "; write 'gate' for a text, or hand an object over: plan(text, gate=gate)",
     "sequence(reset)": "write reset()",
     "reset(after_bytes=1+1)": "expected no 1 + 1 in it",
     "reset(*[1])": "expected no * in a call",

@@ -71,7 +71,7 @@ class Target:
         names = [self.name, *(name for name in self.expected if isinstance(name, str))]
         for name, sign in zip(names, (":", *"." * len(names)), strict=False):
             if name and sign not in name:
-                form = "package.module:callable" if sign == ":" else "package.Error"
+                form = "package.module:callable" if sign == ":" else "package.Error, such as builtins.OSError"
                 raise TargetError(f"{name!r}: expected {form}.")
 
     def loaded(self) -> Client:

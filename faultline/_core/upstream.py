@@ -93,7 +93,9 @@ def parsed_upstream(text: object, *, allow_remote: bool) -> Upstream:
         right = f"; write '127.0.0.1:{text}'" if text.isdecimal() else ""
         raise rejected("upstream", text, f"a host and a port: {FORMS}{right}")
     if not allow_remote and not is_local(host):
-        raise ParameterError(f"upstream={text!r}: expected a server on this machine; allow_remote=True allows others.")
+        raise ParameterError(
+            f"upstream={text!r}: expected a server on this machine; allow_remote=True (--allow-remote) allows others."
+        )
     return Upstream("127.0.0.1" if host == "localhost" else host, port, tls=parts.scheme in SECURE)
 
 

@@ -127,9 +127,9 @@ class Reader:
         """A remark on a name: a function is called, and another object has to be given."""
         if not isinstance(node, ast.Name):
             return ""
-        return (
-            f"; write {node.id}()" if node.id in self._functions else f"; hand it over: plan(text, {node.id}={node.id})"
-        )
+        if node.id in self._functions:
+            return f"; write {node.id}()"
+        return f"; write {node.id!r} for a text, or hand an object over: plan(text, {node.id}={node.id})"
 
     def _error(self, expectation: str, hint: str = "") -> ParameterError:
         return ParameterError(f"plan={abbreviated(self._text)}: expected {expectation}.{hint}")

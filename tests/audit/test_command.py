@@ -161,7 +161,7 @@ def complaint(words, capsys):
         ("--timeout-seconds 0", "timeout-seconds=0: expected a number above 0."),
         ("--timeout-seconds inf", "timeout-seconds=inf: expected a number above 0."),
         ("--jobs x", "jobs='x': expected a whole number."),
-        ("--expect Error", "'Error': expected package.Error."),
+        ("--expect Error", "'Error': expected package.Error, such as builtins.OSError."),
         ("--command curl", "--command 'curl': expected {url} in it, or {host} and {port}."),
         ("nothing", "'nothing': expected package.module:callable."),
         ("--tls --plain", "argument --plain: not allowed with argument --tls."),

@@ -195,13 +195,19 @@ TERMINATE = "expected relay(…, tls='terminate'); a relay that passes TLS throu
             "192.0.2.1:80",
             None,
             {},
-            "upstream='192.0.2.1:80': expected a server on this machine; allow_remote=True allows others.",
+            (
+                "upstream='192.0.2.1:80': expected a server on this machine; allow_remote=True "
+                "(--allow-remote) allows others."
+            ),
         ),
         (
             "https://db.example/",
             None,
             {},
-            "upstream='https://db.example/': expected a server on this machine; allow_remote=True allows others.",
+            (
+                "upstream='https://db.example/': expected a server on this machine; allow_remote=True "
+                "(--allow-remote) allows others."
+            ),
         ),
         (HERE, None, {"tls": True}, "tls=True: expected one of 'through', 'terminate', 'mutual'."),
         (

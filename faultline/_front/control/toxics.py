@@ -25,7 +25,9 @@ from faultline._front.control.shapes import Shape, refusal_of
 Stream: TypeAlias = Literal["upstream", "downstream"]
 Value: TypeAlias = int | float | str
 STREAMS: dict[Stream, Direction] = {"upstream": "request", "downstream": "response"}
-OF_PYTHON = re.compile(r"; hand it over: plan\(text, \w+=\w+\)")  # what only a program in Python can do
+OF_PYTHON = re.compile(
+    r"; write '\w+' for a text, or hand an object over: plan\(text, \w+=\w+\)"
+)  # what only a program in Python can do
 KILOBYTE, MILLISECOND, MICROSECOND = 1000, 1e-3, 1e-6
 
 
