@@ -61,7 +61,7 @@ def test_windows_is_refused_with_what_to_do(monkeypatch):
 
     assert str(raised.value) == (
         "sys.platform='win32': expected Linux, macOS or another POSIX system; run the tests in WSL, in a container or "
-        "on CI with Linux. docs/systems.md lists what is missing."
+        "on CI with Linux. https://pytest-faultline.readthedocs.io/en/latest/systems.html lists what is missing."
     )
 
 

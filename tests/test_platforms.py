@@ -201,7 +201,7 @@ def test_on_windows_the_package_is_imported_and_each_server_says_what_it_needs(t
 
     message = (
         "sys.platform='win32': expected Linux, macOS or another POSIX system; run the tests in WSL, in a container or "
-        "on CI with Linux. docs/systems.md lists what is missing."
+        "on CI with Linux. https://pytest-faultline.readthedocs.io/en/latest/systems.html lists what is missing."
     )
     assert errors == [f"faultline: {message}"]
     assert said[:9] == [message] * 9

@@ -176,7 +176,7 @@ class Ledger:
             return self._kept.copies()
 
     def to_json(self) -> str:
-        """All attempts as JSON, in the form that docs/ledger.md describes."""
+        """All attempts as JSON, in the form that ledger.schema.json of the documentation describes."""
         data = {"version": JSON_VERSION, "dropped": self.dropped, "attempts": [a.to_dict() for a in self.attempts]}
         return json.dumps(data, indent=2)
 

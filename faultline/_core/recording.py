@@ -66,7 +66,7 @@ class Recording:
         return plans[0] if len(plans) == 1 else sequence(*plans)
 
     def to_json(self) -> str:
-        """The recording as JSON, in the form that docs/recording.schema.json describes; `faultline.load` reads it."""
+        """The recording as JSON, which `faultline.load` reads; the documentation has recording.schema.json."""
         scripts = [[data_of(line) for line in lines] for lines in self.scripts]
         data = {"form": FORM, "version": VERSION, "tls": self.tls, "masked": [*self.masked], "scripts": scripts}
         return json.dumps(data, indent=1)

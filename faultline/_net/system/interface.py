@@ -49,7 +49,8 @@ def check_system(*, has_real_select: bool) -> None:
     if sys.platform in ("win32", "cygwin", "emscripten", "wasi"):
         raise UnsupportedError(
             f"sys.platform={sys.platform!r}: expected Linux, macOS or another POSIX system; run the tests in WSL, "
-            "in a container or on CI with Linux. docs/systems.md lists what is missing."
+            "in a container or on CI with Linux. "
+            "https://pytest-faultline.readthedocs.io/en/latest/systems.html lists what is missing."
         )
     if os.environ.get(VARIABLE, "") not in ("", "portable"):
         raise ParameterError(f"{VARIABLE}={os.environ[VARIABLE]!r}: expected 'portable', or no value.")
