@@ -148,8 +148,10 @@ def test_everything_passes_before_the_time_is_over(way, place, tls):
 @pytest.mark.parametrize("verb", ENDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_then_the_break_strikes(way, verb, tls, needs_filter):
+    """Each verb comes to each place in some way, and each way has each place with some verbs."""
     del needs_filter
-    for place in places_of(way, tls=tls):
+    turn = [*WAYS].index(way) + [*ENDS].index(verb)
+    for place in places_of(way, tls=tls)[turn % 2 :: 2]:
         with WAYS[way](verb(after_seconds=SECONDS, **place), tls=tls) as server:
             with introduced(connected(server), way) as client:
                 client.settimeout(10 if ENDS[verb] != "silence" else 2 * SECONDS)

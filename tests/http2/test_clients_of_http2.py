@@ -19,7 +19,8 @@ from faultline import bad_http2, close, goaway, http2_settings, ok, reset, rst_s
 from faultline.modes.http2 import Kind
 
 BODY = b"twenty bytes of body"
-PATIENCE_SECONDS, BRIEF_SECONDS = 30, 1.5  # after which a client gives up that gets an answer, and one that gets silence
+PATIENCE_SECONDS = 30
+BRIEF_SECONDS = 1.5  # after which a client gives up that gets silence
 pytestmark = pytest.mark.slow
 # The fault; the frames but SETTINGS, with the bytes of one that is cut; the last event or the error of h2; how the
 # connection goes on or ends; the strike; and what httpx, curl and Node make of it.
