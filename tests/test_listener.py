@@ -7,6 +7,7 @@ import itertools
 import socket
 import struct
 import threading
+from functools import partial
 
 import pytest
 
@@ -56,9 +57,9 @@ def counted_by_turn():
 
 
 KINDS = {
-    "tcp": (lambda: serve(ok()), socket.AF_INET, socket.SOCK_STREAM),
-    "unix": (lambda: serve(ok(), unix=True), socket.AF_UNIX, socket.SOCK_STREAM),
-    "udp": (lambda: udp(ok()), socket.AF_INET, socket.SOCK_DGRAM),
+    "tcp": (partial(serve, ok()), socket.AF_INET, socket.SOCK_STREAM),
+    "unix": (partial(serve, ok(), unix=True), socket.AF_UNIX, socket.SOCK_STREAM),
+    "udp": (partial(udp, ok()), socket.AF_INET, socket.SOCK_DGRAM),
 }
 
 
@@ -83,9 +84,9 @@ def test_flood_of_clients_leaves_turns_of_the_loop_to_others(kind, counted_by_tu
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_server_that_nobody_has_used_stops_though_the_loop_is_busy(kind):
+def test_server_that_nobody_has_used_stops_though_the_loop_is_busy(kind, own_port):
     make, family, type_ = KINDS[kind]
-    server = make()
+    server = make() if kind == "unix" else make(port=own_port)
     with held(background().loop):
         server.close()
 

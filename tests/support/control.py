@@ -6,8 +6,10 @@ import contextlib
 import http.client
 import io
 import json
+import os
 import socket
 import subprocess
+from pathlib import Path
 
 from support import PATIENCE_SECONDS, to_end
 
@@ -88,9 +90,19 @@ def fetched(proxy):
 
 
 def refuses(proxy):
-    """Whether the port of a proxy is closed."""
+    """Whether the port of a proxy is closed; a port that was given up may be that of another process by now."""
     try:
-        with dialled(proxy):
-            return False
+        with dialled(proxy) as client:
+            return not listens_here(client.getpeername()[1])
     except ConnectionRefusedError:
         return True
+
+
+def listens_here(port):
+    """Whether a socket of this process listens on a port of IPv4, as far as the system tells (proc(5))."""
+    table = Path("/proc/net/tcp")
+    if not table.exists():
+        return True
+    rows = [row.split() for row in table.read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    return any(os.path.lexists(each) and str(each.readlink()) in listening for each in Path("/proc/self/fd").iterdir())

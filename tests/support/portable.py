@@ -65,6 +65,7 @@ TESTS: dict[str, str] = {
     "test_docs.py::test_each_bug_of_the_walk_is_found_*": LOOPBACK,
     "test_docs.py::test_the_python_of_a_page_passes?audit-*": AUDIT,
     "test_docs.py::test_the_python_of_every_page_on_a_task_passes": AUDIT,
+    "test_docs.py::test_the_python_of_the_page_on_audits_passes": AUDIT,
     "test_docs.py::test_the_python_of_the_page_around_the_connection_passes": LOOPBACK,
     "test_docs.py::test_the_output_on_the_page_on_audits_is_what_the_command_prints": AUDIT,
     "test_docs.py::test_the_page_of_steps_has_every_step_and_what_clients_see_of_it": HALF_CLOSED,
