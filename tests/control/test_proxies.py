@@ -245,8 +245,8 @@ def test_a_partition_that_this_user_may_not_make_is_told(ask, pair, monkeypatch)
 # --- from Python -----------------------------------------------------------------------------------------------------
 
 
-def test_an_api_says_where_it_is_and_ends_once():
-    api = control()
+def test_an_api_says_where_it_is_and_ends_once(own_port):
+    api = control(port=own_port)
     assert (api.url, api.hostport) == (f"http://127.0.0.1:{api.port}", f"127.0.0.1:{api.port}")
     assert repr(api) == f"<Control {api.url}>"
     api.close()

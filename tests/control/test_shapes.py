@@ -210,8 +210,8 @@ def test_a_proxy_of_any_shape_is_closed_moved_kept_and_deleted(ask, shape):
     assert refuses(moved)
 
 
-def test_populate_replaces_a_proxy_of_another_shape(ask):
-    it = made(ask, kind="server", tls=True)
+def test_populate_replaces_a_proxy_of_another_shape(ask, own_port):
+    it = made(ask, kind="server", tls=True, listen=f"127.0.0.1:{own_port}")
     plain = ask("POST", "/populate", [{"name": "it", "kind": "server", "listen": it["listen"]}]).data["proxies"]
 
     assert plain[0] | {"url": it["url"].replace("https", "http")} == plain[0]
