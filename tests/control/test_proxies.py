@@ -17,10 +17,10 @@ ELSEWHERE = "expected a server on this machine; --allow-remote allows others."
 
 
 @pytest.fixture
-def pair(ask, listener):
+def pair(ask, listener, own_port):
     """Both ends of a connection through a proxy `line`."""
     listener.settimeout(PATIENCE_SECONDS)
-    made = ask.make("line", address_of(listener))
+    made = ask.make("line", address_of(listener), listen=f"127.0.0.1:{own_port}")
     with dialled(made) as client, accepted(listener) as server:
         yield client, server
 
