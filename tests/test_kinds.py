@@ -1060,7 +1060,7 @@ def is_played(kind, fault):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_kind_accepts_happens(kind, part, elsewhere):
     makes = [make for fault, make in samples()[kind] if part_of(fault) == part]
-    with ThreadPoolExecutor(1 if kind in OF_THE_PROCESS else 24) as pool:  # most of it is waiting
+    with ThreadPoolExecutor(1 if kind in OF_THE_PROCESS else 8) as pool:  # most of it is waiting
         found = list(pool.map(lambda make: wrong(kind, make, elsewhere), makes))
 
     assert [what for what in found if what] == []
