@@ -150,7 +150,7 @@ class Tunnelled(Relayed):
         self.entry.asked = Asked(asked.message, asked.method)
         self.entry.point = "response"
         self.side = self.speaker = "client"
-        self.keeps, self.is_past, self.answer = False, False, self.fault.answer
+        self.keeps, self.is_past, self.told_bytes, self.answer = False, False, 0, self.fault.answer
         self.rest = ESTABLISHED if self.answer is None else self.answer.to(asked, keeps=False)
         if not self.is_armed("request"):
             self.passed, self.messages = b"", 0

@@ -83,6 +83,7 @@ class Connection:
             fault, origin = self.world.deal()
             self.entry.meet(fault, origin)
             self.arm(fault)
+            self.choose()
             if self.entry.point == "idle":
                 self.run()
 
@@ -151,13 +152,8 @@ class Connection:
         """Send the response."""
         self.entry.asked, self.entry.point = asked, "response"
         self.entry.ahead = len(self.unread)
-        if isinstance(self.fault, When):
-            is_so = asked.method == self.fault.method
-            plan, at, branch = self.entry.origin
-            self.entry.origin = plan, at, branch + ("1" if is_so else "2")
-            self.entry.fault = self.fault.fault if is_so else self.fault.otherwise
-            self.arm(self.entry.fault)
-        self.answer, self.passed, self.is_past = self.fault.answer, b"", False
+        self.choose()
+        self.answer, self.passed, self.is_past, self.told_bytes = self.fault.answer, b"", False, 0
         answer = self.answer or self.world.answer
         ends = not self.is_armed("idle") and self.world.plan.per == "attempt" and not self.may_follow()
         self.keeps = asked.keeps and not answer.raw and not ends
@@ -167,6 +163,15 @@ class Connection:
             self.strike(0)
         return True
 
+    def choose(self) -> None:
+        """Choose a fault by the request, once that is known."""
+        if isinstance(self.fault, When) and self.entry.asked is not None:
+            is_so = self.entry.asked.method == self.fault.method
+            plan, at, branch = self.entry.origin
+            self.entry.origin = plan, at, branch + ("1" if is_so else "2")
+            self.entry.fault = self.fault.fault if is_so else self.fault.otherwise
+            self.arm(self.entry.fault)
+
     def may_follow(self) -> bool:
         fault, _ = self.world.upcoming
         return fault.can_follow(self.fault) or (fault == self.fault and fault.brk.at == "idle")
@@ -175,13 +180,13 @@ class Connection:
         """Send what is left of the response, up to a break."""
         if self.answer is not None and self.answer.is_fault:
             self.entry.strike("answer", "response", 0)
-        searches = self.is_armed("response") and not self.is_past
+        searches = self.is_armed("response") and bool(self.rest or not self.is_past)
         cut = self.brk.cut(self.passed, self.rest, 1) if searches else None
         self.tell(self.rest[:cut])
         self.rest = b"" if cut is None else self.rest[cut:]
         if cut is not None:
             self.is_past = True
-            self.strike(len(self.passed))
+            self.strike(self.told_bytes)
         else:
             self.phase = self.idle if self.keeps else self.close
             self.entry.point = "idle" if self.keeps else "response"
@@ -190,6 +195,7 @@ class Connection:
     def tell(self, data: bytes) -> None:
         self.speaker = "server" if data else self.speaker
         self.passed += data
+        self.told_bytes += len(data)  # of this response, also before a live edit
         self.heard += data
         self.entry.sent += len(data)
 

@@ -6,6 +6,7 @@ example of the documentation, and with each extra alone.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -77,8 +78,7 @@ def check_sdist(sdist: Path) -> None:
 
 def check_installed(wheel: Path, version: str, place: Path) -> None:
     """The wheel installs alone, and runs the first example that users meet, its command and its module."""
-    venv.create(place / "alone", with_pip=True)
-    python = environment(place, "alone", f"{wheel}")
+    python = environment(place / "alone", f"{wheel}")
     for command in ([python.with_name("faultline")], [python, "-m", "faultline"]):
         assert subprocess.check_output([*command, "--version"], text=True) == f"faultline {version}\n"
     code = re.findall(r"```python\n(.*?)```", (TOP / "docs/install.md").read_text("utf-8"), re.DOTALL)
@@ -88,18 +88,23 @@ def check_installed(wheel: Path, version: str, place: Path) -> None:
 
 def check_extra(wheel: Path, extra: str, place: Path) -> None:
     """The wheel with one extra has all that this is for, and says what to install for the others."""
-    venv.create(place / f"with {extra}")
-    python = environment(place, f"with {extra}", f"{wheel}[{extra}]")
+    python = environment(place / f"with {extra}", f"{wheel}[{extra}]")
     subprocess.run([python, "-c", "import faultline"], check=True)
     run_tests(python, place / f"of {extra}", EXTRAS.read_text("utf-8"), extra)
 
 
-def environment(place: Path, name: str, wheel: str) -> Path:
-    """Python in an environment, with a wheel and what it depends on, installed by the pip of the first one."""
-    python = place / name / "bin/python"
-    pip = [place / "alone/bin/python", "-m", "pip", "--python", python]
-    subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", wheel], check=True)
-    subprocess.run([*pip, "check"], check=True, stdout=subprocess.DEVNULL)
+def environment(folder: Path, wheel: str) -> Path:
+    """Python in an environment of its own, with a wheel and what it depends on.
+
+    Where this environment has no pip, uv has made it, and makes the others too, in a tenth of the time.
+    """
+    has_pip = importlib.util.find_spec("pip") is not None
+    venv.create(folder, with_pip=has_pip)
+    python = folder / "bin/python"
+    pip = [python, "-m", "pip"] if has_pip else ["uv", "pip"]
+    which = [] if has_pip else ["--python", python]
+    subprocess.run([*pip, "install", "--quiet", *which, wheel], check=True)
+    subprocess.run([*pip, "check", *which], check=True, capture_output=True)
     return python
 
 
