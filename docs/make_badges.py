@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 SITE = Path(__file__).parent / "site"
+UNTRIED = "3.14"  # a badge has the versions on which the tests have run
 CHARACTER, PADDING, HEIGHT = 6.6, 7, 20  # of a word in 11 px
 
 
@@ -12,6 +13,7 @@ def said() -> dict[str, tuple[str, str]]:
     """The two words of each badge, by the name of its file."""
     project = (SITE.parent.parent / "pyproject.toml").read_text("utf-8")
     versions = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    versions = [version for version in versions if version != UNTRIED]
     (license_name,) = re.findall(r'(?m)^license = "(.+)"$', project)
     return {"badge-python": ("python", f"{versions[0]} to {versions[-1]}"), "badge-license": ("license", license_name)}
 

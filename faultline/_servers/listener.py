@@ -226,12 +226,11 @@ class Listener:
     def close_unused(self) -> bool:
         """Close from any thread, if clients are accepted and none has come; return whether it did."""
         with self._lock:
-            if self._is_used or not self._is_open or self._syns is not None or sockets.has_arrivals(self._sock):
+            is_used = self._is_used or self._syns is not None or sockets.has_arrivals(self._sock)
+            if is_used or not (self._is_open and system.FREES_AT_ONCE):
                 return False
             self.close()
-        assert self._loop is not None
-        system.registered(self._loop)
-        return True
+            return True
 
     def close(self) -> None:
         """Close the sockets; clients in the queue are reset. Closing again does nothing."""

@@ -52,7 +52,8 @@ def side_by_side(test, rows, *, at_once):
     with ThreadPoolExecutor(at_once) as pool:
         runs = [(row, pool.submit(test, *row)) for row in rows]
     skipped = [run.exception() for _, run in runs if isinstance(run.exception(), pytest.skip.Exception)]
-    each_row("row, run", [each for each in runs if each[1].exception() not in skipped])(result_of)()
+    if others := [each for each in runs if each[1].exception() not in skipped]:
+        each_row("row, run", others)(result_of)()
     if skipped:
         raise skipped[0]
 

@@ -34,12 +34,14 @@ TCP_SYN_SENT, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK = 2, 7, 8, 9  # include/ne
 NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 PATH_BYTES = 107  # sun_path of unix(7) without its final zero
+FREES_AT_ONCE = True  # a socket that is closed while epoll_wait(2) watches it
 HAS_RAW_SOCKETS = True  # which get a copy of each SYN (raw(7)), if the user may open them
 TELLS_OF_PEERS = True  # by sock_diag(7)
 
 __all__ = [
     "BOTH_ENDED",
     "ENDED",
+    "FREES_AT_ONCE",
     "HAS_RAW_SOCKETS",
     "LACKS",
     "NO_SIGNAL",

@@ -42,6 +42,7 @@ ENDED, BOTH_ENDED, WAS_RESET = 1, 2, 4  # of `ends_of`; nothing tells the second
 SO_NWRITE = 0x1024 if sys.platform == "darwin" else None  # sys/socket.h of macOS: bytes in the send buffer
 NO_SIGNAL = 0  # Python ignores SIGPIPE
 PATH_BYTES = 103  # sun_path of macOS and the BSDs without its final zero
+FREES_AT_ONCE = False  # poll(2) keeps the sockets that it waits for, also when they are closed meanwhile
 HAS_RAW_SOCKETS = False  # those of the BSDs get no TCP (ip(4))
 TELLS_OF_PEERS = False  # whether the other program has read, or has closed its socket, no portable call tells
 PERIOD_SECONDS = 0.005
@@ -50,6 +51,7 @@ KINDS = ("Kqueue", "Poll", "Select")  # of selectors, the best first
 __all__ = [
     "BOTH_ENDED",
     "ENDED",
+    "FREES_AT_ONCE",
     "HAS_RAW_SOCKETS",
     "LACKS",
     "NO_SIGNAL",
