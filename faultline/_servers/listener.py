@@ -226,8 +226,8 @@ class Listener:
     def close_unused(self) -> bool:
         """Close from any thread, if clients are accepted and none has come; return whether it did."""
         with self._lock:
-            is_used = self._is_used or self._syns is not None or sockets.has_arrivals(self._sock)
-            if is_used or not (self._is_open and system.FREES_AT_ONCE):
+            is_unused = self._is_open and not self._is_used and self._syns is None
+            if not (is_unused and system.FREES_AT_ONCE) or sockets.has_arrivals(self._sock):
                 return False
             self.close()
             return True
