@@ -160,7 +160,8 @@ class Response:
             while h2.local_flow_control_window(number) <= 0:
                 await self._session.until_flow()
             async with self.exchange.turn():
-                if (window := h2.local_flow_control_window(number)) <= 0:
+                window = h2.local_flow_control_window(number)
+                if window <= 0:  # pragma: no cover - another stream has taken it meanwhile, which is a race
                     continue
                 room = self._room(data, window)
                 part, data = data[:room], data[room:]
