@@ -36,6 +36,7 @@ TESTS: dict[str, str] = {
     "proxies/test_tunnels.py::test_a_half_close_passes_through_and_the_other_way_stays_open*": HALF_CLOSED,
     "relay/test_breaks.py::test_a_stall_lets_nothing_pass_in_either_direction_until_the_client_leaves": UNREAD,
     "relay/test_chain.py::test_conditions_come_and_go_on_a_live_connection_and_lose_nothing": HALF_CLOSED,
+    "relay/test_controls.py::test_all_that_is_said_while_somebody_pauses_and_resumes_arrives": HALF_CLOSED,
     "relay/test_ends.py::test_ends_of_both_sides_are_in_the_ledger_in_their_order?client-*": HALF_CLOSED,
     "relay/test_ends.py::test_side_that_has_finished_is_in_the_ledger_while_the_other_goes_on*": HALF_CLOSED,
     "relay/test_http_servers.py::test_download_of_a_gigabyte_is_cut_at_the_exact_byte*": ARRIVED,
