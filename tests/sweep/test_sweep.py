@@ -701,7 +701,7 @@ def test_values_that_mean_nothing_are_refused(make, message):
 def test_interrupted_sweep_leaves_no_server_no_thread_and_no_socket(leave):
     swept(TALK, talk, verbs=[reset()])  # so that there is all that is made once
     gc.collect()
-    threads, files, number = threading.active_count(), len([*Path("/proc/self/fd").iterdir()]), opened.next_number()
+    threads, files, number = {*threading.enumerate()}, len([*Path("/proc/self/fd").iterdir()]), opened.next_number()
     kept = []
     with contextlib.suppress(KeyboardInterrupt, ZeroDivisionError):
         for run in sweep(TALK, verbs=[reset()], run_seconds=60):
@@ -722,8 +722,8 @@ def test_interrupted_sweep_leaves_no_server_no_thread_and_no_socket(leave):
     gc.collect()
 
     assert opened.after(number) == []
-    assert threading.active_count() == threads
-    assert len([*Path("/proc/self/fd").iterdir()]) == files
+    assert {*threading.enumerate()} - threads == set()
+    assert len([*Path("/proc/self/fd").iterdir()]) <= files
     assert [ref() for ref in kept if ref() is not None] == []
 
 
