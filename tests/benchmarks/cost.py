@@ -109,7 +109,7 @@ def measured(options):
 def table(options, found):
     """The lines of the table, in Markdown."""
     columns = [column for column in options.columns if any(of == column for _, of in found)]
-    rows = [["", *(COLUMNS[column] for column in columns)]]
+    rows = [["what is measured", *(COLUMNS[column] for column in columns)]]
     for row in options.rows:
         for name, title, summary in ROWS[row]:
             values = {column: summary(found[name, column]) for column in columns if found.get((name, column))}

@@ -183,7 +183,7 @@ ROWS = {
 
 def table(rows, columns, found):
     """The lines of the table, in Markdown; an x is how many times the value of the first column that has one."""
-    lines = [["", *(COLUMNS[column].title for column in columns)]]
+    lines = [["what is measured", *(COLUMNS[column].title for column in columns)]]
     for row in rows:
         for name, title in ROWS[row][1].items():
             values = [statistics.median(found[name, column]) if found[name, column] else None for column in columns]
