@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import socket
@@ -12,7 +13,9 @@ from functools import partial
 import pytest
 
 from faultline import blackhole, ok, serve, udp
-from faultline._net import system
+from faultline._core import steps as do
+from faultline._net import sockets, system
+from faultline._servers.listener import Listener
 from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -102,6 +105,25 @@ def test_client_that_waits_while_an_unused_server_stops_is_recorded():
     stop.join()
 
     assert [attempt.ended_by for attempt in server.attempts] == ["client"], client
+
+
+def test_listener_that_has_accepted_a_client_late_is_used():
+    clients, loop = [], asyncio.new_event_loop()
+    sock = sockets.claim("127.0.0.1", 0)
+    listener = Listener(sock, None)
+    with contextlib.closing(loop), socket.socket() as client:
+        listener.start(loop, lambda accepted, _: clients.append(accepted), pytest.fail)
+        client.connect(sock.getsockname())
+        listener.set_step(do.Refuse())  # before the loop has seen the client
+        listener.set_step(None)
+        assert not listener.close_unused()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        listener.close()
+        for accepted in clients:
+            accepted.close()
+
+    assert len(clients) == 1
 
 
 # --- after a black hole ----------------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ class Listener:
                     self._filler_addresses.discard(address)
                     client.close()
                     continue
+                self._is_used = True
                 sockets.prepare(client)
                 self._loop.call_soon(self._on_client, client, address)
 
