@@ -14,6 +14,7 @@ import pytest
 from support.tables import each_row
 
 from faultline import (
+    Gate,
     NotStruckError,
     bad_cert,
     bad_tls,
@@ -40,6 +41,7 @@ from faultline import (
     serve,
     sometimes,
     stall,
+    status,
     unreachable,
     when,
 )
@@ -477,4 +479,19 @@ def test_a_plan_that_came_too_late_is_no_matter_of_bytes():
     with pytest.raises(
         NotStruckError, match=r" s\. No attempt met this plan since become\(…\): 1 met the plan before it\."
     ):
+        server.check_struck()
+
+
+def test_end_by_a_later_plan_excuses_no_part_of_the_plan_before():
+    gate = Gate()
+    server = serve(stall(at="request", after_bytes=3, until=gate) & status(503))
+    with contextlib.closing(server), socket.create_connection(server.address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_for_attempts(1, at="strike")
+        server.become(reset(), open_too=True)
+        gate.open()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+    with pytest.raises(NotStruckError, match=r"^the answer of .*status\(503\) never struck"):
         server.check_struck()

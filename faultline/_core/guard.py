@@ -15,7 +15,7 @@ from faultline._core.advice import advice
 from faultline._core.attempts import Attempt
 from faultline._core.fault import Fault
 from faultline._core.paths import ByPath
-from faultline._core.plan import Plan, alternatives, branches_of, choices_of, chosen, entries_of
+from faultline._core.plan import Plan, alternatives, branches_of, choices_of, chosen, entries_of, faults_of
 from faultline._core.promises import BREAK, CERTIFICATE, TERMS, Key, Origin, Promise, Strike, promises_of
 from faultline._core.report import describe
 from faultline._core.steps import Door
@@ -53,7 +53,13 @@ def unmet(
     """
     strikes = [(attempt, strike) for attempt in attempts for strike in attempt.strikes]
     struck = {mark for _, strike in strikes for mark in strike.marks}
-    over = {origin for attempt, strike in strikes if is_last(attempt, strike) for origin, _ in strike.marks}
+    final = last_breaks(plan) if strikes else set()
+    over = {
+        origin
+        for attempt, strike in strikes
+        for origin, _ in strike.marks
+        if (origin in final if strike.part == BREAK else is_last(attempt, strike))
+    }
     dealt = {place_of(attempt.fault.origin) for attempt in attempts if had_its_chance(attempt)}
     missing = []
     for fault, promise, meant in promised(plan):
@@ -114,11 +120,15 @@ def is_added(key: Key, outer: Fault) -> bool:
     return key.number >= len(outer.conditions) if key.kind == "condition" else key.kind in CHOSEN
 
 
+def last_breaks(plan: Plan) -> set[Origin | None]:
+    """The places of the faults with a break after which no other part of them can strike: it ends the conversation."""
+    faults = [leaf for fault in faults_of(plan) for leaf in (fault, *branches_of(fault))]
+    breaks = [(fault.origin, fault.break_) for fault in faults]
+    return {origin for origin, brk in breaks if brk is not None and (brk.is_final or brk.door is not None)}
+
+
 def is_last(attempt: Attempt, strike: Strike) -> bool:
-    """Whether no other part of a fault can strike after a strike: the conversation is over, or never began."""
-    brk = attempt.fault.break_
-    if strike.part == BREAK:
-        return brk is not None and (brk.is_final or brk.door is not None)
+    """Whether a strike in the handshake has ended it, so that no other part of the fault can strike."""
     return strike.part in (CERTIFICATE, TERMS) and attempt.point == "handshake"
 
 

@@ -153,14 +153,18 @@ class Connection:
         self.entry.asked, self.entry.point = asked, "response"
         self.entry.ahead = len(self.unread)
         self.choose()
-        self.answer, self.passed, self.is_past, self.told_bytes = self.fault.answer, b"", False, 0
+        self.passed, self.is_past, self.told_bytes, self.phase = b"", False, 0, self.answer_now
+        if self.is_armed("response") and self.brk.cut(b"", b"", 0) is not None:
+            self.strike(0)
+        return True
+
+    def answer_now(self) -> bool:
+        """Make the response, which no later edit changes."""
+        self.answer, asked = self.fault.answer, self.entry.asked
         answer = self.answer or self.world.answer
         ends = not self.is_armed("idle") and self.world.plan.per == "attempt" and not self.may_follow()
         self.keeps = asked.keeps and not answer.raw and not ends
-        self.rest = answer.to(asked, keeps=self.keeps)
-        self.phase = self.send
-        if self.is_armed("response") and self.brk.cut(b"", b"", 0) is not None:
-            self.strike(0)
+        self.rest, self.phase = answer.to(asked, keeps=self.keeps), self.send
         return True
 
     def choose(self) -> None:
@@ -178,7 +182,7 @@ class Connection:
 
     def send(self) -> bool:
         """Send what is left of the response, up to a break."""
-        if self.answer is not None and self.answer.is_fault:
+        if self.answer is not None and self.answer.is_fault and not self.is_past:
             self.entry.strike("answer", "response", 0)
         searches = self.is_armed("response") and bool(self.rest or not self.is_past)
         cut = self.brk.cut(self.passed, self.rest, 1) if searches else None

@@ -13,11 +13,15 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, seed, settings
 from support import EXAMPLES
+from support.tables import each_row
 
-from model.stage import check
+from model.stage import Become, Connect, OpenGate, Say, Scenario, check
 from model.strategies import CELLS, attempts, cell
+from model.values import Answer, Asked, Break, Fault, Plan, When
 
 ROUNDS = 6
+GET = Say(0, (Asked(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),))
+ERROR, SHORT = Answer(b"busy\n", 503), Break("half_close", on=b"Length")
 
 
 def played(scenarios, examples, wanted):
@@ -78,3 +82,19 @@ def test_several_clients_and_changes_of_the_plan():
     points = [("struck", point) for point in ("accept", "request", "response", "idle")]
     ends = [("ended", *end) for end in ((None, None), ("server", "RST"), ("server", "FIN"), ("client", "FIN"))]
     assert played(attempts, 200, doors + points + ends) == []
+
+
+@each_row(
+    "plan, changes",
+    [  # what the reference or the guard once had wrong
+        (Fault(), [When("GET", Fault(Break("reset")), otherwise=Fault())]),  # the request is known already
+        (Fault(Break("hold", on=b"HTTP")), [Fault(Break("inject", after_bytes=4))]),  # in what is left of a response
+        (Fault(Break("hold", after_bytes=16), ERROR), [Fault(SHORT)]),  # the answer has struck, once
+        (Fault(Break("hold"), ERROR), [Fault()]),  # no byte of the answer was sent
+        (Fault(Break("hold", at="request", after_bytes=9), ERROR), [Fault(SHORT)]),  # the answer never strikes
+        (Fault(Break("hold", at="idle"), ERROR), [When("HEAD", Fault(), otherwise=Fault(SHORT)), Fault()]),
+    ],
+)
+def test_a_live_edit_meets_a_connection_that_has_spoken(plan, changes):
+    edits = [Become(Plan((each,), per="connection"), open_too=True) for each in changes]
+    check(Scenario(Plan((plan,)), (Connect(), GET, *edits, OpenGate()), tls=False, kind="server"))

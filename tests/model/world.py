@@ -50,7 +50,8 @@ class Entry:
 
     def meet(self, fault: Fault, origin: Origin) -> None:
         """Have the fault of another plan; a break that stays keeps the promise of each plan that has it."""
-        before = {*self.earlier, (self.origin, "break")} if fault.brk == self.fault.brk else set()
+        stays = fault.brk is not None and fault.brk == self.fault.brk
+        before = {*self.earlier, (self.origin, "break")} if stays else set()
         self.fault, self.origin, self.earlier = fault, origin, before
         if before & self.origins:
             self.origins.add((origin, "break"))
