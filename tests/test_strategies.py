@@ -20,7 +20,7 @@ from faultline.strategies import conditions, faults, plans
 WHOLE = ok(b"whole")
 LINE = script(receive_until(b"\n"), send(b"hello"))
 USUAL = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
-DRAWN = settings(USUAL, max_examples=15, phases=[Phase.generate])
+DRAWN = settings(USUAL, max_examples=25, phases=[Phase.generate])
 
 
 def simplest(strategy, condition=lambda _: True):
@@ -212,10 +212,11 @@ def property_of(runs, number=None, database=None):
 
 
 @pytest.mark.slow
-def test_a_planted_bug_of_a_retry_is_found_and_shrunk_to_two_faults():
+@each_row("number", range(2))
+def test_a_planted_bug_of_a_retry_is_found_and_shrunk_to_two_faults(number):
     runs = []
     with pytest.raises(AssertionError) as raised:
-        property_of(runs, 0)()
+        property_of(runs, number)()
 
     assert runs[-1] == sequence(refuse(), refuse(), ok())
     assert len(runs) < 300

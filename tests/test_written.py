@@ -166,7 +166,7 @@ PIECES += [
 @pytest.mark.parametrize("make", [random_text, lambda chance: random_call(chance, 2)], ids=["texts", "calls"])
 def test_random_texts_are_plans_or_parameter_errors(make):
     chance, read = random.Random(13), 0
-    for _ in range(EXAMPLES or 2_000):
+    for _ in range(EXAMPLES or 5_000):
         text = make(chance)
         try:
             plan(text)

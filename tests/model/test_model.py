@@ -73,7 +73,7 @@ def missing(met, wanted):
 def test_one_client(kind, at):
     for verb, scenarios in cell(kind, at).items():
         wanted = [(kind, at, verb) if at else ("answer", "response")]
-        assert played(scenarios, 6 if at else 24, wanted) == []
+        assert played(scenarios, 10 if at else 40, wanted) == []
 
 
 @pytest.mark.slow

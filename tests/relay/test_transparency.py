@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from support import EXAMPLES
 
 from faultline import latency, relay
 
@@ -139,7 +138,7 @@ def server(request, listener):
 
 
 @pytest.mark.slow
-@settings(max_examples=EXAMPLES or 40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(talk=talks)
 def test_a_conversation_through_a_relay_is_the_same_as_a_direct_one(loop, listener, server, talk):
     event(f"{talk.ender} {talk.how}, half-closed {talk.client.half_closes + talk.upstream.half_closes}")
