@@ -30,6 +30,7 @@ MEASURE = """\
 parallel = true
 relative_files = true
 data_file = {folder}/coverage
+disable_warnings = already-imported
 patch =
     subprocess
     _exit
@@ -67,7 +68,11 @@ def fingerprint(tree: Path, names: list[str]) -> str:
 
 
 def measured(tree: Path, folder: Path, files: list[str]) -> Path:
-    """Run the whole suite, unless the folder has its contexts and times already."""
+    """Run the whole suite, unless the folder has its contexts and times already; what it imports first has no context.
+
+    Raises:
+        SystemExit: no test has run.
+    """
     if not (folder / "seconds.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config").write_text(MEASURE.format(folder=folder, files="\n    ".join(files)))
@@ -77,6 +82,8 @@ def measured(tree: Path, folder: Path, files: list[str]) -> Path:
         tests = ["-m", "pytest", "-q", "-n", "2", "-p", "by_test", *PLAIN]
         subprocess.run([*coverage, "run", rc, *tests], cwd=tree, env=env, check=False)
         subprocess.run([*coverage, "combine", rc, "-q"], cwd=tree, env=env, check=True)
+        if not json.loads((folder / "seconds.unfinished").read_text()):
+            sys.exit("the tests did not run")
         (folder / "seconds.unfinished").rename(folder / "seconds.json")
     return folder
 
