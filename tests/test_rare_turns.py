@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
+import selectors
 import socket
 import sys
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ from support.tables import each_row
 from faultline import UnsupportedError, blackhole, ok, refuse, serve
 from faultline._core.steps import Refuse, Vanish
 from faultline._net import system
-from faultline._net.system import packets
+from faultline._net.system import linux, packets
 from faultline._servers import door, listener, loop
 from faultline._servers.connections import Connections
 from faultline._servers.door import Doorkeeper
@@ -273,6 +275,34 @@ def test_loop_that_is_never_idle_pauses_so_that_other_threads_run(monkeypatch):
             for _ in range(30):
                 selector.select(0)
             assert selector._never.acquire.call_count == pauses
+
+
+@pytest.fixture
+def watching():
+    """A function that makes a selector which watches one end of a pair of sockets; it returns both."""
+    with contextlib.ExitStack() as stack:
+
+        def made():
+            own, other = socket.socketpair()
+            selector = stack.enter_context(contextlib.closing(loop.Selector()))
+            stack.enter_context(own), stack.enter_context(other)
+            selector.register(own, selectors.EVENT_READ)
+            return selector, other
+
+        yield made
+
+
+@pytest.mark.parametrize("is_high", [False, True])
+def test_loop_waits_for_parts_of_a_millisecond_if_its_number_is_one_of_select(watching, is_high, monkeypatch):
+    if is_high:
+        monkeypatch.setattr(linux, "FD_SETSIZE", 0)
+    waited = Mock(wraps=select.select)
+    monkeypatch.setattr(select, "select", waited)
+    selector, other = watching()
+    assert selector.select(0.0003) == selector.select(0) == []
+    other.send(b"a")
+    assert len(selector.select(0.0003)) == len(selector.select(0)) == len(selector.select(None)) == 1
+    assert waited.call_count == (0 if is_high or not system.is_linux() else 2)
 
 
 # --- a patched process -----------------------------------------------------------------------------------------------

@@ -37,6 +37,16 @@ def now() -> float:
     return time.clock_gettime(MONOTONIC)
 
 
+class Turn:
+    """The present turn of the loop.
+
+    Attributes:
+        began: when its events had come, of which everything that it does comes, however long that takes.
+    """
+
+    began = 0.0
+
+
 def since(began: float) -> float:
     """The seconds since a time that `now` has returned."""
     return now() - began

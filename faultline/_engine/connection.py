@@ -24,6 +24,7 @@ from faultline._core.steps import Step
 from faultline._core.tripwire import Tripwire
 from faultline._engine.attempt import NO_REQUEST, OpenAttempt
 from faultline._engine.lifting import Lift
+from faultline._engine.racing import Lane, Race, until_done
 from faultline._engine.service import Service
 from faultline._engine.side import NO_UPSTREAM
 from faultline._engine.stream import Stream
@@ -314,22 +315,21 @@ class Connection:
             Departed: the client has ended the connection.
         """
         loop, fault = asyncio.get_running_loop(), self.attempt.fault
-        self._changed = loop.create_future()
+        self._changed = changed = loop.create_future()
+        timer = None if within_seconds is None else loop.call_later(within_seconds, wake, changed)
         try:
-            if within_seconds is None and self.stream.is_plain:  # as it is between most requests: no task
-                await self.wire.readable(self._changed)
-                if self.attempt.fault is fault:
+            if timer is None and self.stream.is_heard_plainly:  # as it is between most requests
+                await self.wire.readable(changed)
+                if self.attempt.fault is fault and not self.wire.unread_bytes():  # an end, or the same fault again
                     await self.stream.await_bytes()
                 return self.attempt.fault is fault
-            coming = loop.create_task(self.stream.await_bytes())
-            try:
-                await asyncio.wait((coming, self._changed), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-                return coming.done() and coming.result() is None
-            finally:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+            coming = Lane(self.stream.await_bytes())
+            await Race(coming, Lane(until_done(changed)))
+            return coming.is_over and coming.result() is None
         finally:
             self._changed = None
+            if timer is not None:
+                timer.cancel()
 
     def put_back(self, data: bytes) -> None:
         """Leave bytes that a step has read but not used to the next step."""

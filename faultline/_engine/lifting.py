@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from faultline._engine.racing import Lane, Race
 from faultline._net.departures import wake
 
 if TYPE_CHECKING:
@@ -52,20 +53,20 @@ class Lift:
             Lifted: the break is not there any more.
             Exception: what the wait raised.
         """
-        loop = asyncio.get_running_loop()
-        task, lifted = loop.create_task(waiting), loop.create_future()
-        self._waiting = lifted
+        waited, lifted = Lane(waiting), Lane(self._lifted())
+        await Race(lifted, waited)
+        if waited.is_over:
+            return waited.result()
+        raise Lifted
+
+    async def _lifted(self) -> None:
+        """Wait until the break is not there any more."""
+        self._waiting = asyncio.get_running_loop().create_future()
         try:
-            self.check()
-            await asyncio.wait((task, lifted), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise Lifted
+            if not self._is_lifted:
+                await self._waiting
         finally:
             self._waiting = None
-            for each in (task, lifted):
-                each.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def while_it_lasts(connection: Connection, waiting: Coroutine[Any, Any, T]) -> T:

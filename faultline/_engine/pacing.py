@@ -1,7 +1,8 @@
 """Has the bytes of one direction pass their chain: each piece is delivered, or read, when it is due.
 
 While bytes wait, further bytes are read and stamped with the time when they came, so that each is late by its own
-delay and not by that of the bytes before it.
+delay and not by that of the bytes before it. The time in which the server computes delays nothing: bytes come, or are
+said, at the begin of the loop's turn.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
+from faultline._core import clock
 from faultline._core.attempts import Entry
 from faultline._core.chain import Chain, Strike
 from faultline._core.conditions import Condition
@@ -19,6 +21,7 @@ from faultline._core.gate import Gate
 from faultline._core.points import Point
 from faultline._core.promises import Key
 from faultline._core.stages import NEVER_SECONDS, End
+from faultline._engine.racing import Lane, Race
 from faultline._net.departures import Departed, call_in, wake
 from faultline._net.wire import Wire
 
@@ -39,13 +42,13 @@ class Flow:
 
     def change(self, conditions: tuple[Condition, ...], strike: Strike) -> None:
         """Have these conditions from now on; the stages of the others give up what they hold."""
-        self.chain.change(conditions, strike, asyncio.get_running_loop().time())
+        self.chain.change(conditions, strike, clock.Turn.began)
         self._changed.open()
         self._changed = Gate()
 
     def came(self, data: bytes) -> None:
         """Take bytes that come now, or the end."""
-        self.chain.put(data or End(), asyncio.get_running_loop().time())
+        self.chain.put(data or End(), clock.Turn.began)
 
     async def drain(self, deliver: Deliver, wait: Wait) -> None:
         """Deliver all that is in the chain, each piece when it is due; an end is waited for."""
@@ -90,24 +93,19 @@ class Flow:
             what = await receiving or End()
         except Exception as error:  # noqa: BLE001 - raised again behind the bytes
             what = End(error)
-        self.chain.put(what, asyncio.get_running_loop().time())
+        self.chain.put(what, clock.Turn.began)
 
     async def _wait_and_take(self, waiting: Coroutine[Any, Any, None], receiving: Coroutine[Any, Any, bytes]) -> None:
         """Wait for what is due, or until more has been received.
 
         Raises:
-            Exception: what the wait raised.
+            BaseException: what the wait raised.
         """
-        loop = asyncio.get_running_loop()
-        tasks = loop.create_task(waiting), loop.create_task(self._take(receiving))
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if not tasks[0].cancelled():
-            tasks[0].result()
+        taken, waited = Lane(self._take(receiving)), Lane(waiting)
+        await Race(taken, waited)
+        for lane in (waited, taken):
+            if lane.is_over:
+                lane.result()
 
 
 class Flows:
@@ -121,17 +119,12 @@ class Flows:
         self, conditions: tuple[Condition, ...], chance: Callable[[], random.Random], strike: StrikeAt, entry: Entry
     ) -> None:
         def flow(at: Literal["request", "response", "handshake"], passed_bytes: int = 0) -> Flow:
-            now = asyncio.get_running_loop().time()
+            now = clock.Turn.began
             return Flow(Chain(conditions, at, chance, partial(strike, at), now, passed_bytes=passed_bytes))
 
         self.request, self.response = flow("request", entry.received_bytes), flow("response", entry.sent_bytes)
         self.handshake = flow("handshake")
         self._lag_seconds = 0.0  # how long the server has waited for its own bytes, since it last heard the client
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether bytes pass as they come."""
-        return self.request.chain.is_plain and self.response.chain.is_plain
 
     @property
     def has_come(self) -> bool:
@@ -160,25 +153,26 @@ class Flows:
         await self._send(End(), deliver, wait)
 
     async def _send(self, what: bytes | End, deliver: Deliver, wait: Wait) -> None:
-        began = asyncio.get_running_loop().time()
+        began = clock.Turn.began
         self.response.chain.put(what, began - self._lag_seconds)
         try:
             await self.response.drain(deliver, wait)
         finally:
-            self._lag_seconds += asyncio.get_running_loop().time() - began
+            self._lag_seconds += clock.Turn.began - began
 
 
 async def pause(for_seconds: float, until: Gate) -> None:
     """Wait these seconds, or until the gate opens."""
     loop = asyncio.get_running_loop()
-    opened: asyncio.Future[None] = loop.create_future()
-    on_open = partial(call_in, loop, partial(wake, opened))
+    over: asyncio.Future[None] = loop.create_future()
+    on_open = partial(call_in, loop, partial(wake, over))
     until.when_open(on_open)
+    timer = loop.call_later(for_seconds, wake, over)
     try:
-        await asyncio.wait((opened,), timeout=for_seconds)
+        await over
     finally:
+        timer.cancel()
         until.forget(on_open)
-        opened.cancel()
 
 
 async def until_due(wire: Wire, for_seconds: float, until: Gate) -> None:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from faultline._core import clock
 from faultline._core.attempts import Entry
 from faultline._core.conditions import Condition
 from faultline._core.ends import Party
@@ -44,8 +45,7 @@ class Stream:
         self.wire, self._chance = wire, chance
         self._tls: Tls | None = None
         self._is_midway, self.unsent_bytes = False, 0  # whether a record was made and not yet sent whole
-        self._own_alert = ""  # the server's last
-        self._held = b""  # decrypted, and not yet read by an attempt
+        self._own_alert, self._held = "", b""  # the server's last; decrypted, and not yet read by an attempt
         self._paused: asyncio.Event | None = None  # while the test holds all bytes back; set when they may pass again
         self.speaks_tls = self.is_fed = self.is_framed = False
         self._entry: Entry
@@ -99,9 +99,9 @@ class Stream:
 
     def resume(self) -> None:
         """Let bytes pass again."""
-        if self._paused is not None:
-            self._paused.set()
-            self._paused = None
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.set()
 
     async def until_flowing(self) -> None:
         """Wait while the test holds all bytes back."""
@@ -114,19 +114,23 @@ class Stream:
         Raises:
             Departed: the client has left meanwhile, and its bytes can't arrive without it.
         """
-        loop = asyncio.get_running_loop()
-        due = loop.time() + for_seconds
+        due = clock.now() + for_seconds
         try:
             await until_due(self.wire, for_seconds, until)
         except Departed as left:
             if left.how == "RST" or self._on_left is None or not self._on_left(left.how):
                 raise
-            await pause(due - loop.time(), until)
+            await pause(due - clock.now(), until)
 
     @property
     def is_plain(self) -> bool:
         """Whether bytes pass unchanged and without delay."""
-        return self._tls is None and not self._held and (self._flows is None or self._flows.is_plain)
+        return self.is_heard_plainly and (self._flows is None or self._flows.response.chain.is_plain)
+
+    @property
+    def is_heard_plainly(self) -> bool:
+        """Whether the bytes of the client pass unchanged and without delay."""
+        return self._tls is None and not self._held and (self._flows is None or self._flows.request.chain.is_plain)
 
     async def write(self, data: bytes, deliver: Deliver | None = None) -> None:
         """Have application bytes pass their conditions, and send what comes through, or hand it to `deliver`.
@@ -172,8 +176,7 @@ class Stream:
         Raises:
             Departed: the client has reset the connection.
         """
-        view = memoryview(data)
-        self._is_midway = bool(view)
+        view, self._is_midway = memoryview(data), bool(data)
         await self.until_flowing()
         while view:
             view = view[await self.wire.send_some(view) :]
@@ -188,9 +191,8 @@ class Stream:
         if self._flows is None:
             await self.write_raw(data)
         else:
-            flow = self._flows.handshake
-            flow.chain.put(data, asyncio.get_running_loop().time())
-            await flow.drain(self.write_raw, partial(until_due, self.wire))
+            self._flows.handshake.chain.put(data, clock.Turn.began)
+            await self._flows.handshake.drain(self.write_raw, partial(until_due, self.wire))
 
     async def read(self, limit_bytes: int) -> bytes:
         """Read at most `limit_bytes` application bytes; `b""` when the client has finished sending.

@@ -63,8 +63,7 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
     try:
         if brk.trigger.until is not None:
             await hold(connection, None, brk.trigger.until)
-        ready = until_ready(connection, brk.steps)
-        await (lift.within(ready) if connection.side.has_tasks else ready)  # a task has its price
+        await lift.within(until_ready(connection, brk.steps))
         lift.check()
         connection.check_reached()
         if connection.service.parks and not connection.side.has_tasks:

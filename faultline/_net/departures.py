@@ -74,19 +74,20 @@ class Departures:
 
     async def departure(self, wire: Wire, within_seconds: float | None, until: Gate | None) -> Left | None:
         """Wait until the peer leaves, and return how; `None` when the time is over or the gate opens."""
-        leaving: asyncio.Future[Left] = self.loop.create_future()
-        opened: asyncio.Future[None] = self.loop.create_future()
-        on_left, on_open = partial(settle, leaving), partial(call_in, self.loop, partial(wake, opened))
+        over: asyncio.Future[Left | None] = self.loop.create_future()
+        end = partial(settle, over, None)
+        on_left, on_open = partial(settle, over), partial(call_in, self.loop, end)
         watch = self.watch(wire, on_left)
         watch.look()
         if until is not None:
             until.when_open(on_open)
+        timer = None if within_seconds is None else self.loop.call_later(within_seconds, end)
         try:
-            await asyncio.wait((leaving, opened), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
-            return wire.notice(leaving.result()) if leaving.done() and not opened.done() else None
+            left = await over
+            return None if left is None else wire.notice(left)
         finally:
-            leaving.cancel()
-            opened.cancel()
+            if timer is not None:
+                timer.cancel()
             if until is not None:
                 until.forget(on_open)
             self.forget(watch, on_left)

@@ -91,9 +91,9 @@ class UnixWire(Wire):
             self._take()
         super().on_readable(callback)
 
-    def _unread_bytes(self) -> int:
+    def unread_bytes(self) -> int:
         """The number of bytes in the kernel, without the byte that was read already."""
-        return super()._unread_bytes() - self._has_unread
+        return super().unread_bytes() - self._has_unread
 
     def _has_more(self) -> bool:
         return system.unread_bytes(self.sock) > 1 or sockets.has_left(self.sock)

@@ -291,7 +291,7 @@ class Wire:
         """Close the socket, and return the sign that this sends; `None` if it sends none."""
         if self.is_closed:
             return None
-        if self._is_armed or self._unread_bytes():
+        if self._is_armed or self.unread_bytes():
             return "RST" if self.reset() else None
         self._forget()
         is_last = not self._has_finished and self.finish()
@@ -309,7 +309,8 @@ class Wire:
         except OSError as error:
             self.gone(error)
 
-    def _unread_bytes(self) -> int:
+    def unread_bytes(self) -> int:
+        """The number of bytes in the kernel that no one has read."""
         return unread_bytes(self.sock)
 
     def arm_reset(self) -> None:

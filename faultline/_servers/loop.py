@@ -65,12 +65,12 @@ class Selector(Base):
         began = clock.now()
         events: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
         self.seen += len(events)
-        now = clock.now()
+        clock.Turn.began = now = clock.now()
         if now - began >= PAUSE_SECONDS:
             self._waited = now
         elif now - self._waited > MOST_BUSY_SECONDS:
             self._never.acquire(timeout=PAUSE_SECONDS)
-            self._waited = clock.now()
+            self._waited = clock.Turn.began = clock.now()
         return events
 
 

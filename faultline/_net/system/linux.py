@@ -15,6 +15,7 @@ import selectors
 import socket
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from faultline._core.fork import owned
 from faultline._net.system.interface import BACKLOG, Arrivals, Left, OnArrivals, reachable
@@ -32,6 +33,7 @@ ENDED, BOTH_ENDED, WAS_RESET = (getattr(select, name, 0) for name in ("POLLRDHUP
 
 TCP_SYN_SENT, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK = 2, 7, 8, 9  # include/net/tcp_states.h
 NETLINK_SOCK_DIAG = 4  # linux/netlink.h
+FD_SETSIZE = 1024  # above which select(2) takes no number
 NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 PATH_BYTES = 107  # sun_path of unix(7) without its final zero
 FREES_AT_ONCE = True  # a socket that is closed while epoll_wait(2) watches it
@@ -85,7 +87,28 @@ def has_real_select() -> bool:
 
 # --- the loop --------------------------------------------------------------------------------------------------------
 
-Selector = selectors.DefaultSelector  # epoll
+if TYPE_CHECKING:
+    Base = selectors.DefaultSelector
+else:
+    Base = getattr(selectors, "EpollSelector", selectors.DefaultSelector)
+
+
+class Selector(Base):
+    """Waits for events by epoll, until the microsecond.
+
+    epoll_wait(2) counts whole milliseconds, and selectors rounds up to them; select(2) of the epoll object doesn't.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._itself = [self.fileno()] if self.fileno() < FD_SETSIZE else None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for events."""
+        if timeout is not None and timeout > 0 and self._itself is not None:
+            select.select(self._itself, (), (), timeout)
+            timeout = 0
+        return super().select(timeout)
 
 
 def registered(loop: asyncio.AbstractEventLoop) -> None:

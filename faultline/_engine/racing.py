@@ -1,0 +1,111 @@
+"""Two waits in one task: the first that ends has the other end.
+
+With a task for each, what waits for its time would be late by five more turns of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+from faultline._net.departures import wake
+
+T = TypeVar("T")
+
+
+class Lane(Generic[T]):
+    """A coroutine that is run from wait to wait.
+
+    Attributes:
+        is_over: whether it has ended, with a value or an error.
+    """
+
+    __slots__ = ("_awaited", "_coroutine", "_error", "_is_begun", "_value", "is_over")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._awaited: asyncio.Future[Any] | None = None  # `None` is the next turn of the loop
+        self._is_begun = self.is_over = False
+        self._value: T
+        self._error: BaseException | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what it waits for has come."""
+        return self._awaited is None or self._awaited.done()
+
+    def go_on(self) -> None:
+        """Run it up to its next wait, or to its end."""
+        self._is_begun = True
+        try:
+            self._awaited = self._coroutine.send(None)
+        except StopIteration as ended:
+            self.is_over, self._value = True, ended.value
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            self.is_over, self._error = True, error
+
+    def watch(self, loop: asyncio.AbstractEventLoop, coming: asyncio.Future[None]) -> None:
+        """Have `coming` be done once this can go on."""
+        if self._awaited is None:
+            loop.call_soon(wake, coming)
+        else:
+            self._awaited.add_done_callback(lambda _: wake(coming))
+
+    def end(self) -> None:
+        """Cancel it, unless it is over; it must not wait for anything more."""
+        if not self._is_begun:
+            self._coroutine.close()
+        elif not self.is_over:
+            with contextlib.suppress(asyncio.CancelledError, StopIteration):
+                raise AssertionError(self._coroutine.throw(asyncio.CancelledError()))
+
+    def result(self) -> T:
+        """Its value.
+
+        Raises:
+            BaseException: what it has raised.
+        """
+        if self._error is None:
+            return self._value
+        try:
+            raise self._error
+        finally:
+            self._error = None  # a cycle of the error and this frame would keep the ledger
+
+
+class Race:
+    """Runs two coroutines in the present task until one has ended, and ends the other.
+
+    The second is not even begun if the first needs no wait.
+    """
+
+    __slots__ = ("lanes",)
+
+    def __init__(self, first: Lane[Any], second: Lane[Any]) -> None:
+        self.lanes = first, second
+
+    def __await__(self) -> Generator[Any, None, None]:
+        loop = asyncio.get_running_loop()
+        try:
+            for lane in self.lanes:
+                lane.go_on()
+                if lane.is_over:
+                    return
+            while not any(lane.is_over for lane in self.lanes):
+                coming: asyncio.Future[None] = loop.create_future()
+                for lane in self.lanes:
+                    lane.watch(loop, coming)
+                yield from coming
+                for lane in self.lanes:
+                    if lane.is_ready:
+                        lane.go_on()
+        finally:
+            for lane in self.lanes:
+                lane.end()
+
+
+async def until_done(future: asyncio.Future[None]) -> None:
+    """Wait for a future, as a coroutine for a race."""
+    await future
