@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import socket
 import struct
 import threading
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 
 from faultline import blackhole, ok, serve, udp
 from faultline._core import steps as do
 from faultline._net import sockets, system
-from faultline._servers.listener import Listener
+from faultline._servers.listener import ACCEPTS_PER_TURN, Listener
 from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -81,6 +83,98 @@ def test_flood_of_clients_leaves_turns_of_the_loop_to_others(kind, counted_by_tu
         begun = [0, *counts]
 
     assert max(after - before for before, after in itertools.pairwise(begun)) <= MOST_PER_TURN
+
+
+# --- a flood ---------------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """A listener whose loop is a mock, and clients that have connected to it; the listener has accepted some of them.
+
+    Attributes:
+        begun: the accepted sockets that the server has begun with.
+        errors: those of the listener.
+    """
+
+    def __init__(self, stack):
+        self.sock, self.loop, self.begun, self.errors = sockets.claim("127.0.0.1", 0), Mock(), [], []
+        self.listener = Listener(self.sock, None)
+        stack.callback(self.listener.close)
+        self.listener.start(self.loop, lambda accepted, _: self.begun.append(accepted), self.errors.append)
+        self.clients = [stack.enter_context(socket.socket()) for _ in range(2 * ACCEPTS_PER_TURN + 1)]
+        for client in self.clients:
+            client.settimeout(10)
+            client.connect(self.sock.getsockname())
+        stack.callback(lambda: [each.close() for each in self.begun])
+        self.arrive()
+
+    def arrive(self):
+        """The loop tells the listener of clients in the queue."""
+        number, accept = self.loop.add_reader.call_args.args
+        assert number == self.sock.fileno()
+        accept()
+
+    def turn(self):
+        """The loop calls what it was asked to call in its next turn."""
+        calls, self.loop.call_soon_threadsafe.mock_calls = self.loop.call_soon_threadsafe.mock_calls, []
+        for each in calls:
+            each.args[0]()
+        return len(calls)
+
+
+@pytest.fixture
+def crowd():
+    with contextlib.ExitStack() as stack:
+        yield Crowd(stack)
+
+
+def test_clients_of_a_flood_leave_the_queue_at_once_and_begin_in_turns(crowd):
+    with pytest.raises(BlockingIOError):
+        crowd.sock.accept()
+    crowd.arrive()  # which changes nothing
+    assert len(crowd.begun) == ACCEPTS_PER_TURN
+    assert crowd.turn() == 1
+    assert len(crowd.begun) == 2 * ACCEPTS_PER_TURN
+    assert crowd.turn() == 1
+    assert len(crowd.begun) == 2 * ACCEPTS_PER_TURN + 1
+    assert crowd.turn() == 0
+
+
+def test_clients_that_have_left_the_queue_wait_while_the_listener_rests(crowd):
+    crowd.listener.rest()
+    crowd.turn()
+    assert len(crowd.begun) == ACCEPTS_PER_TURN
+    crowd.listener.resume()
+    assert crowd.turn() == 1
+    assert len(crowd.begun) == 2 * ACCEPTS_PER_TURN
+
+
+def test_clients_that_have_left_the_queue_have_connected_before_a_refusal(crowd):
+    crowd.listener.set_step(do.Refuse())
+    late = [each.args[1] for each in crowd.loop.call_soon.mock_calls]
+    crowd.turn()
+    assert len(late) + len(crowd.begun) == len(crowd.clients)
+    crowd.begun += late
+
+
+def test_clients_that_have_left_the_queue_are_reset_as_those_in_it(crowd):
+    crowd.listener.close()
+    ended = []
+    for client in crowd.clients[ACCEPTS_PER_TURN:]:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        ended.append(client)
+    assert len(ended) == ACCEPTS_PER_TURN + 1
+
+
+def test_without_descriptors_those_that_have_left_the_queue_begin_first(crowd):
+    crowd.listener._sock = Mock(wraps=crowd.sock, accept=Mock(side_effect=OSError(errno.EMFILE, "")))
+    crowd.arrive()
+    assert (crowd.errors, crowd.loop.remove_reader.called) == ([], False)
+    crowd.turn(), crowd.turn()
+    crowd.arrive()
+    assert [error.errno for error in crowd.errors] == [errno.EMFILE]
+    assert crowd.loop.remove_reader.called
 
 
 # --- at the end ------------------------------------------------------------------------------------------------------

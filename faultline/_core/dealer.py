@@ -99,23 +99,29 @@ class Dealer:
             self._plan = plan
             self._per: Per = per_of(plan)
             self._places = places(plan.plan if isinstance(plan, Limited) else plan, self._make)
-            self._next = next(self._places)
             self._chosen.clear()
             faults = faults_of(plan)
+            self._has_gates = any(fault.waits_for_gate for fault in faults)
+            self._advance()
             self.reads_requests = any(fault.http_answer is not None or fault.choice is not None for fault in faults)
         self.pass_open_gates()
 
     def pass_open_gates(self) -> None:
         """Pass over refusals and black holes that last until a gate opens that is open; a cycle of them stays."""
         with self._lock:
-            for _ in entries_of(self._plan):
-                if fault_at(self._plan, self._next).has_open_gate:
-                    self._next = next(self._places)
+            for _ in entries_of(self._plan) if self._has_gates else ():
+                if self._following.has_open_gate:
+                    self._advance()
+
+    def _advance(self) -> None:
+        """Come to the next place."""
+        self._next = next(self._places)
+        self._following = fault_at(self._plan, self._next)
 
     def go_on(self, plan: Plan) -> None:
         """Go on where the run is with a plan of the same entries, whose faults have other conditions."""
         with self._lock:
-            self._plan = plan
+            self._plan, self._following = plan, fault_at(plan, self._next)
 
     def again(self, fault: Fault) -> Fault:
         """The fault of the present plan in the place of a fault of the plan before, as after `go_on`."""
@@ -147,8 +153,9 @@ class Dealer:
 
     def _deal(self) -> Fault:
         with self._lock:
-            place, self._next = self._next, next(self._places)
-            return fault_at(self._plan, place)
+            fault = self._following
+            self._advance()
+        return fault
 
     def resolved(self, fault: Fault, request: Request, *, has_body: bool = True) -> Fault:
         """The fault with its choices by the request made, as far as its head or all of it is known."""
@@ -174,8 +181,7 @@ class Dealer:
 
     def following(self) -> Fault:
         """The fault that the next attempt will meet on a connection that is kept alive, without dealing it."""
-        with self._lock:
-            return fault_at(self._plan, self._next)
+        return self._following
 
     def deal_kept(self, current: Fault) -> Fault:
         """The fault of a further request on a connection whose fault so far is `current`.

@@ -223,6 +223,11 @@ class Fault(Combined):
         return ends_by_itself(self.door)
 
     @property
+    def waits_for_gate(self) -> bool:
+        """Whether the port is closed until the test opens a gate."""
+        return isinstance(self.door, (Refuse, Vanish)) and self.door.until is not None
+
+    @property
     def has_open_gate(self) -> bool:
         """Whether the port was closed until the test opens a gate, and the gate is open."""
         return isinstance(self.door, (Refuse, Vanish)) and self.door.until is not None and self.door.until.is_open

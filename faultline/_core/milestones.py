@@ -27,8 +27,8 @@ NONE: frozenset[Milestone] = frozenset()
 
 def milestones_of(attempt: Entry | Attempt) -> frozenset[Milestone]:
     """The milestones that an attempt has reached."""
-    reached = [SIDES[end.by] for end in attempt.ends]
-    if attempt.struck is not None:
+    reached = [SIDES[end.by] for end in attempt.ends] if attempt.ends else []
+    if attempt.strikes and attempt.struck is not None:
         reached.append("strike")
     if attempt.ended_seconds is not None:
         reached.append("end")

@@ -53,8 +53,11 @@ class Lift:
             Lifted: the break is not there any more.
             Exception: what the wait raised.
         """
-        waited, lifted = Lane(waiting), Lane(self._lifted())
-        await Race(lifted, waited)
+        if self._is_lifted:
+            waiting.close()
+            raise Lifted
+        waited = Lane(waiting)
+        await Race(waited, Lane(self._lifted()))
         if waited.is_over:
             return waited.result()
         raise Lifted
@@ -63,8 +66,7 @@ class Lift:
         """Wait until the break is not there any more."""
         self._waiting = asyncio.get_running_loop().create_future()
         try:
-            if not self._is_lifted:
-                await self._waiting
+            await self._waiting
         finally:
             self._waiting = None
 

@@ -10,6 +10,7 @@ import _thread
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,9 @@ from faultline._net.unix import Identity, bound, check_own, identity, new_socket
 from faultline._servers.lapse import Lapse, ignore
 
 ACCEPTS_PER_TURN = 8  # so that a flood of connects doesn't block the conversations
+# Taken out of the kernel's queue, which is quick, and not begun yet: the kernel drops SYNs once its queue is full
+# (net.core.somaxconn), and their clients try again after a second.
+EARLY_PER_TURN, MOST_EARLY = 64, 4096
 DRAIN_ACCEPTS, DRAIN_SECONDS = 1024, 0.05  # so that it doesn't block `drain`: at least this number, then for this time
 
 RETRY_SECONDS = 0.05
@@ -36,6 +40,8 @@ class Listener:
         self._is_open = False
         self._accepts = False  # whether the loop watches for clients
         self._is_used = False  # whether a client was accepted
+        self._early: deque[tuple[socket.socket, object]] = deque()  # clients that were taken out of the kernel's queue
+        self._goes_on = False  # whether a further turn of the loop begins with some of them
         self._lock = _thread.allocate_lock()  # of `close_unused` with what it ends
         self._fillers: list[socket.socket] = []
         self._filler_addresses: set[object] = set()  # accepted sockets from these addresses are closed
@@ -134,6 +140,8 @@ class Listener:
         """Accept the clients that have connected before the step that is set now, up to the first filler."""
         if self._loop is None:
             return
+        while self._early:
+            self._loop.call_soon(self._on_client, *self._early.popleft())
         fillers = {filler.getsockname(): filler for filler in self._fillers if filler.family != socket.AF_UNIX}
         with contextlib.suppress(OSError):
             for _ in range(system.BACKLOG):
@@ -176,6 +184,8 @@ class Listener:
             if self._loop is not None and self._is_open and not self._accepts:
                 self._loop.add_reader(self._sock.fileno(), self._accept)
                 self._accepts = True
+                if self._early:
+                    self._begin_later()
 
     def narrow(self) -> None:
         """Give new connections a small receive buffer, so that senders block soon."""
@@ -192,37 +202,73 @@ class Listener:
         if self._syns is not None:
             self._hear()
         until, accepts = clock.now() + DRAIN_SECONDS, 0
-        while self._is_open and self._accept() and (accepts < DRAIN_ACCEPTS or clock.now() < until):
+        while self._is_open and (accepts < DRAIN_ACCEPTS or clock.now() < until):
+            self._take()
+            if not self._early:
+                break
+            self._begin_some()
             accepts += ACCEPTS_PER_TURN
 
-    def _accept(self) -> bool:
-        """Accept some of the clients in the queue; return whether there may be more."""
+    def _accept(self) -> None:
+        """Take clients out of the queue, and begin with some, unless the loop is about to do so anyway."""
+        self._take()
+        if not self._goes_on:
+            self._begin_in_turns()
+
+    def _begin_in_turns(self) -> None:
+        """Begin with some of the clients, and with further ones in the next turn of the loop."""
+        self._goes_on = False
+        if self._accepts:
+            self._begin_some()
+            if self._early and self._accepts:
+                self._begin_later()
+
+    def _begin_later(self) -> None:
+        """Begin with some of the clients in the next turn of the loop."""
         assert self._loop is not None
-        for _ in range(ACCEPTS_PER_TURN):
+        if not self._goes_on:
+            self._goes_on = True
+            self._loop.call_soon_threadsafe(self._begin_in_turns)  # which is an event, as arrivals are: `settle` waits
+
+    def _take(self) -> None:
+        """Take some clients out of the kernel's queue."""
+        for _ in range(min(EARLY_PER_TURN, MOST_EARLY - len(self._early))):
             try:
                 with self._lock:
                     if not self._is_open:
-                        return False
+                        return
                     client, address = self._sock.accept()
                     self._is_used = True
             except (BlockingIOError, ConnectionError):
-                return False
+                return
             except OSError as error:  # no descriptors are left; no event reports that some were freed
-                self.rest()
-                self._loop.call_later(RETRY_SECONDS, self.resume)
-                self._on_error(error)
-                return False
+                if not self._early:
+                    self._retry_later(error)
+                return
             if address in self._filler_addresses:
                 self._filler_addresses.discard(address)
                 client.close()
                 continue
             sockets.prepare(client)
+            self._early.append((client, address))
+
+    def _retry_later(self, error: OSError) -> None:
+        assert self._loop is not None
+        self.rest()
+        self._loop.call_later(RETRY_SECONDS, self.resume)
+        self._on_error(error)
+
+    def _begin_some(self) -> None:
+        """Begin with some of the clients that were taken out of the queue."""
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._early:  # or what began has closed the port
+                return
+            client, address = self._early.popleft()
             try:
                 self._on_client(client, address)
             except BaseException:
                 ending.send_rst(client)
                 raise
-        return True
 
     def close_unused(self) -> bool:
         """Close from any thread, if clients are accepted and none has come; return whether it did."""
@@ -248,6 +294,8 @@ class Listener:
             self._syns.close()
             self._syns = None
         self._on_client = self._on_error = self._on_over = self._on_syn = ignore  # a cycle would keep the ledger
+        while self._early:
+            ending.send_rst(self._early.popleft()[0])
         for sock in (*self._fillers, self._sock):
             sock.close()
 
