@@ -12,12 +12,10 @@ from support.tables import each_row
 
 import faultline as fl
 from faultline import corrupt, drip, drop_bytes, duplicate, latency, ok, one_way, slicer, slow_close, throttle
-from faultline._core import clock
 from faultline._core.chain import HELD_BYTES
 from faultline._core.conditions import Latency, SlowClose
 from faultline._core.stages import End
 from faultline._core.toxics import Held, LimitData, PacketLoss, ResetPeer, Timeout
-from faultline._engine.pacing import Flow
 
 END = End()
 HEAD = b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\n\r\n"
@@ -26,13 +24,6 @@ TICKS = [(tick / 20, b"%d" % tick) for tick in range(8)]
 
 def times(fault, *items, **options):
     return [at for at, _ in through(fault, *items, **options)]
-
-
-def test_bytes_come_at_the_begin_of_the_turn_however_long_the_loop_has_computed_in_it(monkeypatch):
-    monkeypatch.setattr(clock.Turn, "began", 7.0)
-    flow = Flow(chain_of(latency(0.5)))
-    flow.came(b"a")
-    assert left(flow.chain) == [(7.5, b"a")]
 
 
 # --- when ------------------------------------------------------------------------------------------------------------

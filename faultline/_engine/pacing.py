@@ -1,8 +1,7 @@
 """Has the bytes of one direction pass their chain: each piece is delivered, or read, when it is due.
 
 While bytes wait, further bytes are read and stamped with the time when they came, so that each is late by its own
-delay and not by that of the bytes before it. The time in which the server computes delays nothing: bytes come, or are
-said, at the begin of the loop's turn.
+delay and not by that of the bytes before it.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ class Flow:
 
     def change(self, conditions: tuple[Condition, ...], strike: Strike) -> None:
         """Have these conditions from now on; the stages of the others give up what they hold."""
-        self.chain.change(conditions, strike, clock.Turn.began)
+        self.chain.change(conditions, strike, clock.now())
         self._changed.open()
         self._changed = Gate()
 
     def came(self, data: bytes) -> None:
         """Take bytes that come now, or the end."""
-        self.chain.put(data or End(), clock.Turn.began)
+        self.chain.put(data or End(), clock.now())
 
     async def drain(self, deliver: Deliver, wait: Wait) -> None:
         """Deliver all that is in the chain, each piece when it is due; an end is waited for."""
@@ -93,7 +92,7 @@ class Flow:
             what = await receiving or End()
         except Exception as error:  # noqa: BLE001 - raised again behind the bytes
             what = End(error)
-        self.chain.put(what, clock.Turn.began)
+        self.chain.put(what, clock.now())
 
     async def _wait_and_take(self, waiting: Coroutine[Any, Any, None], receiving: Coroutine[Any, Any, bytes]) -> None:
         """Wait for what is due, or until more has been received.
@@ -111,20 +110,24 @@ class Flow:
 class Flows:
     """The flows of an attempt, one for each direction.
 
-    A server's own bytes come when it says them. While they wait its clock stands still, so a response in several pieces
-    is late once, and not once for each piece.
+    A server's own bytes come when it says them, and the time in which it computes them adds nothing. While they wait
+    its clock stands still, so a response in several pieces is late once, and not once for each piece.
+
+    Attributes:
+        heard_at: when the server last heard the client, or has begun to hear it.
     """
 
     def __init__(
         self, conditions: tuple[Condition, ...], chance: Callable[[], random.Random], strike: StrikeAt, entry: Entry
     ) -> None:
         def flow(at: Literal["request", "response", "handshake"], passed_bytes: int = 0) -> Flow:
-            now = clock.Turn.began
+            now = clock.now()
             return Flow(Chain(conditions, at, chance, partial(strike, at), now, passed_bytes=passed_bytes))
 
         self.request, self.response = flow("request", entry.received_bytes), flow("response", entry.sent_bytes)
         self.handshake = flow("handshake")
-        self._lag_seconds = 0.0  # how long the server has waited for its own bytes, since it last heard the client
+        self.heard_at = clock.now()
+        self._lag_seconds = 0.0  # how long the server has waited for its own bytes since then
 
     @property
     def has_come(self) -> bool:
@@ -139,7 +142,7 @@ class Flows:
 
     def heard(self) -> None:
         """Take note that the client has spoken."""
-        self._lag_seconds = 0.0
+        self.heard_at, self._lag_seconds = clock.now(), 0.0
         self.response.chain.turn()
 
     async def send(self, data: bytes, deliver: Deliver, wait: Wait) -> None:
@@ -153,12 +156,16 @@ class Flows:
         await self._send(End(), deliver, wait)
 
     async def _send(self, what: bytes | End, deliver: Deliver, wait: Wait) -> None:
-        began = clock.Turn.began
+        began = self._says_at()
         self.response.chain.put(what, began - self._lag_seconds)
         try:
             await self.response.drain(deliver, wait)
         finally:
-            self._lag_seconds += clock.Turn.began - began
+            self._lag_seconds += self._says_at() - began
+
+    def _says_at(self) -> float:
+        """When the server says what it says now: at the begin of the loop's turn, or once it has heard the client."""
+        return max(clock.Turn.began, self.heard_at)
 
 
 async def pause(for_seconds: float, until: Gate) -> None:

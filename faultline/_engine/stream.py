@@ -191,7 +191,7 @@ class Stream:
         if self._flows is None:
             await self.write_raw(data)
         else:
-            self._flows.handshake.chain.put(data, clock.Turn.began)
+            self._flows.handshake.chain.put(data, clock.now())
             await self._flows.handshake.drain(self.write_raw, partial(until_due, self.wire))
 
     async def read(self, limit_bytes: int) -> bytes:

@@ -218,10 +218,11 @@ class Exchange:
             await self._come.wait()
         await self._goes_on.wait()
         piece = self._pieces.popleft()
-        if self.flows is not None and piece.text:
-            flow = self.flows.request
-            flow.chain.put(piece.text, piece.at)
-            await flow.drain(passed, pause)
+        if self.flows is not None:
+            self.flows.heard_at = piece.at
+            if piece.text:
+                self.flows.request.chain.put(piece.text, piece.at)
+                await self.flows.request.drain(passed, pause)
         return piece
 
     async def _pass(self, frame_bytes: int, text: bytes) -> None:
