@@ -146,6 +146,8 @@ def test_clients_that_have_left_the_queue_wait_while_the_listener_rests(crowd):
     crowd.turn()
     assert len(crowd.begun) == ACCEPTS_PER_TURN
     crowd.listener.resume()
+    crowd.listener.rest()
+    crowd.listener.resume()
     assert crowd.turn() == 1
     assert len(crowd.begun) == 2 * ACCEPTS_PER_TURN
 

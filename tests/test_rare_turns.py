@@ -9,7 +9,7 @@ import selectors
 import socket
 import sys
 from types import SimpleNamespace
-from unittest.mock import Mock, call
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from support import to_end
@@ -17,7 +17,9 @@ from support.tables import each_row
 
 from faultline import UnsupportedError, blackhole, ok, refuse, serve
 from faultline._core.steps import Refuse, Vanish
+from faultline._engine.talks.relay import Relay
 from faultline._net import system
+from faultline._net.departures import Departed
 from faultline._net.system import linux, packets
 from faultline._servers import door, listener, loop
 from faultline._servers.connections import Connections
@@ -303,6 +305,24 @@ def test_loop_waits_for_parts_of_a_millisecond_if_its_number_is_one_of_select(wa
     other.send(b"a")
     assert len(selector.select(0.0003)) == len(selector.select(0)) == len(selector.select(None)) == 1
     assert waited.call_count == (0 if is_high or not system.is_linux() else 2)
+
+
+# --- a relay ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["RST", "FIN"])
+def test_client_that_leaves_while_a_break_waits_for_its_byte_has_reset_or_only_finished(how):
+    """Its RST is seen here, or by the relay's watch for it: whichever comes first."""
+    talk = AsyncMock()
+    talk._dialogue.is_start_known = False
+    talk._connection.armed = Mock(return_value=Mock(**{"room_bytes.return_value": 0}))
+    talk._connection.stream.await_bytes.side_effect = Departed(how)
+    left = []
+    try:
+        asyncio.run(Relay._forward_client(talk, AsyncMock()))
+    except Departed as error:
+        left.append(error.how)
+    assert left == [how] * (how == "RST")
 
 
 # --- a patched process -----------------------------------------------------------------------------------------------

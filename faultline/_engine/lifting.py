@@ -37,15 +37,6 @@ class Lift:
         if self._waiting is not None:
             wake(self._waiting)
 
-    def check(self) -> None:
-        """Check that the break is still there.
-
-        Raises:
-            Lifted: it is not.
-        """
-        if self._is_lifted:
-            raise Lifted
-
     async def within(self, waiting: Coroutine[Any, Any, T]) -> T:
         """Wait for something, while the break is in the plan.
 
@@ -58,9 +49,9 @@ class Lift:
             raise Lifted
         waited = Lane(waiting)
         await Race(waited, Lane(self._lifted()))
-        if waited.is_over:
-            return waited.result()
-        raise Lifted
+        if self._is_lifted:
+            raise Lifted
+        return waited.result()
 
     async def _lifted(self) -> None:
         """Wait until the break is not there any more."""

@@ -64,7 +64,6 @@ async def strike(connection: Connection, attempt: OpenAttempt, trip: Tripwire) -
         if brk.trigger.until is not None:
             await hold(connection, None, brk.trigger.until)
         await lift.within(until_ready(connection, brk.steps))
-        lift.check()
         connection.check_reached()
         if connection.service.parks and not connection.side.has_tasks:
             connection.lift = None  # a silence without end has no task that could go on
