@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -42,18 +43,13 @@ class Halting:
             awaited = None  # it may hold an error, whose traceback leads back here too
 
     def _event(self, awaited: object) -> Generator[Any, None, BaseException | None]:
-        """Wait for what the coroutine awaits, and for the end of a halt; return the error that comes of it."""
-        error: BaseException | None = None
+        """Wait for what the coroutine awaits, and for the end of a halt; return what ends the coroutine, if it ends."""
         try:
-            try:
+            with contextlib.suppress(Exception):  # what is awaited raises it again once the coroutine goes on
                 yield awaited
-            except asyncio.CancelledError:
-                raise
-            except BaseException as raised:  # noqa: BLE001 - for the coroutine, once it goes on
-                error = raised
             while self._halt is not None:
                 yield from self._halt
-        except asyncio.CancelledError as cancelled:
+        except BaseException as ended:  # noqa: BLE001 - for the coroutine
             self._halt = None  # for good: the coroutine may wait for something before it ends
-            return cancelled
-        return error
+            return ended
+        return None
