@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 
+import httpx
 import pytest
 from support.tables import each_row
 
@@ -12,6 +13,8 @@ import faultline as fl
 from faultline._core import kept
 from faultline._core.ledger import KEPT_BODY_BYTES, Ledger
 from faultline._core.plan import stamped
+from faultline._engine import connection
+from faultline._engine.http2 import exchange
 
 LONG = bytes(range(256)) * (KEPT_BODY_BYTES // 256) + b"and more"
 ECHOES = {
@@ -50,6 +53,20 @@ def test_echo_is_whole_where_the_ledger_has_no_more_room(name):
         server.ledger.room_bytes = 3
         assert [post(server, b"hello"), post(server, b"hello")] == [b"hello", b"hello"]
         assert [attempt.request.body for attempt in server.attempts] == [b"hel", b""]
+
+
+@each_row("http2", [False, True])
+@each_row("answer, kept_body", [(fl.ok(), b"hel"), (fl.echo(), b"hello!")])
+def test_server_keeps_the_whole_body_of_a_request_only_for_an_echo(monkeypatch, http2, answer, kept_body):
+    for module in (connection, exchange):
+        monkeypatch.setattr(module, "KEPT_BODY_BYTES", 3)
+    with (
+        fl.serve(answer, http2=http2) as server,
+        httpx.Client(http1=not http2, http2=http2, verify=False, timeout=30) as client,
+    ):
+        client.post(server.url, content=iter((b"he", b"llo", b"!")))
+    (attempt,) = server.attempts
+    assert (attempt.request.body, attempt.request.body_bytes) == (kept_body, 6)
 
 
 def test_script_that_reads_bytes_echoes_all_of_them():

@@ -15,6 +15,7 @@ from support.tables import each_row
 from faultline import (
     Gate,
     answer,
+    bad_http2,
     by_path,
     close,
     echo,
@@ -38,9 +39,11 @@ from faultline import (
     throttle,
     when,
 )
+from faultline._core.http2 import name_of
 
 EVENTS = ({"data": "one"}, {"data": "two"})
 BODY = b"twenty bytes of body"
+OK = b"\x88"  # the field of the status 200: RFC 7541, appendix A
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -314,7 +317,7 @@ def test_a_client_that_resets_its_stream_leaves_the_others():
         client.flush()
         assert client.response(client.ask())[1][3] == b"second"
     assert [(a.ended_by, a.ended_how) for a in server.attempts] == [("client", "RST_STREAM"), ("client", "FIN")]
-    assert str(server.attempts[0].ends[0]) == "RST_STREAM CANCEL"
+    assert [str(end) for end in server.attempts[0].ends] == ["RST_STREAM CANCEL"]
 
 
 # --- frames that only HTTP/2 has -------------------------------------------------------------------------------------
@@ -335,7 +338,31 @@ def test_a_stream_is_reset_behind_exact_bytes_and_the_others_go_on():
             assert client.response(client.ask())[1][3] == b"second"
         first = server.attempts[0]
         assert (first.stream, first.ended_by, first.ended_how) == (1, "server", "RST_STREAM")
+        assert [str(end) for end in first.ends] == [f"RST_STREAM {name_of(fault.break_.steps[0].code)}"]
         assert server.attempts[1].connection == 1
+
+
+@each_row(
+    "kind, told",
+    [
+        ("settings_invalid", [("SETTINGS", 0, bytes((0, 5, 0, 0, 0, 1)))]),
+        ("frame_illegal", [("DATA", 0, BODY)]),
+        ("frame_oversized", [("HEADERS", 1, OK), ("DATA", 1, bytes(16_385))]),
+        ("data_first", [("DATA", 1, BODY)]),
+        ("data_after_end", [("HEADERS", 1, OK), ("DATA", 1, BODY), ("DATA", 1, b""), ("DATA", 1, BODY)]),
+        ("stream_unopened", [("HEADERS", 1001, OK)]),
+        ("window_zero", [("WINDOW_UPDATE", 0, bytes(4))]),
+        ("window_overflow", [("WINDOW_UPDATE", 0, bytes((127, 255, 255, 255)))] * 2),
+    ],
+)
+def test_a_wrong_frame_has_the_stream_and_the_length_that_its_kind_says(kind, told):
+    def behind_settings(frames):
+        return [(name, of, payload) for name, _, of, payload in frames[1:] if (name, payload) != ("SETTINGS", b"")]
+
+    with serve(bad_http2(kind), http2=True) as server, Raw(server) as client:
+        client.ask()
+        frames = client.until(lambda frames: len(behind_settings(frames)) >= len(told))
+    assert behind_settings(frames)[: len(told)] == told
 
 
 def test_a_server_goes_away_with_grace_or_at_once():
@@ -379,6 +406,7 @@ def test_settings_leave_a_client_little_room():
         client.flush()
         assert client.response(first)[1][3] == BODY
     assert [(a.stream, a.ended_how) for a in server.attempts] == [(1, "FIN"), (3, "RST_STREAM")]
+    assert [str(end) for end in server.attempts[1].ends] == ["RST_STREAM REFUSED_STREAM", "FIN"]
     with serve(http2_settings(window_bytes=2), http2=True) as server, client_of(server) as client:
         for _ in range(2):  # the first request goes ahead of the settings
             assert client.post("/", content=BODY).status_code == 200

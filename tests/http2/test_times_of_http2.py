@@ -169,7 +169,8 @@ def test_a_ping_without_an_answer_is_a_strike_and_the_streams_go_on():
         frames = client.response(client.ask())
         assert "END_STREAM" in frames[-1][1]
         assert of_kind(client.frames(), "PING") == []
-    assert [str(strike.part) for strike in server.attempts[0].strikes] == ["http2"]
+    strikes = server.attempts[0].strikes
+    assert [(str(strike.part), strike.point, strike.after_bytes) for strike in strikes] == [("http2", "request", 0)]
 
 
 @pytest.mark.asyncio
