@@ -375,6 +375,20 @@ def test_upstream_may_speak_first(faultline, listener, dial):
         assert read(upstream, 6) == b"QUIT\r\n"
 
 
+@each_row("said", [b"", POST])
+def test_client_may_finish_sending_before_an_upstream_that_speaks_no_http_has_said_all(faultline, listener, dial, said):
+    client = dial(faultline.relay(address_of(listener), cycle(through(), status(503)), strict=False))
+    with accepted(listener) as upstream:
+        client.sendall(said)
+        assert read(upstream, len(said)) == said
+        upstream.sendall(b"220 hi\r\n")
+        assert read(client, 8) == b"220 hi\r\n"
+        client.shutdown(socket.SHUT_WR)
+        assert to_end(upstream) == (b"", "FIN")
+        upstream.sendall(b"221 bye\r\n")
+        assert read(client, 9) == b"221 bye\r\n"
+
+
 # --- ends ------------------------------------------------------------------------------------------------------------
 
 

@@ -310,6 +310,7 @@ REQUEST = receive(8)
 POSTGRES = {
     "TLS": (REQUEST, send(b"S"), starttls(), receive(5), send(b"hello")),
     "no TLS": (REQUEST, send(b"N"), receive(5), send(b"hello")),
+    "TLS, and says so unasked": (send(b"S"), REQUEST, starttls(), receive(5), send(b"hello")),
 }
 
 
@@ -318,6 +319,7 @@ POSTGRES = {
 def test_request_of_postgres_begins_tls(in_front, dial, upstream, before):
     server, real = in_front("postgres", POSTGRES[upstream], reset(after_bytes=3))
     client = dial(server)
+    real.wait_for_attempts(1, at="request")  # what it says unasked waits in the relay
     if before:
         client.sendall(before)
         assert read(client, 1) == b"N"
@@ -326,7 +328,7 @@ def test_request_of_postgres_begins_tls(in_front, dial, upstream, before):
     with handshaken(server, client) as secure:
         secure.sendall(b"start")
         assert to_end(secure) == (b"hel", "RST")
-    assert (real.attempts[0].tls is not None) is (upstream == "TLS")
+    assert (real.attempts[0].tls is not None) is (upstream != "no TLS")
     assert server.attempts[0].struck.after_bytes == 3
 
 
