@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import select
 import selectors
 import socket
@@ -17,6 +18,7 @@ from support.tables import each_row
 
 from faultline import UnsupportedError, blackhole, ok, refuse, serve
 from faultline._core.steps import Refuse, Vanish
+from faultline._engine.talks.http_relay import HttpRelay
 from faultline._engine.talks.relay import Relay
 from faultline._net import system
 from faultline._net.departures import Departed
@@ -374,3 +376,50 @@ def test_time_of_a_break_that_is_over_when_the_conversation_is_does_nothing():
         background().call(is_over)
 
         assert server.attempts[0].struck is None
+
+
+# --- relays ----------------------------------------------------------------------------------------------------------
+
+RELAYED = {
+    "bytes": (
+        lambda: Relay(Mock()),
+        ("_carry_to_upstream", "_carry_to_client", "_watch_silence", "_watch_client"),
+        lambda relay: relay._carried(Mock(), None),
+    ),
+    "requests": (
+        lambda: HttpRelay(Mock(), Mock(), Mock()),
+        ("_send_request", "_receive_response", "_watch"),
+        lambda relay: relay._carried(Mock(), Mock()),
+    ),
+}
+
+
+@each_row("relayed", RELAYED)
+def test_relay_waits_for_its_tasks_when_a_side_ends_and_logs_no_error_of_theirs(monkeypatch, relayed):
+    made, (first, *others), carried = RELAYED[relayed]
+    relay, ended, logged = made(), [], []
+
+    async def leaves(*_):
+        raise Departed("RST")
+
+    async def waits(*_):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):  # as one that has to end something itself
+                await asyncio.sleep(0)
+            ended.append("RST")
+            await leaves()
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context["message"]))
+        with contextlib.suppress(Departed):
+            await carried(relay)
+        assert len(ended) == len(others)
+        gc.collect()  # a task whose error nobody has asked for tells so when it is deleted
+
+    monkeypatch.setattr(relay, first, leaves)
+    for name in others:
+        monkeypatch.setattr(relay, name, waits)
+    asyncio.run(run())
+    assert logged == []
