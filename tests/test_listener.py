@@ -98,7 +98,7 @@ class Crowd:
 
     def __init__(self, stack):
         self.sock, self.loop, self.begun, self.errors = sockets.claim("127.0.0.1", 0), Mock(), [], []
-        self.listener = Listener(self.sock, None)
+        self.listener, self.number = Listener(self.sock, None), self.sock.fileno()
         stack.callback(self.listener.close)
         self.listener.start(self.loop, lambda accepted, _: self.begun.append(accepted), self.errors.append)
         self.clients = [stack.enter_context(socket.socket()) for _ in range(2 * ACCEPTS_PER_TURN + 1)]
@@ -112,7 +112,7 @@ class Crowd:
     def arrive(self):
         """The loop tells the listener of clients in the queue."""
         number, accept = self.loop.add_reader.call_args.args
-        assert number == self.sock.fileno()
+        assert number == self.number
         accept()
 
     def turn(self):
@@ -162,12 +162,14 @@ def test_clients_that_have_left_the_queue_have_connected_before_a_refusal(crowd)
 
 def test_clients_that_have_left_the_queue_are_reset_as_those_in_it(crowd):
     crowd.listener.close()
+    crowd.arrive()  # told too late
     ended = []
     for client in crowd.clients[ACCEPTS_PER_TURN:]:
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         ended.append(client)
     assert len(ended) == ACCEPTS_PER_TURN + 1
+    assert crowd.errors == []
 
 
 def test_without_descriptors_those_that_have_left_the_queue_begin_first(crowd):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.tables import each_row
 
 from faultline._audit.calling import raised
 from faultline._audit.observed import Observation, Usual, backs_off
@@ -94,7 +95,7 @@ REFUSED = ENDED | {"ended_by": "server", "ended_how": "RST", "struck": "", "poin
 OPEN = {"ended_seconds": None, "ended_by": None, "ended_how": None}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "attempts", "expected"),
     [
         ("blackhole()", [], NO_CONNECT),
