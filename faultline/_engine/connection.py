@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from faultline._core.attempts import Entry
@@ -82,7 +81,7 @@ class Connection:
         self.lift: Lift | None = None  # of the break that is being played
         self._unread = b""  # read, and not yet used by a step
         self.open(service.dealer.deal(), waited)
-        wire.on_end = partial(self.sign, "client")
+        wire.on_end = self.sign
 
     @property
     def valve(self) -> Valve:

@@ -39,6 +39,7 @@ class UpstreamConnection:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        wire.peer = "upstream"
         self._tls: Tls | None = None
         self._sending = asyncio.Lock()  # what a break inserts comes behind what is being sent
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from faultline._core import clock
+from faultline._core.ends import Party
 from faultline._core.gate import Gate
 from faultline._net import ending
 from faultline._net.departures import Departed, Departures, wake
@@ -32,10 +33,11 @@ class Wire:
     Attributes:
         began: when the connection was accepted or opened.
         heard_bytes: how many of the sent bytes the peer was last waited for to read; -1 if it was not waited for.
+        peer: whose socket is at the other end, by the name that the ledger has for it.
     """
 
     __slots__ = (
-        *("departures", "sock", "began", "heard_bytes", "has_spoken", "sent_bytes", "is_to_be_reset", "on_end"),
+        *("departures", "sock", "began", "heard_bytes", "has_spoken", "sent_bytes", "is_to_be_reset", "on_end", "peer"),
         *(
             "_loop",
             "_number",
@@ -62,7 +64,8 @@ class Wire:
         self._operations = 0  # since the last wait
         self.is_to_be_reset = False  # whether the attempt's fault resets it, for which a Unix socket keeps a byte
         self._at_end = False
-        self.on_end: Callable[[Left], None] | None = None  # called with each FIN and RST of the peer, once
+        self.peer: Party = "client"
+        self.on_end: Callable[[Party, Left], None] | None = None  # called with each FIN and RST of the peer, once
         self._seen_ends: tuple[Left, ...] = ()
         self._is_armed = False  # whether a close sends RST in any case
         self._has_finished = False  # whether our FIN was sent
@@ -90,7 +93,7 @@ class Wire:
         if how not in self._seen_ends and not self.was_reset:
             self._seen_ends += (how,)
             if self.on_end is not None:
-                self.on_end(how)
+                self.on_end(self.peer, how)
 
     @property
     def hearing(self) -> Hearing:

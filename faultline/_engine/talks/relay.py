@@ -76,7 +76,7 @@ class Relay(Side):
         self._upstream_connection.wire.on_end = self._upstream_ended
         return self._upstream_connection
 
-    def _upstream_ended(self, how: Left) -> None:
+    def _upstream_ended(self, _by: Party, how: Left) -> None:
         """Record an end of the upstream, or keep it until the bytes before it have passed their conditions."""
         self._unsaid.append(how)
         if self._connection.stream.is_plain:
