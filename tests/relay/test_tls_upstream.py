@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from unittest.mock import Mock
 
 import pytest
 from support import accepted, address_of, read
@@ -181,7 +182,7 @@ def test_bytes_for_an_upstream_that_has_ended_tls_come_too_late():
             error.reason = None  # as that of OpenSSL has it
             raise error
 
-    connection = UpstreamConnection(None)
+    connection = UpstreamConnection(Mock())
     connection._tls = Ended()
     with pytest.raises(UpstreamRefused, match="has been closed"):
         asyncio.run(connection.send(b"more"))
