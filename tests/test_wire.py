@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from faultline import Gate
+from faultline._core import clock
 from faultline._engine.pump import Pump
 from faultline._net import ending, sockets, system
 from faultline._net.departures import Departed, Departures, call_in, settle, wake
@@ -72,6 +73,34 @@ def fill(sock):
 
 
 # --- bytes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("comes_later", [False, True])
+def test_bytes_that_lay_there_when_they_were_counted_had_come_by_then(play, pair, comes_later):
+    client, _ = pair
+
+    async def scene(wire):
+        client.sendall(b"abc")
+        await wire.readable()
+        while wire.unread_bytes() < 3:
+            await wire.readable()
+        counted = clock.now()
+        if comes_later:
+            client.sendall(b"def")
+            while lying_bytes(wire) < 6:
+                await wire.readable()
+        await wire.receive(100)
+        assert (wire.heard_at <= counted) is not comes_later
+        client.sendall(b"g")
+        await wire.receive(100)
+        assert wire.heard_at > counted
+
+    play(scene)
+
+
+def lying_bytes(wire):
+    """The number of unread bytes, which the wire doesn't take note of."""
+    return system.unread_bytes(wire.sock)
 
 
 def test_bytes_that_are_there_are_read_up_to_the_limit(pair, play):

@@ -140,9 +140,9 @@ class Flows:
         self.response.change(conditions, partial(strike, "response"))
         self.handshake.change(conditions, partial(strike, "handshake"))
 
-    def heard(self) -> None:
-        """Take note that the client has spoken."""
-        self.heard_at, self._lag_seconds = clock.now(), 0.0
+    def heard(self, at: float) -> None:
+        """Take note that the client has spoken by this time."""
+        self.heard_at, self._lag_seconds = at, 0.0
         self.response.chain.turn()
 
     async def send(self, data: bytes, deliver: Deliver, wait: Wait) -> None:

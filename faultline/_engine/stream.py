@@ -214,7 +214,7 @@ class Stream:
         if not self.is_framed:
             self._entry.says("client", data)
         if self._flows is not None and data:
-            self._flows.heard()
+            self._flows.heard(self.wire.heard_at)
         return data
 
     async def relayed(self, limit_bytes: int, receive: Receive) -> bytes:

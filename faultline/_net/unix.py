@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from faultline._core import clock
 from faultline._core.check import rejected
 from faultline._core.errors import PortError
 from faultline._core.fork import owned
@@ -75,6 +76,7 @@ class UnixWire(Wire):
             except OSError as error:
                 raise self.gone(error) from None
             else:
+                self.heard_at = clock.now()
                 if not data and self.is_end_reset:
                     raise Departed("RST")
                 self.at_end, self._has_unread, self._may_block = not data, bool(data), len(data) > HARMLESS_BYTES

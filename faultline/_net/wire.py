@@ -33,22 +33,14 @@ class Wire:
     Attributes:
         began: when the connection was accepted or opened.
         heard_bytes: how many of the sent bytes the peer was last waited for to read; -1 if it was not waited for.
+        heard_at: by when the bytes had come that were read last.
         peer: whose socket is at the other end, by the name that the ledger has for it.
     """
 
     __slots__ = (
         *("departures", "sock", "began", "heard_bytes", "has_spoken", "sent_bytes", "is_to_be_reset", "on_end", "peer"),
-        *(
-            "_loop",
-            "_number",
-            "_is_read",
-            "_is_written",
-            "_operations",
-            "_at_end",
-            "_seen_ends",
-            "_is_armed",
-            "_has_finished",
-        ),
+        *("heard_at", "_loop", "_number", "_is_read", "_is_written", "_operations", "_at_end", "_seen_ends"),
+        *("_is_armed", "_has_finished", "_noted"),
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, departures: Departures) -> None:
@@ -59,6 +51,8 @@ class Wire:
         self.began = clock.now()
         self.heard_bytes = -1
         self.has_spoken = False  # whether bytes or an end of the peer were read
+        self.heard_at = self.began
+        self._noted = 0, self.began  # how many bytes lay unread at this time
         self.sent_bytes = 0  # to the peer, those of TLS included
         self._is_read = self._is_written = False  # whether the loop watches the socket for that
         self._operations = 0  # since the last wait
@@ -150,6 +144,8 @@ class Wire:
             else:
                 if not data and self.is_end_reset:
                     raise Departed("RST")
+                (unread, at), self._noted = self._noted, (0, self.began)
+                self.heard_at = at if len(data) <= unread else clock.now()
                 self.at_end = not data
                 return data
 
@@ -314,7 +310,8 @@ class Wire:
 
     def unread_bytes(self) -> int:
         """The number of bytes in the kernel that no one has read."""
-        return unread_bytes(self.sock)
+        self._noted = (count := unread_bytes(self.sock)), clock.now()
+        return count
 
     def arm_reset(self) -> None:
         """Make the next close send RST."""
