@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 from support.tables import each_row
@@ -87,6 +88,29 @@ def test_an_event_between_lets_one_go_on_and_the_other_wait():
         return await task
 
     assert asyncio.run(main()) == [None, "not over"]
+
+
+def test_a_long_wait_is_watched_once_however_often_the_other_goes_on():
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        await raced(until_done(future), soon(50))
+        return len(future._callbacks)
+
+    assert asyncio.run(main()) == 1
+
+
+def test_a_race_that_is_over_is_gone_without_the_garbage_collector():
+    gone = []
+
+    async def main():
+        lanes = Lane(asyncio.get_running_loop().create_future().__await__()), Lane(soon(3))
+        race = Race(*lanes)
+        weakref.finalize(race, gone.append, True)
+        await race
+
+    gc.disable()  # as it is among all tests
+    asyncio.run(main())
+    assert gone == [True]
 
 
 @each_row("turns", [0, 2])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 from faultline._net.departures import wake
@@ -22,12 +22,12 @@ class Lane(Generic[T]):
         is_over: whether it has ended, with a value or an error.
     """
 
-    __slots__ = ("_awaited", "_coroutine", "_error", "_is_begun", "_value", "is_over")
+    __slots__ = ("_awaited", "_coroutine", "_error", "_is_begun", "_is_watched", "_value", "is_over")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._awaited: asyncio.Future[Any] | None = None  # `None` is the next turn of the loop
-        self._is_begun = self.is_over = False
+        self._is_begun = self._is_watched = self.is_over = False
         self._value: T
         self._error: BaseException | None = None
 
@@ -38,7 +38,7 @@ class Lane(Generic[T]):
 
     def go_on(self) -> None:
         """Run it up to its next wait, or to its end."""
-        self._is_begun = True
+        self._is_begun, self._is_watched = True, False
         try:
             self._awaited = self._coroutine.send(None)
         except StopIteration as ended:
@@ -46,15 +46,19 @@ class Lane(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - raised by `result`
             self.is_over, self._error = True, error
 
-    def watch(self, loop: asyncio.AbstractEventLoop, coming: asyncio.Future[None]) -> None:
-        """Have `coming` be done once this can go on."""
+    def watch(self, loop: asyncio.AbstractEventLoop, on_ready: Callable[[], None]) -> None:
+        """Call `on_ready` once this can go on; one call for each wait of it, whatever the other lane does meanwhile."""
+        if self._is_watched:
+            return
+        self._is_watched = True
         if self._awaited is None:
-            loop.call_soon(wake, coming)
+            loop.call_soon(on_ready)
         else:
-            self._awaited.add_done_callback(lambda _: wake(coming))
+            self._awaited.add_done_callback(lambda _: on_ready())
 
     def end(self) -> None:
         """Cancel it, unless it is over; it must not wait for anything more."""
+        self._awaited = None  # which leads back to the race: a cycle would keep the ledger
         if not self._is_begun:
             self._coroutine.close()
         elif not self.is_over:
@@ -81,10 +85,15 @@ class Race:
     The second is not even begun if the first needs no wait.
     """
 
-    __slots__ = ("lanes",)
+    __slots__ = ("__weakref__", "_coming", "lanes")
 
     def __init__(self, first: Lane[Any], second: Lane[Any]) -> None:
         self.lanes = first, second
+        self._coming: asyncio.Future[None]
+
+    def _go_on(self) -> None:
+        """Take note that a lane can go on."""
+        wake(self._coming)
 
     def __await__(self) -> Generator[Any, None, None]:
         loop = asyncio.get_running_loop()
@@ -94,10 +103,10 @@ class Race:
                 if lane.is_over:
                     return
             while not any(lane.is_over for lane in self.lanes):
-                coming: asyncio.Future[None] = loop.create_future()
+                self._coming = loop.create_future()
                 for lane in self.lanes:
-                    lane.watch(loop, coming)
-                yield from coming
+                    lane.watch(loop, self._go_on)
+                yield from self._coming
                 for lane in self.lanes:
                     if lane.is_ready:
                         lane.go_on()
