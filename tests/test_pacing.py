@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from support.tables import each_row
 
-from faultline import latency
+from faultline import drip, latency
 from faultline._core import clock
 from faultline._engine.pacing import Flows
 
@@ -19,7 +19,7 @@ class Enough(Exception):  # noqa: N818 - an event, not an error
     """What was asked is known."""
 
 
-def waits(turn_began, heard_at):
+def waits(fault, turn_began, heard_at):
     """How long the server waits with bytes that it says now; the times are seconds from now."""
     found = []
 
@@ -29,7 +29,7 @@ def waits(turn_began, heard_at):
 
     async def main():
         entry = SimpleNamespace(received_bytes=0, sent_bytes=0)
-        flows = Flows(latency(DELAY_SECONDS).conditions, random.Random, lambda *_: None, entry)
+        flows = Flows(fault.conditions, random.Random, lambda *_: None, entry)
         flows.heard_at = clock.now() + heard_at
         await flows.send(b"a", None, wait)
 
@@ -43,7 +43,16 @@ def waits(turn_began, heard_at):
         clock.Turn.began = before
 
 
-@each_row("turn_began, heard_at, said_at", [(4_000, 1_000, 4_000), (1_000, 4_000, 4_000)])
-def test_a_delay_counts_from_the_begin_of_the_turn_or_once_the_client_was_heard_in_it(turn_began, heard_at, said_at):
-    [seconds] = waits(turn_began, heard_at)
+@each_row(
+    "fault, turn_began, heard_at, said_at",
+    [
+        (latency(DELAY_SECONDS), 4_000, 1_000, 4_000),
+        (latency(DELAY_SECONDS), 1_000, 4_000, 4_000),
+        (latency(DELAY_SECONDS) & drip(), 4_000, 4_000, 0),  # an interval counts from the piece before
+    ],
+)
+def test_a_delay_counts_from_the_begin_of_the_turn_or_once_the_client_was_heard_in_it(
+    fault, turn_began, heard_at, said_at
+):
+    [seconds] = waits(fault, turn_began, heard_at)
     assert said_at + DELAY_SECONDS - 500 < seconds <= said_at + DELAY_SECONDS

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from faultline._core.promises import Key
-from faultline._core.stages import Cut, End, Leaving, Stage
+from faultline._core.stages import Cut, End, LatencyStage, Leaving, Stage
 
 if TYPE_CHECKING:
     from faultline._core.conditions import Condition, Direction
@@ -117,6 +117,11 @@ class Chain:
     def is_plain(self) -> bool:
         """Whether bytes pass as they come, because no condition is left and nothing waits."""
         return not (self._links or self._waiting or self._out)
+
+    @property
+    def only_delays(self) -> bool:
+        """Whether there are delays alone, which count from when something was said, and not from the piece before."""
+        return all(isinstance(link.stage, LatencyStage) for link in self._links)
 
     def change(self, conditions: tuple[Condition, ...], strike: Strike, now: float) -> None:
         """Have these conditions from now on.

@@ -164,8 +164,11 @@ class Flows:
             self._lag_seconds += self._says_at() - began
 
     def _says_at(self) -> float:
-        """When the server says what it says now: at the begin of the loop's turn, or once it has heard the client."""
-        return max(clock.Turn.began, self.heard_at)
+        """When the server says what it says now: at the begin of the loop's turn, or once it has heard the client.
+
+        An interval counts from when the piece before it leaves, which is now.
+        """
+        return max(clock.Turn.began, self.heard_at) if self.response.chain.only_delays else clock.now()
 
 
 async def pause(for_seconds: float, until: Gate) -> None:
