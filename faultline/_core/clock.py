@@ -41,7 +41,7 @@ class Turn:
     """The present turn of the loop.
 
     Attributes:
-        began: when its events had come, of which everything that it does comes, however long that takes.
+        began: when the loop saw the events that it handles in this turn.
     """
 
     began = 0.0

@@ -228,7 +228,7 @@ class Listener:
         assert self._loop is not None
         if not self._goes_on:
             self._goes_on = True
-            self._loop.call_soon_threadsafe(self._begin_in_turns)  # which is an event, as arrivals are: `settle` waits
+            self._loop.call_soon_threadsafe(self._begin_in_turns)  # an event, as arrivals are, which `settle` waits for
 
     def _take(self) -> None:
         """Take some clients out of the kernel's queue."""

@@ -94,7 +94,7 @@ else:
 
 
 class Selector(Base):
-    """Waits for events by epoll, until the microsecond.
+    """Waits for events by epoll, to the microsecond.
 
     epoll_wait(2) counts whole milliseconds, and selectors rounds up to them; select(2) of the epoll object doesn't.
     """
