@@ -21,7 +21,7 @@ from faultline._servers.listener import ACCEPTS_PER_TURN, Listener
 from faultline._servers.loop import background
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-MOST_PER_TURN = 64
+MOST_PER_TURN = 32
 FLOOD = 150
 
 
