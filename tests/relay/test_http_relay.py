@@ -11,7 +11,7 @@ import socket
 
 import pytest
 import urllib3
-from support import PATIENCE_SECONDS, accepted, address_of, ending, in_thread, leave_by_rst, read, to_end
+from support import PATIENCE_SECONDS, accepted, address_of, ending, in_thread, leave_by_rst, read, read_until, to_end
 from support.tables import each_row
 
 from faultline import (
@@ -453,7 +453,7 @@ def test_upstream_that_closes_between_requests_is_reached_again(faultline, liste
     def serve_twice():
         for _ in range(2):
             with accepted(listener) as upstream:
-                assert read(upstream, 4) == b"GET "
+                assert read_until(upstream, b"\r\n\r\n").startswith(b"GET ")  # all of it: otherwise the close is a RST
                 upstream.sendall(IN_BYTES)
 
     with in_thread(serve_twice), keeping(server) as ask:
