@@ -1,4 +1,4 @@
-"""Two coroutines in one task: the first that ends has the other end, and a cancelled task ends both."""
+"""Two coroutines in one task: when one ends, the other is cancelled; a cancelled task ends both."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Two waits in one task: the first that ends has the other end.
+"""Runs two waits in one task: when the first of them ends, the other is cancelled.
 
-With a task for each, what waits for its time would be late by five more turns of the loop.
+With a task for each, bytes that wait for their time would come five turns of the loop later.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Lane(Generic[T]):
 
 
 class Race:
-    """Runs two coroutines in the present task until one has ended, and ends the other.
+    """Runs two coroutines in the present task until one has ended, and cancels the other.
 
     The second is not even begun if the first needs no wait.
     """

@@ -253,6 +253,7 @@ class Listener:
             self._early.append((client, address))
 
     def _retry_later(self, error: OSError) -> None:
+        """Accept no clients for a moment, until descriptors may be free again."""
         assert self._loop is not None
         self.rest()
         self._loop.call_later(RETRY_SECONDS, self.resume)
