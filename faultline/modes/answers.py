@@ -1,7 +1,5 @@
 """Modes of answers: what the server sends when nothing breaks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Modes that break an open connection, at any point of the conversation."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Modes that strike in the TLS handshake through the certificate, each wrong in exactly one way."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Literal
 

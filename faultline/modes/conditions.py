@@ -1,7 +1,5 @@
 """Modes of conditions: how the bytes travel while nothing breaks."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from faultline._core.check import rejected, whole

@@ -1,7 +1,5 @@
 """Modes of datagrams, which only a UDP server plays."""
 
-from __future__ import annotations
-
 from faultline._core.breaks import Break
 from faultline._core.fault import Fault
 from faultline._core.steps import Behind, Twice

@@ -1,7 +1,5 @@
 """Modes that strike at `connect`, before there is a connection."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from faultline._core.breaks import Break, check_one_end

@@ -1,7 +1,5 @@
 """Modes of gRPC over HTTP/2: messages behind their lengths, and statuses in trailers. They need no package of gRPC."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import replace
 from typing import Annotated, Literal, get_args

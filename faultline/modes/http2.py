@@ -1,7 +1,5 @@
 """Modes of HTTP/2: its frames and its settings. They take a server that speaks it, as `serve(…, http2=True)` does."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from faultline._core.breaks import Trigger

@@ -1,7 +1,5 @@
 """The mode of malformed HTTP: responses that no server should send, each wrong in exactly one way."""
 
-from __future__ import annotations
-
 import functools
 import zlib
 from dataclasses import replace

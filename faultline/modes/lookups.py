@@ -1,7 +1,5 @@
 """Modes that strike at `lookup`, when a client looks up a name."""
 
-from __future__ import annotations
-
 import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, TypeAlias

@@ -1,7 +1,5 @@
 """Modes of proxies: the ways in which a SOCKS proxy refuses a tunnel."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, TypeAlias, get_args
 
 from faultline._core.answers import SocksRefusal

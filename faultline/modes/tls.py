@@ -1,7 +1,5 @@
 """Modes that strike in TLS: wrong terms of the handshake, and wrong bytes in it and after it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from faultline._core.alerts import AlertName

@@ -1,7 +1,5 @@
 """The mode of WebSockets."""
 
-from __future__ import annotations
-
 from faultline._core import steps as do
 from faultline._core.branching import Reply
 from faultline._core.check import rejected
