@@ -3,6 +3,7 @@
 Rules: a mode is a pure function from its parameters to a `Fault`. Fixtures, command line,
 documentation and the contract test follow from the function - its name, its signature, the texts in `Annotated`,
 the docstring's first line - and from its cases, so there is no second list of modes.
+The modules of modes do without `from __future__ import annotations`: each process would compile those texts.
 """
 
 from __future__ import annotations
@@ -286,7 +287,7 @@ def signature_of(function: Callable[..., Fault]) -> inspect.Signature:
 
 @functools.cache
 def hints_of(function: Callable[..., Fault]) -> dict[str, Any]:
-    """The annotations with their texts, read once and only when the mode is used."""
+    """The annotations with their texts, read once."""
     return get_type_hints(function, include_extras=True)
 
 
